@@ -1,0 +1,1 @@
+//! The real kevy 7 with the election plugin inside (work in progress).

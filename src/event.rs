@@ -1,0 +1,260 @@
+//! What happened: the elector's decisions, in the order in which it took them. Metrics, logs and
+//! `history` are made of these.
+
+use crate::host::FenceReason;
+use crate::ids::{Epoch, NodeId};
+use crate::message::{OfferKind, RejectReason, Role};
+use crate::position::Progress;
+use crate::time::{Duration, Instant};
+use std::fmt;
+
+/// A decision, and when it was taken on this node's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Instant,
+    /// The node's epoch then.
+    pub epoch: Epoch,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The node's role changed.
+    RoleChanged {
+        /// What it was.
+        from: Role,
+        /// What it is.
+        to: Role,
+        /// What led to it.
+        reason: Reason,
+    },
+    /// The primary that this node follows (or is) changed.
+    PrimaryChanged {
+        /// The new one; `None`: nobody is known to reign.
+        primary: Option<NodeId>,
+    },
+    /// The primary is held to be gone.
+    PrimarySuspected {
+        /// The one that is suspected.
+        primary: Option<NodeId>,
+        /// On what grounds.
+        evidence: Reason,
+        /// Time since it was last heard.
+        silence: Duration,
+    },
+    /// This node asks for pre-votes or votes.
+    Campaign {
+        /// Which.
+        kind: OfferKind,
+        /// The epoch asked for.
+        epoch: Epoch,
+        /// This node's data.
+        progress: Progress,
+    },
+    /// A campaign of this node ended.
+    CampaignEnded {
+        /// Which.
+        kind: OfferKind,
+        /// The epoch asked for.
+        epoch: Epoch,
+        /// How.
+        outcome: Outcome,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A voter answered this node's offer.
+    Answered {
+        /// Which offer.
+        kind: OfferKind,
+        /// Who.
+        voter: NodeId,
+        /// Yes, or no with the reason and the voter's data.
+        answer: Result<(), (RejectReason, Progress)>,
+    },
+    /// This node answered an offer.
+    Judged {
+        /// Which offer.
+        kind: OfferKind,
+        /// Whose.
+        candidate: NodeId,
+        /// The epoch asked for.
+        epoch: Epoch,
+        /// The candidate's data.
+        progress: Progress,
+        /// Yes, or no with the reason.
+        answer: Result<(), RejectReason>,
+    },
+    /// The host serves as primary now.
+    Promoted {
+        /// From the won election to here.
+        took: Duration,
+    },
+    /// The host could not be promoted; the node resigned.
+    PromoteFailed {
+        /// What it said.
+        error: String,
+    },
+    /// The host could not be pointed at the primary; it is tried again.
+    FollowFailed {
+        /// The primary.
+        primary: NodeId,
+        /// What it said.
+        error: String,
+    },
+    /// The host follows the primary of this epoch.
+    Following {
+        /// The primary.
+        primary: NodeId,
+        /// From the decision to here.
+        took: Duration,
+    },
+    /// Writes are refused from here on.
+    Fenced {
+        /// Why.
+        reason: FenceReason,
+    },
+    /// Writes pass again, without an election.
+    Unfenced {
+        /// How long they did not.
+        after: Duration,
+    },
+    /// The primary gave up its office.
+    Resigned {
+        /// Who.
+        node: NodeId,
+        /// Whom it wants next.
+        successor: Option<NodeId>,
+    },
+    /// A peer is heard again.
+    PeerUp {
+        /// Which.
+        peer: NodeId,
+    },
+    /// A peer has been silent for an election timeout, or its process is gone.
+    PeerDown {
+        /// Which.
+        peer: NodeId,
+    },
+    /// The vote record could not be saved; the votes that depended on it were not cast.
+    SaveFailed {
+        /// What the store said.
+        error: String,
+    },
+    /// A peer's message was ignored because a value in it cannot be.
+    Implausible {
+        /// Who sent it.
+        peer: NodeId,
+        /// What.
+        what: &'static str,
+    },
+    /// A primary's lease is longer than this voter's promise allows: it gets no echo from this node.
+    LeaseMismatch {
+        /// The primary.
+        peer: NodeId,
+        /// Its lease.
+        lease: Duration,
+        /// The longest this node can promise for.
+        lease_max: Duration,
+    },
+    /// A node that started without a record may vote from now on.
+    Admitted,
+}
+
+/// Why a role changed, and what a failover is labelled with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The node started, or no primary was ever known.
+    Start,
+    /// The primary was silent for an election timeout.
+    Timeout,
+    /// The primary's process is gone.
+    Crash,
+    /// The primary's process was started anew.
+    Restart,
+    /// The primary resigned on request.
+    Planned,
+    /// An election was won.
+    Won,
+    /// An election was lost or abandoned.
+    Lost,
+    /// A higher epoch was seen.
+    HigherEpoch,
+    /// Another primary reigns in this epoch.
+    OtherPrimary,
+    /// The host was promoted.
+    Promoted,
+    /// The host failed.
+    HostFailed,
+}
+
+impl Reason {
+    /// All reasons.
+    pub const ALL: [Self; 11] = [
+        Self::Start,
+        Self::Timeout,
+        Self::Crash,
+        Self::Restart,
+        Self::Planned,
+        Self::Won,
+        Self::Lost,
+        Self::HigherEpoch,
+        Self::OtherPrimary,
+        Self::Promoted,
+        Self::HostFailed,
+    ];
+
+    /// The word for it in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Timeout => "partition",
+            Self::Crash => "crash",
+            Self::Restart => "restart",
+            Self::Planned => "planned",
+            Self::Won => "won",
+            Self::Lost => "lost",
+            Self::HigherEpoch => "higher-epoch",
+            Self::OtherPrimary => "other-primary",
+            Self::Promoted => "promoted",
+            Self::HostFailed => "host-failed",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How a campaign ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// A quorum said yes.
+    Won,
+    /// Enough voters said no.
+    Refused,
+    /// Not enough answers in time.
+    Expired,
+    /// A primary or a higher epoch appeared.
+    Overtaken,
+}
+
+impl Outcome {
+    /// All outcomes.
+    pub const ALL: [Self; 4] = [Self::Won, Self::Refused, Self::Expired, Self::Overtaken];
+
+    /// The word for it in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Won => "won",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+            Self::Overtaken => "overtaken",
+        }
+    }
+}

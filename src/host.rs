@@ -1,0 +1,115 @@
+//! The server that replicates: what the plugin asks of it.
+
+use crate::ids::{Epoch, NodeId};
+use crate::position::Position;
+use async_trait::async_trait;
+
+/// A server whose replication the plugin steers. All calls come from the driver's task; a slow call
+/// delays no heartbeat and no vote, because the driver polls it beside everything else.
+///
+/// Calls do not overlap, with one exception: [`ReplicationHost::detach`] can come at any time. A newer
+/// `promote`, `follow` or `fence` cancels (drops) an older `promote` or `follow` that still runs; an
+/// implementation that works on another thread must let the newest epoch win.
+#[async_trait]
+pub trait ReplicationHost: Send + Sync + 'static {
+    /// Called once, before this node joins the cluster: waits until the data on disk is loaded and says
+    /// how far it goes. `last` is the position that the vote record holds: a host that lost nothing since
+    /// answers with it; one that came up empty answers [`Position::NONE`], and is then never elected while
+    /// a reachable voter has data.
+    async fn start(&self, last: Option<Position>) -> Result<Position, HostError> {
+        Ok(last.unwrap_or(Position::NONE))
+    }
+
+    /// Become the primary of `epoch`: stop following, start a new stream. Returns when writes can be
+    /// served. The plugin opens the write gate afterwards, not before; the position is then
+    /// `(epoch, what the stream counts from)`, reported through [`crate::plugin::ElectPlugin::on_joined`].
+    async fn promote(&self, epoch: Epoch) -> Result<(), HostError>;
+
+    /// Follow `primary`, which reigns in `epoch`. Returns when the host has begun to; the history counts
+    /// as held only once the host calls [`crate::plugin::ElectPlugin::on_joined`].
+    async fn follow(&self, epoch: Epoch, primary: NodeId) -> Result<(), HostError>;
+
+    /// Acknowledge nothing more to the primary now followed and say exactly how far the data goes.
+    ///
+    /// Called before this node votes. When it returns, no acknowledgement leaves this node any more, and
+    /// the returned position covers every one that did: so a write that a quorum confirmed is seen by the
+    /// vote. Must not block for longer than a lock held for microseconds. Ends with the next `follow`.
+    fn detach(&self) -> Position;
+
+    /// Writes are refused from now on (the gate is already shut). For hosts that have more to stop.
+    async fn fence(&self, epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {
+        let _ = (epoch, reason);
+        Ok(())
+    }
+
+    /// Whether this node can serve as primary. Asked once every heartbeat interval; must not block.
+    fn health(&self) -> Health {
+        Health::Good
+    }
+}
+
+/// Whether a host can serve as primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It can.
+    Good,
+    /// It cannot now: a primary resigns, a replica does not ask for votes.
+    Failing,
+}
+
+/// Why writes are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FenceReason {
+    /// The lease ran out: no quorum answered in time.
+    LeaseExpired,
+    /// The links to a quorum ended.
+    LinksLost,
+    /// A higher epoch was seen, or another primary in this one.
+    Deposed,
+    /// Handing over on request or at shutdown.
+    StepDown,
+    /// The host says it cannot serve.
+    HostFailing,
+    /// The machine slept, so the clock did not count.
+    ClockJump,
+    /// The driver stopped.
+    Stopped,
+}
+
+impl FenceReason {
+    /// All reasons.
+    pub const ALL: [Self; 7] = [
+        Self::LeaseExpired,
+        Self::LinksLost,
+        Self::Deposed,
+        Self::StepDown,
+        Self::HostFailing,
+        Self::ClockJump,
+        Self::Stopped,
+    ];
+
+    /// The word for it in metrics, logs and errors to clients.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LeaseExpired => "lease-expired",
+            Self::LinksLost => "links-lost",
+            Self::Deposed => "deposed",
+            Self::StepDown => "step-down",
+            Self::HostFailing => "host-failing",
+            Self::ClockJump => "clock-jump",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Why a host could not do what it was asked. Told to the operator as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HostError(pub String);
+
+impl HostError {
+    /// An error with this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}

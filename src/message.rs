@@ -1,0 +1,317 @@
+//! What nodes tell each other. How it looks on the wire: [`crate::wire`] and `docs/protocol.md`.
+
+use crate::ids::{Epoch, Incarnation, NodeId, Round};
+use crate::position::{Position, Progress};
+use crate::time::Duration;
+use std::fmt;
+
+/// The role a node says it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Holds the newest epoch it knows of and may write while its lease runs.
+    Primary,
+    /// Won an election; its host is still being promoted. Renews its lease, cannot be followed yet.
+    Promoting,
+    /// Asks for votes.
+    Candidate,
+    /// Follows a primary, or waits for one.
+    Replica,
+}
+
+impl Role {
+    /// All roles, in the order in which they are reported.
+    pub const ALL: [Self; 4] = [Self::Primary, Self::Promoting, Self::Candidate, Self::Replica];
+
+    /// The word for it on the wire, in metrics and in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Promoting => "promoting",
+            Self::Candidate => "candidate",
+            Self::Replica => "replica",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a node's vote record is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// The record is known to hold every vote this node ever cast.
+    Member,
+    /// The node started without a record: the cluster is new, or its disk was wiped and it may have
+    /// forgotten votes. It does not vote until it knows which.
+    New,
+}
+
+/// The first frame of a link, from both ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// Version of the protocol: [`crate::wire::PROTOCOL`].
+    pub protocol: u16,
+    /// Name of the cluster; links between different clusters are refused.
+    pub cluster: String,
+    /// Who speaks.
+    pub node: NodeId,
+    /// Which start of its process.
+    pub incarnation: Incarnation,
+}
+
+/// One node's regular sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The sender's epoch.
+    pub epoch: Epoch,
+    /// Number of this heartbeat; a node sends the same round to all its peers at the same instant.
+    pub round: Round,
+    /// The sender's role.
+    pub role: Role,
+    /// Whether the sender may vote.
+    pub standing: Standing,
+    /// How far the sender's data goes.
+    pub progress: Progress,
+    /// The primary that the sender follows (itself, if it is that).
+    pub primary: Option<NodeId>,
+    /// How long ago the sender heard that primary; zero for a primary itself and where there is none.
+    pub primary_age: Duration,
+    /// How long a primary's lease runs from the send time of a heartbeat; zero from others. A voter whose
+    /// promise would not outlast it does not echo.
+    pub lease: Duration,
+}
+
+/// The answer to a primary's heartbeat (which renews its lease) or to one of a [`Standing::New`] node
+/// (which learns what it may have forgotten).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Echo {
+    /// The sender's epoch.
+    pub epoch: Epoch,
+    /// The round that is answered.
+    pub round: Round,
+    /// The primary that the sender follows. Only an echo that names the receiver renews a lease.
+    pub primary: Option<NodeId>,
+    /// Whether the sender may vote; only echoes of members tell a new node what it may have forgotten.
+    pub standing: Standing,
+}
+
+/// A request for a pre-vote or a vote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The epoch that the sender wants to be primary in.
+    pub epoch: Epoch,
+    /// Numbers the sender's attempts, so that a late answer is not counted for another one.
+    pub round: Round,
+    /// The sender's data.
+    pub position: Position,
+}
+
+/// A pre-vote or a vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The offered epoch.
+    pub epoch: Epoch,
+    /// The offer's round.
+    pub round: Round,
+}
+
+/// Which kind of offer a [`Reject`] answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OfferKind {
+    /// A pre-vote.
+    PreVote,
+    /// A vote.
+    Vote,
+}
+
+/// A refused offer, with the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reject {
+    /// The sender's epoch.
+    pub epoch: Epoch,
+    /// The offer's round.
+    pub round: Round,
+    /// What was refused.
+    pub kind: OfferKind,
+    /// Why.
+    pub reason: RejectReason,
+    /// How far the sender's data goes.
+    pub progress: Progress,
+}
+
+/// Why a voter said no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RejectReason {
+    /// It promised another primary or candidate not to, and the promise still runs.
+    Promise,
+    /// It is a primary whose lease runs.
+    PrimaryAlive,
+    /// Its own data goes further, or it is as far and the better candidate itself.
+    Position,
+    /// The offered epoch is not newer than its own, or it voted for another node in it.
+    Epoch,
+    /// It started a short time ago and may have promised something before that.
+    Booting,
+    /// It started without a vote record and does not know yet what it may have forgotten.
+    NoRecord,
+    /// Its vote could not be saved.
+    Store,
+    /// The sender may not become primary (priority 0, witness, observer).
+    NotEligible,
+    /// Automatic elections are paused.
+    Paused,
+}
+
+impl RejectReason {
+    /// All reasons.
+    pub const ALL: [Self; 9] = [
+        Self::Promise,
+        Self::PrimaryAlive,
+        Self::Position,
+        Self::Epoch,
+        Self::Booting,
+        Self::NoRecord,
+        Self::Store,
+        Self::NotEligible,
+        Self::Paused,
+    ];
+
+    /// The word for it on the wire, in metrics and in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Promise => "promise",
+            Self::PrimaryAlive => "primary-alive",
+            Self::Position => "position",
+            Self::Epoch => "epoch",
+            Self::Booting => "booting",
+            Self::NoRecord => "no-record",
+            Self::Store => "store",
+            Self::NotEligible => "not-eligible",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+impl fmt::Display for RejectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// "I won": sent once by a primary that can be followed. Every later heartbeat repeats it, so a lost
+/// announcement harms nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announce {
+    /// The new primary's epoch.
+    pub epoch: Epoch,
+}
+
+/// "I do not write, and shall not in this epoch or an earlier one": releases the promises made to the
+/// sender. Sent only after the fence is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resign {
+    /// The last epoch that the sender gives up.
+    pub epoch: Epoch,
+    /// Whom it wants to be elected next.
+    pub successor: Option<NodeId>,
+}
+
+/// Everything that travels on an established link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Sign of life.
+    Heartbeat(Heartbeat),
+    /// Answer to it.
+    Echo(Echo),
+    /// Asks for a pre-vote.
+    PreOffer(Offer),
+    /// Gives a pre-vote.
+    PreAccept(Grant),
+    /// Asks for a vote.
+    Offer(Offer),
+    /// Gives a vote. It was durable before this was sent.
+    Accept(Grant),
+    /// Refuses either.
+    Reject(Reject),
+    /// Tells of a won election.
+    Announce(Announce),
+    /// Releases promises.
+    Resign(Resign),
+}
+
+impl Message {
+    /// The verb on the wire and in metrics.
+    pub const fn verb(&self) -> Verb {
+        match self {
+            Self::Heartbeat(_) => Verb::Hb,
+            Self::Echo(_) => Verb::Echo,
+            Self::PreOffer(_) => Verb::PreOffer,
+            Self::PreAccept(_) => Verb::PreAccept,
+            Self::Offer(_) => Verb::Offer,
+            Self::Accept(_) => Verb::Accept,
+            Self::Reject(_) => Verb::Reject,
+            Self::Announce(_) => Verb::Announce,
+            Self::Resign(_) => Verb::Resign,
+        }
+    }
+}
+
+/// The first word of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verb {
+    /// [`Hello`]
+    Hello,
+    /// [`Heartbeat`]
+    Hb,
+    /// [`Echo`]
+    Echo,
+    /// [`Message::PreOffer`]
+    PreOffer,
+    /// [`Message::PreAccept`]
+    PreAccept,
+    /// [`Message::Offer`]
+    Offer,
+    /// [`Message::Accept`]
+    Accept,
+    /// [`Reject`]
+    Reject,
+    /// [`Announce`]
+    Announce,
+    /// [`Resign`]
+    Resign,
+}
+
+impl Verb {
+    /// All verbs.
+    pub const ALL: [Self; 10] = [
+        Self::Hello,
+        Self::Hb,
+        Self::Echo,
+        Self::PreOffer,
+        Self::PreAccept,
+        Self::Offer,
+        Self::Accept,
+        Self::Reject,
+        Self::Announce,
+        Self::Resign,
+    ];
+
+    /// The verb as it is written on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hello => "HELLO",
+            Self::Hb => "HB",
+            Self::Echo => "ECHO",
+            Self::PreOffer => "PREOFFER",
+            Self::PreAccept => "PREACCEPT",
+            Self::Offer => "OFFER",
+            Self::Accept => "ACCEPT",
+            Self::Reject => "REJECT",
+            Self::Announce => "ANNOUNCE",
+            Self::Resign => "RESIGN",
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The write gate: the one question the write path asks.
+//!
+//! Closed by a deadline, not by a flag. A process that was stopped and wakes up is fenced on its very
+//! first write, before any task of ours has run (`docs/protocol.md`, "Fence").
+
+use crate::clock::Clock;
+use crate::host::FenceReason;
+use crate::time::{Duration, Instant, nanos};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+/// Lets writes pass while the lease runs.
+///
+/// Invariants: (1) `until` is never later than the lease that the elector holds; (2) a write passes only
+/// if the precise clock was before `until` at some instant after the call began.
+pub struct WriteGate {
+    clock: Arc<dyn Clock>,
+    /// End of the lease, in nanoseconds of the clock. Zero: shut.
+    until: AtomicU64,
+    /// How far before `until` the coarse clock alone decides.
+    guard: u64,
+    /// Why the gate is shut: 0 on a replica, else 1 + the index of a fence reason.
+    reason: AtomicU8,
+}
+
+/// Why a write is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Denied {
+    /// This node is not the primary. Redis clients know this as `-READONLY`.
+    Replica,
+    /// This node is the primary and must not write now. Redis clients know this as `-NOREPLICAS`.
+    Fenced(FenceReason),
+}
+
+impl WriteGate {
+    /// A shut gate on `clock`, for leases of length `lease`.
+    ///
+    /// A coarse clock answers while more than half a lease is left, which is always so on a healthy
+    /// primary; the precise one answers in the other half. So the coarse clock may lag by half a lease
+    /// (a descheduled virtual processor, a late tick) before it could let a write pass too late.
+    pub fn new(clock: Arc<dyn Clock>, lease: Duration) -> Self {
+        let guard = nanos(lease) / 2;
+        Self { clock, until: AtomicU64::new(0), guard, reason: AtomicU8::new(0) }
+    }
+
+    /// Whether a write may pass now.
+    #[inline]
+    pub fn check(&self) -> Result<(), Denied> {
+        // Acquire pairs with the release in `open`: what the driver did before it opened the gate (the
+        // host's promotion) is seen by the write that passes.
+        let until = self.until.load(Ordering::Acquire);
+        if until > self.guard && self.clock.coarse().as_nanos() < until - self.guard {
+            return Ok(());
+        }
+        self.check_precisely(until)
+    }
+
+    /// Whether a write may pass now.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.check().is_ok()
+    }
+
+    #[cold]
+    fn check_precisely(&self, until: u64) -> Result<(), Denied> {
+        if until > 0 && self.clock.now().as_nanos() < until {
+            return Ok(());
+        }
+        Err(match self.reason.load(Ordering::Relaxed) {
+            // A deadline that passed with nobody there to say why: the lease ran out.
+            0 if until > 0 => Denied::Fenced(FenceReason::LeaseExpired),
+            0 => Denied::Replica,
+            n => Denied::Fenced(
+                FenceReason::ALL.get(usize::from(n) - 1).copied().unwrap_or(FenceReason::LeaseExpired),
+            ),
+        })
+    }
+
+    /// Opens the gate until `until`.
+    pub(crate) fn open(&self, until: Instant) {
+        self.reason.store(0, Ordering::Relaxed);
+        self.until.store(until.as_nanos(), Ordering::Release);
+    }
+
+    /// Shuts the gate at once.
+    pub(crate) fn shut(&self, denied: Denied) {
+        let code = match denied {
+            Denied::Replica => 0,
+            Denied::Fenced(reason) => {
+                1 + FenceReason::ALL.iter().position(|r| *r == reason).unwrap_or_default() as u8
+            }
+        };
+        self.until.store(0, Ordering::SeqCst);
+        self.reason.store(code, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for WriteGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let until = Instant::from_nanos(self.until.load(Ordering::Relaxed));
+        f.debug_struct("WriteGate").field("until", &until).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn gate() -> (Arc<ManualClock>, WriteGate) {
+        let clock = Arc::new(ManualClock::new());
+        (clock.clone(), WriteGate::new(clock, Duration::from_millis(900)))
+    }
+
+    #[test]
+    fn a_new_gate_is_shut_and_says_replica() {
+        let (_, gate) = gate();
+        assert_eq!(gate.check(), Err(Denied::Replica));
+    }
+
+    #[test]
+    fn the_deadline_alone_shuts_the_gate() {
+        let (clock, gate) = gate();
+        gate.open(clock.now() + Duration::from_millis(900));
+        assert!(gate.is_open());
+        clock.advance(Duration::from_millis(899));
+        assert!(gate.is_open(), "the precise clock decides in the last half");
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(gate.check(), Err(Denied::Fenced(FenceReason::LeaseExpired)));
+    }
+
+    #[test]
+    fn a_coarse_clock_that_lags_by_less_than_half_a_lease_lets_nothing_through_late() {
+        let (clock, gate) = gate();
+        gate.open(clock.now() + Duration::from_millis(900));
+        clock.set_coarse_lag(Duration::from_millis(449));
+        clock.advance(Duration::from_millis(900));
+        assert_eq!(gate.check(), Err(Denied::Fenced(FenceReason::LeaseExpired)));
+    }
+
+    #[test]
+    fn every_reason_comes_out_as_it_went_in() {
+        let (_, gate) = gate();
+        for reason in FenceReason::ALL {
+            gate.shut(Denied::Fenced(reason));
+            assert_eq!(gate.check(), Err(Denied::Fenced(reason)));
+        }
+        gate.shut(Denied::Replica);
+        assert_eq!(gate.check(), Err(Denied::Replica));
+    }
+}

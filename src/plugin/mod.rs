@@ -1,0 +1,53 @@
+//! What a server calls: the [`ElectPlugin`] trait and its implementation, [`QuorumPlugin`].
+
+mod gate;
+mod snapshot;
+
+pub use gate::{Denied, WriteGate};
+pub use snapshot::{ElectSnapshot, PeerSnapshot};
+
+use crate::error::ElectError;
+use crate::event::Event;
+use crate::ids::Epoch;
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use std::sync::Arc;
+
+/// An election plugin, as the server that hosts it sees it.
+///
+/// Everything but [`ElectPlugin::run`] and [`ElectPlugin::shutdown`] is cheap, never blocks, and may be
+/// called from any thread.
+#[async_trait]
+pub trait ElectPlugin: Send + Sync + 'static {
+    /// The replication source reports how far `shard` has come in the current stream: on a primary what it
+    /// has written, on a replica what it has applied. Call it at least every tick; more often is cheap
+    /// (one atomic store). Shards from [`crate::ids::SHARDS_MAX`] on are ignored.
+    fn on_offset(&self, shard: usize, offset: u64);
+
+    /// From here on the host's data is the history of the primary of `epoch`, at these offsets: a promoted
+    /// primary has started its stream, or a replica has loaded the snapshot or caught up. Never call it
+    /// for a mere attempt to follow: an election would prefer data that is not there.
+    fn on_joined(&self, epoch: Epoch, offsets: &[u64]);
+
+    /// Whether a write may pass: ask before every write.
+    fn write_gate(&self) -> &WriteGate;
+
+    /// What this node believes now.
+    fn snapshot(&self) -> ElectSnapshot;
+
+    /// Every decision from now on. A reader that falls behind by more than
+    /// [`crate::plugin::EVENT_BACKLOG`] events loses the oldest.
+    fn events(&self) -> BoxStream<'static, Event>;
+
+    /// Hands the office to the best replica: fence, let it catch up, resign. Does nothing on a replica.
+    fn step_down(&self);
+
+    /// The election itself. Poll it on any executor, once; dropping it shuts the write gate first.
+    async fn run(self: Arc<Self>) -> Result<(), ElectError>;
+
+    /// Fences, hands over where this node is primary, closes the links, ends `run`. Returns when done.
+    async fn shutdown(&self);
+}
+
+/// How many events a slow reader of [`ElectPlugin::events`] may fall behind.
+pub const EVENT_BACKLOG: usize = 1024;

@@ -1,0 +1,68 @@
+//! What a node believes, in one consistent copy.
+
+use crate::host::FenceReason;
+use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::message::{Role, Standing};
+use crate::position::Progress;
+use crate::time::Duration;
+
+/// What this node believes about itself and the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ElectSnapshot {
+    /// This node.
+    pub node: NodeId,
+    /// Which start of its process.
+    pub incarnation: Incarnation,
+    /// Its role.
+    pub role: Role,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The primary it follows, or itself.
+    pub primary: Option<NodeId>,
+    /// Whether its vote record is complete.
+    pub standing: Standing,
+    /// How far its data goes.
+    pub progress: Progress,
+    /// Whether writes pass its gate now.
+    pub writable: bool,
+    /// How long the lease still runs; zero without one.
+    pub lease_left: Duration,
+    /// Why writes are refused, on a primary whose are.
+    pub fenced: Option<FenceReason>,
+    /// The other members, in the order of their ids.
+    pub peers: Vec<PeerSnapshot>,
+    /// Voters that were heard within an election timeout, this one included.
+    pub voters_reachable: usize,
+    /// How many are needed.
+    pub quorum: usize,
+    /// Why the node is in this state, for people: one sentence.
+    pub why: String,
+}
+
+impl ElectSnapshot {
+    /// The members that have not been heard for an election timeout.
+    pub fn down_peers(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.iter().filter(|peer| !peer.up).map(|peer| peer.id)
+    }
+}
+
+/// What this node believes about a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerSnapshot {
+    /// Which.
+    pub id: NodeId,
+    /// Heard within an election timeout, and its process not known to be gone.
+    pub up: bool,
+    /// Time since its last heartbeat; `None` if never heard.
+    pub silence: Option<Duration>,
+    /// The role it last said it has.
+    pub role: Option<Role>,
+    /// The epoch it last said.
+    pub epoch: Epoch,
+    /// How far it last said its data goes.
+    pub progress: Progress,
+    /// The primary it last said it follows.
+    pub primary: Option<NodeId>,
+    /// Whether it is linked now.
+    pub linked: bool,
+}

@@ -1,0 +1,71 @@
+//! The vote store: where a node keeps what it must not forget.
+
+use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::message::Standing;
+use crate::position::Position;
+use async_trait::async_trait;
+use std::path::PathBuf;
+
+/// What survives a restart. One record, replaced as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HardState {
+    /// The highest epoch this node has seen.
+    pub epoch: Epoch,
+    /// Whom it voted for in that epoch.
+    pub voted_for: Option<NodeId>,
+    /// Whether this record holds every vote the node ever cast.
+    pub standing: Standing,
+    /// Which start of the process wrote it.
+    pub incarnation: Incarnation,
+    /// How far its data went when it was written: a lower bound for a host that lost nothing.
+    pub position: Position,
+}
+
+/// Keeps one [`HardState`].
+///
+/// Contract, checked by the conformance suite: when `save` returns `Ok` the state survives the death of
+/// the process and of the machine; when it is interrupted or fails, `load` gives the old state or the new
+/// one, never anything else; `load` gives `None` only where nothing was ever saved.
+#[async_trait]
+pub trait VoteStore: Send + Sync + 'static {
+    /// The last saved state, `None` if there never was one.
+    async fn load(&self) -> Result<Option<HardState>, StoreError>;
+
+    /// Replaces the state. Calls never overlap.
+    async fn save(&self, state: &HardState) -> Result<(), StoreError>;
+}
+
+/// Why the store could not do its work. None of these changes what was stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The operating system refused.
+    #[error("vote record {}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried ("read", "write", "sync", ...).
+        action: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The file is there and is not a vote record, or a damaged one. Not voting is the only safe thing.
+    #[error(
+        "vote record {} is damaged ({reason}); this node must not vote, because it may have voted already. \
+         Restore the file from a copy, or, if a majority of the other nodes is up, remove it: the node then \
+         rejoins without a vote until they have told it what it may have forgotten",
+        path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process has the record open.
+    #[error("vote record {} is in use by another process; stop that one first, or give this node its own directory", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,3 @@
+//! Frames.
+/// Version of the protocol.
+pub const PROTOCOL: u16 = 1;
