@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// How long a connect may take. Loopback answers in microseconds; a stopped server's full backlog never.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
 /// How often a blocked read looks whether it is still wanted.
-const READ_TICK: Duration = Duration::from_millis(20);
+const READ_TICK: Duration = Duration::from_millis(50);
 /// The longest reply that is taken: an `MGET` of small values is far below it.
 const REPLY_BYTES_MAX: usize = 1 << 20;
 /// The deepest array that is taken.

@@ -151,7 +151,7 @@ fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool
     stage.progress.say("reading the writes of all rounds back");
     let audit = verdict::lost(&confirmed, &stage.read_back(primary, &confirmed)?);
     stage.progress.clear();
-    if !single {
+    if rounds.len() > 1 {
         say(options, &format!("\n{}", summary::render(&rounds, audit.waited, !stock, style)));
     }
     let innocent = audit.waited == 0 && rounds.iter().all(Round::innocent);

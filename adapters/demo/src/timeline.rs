@@ -74,14 +74,10 @@ pub(crate) fn verdict(round: &Round, names: &[String], style: Style) -> String {
         style.mark(round.dual.is_none())
     );
     if let Some(dual) = round.dual {
-        let mut line = format!(
-            "{} acknowledged {} writes after {} had taken over",
-            names[dual.old],
-            count(dual.acks),
-            names[dual.new]
-        );
+        let [(one, acks), (other, other_acks)] = [0, 1].map(|i| (&names[dual.nodes[i]], count(dual.acks[i])));
+        let mut line = format!("meanwhile {one} acknowledged {acks} writes and {other} {other_acks}");
         if dual.in_flight > 0 {
-            let _ = write!(line, " ({} of them sent before it was stopped)", dual.in_flight);
+            let _ = write!(line, "; {} of {one}'s were under way when it was stopped", dual.in_flight);
         }
         let _ = writeln!(text, "  {}", style.bad(&line));
     }
@@ -194,13 +190,17 @@ pub(crate) mod tests {
         let mut round = round();
         round.fault = Fault::Stop;
         round.lost = Lost { waited: 2, unwaited: 41 };
-        round.dual =
-            Some(Dual { old: 0, new: 1, acks: 1_234, in_flight: 1, lasted: Duration::from_micros(221_400) });
+        round.dual = Some(Dual {
+            nodes: [0, 1],
+            acks: [1_234, 99],
+            in_flight: 1,
+            lasted: Duration::from_micros(221_400),
+        });
         let text = verdict(&round, &names(), Style::with_colours(false));
         assert!(text.contains("confirmed writes lost                        2  ✗\n"), "{text}");
         assert!(text.contains("acknowledged by two nodes at once     221.4 ms  ✗\n"), "{text}");
         assert!(text.contains(
-            "n1 acknowledged 1 234 writes after n2 had taken over (1 of them sent before it was stopped)\n"
+            "meanwhile n1 acknowledged 1 234 writes and n2 99; 1 of n1's were under way when it was stopped\n"
         ));
         assert!(
             text.contains("41 writes that were acknowledged but not confirmed by WAIT are gone"),

@@ -53,15 +53,14 @@ pub(crate) struct Resumed {
 /// Two nodes acknowledged at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dual {
-    /// Who should have stopped.
-    pub(crate) old: Node,
-    /// Who had taken over.
-    pub(crate) new: Node,
-    /// How many writes `old` acknowledged too late.
-    pub(crate) acks: usize,
-    /// How many of them had been sent before it was stopped.
+    /// Who acknowledged first, and who beside it.
+    pub(crate) nodes: [Node; 2],
+    /// How many writes each of them acknowledged meanwhile.
+    pub(crate) acks: [usize; 2],
+    /// How many of them had been sent before the process was stopped and were answered after it woke up.
     pub(crate) in_flight: usize,
-    /// From the first acknowledgement of `new`, or from SIGCONT, to the last one of `old`.
+    /// From the second node's first acknowledged write, or from SIGCONT, to the last acknowledgement of
+    /// whichever fell silent first.
     pub(crate) lasted: Duration,
 }
 
@@ -80,16 +79,23 @@ pub(crate) fn dual(acks: &[Ack], elections: &[Elected], resumed: Option<Resumed>
     let mut worst: Option<Dual> = None;
     for (i, later) in reigns.iter().enumerate() {
         for earlier in reigns[..i].iter().filter(|earlier| earlier.node != later.node) {
-            let late = earlier.acks.iter().filter(|ack| ack.sent > later.first);
-            worst = worse(worst, evidence(earlier.node, later.node, later.first, None, late));
+            // The stricter rule below judges these, and does not count the time in which it was stopped.
+            let succeeded = |r: Resumed| {
+                earlier.was_stopped(r) && r.stopped < later.first.replied && later.first.replied <= r.at
+            };
+            if resumed.is_some_and(succeeded) {
+                continue;
+            }
+            if earlier.acks.iter().any(|ack| ack.sent > later.first.replied) {
+                worst = worse(worst, overlap(earlier, later, later.first.sent, None));
+            }
         }
     }
-    if let Some(Resumed { node, stopped, at }) = resumed {
-        let other = reigns.iter().find(|reign| reign.node != node && reign.first <= at);
-        if let Some(new) = other {
-            let own = reigns.iter().filter(|reign| reign.node == node && reign.first <= stopped);
-            let late = own.flat_map(|reign| &reign.acks).filter(|ack| ack.replied > at);
-            worst = worse(worst, evidence(node, new.node, at, Some(stopped), late));
+    if let Some(r) = resumed {
+        for own in reigns.iter().filter(|own| own.was_stopped(r) && own.last > r.at) {
+            for successor in reigns.iter().filter(|s| s.node != r.node && s.first.replied <= r.at) {
+                worst = worse(worst, overlap(own, successor, r.at, Some(r.stopped)));
+            }
         }
     }
     worst
@@ -112,11 +118,21 @@ pub(crate) fn lost(acks: &[Ack], found: &[Option<u64>]) -> Lost {
 /// The acknowledgements of one node under one mandate.
 struct Reign<'a> {
     node: Node,
-    /// When its first acknowledgement arrived.
-    first: Duration,
+    /// The one that arrived first.
+    first: &'a Ack,
+    /// When the last one arrived.
+    last: Duration,
     acks: Vec<&'a Ack>,
 }
 
+impl Reign<'_> {
+    /// Whether the process was stopped under this mandate. One that it won after waking up may be used.
+    fn was_stopped(&self, resumed: Resumed) -> bool {
+        self.node == resumed.node && self.first.replied <= resumed.stopped
+    }
+}
+
+/// In the order of their first acknowledgements.
 fn reigns<'a>(acks: &'a [Ack], elections: &[Elected]) -> Vec<Reign<'a>> {
     let mut by_mandate: BTreeMap<(Node, usize), Vec<&Ack>> = BTreeMap::new();
     for ack in acks {
@@ -126,29 +142,27 @@ fn reigns<'a>(acks: &'a [Ack], elections: &[Elected]) -> Vec<Reign<'a>> {
     let mut reigns: Vec<_> = by_mandate
         .into_iter()
         .filter_map(|((node, _), acks)| {
-            let first = acks.iter().map(|ack| ack.replied).min()?;
-            Some(Reign { node, first, acks })
+            let first = acks.iter().copied().min_by_key(|ack| ack.replied)?;
+            let last = acks.iter().map(|ack| ack.replied).max()?;
+            Some(Reign { node, first, last, acks })
         })
         .collect();
-    reigns.sort_by_key(|reign| reign.first);
+    reigns.sort_by_key(|reign| reign.first.replied);
     reigns
 }
 
-fn evidence<'a>(
-    old: Node,
-    new: Node,
-    from: Duration,
-    stopped: Option<Duration>,
-    late: impl Iterator<Item = &'a &'a Ack>,
-) -> Option<Dual> {
-    late.fold(None, |dual, ack| {
-        let sum = dual.unwrap_or(Dual { old, new, acks: 0, in_flight: 0, lasted: Duration::ZERO });
-        Some(Dual {
-            acks: sum.acks + 1,
-            in_flight: sum.in_flight + usize::from(stopped.is_some_and(|stopped| ack.sent <= stopped)),
-            lasted: sum.lasted.max(ack.replied - from),
-            ..sum
-        })
+/// How long both went on from `from`.
+fn overlap(a: &Reign<'_>, b: &Reign<'_>, from: Duration, stopped: Option<Duration>) -> Option<Dual> {
+    let until = a.last.min(b.last.max(from));
+    let during = |ack: &&&Ack| ack.replied > from && ack.sent <= until;
+    let count = |reign: &Reign<'_>| reign.acks.iter().filter(during).count();
+    // Without a stop there is nothing that could have been under way during it.
+    let under_way = |ack: &&&Ack| stopped.is_some_and(|stopped| ack.sent <= stopped);
+    Some(Dual {
+        nodes: [a.node, b.node],
+        acks: [count(a), count(b)],
+        in_flight: a.acks.iter().filter(during).filter(under_way).count(),
+        lasted: until.saturating_sub(from),
     })
 }
 
@@ -187,22 +201,24 @@ mod tests {
     fn an_old_primary_that_goes_on_is_seen_with_its_duration() {
         let history = [reign(0, 0, 200), reign(1, 155, 300)].concat();
         let dual = dual(&history, &[elected(1, 140)], None).unwrap();
-        // n1's first acknowledgement arrives at 156; n0's writes of 160, 170, 180 and 190 come after it.
-        assert_eq!((dual.old, dual.new, dual.acks), (0, 1, 4));
-        assert_eq!(dual.lasted, ms(191 - 156));
+        // n1 begins with the write of 155; n0's writes of 160, 170, 180 and 190 come after it.
+        assert_eq!((dual.nodes, dual.lasted), ([0, 1], ms(191 - 155)));
+        assert_eq!((dual.acks, dual.in_flight), ([4, 4], 0));
     }
 
     #[test]
-    fn a_loser_that_acknowledges_beside_the_winner_is_seen() {
-        let history = [reign(0, 0, 100), reign(1, 150, 300), reign(2, 155, 200)].concat();
+    fn a_loser_that_acknowledges_beside_the_winner_counts_for_as_long_as_it_did() {
+        let history = [reign(0, 0, 100), reign(1, 150, 900), reign(2, 155, 200)].concat();
         let dual = dual(&history, &[elected(1, 140)], None).unwrap();
-        assert_eq!((dual.old, dual.new), (1, 2));
+        assert_eq!((dual.nodes, dual.lasted), ([1, 2], ms(196 - 155)));
     }
 
     #[test]
-    fn a_single_late_write_is_enough() {
-        let history = [reign(0, 0, 100), reign(1, 150, 300), vec![ack(0, 152, 152)]].concat();
-        assert_eq!(dual(&history, &[], None).unwrap().acks, 1);
+    fn a_single_write_too_late_is_enough() {
+        let one_by_the_old = [reign(0, 0, 100), reign(1, 150, 300), vec![ack(0, 152, 153)]].concat();
+        assert_eq!(dual(&one_by_the_old, &[], None).unwrap().lasted, ms(3));
+        let one_by_the_loser = [reign(0, 0, 100), reign(1, 150, 300), vec![ack(2, 222, 224)]].concat();
+        assert_eq!(dual(&one_by_the_loser, &[], None).unwrap().lasted, ms(2));
     }
 
     #[test]
@@ -217,14 +233,14 @@ mod tests {
         let history = [reign(0, 0, 100), reign(1, 150, 200), reign(0, 250, 300)].concat();
         assert_eq!(dual(&history, &[elected(1, 140), elected(0, 240)], None), None);
         let without_mandate = dual(&history, &[elected(1, 140)], None).unwrap();
-        assert_eq!((without_mandate.old, without_mandate.new), (0, 1));
+        assert_eq!(without_mandate.nodes, [0, 1]);
     }
 
     #[test]
     fn a_second_mandate_does_not_excuse_the_node_that_it_ended() {
         let history = [reign(0, 0, 100), reign(1, 150, 290), reign(0, 250, 300)].concat();
         let dual = dual(&history, &[elected(1, 140), elected(0, 240)], None).unwrap();
-        assert_eq!((dual.old, dual.new), (1, 0));
+        assert_eq!((dual.nodes, dual.lasted), ([1, 0], ms(281 - 250)));
     }
 
     #[test]
@@ -233,11 +249,11 @@ mod tests {
         let in_flight = [reign(0, 0, 90), vec![ack(0, 94, 401)], reign(1, 150, 500)].concat();
         assert_eq!(dual(&in_flight, &[], None), None, "the general rule cannot know");
         let seen = dual(&in_flight, &[], Some(stopped)).unwrap();
-        assert_eq!((seen.acks, seen.in_flight, seen.lasted), (1, 1, ms(1)));
+        assert_eq!((seen.acks[0], seen.in_flight, seen.lasted), (1, 1, ms(1)));
 
         let awake = [reign(0, 0, 90), reign(1, 150, 500), reign(0, 401, 430)].concat();
         let seen = dual(&awake, &[], Some(stopped)).unwrap();
-        assert_eq!((seen.acks, seen.in_flight), (3, 0));
+        assert_eq!((seen.acks[0], seen.in_flight, seen.lasted), (3, 0, ms(22)));
 
         let quiet = [reign(0, 0, 90), reign(1, 150, 500)].concat();
         assert_eq!(dual(&quiet, &[], Some(stopped)), None);

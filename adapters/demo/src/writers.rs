@@ -1,26 +1,31 @@
-//! The load, and at the same time the measuring instrument: two connections per node that never stop
-//! trying to write.
+//! The load, and at the same time the measuring instrument.
 //!
-//! The *waiter* writes and asks `WAIT 1` after every write; these are the writes that must survive. The
-//! *prober* only writes: while a waiter is held up in a `WAIT` that nobody answers, the prober still
-//! shows whether the node acknowledges. Both try every node all the time, also replicas and dead ones,
-//! so the first acknowledgement after a fault is noticed within a millisecond whoever gives it.
+//! The *waiters* of a node write and ask `WAIT 1` after every write; these are the writes that must
+//! survive. There are several, because kevy may take 100 ms for a `WAIT`. The *prober* only writes, to
+//! every node all the time, also to replicas and dead ones: so the first acknowledgement after a fault
+//! is noticed within a millisecond whoever gives it, and a node that should be silent is caught even
+//! while all its waiters are held up in a `WAIT` that nobody answers. Waiters rest while their node's
+//! prober is refused: asking too would only take the processor from the servers that are measured.
 
 use crate::client::{Client, ClientError, Reply};
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::verdict::{Ack, Node};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// Waiters per node.
+const WAITERS: usize = 16;
 /// Between two attempts at a node that refuses, and between two probes.
 const RETRY: Duration = Duration::from_millis(1);
-/// Between two waited writes: a steady load that leaves the processor to the servers.
-const PACE: Duration = Duration::from_micros(400);
+/// Between two writes of one waiter: a steady load that leaves the processor to the servers.
+const PACE: Duration = Duration::from_millis(8);
+/// How long a waiter sleeps at a node that refuses before it looks up. Normally the prober wakes it.
+const DOZE: Duration = Duration::from_millis(100);
 /// What `WAIT` may take. Short, so that the waiter soon writes again when the replicas are gone.
-const WAIT_MS: &[u8] = b"200";
+const WAIT_MS: &[u8] = b"500";
 /// How long a request stays open. Longer than any stop: closing the connection to a stopped server
 /// would hide what it answers when it wakes up.
 const REPLY_PATIENCE: Duration = Duration::from_secs(60);
@@ -55,7 +60,15 @@ struct Shared {
     clock: Clock,
     state: AtomicU8,
     parked: AtomicUsize,
+    doors: Vec<Door>,
     histories: Vec<History>,
+}
+
+/// Whether a node acknowledges, as its prober sees it.
+#[derive(Default)]
+struct Door {
+    open: Mutex<bool>,
+    changed: Condvar,
 }
 
 struct History {
@@ -64,16 +77,20 @@ struct History {
 }
 
 impl Writers {
-    /// Two connections for each of the client ports.
+    /// A prober and [`WAITERS`] waiters for each of the client ports. They wait for [`Writers::go`].
     pub(crate) fn start(ports: &[u16], clock: Clock) -> Result<Self, Failure> {
-        let kinds = [Kind::Waiter, Kind::Prober];
-        let plan: Vec<_> =
-            ports.iter().enumerate().flat_map(|(node, port)| kinds.map(|kind| (node, *port, kind))).collect();
+        let kinds = || std::iter::once(Kind::Prober).chain(std::iter::repeat_n(Kind::Waiter, WAITERS));
+        let plan: Vec<_> = ports
+            .iter()
+            .enumerate()
+            .flat_map(|(node, port)| kinds().map(move |kind| (node, *port, kind)))
+            .collect();
         let histories = plan.iter().map(|(node, ..)| History { node: *node, acks: Mutex::default() });
         let shared = Arc::new(Shared {
             clock,
             state: AtomicU8::new(PAUSE),
             parked: AtomicUsize::new(0),
+            doors: ports.iter().map(|_| Door::default()).collect(),
             histories: histories.collect(),
         });
         // Collected in the struct from the first one on: an error ends those that were started.
@@ -134,9 +151,26 @@ impl Writers {
 impl Drop for Writers {
     fn drop(&mut self) {
         self.shared.state.store(END, Ordering::Release);
+        self.shared.doors.iter().for_each(|door| door.set(true));
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+impl Door {
+    fn set(&self, open: bool) {
+        let before = std::mem::replace(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner), open);
+        if open && !before {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Whether it is open, after waiting a while for it.
+    fn wait(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(open, DOZE, |open| !*open);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -170,34 +204,50 @@ impl Writer<'_> {
                 std::thread::sleep(RETRY);
                 continue;
             }
+            if self.kind == Kind::Waiter && !self.door().wait() {
+                continue;
+            }
             let Some(mut client) = connection.take().or_else(|| Client::connect(self.port).ok()) else {
-                std::thread::sleep(RETRY);
+                self.refused();
                 continue;
             };
-            if let Ok(rest) = self.write(&mut client) {
-                connection = Some(client);
-                std::thread::sleep(rest);
-            } else {
-                std::thread::sleep(RETRY);
+            match self.write(&mut client) {
+                Ok(true) => {
+                    connection = Some(client);
+                    std::thread::sleep(if self.kind == Kind::Waiter { PACE } else { RETRY });
+                }
+                Ok(false) => {
+                    connection = Some(client);
+                    self.refused();
+                }
+                Err(_) => self.refused(),
             }
         }
     }
 
-    /// One write; how long to rest before the next.
-    fn write(&mut self, client: &mut Client) -> Result<Duration, ClientError> {
+    fn refused(&self) {
+        if self.kind == Kind::Prober {
+            self.door().set(false);
+        }
+        std::thread::sleep(RETRY);
+    }
+
+    /// One write; whether it was acknowledged.
+    fn write(&mut self, client: &mut Client) -> Result<bool, ClientError> {
         self.seq += 1;
         let (key, value) = (format!("demo:{}:{}", self.writer, self.seq), self.seq.to_string());
         let sent = self.shared.clock.now();
         let reply = client.call(&[b"SET", key.as_bytes(), value.as_bytes()], || self.still_wanted(sent))?;
         let replied = self.shared.clock.now();
         if !reply.is_ok() {
-            return Ok(RETRY);
+            return Ok(false);
         }
         let node = self.history().node;
         let ack = Ack { node, writer: self.writer, seq: self.seq, sent, replied, waited: None };
         self.history().lock().push(ack);
         if self.kind == Kind::Prober {
-            return Ok(RETRY);
+            self.door().set(true);
+            return Ok(true);
         }
         let replicas = client.call(&[b"WAIT", b"1", WAIT_MS], || self.still_wanted(replied))?;
         if matches!(replicas, Reply::Integer(1..)) {
@@ -207,7 +257,7 @@ impl Writer<'_> {
                 last.waited = Some(waited);
             }
         }
-        Ok(PACE)
+        Ok(true)
     }
 
     fn still_wanted(&self, since: Duration) -> bool {
@@ -229,6 +279,10 @@ impl Writer<'_> {
 
     fn state(&self) -> u8 {
         self.shared.state.load(Ordering::Acquire)
+    }
+
+    fn door(&self) -> &Door {
+        &self.shared.doors[self.history().node]
     }
 
     fn history(&self) -> &History {
