@@ -12,9 +12,10 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// How many nodes there are.
 pub(crate) const NODES: usize = 3;
@@ -22,6 +23,8 @@ pub(crate) const NODES: usize = 3;
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a process may take to end after SIGTERM.
 const TERM_PATIENCE: Duration = Duration::from_secs(20);
+/// How long the last words of a process that has ended may be on their way.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a directory name may be taken already.
 const DIRECTORY_TRIES: u32 = 100;
 
@@ -45,6 +48,7 @@ pub(crate) struct Member {
     /// What it says.
     pub(crate) log: Arc<Log>,
     process: Option<Child>,
+    reader: Option<JoinHandle<()>>,
 }
 
 /// The processes. Dropping it ends them, stopped ones too, and removes the directory.
@@ -73,6 +77,7 @@ impl Cluster {
                 ports,
                 log: Arc::default(),
                 process: None,
+                reader: None,
             })
             .collect();
         let mut cluster = Self { members, directory, setup, clock, guard };
@@ -108,12 +113,12 @@ impl Cluster {
             .map_err(Failure::os(format!("write {}", log_path.display())))?;
         let (reader, writer) = std::io::pipe().map_err(Failure::os("create a pipe"))?;
         let stdout = writer.try_clone().map_err(Failure::os("create a pipe"))?;
-        let mut command = Command::new(&self.setup.server);
+        let starting = || Failure::os(format!("start {}", self.setup.server.display()));
+        let mut command = self.guard.command(&self.setup.server).map_err(starting())?;
         command
             .arg("--config")
             .arg(self.config_path(node))
             .current_dir(self.data_path(node))
-            .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(writer)
             // Ctrl-C in the terminal is for the demo; it ends the servers in its own way.
@@ -121,15 +126,14 @@ impl Cluster {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("KEVY_")) {
             command.env_remove(name);
         }
-        let process =
-            command.spawn().map_err(Failure::os(format!("start {}", self.setup.server.display())))?;
+        let process = command.spawn().map_err(starting())?;
         // The command still holds the pipe's write end; only when it goes can the log come to its end.
         drop(command);
-        self.guard.watch(process.id());
         let member = &mut self.members[node];
         member.process = Some(process);
-        // Its thread ends with the pipe, that is, with the process.
-        member.log.follow(reader, copy, self.clock).map_err(Failure::os("start a thread"))?;
+        // Ends with the pipe, that is, with the process.
+        let thread = member.log.follow(reader, copy, self.clock).map_err(Failure::os("start a thread"))?;
+        member.reader = Some(thread);
         Ok(())
     }
 
@@ -218,6 +222,13 @@ impl Cluster {
 
     fn evidence_of(&self, node: Node) -> String {
         let member = &self.members[node];
+        if member.process.is_none() {
+            // It has ended; what it said may still be in the pipe.
+            let deadline = Instant::now() + LOG_PATIENCE;
+            while member.reader.as_ref().is_some_and(|r| !r.is_finished()) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         let mut text = format!("what {} said last:\n", member.id);
         let tail = member.log.tail();
         for line in &tail {
@@ -342,6 +353,7 @@ mod tests {
                 ports: ports(11_000 + 100 * n as u16),
                 log: Arc::default(),
                 process: None,
+                reader: None,
             })
             .collect();
         let mut setup = Setup { server: PathBuf::new(), stock: false, threads: 2 };

@@ -3,17 +3,39 @@
 //! A second process of this program that holds one end of a pipe. When the other end closes, whatever
 //! became of the demo (even `kill -9`), it kills every server that was registered and removes the
 //! directory. It holds a pidfd of each, so it can never hit a stranger that got a recycled process id.
+//!
+//! A server registers itself: it starts as this program too, tells the guard its process id, and only
+//! then becomes the server (`exec` keeps the id). If the demo registered it, there would be a moment
+//! after the start in which a `kill -9` of the demo leaves a server that nobody knows about.
 
 use crate::failure::Failure;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{BufRead, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 
 /// The argument that makes this program the guard. Nobody types it.
-pub(crate) const ARGUMENT: &str = "--guard";
+const GUARD: &str = "--guard";
+/// The argument that makes this program a server-to-be.
+const LAUNCH: &str = "--launch";
+
+/// Plays the part that the arguments give to this process; `None` if it is the demo itself.
+pub(crate) fn play_part(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    let part = args.next()?;
+    if part == GUARD {
+        run(Path::new(&args.next()?));
+        Some(ExitCode::SUCCESS)
+    } else if part == LAUNCH {
+        Some(launch(args.next()?, args))
+    } else {
+        None
+    }
+}
 
 /// The demo's side.
 pub(crate) struct Guard {
@@ -26,7 +48,7 @@ impl Guard {
     pub(crate) fn start(directory: &Path) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(Failure::os("find this program"))?;
         let mut process = Command::new(program)
-            .arg(ARGUMENT)
+            .arg(GUARD)
             .arg(directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -38,9 +60,13 @@ impl Guard {
         Ok(Self { process, pipe })
     }
 
-    /// From now on `pid` is killed when the demo ends.
-    pub(crate) fn watch(&mut self, pid: u32) {
-        self.tell(format!("watch {pid}\n"));
+    /// A command that runs `server` under the guard's eyes; arguments and so on are added as usual,
+    /// except for standard input, which will be empty.
+    pub(crate) fn command(&self, server: &Path) -> std::io::Result<Command> {
+        let pipe = self.pipe.as_ref().ok_or(std::io::ErrorKind::BrokenPipe)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(LAUNCH).arg(server).stdin(pipe.as_fd().try_clone_to_owned()?);
+        Ok(command)
     }
 
     /// `pid` has ended and was waited for.
@@ -68,8 +94,23 @@ impl Drop for Guard {
     }
 }
 
+/// The server's side: standard input is the pipe to the guard.
+fn launch(server: OsString, args: impl Iterator<Item = OsString>) -> ExitCode {
+    let error = match register() {
+        Ok(()) => Command::new(&server).args(args).stdin(Stdio::null()).exec(),
+        Err(error) => error,
+    };
+    eprintln!("cannot run {}: {error}", Path::new(&server).display());
+    ExitCode::FAILURE
+}
+
+fn register() -> std::io::Result<()> {
+    let mut pipe = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    pipe.write_all(format!("watch {}\n", std::process::id()).as_bytes())
+}
+
 /// The guard's side: until standard input ends.
-pub(crate) fn run(directory: &Path) {
+fn run(directory: &Path) {
     let mut servers = BTreeMap::new();
     let mut leave = false;
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {

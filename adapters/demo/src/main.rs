@@ -26,7 +26,6 @@ use cluster::{Cluster, Setup};
 use failure::{EXIT_FAILED, EXIT_GUILTY, Failure, Interrupt};
 use progress::Progress;
 use round::{Round, Stage};
-use std::path::Path;
 use std::process::ExitCode;
 use style::Style;
 use writers::Writers;
@@ -35,12 +34,8 @@ use writers::Writers;
 const PORT_TRIES: usize = 5;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|arg| arg == guard::ARGUMENT) {
-        if let Some(directory) = args.next() {
-            guard::run(Path::new(&directory));
-        }
-        return ExitCode::SUCCESS;
+    if let Some(code) = guard::play_part(std::env::args_os().skip(1)) {
+        return code;
     }
     match cli::parse(std::env::args_os().skip(1)) {
         Ok(Request::Help) => {

@@ -369,3 +369,32 @@ fn number(reply: &Reply) -> Option<u64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(at: u64, kind: &str, fields: &[(&str, &str)]) -> Event {
+        let fields = fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Event { at: Duration::from_millis(at), kind: kind.to_owned(), fields }
+    }
+
+    #[test]
+    fn a_sighting_is_the_first_event_of_its_kind_by_somebody_who_counts() {
+        let events = [
+            (0, event(1, "suspected", &[])),
+            (2, event(2, "suspected", &[("evidence", "crash"), ("primary", "n1")])),
+            (1, event(3, "suspected", &[("evidence", "partition")])),
+            (1, event(4, "elected", &[("epoch", "7")])),
+        ];
+        let seen = sighting(&events, "suspected", |who| who != 0).unwrap();
+        assert_eq!(
+            (seen.node, seen.at, seen.detail.as_deref()),
+            (2, Duration::from_millis(2), Some("crash"))
+        );
+        let won = sighting(&events, "elected", |who| who == 1).unwrap();
+        assert_eq!(won.detail.as_deref(), Some("epoch 7"));
+        assert_eq!(sighting(&events, "promoted", |_| true), None);
+        assert_eq!(elections(&events), [Elected { node: 1, at: Duration::from_millis(4) }]);
+    }
+}
