@@ -303,10 +303,13 @@ fn config(members: &[Member], node: Node, setup: &Setup, data: &Path) -> String 
         })
         .collect();
     let Member { id, ports, .. } = &members[node];
-    let role = if node == 0 {
-        "role = \"primary\"".to_owned()
-    } else {
-        format!("role = \"replica\"\nupstream = \"127.0.0.1:{}\"", members[0].ports.replication)
+    // With the plugin the election decides whom a node follows, and an upstream would be refused.
+    let role = match (node, setup.stock) {
+        (0, _) => "role = \"primary\"".to_owned(),
+        (_, false) => "role = \"replica\"".to_owned(),
+        (_, true) => {
+            format!("role = \"replica\"\nupstream = \"127.0.0.1:{}\"", members[0].ports.replication)
+        }
     };
     let mut text = format!(
         "[server]\nport = {}\nthreads = {}\ndata_dir = {}\n\n\
@@ -363,11 +366,13 @@ mod tests {
              [cluster]\nnode_id = \"n2\"\nelect_port_base = 11101\n\
              peers = \"n1@127.0.0.1:11001:11000:21000,n2@127.0.0.1:11101:11100:21100,\
              n3@127.0.0.1:11201:11200:21200\"\n\n\
-             [replication]\nrole = \"replica\"\nupstream = \"127.0.0.1:21000\"\n\n\
+             [replication]\nrole = \"replica\"\n\n\
              [elect]\nenabled = true\nhttp = \"127.0.0.1:11102\"\n"
         );
         setup.stock = true;
         let stock = config(&members, 0, &setup, Path::new("/tmp/x/n1"));
-        assert!(stock.contains("role = \"primary\"\n") && !stock.contains("[elect]"), "{stock}");
+        assert!(stock.ends_with("[replication]\nrole = \"primary\"\n"), "{stock}");
+        let stock = config(&members, 2, &setup, Path::new("/tmp/x/n3"));
+        assert!(stock.ends_with("role = \"replica\"\nupstream = \"127.0.0.1:21000\"\n"), "{stock}");
     }
 }
