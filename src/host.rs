@@ -44,6 +44,12 @@ pub trait ReplicationHost: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Writes pass again in the same reign: the opposite of [`ReplicationHost::fence`].
+    async fn resume(&self, epoch: Epoch) -> Result<(), HostError> {
+        let _ = epoch;
+        Ok(())
+    }
+
     /// Whether this node can serve as primary. Asked once every heartbeat interval; must not block.
     fn health(&self) -> Health {
         Health::Good
