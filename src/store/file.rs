@@ -209,3 +209,43 @@ fn private() -> OpenOptions {
     options.mode(0o600);
     options
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Epoch, Incarnation};
+    use crate::message::Standing;
+    use crate::position::Position;
+    use futures::executor::block_on;
+    use futures::future::FutureExt;
+
+    fn state(epoch: u64) -> HardState {
+        HardState {
+            epoch: Epoch(epoch),
+            voted_for: None,
+            standing: Standing::Member,
+            incarnation: Incarnation(1),
+            position: Position::NONE,
+        }
+    }
+
+    #[test]
+    fn a_save_that_is_abandoned_while_it_waits_for_its_turn_never_happens() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileVoteStore::open(directory.path().join("vote")).unwrap();
+        block_on(store.save(&state(1))).unwrap();
+        for _ in 0..100 {
+            let turn = store.0.turn.lock().unwrap();
+            let unwanted = state(2);
+            let mut save = store.save(&unwanted);
+            assert!((&mut save).now_or_never().is_none());
+            // The pool takes work in order: once this is done the save has been taken up and waits.
+            block_on(blocking::unblock(|| ()));
+            drop(save);
+            drop(turn);
+            for _ in 0..3 {
+                assert_eq!(block_on(store.load()).unwrap(), Some(state(1)));
+            }
+        }
+    }
+}

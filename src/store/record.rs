@@ -101,7 +101,6 @@ pub(super) fn decode(bytes: &[u8]) -> Result<HardState, RecordError> {
         return Err(RecordError::Checksum { expected: crc32fast::hash(body) });
     }
     let state = Lines { lines: text.lines(), read: 0 }.state()?;
-    check(&state)?;
     if encode(&state)?.as_bytes() != bytes {
         return Err(RecordError::Spelling);
     }
