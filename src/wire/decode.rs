@@ -22,19 +22,16 @@ const ELEMENT_BYTES_MIN: usize = 6;
 /// its announced lengths, before its bytes come. Calling it again with more bytes after `None` starts at
 /// the head of the frame again, which is bounded by [`FRAME_BYTES_MAX`].
 pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, DecodeError> {
-    let mut reader = Reader { bytes, at: 0, verb: "", element: 0, elements: 0 };
+    let mut reader = Reader { bytes, at: 0, verb: "", element: 0, elements: 0, error: None };
     match reader.frame() {
         Ok(frame) => Ok(Some((frame, reader.at))),
-        Err(Stop::More) => Ok(None),
-        Err(Stop::Bad(error)) => Err(error),
+        Err(Stop) => reader.error.map_or(Ok(None), Err),
     }
 }
 
-/// Why reading ended before the end of the frame.
-enum Stop {
-    More,
-    Bad(DecodeError),
-}
+/// Reading ended before the end of the frame: with [`Reader::error`], or for want of more bytes. Without
+/// the error in it, results stay small enough for registers, which halves the time of a heartbeat.
+struct Stop;
 
 type Read<T> = Result<T, Stop>;
 
@@ -46,21 +43,23 @@ struct Reader<'a> {
     /// Elements read, and how many there are.
     element: usize,
     elements: usize,
+    error: Option<DecodeError>,
 }
 
 impl<'a> Reader<'a> {
+    #[inline(always)]
     fn frame(&mut self) -> Read<Frame<'a>> {
         match self.peek()? {
             b'*' => self.at += 1,
-            found => return Err(Stop::Bad(DecodeError::NotAnArray { found })),
+            found => return self.bad(DecodeError::NotAnArray { found }),
         }
         self.elements = self.length(ELEMENTS_MAX, |elements| DecodeError::Elements { elements })?;
         if self.elements == 0 {
-            return Err(Stop::Bad(DecodeError::Elements { elements: 0 }));
+            return self.bad(DecodeError::Elements { elements: 0 });
         }
         let frame = match self.bulk()? {
-            b"HB" => Frame::Message(Message::Heartbeat(self.named("HB").heartbeat()?)),
-            b"ECHO" => Frame::Message(Message::Echo(self.named("ECHO").echo()?)),
+            [b'H', b'B'] => Frame::Message(Message::Heartbeat(self.named("HB").heartbeat()?)),
+            [b'E', b'C', b'H', b'O'] => Frame::Message(Message::Echo(self.named("ECHO").echo()?)),
             b"PREOFFER" => Frame::Message(Message::PreOffer(self.named("PREOFFER").offer()?)),
             b"PREACCEPT" => Frame::Message(Message::PreAccept(self.named("PREACCEPT").grant()?)),
             b"OFFER" => Frame::Message(Message::Offer(self.named("OFFER").offer()?)),
@@ -91,13 +90,15 @@ impl<'a> Reader<'a> {
         self
     }
 
+    #[inline(always)]
     fn heartbeat(&mut self) -> Read<Heartbeat> {
         Ok(Heartbeat {
             epoch: self.epoch("epoch")?,
             round: self.round()?,
+            // Spelled out, here and for the standing, because comparing slices costs a call each.
             role: match self.field("role")? {
-                b"primary" => Role::Primary,
-                b"replica" => Role::Replica,
+                [b'p', b'r', b'i', b'm', b'a', b'r', b'y'] => Role::Primary,
+                [b'r', b'e', b'p', b'l', b'i', b'c', b'a'] => Role::Replica,
                 b"promoting" => Role::Promoting,
                 b"candidate" => Role::Candidate,
                 _ => return self.value("role"),
@@ -164,32 +165,37 @@ impl<'a> Reader<'a> {
         Ok(Frame::Refuse { reason, text })
     }
 
+    #[inline(always)]
     fn epoch(&mut self, field: &'static str) -> Read<Epoch> {
         Ok(Epoch(self.number(field, EPOCH_MAX.0)?))
     }
 
+    #[inline(always)]
     fn round(&mut self) -> Read<Round> {
         Ok(Round(self.number("round", u64::MAX)?))
     }
 
+    #[inline(always)]
     fn micros(&mut self, field: &'static str) -> Read<Duration> {
         Ok(Duration::from_micros(self.number(field, DURATION_US_MAX)?))
     }
 
+    #[inline(always)]
     fn standing(&mut self) -> Read<Standing> {
         match self.field("standing")? {
-            b"member" => Ok(Standing::Member),
-            b"new" => Ok(Standing::New),
+            [b'm', b'e', b'm', b'b', b'e', b'r'] => Ok(Standing::Member),
+            [b'n', b'e', b'w'] => Ok(Standing::New),
             _ => self.value("standing"),
         }
     }
 
+    #[inline(always)]
     fn node_or_none(&mut self, field: &'static str) -> Read<Option<NodeId>> {
         let bytes = self.field(field)?;
         if bytes.is_empty() {
             return Ok(None);
         }
-        match std::str::from_utf8(bytes).ok().and_then(|id| NodeId::new(id).ok()) {
+        match NodeId::from_wire(bytes) {
             Some(node) => Ok(Some(node)),
             None => self.value(field),
         }
@@ -206,11 +212,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline(always)]
     fn progress(&mut self) -> Read<Progress> {
         let (epoch, rest) = self.history("progress")?;
         Ok(Progress { stream_epoch: epoch, offset: self.parse("progress", rest, PROGRESS_OFFSET_MAX)? })
     }
 
+    // Its kilobyte of stack must not be set up for heartbeats.
+    #[inline(never)]
     fn position(&mut self) -> Read<Position> {
         let (epoch, rest) = self.history("position")?;
         let mut offsets = [0; SHARDS_MAX];
@@ -218,7 +227,7 @@ impl<'a> Reader<'a> {
         if !rest.is_empty() {
             for listed in rest.split(|b| *b == b',') {
                 let Some(offset) = offsets.get_mut(shards) else {
-                    return Err(Stop::Bad(DecodeError::TooManyShards { verb: self.verb }));
+                    return self.bad(DecodeError::TooManyShards { verb: self.verb });
                 };
                 *offset = self.parse("position", listed, OFFSET_MAX)?;
                 shards += 1;
@@ -226,42 +235,52 @@ impl<'a> Reader<'a> {
         }
         match Position::new(epoch, &offsets[..shards]) {
             Some(position) => Ok(position),
-            None => Err(Stop::Bad(DecodeError::TooManyShards { verb: self.verb })),
+            None => self.bad(DecodeError::TooManyShards { verb: self.verb }),
         }
     }
 
     /// `<stream epoch>:<rest>`
+    #[inline(always)]
     fn history(&mut self, field: &'static str) -> Read<(Epoch, &'a [u8])> {
         let bytes = self.field(field)?;
         let Some(colon) = bytes.iter().position(|b| *b == b':') else { return self.value(field) };
         Ok((Epoch(self.parse(field, &bytes[..colon], EPOCH_MAX.0)?), &bytes[colon + 1..]))
     }
 
-    #[inline]
+    #[inline(always)]
     fn number(&mut self, field: &'static str, max: u64) -> Read<u64> {
         let digits = self.field(field)?;
         self.parse(field, digits, max)
     }
 
-    #[inline]
-    fn parse(&self, field: &'static str, digits: &[u8], max: u64) -> Read<u64> {
-        parse(digits, max).map_err(|fault| Stop::Bad(DecodeError::Number { verb: self.verb, field, fault }))
+    #[inline(always)]
+    fn parse(&mut self, field: &'static str, digits: &[u8], max: u64) -> Read<u64> {
+        match parse(digits, max) {
+            Ok(value) => Ok(value),
+            Err(fault) => self.bad(DecodeError::Number { verb: self.verb, field, fault }),
+        }
     }
 
     #[cold]
-    fn value<T>(&self, field: &'static str) -> Read<T> {
-        Err(Stop::Bad(DecodeError::Value { verb: self.verb, field }))
+    fn value<T>(&mut self, field: &'static str) -> Read<T> {
+        self.bad(DecodeError::Value { verb: self.verb, field })
     }
 
-    #[inline]
+    #[cold]
+    fn bad<T>(&mut self, error: DecodeError) -> Read<T> {
+        self.error = Some(error);
+        Err(Stop)
+    }
+
+    #[inline(always)]
     fn field(&mut self, field: &'static str) -> Read<&'a [u8]> {
         if self.element == self.elements {
-            return Err(Stop::Bad(DecodeError::Missing { verb: self.verb, field }));
+            return self.bad(DecodeError::Missing { verb: self.verb, field });
         }
         self.bulk()
     }
 
-    #[inline]
+    #[inline(always)]
     fn bulk(&mut self) -> Read<&'a [u8]> {
         let bytes = self.bytes;
         // Nearly every element is shorter than 10 bytes.
@@ -276,7 +295,7 @@ impl<'a> Reader<'a> {
         let left = self.elements - self.element - 1;
         let announced = end + 2 + left * ELEMENT_BYTES_MIN;
         if announced > FRAME_BYTES_MAX {
-            return Err(Stop::Bad(DecodeError::TooLarge { bytes: announced }));
+            return self.bad(DecodeError::TooLarge { bytes: announced });
         }
         match bytes.get(end..end + 2) {
             Some(b"\r\n") => {
@@ -287,7 +306,7 @@ impl<'a> Reader<'a> {
             }
             _ => {
                 self.at = end;
-                Err(self.no_line_end())
+                self.no_line_end()
             }
         }
     }
@@ -296,7 +315,7 @@ impl<'a> Reader<'a> {
     fn bulk_length(&mut self) -> Read<usize> {
         match self.peek()? {
             b'$' => self.at += 1,
-            found => return Err(Stop::Bad(DecodeError::NotABulkString { element: self.element, found })),
+            found => return self.bad(DecodeError::NotABulkString { element: self.element, found }),
         }
         self.length(FRAME_BYTES_MAX, |bytes| DecodeError::TooLarge { bytes })
     }
@@ -304,28 +323,28 @@ impl<'a> Reader<'a> {
     /// A decimal number up to `max`, and the line end after it.
     fn length(&mut self, max: usize, over: fn(usize) -> DecodeError) -> Read<usize> {
         let start = self.at;
-        let bad = |fault| Stop::Bad(DecodeError::Length { at: start, fault });
+        let bad = |fault| DecodeError::Length { at: start, fault };
         let mut value = 0;
         loop {
             match self.peek()? {
                 digit @ b'0'..=b'9' => {
                     if self.at > start && value == 0 {
-                        return Err(bad(NumberFault::LeadingZero));
+                        return self.bad(bad(NumberFault::LeadingZero));
                     }
                     value = value * 10 + usize::from(digit - b'0');
                     // Before the next digit: the number of digits stays bounded, too.
                     if value > max {
-                        return Err(Stop::Bad(over(value)));
+                        return self.bad(over(value));
                     }
                     self.at += 1;
                 }
                 b'\r' if self.at > start => break,
-                b'\r' => return Err(bad(NumberFault::Empty)),
-                found => return Err(bad(NumberFault::NotADigit { found })),
+                b'\r' => return self.bad(bad(NumberFault::Empty)),
+                found => return self.bad(bad(NumberFault::NotADigit { found })),
             }
         }
         if self.bytes.get(self.at..self.at + 2) != Some(b"\r\n") {
-            return Err(self.no_line_end());
+            return self.no_line_end();
         }
         self.at += 2;
         Ok(value)
@@ -333,32 +352,36 @@ impl<'a> Reader<'a> {
 
     /// Tells a line end that is still to come from one that is wrong.
     #[cold]
-    fn no_line_end(&self) -> Stop {
+    fn no_line_end<T>(&mut self) -> Read<T> {
         for (at, expected) in [(self.at, b'\r'), (self.at + 1, b'\n')] {
             match self.bytes.get(at) {
-                None => return Stop::More,
+                None => return Err(Stop),
                 Some(found) if *found != expected => {
-                    return Stop::Bad(DecodeError::NoLineEnd { at, found: *found });
+                    return self.bad(DecodeError::NoLineEnd { at, found: *found });
                 }
                 Some(_) => {}
             }
         }
-        Stop::More
+        Err(Stop)
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek(&self) -> Read<u8> {
-        self.bytes.get(self.at).copied().ok_or(Stop::More)
+        self.bytes.get(self.at).copied().ok_or(Stop)
     }
 }
 
 /// A plain decimal number: digits only, no leading zero, at most `max`.
-#[inline]
+#[inline(always)]
 fn parse(digits: &[u8], max: u64) -> Result<u64, NumberFault> {
     match digits {
         [] => return Err(NumberFault::Empty),
         [b'0', _, ..] => return Err(NumberFault::LeadingZero),
         _ => {}
+    }
+    // 19 digits cannot overflow.
+    if digits.len() > 19 {
+        return parse_long(digits, max);
     }
     let mut value = 0_u64;
     for digit in digits {
@@ -366,13 +389,21 @@ fn parse(digits: &[u8], max: u64) -> Result<u64, NumberFault> {
         if units > 9 {
             return Err(NumberFault::NotADigit { found: *digit });
         }
-        value = match value.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(units))) {
-            Some(value) => value,
-            None => return Err(NumberFault::OutOfRange { max }),
-        };
+        value = value * 10 + u64::from(units);
     }
     if value > max {
         return Err(NumberFault::OutOfRange { max });
     }
     Ok(value)
+}
+
+#[cold]
+fn parse_long(digits: &[u8], max: u64) -> Result<u64, NumberFault> {
+    if let Some(found) = digits.iter().copied().find(|digit| !digit.is_ascii_digit()) {
+        return Err(NumberFault::NotADigit { found });
+    }
+    let value = digits
+        .iter()
+        .try_fold(0_u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+    value.filter(|value| *value <= max).ok_or(NumberFault::OutOfRange { max })
 }

@@ -1,37 +1,29 @@
 //! Values to bytes.
 
-use super::{DURATION_US_MAX, FRAME_BYTES_MAX, REFUSE_TEXT_BYTES_MAX};
+use super::{CLUSTER_BYTES_MAX, DURATION_US_MAX, REFUSE_TEXT_BYTES_MAX};
 use crate::ids::NodeId;
 use crate::message::{Grant, Hello, Message, Offer, OfferKind, Role, Standing};
 use crate::position::{Position, Progress};
 use crate::time::Duration;
 
-/// Room for any frame without a full position: the largest, a heartbeat, has 9 elements, of which 5 are
-/// numbers (27 bytes each at most) and one is a node id (70).
-const SMALL_FRAME_BYTES_MAX: usize = 320;
-/// A number in a list: 20 digits and its separator.
-const LISTED_NUMBER_BYTES_MAX: usize = 21;
+/// Room for any frame without a full position or text. The largest, a heartbeat with every field at its
+/// longest, has 256 bytes; the rest is room to copy more than is used, which is faster than to copy exactly.
+const SMALL_FRAME_BYTES_MAX: usize = 352;
 
-/// Appends the frame of `message` to `out`, which grows by [`FRAME_BYTES_MAX`] at most. Nothing else is
-/// allocated.
+/// Appends the frame of `message` to `out`, which grows by [`super::FRAME_BYTES_MAX`] at most. Nothing else
+/// is allocated.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
-    let more = match message {
-        Message::PreOffer(offer) | Message::Offer(offer) => {
-            offer.position.offsets().len() * LISTED_NUMBER_BYTES_MAX
-        }
-        _ => 0,
-    };
-    append(out, SMALL_FRAME_BYTES_MAX + more, |w| match message {
+    small(out, |w| match message {
         Message::Heartbeat(hb) => {
             w.raw(b"*9\r\n$2\r\nHB\r\n");
             w.number(hb.epoch.0);
             w.number(hb.round.0);
-            w.raw(match hb.role {
-                Role::Primary => b"$7\r\nprimary\r\n",
-                Role::Promoting => b"$9\r\npromoting\r\n",
-                Role::Candidate => b"$9\r\ncandidate\r\n",
-                Role::Replica => b"$7\r\nreplica\r\n",
-            });
+            match hb.role {
+                Role::Primary => w.raw(b"$7\r\nprimary\r\n"),
+                Role::Promoting => w.raw(b"$9\r\npromoting\r\n"),
+                Role::Candidate => w.raw(b"$9\r\ncandidate\r\n"),
+                Role::Replica => w.raw(b"$7\r\nreplica\r\n"),
+            }
             w.standing(hb.standing);
             w.progress(hb.progress);
             w.node(hb.primary.as_ref());
@@ -53,10 +45,10 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.raw(b"*6\r\n$6\r\nREJECT\r\n");
             w.number(reject.epoch.0);
             w.number(reject.round.0);
-            w.raw(match reject.kind {
-                OfferKind::PreVote => b"$8\r\npre-vote\r\n",
-                OfferKind::Vote => b"$4\r\nvote\r\n",
-            });
+            match reject.kind {
+                OfferKind::PreVote => w.raw(b"$8\r\npre-vote\r\n"),
+                OfferKind::Vote => w.raw(b"$4\r\nvote\r\n"),
+            }
             w.bulk(reject.reason.as_str().as_bytes());
             w.progress(reject.progress);
         }
@@ -70,69 +62,86 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.node(resign.successor.as_ref());
         }
     });
+    if let Message::PreOffer(offer) | Message::Offer(offer) = message {
+        position(&offer.position, out);
+    }
 }
 
-/// Appends a `HELLO`. A cluster name that is longer than a peer accepts is cut, and so refused there.
+/// Appends a `HELLO`. A cluster name that is longer than a peer accepts is cut, and refused there.
 pub fn encode_hello(hello: &Hello, out: &mut Vec<u8>) {
-    let cluster = &hello.cluster.as_bytes()[..hello.cluster.len().min(2 * super::CLUSTER_BYTES_MAX)];
-    append(out, SMALL_FRAME_BYTES_MAX, |w| {
+    small(out, |w| {
         w.raw(b"*5\r\n$5\r\nHELLO\r\n");
         w.number(u64::from(hello.protocol));
-        w.bulk(cluster);
-        w.bulk(hello.node.as_str().as_bytes());
+        w.bulk(&hello.cluster.as_bytes()[..hello.cluster.len().min(CLUSTER_BYTES_MAX + 1)]);
+        w.node(Some(&hello.node));
         w.number(hello.incarnation.0);
     });
 }
 
-/// Appends a `REFUSE` with a word for the reason and a text for people.
+/// Appends a `REFUSE` with a word for the reason and a text for people; only printable ASCII is kept.
 pub fn encode_refuse(reason: &str, text: &str, out: &mut Vec<u8>) {
-    let cut = |s: &str| s.bytes().filter(|b| (b' '..=b'~').contains(b)).take(REFUSE_TEXT_BYTES_MAX).collect();
-    let (reason, text): (Vec<u8>, Vec<u8>) = (cut(reason), cut(text));
-    append(out, 2 * SMALL_FRAME_BYTES_MAX, |w| {
-        w.raw(b"*3\r\n$6\r\nREFUSE\r\n");
-        w.bulk(&reason);
-        w.bulk(&text);
-    });
+    let printable = |text: &str| -> Vec<u8> {
+        text.bytes().filter(|b| (b' '..=b'~').contains(b)).take(REFUSE_TEXT_BYTES_MAX).collect()
+    };
+    out.extend_from_slice(b"*3\r\n$6\r\nREFUSE\r\n");
+    for text in [printable(reason), printable(text)] {
+        small(out, |w| w.bulk(&text));
+    }
 }
 
-/// Makes room once, writes by index, gives back what was not used: one capacity check per frame.
-fn append(out: &mut Vec<u8>, bytes_max: usize, write: impl FnOnce(&mut Writer<'_>)) {
+/// Makes room once, writes in place, gives back what was not used. A buffer on the stack that is copied
+/// to `out` takes twice as long: wide loads stall on the narrow stores just before them.
+#[inline(always)]
+fn small(out: &mut Vec<u8>, write: impl FnOnce(&mut Writer<'_>)) {
     let start = out.len();
-    out.resize(start + bytes_max, 0);
-    let mut writer = Writer { buf: &mut out[start..], at: 0 };
-    write(&mut writer);
-    let used = writer.at;
-    debug_assert!(used <= FRAME_BYTES_MAX);
+    out.resize(start + SMALL_FRAME_BYTES_MAX, 0);
+    let Some(buf) = out[start..].first_chunk_mut() else { return };
+    let mut w = Writer { buf, at: 0 };
+    write(&mut w);
+    let used = w.at;
     out.truncate(start + used);
 }
 
+/// A frame under construction, of a fixed size so that most bounds are known when it is compiled.
 struct Writer<'a> {
-    buf: &'a mut [u8],
+    buf: &'a mut [u8; SMALL_FRAME_BYTES_MAX],
     at: usize,
 }
 
-const DIGIT_PAIRS: [u8; 200] = {
-    let mut pairs = [0; 200];
+const DIGIT_PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
     let mut n = 0;
     while n < 100 {
-        pairs[2 * n] = b'0' + (n / 10) as u8;
-        pairs[2 * n + 1] = b'0' + (n % 10) as u8;
+        pairs[n] = [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
         n += 1;
     }
     pairs
 };
 
 impl Writer<'_> {
-    #[inline]
-    fn raw(&mut self, bytes: &[u8]) {
-        self.buf[self.at..self.at + bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len();
+    #[inline(always)]
+    fn raw<const N: usize>(&mut self, bytes: &[u8; N]) {
+        self.padded(bytes, N);
     }
 
-    #[inline]
+    /// Copies all of `bytes`, of which `used` count.
+    #[inline(always)]
+    fn padded<const N: usize>(&mut self, bytes: &[u8; N], used: usize) {
+        if let Some(to) = self.buf.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut()) {
+            *to = *bytes;
+            self.at += used;
+        } else {
+            debug_assert!(false, "SMALL_FRAME_BYTES_MAX is too small");
+        }
+    }
+
+    #[inline(always)]
     fn length(&mut self, bytes: usize) {
         if bytes < 10 {
             self.raw(&[b'$', b'0' + bytes as u8, b'\r', b'\n']);
+        } else if bytes < 100 {
+            let [tens, units] = DIGIT_PAIRS[bytes];
+            self.raw(&[b'$', tens, units, b'\r', b'\n']);
         } else {
             self.raw(b"$");
             self.digits(bytes as u64, digits_of(bytes as u64));
@@ -140,15 +149,18 @@ impl Writer<'_> {
         }
     }
 
-    #[inline]
     fn bulk(&mut self, bytes: &[u8]) {
         self.length(bytes.len());
-        self.raw(bytes);
+        self.buf[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
         self.raw(b"\r\n");
     }
 
-    #[inline]
+    #[inline(always)]
     fn number(&mut self, n: u64) {
+        if n < 10 {
+            return self.raw(&[b'$', b'1', b'\r', b'\n', b'0' + n as u8, b'\r', b'\n']);
+        }
         let count = digits_of(n);
         self.length(count);
         self.digits(n, count);
@@ -156,23 +168,22 @@ impl Writer<'_> {
     }
 
     /// Exactly `count` digits, from the last one backwards.
-    #[inline]
+    #[inline(always)]
     fn digits(&mut self, mut n: u64, count: usize) {
-        let field = &mut self.buf[self.at..self.at + count];
-        let mut end = count;
-        while end >= 2 {
-            let pair = (n % 100) as usize * 2;
+        let Some(field) = self.buf.get_mut(self.at..self.at + count) else { return };
+        let mut pairs = field.rchunks_exact_mut(2);
+        for pair in &mut pairs {
+            pair.copy_from_slice(&DIGIT_PAIRS[(n % 100) as usize]);
             n /= 100;
-            field[end - 2..end].copy_from_slice(&DIGIT_PAIRS[pair..pair + 2]);
-            end -= 2;
         }
-        if end == 1 {
-            field[0] = b'0' + (n % 10) as u8;
+        if let [first] = pairs.into_remainder() {
+            *first = b'0' + (n % 10) as u8;
         }
         self.at += count;
     }
 
     /// Rounded up: a lease must never look shorter than it is.
+    #[inline(always)]
     fn micros(&mut self, duration: Duration) {
         let up = u64::from(!duration.subsec_nanos().is_multiple_of(1000));
         let whole = duration.as_secs().saturating_mul(1_000_000);
@@ -180,20 +191,28 @@ impl Writer<'_> {
         self.number(micros.min(DURATION_US_MAX));
     }
 
+    #[inline(always)]
     fn node(&mut self, node: Option<&NodeId>) {
         match node {
-            Some(node) => self.bulk(node.as_str().as_bytes()),
+            Some(node) => {
+                let (bytes, used) = node.to_wire();
+                self.length(used);
+                self.padded(bytes, used);
+                self.raw(b"\r\n");
+            }
             None => self.raw(b"$0\r\n\r\n"),
         }
     }
 
+    #[inline(always)]
     fn standing(&mut self, standing: Standing) {
-        self.raw(match standing {
-            Standing::Member => b"$6\r\nmember\r\n",
-            Standing::New => b"$3\r\nnew\r\n",
-        });
+        match standing {
+            Standing::Member => self.raw(b"$6\r\nmember\r\n"),
+            Standing::New => self.raw(b"$3\r\nnew\r\n"),
+        }
     }
 
+    #[inline(always)]
     fn progress(&mut self, progress: Progress) {
         let (epoch, offset) = (progress.stream_epoch.0, progress.offset);
         let (epoch_digits, offset_digits) = (digits_of(epoch), digits_of(offset));
@@ -204,41 +223,50 @@ impl Writer<'_> {
         self.raw(b"\r\n");
     }
 
-    fn offer(&mut self, head: &[u8], offer: &Offer) {
-        self.raw(head);
-        self.number(offer.epoch.0);
-        self.number(offer.round.0);
-        self.position(&offer.position);
-    }
-
-    fn grant(&mut self, head: &[u8], grant: Grant) {
+    fn grant<const N: usize>(&mut self, head: &[u8; N], grant: Grant) {
         self.raw(head);
         self.number(grant.epoch.0);
         self.number(grant.round.0);
     }
 
-    fn position(&mut self, position: &Position) {
-        let epoch = position.stream_epoch().0;
-        let offsets = position.offsets();
-        let listed: usize = offsets.iter().map(|offset| digits_of(*offset)).sum();
-        self.length(digits_of(epoch) + 1 + listed + offsets.len().saturating_sub(1));
-        self.digits(epoch, digits_of(epoch));
-        self.raw(b":");
-        for (shard, offset) in offsets.iter().enumerate() {
-            if shard > 0 {
-                self.raw(b",");
-            }
-            self.digits(*offset, digits_of(*offset));
-        }
-        self.raw(b"\r\n");
+    /// All but the position, which may be longer than everything else together: [`position`].
+    fn offer<const N: usize>(&mut self, head: &[u8; N], offer: &Offer) {
+        self.raw(head);
+        self.number(offer.epoch.0);
+        self.number(offer.round.0);
     }
 }
 
-#[inline]
-fn digits_of(n: u64) -> usize {
-    match n {
-        0..10 => 1,
-        10..100 => 2,
-        _ => n.ilog10() as usize + 1,
+fn position(position: &Position, out: &mut Vec<u8>) {
+    let offsets = position.offsets();
+    let epoch = position.stream_epoch().0;
+    let listed: usize = offsets.iter().map(|offset| digits_of(*offset)).sum();
+    let length = digits_of(epoch) + 1 + listed + offsets.len().saturating_sub(1);
+    out.reserve(length + 2 * SMALL_FRAME_BYTES_MAX);
+    small(out, |w| {
+        w.length(length);
+        w.digits(epoch, digits_of(epoch));
+        w.raw(b":");
+    });
+    for (shard, offset) in offsets.iter().enumerate() {
+        if shard > 0 {
+            out.push(b',');
+        }
+        push_number(*offset, out);
     }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_number(mut n: u64, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + digits_of(n), b'0');
+    for digit in out[start..].iter_mut().rev() {
+        *digit = b'0' + (n % 10) as u8;
+        n /= 10;
+    }
+}
+
+#[inline(always)]
+fn digits_of(n: u64) -> usize {
+    n.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
