@@ -1,6 +1,7 @@
 //! Election plugin (work in progress).
 pub mod clock;
 pub mod config;
+mod driver;
 pub mod elector;
 pub mod error;
 pub mod event;

@@ -127,6 +127,16 @@ pub enum OfferKind {
     Vote,
 }
 
+impl OfferKind {
+    /// The word for it on the wire, in metrics and in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PreVote => "pre-vote",
+            Self::Vote => "vote",
+        }
+    }
+}
+
 /// A refused offer, with the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reject {

@@ -132,6 +132,11 @@ impl Elector {
         }
     }
 
+    /// Whether this node holds the office, promoted or not.
+    pub fn is_reigning(&self) -> bool {
+        matches!(self.state, State::Reigning(_))
+    }
+
     /// This node's epoch.
     pub fn epoch(&self) -> Epoch {
         self.hard.epoch

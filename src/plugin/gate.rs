@@ -4,6 +4,7 @@
 //! first write, before any task of ours has run (`docs/protocol.md`, "Fence").
 
 use crate::clock::Clock;
+use crate::elector::GateState;
 use crate::fence::{Denied, FenceReason};
 use crate::time::{Duration, Instant, nanos};
 use std::fmt;
@@ -66,6 +67,14 @@ impl WriteGate {
                 FenceReason::ALL.get(usize::from(n) - 1).copied().unwrap_or(FenceReason::LeaseExpired),
             ),
         })
+    }
+
+    /// Makes the gate what the elector wants it to be.
+    pub(crate) fn set(&self, state: GateState) {
+        match state {
+            GateState::Open(until) => self.open(until),
+            GateState::Shut(denied) => self.shut(denied),
+        }
     }
 
     /// Opens the gate until `until`.

@@ -1,10 +1,14 @@
 //! What a server calls: the [`ElectPlugin`] trait and its implementation, [`QuorumPlugin`].
 
 mod gate;
+mod position_cell;
+mod quorum;
 mod snapshot;
 
 pub use crate::fence::Denied;
 pub use gate::WriteGate;
+pub(crate) use position_cell::PositionCell;
+pub use quorum::{QuorumParts, QuorumPlugin};
 pub use snapshot::{ElectSnapshot, PeerSnapshot};
 
 use crate::error::ElectError;
