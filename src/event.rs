@@ -1,7 +1,7 @@
 //! What happened: the elector's decisions, in the order in which it took them. Metrics, logs and
 //! `history` are made of these.
 
-use crate::host::FenceReason;
+use crate::fence::FenceReason;
 use crate::ids::{Epoch, NodeId};
 use crate::message::{OfferKind, RejectReason, Role};
 use crate::position::Progress;

@@ -4,7 +4,7 @@
 //! first write, before any task of ours has run (`docs/protocol.md`, "Fence").
 
 use crate::clock::Clock;
-use crate::host::FenceReason;
+use crate::fence::{Denied, FenceReason};
 use crate::time::{Duration, Instant, nanos};
 use std::fmt;
 use std::sync::Arc;
@@ -22,15 +22,6 @@ pub struct WriteGate {
     guard: u64,
     /// Why the gate is shut: 0 on a replica, else 1 + the index of a fence reason.
     reason: AtomicU8,
-}
-
-/// Why a write is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Denied {
-    /// This node is not the primary. Redis clients know this as `-READONLY`.
-    Replica,
-    /// This node is the primary and must not write now. Redis clients know this as `-NOREPLICAS`.
-    Fenced(FenceReason),
 }
 
 impl WriteGate {

@@ -3,7 +3,8 @@
 mod gate;
 mod snapshot;
 
-pub use gate::{Denied, WriteGate};
+pub use crate::fence::Denied;
+pub use gate::WriteGate;
 pub use snapshot::{ElectSnapshot, PeerSnapshot};
 
 use crate::error::ElectError;

@@ -1,6 +1,6 @@
 //! What a node believes, in one consistent copy.
 
-use crate::host::FenceReason;
+use crate::fence::FenceReason;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::{Role, Standing};
 use crate::position::Progress;

@@ -4,29 +4,12 @@ mod file;
 mod memory;
 mod record;
 
+pub use crate::state::HardState;
 pub use file::FileVoteStore;
 pub use memory::{Hang, MemoryVoteStore};
 
-use crate::ids::{Epoch, Incarnation, NodeId};
-use crate::message::Standing;
-use crate::position::Position;
 use async_trait::async_trait;
 use std::path::PathBuf;
-
-/// What survives a restart. One record, replaced as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HardState {
-    /// The highest epoch this node has seen.
-    pub epoch: Epoch,
-    /// Whom it voted for in that epoch.
-    pub voted_for: Option<NodeId>,
-    /// Whether this record holds every vote the node ever cast.
-    pub standing: Standing,
-    /// Which start of the process wrote it.
-    pub incarnation: Incarnation,
-    /// How far its data went when it was written: a lower bound for a host that lost nothing.
-    pub position: Position,
-}
 
 /// Keeps one [`HardState`].
 ///
