@@ -36,6 +36,15 @@ impl WriteGate {
         Self { clock, until: AtomicU64::new(0), guard, reason: AtomicU8::new(0) }
     }
 
+    /// A gate that is open until `until`, whatever happens: no election moves it. For a host's own tests
+    /// and benchmarks of its write path, which then need no cluster. The gate that guards real writes is
+    /// [`crate::plugin::ElectPlugin::write_gate`].
+    pub fn open_until(clock: Arc<dyn Clock>, lease: Duration, until: Instant) -> Self {
+        let gate = Self::new(clock, lease);
+        gate.open(until);
+        gate
+    }
+
     /// Whether a write may pass now.
     #[inline]
     pub fn check(&self) -> Result<(), Denied> {
@@ -136,6 +145,16 @@ mod tests {
         gate.open(clock.now() + Duration::from_millis(900));
         clock.set_coarse_lag(Duration::from_millis(449));
         clock.advance(Duration::from_millis(900));
+        assert_eq!(gate.check(), Err(Denied::Fenced(FenceReason::LeaseExpired)));
+    }
+
+    #[test]
+    fn a_gate_for_a_hosts_tests_is_open_until_its_deadline() {
+        let clock = Arc::new(ManualClock::new());
+        let lease = Duration::from_millis(900);
+        let gate = WriteGate::open_until(clock.clone(), lease, clock.now() + lease);
+        assert!(gate.is_open());
+        clock.advance(lease);
         assert_eq!(gate.check(), Err(Denied::Fenced(FenceReason::LeaseExpired)));
     }
 
