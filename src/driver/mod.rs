@@ -23,7 +23,9 @@ use crate::time::{Duration, Instant};
 use crate::transport::{Transport, TransportError, TransportEvent};
 use crate::wire::PROTOCOL;
 use futures::future::{BoxFuture, FutureExt};
+use futures::stream::Stream;
 use save::Saves;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use transition::{Done, Transitions};
@@ -144,15 +146,7 @@ impl Driver {
             }
             let deadline = self.elector(|elector| elector.next_timeout());
             let input = futures::future::poll_fn(|cx| {
-                sources.poll(
-                    cx,
-                    &self.transport,
-                    &self.commands,
-                    &mut transitions,
-                    &mut saves,
-                    &*clock,
-                    deadline,
-                )
+                sources.poll(cx, &self.transport, &mut transitions, &mut saves, &*clock, deadline)
             })
             .await;
 
@@ -262,18 +256,17 @@ impl Driver {
 /// Everything that can wake the loop.
 struct Sources {
     transport_run: Option<BoxFuture<'static, Result<(), TransportError>>>,
+    commands: Pin<Box<async_channel::Receiver<Command>>>,
     receiving: Option<BoxFuture<'static, TransportEvent>>,
     timer: Option<(Instant, BoxFuture<'static, ()>)>,
     turn: u32,
 }
 
 impl Sources {
-    #[expect(clippy::too_many_arguments, reason = "it is the one place where everything meets")]
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         transport: &Arc<dyn Transport>,
-        commands: &async_channel::Receiver<Command>,
         transitions: &mut Transitions,
         saves: &mut Saves,
         clock: &dyn Clock,
@@ -298,7 +291,7 @@ impl Sources {
         if let Poll::Ready(done) = transitions.poll(cx) {
             return Poll::Ready(Input::Host(done));
         }
-        if let Poll::Ready(Ok(command)) = std::pin::pin!(commands.recv()).poll_unpin(cx) {
+        if let Poll::Ready(Some(command)) = self.commands.as_mut().poll_next(cx) {
             return Poll::Ready(Input::Command(command));
         }
         let overdue = deadline.is_some_and(|at| at <= clock.now());

@@ -12,9 +12,12 @@ use std::task::{Context, Poll};
 pub(super) struct Saves {
     store: Arc<dyn VoteStore>,
     clock: Arc<dyn Clock>,
-    running: Option<(PersistSeq, Instant, BoxFuture<'static, Result<(), StoreError>>)>,
+    running: Option<Running>,
     waiting: Option<(PersistSeq, HardState)>,
 }
+
+/// A save under way: what it saves, since when, and the work itself.
+type Running = (PersistSeq, Instant, BoxFuture<'static, Result<(), StoreError>>);
 
 /// A save that ended.
 pub(super) struct Saved {
