@@ -6,6 +6,7 @@ pub mod elector;
 pub mod error;
 pub mod event;
 pub mod fence;
+pub mod gate;
 pub mod host;
 pub mod ids;
 pub mod link;

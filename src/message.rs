@@ -49,10 +49,13 @@ pub enum Standing {
     New,
 }
 
+/// Version of the protocol.
+pub const PROTOCOL: u16 = 1;
+
 /// The first frame of a link, from both ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// Version of the protocol: [`crate::wire::PROTOCOL`].
+    /// Version of the protocol: [`PROTOCOL`].
     pub protocol: u16,
     /// Name of the cluster; links between different clusters are refused.
     pub cluster: String,

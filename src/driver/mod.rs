@@ -4,6 +4,7 @@
 //! side by side, so none of them can delay another, and any executor will do.
 
 mod metrics;
+mod position_cell;
 mod save;
 mod transition;
 
@@ -14,16 +15,16 @@ use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output
 use crate::error::ElectError;
 use crate::event::Event;
 use crate::fence::FenceReason;
+use crate::gate::WriteGate;
 use crate::host::ReplicationHost;
 use crate::ids::NodeId;
-use crate::message::Hello;
-use crate::plugin::{PositionCell, WriteGate};
+use crate::message::{Hello, PROTOCOL};
 use crate::store::VoteStore;
 use crate::time::{Duration, Instant};
 use crate::transport::{Transport, TransportError, TransportEvent};
-use crate::wire::PROTOCOL;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::Stream;
+use position_cell::PositionCell;
 use save::Saves;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
 //! What goes into the elector and what comes out, beside messages.
 
 use crate::event::Event;
-use crate::fence::{Denied, FenceReason, Health};
+use crate::fence::{FenceReason, GateState, Health};
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::{Message, Role, Standing};
 use crate::position::{Position, Progress};
@@ -78,15 +78,6 @@ pub enum Command {
     Pause(bool),
     /// The machine slept and the clock did not count: what was promised to this node may be over.
     ClockJumped,
-}
-
-/// Whether writes may pass: the write gate copies this after every input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GateState {
-    /// Until then.
-    Open(Instant),
-    /// No.
-    Shut(Denied),
 }
 
 /// What the elector believes. Cheap to take.

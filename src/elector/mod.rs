@@ -32,7 +32,8 @@ mod timers;
 mod vote;
 mod voters;
 
-pub use io::{Command, GateState, HostAction, HostReport, Output, PersistSeq, Status};
+pub use crate::fence::GateState;
+pub use io::{Command, HostAction, HostReport, Output, PersistSeq, Status};
 
 use crate::config::{Config, Member};
 use crate::event::{Event, EventKind, Reason};

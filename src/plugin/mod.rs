@@ -1,13 +1,10 @@
 //! What a server calls: the [`ElectPlugin`] trait and its implementation, [`QuorumPlugin`].
 
-mod gate;
-mod position_cell;
 mod quorum;
 mod snapshot;
 
 pub use crate::fence::Denied;
-pub use gate::WriteGate;
-pub(crate) use position_cell::PositionCell;
+pub use crate::gate::WriteGate;
 pub use quorum::{QuorumParts, QuorumPlugin};
 pub use snapshot::{ElectSnapshot, PeerSnapshot};
 

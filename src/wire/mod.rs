@@ -31,8 +31,7 @@ use crate::ids::SHARDS_MAX;
 use crate::message::{Hello, Message};
 use crate::position::OFFSET_MAX;
 
-/// Version of the protocol.
-pub const PROTOCOL: u16 = 1;
+pub use crate::message::PROTOCOL;
 
 /// The longest frame. The largest message, an offer with all shards, is little more than half of it.
 pub const FRAME_BYTES_MAX: usize = 4096;

@@ -4,8 +4,7 @@
 //! first write, before any task of ours has run (`docs/protocol.md`, "Fence").
 
 use crate::clock::Clock;
-use crate::elector::GateState;
-use crate::fence::{Denied, FenceReason};
+use crate::fence::{Denied, FenceReason, GateState};
 use crate::time::{Duration, Instant, nanos};
 use std::fmt;
 use std::sync::Arc;
