@@ -1,1 +1,4 @@
-//! The real kevy 7 with the election plugin inside (work in progress).
+//! The real kevy 7 with the election plugin inside.
+
+pub mod cli;
+pub mod config;
