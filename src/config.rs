@@ -101,7 +101,6 @@ pub struct Config {
     pub(crate) drift_percent: f64,
     pub(crate) loss_policy: LossPolicy,
     pub(crate) crash_detection: CrashDetection,
-    pub(crate) initial_primary: bool,
 }
 
 impl Config {
@@ -117,7 +116,6 @@ impl Config {
             drift_percent: 1.0,
             loss_policy: LossPolicy::default(),
             crash_detection: CrashDetection::default(),
-            initial_primary: false,
         }
     }
 
@@ -157,10 +155,6 @@ impl Config {
     pub fn crash_detection(&self) -> CrashDetection {
         self.crash_detection
     }
-    /// Whether this node wins among equals in a new cluster.
-    pub fn initial_primary(&self) -> bool {
-        self.initial_primary
-    }
     /// The strict majority of the voters.
     pub fn quorum(&self) -> usize {
         self.voters() / 2 + 1
@@ -192,7 +186,6 @@ pub struct ConfigBuilder {
     drift_percent: f64,
     loss_policy: LossPolicy,
     crash_detection: CrashDetection,
-    initial_primary: bool,
 }
 
 impl ConfigBuilder {
@@ -229,11 +222,6 @@ impl ConfigBuilder {
     /// Default: [`CrashDetection::Refused`].
     pub fn crash_detection(mut self, detection: CrashDetection) -> Self {
         self.crash_detection = detection;
-        self
-    }
-    /// Makes this node win among equals in a new cluster. Default: no.
-    pub fn initial_primary(mut self, yes: bool) -> Self {
-        self.initial_primary = yes;
         self
     }
 
@@ -288,7 +276,6 @@ impl ConfigBuilder {
             drift_percent: self.drift_percent,
             loss_policy: self.loss_policy,
             crash_detection: self.crash_detection,
-            initial_primary: self.initial_primary,
         })
     }
 }

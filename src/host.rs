@@ -1,5 +1,7 @@
 //! The server that replicates: what the plugin asks of it.
 
+pub use crate::fence::{FenceReason, Health};
+
 use crate::ids::{Epoch, NodeId};
 use crate::position::Position;
 use async_trait::async_trait;
@@ -42,63 +44,15 @@ pub trait ReplicationHost: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Writes pass again in the same reign: the opposite of [`ReplicationHost::fence`].
+    async fn resume(&self, epoch: Epoch) -> Result<(), HostError> {
+        let _ = epoch;
+        Ok(())
+    }
+
     /// Whether this node can serve as primary. Asked once every heartbeat interval; must not block.
     fn health(&self) -> Health {
         Health::Good
-    }
-}
-
-/// Whether a host can serve as primary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// It can.
-    Good,
-    /// It cannot now: a primary resigns, a replica does not ask for votes.
-    Failing,
-}
-
-/// Why writes are refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum FenceReason {
-    /// The lease ran out: no quorum answered in time.
-    LeaseExpired,
-    /// The links to a quorum ended.
-    LinksLost,
-    /// A higher epoch was seen, or another primary in this one.
-    Deposed,
-    /// Handing over on request or at shutdown.
-    StepDown,
-    /// The host says it cannot serve.
-    HostFailing,
-    /// The machine slept, so the clock did not count.
-    ClockJump,
-    /// The driver stopped.
-    Stopped,
-}
-
-impl FenceReason {
-    /// All reasons.
-    pub const ALL: [Self; 7] = [
-        Self::LeaseExpired,
-        Self::LinksLost,
-        Self::Deposed,
-        Self::StepDown,
-        Self::HostFailing,
-        Self::ClockJump,
-        Self::Stopped,
-    ];
-
-    /// The word for it in metrics, logs and errors to clients.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::LeaseExpired => "lease-expired",
-            Self::LinksLost => "links-lost",
-            Self::Deposed => "deposed",
-            Self::StepDown => "step-down",
-            Self::HostFailing => "host-failing",
-            Self::ClockJump => "clock-jump",
-            Self::Stopped => "stopped",
-        }
     }
 }
 

@@ -42,6 +42,28 @@ impl NodeId {
         Ok(Self { bytes, len: id.len() as u8 })
     }
 
+    /// The codec's way in: the same rules as [`NodeId::new`], without an error to build.
+    #[inline]
+    pub(crate) fn from_wire(id: &[u8]) -> Option<Self> {
+        if id.is_empty() || id.len() > NODE_ID_BYTES_MAX {
+            return None;
+        }
+        let mut bytes = [0; NODE_ID_BYTES_MAX];
+        for (to, from) in bytes.iter_mut().zip(id) {
+            if !from.is_ascii_graphic() || matches!(from, b'@' | b',' | b'"' | b'\'') {
+                return None;
+            }
+            *to = *from;
+        }
+        Some(Self { bytes, len: id.len() as u8 })
+    }
+
+    /// The codec's way out: all bytes, zero after the id, and how many are the id.
+    #[inline]
+    pub(crate) fn wire_bytes(&self) -> (&[u8; NODE_ID_BYTES_MAX], usize) {
+        (&self.bytes, usize::from(self.len))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         // Only ASCII gets in, so this never takes the empty branch.

@@ -49,10 +49,13 @@ pub enum Standing {
     New,
 }
 
+/// Version of the protocol.
+pub const PROTOCOL: u16 = 1;
+
 /// The first frame of a link, from both ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// Version of the protocol: [`crate::wire::PROTOCOL`].
+    /// Version of the protocol: [`PROTOCOL`].
     pub protocol: u16,
     /// Name of the cluster; links between different clusters are refused.
     pub cluster: String,
@@ -125,6 +128,16 @@ pub enum OfferKind {
     PreVote,
     /// A vote.
     Vote,
+}
+
+impl OfferKind {
+    /// The word for it on the wire, in metrics and in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PreVote => "pre-vote",
+            Self::Vote => "vote",
+        }
+    }
 }
 
 /// A refused offer, with the reason.

@@ -18,8 +18,14 @@ struct Shared {
     now: AtomicU64,
     coarse_lag: AtomicU64,
     suspended: AtomicU64,
-    /// Waiting timers by deadline; the second part tells equal deadlines apart.
-    timers: Mutex<(u64, BTreeMap<(u64, u64), Waker>)>,
+    timers: Mutex<Timers>,
+}
+
+/// Waiting timers by deadline; the second part of the key tells equal deadlines apart.
+#[derive(Debug, Default)]
+struct Timers {
+    issued: u64,
+    waiting: BTreeMap<(u64, u64), Waker>,
 }
 
 impl Default for ManualClock {
@@ -44,15 +50,15 @@ impl ManualClock {
         let now = self.0.now.fetch_add(nanos(by), Ordering::SeqCst).saturating_add(nanos(by));
         let due = {
             let mut timers = self.timers();
-            let later = timers.1.split_off(&(now, u64::MAX));
-            std::mem::replace(&mut timers.1, later)
+            let later = timers.waiting.split_off(&(now, u64::MAX));
+            std::mem::replace(&mut timers.waiting, later)
         };
         due.into_values().for_each(Waker::wake);
     }
 
     /// The earliest deadline that anybody waits for.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.timers().1.keys().next().map(|(at, _)| Instant::from_nanos(*at))
+        self.timers().waiting.keys().next().map(|(at, _)| Instant::from_nanos(*at))
     }
 
     /// Makes [`Clock::coarse`] lag.
@@ -65,7 +71,7 @@ impl ManualClock {
         self.0.suspended.fetch_add(nanos(more), Ordering::SeqCst);
     }
 
-    fn timers(&self) -> MutexGuard<'_, (u64, BTreeMap<(u64, u64), Waker>)> {
+    fn timers(&self) -> MutexGuard<'_, Timers> {
         self.0.timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,7 +84,7 @@ struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.clock.timers().1.remove(&self.key);
+        self.clock.timers().waiting.remove(&self.key);
     }
 }
 
@@ -94,8 +100,8 @@ impl Clock for ManualClock {
     fn timer(&self, deadline: Instant) -> BoxFuture<'static, ()> {
         let key = {
             let mut timers = self.timers();
-            timers.0 += 1;
-            (deadline.as_nanos(), timers.0)
+            timers.issued += 1;
+            (deadline.as_nanos(), timers.issued)
         };
         let registration = Registration { clock: self.clone(), key };
         futures::future::poll_fn(move |cx| {
@@ -105,7 +111,7 @@ impl Clock for ManualClock {
             if clock.now() >= deadline {
                 return Poll::Ready(());
             }
-            timers.1.insert(*key, cx.waker().clone());
+            timers.waiting.insert(*key, cx.waker().clone());
             Poll::Pending
         })
         .boxed()

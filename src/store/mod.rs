@@ -1,25 +1,15 @@
 //! The vote store: where a node keeps what it must not forget.
 
-use crate::ids::{Epoch, Incarnation, NodeId};
-use crate::message::Standing;
-use crate::position::Position;
+mod file;
+mod memory;
+mod record;
+
+pub use crate::state::HardState;
+pub use file::FileVoteStore;
+pub use memory::{Hang, MemoryVoteStore};
+
 use async_trait::async_trait;
 use std::path::PathBuf;
-
-/// What survives a restart. One record, replaced as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HardState {
-    /// The highest epoch this node has seen.
-    pub epoch: Epoch,
-    /// Whom it voted for in that epoch.
-    pub voted_for: Option<NodeId>,
-    /// Whether this record holds every vote the node ever cast.
-    pub standing: Standing,
-    /// Which start of the process wrote it.
-    pub incarnation: Incarnation,
-    /// How far its data went when it was written: a lower bound for a host that lost nothing.
-    pub position: Position,
-}
 
 /// Keeps one [`HardState`].
 ///
@@ -31,11 +21,13 @@ pub trait VoteStore: Send + Sync + 'static {
     /// The last saved state, `None` if there never was one.
     async fn load(&self) -> Result<Option<HardState>, StoreError>;
 
-    /// Replaces the state. Calls never overlap.
+    /// Replaces the state. Calls never overlap: the next one comes after this one's future has completed
+    /// or was dropped. A dropped one takes effect before any later call, or not at all.
     async fn save(&self, state: &HardState) -> Result<(), StoreError>;
 }
 
-/// Why the store could not do its work. None of these changes what was stored.
+/// Why the store could not do its work. What was stored is unchanged, with one exception: after an error
+/// about syncing, a record that was being saved may or may not have replaced the old one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -60,6 +52,14 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A value that no healthy node has. Stored, it would make every later start fail.
+    #[error("vote record {} was not saved: {reason}; the old record stays. This is a bug in the caller", path.display())]
+    Unstorable {
+        /// The file.
+        path: PathBuf,
+        /// Which value.
         reason: String,
     },
     /// Another process has the record open.

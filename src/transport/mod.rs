@@ -3,27 +3,11 @@
 //! A transport proves who speaks, keeps links up, and says when they go down and how. It may lose,
 //! delay, duplicate and reorder messages; it must not invent them.
 
-use crate::ids::{Incarnation, NodeId};
+pub use crate::link::LinkEvent;
+
+use crate::ids::NodeId;
 use crate::message::{Hello, Message};
 use async_trait::async_trait;
-
-/// How a link changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinkEvent {
-    /// The peer's process, started as `incarnation`, said `HELLO`. Messages of an earlier incarnation are
-    /// not delivered after this.
-    Up {
-        /// Which start of its process.
-        incarnation: Incarnation,
-    },
-    /// An established link ended in order: the peer's kernel sent the end of the stream.
-    Closed,
-    /// An established link broke: a reset, a timeout, or a frame that makes no sense.
-    Reset,
-    /// A new connection, begun after the last established one ended, was refused by the peer's host:
-    /// nobody listens.
-    Refused,
-}
 
 /// What a transport hands up.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,17 @@
 //! The real kevy 7 with the election plugin inside.
+//!
+//! ```text
+//!   clients ──► commands ──► kevy           commands.rs: kevy's commands behind the write gate
+//!                  │           ▲  frames
+//!                  ▼           │
+//!               shards ◄──── link ──► primary   link.rs, fleet.rs: one stream per shard
+//!                  │           ▲
+//!                  ▼           │
+//!   plugin ◄──► office       host ◄── plugin    host.rs: promote, follow, detach
+//! ```
+//!
+//! A shard is a thread of kevy; it reports through the hooks of its commands and takes orders from a few
+//! atomics. Nothing of the election runs on it.
 
 pub mod cli;
 pub mod commands;

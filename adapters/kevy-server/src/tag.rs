@@ -94,7 +94,7 @@ mod tests {
     fn what_plain_kevy_ships_has_no_mark() {
         assert_eq!(Tag::read(&record()), None);
         let mut image = Vec::new();
-        kevy_persist::write_snapshot_to(&mut image, &Store::new()).unwrap();
+        kevy_persist::write_snapshot_to(&Store::new(), &mut image).unwrap();
         assert_eq!(Tag::of_snapshot(&image), Ok(None));
     }
 

@@ -76,7 +76,10 @@ fn every_key_reaches_the_plugin() {
 #[test]
 fn role_primary_wins_ties_in_a_new_cluster() {
     let text = GOOD.replace("[elect]", "[replication]\nrole = \"primary\"\n[elect]");
-    assert!(load(&text).unwrap().elect.unwrap().config.initial_primary());
+    let elect = load(&text).unwrap().elect.unwrap();
+    let priority =
+        |name: &str| elect.config.members().iter().find(|m| m.id.as_str() == name).unwrap().priority;
+    assert!(priority("a") > priority("b"));
 }
 
 #[test]

@@ -81,8 +81,14 @@ pub(super) fn check(
     };
     own_ports_agree(own, kevy, split)?;
     let elect_port = own.elect_port;
-    let members = peers.iter().map(|peer| Member::voter(peer.id));
-    let config = election(section, node, members, kevy, split)?;
+    // Wins among equals, as on the first start of a cluster.
+    let preferred = kevy.replication.role == ReplicationRole::Primary;
+    let members = peers.iter().map(|peer| {
+        let member = Member::voter(peer.id);
+        let priority = member.priority + u8::from(preferred && peer.id == node);
+        Member { priority, ..member }
+    });
+    let config = election(section, node, members, split)?;
     let listen = SocketAddr::from((Ipv4Addr::from(kevy.server.bind), elect_port));
     if let Some(http) = section.http.filter(|http| http.port() != 0) {
         let used = [(kevy.server.port, "[server] port"), (elect_port, "the election port")];
@@ -328,11 +334,9 @@ fn election(
     section: &ElectSection,
     node: NodeId,
     members: impl Iterator<Item = Member>,
-    kevy: &KevyConfig,
     split: &Split,
 ) -> Result<Config, SetupError> {
-    let mut builder =
-        Config::builder(node, members).initial_primary(kevy.replication.role == ReplicationRole::Primary);
+    let mut builder = Config::builder(node, members);
     if let Some(name) = &section.cluster_name {
         builder = builder.cluster(name);
     }

@@ -1,0 +1,93 @@
+//! Where the host's threads leave their offsets for the driver.
+
+use crate::ids::{Epoch, SHARDS_MAX};
+use crate::position::Position;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// The live position: one atomic store per report, no lock.
+///
+/// A reader may see one shard newer than another, or, while a new history begins, [`None`]. Both are fine:
+/// the live position ranks candidates and fills heartbeats; votes use the exact one of
+/// [`crate::host::ReplicationHost::detach`].
+#[derive(Debug)]
+pub(crate) struct PositionCell {
+    /// Odd while a history is being replaced.
+    version: AtomicUsize,
+    stream_epoch: AtomicU64,
+    shards: AtomicUsize,
+    offsets: [AtomicU64; SHARDS_MAX],
+}
+
+impl PositionCell {
+    pub(crate) fn new() -> Self {
+        Self {
+            version: AtomicUsize::new(0),
+            stream_epoch: AtomicU64::new(0),
+            shards: AtomicUsize::new(0),
+            offsets: [const { AtomicU64::new(0) }; SHARDS_MAX],
+        }
+    }
+
+    /// One shard has come this far.
+    pub(crate) fn set_offset(&self, shard: usize, offset: u64) {
+        if let Some(cell) = self.offsets.get(shard) {
+            cell.store(offset, Ordering::Release);
+            if self.shards.load(Ordering::Relaxed) <= shard {
+                self.shards.fetch_max(shard + 1, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// A history begins.
+    pub(crate) fn replace(&self, stream_epoch: Epoch, offsets: &[u64]) {
+        // Two threads that replace at once would be a host that promotes and follows at once; taking the
+        // odd version by exchange keeps even that from tearing.
+        while self.version.fetch_or(1, Ordering::AcqRel) & 1 == 1 {
+            std::hint::spin_loop();
+        }
+        self.stream_epoch.store(stream_epoch.0, Ordering::Release);
+        let offsets = &offsets[..offsets.len().min(SHARDS_MAX)];
+        for (cell, offset) in self.offsets.iter().zip(offsets) {
+            cell.store(*offset, Ordering::Release);
+        }
+        self.shards.store(offsets.len(), Ordering::Release);
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The position, into `into`; `None` while a history is being replaced.
+    pub(crate) fn read(&self, into: &mut Vec<u64>) -> Option<Epoch> {
+        let before = self.version.load(Ordering::Acquire);
+        if before & 1 == 1 {
+            return None;
+        }
+        let stream_epoch = Epoch(self.stream_epoch.load(Ordering::Acquire));
+        let shards = self.shards.load(Ordering::Acquire).min(SHARDS_MAX);
+        into.clear();
+        into.extend(self.offsets[..shards].iter().map(|cell| cell.load(Ordering::Acquire)));
+        (self.version.load(Ordering::Acquire) == before).then_some(stream_epoch)
+    }
+
+    pub(crate) fn replace_with(&self, position: &Position) {
+        self.replace(position.stream_epoch(), position.offsets());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_of_an_old_history_do_not_show_in_a_new_one() {
+        let (cell, mut offsets) = (PositionCell::new(), Vec::new());
+        cell.replace(Epoch(1), &[7, 8, 9]);
+        cell.set_offset(1, 80);
+        assert_eq!(cell.read(&mut offsets), Some(Epoch(1)));
+        assert_eq!(offsets, [7, 80, 9]);
+        cell.replace(Epoch(2), &[0, 0]);
+        assert_eq!(cell.read(&mut offsets), Some(Epoch(2)));
+        assert_eq!(offsets, [0, 0]);
+        cell.set_offset(SHARDS_MAX, 1);
+        assert_eq!(cell.read(&mut offsets), Some(Epoch(2)), "a shard too many is ignored");
+        assert_eq!(offsets.len(), 2);
+    }
+}

@@ -1,0 +1,71 @@
+//! Nodes without a vote record: is the cluster new, or was the disk wiped?
+//!
+//! A node that lost its record may have voted in an epoch it has forgotten. It votes again once it has
+//! learned an epoch at least as high. Sentences in `docs/protocol.md`, "Admission".
+
+use super::voters::VoterSet;
+use super::{Elector, Epoch, Round, Standing};
+use crate::event::EventKind;
+use crate::message::Echo;
+
+/// What a node without a record has learned.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Admission {
+    /// Members that answered a heartbeat of ours sent after the wait that follows a start.
+    answered: VoterSet,
+    /// The first such heartbeat.
+    since: Option<Round>,
+}
+
+impl Elector {
+    /// Admits this node when it can have forgotten nothing.
+    pub(super) fn admit_if_known(&mut self) {
+        if self.hard.standing == Standing::Member || self.my_vote.is_none() {
+            return;
+        }
+        if self.booting_until.is_some_and(|until| until <= self.now) && self.admission.since.is_none() {
+            self.admission.since = Some(Round(self.round.0 + 1));
+        }
+        // A voter that has never seen an election. All of them: the cluster is new, and nobody has promised
+        // anything. A quorum of them: the same, but for a disk that was wiped in the first moments of a
+        // cluster's life; waiting as after every start keeps even that from two writers at once.
+        let fresh = |index: &usize| {
+            let peer = &self.peers[*index];
+            peer.heard.is_some() && peer.epoch == Epoch::ZERO
+        };
+        let fresh_voters = 1 + self.other_voters().filter(fresh).count();
+        let seen_reign = self.other_voters().any(|index| self.peers[index].epoch > Epoch::ZERO);
+        let all_fresh = fresh_voters == self.config.voters() && self.hard.epoch == Epoch::ZERO;
+        let quorum_fresh = fresh_voters >= self.config.quorum()
+            && !seen_reign
+            && self.hard.epoch == Epoch::ZERO
+            && self.booting_until.is_none_or(|until| until <= self.now);
+        // Every quorum that our vote completed had `quorum - 1` others in it: so many answers meet it.
+        let enough = self.config.voters() + 1 - self.config.quorum();
+        let told = self.admission.answered.len() >= enough;
+        if all_fresh || quorum_fresh || told {
+            if all_fresh {
+                self.booting_until = None;
+            }
+            self.hard.standing = Standing::Member;
+            self.event(EventKind::Admitted);
+            self.persist_before_speaking();
+            self.schedule_campaign(self.now);
+            self.answer_waiting();
+        }
+    }
+
+    /// A member told us its epoch in answer to a heartbeat of ours. Enough of them meet every
+    /// quorum that ever elected somebody with our vote.
+    pub(super) fn note_admission_echo(&mut self, from: usize, echo: &Echo) {
+        if self.hard.standing == Standing::New
+            && echo.standing == Standing::Member
+            && self.admission.since.is_some_and(|since| echo.round >= since)
+            && echo.round <= self.round
+            && let Some(voter) = self.peers[from].voter
+        {
+            self.admission.answered.insert(voter);
+            self.admit_if_known();
+        }
+    }
+}

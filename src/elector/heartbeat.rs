@@ -1,0 +1,217 @@
+//! Heartbeats and their echoes: who is there, who reigns, and for how long still.
+
+use super::{Elector, HostAction, Round, State, Timer};
+use crate::config::{Config, MemberKind};
+use crate::event::{EventKind, Outcome, Reason};
+use crate::fence::Health;
+use crate::ids::Epoch;
+use crate::message::{Echo, Heartbeat, Message, Role, Standing};
+use crate::time::Duration;
+
+impl Elector {
+    pub(super) fn on_heartbeat_due(&mut self) {
+        self.timers.set(Timer::Heartbeat, self.now + self.config.heartbeat_interval);
+        self.retry_failed_save();
+        self.send_heartbeats();
+        self.look_after_peers();
+        self.persist_position();
+        self.renew_lease();
+    }
+
+    /// One round of heartbeats: voters to all voters, a primary to everybody, an observer to its primary.
+    /// So the cost per observer does not grow with the number of observers.
+    pub(super) fn send_heartbeats(&mut self) {
+        // Speaking of an epoch that is not durable could make it go back in the eyes of others.
+        if self.persistence.pending() {
+            return;
+        }
+        self.round = Round(self.round.0 + 1);
+        self.lease.sent(self.round, self.now);
+        self.reported = self.position.progress();
+        let reigning = self.reign().is_some();
+        let (primary, primary_age) = match self.primary {
+            Some(index) if index == self.me => (Some(self.config.node), Duration::ZERO),
+            Some(index) => {
+                let peer = &self.peers[index];
+                (Some(peer.member.id), peer.heard.map_or(Duration::ZERO, |at| self.now.saturating_since(at)))
+            }
+            None => (None, Duration::ZERO),
+        };
+        let heartbeat = Heartbeat {
+            epoch: self.hard.epoch,
+            round: self.round,
+            role: self.role(),
+            standing: self.hard.standing,
+            progress: self.reported,
+            primary,
+            primary_age,
+            lease: if reigning { self.config.lease } else { Duration::ZERO },
+        };
+        for index in self.others() {
+            let wanted = if self.my_vote.is_none() {
+                self.primary == Some(index) || self.primary.is_none() && self.peers[index].voter.is_some()
+            } else {
+                reigning || self.peers[index].voter.is_some()
+            };
+            if wanted {
+                self.send(index, Message::Heartbeat(heartbeat));
+            }
+        }
+    }
+
+    /// Tells of peers that came and went.
+    fn look_after_peers(&mut self) {
+        for index in self.others() {
+            let up = self.peers[index].reachable(self.now, self.config.election_timeout);
+            if self.peers[index].up != up {
+                self.peers[index].up = up;
+                let peer = self.id(index);
+                self.event(if up { EventKind::PeerUp { peer } } else { EventKind::PeerDown { peer } });
+            }
+        }
+    }
+
+    pub(super) fn on_heartbeat(&mut self, from: usize, heartbeat: &Heartbeat) {
+        let now = self.now;
+        self.peers[from].note(now, heartbeat);
+        if !self.peers[from].up {
+            self.peers[from].up = true;
+            let peer = self.id(from);
+            self.event(EventKind::PeerUp { peer });
+        }
+        if heartbeat.epoch > self.hard.epoch {
+            self.adopt_epoch(heartbeat.epoch, Reason::HigherEpoch);
+        }
+        match heartbeat.role {
+            Role::Primary | Role::Promoting => self.on_primary_heartbeat(from, heartbeat),
+            // A node without a record learns from this what it may have forgotten.
+            Role::Candidate | Role::Replica
+                if heartbeat.standing == Standing::New && self.peers[from].voter.is_some() =>
+            {
+                self.echo(from, heartbeat.round);
+            }
+            Role::Candidate | Role::Replica => {}
+        }
+        self.admit_if_known();
+        self.hand_over_if_caught_up();
+    }
+
+    fn echo(&mut self, to: usize, round: Round) {
+        let echo =
+            Echo { epoch: self.hard.epoch, round, primary: self.primary(), standing: self.hard.standing };
+        self.send(to, Message::Echo(echo));
+    }
+
+    fn on_primary_heartbeat(&mut self, from: usize, heartbeat: &Heartbeat) {
+        if heartbeat.epoch < self.hard.epoch || !self.peers[from].member.eligible() {
+            // It does not know yet that its reign is over: the echo's epoch tells it.
+            self.echo(from, heartbeat.round);
+            return;
+        }
+        match &self.state {
+            State::Replica => {}
+            State::Campaigning(_) => self.end_campaign(Outcome::Overtaken, Reason::OtherPrimary),
+            // Two primaries of one epoch cannot be, unless a vote was forgotten. Writing must stop, here too.
+            State::Reigning(_) => self.depose(Reason::OtherPrimary),
+        }
+        self.set_primary(Some(from));
+        self.judging = None;
+
+        // Only voters promise, and only what outlasts the primary's lease.
+        if self.my_vote.is_some() {
+            let lease_max = Config::lease_max(self.config.election_timeout, self.config.drift_percent);
+            if heartbeat.lease > lease_max {
+                if self.peers[from].lease_mismatch != Some(heartbeat.lease) {
+                    self.peers[from].lease_mismatch = Some(heartbeat.lease);
+                    let (peer, lease) = (self.id(from), heartbeat.lease);
+                    self.event(EventKind::LeaseMismatch { peer, lease, lease_max });
+                }
+            } else {
+                self.peers[from].lease_mismatch = None;
+                self.promise_to(from);
+                self.echo(from, heartbeat.round);
+            }
+        }
+        if heartbeat.role == Role::Primary && self.following != Some((self.hard.epoch, from)) {
+            self.follow_primary();
+        }
+        self.schedule_campaign(self.now + self.config.election_timeout);
+    }
+
+    pub(super) fn on_echo(&mut self, from: usize, echo: &Echo) {
+        if echo.epoch > self.hard.epoch {
+            self.adopt_epoch(echo.epoch, Reason::HigherEpoch);
+        }
+        self.note_admission_echo(from, echo);
+        // Only a voter that follows us in our own epoch supports us.
+        if self.reign().is_some()
+            && echo.epoch == self.hard.epoch
+            && echo.primary == Some(self.config.node)
+            && let Some(voter) = self.peers[from].voter
+        {
+            self.lease.echo(voter, echo.round);
+            self.renew_lease();
+        }
+    }
+
+    /// An announcement is a heartbeat that cannot be echoed: it tells whom to follow and nothing else.
+    pub(super) fn on_announce(&mut self, from: usize, epoch: Epoch) {
+        if epoch > self.hard.epoch {
+            self.adopt_epoch(epoch, Reason::HigherEpoch);
+        }
+        if epoch < self.hard.epoch || !self.peers[from].member.eligible() || self.reign().is_some() {
+            return;
+        }
+        if matches!(self.state, State::Campaigning(_)) {
+            self.end_campaign(Outcome::Overtaken, Reason::OtherPrimary);
+        }
+        self.set_primary(Some(from));
+        if self.following != Some((epoch, from)) {
+            self.follow_primary();
+        }
+        self.schedule_campaign(self.now + self.config.election_timeout);
+    }
+
+    /// Points the host at the primary.
+    pub(super) fn follow_primary(&mut self) {
+        let Some(primary) = self.primary.filter(|primary| *primary != self.me) else { return };
+        if self.member().kind == MemberKind::Witness || self.reign().is_some() {
+            return;
+        }
+        self.timers.clear(Timer::Follow);
+        self.following = Some((self.hard.epoch, primary));
+        self.following_since = self.now;
+        self.host(HostAction::Follow(self.hard.epoch, self.id(primary)));
+    }
+
+    pub(super) fn on_followed(&mut self, epoch: Epoch) {
+        if let Some((following, primary)) = self.following
+            && following == epoch
+        {
+            let took = self.now.saturating_since(self.following_since);
+            let primary = self.id(primary);
+            self.event(EventKind::Following { primary, took });
+        }
+    }
+
+    pub(super) fn on_follow_failed(&mut self, epoch: Epoch, error: &str) {
+        if let Some((following, primary)) = self.following
+            && following == epoch
+        {
+            let primary = self.id(primary);
+            self.event(EventKind::FollowFailed { primary, error: error.to_owned() });
+            // Tried again after half a timeout, not at every heartbeat: a retarget costs a full resync.
+            self.timers.set(Timer::Follow, self.now + self.config.election_timeout / 2);
+        }
+    }
+
+    pub(super) fn on_health(&mut self, health: Health) {
+        if self.health != health {
+            self.health = health;
+            if health == Health::Failing {
+                self.abandon_campaign();
+                self.step_down(crate::fence::FenceReason::HostFailing);
+            }
+        }
+    }
+}

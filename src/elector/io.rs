@@ -1,0 +1,114 @@
+//! What goes into the elector and what comes out, beside messages.
+
+use crate::event::Event;
+use crate::fence::{FenceReason, GateState, Health};
+use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::message::{Message, Role, Standing};
+use crate::position::{Position, Progress};
+use crate::state::HardState;
+use crate::time::Instant;
+
+/// Numbers the states that are to be saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PersistSeq(pub u64);
+
+/// What the elector wants done. Carry outputs out in the order in which they come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Make this state durable, then call [`super::Elector::handle_persisted`]. A later state replaces an
+    /// earlier one that is not being written yet; acknowledging the later one acknowledges both.
+    Persist(PersistSeq, HardState),
+    /// Send this to a peer. May be lost.
+    Send(NodeId, Message),
+    /// Tell the host to do this.
+    Host(HostAction),
+    /// Tell whoever listens.
+    Event(Event),
+}
+
+/// What the host is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostAction {
+    /// Writes are refused from now on.
+    Fence(Epoch, FenceReason),
+    /// Writes pass again in the same reign.
+    Resume(Epoch),
+    /// Become primary; answer with [`HostReport::Promoted`] or [`HostReport::PromoteFailed`].
+    Promote(Epoch),
+    /// Follow this primary; answer with [`HostReport::Followed`] or [`HostReport::FollowFailed`].
+    Follow(Epoch, NodeId),
+    /// Acknowledge nothing more to the old primary, and answer **at once**, before any other input, with
+    /// [`HostReport::Detached`]: a vote waits for it.
+    Detach(Epoch),
+}
+
+/// What the host says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostReport<'a> {
+    /// How far the data goes.
+    Position {
+        /// The history.
+        stream_epoch: Epoch,
+        /// One offset per shard.
+        offsets: &'a [u64],
+    },
+    /// The answer to [`HostAction::Detach`].
+    Detached(&'a Position),
+    /// The host is primary of this epoch.
+    Promoted(Epoch),
+    /// It could not be promoted.
+    PromoteFailed(Epoch, &'a str),
+    /// The host follows the primary of this epoch.
+    Followed(Epoch),
+    /// It could not be pointed at it.
+    FollowFailed(Epoch, &'a str),
+    /// Whether the host can serve.
+    Health(Health),
+}
+
+/// What an operator, or the machine, wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Hand over: fence, let the best replica catch up, resign in its favour. If none catches up in time
+    /// the fence is lifted again.
+    StepDown,
+    /// The same, but resign in any case, and ask for no votes any more: this process ends.
+    Shutdown,
+    /// No automatic elections: this node asks for no votes and gives none.
+    Pause(bool),
+    /// The machine slept and the clock did not count: what was promised to this node may be over.
+    ClockJumped,
+}
+
+/// What the elector believes. Cheap to take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// This node's role.
+    pub role: Role,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Whom it voted for in that epoch.
+    pub voted_for: Option<NodeId>,
+    /// The primary it follows, or itself.
+    pub primary: Option<NodeId>,
+    /// Which start of its process.
+    pub incarnation: Incarnation,
+    /// Whether its record is complete.
+    pub standing: Standing,
+    /// How far its data goes.
+    pub progress: Progress,
+    /// End of the lease, on a primary that ever held one.
+    pub lease_until: Option<Instant>,
+    /// Whether writes may pass.
+    pub gate: GateState,
+    /// To whom, and until when, this node promised not to vote for anybody else.
+    pub promise: Option<(NodeId, Instant)>,
+    /// No votes before this, because of promises of an earlier process.
+    pub booting_until: Option<Instant>,
+    /// Voters heard within an election timeout, this one included if it is one.
+    pub voters_reachable: usize,
+    /// Whether automatic elections are paused.
+    pub paused: bool,
+    /// Whether this node has handed over and does not want the office back.
+    pub leaving: bool,
+}

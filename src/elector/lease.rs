@@ -1,0 +1,153 @@
+//! The lease: how long a primary may write.
+//!
+//! It runs from the *send* time of the newest heartbeat that a quorum has echoed. The voters' promises
+//! run from its *receive* time, which is later: so the promises outlast the lease whatever the network
+//! does to the messages (`docs/protocol.md`, "Lease").
+
+use crate::config::Config;
+use crate::ids::Round;
+use crate::time::{Duration, Instant};
+
+/// The send times of recent rounds, and what each voter has echoed of them.
+#[derive(Debug, Clone)]
+pub(super) struct Lease {
+    length: Duration,
+    quorum: usize,
+    /// Send times, at `round % len`. An echo of a round older than the ring is older than a lease.
+    sent: Vec<(Round, Instant)>,
+    /// Per voter: send time of the newest round it echoed.
+    echoed: Vec<Option<Instant>>,
+    /// Room to sort in, so that renewing allocates nothing.
+    scratch: Vec<Instant>,
+    until: Option<Instant>,
+}
+
+impl Lease {
+    pub(super) fn new(config: &Config) -> Self {
+        let rounds = config.lease.as_nanos() / config.heartbeat_interval.as_nanos().max(1) + 2;
+        // Rounds are also sent out of turn (after a promotion, on a retry): twice the room is plenty,
+        // and what falls out of the ring merely renews nothing.
+        let rounds = (rounds * 2).min(4096) as usize;
+        Self {
+            length: config.lease,
+            quorum: config.quorum(),
+            sent: vec![(Round(0), Instant::ZERO); rounds],
+            echoed: vec![None; config.voters()],
+            scratch: Vec::with_capacity(config.voters()),
+            until: None,
+        }
+    }
+
+    /// Forgets everything: a new reign, or a clock that cannot be trusted backwards.
+    pub(super) fn revoke(&mut self) {
+        self.sent.fill((Round(0), Instant::ZERO));
+        self.echoed.fill(None);
+        self.until = None;
+    }
+
+    /// A round leaves now.
+    pub(super) fn sent(&mut self, round: Round, at: Instant) {
+        let slot = (round.0 % self.sent.len() as u64) as usize;
+        self.sent[slot] = (round, at);
+    }
+
+    /// `voter` echoed `round`. Rounds that were never sent (or long ago) renew nothing.
+    pub(super) fn echo(&mut self, voter: usize, round: Round) {
+        let (sent_round, at) = self.sent[(round.0 % self.sent.len() as u64) as usize];
+        if sent_round == round && round != Round(0) {
+            self.supported(voter, at);
+        }
+    }
+
+    /// `voter` supports this node since `at`, the send time of what it answered.
+    pub(super) fn supported(&mut self, voter: usize, at: Instant) {
+        let newest = &mut self.echoed[voter];
+        *newest = Some(newest.map_or(at, |old| old.max(at)));
+    }
+
+    /// What `voter` promised does not count any more.
+    pub(super) fn unsupported(&mut self, voter: usize) {
+        self.echoed[voter] = None;
+    }
+
+    /// Recomputes the end of the lease; `me` supports itself up to `now`. Without a quorum of supporters
+    /// there is no lease, even if the old one had not run out.
+    pub(super) fn renew(&mut self, me: usize, now: Instant) -> Option<Instant> {
+        self.supported(me, now);
+        self.scratch.clear();
+        self.scratch.extend(self.echoed.iter().flatten());
+        self.until = if self.scratch.len() < self.quorum {
+            None
+        } else {
+            // The quorum-th newest: that many voters support at least as long.
+            let (_, start, _) = self.scratch.select_nth_unstable_by(self.quorum - 1, |a, b| b.cmp(a));
+            Some(*start + self.length)
+        };
+        self.until
+    }
+
+    /// End of the lease, if one was ever held in this reign.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Member;
+    use crate::ids::NodeId;
+
+    fn lease(voters: usize) -> Lease {
+        let ids: Vec<_> = (0..voters).map(|n| NodeId::new(&format!("n{n}")).unwrap()).collect();
+        Lease::new(&Config::builder(ids[0], ids.iter().map(|id| Member::voter(*id))).build().unwrap())
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    #[test]
+    fn it_runs_from_the_send_time_of_what_the_slowest_of_a_quorum_echoed() {
+        let mut lease = lease(5);
+        let length = lease.length;
+        for (round, ms) in [(1, 1000), (2, 1100), (3, 1200)] {
+            lease.sent(Round(round), at(ms));
+        }
+        assert_eq!(lease.renew(0, at(1200)), None);
+        lease.echo(1, Round(3));
+        assert_eq!(lease.renew(0, at(1210)), None, "two of five are no quorum");
+        lease.echo(4, Round(1));
+        assert_eq!(lease.renew(0, at(1220)), Some(at(1000) + length));
+        lease.echo(4, Round(2));
+        lease.echo(4, Round(1));
+        assert_eq!(lease.renew(0, at(1230)), Some(at(1100) + length), "a late echo takes nothing back");
+    }
+
+    #[test]
+    fn an_echo_of_a_round_never_sent_renews_nothing() {
+        let mut lease = lease(3);
+        lease.sent(Round(1), at(1000));
+        for forged in [Round(0), Round(2), Round(u64::MAX), Round(1 + lease.sent.len() as u64)] {
+            lease.echo(1, forged);
+        }
+        assert_eq!(lease.renew(0, at(1001)), None);
+    }
+
+    #[test]
+    fn losing_the_supporters_ends_it_before_its_time() {
+        let mut lease = lease(3);
+        lease.sent(Round(1), at(1000));
+        lease.echo(2, Round(1));
+        assert!(lease.renew(0, at(1001)).is_some());
+        lease.unsupported(2);
+        assert_eq!(lease.renew(0, at(1002)), None);
+    }
+
+    #[test]
+    fn a_single_voter_always_holds_it() {
+        let mut lease = lease(1);
+        let length = lease.length;
+        assert_eq!(lease.renew(0, at(5)), Some(at(5) + length));
+    }
+}

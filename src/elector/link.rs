@@ -1,0 +1,66 @@
+//! What links tell: a process that is gone, and one that was started anew.
+
+use super::{Elector, Incarnation, Reason};
+use crate::config::CrashDetection;
+use crate::event::EventKind;
+use crate::link::LinkEvent;
+
+impl Elector {
+    pub(super) fn on_link(&mut self, peer: usize, event: LinkEvent) {
+        match event {
+            LinkEvent::Up { incarnation } => self.on_link_up(peer, incarnation),
+            LinkEvent::Closed => {
+                self.peers[peer].linked = false;
+                self.peers[peer].closed = true;
+                self.on_support_lost(peer);
+            }
+            LinkEvent::Reset => {
+                self.peers[peer].linked = false;
+                self.on_support_lost(peer);
+            }
+            // A refusal alone proves nothing: a firewall refuses too, but it does not end links in order.
+            LinkEvent::Refused => {
+                let known = &mut self.peers[peer];
+                if known.closed && !known.dead && self.config.crash_detection == CrashDetection::Refused {
+                    known.dead = true;
+                    self.on_process_gone(peer, Reason::Crash);
+                }
+            }
+        }
+    }
+
+    fn on_link_up(&mut self, peer: usize, incarnation: Incarnation) {
+        let known = &mut self.peers[peer];
+        let before = known.incarnation.replace(incarnation);
+        known.linked = true;
+        known.closed = false;
+        known.dead = false;
+        if before.is_some_and(|before| before != incarnation) {
+            // The transport lets nobody in who is older than what it knew, so this is a later start.
+            known.restarted();
+            self.gone(peer, before, Reason::Restart);
+        }
+    }
+
+    /// The process that we knew as `peer` is dead: what was promised to it is void.
+    fn on_process_gone(&mut self, peer: usize, reason: Reason) {
+        if self.peers[peer].up {
+            self.peers[peer].up = false;
+            let peer = self.id(peer);
+            self.event(EventKind::PeerDown { peer });
+        }
+        self.gone(peer, self.peers[peer].incarnation, reason);
+    }
+
+    fn gone(&mut self, peer: usize, incarnation: Option<Incarnation>, reason: Reason) {
+        self.on_support_lost(peer);
+        self.void_promise_to(peer, incarnation);
+        if self.primary == Some(peer) {
+            self.suspect(reason);
+        }
+        if self.primary.is_none() {
+            self.schedule_campaign(self.now);
+        }
+        self.answer_waiting();
+    }
+}

@@ -1,0 +1,73 @@
+//! When the elector wants to be called again: one table, one entry per purpose.
+
+use crate::time::Instant;
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// Send heartbeats and look after peers.
+    Heartbeat,
+    /// The primary has been silent for too long, or it is time to try again.
+    Campaign,
+    /// Answers to a campaign came too late.
+    Round,
+    /// A promise or the wait after a start ends, and somebody's pre-vote waits for that.
+    Waiting,
+    /// The lease ends.
+    Lease,
+    /// The host takes too long to become primary.
+    Promotion,
+    /// Nobody caught up in time for a planned transfer.
+    Handover,
+    /// Try again to point the host at the primary.
+    Follow,
+}
+
+impl Timer {
+    pub(super) const ALL: [Self; 8] = [
+        Self::Lease,
+        Self::Round,
+        Self::Promotion,
+        Self::Handover,
+        Self::Waiting,
+        Self::Follow,
+        Self::Campaign,
+        Self::Heartbeat,
+    ];
+
+    /// Whether a message that comes in after this deadline must already see its effect. A process that
+    /// was stopped and wakes up finds old messages first; they must not save an expired lease or round.
+    pub(super) fn before_messages(self) -> bool {
+        matches!(self, Self::Lease | Self::Round | Self::Promotion | Self::Handover)
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Timers([Option<Instant>; Timer::ALL.len()]);
+
+impl Timers {
+    pub(super) fn set(&mut self, timer: Timer, at: Instant) {
+        self.0[timer as usize] = Some(at);
+    }
+
+    pub(super) fn clear(&mut self, timer: Timer) {
+        self.0[timer as usize] = None;
+    }
+
+    pub(super) fn get(&self, timer: Timer) -> Option<Instant> {
+        self.0[timer as usize]
+    }
+
+    /// Takes the timer if its time has come.
+    pub(super) fn take_due(&mut self, timer: Timer, now: Instant) -> bool {
+        let due = self.0[timer as usize].is_some_and(|at| at <= now);
+        if due {
+            self.clear(timer);
+        }
+        due
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.iter().flatten().min().copied()
+    }
+}

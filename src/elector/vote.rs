@@ -1,0 +1,255 @@
+//! Giving votes: whom this node may help to be primary, and what it promises by that.
+
+use super::{Elector, Epoch, Incarnation, Message, Position, State, Timer};
+use crate::config::LossPolicy;
+use crate::event::{EventKind, Outcome, Reason};
+use crate::ids::Round;
+use crate::message::{Grant, Offer, OfferKind, Reject, RejectReason, Standing};
+use crate::time::Instant;
+
+/// "I vote and pre-vote for nobody else until then."
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Promise {
+    pub(super) to: usize,
+    /// The epoch in which it was given.
+    pub(super) epoch: Epoch,
+    /// The process it was given to; it is void once that one is dead.
+    pub(super) incarnation: Option<Incarnation>,
+    pub(super) until: Instant,
+}
+
+/// A vote that waits for the host to let go of the old primary.
+#[derive(Debug, Clone)]
+pub(super) enum Judging {
+    /// Our own.
+    Myself,
+    /// One for this candidate.
+    Candidate(usize, Offer),
+}
+
+/// Whether a refusal for this reason turns into a yes by waiting.
+pub(super) fn passes_by_itself(reason: RejectReason) -> bool {
+    matches!(
+        reason,
+        RejectReason::Promise | RejectReason::PrimaryAlive | RejectReason::Booting | RejectReason::NoRecord
+    )
+}
+
+impl Elector {
+    pub(super) fn live_promise(&self) -> Option<&Promise> {
+        self.promise.as_ref().filter(|promise| promise.until > self.now)
+    }
+
+    pub(super) fn promise_to(&mut self, to: usize) {
+        self.promise = Some(Promise {
+            to,
+            epoch: self.hard.epoch,
+            incarnation: self.peers[to].incarnation,
+            until: self.now + self.config.election_timeout,
+        });
+    }
+
+    /// Drops the promise to a process that is known to be dead, and answers who waited for that.
+    pub(super) fn void_promise_to(&mut self, peer: usize, dead: Option<Incarnation>) {
+        if self.promise.is_some_and(|promise| promise.to == peer && promise.incarnation == dead) {
+            self.promise = None;
+        }
+    }
+
+    /// Why this node may not help `candidate`, whoever else it may help. In the order in which an operator
+    /// would want to know.
+    fn objection(&self, candidate: usize, offer: &Offer) -> Option<RejectReason> {
+        if !self.peers[candidate].member.eligible() {
+            return Some(RejectReason::NotEligible);
+        }
+        if self.paused {
+            return Some(RejectReason::Paused);
+        }
+        if self.reign().is_some() && self.holds_office() {
+            return Some(RejectReason::PrimaryAlive);
+        }
+        if self.live_promise().is_some_and(|promise| promise.to != candidate) {
+            return Some(RejectReason::Promise);
+        }
+        if self.booting_until.is_some_and(|until| until > self.now) {
+            return Some(RejectReason::Booting);
+        }
+        if self.hard.standing == Standing::New {
+            return Some(RejectReason::NoRecord);
+        }
+        if !self.can_save() {
+            return Some(RejectReason::Store);
+        }
+        self.has_more_data(&self.position, &offer.position).then_some(RejectReason::Position)
+    }
+
+    /// Whether electing someone at `theirs` could lose what we hold at `ours`.
+    fn has_more_data(&self, ours: &Position, theirs: &Position) -> bool {
+        theirs.progress() < ours.progress()
+            || self.config.loss_policy == LossPolicy::Dominate && !theirs.dominates(ours)
+    }
+
+    pub(super) fn on_pre_offer(&mut self, from: usize, offer: Offer) {
+        if self.my_vote.is_none() {
+            return;
+        }
+        let objection = self.pre_objection(from, &offer);
+        self.judged(OfferKind::PreVote, from, &offer, objection);
+        match objection {
+            None => self.grant_pre_vote(from, &offer),
+            Some(reason) => {
+                self.reject(OfferKind::PreVote, from, offer.round, reason);
+                let better_data = reason == RejectReason::Position;
+                self.peers[from].waiting = passes_by_itself(reason).then_some(offer);
+                self.schedule_waiting();
+                // It has noticed that the primary is gone and must not win: then we should.
+                if better_data && self.primary.is_none() && matches!(self.state, State::Replica) {
+                    self.set_earlier(Timer::Campaign, self.now);
+                }
+            }
+        }
+    }
+
+    fn pre_objection(&self, from: usize, offer: &Offer) -> Option<RejectReason> {
+        if offer.epoch <= self.hard.epoch {
+            return Some(RejectReason::Epoch);
+        }
+        let objection = self.objection(from, offer);
+        // Two candidates with equal data would split the votes: one of them gives way beforehand.
+        if objection.is_none()
+            && self.campaign().is_some()
+            && offer.position.progress() == self.position.progress()
+            && self.preferred_to(from)
+        {
+            return Some(RejectReason::Position);
+        }
+        objection
+    }
+
+    fn grant_pre_vote(&mut self, to: usize, offer: &Offer) {
+        self.peers[to].waiting = None;
+        self.send(to, Message::PreAccept(Grant { epoch: offer.epoch, round: offer.round }));
+        // The other one goes first now; without this both would go on to ask for votes.
+        if let State::Campaigning(campaign) = &self.state
+            && campaign.kind == OfferKind::PreVote
+        {
+            self.end_campaign(Outcome::Overtaken, Reason::Lost);
+        }
+    }
+
+    /// Looks again at pre-votes that were refused for a reason that may have passed.
+    pub(super) fn answer_waiting(&mut self) {
+        for index in self.others() {
+            let Some(offer) = self.peers[index].waiting.take() else { continue };
+            match self.pre_objection(index, &offer) {
+                None => {
+                    self.judged(OfferKind::PreVote, index, &offer, None);
+                    self.grant_pre_vote(index, &offer);
+                }
+                Some(reason) if passes_by_itself(reason) => self.peers[index].waiting = Some(offer),
+                Some(reason) => {
+                    self.judged(OfferKind::PreVote, index, &offer, Some(reason));
+                    self.reject(OfferKind::PreVote, index, offer.round, reason);
+                }
+            }
+        }
+        self.schedule_waiting();
+    }
+
+    fn schedule_waiting(&mut self) {
+        self.timers.clear(Timer::Waiting);
+        if self.peers.iter().all(|peer| peer.waiting.is_none()) {
+            return;
+        }
+        let ends = [self.live_promise().map(|promise| promise.until), self.booting_until, self.lease.until()];
+        if let Some(at) = ends.into_iter().flatten().filter(|at| *at > self.now).min() {
+            self.timers.set(Timer::Waiting, at);
+        }
+    }
+
+    pub(super) fn on_offer(&mut self, from: usize, offer: Offer) {
+        if self.my_vote.is_none() {
+            return;
+        }
+        let candidate = self.id(from);
+        if offer.epoch == self.hard.epoch && self.hard.voted_for == Some(candidate) {
+            // Asked again: the answer may have been lost. It is durable, or waits until it is.
+            self.send(from, Message::Accept(Grant { epoch: offer.epoch, round: offer.round }));
+            return;
+        }
+        if let Some(reason) = self.vote_objection(from, &offer, &self.position) {
+            self.refuse_vote(from, &offer, reason);
+        } else {
+            // What the host acknowledges from here on would be confirmed to the old primary's clients and
+            // missing from the new history: let go first, then compare what is really there.
+            self.detach(Judging::Candidate(from, offer));
+        }
+    }
+
+    fn vote_objection(&self, from: usize, offer: &Offer, ours: &Position) -> Option<RejectReason> {
+        // A vote in this epoch, or an epoch that is over.
+        let used = offer.epoch < self.hard.epoch
+            || offer.epoch == self.hard.epoch && (self.hard.voted_for.is_some() || self.primary.is_some());
+        if used {
+            return Some(RejectReason::Epoch);
+        }
+        self.objection(from, offer)
+            .or_else(|| self.has_more_data(ours, &offer.position).then_some(RejectReason::Position))
+    }
+
+    fn refuse_vote(&mut self, from: usize, offer: &Offer, reason: RejectReason) {
+        self.judged(OfferKind::Vote, from, offer, Some(reason));
+        // With nobody to protect, a higher epoch is worth knowing: our own campaign has to be above it.
+        if offer.epoch > self.hard.epoch && reason == RejectReason::Position {
+            self.adopt_epoch(offer.epoch, Reason::HigherEpoch);
+            self.set_earlier(Timer::Campaign, self.now + self.config.heartbeat_interval / 2);
+        }
+        self.reject(OfferKind::Vote, from, offer.round, reason);
+    }
+
+    /// The host has let go of the old primary; its data ends here.
+    pub(super) fn on_detached(&mut self, position: &Position) {
+        self.position.clone_from(position);
+        match self.judging.take() {
+            Some(Judging::Myself) => self.vote_for_myself(position),
+            Some(Judging::Candidate(from, offer)) => {
+                if let Some(reason) = self.vote_objection(from, &offer, position) {
+                    self.refuse_vote(from, &offer, reason);
+                } else {
+                    self.vote_for(from, &offer);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn vote_for(&mut self, from: usize, offer: &Offer) {
+        match &self.state {
+            State::Replica => {}
+            State::Campaigning(_) => self.end_campaign(Outcome::Overtaken, Reason::Lost),
+            State::Reigning(_) => self.depose(Reason::HigherEpoch),
+        }
+        let candidate = self.id(from);
+        self.hard.epoch = offer.epoch;
+        self.hard.voted_for = Some(candidate);
+        self.set_primary(None);
+        // Given now, before the vote is even durable: a winner's lease counts from its request, which was
+        // earlier still.
+        self.promise_to(from);
+        self.judged(OfferKind::Vote, from, offer, None);
+        self.persist_before_speaking();
+        self.send(from, Message::Accept(Grant { epoch: offer.epoch, round: offer.round }));
+        self.schedule_campaign(self.now + self.config.election_timeout);
+    }
+
+    fn judged(&mut self, kind: OfferKind, from: usize, offer: &Offer, objection: Option<RejectReason>) {
+        let (candidate, epoch, progress) = (self.id(from), offer.epoch, offer.position.progress());
+        let answer = objection.map_or(Ok(()), Err);
+        self.event(EventKind::Judged { kind, candidate, epoch, progress, answer });
+    }
+
+    fn reject(&mut self, kind: OfferKind, to: usize, round: Round, reason: RejectReason) {
+        let (epoch, progress) = (self.hard.epoch, self.position.progress());
+        self.send(to, Message::Reject(Reject { epoch, round, kind, reason, progress }));
+    }
+}

@@ -1,0 +1,20 @@
+//! What a node must not forget.
+
+use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::message::Standing;
+use crate::position::Position;
+
+/// What survives a restart. One record, replaced as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HardState {
+    /// The highest epoch this node has seen.
+    pub epoch: Epoch,
+    /// Whom it voted for in that epoch.
+    pub voted_for: Option<NodeId>,
+    /// Whether this record holds every vote the node ever cast.
+    pub standing: Standing,
+    /// Which start of the process wrote it.
+    pub incarnation: Incarnation,
+    /// How far its data went when it was written: a lower bound for a host that lost nothing.
+    pub position: Position,
+}

@@ -1,0 +1,409 @@
+//! Bytes to values.
+
+use super::error::{DecodeError, NumberFault};
+use super::{
+    CLUSTER_BYTES_MAX, DURATION_US_MAX, ELEMENTS_MAX, FRAME_BYTES_MAX, Frame, PROGRESS_OFFSET_MAX,
+    REFUSE_TEXT_BYTES_MAX,
+};
+use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round, SHARDS_MAX};
+use crate::message::{
+    Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
+    Standing,
+};
+use crate::position::{OFFSET_MAX, Position, Progress};
+use crate::time::Duration;
+
+/// The shortest element: `$0`, its line end, and the line end of nothing.
+const ELEMENT_BYTES_MIN: usize = 6;
+
+/// Reads the frame at the head of `bytes` and says how many bytes it took; `None`: more are needed.
+///
+/// Refuses a frame as soon as what is there cannot become a good one: in particular an oversized one by
+/// its announced lengths, before its bytes come. Calling it again with more bytes after `None` starts at
+/// the head of the frame again, which is bounded by [`FRAME_BYTES_MAX`].
+pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, DecodeError> {
+    let mut reader = Reader { bytes, at: 0, verb: "", element: 0, elements: 0, error: None };
+    match reader.frame() {
+        Ok(frame) => Ok(Some((frame, reader.at))),
+        Err(Stop) => reader.error.map_or(Ok(None), Err),
+    }
+}
+
+/// Reading ended before the end of the frame: with [`Reader::error`], or for want of more bytes. Without
+/// the error in it, results stay small enough for registers, which halves the time of a heartbeat.
+struct Stop;
+
+type Read<T> = Result<T, Stop>;
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// The verb, for errors.
+    verb: &'static str,
+    /// Elements read, and how many there are.
+    element: usize,
+    elements: usize,
+    error: Option<DecodeError>,
+}
+
+impl<'a> Reader<'a> {
+    #[inline(always)]
+    fn frame(&mut self) -> Read<Frame<'a>> {
+        match self.peek()? {
+            b'*' => self.at += 1,
+            found => return self.bad(DecodeError::NotAnArray { found }),
+        }
+        self.elements = self.length(ELEMENTS_MAX, |elements| DecodeError::Elements { elements })?;
+        if self.elements == 0 {
+            return self.bad(DecodeError::Elements { elements: 0 });
+        }
+        let frame = match self.bulk()? {
+            [b'H', b'B'] => Frame::Message(Message::Heartbeat(self.named("HB").heartbeat()?)),
+            [b'E', b'C', b'H', b'O'] => Frame::Message(Message::Echo(self.named("ECHO").echo()?)),
+            b"PREOFFER" => Frame::Message(Message::PreOffer(self.named("PREOFFER").offer()?)),
+            b"PREACCEPT" => Frame::Message(Message::PreAccept(self.named("PREACCEPT").grant()?)),
+            b"OFFER" => Frame::Message(Message::Offer(self.named("OFFER").offer()?)),
+            b"ACCEPT" => Frame::Message(Message::Accept(self.named("ACCEPT").grant()?)),
+            b"REJECT" => Frame::Message(Message::Reject(self.named("REJECT").reject()?)),
+            b"ANNOUNCE" => {
+                let epoch = self.named("ANNOUNCE").epoch("epoch")?;
+                Frame::Message(Message::Announce(Announce { epoch }))
+            }
+            b"RESIGN" => {
+                let epoch = self.named("RESIGN").epoch("epoch")?;
+                let successor = self.node_or_none("successor")?;
+                Frame::Message(Message::Resign(Resign { epoch, successor }))
+            }
+            b"HELLO" => Frame::Hello(self.named("HELLO").hello()?),
+            b"REFUSE" => self.named("REFUSE").refuse()?,
+            _ => Frame::Unknown,
+        };
+        // What a newer minor version has to say beyond this; it still has to be well formed.
+        while self.element < self.elements {
+            self.bulk()?;
+        }
+        Ok(frame)
+    }
+
+    fn named(&mut self, verb: &'static str) -> &mut Self {
+        self.verb = verb;
+        self
+    }
+
+    #[inline(always)]
+    fn heartbeat(&mut self) -> Read<Heartbeat> {
+        Ok(Heartbeat {
+            epoch: self.epoch("epoch")?,
+            round: self.round()?,
+            // Spelled out, here and for the standing, because comparing slices costs a call each.
+            role: match self.field("role")? {
+                [b'p', b'r', b'i', b'm', b'a', b'r', b'y'] => Role::Primary,
+                [b'r', b'e', b'p', b'l', b'i', b'c', b'a'] => Role::Replica,
+                b"promoting" => Role::Promoting,
+                b"candidate" => Role::Candidate,
+                _ => return self.value("role"),
+            },
+            standing: self.standing()?,
+            progress: self.progress()?,
+            primary: self.node_or_none("primary")?,
+            primary_age: self.micros("primary-age")?,
+            lease: self.micros("lease")?,
+        })
+    }
+
+    fn echo(&mut self) -> Read<Echo> {
+        Ok(Echo {
+            epoch: self.epoch("epoch")?,
+            round: self.round()?,
+            primary: self.node_or_none("primary")?,
+            standing: self.standing()?,
+        })
+    }
+
+    fn offer(&mut self) -> Read<Offer> {
+        Ok(Offer { epoch: self.epoch("epoch")?, round: self.round()?, position: self.position()? })
+    }
+
+    fn grant(&mut self) -> Read<Grant> {
+        Ok(Grant { epoch: self.epoch("epoch")?, round: self.round()? })
+    }
+
+    fn reject(&mut self) -> Read<Reject> {
+        Ok(Reject {
+            epoch: self.epoch("epoch")?,
+            round: self.round()?,
+            kind: match self.field("kind")? {
+                b"pre-vote" => OfferKind::PreVote,
+                b"vote" => OfferKind::Vote,
+                _ => return self.value("kind"),
+            },
+            reason: {
+                let word = self.field("reason")?;
+                match RejectReason::ALL.into_iter().find(|reason| reason.as_str().as_bytes() == word) {
+                    Some(reason) => reason,
+                    None => return self.value("reason"),
+                }
+            },
+            progress: self.progress()?,
+        })
+    }
+
+    fn hello(&mut self) -> Read<Hello> {
+        let protocol = self.number("protocol", u64::from(u16::MAX))? as u16;
+        let cluster = self.text("cluster", b'!', CLUSTER_BYTES_MAX)?;
+        if cluster.is_empty() {
+            return self.value("cluster");
+        }
+        let Some(node) = self.node_or_none("node")? else { return self.value("node") };
+        let incarnation = Incarnation(self.number("incarnation", u64::MAX)?);
+        Ok(Hello { protocol, cluster: cluster.to_owned(), node, incarnation })
+    }
+
+    fn refuse(&mut self) -> Read<Frame<'a>> {
+        let reason = self.text("reason", b'!', REFUSE_TEXT_BYTES_MAX)?;
+        let text = self.text("text", b' ', REFUSE_TEXT_BYTES_MAX)?;
+        Ok(Frame::Refuse { reason, text })
+    }
+
+    #[inline(always)]
+    fn epoch(&mut self, field: &'static str) -> Read<Epoch> {
+        Ok(Epoch(self.number(field, EPOCH_MAX.0)?))
+    }
+
+    #[inline(always)]
+    fn round(&mut self) -> Read<Round> {
+        Ok(Round(self.number("round", u64::MAX)?))
+    }
+
+    #[inline(always)]
+    fn micros(&mut self, field: &'static str) -> Read<Duration> {
+        Ok(Duration::from_micros(self.number(field, DURATION_US_MAX)?))
+    }
+
+    #[inline(always)]
+    fn standing(&mut self) -> Read<Standing> {
+        match self.field("standing")? {
+            [b'm', b'e', b'm', b'b', b'e', b'r'] => Ok(Standing::Member),
+            [b'n', b'e', b'w'] => Ok(Standing::New),
+            _ => self.value("standing"),
+        }
+    }
+
+    #[inline(always)]
+    fn node_or_none(&mut self, field: &'static str) -> Read<Option<NodeId>> {
+        let bytes = self.field(field)?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        match NodeId::from_wire(bytes) {
+            Some(node) => Ok(Some(node)),
+            None => self.value(field),
+        }
+    }
+
+    /// Printable ASCII from `lowest` on.
+    fn text(&mut self, field: &'static str, lowest: u8, bytes_max: usize) -> Read<&'a str> {
+        let bytes = self.field(field)?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) if bytes.len() <= bytes_max && bytes.iter().all(|b| (lowest..=b'~').contains(b)) => {
+                Ok(text)
+            }
+            _ => self.value(field),
+        }
+    }
+
+    #[inline(always)]
+    fn progress(&mut self) -> Read<Progress> {
+        let (epoch, rest) = self.history("progress")?;
+        Ok(Progress { stream_epoch: epoch, offset: self.parse("progress", rest, PROGRESS_OFFSET_MAX)? })
+    }
+
+    // Its kilobyte of stack must not be set up for heartbeats.
+    #[inline(never)]
+    fn position(&mut self) -> Read<Position> {
+        let (epoch, rest) = self.history("position")?;
+        let mut offsets = [0; SHARDS_MAX];
+        let mut shards = 0;
+        if !rest.is_empty() {
+            for listed in rest.split(|b| *b == b',') {
+                let Some(offset) = offsets.get_mut(shards) else {
+                    return self.bad(DecodeError::TooManyShards { verb: self.verb });
+                };
+                *offset = self.parse("position", listed, OFFSET_MAX)?;
+                shards += 1;
+            }
+        }
+        match Position::new(epoch, &offsets[..shards]) {
+            Some(position) => Ok(position),
+            None => self.bad(DecodeError::TooManyShards { verb: self.verb }),
+        }
+    }
+
+    /// `<stream epoch>:<rest>`
+    #[inline(always)]
+    fn history(&mut self, field: &'static str) -> Read<(Epoch, &'a [u8])> {
+        let bytes = self.field(field)?;
+        let Some(colon) = bytes.iter().position(|b| *b == b':') else { return self.value(field) };
+        Ok((Epoch(self.parse(field, &bytes[..colon], EPOCH_MAX.0)?), &bytes[colon + 1..]))
+    }
+
+    #[inline(always)]
+    fn number(&mut self, field: &'static str, max: u64) -> Read<u64> {
+        let digits = self.field(field)?;
+        self.parse(field, digits, max)
+    }
+
+    #[inline(always)]
+    fn parse(&mut self, field: &'static str, digits: &[u8], max: u64) -> Read<u64> {
+        match parse(digits, max) {
+            Ok(value) => Ok(value),
+            Err(fault) => self.bad(DecodeError::Number { verb: self.verb, field, fault }),
+        }
+    }
+
+    #[cold]
+    fn value<T>(&mut self, field: &'static str) -> Read<T> {
+        self.bad(DecodeError::Value { verb: self.verb, field })
+    }
+
+    #[cold]
+    fn bad<T>(&mut self, error: DecodeError) -> Read<T> {
+        self.error = Some(error);
+        Err(Stop)
+    }
+
+    #[inline(always)]
+    fn field(&mut self, field: &'static str) -> Read<&'a [u8]> {
+        if self.element == self.elements {
+            return self.bad(DecodeError::Missing { verb: self.verb, field });
+        }
+        self.bulk()
+    }
+
+    #[inline(always)]
+    fn bulk(&mut self) -> Read<&'a [u8]> {
+        let bytes = self.bytes;
+        // Nearly every element is shorter than 10 bytes.
+        let length = match bytes.get(self.at..self.at + 4) {
+            Some([b'$', digit @ b'0'..=b'9', b'\r', b'\n']) => {
+                self.at += 4;
+                usize::from(digit - b'0')
+            }
+            _ => self.bulk_length()?,
+        };
+        let end = self.at + length;
+        let left = self.elements - self.element - 1;
+        let announced = end + 2 + left * ELEMENT_BYTES_MIN;
+        if announced > FRAME_BYTES_MAX {
+            return self.bad(DecodeError::TooLarge { bytes: announced });
+        }
+        match bytes.get(end..end + 2) {
+            Some(b"\r\n") => {
+                let content = &bytes[self.at..end];
+                self.at = end + 2;
+                self.element += 1;
+                Ok(content)
+            }
+            _ => {
+                self.at = end;
+                self.no_line_end()
+            }
+        }
+    }
+
+    #[cold]
+    fn bulk_length(&mut self) -> Read<usize> {
+        match self.peek()? {
+            b'$' => self.at += 1,
+            found => return self.bad(DecodeError::NotABulkString { element: self.element, found }),
+        }
+        self.length(FRAME_BYTES_MAX, |bytes| DecodeError::TooLarge { bytes })
+    }
+
+    /// A decimal number up to `max`, and the line end after it.
+    fn length(&mut self, max: usize, over: fn(usize) -> DecodeError) -> Read<usize> {
+        let start = self.at;
+        let bad = |fault| DecodeError::Length { at: start, fault };
+        let mut value = 0;
+        loop {
+            match self.peek()? {
+                digit @ b'0'..=b'9' => {
+                    if self.at > start && value == 0 {
+                        return self.bad(bad(NumberFault::LeadingZero));
+                    }
+                    value = value * 10 + usize::from(digit - b'0');
+                    // Before the next digit: the number of digits stays bounded, too.
+                    if value > max {
+                        return self.bad(over(value));
+                    }
+                    self.at += 1;
+                }
+                b'\r' if self.at > start => break,
+                b'\r' => return self.bad(bad(NumberFault::Empty)),
+                found => return self.bad(bad(NumberFault::NotADigit { found })),
+            }
+        }
+        if self.bytes.get(self.at..self.at + 2) != Some(b"\r\n") {
+            return self.no_line_end();
+        }
+        self.at += 2;
+        Ok(value)
+    }
+
+    /// Tells a line end that is still to come from one that is wrong.
+    #[cold]
+    fn no_line_end<T>(&mut self) -> Read<T> {
+        for (at, expected) in [(self.at, b'\r'), (self.at + 1, b'\n')] {
+            match self.bytes.get(at) {
+                None => return Err(Stop),
+                Some(found) if *found != expected => {
+                    return self.bad(DecodeError::NoLineEnd { at, found: *found });
+                }
+                Some(_) => {}
+            }
+        }
+        Err(Stop)
+    }
+
+    #[inline(always)]
+    fn peek(&self) -> Read<u8> {
+        self.bytes.get(self.at).copied().ok_or(Stop)
+    }
+}
+
+/// A plain decimal number: digits only, no leading zero, at most `max`.
+#[inline(always)]
+fn parse(digits: &[u8], max: u64) -> Result<u64, NumberFault> {
+    match digits {
+        [] => return Err(NumberFault::Empty),
+        [b'0', _, ..] => return Err(NumberFault::LeadingZero),
+        _ => {}
+    }
+    // 19 digits cannot overflow.
+    if digits.len() > 19 {
+        return parse_long(digits, max);
+    }
+    let mut value = 0_u64;
+    for digit in digits {
+        let units = digit.wrapping_sub(b'0');
+        if units > 9 {
+            return Err(NumberFault::NotADigit { found: *digit });
+        }
+        value = value * 10 + u64::from(units);
+    }
+    if value > max {
+        return Err(NumberFault::OutOfRange { max });
+    }
+    Ok(value)
+}
+
+#[cold]
+fn parse_long(digits: &[u8], max: u64) -> Result<u64, NumberFault> {
+    if let Some(found) = digits.iter().copied().find(|digit| !digit.is_ascii_digit()) {
+        return Err(NumberFault::NotADigit { found });
+    }
+    let value = digits
+        .iter()
+        .try_fold(0_u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+    value.filter(|value| *value <= max).ok_or(NumberFault::OutOfRange { max })
+}

@@ -1,0 +1,150 @@
+//! The elector by hand: three nodes, a perfect network, virtual time.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test that fails says where")]
+
+use kevy_elect_plugin::config::{Config, Member};
+use kevy_elect_plugin::elector::{Elector, GateState, HostAction, HostReport, Output};
+use kevy_elect_plugin::event::Event;
+use kevy_elect_plugin::ids::{Incarnation, NodeId};
+use kevy_elect_plugin::link::LinkEvent;
+use kevy_elect_plugin::message::{Message, Role};
+use kevy_elect_plugin::position::Position;
+use kevy_elect_plugin::time::{Duration, Instant};
+use std::collections::VecDeque;
+
+struct Cluster {
+    now: Instant,
+    nodes: Vec<Option<Elector>>,
+    ids: Vec<NodeId>,
+    wire: VecDeque<(usize, usize, Message)>,
+    events: Vec<(usize, Event)>,
+}
+
+impl Cluster {
+    fn new(n: usize) -> Self {
+        let ids: Vec<_> = (0..n).map(|i| NodeId::new(&format!("n{i}")).unwrap()).collect();
+        let now = Instant::from_nanos(1_000_000_000);
+        let nodes = (0..n)
+            .map(|i| {
+                let config =
+                    Config::builder(ids[i], ids.iter().map(|id| Member::voter(*id))).build().unwrap();
+                Some(Elector::new(config, None, 0, i as u64, now))
+            })
+            .collect();
+        let mut cluster = Self { now, nodes, ids, wire: VecDeque::new(), events: Vec::new() };
+        for a in 0..n {
+            for b in (0..n).filter(|b| *b != a) {
+                cluster.link(a, b, LinkEvent::Up { incarnation: Incarnation(1) });
+            }
+        }
+        cluster
+    }
+
+    fn link(&mut self, at: usize, peer: usize, event: LinkEvent) {
+        let (now, peer) = (self.now, self.ids[peer]);
+        if let Some(node) = &mut self.nodes[at] {
+            node.handle_link(now, peer, event);
+        }
+        self.drain(at);
+    }
+
+    fn drain(&mut self, at: usize) {
+        let Some(node) = &mut self.nodes[at] else { return };
+        while let Some(output) = node.poll_output() {
+            match output {
+                Output::Persist(seq, _) => node.handle_persisted(self.now, seq),
+                Output::Send(to, message) => {
+                    let to = self.ids.iter().position(|id| *id == to).unwrap();
+                    self.wire.push_back((at, to, message));
+                }
+                Output::Host(HostAction::Detach(_)) => {
+                    node.handle_host(self.now, HostReport::Detached(&Position::NONE));
+                }
+                Output::Host(HostAction::Promote(epoch)) => {
+                    node.handle_host(self.now, HostReport::Promoted(epoch));
+                }
+                Output::Host(_) => {}
+                Output::Event(event) => self.events.push((at, event)),
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some((from, to, message)) = self.wire.pop_front() {
+            if let Some(node) = &mut self.nodes[to] {
+                node.handle_message(self.now, self.ids[from], message);
+            }
+            self.drain(to);
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        (0..self.nodes.len()).for_each(|n| self.drain(n));
+        self.settle();
+        loop {
+            let next = self.nodes.iter().flatten().filter_map(Elector::next_timeout).min();
+            let Some(at) = next.filter(|at| *at <= end) else { break };
+            self.now = self.now.max(at);
+            for n in 0..self.nodes.len() {
+                if let Some(node) = &mut self.nodes[n] {
+                    node.handle_timeout(self.now);
+                }
+                self.drain(n);
+            }
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    fn primaries(&self) -> Vec<usize> {
+        let writable = |n: &usize| {
+            self.nodes[*n]
+                .as_ref()
+                .is_some_and(|e| matches!(e.gate(), GateState::Open(until) if until > self.now))
+        };
+        (0..self.nodes.len()).filter(writable).collect()
+    }
+}
+
+#[test]
+fn a_new_cluster_elects_the_lowest_id_at_once() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_millis(150));
+    assert_eq!(cluster.primaries(), [0], "{:#?}", cluster.events);
+    assert!(cluster.nodes.iter().flatten().all(|n| n.primary() == Some(cluster.ids[0])));
+}
+
+#[test]
+fn a_killed_primary_is_replaced_without_waiting_for_the_timeout() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_secs(3));
+    cluster.nodes[0] = None;
+    for at in [1, 2] {
+        cluster.link(at, 0, LinkEvent::Closed);
+        cluster.link(at, 0, LinkEvent::Refused);
+    }
+    cluster.run(Duration::from_millis(1));
+    assert_eq!(cluster.primaries(), [1], "{:#?}", cluster.events);
+}
+
+#[test]
+fn a_silent_primary_is_replaced_after_the_timeout_and_never_before() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_secs(3));
+    cluster.nodes[0] = None;
+    cluster.run(Duration::from_millis(890));
+    assert_eq!(cluster.primaries(), [], "promises hold");
+    cluster.run(Duration::from_millis(150));
+    assert_eq!(cluster.primaries(), [1], "{:#?}", cluster.events);
+}
+
+#[test]
+fn a_single_voter_elects_itself() {
+    let mut cluster = Cluster::new(1);
+    cluster.run(Duration::from_millis(1));
+    assert_eq!(cluster.primaries(), [0]);
+    cluster.run(Duration::from_secs(10));
+    assert_eq!(cluster.primaries(), [0]);
+    assert_eq!(cluster.nodes[0].as_ref().unwrap().role(), Role::Primary);
+}

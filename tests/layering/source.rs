@@ -1,0 +1,285 @@
+//! Reads just enough Rust to see which paths a file mentions.
+
+/// One source file.
+pub(crate) struct Source {
+    /// The file's name, for people.
+    pub shown: String,
+    /// The module it is, from the crate's root.
+    pub path: Vec<String>,
+    pub mentions: Vec<Mention>,
+    /// Modules in files of their own that it declares for tests alone.
+    pub test_only: Vec<String>,
+    /// What would bring code in past this reader, or make it resolve a path wrongly.
+    pub hidden: Vec<String>,
+}
+
+/// A path, from `crate` or from the name of another crate where it starts there.
+#[derive(Debug)]
+pub(crate) struct Mention {
+    pub line: usize,
+    pub path: Vec<String>,
+    /// Whether a `use` brings it in.
+    pub import: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Token {
+    Word(String),
+    /// `::`
+    Sep,
+    Other(char),
+}
+use Token::{Other, Sep, Word};
+
+impl Source {
+    /// Reads `text`, the file `shown`, which is the module `path`.
+    pub(crate) fn read(shown: &str, path: &[&str], text: &str) -> Self {
+        let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
+        let (shown, mentions) = (shown.to_owned(), Vec::new());
+        let source = Self { shown, path, mentions, test_only: Vec::new(), hidden: Vec::new() };
+        let mut reader = Reader { tokens: tokens(&blank(text)), at: 0, source };
+        reader.file();
+        reader.source
+    }
+}
+
+struct Reader {
+    tokens: Vec<(usize, Token)>,
+    at: usize,
+    source: Source,
+}
+
+impl Reader {
+    fn file(&mut self) {
+        while let Some(token) = self.peek(0) {
+            match token {
+                Other('#') if self.spells("#[cfg(test)]") => self.test_code(),
+                Other('#') if self.spells("#[path") => self.hide("a #[path] attribute"),
+                Word(w) if w == "include" && self.peek(1) == Some(Other('!')) => self.hide("an include!"),
+                Word(w) if w == "mod" && self.peek(2) == Some(Other('{')) => self.hide("an inline module"),
+                // `use<'a>` is a bound, not an import.
+                Word(w) if w == "use" && self.peek(1) != Some(Other('<')) => {
+                    self.at += 1;
+                    self.skip(&Sep);
+                    self.tree(Vec::new());
+                }
+                Word(_) => self.path(),
+                _ => self.at += 1,
+            }
+        }
+    }
+
+    /// `#[cfg(test)] mod name;` or `#[cfg(test)] mod name { ... }`; anything else is read as usual.
+    fn test_code(&mut self) {
+        self.at += 7;
+        if self.peek(0) != Some(Word("mod".to_owned())) {
+            return;
+        }
+        match (self.peek(1), self.peek(2)) {
+            (Some(Word(name)), Some(Other(';'))) => self.source.test_only.push(name),
+            (Some(Word(_)), Some(Other('{'))) => {
+                self.at += 2;
+                let mut depth = 0_usize;
+                while let Some(token) = self.peek(0) {
+                    self.at += 1;
+                    match token {
+                        Other('{') => depth += 1,
+                        Other('}') => depth -= 1,
+                        _ => {}
+                    }
+                    if depth == 0 {
+                        return;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What follows `prefix::` in a `use`.
+    fn tree(&mut self, mut prefix: Vec<String>) {
+        match self.peek(0) {
+            Some(Other('{')) => {
+                self.at += 1;
+                while !matches!(self.peek(0), None | Some(Other('}'))) {
+                    self.tree(prefix.clone());
+                    self.skip(&Other(','));
+                }
+                self.at += 1;
+            }
+            Some(Word(word)) => {
+                let line = self.line();
+                self.at += 1;
+                if word != "self" || prefix.is_empty() {
+                    prefix.push(word);
+                }
+                if self.skip(&Sep) {
+                    return self.tree(prefix);
+                }
+                if self.skip(&Word("as".to_owned())) {
+                    self.at += 1;
+                }
+                self.mention(line, prefix, true);
+            }
+            _ => {
+                // A glob brings in all of the prefix.
+                let line = self.line();
+                self.at += 1;
+                self.mention(line, prefix, true);
+            }
+        }
+    }
+
+    fn path(&mut self) {
+        let line = self.line();
+        let mut path = Vec::new();
+        while let Some(Word(word)) = self.peek(0) {
+            path.push(word);
+            self.at += 1;
+            if !(self.peek(0) == Some(Sep) && matches!(self.peek(1), Some(Word(_)))) {
+                break;
+            }
+            self.at += 1;
+        }
+        self.mention(line, path, false);
+    }
+
+    fn mention(&mut self, line: usize, path: Vec<String>, import: bool) {
+        let mut rest = &path[..];
+        let mut here = self.source.path.clone();
+        let relative = rest.len() > 1 && (rest[0] == "super" || rest[0] == "self");
+        while let Some((first, tail)) =
+            rest.split_first().filter(|(f, _)| relative && matches!(f.as_str(), "super" | "self"))
+        {
+            if first == "super" {
+                here.pop();
+            }
+            rest = tail;
+        }
+        let mut full = if relative { [vec!["crate".to_owned()], here, rest.to_vec()].concat() } else { path };
+        match full.first_mut() {
+            // The same things under another name.
+            Some(first) if first == "core" || first == "alloc" => *first = "std".to_owned(),
+            Some(_) => {}
+            None => return,
+        }
+        self.source.mentions.push(Mention { line, path: full, import });
+    }
+
+    fn hide(&mut self, what: &str) {
+        let line = self.line();
+        self.source.hidden.push(format!("line {line}: {what}, past which this test cannot see"));
+        self.at += 1;
+    }
+
+    fn peek(&self, ahead: usize) -> Option<Token> {
+        self.tokens.get(self.at + ahead).map(|(_, token)| token.clone())
+    }
+
+    fn skip(&mut self, token: &Token) -> bool {
+        let there = self.peek(0).as_ref() == Some(token);
+        self.at += usize::from(there);
+        there
+    }
+
+    fn spells(&self, text: &str) -> bool {
+        tokens(text).iter().enumerate().all(|(n, (_, token))| self.peek(n).as_ref() == Some(token))
+    }
+
+    fn line(&self) -> usize {
+        self.tokens.get(self.at).map_or(0, |(line, _)| *line)
+    }
+}
+
+fn tokens(text: &str) -> Vec<(usize, Token)> {
+    let mut tokens = Vec::new();
+    for (n, mut rest) in text.lines().enumerate() {
+        while let Some(first) = rest.chars().next() {
+            let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let (token, length) = match first {
+                _ if word > 0 => (Some(Word(rest[..word].to_owned())), word),
+                ':' if rest.starts_with("::") => (Some(Sep), 2),
+                _ if first.is_whitespace() => (None, first.len_utf8()),
+                _ => (Some(Other(first)), first.len_utf8()),
+            };
+            tokens.extend(token.map(|token| (n + 1, token)));
+            rest = &rest[length..];
+        }
+    }
+    tokens
+}
+
+/// `text` with comments and the insides of literals blanked out, line by line where it was.
+fn blank(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let word_before = out.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        let length = literal(rest, word_before);
+        if length > 0 {
+            out.extend(rest[..length].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+            rest = &rest[length..];
+        } else {
+            out.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    out
+}
+
+/// How many bytes of comment or literal `text` begins with.
+fn literal(text: &str, word_before: bool) -> usize {
+    let until = |text: &str, end: &str| text.find(end).map_or(text.len(), |at| at + end.len());
+    if text.starts_with("//") {
+        return text.find('\n').unwrap_or(text.len());
+    }
+    if text.starts_with("/*") {
+        let (mut depth, mut at) = (0_usize, 0);
+        while at < text.len() {
+            let (opens, closes) = (text[at..].starts_with("/*"), text[at..].starts_with("*/"));
+            depth = if opens {
+                depth + 1
+            } else if closes {
+                depth - 1
+            } else {
+                depth
+            };
+            at += if opens || closes { 2 } else { text[at..].chars().next().map_or(1, char::len_utf8) };
+            if depth == 0 {
+                break;
+            }
+        }
+        return at;
+    }
+    let raw = text.trim_start_matches(['b', 'c']);
+    if !word_before && text.len() - raw.len() <= 1 && raw.starts_with('r') {
+        let hashes = raw[1..].bytes().take_while(|b| *b == b'#').count();
+        if raw[1 + hashes..].starts_with('"') {
+            let start = text.len() - raw.len() + 2 + hashes;
+            return start + until(&text[start..], &format!("\"{}", "#".repeat(hashes)));
+        }
+    }
+    if let Some(string) = text.strip_prefix('"') {
+        return 1 + quoted(string, '"');
+    }
+    if let Some(after) = text.strip_prefix('\'') {
+        let mut chars = after.chars();
+        // A lifetime has no closing quote right behind its first character.
+        if chars.next() == Some('\\') || chars.next() == Some('\'') {
+            return 1 + quoted(after, '\'');
+        }
+    }
+    0
+}
+
+/// Bytes up to and including the closing `quote`, past escaped ones.
+fn quoted(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        if c == quote && !escaped {
+            return at + 1;
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    text.len()
+}
