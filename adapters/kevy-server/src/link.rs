@@ -31,8 +31,9 @@ const RETRY_REFUSED_MAX: Duration = Duration::from_secs(2);
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// While frames pour in, one acknowledgement covers those of so long.
 const ACK_INTERVAL: Duration = Duration::from_millis(1);
-/// Frames and bytes that may wait in a shard's inbox before the stream is read on.
-const INBOX_FRAMES_MAX: u64 = 65_536;
+/// Frames and bytes that may wait in a shard's inbox before the stream is read on. A promotion waits until
+/// they are applied: at a million frames a second this many take 8 ms.
+const INBOX_FRAMES_MAX: u64 = 8_192;
 const INBOX_BYTES_MAX: usize = 64 << 20;
 
 /// Where a stream comes from, and who follows it.
