@@ -99,6 +99,8 @@ pub struct Echo {
     pub primary: Option<NodeId>,
     /// Whether the sender may vote; only echoes of members tell a new node what it may have forgotten.
     pub standing: Standing,
+    /// How far the sender's data goes: a primary that hands over waits for this, not for the next heartbeat.
+    pub progress: Progress,
 }
 
 /// A request for a pre-vote or a vote.

@@ -65,7 +65,13 @@ fn primary_second(elector: &mut Elector, ids: &[NodeId], now: &mut Instant, roun
         *round += 1;
         for id in &ids[1..] {
             let epoch = elector.epoch();
-            let echo = Echo { epoch, round: sent, primary: Some(ids[0]), standing: Standing::Member };
+            let echo = Echo {
+                epoch,
+                round: sent,
+                primary: Some(ids[0]),
+                standing: Standing::Member,
+                progress: Progress::NONE,
+            };
             elector.handle_message(*now, *id, Message::Echo(echo));
             elector.handle_message(*now, *id, heartbeat(epoch.0, *round, Role::Replica, Some(ids[0])));
             elector.handle_host(*now, HostReport::Position { stream_epoch: Epoch::ZERO, offsets: &[0, 0] });

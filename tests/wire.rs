@@ -67,12 +67,13 @@ fn golden() -> Vec<(&'static str, Message)> {
             }),
         ),
         (
-            "ECHO|7|1201|n1|member",
+            "ECHO|7|1201|n1|member|7:55",
             Message::Echo(Echo {
                 epoch: Epoch(7),
                 round: Round(1201),
                 primary: Some(id("n1")),
                 standing: Standing::Member,
+                progress: Progress { stream_epoch: Epoch(7), offset: 55 },
             }),
         ),
         ("PREOFFER|8|3|7:12,40,3", Message::PreOffer(Offer { epoch, round, position: position.clone() })),
@@ -213,7 +214,7 @@ fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
             primary_age: Duration::MAX,
             lease: Duration::MAX,
         }),
-        Message::Echo(Echo { epoch, round, primary: Some(long), standing: Standing::Member }),
+        Message::Echo(Echo { epoch, round, primary: Some(long), standing: Standing::Member, progress }),
         Message::Reject(Reject {
             epoch,
             round,
@@ -435,8 +436,10 @@ fn message() -> impl Strategy<Value = Message> {
                     lease,
                 })
             });
-    let echo = (epoch(), round(), proptest::option::of(any_id()), standing()).prop_map(
-        |(epoch, round, primary, standing)| Message::Echo(Echo { epoch, round, primary, standing }),
+    let echo = (epoch(), round(), proptest::option::of(any_id()), standing(), progress()).prop_map(
+        |(epoch, round, primary, standing, progress)| {
+            Message::Echo(Echo { epoch, round, primary, standing, progress })
+        },
     );
     let reject = (epoch(), round(), any::<bool>(), reasons, progress()).prop_map(
         |(epoch, round, pre, reason, progress)| {
@@ -577,6 +580,7 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
             round: round()?,
             primary: node(field(3)?)?,
             standing: standing(4)?,
+            progress: progress(field(5)?)?,
         }),
         "PREOFFER" => Message::PreOffer(offer()?),
         "OFFER" => Message::Offer(offer()?),

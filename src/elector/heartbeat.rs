@@ -97,8 +97,9 @@ impl Elector {
     }
 
     fn echo(&mut self, to: usize, round: Round) {
-        let echo =
-            Echo { epoch: self.hard.epoch, round, primary: self.primary(), standing: self.hard.standing };
+        let (epoch, standing) = (self.hard.epoch, self.hard.standing);
+        let (primary, progress) = (self.primary(), self.position.progress());
+        let echo = Echo { epoch, round, primary, standing, progress };
         self.send(to, Message::Echo(echo));
     }
 
@@ -151,6 +152,8 @@ impl Elector {
         {
             self.lease.echo(voter, echo.round);
             self.renew_lease();
+            self.peers[from].progress = self.peers[from].progress.max(echo.progress);
+            self.hand_over_if_caught_up();
         }
     }
 

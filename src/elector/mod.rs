@@ -415,7 +415,7 @@ impl Elector {
                 let epoch = self.hard.epoch;
                 self.on_promote_failed(epoch, "the host did not answer in time");
             }
-            Timer::Handover => self.on_handover_over(),
+            Timer::Handover => self.on_handover_due(),
             Timer::Follow => self.follow_primary(),
         }
     }

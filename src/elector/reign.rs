@@ -7,6 +7,10 @@ use crate::message::{Announce, OfferKind, Resign};
 use crate::position::Progress;
 use crate::time::Duration;
 
+/// While an office is handed over, replicas are asked how far they are this many times per heartbeat
+/// interval: writes are refused meanwhile.
+const HANDOVER_POLLS: u32 = 20;
+
 /// A host that has not become primary after this many election timeouts never will.
 const PROMOTION_TIMEOUTS: u32 = 5;
 
@@ -27,6 +31,8 @@ struct Handover {
     reason: FenceReason,
     /// Resign even if no replica has caught up.
     anyway: bool,
+    /// Until when to wait for one.
+    deadline: Instant,
 }
 
 impl Elector {
@@ -192,12 +198,14 @@ impl Elector {
         let deadline = self.now + self.config.election_timeout;
         let State::Reigning(reign) = &mut self.state else { return };
         let promoted = reign.promoted;
-        reign.handover = Some(Handover { reason, anyway });
-        self.timers.set(Timer::Handover, deadline);
+        if reign.handover.is_some_and(|handover| handover.anyway || !anyway) {
+            return;
+        }
+        reign.handover = Some(Handover { reason, anyway, deadline });
         self.fence(reason);
         self.cause = Reason::Planned;
         if promoted {
-            self.hand_over_if_caught_up();
+            self.on_handover_due();
         } else {
             self.resign(reason, self.successor().map(|(index, _)| index));
         }
@@ -226,14 +234,24 @@ impl Elector {
         }
     }
 
-    pub(super) fn on_handover_over(&mut self) {
+    /// Asks the replicas how far they are, or ends the wait for them.
+    pub(super) fn on_handover_due(&mut self) {
+        self.hand_over_if_caught_up();
         let State::Reigning(reign) = &mut self.state else { return };
-        match reign.handover.take() {
+        match reign.handover {
+            Some(handover) if self.now < handover.deadline => {
+                let next = self.now + self.config.heartbeat_interval / HANDOVER_POLLS;
+                self.timers.set(Timer::Handover, next.min(handover.deadline));
+                self.send_heartbeats();
+            }
             Some(handover) if handover.anyway => {
                 self.resign(handover.reason, self.successor().map(|(index, _)| index));
             }
             // Nobody caught up in time: better this primary than lost writes.
-            Some(_) => self.renew_lease(),
+            Some(_) => {
+                reign.handover = None;
+                self.renew_lease();
+            }
             None => {}
         }
     }

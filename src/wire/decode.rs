@@ -117,6 +117,7 @@ impl<'a> Reader<'a> {
             round: self.round()?,
             primary: self.node_or_none("primary")?,
             standing: self.standing()?,
+            progress: self.progress()?,
         })
     }
 

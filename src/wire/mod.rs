@@ -7,12 +7,14 @@
 //! ```
 //! use kevy_elect_plugin::ids::{Epoch, Round};
 //! use kevy_elect_plugin::message::{Echo, Message, Standing};
+//! use kevy_elect_plugin::position::Progress;
 //! use kevy_elect_plugin::wire::{Frame, decode, encode};
 //!
-//! let echo = Echo { epoch: Epoch(3), round: Round(70), primary: None, standing: Standing::Member };
+//! let progress = Progress { stream_epoch: Epoch(3), offset: 9 };
+//! let echo = Echo { epoch: Epoch(3), round: Round(70), primary: None, standing: Standing::Member, progress };
 //! let mut bytes = Vec::new();
 //! encode(&Message::Echo(echo), &mut bytes);
-//! assert_eq!(bytes, b"*5\r\n$4\r\nECHO\r\n$1\r\n3\r\n$2\r\n70\r\n$0\r\n\r\n$6\r\nmember\r\n");
+//! assert_eq!(bytes, b"*6\r\n$4\r\nECHO\r\n$1\r\n3\r\n$2\r\n70\r\n$0\r\n\r\n$6\r\nmember\r\n$3\r\n3:9\r\n");
 //!
 //! assert_eq!(decode(&bytes[..20])?, None, "more bytes are needed");
 //! assert_eq!(decode(&bytes)?, Some((Frame::Message(Message::Echo(echo)), bytes.len())));
