@@ -26,7 +26,7 @@ const SECONDS: [f64; 15] =
     [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Records the process's metrics from now on. Before the plugin is made: it looks its metrics up once.
-pub fn record_metrics() -> Result<PrometheusHandle, String> {
+pub(crate) fn record_metrics() -> Result<PrometheusHandle, String> {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
         .map_err(|error| error.to_string())?;
@@ -37,7 +37,7 @@ pub fn record_metrics() -> Result<PrometheusHandle, String> {
 }
 
 /// Serves both pages at `address` for the rest of the process's life. Says where.
-pub fn serve(
+pub(crate) fn serve(
     address: SocketAddr,
     metrics: PrometheusHandle,
     plugin: Arc<dyn ElectPlugin>,
@@ -66,7 +66,11 @@ pub fn serve(
     Ok(bound)
 }
 
-fn answer(mut stream: TcpStream, metrics: &PrometheusHandle, plugin: &dyn ElectPlugin) -> std::io::Result<()> {
+fn answer(
+    mut stream: TcpStream,
+    metrics: &PrometheusHandle,
+    plugin: &dyn ElectPlugin,
+) -> std::io::Result<()> {
     stream.set_write_timeout(Some(DEADLINE))?;
     let (status, kind, body) = match request(&mut stream)? {
         Some((method, _)) if method != "GET" && method != "HEAD" => {
@@ -80,7 +84,10 @@ fn answer(mut stream: TcpStream, metrics: &PrometheusHandle, plugin: &dyn ElectP
         None => ("400 Bad Request", "text/plain", "this is not HTTP\n".to_owned()),
     };
     let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    )?;
     stream.write_all(body.as_bytes())
 }
 

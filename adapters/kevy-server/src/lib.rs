@@ -18,12 +18,16 @@ pub mod commands;
 pub mod config;
 mod fleet;
 pub mod host;
+mod http;
 mod link;
 pub mod office;
 mod pulse;
 pub mod replies;
+mod run;
 mod serve;
 pub mod shards;
+mod signals;
 mod tag;
 
+pub use run::run;
 pub use serve::{ServeError, Server, Stopper};

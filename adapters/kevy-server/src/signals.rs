@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 const ABORTED: i32 = 1;
 
 /// Calls `on_first` when the process is asked to end.
-pub fn listen(on_first: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(crate) fn listen(on_first: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // In this order: the signal that sets the flag does not yet find it set.
