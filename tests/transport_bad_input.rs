@@ -1,6 +1,9 @@
 //! What strangers and broken peers may send to a [`TcpTransport`]: nothing happens but a count, a bounded
 //! number of events, and the end of their connection. Sentences T17 to T23 of `docs/protocol.md`.
 
+// The allowance for tests in clippy.toml does not reach their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::message::{Grant, Hello, Message};
 use kevy_elect_plugin::time::Duration;

@@ -1,5 +1,8 @@
 //! What every transport must do, run for each of them over `Arc<dyn Transport>`.
 
+// The allowance for tests in clippy.toml does not reach their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use futures::FutureExt;
 use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};

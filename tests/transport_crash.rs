@@ -1,6 +1,9 @@
 //! Link events of processes that really die: the evidence for a fast election must come when a process is
 //! killed, and must not come while one lives. Sentences T5 to T12 of `docs/protocol.md`.
 
+// The allowance for tests in clippy.toml does not reach their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::message::{Grant, Hello, Message};
 use kevy_elect_plugin::time::Duration;

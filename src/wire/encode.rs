@@ -195,7 +195,7 @@ impl Writer<'_> {
     fn node(&mut self, node: Option<&NodeId>) {
         match node {
             Some(node) => {
-                let (bytes, used) = node.to_wire();
+                let (bytes, used) = node.wire_bytes();
                 self.length(used);
                 self.padded(bytes, used);
                 self.raw(b"\r\n");
