@@ -9,7 +9,7 @@ use kevy_elect_plugin::message::{Grant, Hello, Message};
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::transport::tcp::HELLO_PENDING_MAX;
 use kevy_elect_plugin::transport::{
-    LinkEvent, REFUSALS_QUEUED_MAX, RefuseReason, TcpTransport, Transport, TransportEvent,
+    LinkEvent, REFUSALS_QUEUED_MAX, RefuseReason, SendError, TcpTransport, Transport, TransportEvent,
 };
 use kevy_elect_plugin::wire::{Frame, PROTOCOL, decode, encode, encode_hello};
 use std::io::{ErrorKind, Read, Write};
@@ -285,6 +285,43 @@ fn a_second_link_of_one_process_replaces_the_first() {
     assert_eq!(first.read(&mut [0; 16]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     second.write_all(&vote_bytes(6)).unwrap();
     assert_eq!(a.next(), TransportEvent::Message { from: id("b"), message: vote(6) }, "and no link event");
+}
+
+#[test]
+fn t24_closing_waits_for_a_slow_reader_and_loses_no_vote() {
+    let door_b = TcpListener::bind("127.0.0.1:0").unwrap();
+    let a = node("a", TcpListener::bind("127.0.0.1:0").unwrap(), "b", door_b.local_addr().unwrap());
+    let (mut dialled, _) = door_b.accept().unwrap();
+    dialled.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ours = hello_bytes(&hello("a"));
+    dialled.read_exact(&mut vec![0; ours.len()]).unwrap();
+    dialled.write_all(&hello_bytes(&hello("b"))).unwrap();
+    assert_eq!(a.next(), link(LinkEvent::Up { incarnation: Incarnation(1) }));
+    // Until the kernel's buffers and the queue are full, and stay so.
+    let (mut sent, mut full) = (0, 0);
+    while full < 20 {
+        match a.transport.send(id("b"), &vote(sent)) {
+            Ok(()) => (sent, full) = (sent + 1, 0),
+            Err(SendError::QueueFull(_)) => {
+                full += 1;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        dialled.read_to_end(&mut all).unwrap();
+        all
+    });
+    smol::block_on(a.transport.close());
+    let (all, mut at, mut received) = (reader.join().unwrap(), 0, 0);
+    while at < all.len() {
+        let (frame, used) = decode(&all[at..]).unwrap().unwrap();
+        assert_eq!(frame, Frame::Message(vote(received)));
+        (at, received) = (at + used, received + 1);
+    }
+    assert_eq!(received, sent);
 }
 
 #[test]
