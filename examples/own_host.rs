@@ -133,7 +133,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         tasks.remove(first).cancel().await;
         let second = confirmed(&servers, "two").await;
         println!("{} took \"two\", and has {:?}", servers[second].node, servers[second].data().words);
-        println!("the old one says: {}", servers[first].write("three").unwrap_err());
+        println!("the old one says: {:?}", servers[first].write("three"));
         assert_eq!(servers[second].data().words, ["one", "two"]);
     }));
     Ok(())

@@ -10,24 +10,16 @@
 //!    link led to: a refusal by another address says nothing about the process.
 //! 3. What ended one link counts no more once that direction is linked again.
 
+use super::inbox::Inbox;
 use super::outbox::{Outbox, Pushed};
 use super::wakes::{Wakeful, Wakes};
 use super::{LinkEvent, RefuseReason, SendError, TransportEvent};
 use crate::ids::{Incarnation, NodeId};
 use crate::message::Message;
 use crate::time::{Duration, Instant};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::task::Waker;
-
-/// The most messages that wait for [`super::Transport::recv`]. Beyond it sockets are not read.
-pub const INBOX_EVENTS_MAX: usize = 256;
-/// The most events about refused connections that wait at a time; what comes on top is only counted.
-pub const REFUSALS_QUEUED_MAX: usize = 16;
-/// The most events about refused connections in one second; what comes on top is only counted.
-pub const REFUSALS_PER_SECOND_MAX: u32 = 32;
-/// The most wakers of tasks that wait for room, beyond two for each peer.
-const ROOM_WAITERS_MAX: usize = 64;
 
 /// The two links between two nodes, seen from one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,13 +54,7 @@ pub(super) struct Links {
     peers: BTreeMap<NodeId, Peer>,
     stale_after: Duration,
     next_id: u64,
-    inbox: VecDeque<TransportEvent>,
-    receiver: Option<Waker>,
-    /// Link tasks that wait for room in the inbox.
-    room: Vec<Waker>,
-    refusals_queued: usize,
-    refusal_window: Option<(Instant, u32)>,
-    pub(super) refused: [u64; RefuseReason::ALL.len()],
+    inbox: Inbox,
     pub(super) dropped: u64,
     closing: bool,
     closed: bool,
@@ -130,12 +116,7 @@ impl Links {
             peers: peers.into_iter().map(|peer| (peer, Peer::default())).collect(),
             stale_after,
             next_id: 0,
-            inbox: VecDeque::new(),
-            receiver: None,
-            room: Vec::new(),
-            refusals_queued: 0,
-            refusal_window: None,
-            refused: [0; RefuseReason::ALL.len()],
+            inbox: Inbox::default(),
             dropped: 0,
             closing: false,
             closed: false,
@@ -172,6 +153,7 @@ impl Links {
             let slots = p.outgoing.take().into_iter().chain(p.incoming.take());
             slots.filter_map(|slot| slot.task).for_each(|task| wakes.add(task));
             p.outbox.clear();
+            p.writing = false;
             p.address = None;
             p.incarnation = Some(incarnation);
             p.call_dialler(wakes);
@@ -185,6 +167,7 @@ impl Links {
         match direction {
             Direction::Out => {
                 p.outbox.clear();
+                p.writing = false;
                 p.address = address;
                 p.redial = false;
             }
@@ -313,7 +296,9 @@ impl Links {
 
     // ---- events up ----
 
-    /// Hands a message up; gives it back where the inbox is full or the link lost its place.
+    /// Hands a message up; gives it back where the inbox is full, and nothing where the link lost its place.
+    // A box around it would cost an allocation for each message that meets a full inbox.
+    #[allow(clippy::result_large_err)]
     pub(super) fn deliver(
         &mut self,
         from: NodeId,
@@ -329,56 +314,29 @@ impl Links {
         if !self.has_room(task) {
             return Err(Some(message));
         }
-        self.push(TransportEvent::Message { from, message });
+        self.inbox.push(TransportEvent::Message { from, message }, &mut self.wakes);
         Ok(())
     }
 
     /// Whether another message fits; `task` is woken once one does. New links wait for this, too, so that
     /// the events about links stay bounded where nobody receives.
     pub(super) fn has_room(&mut self, task: &Waker) -> bool {
-        if self.inbox.len() < INBOX_EVENTS_MAX {
-            return true;
-        }
-        if !self.room.iter().any(|waiting| waiting.will_wake(task)) {
-            // Tasks that ended leave their wakers behind: now and then the living ones have to ask again.
-            if self.room.len() >= ROOM_WAITERS_MAX + 2 * self.peers.len() {
-                self.room.drain(..).for_each(|task| self.wakes.add(task));
-            }
-            self.room.push(task.clone());
-        }
-        false
+        // Every peer has two tasks that may wait.
+        self.inbox.has_room(task, 2 * self.peers.len(), &mut self.wakes)
     }
 
-    /// Something was turned away. Counted always, told within limits: a flood must not fill the inbox.
+    /// Something was turned away.
     pub(super) fn refuse(&mut self, claimed: Option<NodeId>, reason: RefuseReason, now: Instant) {
-        if let Some(count) = self.refused.get_mut(reason as usize) {
-            *count += 1;
-        }
-        let (since, told) = match self.refusal_window {
-            Some((since, told)) if now.saturating_since(since) < Duration::from_secs(1) => (since, told),
-            _ => (now, 0),
-        };
-        if told >= REFUSALS_PER_SECOND_MAX || self.refusals_queued >= REFUSALS_QUEUED_MAX {
-            return;
-        }
-        self.refusal_window = Some((since, told + 1));
-        self.refusals_queued += 1;
-        self.push(TransportEvent::Refused { claimed, reason });
+        self.inbox.refuse(claimed, reason, now, &mut self.wakes);
+    }
+
+    /// How often something was turned away, by reason.
+    pub(super) fn refused(&self) -> [u64; RefuseReason::ALL.len()] {
+        self.inbox.refused()
     }
 
     pub(super) fn receive(&mut self, receiver: &Waker) -> Option<TransportEvent> {
-        let Some(event) = self.inbox.pop_front() else {
-            self.receiver = Some(receiver.clone());
-            return None;
-        };
-        if matches!(event, TransportEvent::Refused { .. }) {
-            self.refusals_queued -= 1;
-        }
-        // At half, not at one free place: otherwise every message would wake every waiting link.
-        if self.inbox.len() <= INBOX_EVENTS_MAX / 2 {
-            self.room.drain(..).for_each(|task| self.wakes.add(task));
-        }
-        Some(event)
+        self.inbox.receive(receiver, &mut self.wakes)
     }
 
     // ---- the end ----
@@ -429,12 +387,7 @@ impl Links {
     }
 
     fn tell(&mut self, peer: NodeId, event: LinkEvent) {
-        self.push(TransportEvent::Link { peer, event });
-    }
-
-    fn push(&mut self, event: TransportEvent) {
-        self.inbox.push_back(event);
-        self.receiver.take().into_iter().for_each(|receiver| self.wakes.add(receiver));
+        self.inbox.push(TransportEvent::Link { peer, event }, &mut self.wakes);
     }
 }
 
@@ -590,35 +543,5 @@ mod tests {
         assert_eq!(t.told(), [UP]);
         t.end(Direction::In, second, End::Broken);
         assert_eq!(t.told(), [LinkEvent::Reset], "how the replaced one ended does not count");
-    }
-
-    #[test]
-    fn refusals_are_counted_always_and_told_within_limits() {
-        let mut t = Table::new();
-        for _ in 0..1000 {
-            t.links.refuse(None, RefuseReason::Garbage, t.now);
-        }
-        assert_eq!(t.links.refused[RefuseReason::Garbage as usize], 1000);
-        assert_eq!(t.links.inbox.len(), REFUSALS_QUEUED_MAX);
-        let mut told = 0;
-        for _ in 0..1000 {
-            told += usize::from(t.links.receive(Waker::noop()).is_some());
-            t.links.refuse(None, RefuseReason::Garbage, t.now);
-        }
-        assert!(told <= REFUSALS_PER_SECOND_MAX as usize, "{told}");
-    }
-
-    #[test]
-    fn a_full_inbox_takes_no_messages_but_still_tells_of_links() {
-        let mut t = Table::new();
-        let incoming = t.up(Direction::In, OLD).unwrap();
-        let message = Message::Announce(crate::message::Announce { epoch: crate::ids::Epoch(1) });
-        for _ in 0..INBOX_EVENTS_MAX - 1 {
-            assert_eq!(t.links.deliver(t.peer, incoming, message.clone(), Waker::noop()), Ok(()));
-        }
-        let back = t.links.deliver(t.peer, incoming, message.clone(), Waker::noop());
-        assert_eq!(back, Err(Some(message)), "given back, not lost");
-        t.end(Direction::In, incoming, End::Clean);
-        assert_eq!(t.links.inbox.len(), INBOX_EVENTS_MAX + 1);
     }
 }

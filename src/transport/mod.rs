@@ -3,6 +3,7 @@
 //! A transport proves who speaks, keeps links up, and says when they go down and how. It may lose,
 //! delay, duplicate and reorder messages; it must not invent them.
 
+mod inbox;
 mod links;
 pub mod memory;
 mod outbox;
@@ -12,7 +13,7 @@ pub mod tcp;
 mod wakes;
 
 pub use crate::link::LinkEvent;
-pub use links::{INBOX_EVENTS_MAX, REFUSALS_PER_SECOND_MAX, REFUSALS_QUEUED_MAX};
+pub use inbox::{INBOX_EVENTS_MAX, REFUSALS_PER_SECOND_MAX, REFUSALS_QUEUED_MAX};
 pub use memory::{MemoryNetwork, MemoryTransport};
 pub use outbox::OUTBOX_FRAMES_MAX;
 pub use tcp::TcpTransport;

@@ -1,6 +1,6 @@
 //! Frames: what a link carries, as RESP2 arrays of bulk strings, so that `tcpdump` shows them.
 //!
-//! The sentences W1 to W20 of `docs/protocol.md` are the specification. Encoding appends to a buffer of
+//! The sentences W1 to W15 of `docs/protocol.md` are the specification. Encoding appends to a buffer of
 //! the caller and decoding reads from one in place: a heartbeat and its echo cost no allocation at
 //! either end.
 //!

@@ -13,7 +13,7 @@ use futures::future::{BoxFuture, Either, FutureExt, pending, poll_fn, select};
 use futures::stream::FuturesUnordered;
 use std::collections::VecDeque;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
 /// Takes connections in for ever. The listening socket stays open whatever happens to them: a closed one
@@ -59,7 +59,10 @@ pub(super) async fn accept_all(transport: &TcpTransport, listener: &Async<TcpLis
 
 /// Connections that have not said `HELLO`, oldest first.
 #[derive(Default)]
-struct Waiting(Arc<Mutex<VecDeque<(u64, Option<Waker>)>>>);
+struct Waiting(Mutex<VecDeque<Waiter>>);
+
+/// A connection by its number, and its task once it was polled.
+type Waiter = (u64, Option<Waker>);
 
 impl Waiting {
     /// Adds a connection; `true`: the oldest had to go for it.

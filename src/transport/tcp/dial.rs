@@ -46,7 +46,10 @@ pub(super) async fn keep_linked(
                     transport.links().refuse(Some(peer), reason, now());
                     End::Broken
                 }
-                None => End::Broken,
+                None => {
+                    abort(stream);
+                    End::Broken
+                }
             };
             transport.links().end(Direction::Out, peer, id, end, now());
             if now().saturating_since(linked) >= LINK_STABLE {

@@ -116,7 +116,7 @@ impl TcpTransport {
     /// What was counted so far.
     pub fn stats(&self) -> TransportStats {
         let links = self.links();
-        TransportStats { refused: links.refused, dropped: links.dropped }
+        TransportStats { refused: links.refused(), dropped: links.dropped }
     }
 
     fn links(&self) -> Locked<'_, Links> {

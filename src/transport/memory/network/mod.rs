@@ -1,14 +1,16 @@
 //! What is under way between the nodes, in the order in which it arrives.
 
-use super::super::links::{Attempt, Direction, End, LinkId, Links};
-use super::super::retry::Retry;
-use super::super::wakes::{Wakeful, Wakes};
-use super::super::{RefuseReason, SendError, rng};
-use super::{IN_FLIGHT_MAX, Weather};
+mod dial;
+mod frames;
+
+use super::Weather;
 use crate::ids::NodeId;
-use crate::message::{Hello, Message, Verb};
+use crate::message::Hello;
 use crate::time::{Duration, Instant};
-use crate::wire::{self, Frame};
+use crate::transport::links::{Attempt, Direction, End, LinkId, Links};
+use crate::transport::retry::Retry;
+use crate::transport::rng;
+use crate::transport::wakes::{Wakeful, Wakes};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::task::Waker;
@@ -29,8 +31,8 @@ pub(super) enum Cut {
 }
 
 pub(super) struct Network {
-    pub(super) weather: Weather,
-    pub(super) delivered: u64,
+    pub(in crate::transport::memory) weather: Weather,
+    pub(in crate::transport::memory) delivered: u64,
     rng: u64,
     next_number: u64,
     members: BTreeSet<NodeId>,
@@ -116,7 +118,7 @@ enum Due {
 }
 
 impl Network {
-    pub(super) fn new(seed: u64, members: Vec<NodeId>, weather: Weather) -> Self {
+    pub(in crate::transport::memory) fn new(seed: u64, members: Vec<NodeId>, weather: Weather) -> Self {
         Self {
             weather,
             delivered: 0,
@@ -137,7 +139,7 @@ impl Network {
 
     // ---- processes ----
 
-    pub(super) fn new_process(&mut self, node: NodeId) -> ProcessId {
+    pub(in crate::transport::memory) fn new_process(&mut self, node: NodeId) -> ProcessId {
         let id = ProcessId(self.number());
         let peers = self.members.iter().copied().filter(|peer| *peer != node);
         self.fresh.insert(id, Links::new(peers, self.weather.stale_after));
@@ -145,7 +147,13 @@ impl Network {
     }
 
     /// The process begins to run; `false`: it was killed or closed before.
-    pub(super) fn join(&mut self, now: Instant, node: NodeId, id: ProcessId, hello: Hello) -> bool {
+    pub(in crate::transport::memory) fn join(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        id: ProcessId,
+        hello: Hello,
+    ) -> bool {
         let Some(links) = self.fresh.remove(&id) else { return false };
         self.kill(now, node);
         self.dark.remove(&node);
@@ -160,14 +168,18 @@ impl Network {
         true
     }
 
-    pub(super) fn links_of(&mut self, node: NodeId, id: ProcessId) -> Option<&mut Links> {
+    pub(in crate::transport::memory) fn links_of(
+        &mut self,
+        node: NodeId,
+        id: ProcessId,
+    ) -> Option<&mut Links> {
         match self.nodes.get_mut(&node) {
             Some(process) if process.id == id => Some(&mut process.links),
             _ => self.fresh.get_mut(&id),
         }
     }
 
-    pub(super) fn runs(&mut self, node: NodeId, id: ProcessId, run: &Waker) -> bool {
+    pub(in crate::transport::memory) fn runs(&mut self, node: NodeId, id: ProcessId, run: &Waker) -> bool {
         match self.nodes.get_mut(&node).filter(|process| process.id == id && process.hello.is_some()) {
             Some(process) => {
                 process.run = Some(run.clone());
@@ -177,14 +189,14 @@ impl Network {
         }
     }
 
-    pub(super) fn leave(&mut self, now: Instant, node: NodeId, id: ProcessId) {
+    pub(in crate::transport::memory) fn leave(&mut self, now: Instant, node: NodeId, id: ProcessId) {
         self.fresh.remove(&id);
         if self.nodes.get(&node).is_some_and(|process| process.id == id) {
             self.kill(now, node);
         }
     }
 
-    pub(super) fn kill(&mut self, now: Instant, node: NodeId) {
+    pub(in crate::transport::memory) fn kill(&mut self, now: Instant, node: NodeId) {
         if !self.stop(node) {
             return;
         }
@@ -206,7 +218,7 @@ impl Network {
         }
     }
 
-    pub(super) fn power_off(&mut self, now: Instant, node: NodeId) {
+    pub(in crate::transport::memory) fn power_off(&mut self, now: Instant, node: NodeId) {
         self.dark.insert(node);
         if !self.stop(node) {
             return;
@@ -241,13 +253,13 @@ impl Network {
 
     // ---- cuts ----
 
-    pub(super) fn cut(&mut self, now: Instant, from: NodeId, to: NodeId, cut: Cut) {
+    pub(in crate::transport::memory) fn cut(&mut self, now: Instant, from: NodeId, to: NodeId, cut: Cut) {
         let number = self.number();
         self.cuts.insert((from, to), (cut, number));
         self.push(now + self.weather.link_timeout, Due::CutTimeout { from, to, number });
     }
 
-    pub(super) fn heal(&mut self, now: Instant, from: NodeId, to: NodeId) {
+    pub(in crate::transport::memory) fn heal(&mut self, now: Instant, from: NodeId, to: NodeId) {
         if self.cuts.remove(&(from, to)).is_none() {
             return;
         }
@@ -257,12 +269,12 @@ impl Network {
         }
     }
 
-    pub(super) fn heal_all(&mut self, now: Instant) {
+    pub(in crate::transport::memory) fn heal_all(&mut self, now: Instant) {
         let cuts: Vec<_> = self.cuts.keys().copied().collect();
         cuts.into_iter().for_each(|(from, to)| self.heal(now, from, to));
     }
 
-    pub(super) fn reset_links(&mut self, now: Instant, a: NodeId, b: NodeId) {
+    pub(in crate::transport::memory) fn reset_links(&mut self, now: Instant, a: NodeId, b: NodeId) {
         for (from, to) in [(a, b), (b, a)] {
             if let Some(connection) = self.connections.remove(&(from, to)) {
                 self.end_at(now, from, to, Direction::Out, connection.out, End::Broken);
@@ -271,71 +283,10 @@ impl Network {
         }
     }
 
-    // ---- messages ----
-
-    pub(super) fn send(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        id: ProcessId,
-        to: NodeId,
-        message: &Message,
-    ) -> Result<(), SendError> {
-        let runs = self.nodes.get(&from).is_some_and(|process| process.id == id && process.hello.is_some());
-        if !runs && !self.fresh.contains_key(&id) {
-            return Err(SendError::Closed);
-        }
-        if to == from || !self.members.contains(&to) {
-            return Err(SendError::UnknownPeer(to));
-        }
-        if !self.links_of(from, id).is_some_and(|links| links.sends_to(to)) {
-            return Err(SendError::NoLink(to));
-        }
-        // It is gone, and its end is still under way to us.
-        let Some(connection) = self.connections.get_mut(&(from, to)) else { return Ok(()) };
-        if connection.in_flight + connection.held.len() >= IN_FLIGHT_MAX {
-            return match message.verb() {
-                Verb::Hb | Verb::Echo => Ok(()),
-                _ => Err(SendError::QueueFull(to)),
-            };
-        }
-        let mut bytes = Vec::new();
-        wire::encode(message, &mut bytes);
-        match self.cuts.get(&(from, to)) {
-            Some((Cut::Drops, _)) => return Ok(()),
-            Some((Cut::Holds, _)) => {
-                connection.held.push(bytes);
-                return Ok(());
-            }
-            None => {}
-        }
-        if self.draw(self.weather.loss) {
-            return Ok(());
-        }
-        if self.draw(self.weather.duplicate) {
-            self.frame(now, from, to, bytes.clone());
-        }
-        self.frame(now, from, to, bytes);
-        Ok(())
-    }
-
-    fn frame(&mut self, now: Instant, from: NodeId, to: NodeId, bytes: Vec<u8>) {
-        let (delay, overtakes) = (self.delay(), self.draw(self.weather.reorder));
-        let Some(connection) = self.connections.get_mut(&(from, to)) else { return };
-        let mut at = now + delay;
-        if !overtakes {
-            at = at.max(connection.last_arrival);
-            connection.last_arrival = at;
-        }
-        connection.in_flight += 1;
-        let link = connection.incoming;
-        self.push(at, Due::Frame { from, to, link, bytes });
-    }
-
     // ---- what becomes due ----
 
     /// Does all that is due by `now`, in order.
-    pub(super) fn work(&mut self, now: Instant) {
+    pub(in crate::transport::memory) fn work(&mut self, now: Instant) {
         while let Some(entry) = self.due.first_entry() {
             if entry.key().0 > now {
                 break;
@@ -345,7 +296,7 @@ impl Network {
         }
     }
 
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(in crate::transport::memory) fn next_due(&self) -> Option<Instant> {
         self.due.keys().next().map(|(at, _)| *at)
     }
 
@@ -386,126 +337,6 @@ impl Network {
         }
     }
 
-    /// A connection from `from` to `to` is made, is refused, or nobody answers.
-    fn answer(&mut self, now: Instant, from: NodeId, to: NodeId, attempt: Option<Attempt>) {
-        let cut = self.cuts.contains_key(&(from, to)) || self.cuts.contains_key(&(to, from));
-        if cut || self.dark.contains(&to) {
-            return self.dial_later(now, from, to);
-        }
-        let hello_of = |node: &NodeId| self.nodes.get(node).and_then(|process| process.hello.clone());
-        let (Some(ours), theirs) = (hello_of(&from), hello_of(&to)) else { return };
-        let Some(theirs) = theirs else {
-            if let Some(process) = self.nodes.get_mut(&from) {
-                process.links.connect_refused(to, attempt, ADDRESS);
-            }
-            return self.dial_later(now, from, to);
-        };
-        match self.link(now, &ours, &theirs, from, to) {
-            Ok(()) => {
-                if let Some(dial) = self.dials.get_mut(&(from, to)) {
-                    dial.retry.reset();
-                }
-                // Who dials listens: the acceptor need not wait for its turn to dial.
-                if !self.connections.contains_key(&(to, from)) {
-                    self.dial_at(now, to, from);
-                }
-            }
-            Err(reason) => {
-                for (node, other) in [(from, to), (to, from)] {
-                    if let Some(process) = self.nodes.get_mut(&node) {
-                        process.links.refuse(Some(other), reason, now);
-                    }
-                }
-                self.dial_later(now, from, to);
-            }
-        }
-    }
-
-    fn link(
-        &mut self,
-        now: Instant,
-        ours: &Hello,
-        theirs: &Hello,
-        from: NodeId,
-        to: NodeId,
-    ) -> Result<(), RefuseReason> {
-        let (ours, theirs) = (through_the_codec(ours)?, through_the_codec(theirs)?);
-        if ours.protocol != theirs.protocol {
-            return Err(RefuseReason::Protocol);
-        }
-        if ours.cluster != theirs.cluster {
-            return Err(RefuseReason::Cluster);
-        }
-        if ours.node != from || theirs.node != to {
-            return Err(RefuseReason::UnknownNode);
-        }
-        let mut up = |node: NodeId, direction, peer, incarnation| {
-            let process = self.nodes.get_mut(&node).ok_or(RefuseReason::UnknownNode)?;
-            process.links.up(direction, peer, incarnation, Some(ADDRESS), now)
-        };
-        let incoming = up(to, Direction::In, from, ours.incarnation)?;
-        let out = match up(from, Direction::Out, to, theirs.incarnation) {
-            Ok(out) => out,
-            Err(reason) => {
-                if let Some(process) = self.nodes.get_mut(&to) {
-                    process.links.end(Direction::In, from, incoming, End::Broken, now);
-                }
-                return Err(reason);
-            }
-        };
-        let connection = Connection { out, incoming, last_arrival: now, in_flight: 0, held: Vec::new() };
-        self.connections.insert((from, to), connection);
-        Ok(())
-    }
-
-    /// Also what its sender sent before it died arrives, if its link has not ended before.
-    fn arrive(&mut self, now: Instant, from: NodeId, to: NodeId, link: LinkId, bytes: Vec<u8>) {
-        if let Some(stalled) = self.stalled.get_mut(&(from, to, link)) {
-            return stalled.push_back(bytes);
-        }
-        if let Err(bytes) = self.deliver(now, from, to, link, bytes) {
-            self.stalled.insert((from, to, link), VecDeque::from([bytes]));
-            self.push(now + BACKPRESSURE_RETRY, Due::Unstall { from, to, link });
-        }
-    }
-
-    /// Gives the frame back where the receiver's inbox is full.
-    fn deliver(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        to: NodeId,
-        link: LinkId,
-        bytes: Vec<u8>,
-    ) -> Result<(), Vec<u8>> {
-        let Some(process) = self.nodes.get_mut(&to) else { return Ok(()) };
-        match wire::decode(&bytes) {
-            Ok(Some((Frame::Message(message), _))) => {
-                match process.links.deliver(from, link, message, Waker::noop()) {
-                    Ok(()) => self.delivered += 1,
-                    Err(None) => {}
-                    Err(Some(_)) => return Err(bytes),
-                }
-            }
-            _ => process.links.refuse(Some(from), RefuseReason::Garbage, now),
-        }
-        if let Some(connection) = self.connections.get_mut(&(from, to)).filter(|c| c.incoming == link) {
-            connection.in_flight -= 1;
-        }
-        Ok(())
-    }
-
-    fn unstall(&mut self, now: Instant, from: NodeId, to: NodeId, link: LinkId) {
-        let mut stalled = self.stalled.remove(&(from, to, link)).unwrap_or_default();
-        while let Some(bytes) = stalled.pop_front() {
-            if let Err(bytes) = self.deliver(now, from, to, link, bytes) {
-                stalled.push_front(bytes);
-                self.stalled.insert((from, to, link), stalled);
-                return self.push(now + BACKPRESSURE_RETRY, Due::Unstall { from, to, link });
-            }
-        }
-    }
-
     fn end_at(
         &mut self,
         at: Instant,
@@ -517,21 +348,6 @@ impl Network {
     ) {
         if let Some(process) = self.nodes.get(&node).map(|process| process.id) {
             self.push(at, Due::End { node, process, peer, direction, link, end });
-        }
-    }
-
-    fn dial_at(&mut self, at: Instant, from: NodeId, to: NodeId) {
-        let number = self.number();
-        if let Some(dial) = self.dials.get_mut(&(from, to)) {
-            dial.number = number;
-            self.push(at, Due::Dial { from, to, number });
-        }
-    }
-
-    fn dial_later(&mut self, now: Instant, from: NodeId, to: NodeId) {
-        let pause = self.dials.get_mut(&(from, to)).map(|dial| dial.retry.next());
-        if let Some(pause) = pause {
-            self.dial_at(now + pause, from, to);
         }
     }
 
@@ -569,14 +385,5 @@ impl Wakeful for Network {
         self.nodes.values_mut().for_each(|process| all.append(process.links.take_wakes()));
         self.fresh.values_mut().for_each(|links| all.append(links.take_wakes()));
         all
-    }
-}
-
-fn through_the_codec(hello: &Hello) -> Result<Hello, RefuseReason> {
-    let mut bytes = Vec::new();
-    wire::encode_hello(hello, &mut bytes);
-    match wire::decode(&bytes) {
-        Ok(Some((Frame::Hello(hello), _))) => Ok(hello),
-        _ => Err(RefuseReason::Garbage),
     }
 }
