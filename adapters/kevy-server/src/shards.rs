@@ -155,6 +155,11 @@ impl Shards {
         self.progress.notify(usize::MAX);
     }
 
+    /// Whether what was on disk is loaded.
+    pub fn is_restored(&self, shard: usize) -> bool {
+        self.shards[shard].restored.load(Ordering::Relaxed)
+    }
+
     /// A record is applied that no client sent. Says whether it was ours and is done with.
     pub fn note_record<A: kevy_rt::ArgvView + ?Sized>(&self, shard: usize, record: &A) -> bool {
         let shard = &self.shards[shard];

@@ -240,3 +240,40 @@ fn orders_of_an_older_epoch_are_refused() {
     assert!(refused.to_string().contains("older"), "{refused}");
     assert_eq!(a.client().ask("SET k v"), "+OK");
 }
+
+#[test]
+fn a_client_that_waits_for_data_cannot_change_a_replica() {
+    for shards in [1, 2] {
+        let cluster = Cluster::new(2, shards);
+        let (a, b) = (cluster.start(0), cluster.start(1));
+        a.promote(1);
+        b.follow(1, &a);
+        b.wait_joined(1);
+        // Several keys: with two shards some wait on the connection's shard, some on the other one.
+        let waiting: Vec<_> = (0..8)
+            .map(|i| {
+                let mut client = a.client();
+                std::thread::spawn(move || client.ask(&format!("BLPOP list{i} 3")))
+            })
+            .collect();
+        until("all of them wait", || {
+            a.client().ask("INFO clients").contains("blocked_clients:8").then_some(())
+        });
+        a.fence(FenceReason::Deposed);
+        b.host.detach();
+        b.promote(2);
+        a.follow(2, &b);
+        a.wait_joined(2);
+        for i in 0..8 {
+            assert_eq!(b.client().ask(&format!("RPUSH list{i} x")), ":1");
+        }
+        for client in waiting {
+            let said = client.join().unwrap();
+            assert!(said.starts_with("-UNBLOCKED") || said == "nil", "{said}");
+        }
+        for i in 0..8 {
+            assert_eq!(b.client().ask(&format!("LRANGE list{i} 0 -1")), "[x]");
+            assert_eq!(a.client().ask(&format!("LRANGE list{i} 0 -1")), "[x]", "{shards} shards");
+        }
+    }
+}
