@@ -210,6 +210,8 @@ fn failover_after_a_kill() {
             nodes[first].ask("SET k v")?;
             (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
         });
+        // A node that has just started does not vote for an election timeout.
+        std::thread::sleep(std::time::Duration::from_secs(2));
         nodes[first].signal(Signal::KILL);
         let start = std::time::Instant::now();
         let others: Vec<&Process> = nodes.iter().filter(|node| node.port != nodes[first].port).collect();
