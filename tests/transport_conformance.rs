@@ -187,7 +187,13 @@ async fn every_message_arrives_as_it_was_and_in_order(f: &dyn Fixture) {
     let position = Position::new(Epoch(2), &[1, 2, 3]).unwrap();
     let messages = [
         heartbeat(1),
-        Message::Echo(Echo { epoch, round, primary: None, standing: Standing::New }),
+        Message::Echo(Echo {
+            epoch,
+            round,
+            primary: None,
+            standing: Standing::New,
+            progress: Progress::NONE,
+        }),
         Message::PreOffer(Offer { epoch, round, position: position.clone() }),
         Message::PreAccept(Grant { epoch, round }),
         Message::Offer(Offer { epoch, round, position: position.clone() }),

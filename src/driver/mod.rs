@@ -247,7 +247,7 @@ impl Driver {
 
     fn tell(&self, event: Event) {
         let node: NodeId = self.metrics.node();
-        log::log!(target: "kevy_elect", event.kind.level(), "elect node={node} {event}");
+        log::log!(target: "kevy_elect", event.kind.level(), "elect {event} node={node}");
         self.metrics.event(&event, &*self.shared.clock);
         // Fails only when nobody listens.
         let _ = self.shared.events.try_broadcast(event);

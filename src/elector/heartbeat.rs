@@ -27,7 +27,6 @@ impl Elector {
         }
         self.round = Round(self.round.0 + 1);
         self.lease.sent(self.round, self.now);
-        self.reported = self.position.progress();
         let reigning = self.reign().is_some();
         let (primary, primary_age) = match self.primary {
             Some(index) if index == self.me => (Some(self.config.node), Duration::ZERO),
@@ -42,7 +41,7 @@ impl Elector {
             round: self.round,
             role: self.role(),
             standing: self.hard.standing,
-            progress: self.reported,
+            progress: self.position.progress(),
             primary,
             primary_age,
             lease: if reigning { self.config.lease } else { Duration::ZERO },
@@ -130,6 +129,12 @@ impl Elector {
             } else {
                 self.peers[from].lease_mismatch = None;
                 self.promise_to(from);
+                // An earlier process of ours can have promised something to this primary, whom we now promise
+                // the same and more, or to an older one, whose lease was over when this one was elected. To a
+                // newer candidate it cannot: that vote would be in our record.
+                if self.hard.standing == Standing::Member {
+                    self.booting_until = None;
+                }
                 self.echo(from, heartbeat.round);
             }
         }

@@ -85,8 +85,6 @@ pub struct Elector {
 
     /// How far our data goes, as the host last said.
     position: Position,
-    /// What our last heartbeat said of it: ranks are made of what everybody has seen.
-    reported: Progress,
     health: Health,
     paused: bool,
     leaving: bool,
@@ -268,7 +266,6 @@ impl Elector {
             booting_until: (!quorum_of_one).then_some(now + config.election_timeout),
             admission: admission::Admission::default(),
             position: hard.position.clone(),
-            reported: Progress::NONE,
             health: Health::Good,
             paused: false,
             leaving: false,

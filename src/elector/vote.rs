@@ -93,6 +93,8 @@ impl Elector {
         if self.my_vote.is_none() {
             return;
         }
+        // Newer than its last heartbeat: decides who goes first once we suspect the primary too.
+        self.peers[from].progress = offer.position.progress();
         let objection = self.pre_objection(from, &offer);
         self.judged(OfferKind::PreVote, from, &offer, objection);
         match objection {

@@ -82,6 +82,7 @@ mod tests {
             round: Round(round),
             primary: None,
             standing: Standing::Member,
+            progress: crate::position::Progress::NONE,
         })
     }
 

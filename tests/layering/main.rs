@@ -79,7 +79,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "store", state: Built, may: &["ids", "position", "message", "state"],
             crates: &["async_trait", "blocking", "crc32fast", "thiserror"], never: NO_NET },
     Layer { name: "transport", state: Built, may: &["ids", "time", "position", "config", "message", "link", "wire", "clock"],
-            crates: &["async_io", "async_trait", "futures", "pin_project_lite", "rustix", "thiserror"], never: ASYNC },
+            crates: &["async_io", "async_trait", "blocking", "futures", "pin_project_lite", "rustix", "thiserror"], never: ASYNC },
     Layer { name: "error", state: Built, may: &["host", "store", "transport"], crates: &["thiserror"], never: NO_IO },
     Layer { name: "gate", state: Built, may: &["time", "clock", "fence"], crates: &[], never: NO_IO },
     Layer { name: "driver", state: Built,

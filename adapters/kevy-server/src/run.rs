@@ -51,7 +51,11 @@ fn log(kevy: &Config) {
         LogLevel::Error => LevelFilter::Error,
         _ => LevelFilter::Info,
     };
-    let logger = env_logger::Builder::new().filter_level(level).parse_default_env().try_init();
+    let logger = env_logger::Builder::new()
+        .filter_level(level)
+        .format_timestamp_micros()
+        .parse_default_env()
+        .try_init();
     // Someone who embeds this crate has a logger already.
     drop(logger);
 }
