@@ -17,6 +17,9 @@ use std::time::Duration;
 /// For how long after a `WAIT` the shards look for acknowledgements often.
 const WAIT_HURRY: Duration = Duration::from_secs(1);
 
+/// kevy's own interval.
+const TICK_MS_DEFAULT: u64 = 100;
+
 /// What happens when a client sends `SHUTDOWN`, given whether it wants a snapshot first.
 pub type OnShutdown = Arc<dyn Fn(bool) + Send + Sync>;
 
@@ -27,23 +30,39 @@ pub struct ElectedCommands {
     on_shutdown: OnShutdown,
     /// This clone's shard, once kevy has said which.
     shard: Cell<Option<usize>>,
+    /// Whether a command was resolved that has not been dispatched yet. A dispatch without one serves a
+    /// client that was waiting for data.
+    resolved: Cell<bool>,
 }
 
 impl ElectedCommands {
     /// kevy's commands, answering for the election through `replies`.
     pub fn new(kevy: KevyCommands, replies: Replies, on_shutdown: OnShutdown) -> Self {
-        Self { kevy, replies, on_shutdown, shard: Cell::new(None) }
+        Self { kevy, replies, on_shutdown, shard: Cell::new(None), resolved: Cell::new(false) }
     }
 
     fn shards(&self) -> &Shards {
         &self.replies.shards
     }
 
-    /// Sees a record that no client sent. True: it was an order to this shard, and nothing for kevy.
-    fn took_record<A: ArgvView + ?Sized>(&self, record: &A) -> bool {
-        let taken = self.shard.get().is_some_and(|shard| self.shards().note_record(shard, record));
+    /// Sees what runs although no client sent it just now: records of the log, frames of a stream, and
+    /// commands that waited for data, such as `BLPOP`. True: it is dealt with, and nothing for kevy.
+    fn intercept<A: ArgvView + ?Sized>(&self, args: &A, out: &mut Vec<u8>) -> bool {
+        let Some(shard) = self.shard.get() else { return false };
+        let applying = kevy_rt::applying_record();
+        // A frame is resolved before it is applied, and what a frame wakes up is not.
+        let waited = !applying || (!self.resolved.replace(false) && self.shards().is_restored(shard));
+        let taken = match waited {
+            false => self.shards().note_record(shard, args),
+            // It passed the gate when the client asked, in another reign perhaps: it must pass it again.
+            true if self.kevy.is_write(args) && self.shards().check().is_err() => {
+                out.extend_from_slice(replies::UNBLOCKED);
+                true
+            }
+            true => false,
+        };
         if taken {
-            // Or kevy would log it.
+            // Or kevy would log it, and stream it.
             propagation::set_override(propagation::Propagate::Suppress);
         }
         taken
@@ -144,7 +163,8 @@ fn follows_current(id: &str, flushes: u64) -> bool {
 impl Clone for ElectedCommands {
     fn clone(&self) -> Self {
         let (replies, on_shutdown) = (self.replies.clone(), Arc::clone(&self.on_shutdown));
-        Self { kevy: self.kevy.clone(), replies, on_shutdown, shard: Cell::new(None) }
+        let (shard, resolved) = (Cell::new(None), Cell::new(false));
+        Self { kevy: self.kevy.clone(), replies, on_shutdown, shard, resolved }
     }
 }
 
@@ -166,17 +186,31 @@ impl Commands for ElectedCommands {
     }
 
     fn dispatch<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A) -> Vec<u8> {
-        if kevy_rt::applying_record() && self.took_record(args) {
-            return Vec::new();
+        let mut out = Vec::new();
+        if self.intercept(args, &mut out) {
+            return out;
         }
         self.kevy.dispatch(store, args)
     }
 
     fn dispatch_into<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
-        if kevy_rt::applying_record() && self.took_record(args) {
+        if self.intercept(args, out) {
             return;
         }
         self.kevy.dispatch_into(store, args, out);
+    }
+
+    fn dispatch_into_resp3<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
+        if self.intercept(args, out) {
+            return;
+        }
+        self.kevy.dispatch_into_resp3(store, args, out);
+    }
+
+    fn block_ready<A: ArgvView + ?Sized>(&self, store: &mut Store, argv: &A, kind: BlockKind) -> bool {
+        // A client that waits on another shard; it goes on waiting until its time is up.
+        let may_serve = kind == BlockKind::XReadBlock || self.shards().check().is_ok();
+        may_serve && self.kevy.block_ready(store, argv, kind)
     }
 
     fn dispatch_verb_into<A: ArgvView + ?Sized>(
@@ -199,6 +233,7 @@ impl Commands for ElectedCommands {
     }
 
     fn resolve<A: ArgvView + ?Sized>(&self, args: &A) -> ResolvedCmd {
+        self.resolved.set(true);
         let mut resolved = self.kevy.resolve(args);
         if resolved.verb == VerbId::UNKNOWN && args.first().and_then(Own::of).is_some() {
             resolved.route = self.reroute(args, resolved.route);
@@ -258,17 +293,15 @@ impl Commands for ElectedCommands {
         if let Some(shard) = self.shard.get() {
             let (promotion, tick_ms_max) = self.shards().tick(shard);
             live.promotion_epoch = promotion;
-            live.tick_interval_ms =
-                Some(live.tick_interval_ms.unwrap_or(tick_ms_max).min(tick_ms_max).max(1));
+            // Zero would switch ticks off, and with them every promotion; CONFIG SET can ask for it.
+            let wanted = live.tick_interval_ms.filter(|ms| *ms > 0).unwrap_or(TICK_MS_DEFAULT);
+            live.tick_interval_ms = Some(wanted.min(tick_ms_max));
         }
         live
     }
 
     // ---- kevy's own ----
 
-    fn dispatch_into_resp3<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
-        self.kevy.dispatch_into_resp3(store, args, out);
-    }
     fn notify_class<A: ArgvView + ?Sized>(&self, args: &A) -> Option<NotifyKind> {
         self.kevy.notify_class(args)
     }
@@ -354,7 +387,7 @@ impl Commands for ElectedCommands {
     }
     fn shard_tick_interval_ms(&self) -> u64 {
         // Before the first tick; every tick after that is told by `live_runtime_config`.
-        self.kevy.shard_tick_interval_ms().min(TICK_MS_STANDBY)
+        TICK_MS_STANDBY
     }
     fn block_hint<A: ArgvView + ?Sized>(&self, args: &A) -> BlockHint {
         self.kevy.block_hint(args)
@@ -367,9 +400,6 @@ impl Commands for ElectedCommands {
     }
     fn block_restore_argv(&self, store: &mut Store, kind: BlockKind, key: &[u8]) -> Option<Argv> {
         self.kevy.block_restore_argv(store, kind, key)
-    }
-    fn block_ready<A: ArgvView + ?Sized>(&self, store: &mut Store, argv: &A, kind: BlockKind) -> bool {
-        self.kevy.block_ready(store, argv, kind)
     }
     fn queue_error<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
         self.kevy.queue_error(args)

@@ -25,6 +25,7 @@ mod pulse;
 pub mod replies;
 mod run;
 mod serve;
+mod session;
 pub mod shards;
 mod signals;
 mod tag;

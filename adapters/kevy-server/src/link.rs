@@ -8,15 +8,13 @@
 //! (3) everything below `next` is in the shard's inbox or applied; (4) nothing is acknowledged before the
 //! whole node holds the primary's history, because until then its position does not say so.
 
+use crate::session::{End, Session};
 use crate::shards::Shards;
-use crate::tag::{Tag, position_offset};
+use crate::tag::position_offset;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_replicate::feed::FeedPosition;
-use kevy_replicate::replica::{ConnectOptions, ReplicaClient, ReplicaError, ReplicaEvent};
-use kevy_rt::SnapshotGate;
-use std::io::ErrorKind;
+use kevy_replicate::replica::{ConnectOptions, ReplicaClient};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -27,15 +25,6 @@ const RETRY_MIN: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_millis(250);
 /// Longest pause after a snapshot that was not loaded: each one costs its sender as much as a good one.
 const RETRY_REFUSED_MAX: Duration = Duration::from_secs(2);
-/// A primary says something every second; one that was silent for so long is connected to anew.
-const SILENCE_MAX: Duration = Duration::from_secs(3);
-/// While frames pour in, one acknowledgement covers those of so long.
-const ACK_INTERVAL: Duration = Duration::from_millis(1);
-/// Frames and bytes that may wait in a shard's inbox before the stream is read on. A promotion waits until
-/// they are applied: at a million frames a second this many take 8 ms.
-const INBOX_FRAMES_MAX: u64 = 8_192;
-const INBOX_BYTES_MAX: usize = 64 << 20;
-
 /// Where a stream comes from, and who follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
@@ -78,30 +67,30 @@ pub(crate) trait Crew: Send + Sync + 'static {
 
 /// One stream.
 pub(crate) struct Link {
-    shard: usize,
-    origin: Origin,
-    shards: Arc<Shards>,
-    crew: Weak<dyn Crew>,
+    pub(crate) shard: usize,
+    pub(crate) origin: Origin,
+    pub(crate) shards: Arc<Shards>,
+    pub(crate) crew: Weak<dyn Crew>,
     state: Mutex<State>,
     closed: Condvar,
 }
 
 /// See the head of this file.
 #[derive(Debug)]
-struct State {
-    open: bool,
+pub(crate) struct State {
+    pub(crate) open: bool,
     socket: Option<TcpStream>,
     /// The stream's identity in kevy; 0: none of it is held yet.
-    generation: u64,
-    next: u64,
-    flushes: u64,
+    pub(crate) generation: u64,
+    pub(crate) next: u64,
+    pub(crate) flushes: u64,
     /// Whether `generation`, `next` and `flushes` say where to go on; else a snapshot is needed.
-    held: bool,
+    pub(crate) held: bool,
     /// The number of flushes in this replica's name.
-    named: u64,
+    pub(crate) named: u64,
     acked: Option<u64>,
-    last_ack: Instant,
-    last_heard: Instant,
+    pub(crate) last_ack: Instant,
+    pub(crate) last_heard: Instant,
     /// Why the last attempt failed.
     trouble: Option<String>,
 }
@@ -156,7 +145,7 @@ impl Link {
         Self { shard, origin, shards, crew, state: Mutex::new(state), closed: Condvar::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -185,7 +174,7 @@ impl Link {
     }
 
     /// The shard could not load what it was sent: it is empty now and needs a snapshot.
-    fn lost(&self) {
+    pub(crate) fn lost(&self) {
         let mut state = self.state();
         state.held = false;
         if let Some(socket) = &state.socket {
@@ -199,7 +188,7 @@ impl Link {
 
     /// Tells the election how far this shard is. Under the lock, so that nothing of this stream is told
     /// once the link is closed and the node may hold another history.
-    fn report(&self, state: &State) {
+    pub(crate) fn report(&self, state: &State) {
         if state.open
             && state.held
             && self.joined()
@@ -279,14 +268,7 @@ impl Link {
             Ok(None) => return End::Over,
             Err(reason) => return End::Broken(reason),
         };
-        let mut session = Session {
-            link: self,
-            generation: client.primary_at_handshake().generation,
-            snapshot: None,
-            streaming: false,
-            bytes: 0,
-        };
-        let end = session.follow(&mut client, &socket);
+        let end = Session::new(self, &client).follow(&mut client, &socket);
         self.state().socket = None;
         end.err().unwrap_or(End::Over)
     }
@@ -319,228 +301,8 @@ impl Link {
     }
 }
 
-/// How a connection ended.
-enum End {
-    /// In order, or because the link was closed.
-    Over,
-    /// It could not be made, or broke.
-    Broken(String),
-    /// What came must not be loaded.
-    Refused(String),
-}
-
-fn broken(reason: impl Into<String>) -> End {
-    End::Broken(reason.into())
-}
-
-fn reached(state: &State) -> Reached {
+pub(crate) fn reached(state: &State) -> Reached {
     Reached { generation: state.generation, next: state.next, flushes: state.flushes, held: state.held }
-}
-
-/// One connection's reading half.
-struct Session<'a> {
-    link: &'a Arc<Link>,
-    /// The stream that the primary said it serves.
-    generation: u64,
-    /// The snapshot that is coming in.
-    snapshot: Option<(Vec<u8>, Loading)>,
-    /// Whether frames of this connection are ones to apply.
-    streaming: bool,
-    /// Bytes of frames since the inbox was last seen empty.
-    bytes: usize,
-}
-
-impl Session<'_> {
-    fn follow(&mut self, client: &mut ReplicaClient, socket: &TcpStream) -> Result<(), End> {
-        let state = reached(&self.link.state());
-        // The primary takes this position for its own and sends what comes after it, or a snapshot.
-        self.streaming = state.held && state.generation == self.generation;
-        let timeout = |short: bool| {
-            let wait = if short { ACK_INTERVAL } else { SILENCE_MAX };
-            socket.set_read_timeout(Some(wait)).map_err(|error| broken(error.to_string()))
-        };
-        let mut short = false;
-        timeout(short)?;
-        if self.streaming {
-            self.link.ack(true);
-        }
-        while let Some(event) = client.next_event() {
-            let mut owes_ack = false;
-            match event {
-                Ok(event) => owes_ack = self.take(event)?,
-                Err(ReplicaError::Io(error))
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
-                    if !short {
-                        return Err(broken(format!("silent for {} s", SILENCE_MAX.as_secs())));
-                    }
-                    self.link.ack(false);
-                }
-                Err(_) if !self.link.state().open => return Ok(()),
-                Err(error) => return Err(broken(error.to_string())),
-            }
-            if owes_ack != short {
-                short = owes_ack;
-                timeout(short)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes one event. Says whether an acknowledgement is still owed.
-    fn take(&mut self, event: ReplicaEvent) -> Result<bool, End> {
-        match event {
-            ReplicaEvent::SnapshotBegin if self.streaming => {
-                // FLUSHALL, most likely: then this node must follow the new stream under another name.
-                let mut state = self.link.state();
-                state.held = false;
-                state.named = state.flushes.saturating_add(1);
-                return Err(End::Over);
-            }
-            ReplicaEvent::SnapshotBegin => {
-                self.snapshot = Some((Vec::new(), Loading::new(Arc::clone(&self.link.shards))));
-            }
-            ReplicaEvent::SnapshotChunk(bytes) => {
-                let (snapshot, _) =
-                    self.snapshot.as_mut().ok_or_else(|| broken("a part of a snapshot that never began"))?;
-                snapshot.extend_from_slice(&bytes);
-            }
-            ReplicaEvent::SnapshotEnd { ack_offset } => {
-                let (bytes, loading) =
-                    self.snapshot.take().ok_or_else(|| broken("the end of a snapshot that never began"))?;
-                self.take_snapshot(bytes, ack_offset, loading)?;
-            }
-            ReplicaEvent::Frame(frame) if self.streaming => {
-                self.wait_for_room();
-                let size = frame.argv.iter().map(<[u8]>::len).sum::<usize>();
-                self.bytes += size;
-                let mut state = self.link.state();
-                if !state.open {
-                    return Err(End::Over);
-                }
-                if !self.link.shards.send_frame(self.link.shard, frame.offset, frame.argv) {
-                    return Err(broken("this server has stopped"));
-                }
-                let now = Instant::now();
-                state.next = frame.offset.saturating_add(1);
-                state.last_heard = now;
-                let due = now.duration_since(state.last_ack) >= ACK_INTERVAL;
-                self.link.report(&state);
-                drop(state);
-                if due {
-                    self.link.ack(false);
-                }
-                return Ok(!due);
-            }
-            ReplicaEvent::Frame(_) => return Err(broken("a frame before the snapshot that it belongs to")),
-            ReplicaEvent::Ping(tail) => {
-                self.link.state().last_heard = Instant::now();
-                if tail.generation != 0 && tail.generation != self.generation {
-                    return Err(End::Over);
-                }
-                self.link.ack(true);
-            }
-            _ => {}
-        }
-        self.link.state().last_heard = Instant::now();
-        Ok(false)
-    }
-
-    fn take_snapshot(&mut self, bytes: Vec<u8>, next: u64, loading: Loading) -> Result<(), End> {
-        let link = self.link;
-        let tag =
-            Tag::of_snapshot(&bytes).map_err(|error| End::Refused(format!("a damaged snapshot: {error}")))?;
-        let tag = tag.ok_or_else(|| {
-            End::Refused("the server there takes no part in elections; its data is not loaded".to_owned())
-        })?;
-        if tag.epoch != link.origin.epoch {
-            return Err(End::Refused(format!(
-                "the server there is not (or not yet) the primary of epoch {}, its data is of epoch {} and is not loaded",
-                link.origin.epoch, tag.epoch
-            )));
-        }
-        if tag.shards != link.shards.count() {
-            return Err(End::Refused(format!(
-                "the primary has {} shards and this node has {}; set [server] threads to the same number on all nodes",
-                tag.shards,
-                link.shards.count()
-            )));
-        }
-        let mut state = link.state();
-        if !state.open {
-            return Err(End::Over);
-        }
-        let renamed = state.named != tag.flushes;
-        let landed = Landed { link: Arc::clone(link), loads: link.shards.loads(link.shard), loading };
-        if !link.shards.send_snapshot(link.shard, bytes, next, SnapshotGate::new(Arc::new(landed))) {
-            return Err(broken("this server has stopped"));
-        }
-        (state.generation, state.next, state.flushes) = (self.generation, next, tag.flushes);
-        (state.held, state.named) = (true, tag.flushes);
-        self.streaming = true;
-        self.link.report(&state);
-        if renamed {
-            // Acknowledgements under this name could be taken for ones of a stream before a FLUSHALL.
-            return Err(End::Over);
-        }
-        Ok(())
-    }
-
-    /// Reads no further while the shard is far behind.
-    fn wait_for_room(&mut self) {
-        const LOOK_INTERVAL: Duration = Duration::from_micros(500);
-        let link = self.link;
-        let outstanding = link.shards.outstanding(link.shard);
-        if outstanding == 0 {
-            self.bytes = 0;
-        }
-        if outstanding < INBOX_FRAMES_MAX && self.bytes < INBOX_BYTES_MAX {
-            return;
-        }
-        while link.state().open && link.shards.outstanding(link.shard) > 0 {
-            std::thread::sleep(LOOK_INTERVAL);
-        }
-        self.bytes = 0;
-    }
-}
-
-/// Reads answer `-LOADING` while one of these lives.
-struct Loading(Arc<Shards>);
-
-impl Loading {
-    fn new(shards: Arc<Shards>) -> Self {
-        shards.loading().fetch_add(1, Ordering::AcqRel);
-        Self(shards)
-    }
-}
-
-impl Drop for Loading {
-    fn drop(&mut self) {
-        self.0.loading().fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Dropped by kevy once the shard has done what it could with a snapshot.
-struct Landed {
-    link: Arc<Link>,
-    /// How many snapshots the shard had loaded before.
-    loads: u64,
-    #[allow(dead_code, reason = "its drop is what matters")]
-    loading: Loading,
-}
-
-impl Drop for Landed {
-    fn drop(&mut self) {
-        let shard = self.link.shard;
-        if self.link.shards.loads(shard) == self.loads {
-            // Thrown away at shutdown, or refused by kevy although it was whole.
-            self.link.lost();
-            return;
-        }
-        if let Some(crew) = self.link.crew.upgrade() {
-            crew.landed(shard);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -107,6 +107,10 @@ pub fn answers_while_loading(verb: &[u8]) -> bool {
 pub const STEER: &[u8] =
     b"-ERR the election decides which node is primary; stop this server to hand the office over\r\n";
 
+/// The end of a wait for data that began while this node was primary, as Redis words it.
+pub const UNBLOCKED: &[u8] =
+    b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n";
+
 /// The refusal of `WAIT` away from the primary.
 pub const WAIT_ON_REPLICA: &[u8] = b"-ERR WAIT cannot be used with replica instances\r\n";
 

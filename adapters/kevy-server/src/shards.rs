@@ -155,6 +155,11 @@ impl Shards {
         self.progress.notify(usize::MAX);
     }
 
+    /// Whether what was on disk is loaded.
+    pub fn is_restored(&self, shard: usize) -> bool {
+        self.shards[shard].restored.load(Ordering::Relaxed)
+    }
+
     /// A record is applied that no client sent. Says whether it was ours and is done with.
     pub fn note_record<A: kevy_rt::ArgvView + ?Sized>(&self, shard: usize, record: &A) -> bool {
         let shard = &self.shards[shard];
@@ -360,5 +365,91 @@ impl Shards {
 
     pub(crate) fn loading(&self) -> &AtomicUsize {
         &self.loading
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kevy_rt::replica_inbox_pair;
+
+    /// Shards whose inboxes nobody reads: the test plays their threads.
+    fn shards(count: usize) -> (Shards, Vec<kevy_rt::ReplicaInboxReceiver>) {
+        let (senders, receivers) = (0..count).map(|_| replica_inbox_pair()).unzip();
+        (Shards::new(senders), receivers)
+    }
+
+    fn order(epoch: u64) -> Argv {
+        Argv::from(vec![BARRIER.to_vec(), epoch.to_string().into_bytes()])
+    }
+
+    /// What kevy does with a frame or an order.
+    fn apply(shards: &Shards, shard: usize, record: &Argv) -> bool {
+        shards.note_record(shard, record)
+    }
+
+    fn restore(shards: &Shards) {
+        for shard in 0..shards.count() {
+            shards.note_restored(shard);
+            assert_eq!(shards.tick(shard).0, 0, "the first value promotes nothing");
+        }
+    }
+
+    #[test]
+    fn a_shard_starts_its_stream_only_after_it_took_the_order_out_of_its_inbox() {
+        let (shards, _inboxes) = shards(2);
+        restore(&shards);
+        shards.begin_reign(Epoch(7));
+        assert_eq!(shards.tick(0).0, 0, "frames before the order are not applied yet");
+        assert_eq!(shards.tag(0).epoch, Epoch::ZERO);
+        assert!(apply(&shards, 0, &order(7)));
+        assert_eq!(shards.tick(0).0, 7);
+        assert_eq!(shards.tag(0).epoch, Epoch(7));
+        shards.note_stream(0, 0, 0);
+        assert!(!shards.reigns(Epoch(7)), "the other shard has not");
+        assert!(apply(&shards, 1, &order(7)));
+        assert_eq!(shards.tick(1).0, 7);
+        shards.note_stream(1, 0, 0);
+        assert!(shards.reigns(Epoch(7)));
+    }
+
+    #[test]
+    fn an_order_that_lost_to_a_newer_election_does_nothing() {
+        let (shards, _inboxes) = shards(1);
+        restore(&shards);
+        shards.begin_reign(Epoch(7));
+        shards.end_reign();
+        assert!(apply(&shards, 0, &order(7)), "it is still nothing for kevy");
+        assert_eq!(shards.tick(0).0, 0);
+        shards.begin_reign(Epoch(9));
+        assert!(apply(&shards, 0, &order(7)));
+        assert_eq!(shards.tick(0).0, 0);
+        assert!(apply(&shards, 0, &order(9)));
+        assert_eq!(shards.tick(0).0, 9);
+    }
+
+    #[test]
+    fn a_node_that_gave_up_its_office_marks_its_snapshots_with_no_epoch() {
+        let (shards, _inboxes) = shards(1);
+        restore(&shards);
+        shards.begin_reign(Epoch(7));
+        apply(&shards, 0, &order(7));
+        shards.tick(0);
+        assert_eq!(shards.tag(0).epoch, Epoch(7));
+        shards.end_reign();
+        assert_eq!(shards.tag(0).epoch, Epoch::ZERO);
+    }
+
+    #[test]
+    fn acknowledgements_count_again_once_no_replica_follows_the_flushed_stream() {
+        let (shards, _inboxes) = shards(2);
+        assert!(!shards.acks_are_stale());
+        shards.note_flush(1);
+        assert!(shards.acks_are_stale(), "before any tick has looked");
+        shards.note_stream(1, 3, 2);
+        assert!(shards.acks_are_stale());
+        shards.note_stream(1, 5, 0);
+        assert!(!shards.acks_are_stale());
+        assert_eq!(shards.tag(1).flushes, 1);
     }
 }

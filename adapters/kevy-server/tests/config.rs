@@ -1,6 +1,8 @@
 //! A start with wrong or contradictory settings is refused, and the refusal names file, line, key, value
 //! and reason.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 use kevy_config::CliOverrides;
 use kevy_server::config::Settings;
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! The host's duties towards the plugin, on real servers.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use common::{Cluster, until, until_reads};
@@ -91,6 +93,7 @@ fn after_detach_no_acknowledgement_leaves() {
     assert_eq!(client.ask("SET k w"), "+OK");
     assert_eq!(client.ask("WAIT 1 300"), ":0", "a vote may have been cast without this write");
     assert_eq!(b.host.detach(), held, "nothing is held that came later");
+    assert_eq!(b.client().ask("GET k"), "v", "nor applied");
     // The same primary in the same epoch: goes on where it was, without a snapshot.
     let joined = b.office.joined.lock().unwrap().len();
     b.follow(1, &a);
@@ -239,4 +242,69 @@ fn orders_of_an_older_epoch_are_refused() {
     let refused = futures::executor::block_on(a.host.follow(Epoch(4), b.id)).unwrap_err();
     assert!(refused.to_string().contains("older"), "{refused}");
     assert_eq!(a.client().ask("SET k v"), "+OK");
+}
+
+#[test]
+fn a_client_that_waits_for_data_cannot_change_a_replica() {
+    for shards in [1, 2] {
+        let cluster = Cluster::new(2, shards);
+        let (a, b) = (cluster.start(0), cluster.start(1));
+        a.promote(1);
+        b.follow(1, &a);
+        b.wait_joined(1);
+        // Several keys: with two shards some wait on the connection's shard, some on the other one.
+        let waiting: Vec<_> = (0..8)
+            .map(|i| {
+                let mut client = a.client();
+                std::thread::spawn(move || client.ask(&format!("BLPOP list{i} 3")))
+            })
+            .collect();
+        until("all of them wait", || {
+            a.client().ask("INFO clients").contains("blocked_clients:8").then_some(())
+        });
+        a.fence(FenceReason::Deposed);
+        b.host.detach();
+        b.promote(2);
+        a.follow(2, &b);
+        a.wait_joined(2);
+        for i in 0..8 {
+            assert_eq!(b.client().ask(&format!("RPUSH list{i} x")), ":1");
+        }
+        for client in waiting {
+            let said = client.join().unwrap();
+            assert!(said.starts_with("-UNBLOCKED") || said == "nil", "{said}");
+        }
+        for i in 0..8 {
+            assert_eq!(b.client().ask(&format!("LRANGE list{i} 0 -1")), "[x]");
+            assert_eq!(a.client().ask(&format!("LRANGE list{i} 0 -1")), "[x]", "{shards} shards");
+        }
+    }
+}
+
+#[test]
+fn what_was_acknowledged_and_not_yet_applied_survives_the_promotion() {
+    const WRITES: usize = 5000;
+    let cluster = Cluster::new(3, 1);
+    let (a, b, c) = (cluster.start(0), cluster.start(1), cluster.start(2));
+    a.promote(1);
+    b.follow(1, &a);
+    b.wait_joined(1);
+    // The shard of b sleeps; what comes meanwhile is received and waits for it.
+    let mut sleeper = b.client();
+    let asleep = std::thread::spawn(move || sleeper.ask("DEBUG SLEEP 0.7"));
+    let mut client = a.client();
+    for i in 0..WRITES {
+        assert_eq!(client.ask(&format!("SET k{i} {i}")), "+OK");
+    }
+    assert_eq!(client.ask("WAIT 1 5000"), ":1");
+    assert!(!asleep.is_finished(), "this machine is too slow for the test to mean anything");
+    a.fence(FenceReason::Deposed);
+    assert_eq!(b.host.detach(), position(1, &[WRITES as u64]));
+    b.promote(2);
+    c.follow(2, &b);
+    c.wait_joined(2);
+    asleep.join().unwrap();
+    for node in [&b, &c] {
+        assert_eq!(node.client().ask("DBSIZE"), format!(":{WRITES}"));
+    }
 }

@@ -1,5 +1,7 @@
 //! Three real processes with the real election.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use common::{Cluster, until};
@@ -192,4 +194,34 @@ fn a_refused_start_says_why_and_ends_with_one() {
     assert_eq!(Command::new(BIN).arg("--bogus").output().unwrap().status.code(), Some(2));
     let help = Command::new(BIN).arg("--help").output().unwrap();
     assert!(help.status.success() && String::from_utf8(help.stdout).unwrap().contains("[elect]"));
+}
+
+/// From `kill -9` to the first write that another node takes.
+#[test]
+#[ignore = "takes half a minute; for the numbers"]
+fn failover_after_a_kill() {
+    const ROUNDS: usize = 8;
+    let cluster = Cluster::new(3, 2);
+    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let first = primary(&nodes);
+        until("replicas are there", || {
+            nodes[first].ask("SET k v")?;
+            (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
+        });
+        // A node that has just started does not vote for an election timeout.
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        nodes[first].signal(Signal::KILL);
+        let start = std::time::Instant::now();
+        let others: Vec<&Process> = nodes.iter().filter(|node| node.port != nodes[first].port).collect();
+        until("another takes writes", || {
+            others.iter().find(|node| node.ask("SET k v").as_deref() == Some("OK")).map(drop)
+        });
+        times.push(start.elapsed());
+        nodes[first].wait();
+        nodes[first] = Process::start(&cluster, first, "");
+    }
+    times.sort();
+    println!("kill -9 to the first write elsewhere: median {:?}, {times:?}", times[ROUNDS / 2]);
 }

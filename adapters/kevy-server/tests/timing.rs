@@ -1,6 +1,8 @@
 //! How long the host takes. The limits are loose, so that only a wait for a kevy timer (50 ms to 250 ms)
 //! breaks them; run with `--nocapture` for the numbers.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use common::{Cluster, Node, until};

@@ -1,6 +1,7 @@
 //! Elected servers in one process, with a stand-in for the election.
 
 #![allow(dead_code, unreachable_pub, reason = "every test file uses a part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use futures::executor::block_on;
 use kevy_config::CliOverrides;
