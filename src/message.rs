@@ -172,6 +172,8 @@ pub enum RejectReason {
     Booting,
     /// It started without a vote record and does not know yet what it may have forgotten.
     NoRecord,
+    /// It was primary a moment ago, and its last writes are still being counted.
+    Settling,
     /// Its vote could not be saved.
     Store,
     /// The sender may not become primary (priority 0, witness, observer).
@@ -182,13 +184,14 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// All reasons.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Promise,
         Self::PrimaryAlive,
         Self::Position,
         Self::Epoch,
         Self::Booting,
         Self::NoRecord,
+        Self::Settling,
         Self::Store,
         Self::NotEligible,
         Self::Paused,
@@ -203,6 +206,7 @@ impl RejectReason {
             Self::Epoch => "epoch",
             Self::Booting => "booting",
             Self::NoRecord => "no-record",
+            Self::Settling => "settling",
             Self::Store => "store",
             Self::NotEligible => "not-eligible",
             Self::Paused => "paused",

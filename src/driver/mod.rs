@@ -142,7 +142,7 @@ impl Driver {
         loop {
             self.pump(&mut transitions, &mut saves);
             if closing && !saves.busy() && !self.elector(|elector| elector.is_reigning()) {
-                self.transport.close().await;
+                sources.close(&*self.transport).await;
                 return Ok(());
             }
             let deadline = self.elector(|elector| elector.next_timeout());
@@ -194,8 +194,9 @@ impl Driver {
                     });
                 }
                 Input::Host(done) => {
-                    let report = done.report();
-                    self.elector(|elector| elector.handle_host(now, report));
+                    if let Some(report) = done.report() {
+                        self.elector(|elector| elector.handle_host(now, report));
+                    }
                 }
                 Input::Command(command) => {
                     closing |= command == Command::Shutdown;
@@ -264,6 +265,20 @@ struct Sources {
 }
 
 impl Sources {
+    /// Closes the transport, whose work goes on meanwhile: what was said last still has to go out.
+    async fn close(&mut self, transport: &dyn Transport) {
+        let mut closing = transport.close();
+        futures::future::poll_fn(|cx| {
+            if let Some(run) = &mut self.transport_run
+                && run.poll_unpin(cx).is_ready()
+            {
+                self.transport_run = None;
+            }
+            closing.poll_unpin(cx)
+        })
+        .await;
+    }
+
     fn poll(
         &mut self,
         cx: &mut Context<'_>,

@@ -13,12 +13,14 @@ type Call = BoxFuture<'static, Result<(), HostError>>;
 enum Kind {
     Promote,
     Follow,
+    Fence,
+    Resume,
 }
 
 pub(super) struct Transitions {
     host: Arc<dyn ReplicationHost>,
     role: Option<(Kind, Epoch, Call)>,
-    fence: Option<Call>,
+    fence: Option<(Kind, Epoch, Call)>,
 }
 
 /// A call that ended.
@@ -29,13 +31,22 @@ pub(super) struct Done {
 }
 
 impl Done {
-    pub(super) fn report(&self) -> HostReport<'_> {
-        match (self.kind, &self.error) {
+    /// What the elector is told. A node whose host could not be fenced counts as not settled: its gate is
+    /// shut, and it does not vote before it follows somebody.
+    pub(super) fn report(&self) -> Option<HostReport<'_>> {
+        Some(match (self.kind, &self.error) {
+            (Kind::Fence, None) => HostReport::Fenced,
+            (Kind::Fence | Kind::Resume, error) => {
+                if let Some(error) = error {
+                    log::error!(target: "kevy_elect", "elect event=fence_failed error={:?}", error.0);
+                }
+                return None;
+            }
             (Kind::Promote, None) => HostReport::Promoted(self.epoch),
             (Kind::Promote, Some(error)) => HostReport::PromoteFailed(self.epoch, &error.0),
             (Kind::Follow, None) => HostReport::Followed(self.epoch),
             (Kind::Follow, Some(error)) => HostReport::FollowFailed(self.epoch, &error.0),
-        }
+        })
     }
 }
 
@@ -59,10 +70,12 @@ impl Transitions {
             HostAction::Fence(epoch, reason) => {
                 // An office that is lost before the host took it is not to be taken.
                 self.role.take_if(|(kind, _, _)| *kind == Kind::Promote);
-                self.fence = Some(async move { host.fence(epoch, reason).await }.boxed());
+                let call = async move { host.fence(epoch, reason).await }.boxed();
+                self.fence = Some((Kind::Fence, epoch, call));
             }
             HostAction::Resume(epoch) => {
-                self.fence = Some(async move { host.resume(epoch).await }.boxed());
+                let call = async move { host.resume(epoch).await }.boxed();
+                self.fence = Some((Kind::Resume, epoch, call));
             }
             // Answered at once by the driver.
             HostAction::Detach(_) => {}
@@ -70,13 +83,12 @@ impl Transitions {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Done> {
-        if let Some(call) = &mut self.fence
+        if let Some((kind, epoch, call)) = &mut self.fence
             && let Poll::Ready(result) = call.poll_unpin(cx)
         {
+            let (kind, epoch) = (*kind, *epoch);
             self.fence = None;
-            if let Err(error) = result {
-                log::error!(target: "kevy_elect", "elect event=fence_failed error={:?}", error.0);
-            }
+            return Poll::Ready(Done { kind, epoch, error: result.err() });
         }
         let Some((kind, epoch, call)) = &mut self.role else { return Poll::Pending };
         let Poll::Ready(result) = call.poll_unpin(cx) else { return Poll::Pending };

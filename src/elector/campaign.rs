@@ -96,6 +96,7 @@ impl Elector {
             && self.live_promise().is_none()
             && self.can_save()
             && self.judging.is_none()
+            && !self.settling
     }
 
     pub(super) fn retry_campaign(&mut self) {

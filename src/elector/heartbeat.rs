@@ -193,6 +193,7 @@ impl Elector {
     }
 
     pub(super) fn on_followed(&mut self, epoch: Epoch) {
+        self.settling = false;
         if let Some((following, primary)) = self.following
             && following == epoch
         {

@@ -29,7 +29,8 @@ pub enum Output {
 /// What the host is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostAction {
-    /// Writes are refused from now on.
+    /// Writes are refused from now on; answer with [`HostReport::Fenced`] once the position covers all that
+    /// passed before.
     Fence(Epoch, FenceReason),
     /// Writes pass again in the same reign.
     Resume(Epoch),
@@ -54,6 +55,8 @@ pub enum HostReport<'a> {
     },
     /// The answer to [`HostAction::Detach`].
     Detached(&'a Position),
+    /// The last write that passed is counted in the position.
+    Fenced,
     /// The host is primary of this epoch.
     Promoted(Epoch),
     /// It could not be promoted.

@@ -92,6 +92,8 @@ pub struct Elector {
     state: State,
     /// The primary that we follow, or ourselves.
     primary: Option<usize>,
+    /// The host was fenced and still counts what it wrote: until it has, our position is too low to vote on.
+    settling: bool,
     /// What the host was last told to follow, and has not been detached from since.
     following: Option<(Epoch, usize)>,
     /// When the host was told so.
@@ -271,6 +273,7 @@ impl Elector {
             leaving: false,
             state: State::Replica,
             primary: None,
+            settling: false,
             following: None,
             following_since: now,
             promise: None,
@@ -342,6 +345,7 @@ impl Elector {
             HostReport::Position { stream_epoch, offsets } => {
                 self.position.set(stream_epoch, offsets);
             }
+            HostReport::Fenced => self.on_fenced(),
             HostReport::Detached(position) => self.on_detached(position),
             HostReport::Promoted(epoch) => self.on_promoted(epoch),
             HostReport::PromoteFailed(epoch, error) => self.on_promote_failed(epoch, error),

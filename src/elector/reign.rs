@@ -130,8 +130,16 @@ impl Elector {
         reign.fenced_at = now;
         if reign.promoted {
             self.event(EventKind::Fenced { reason });
+            self.settling = true;
             self.host(HostAction::Fence(epoch, reason));
         }
+    }
+
+    /// The host has counted its last write.
+    pub(super) fn on_fenced(&mut self) {
+        self.settling = false;
+        self.hand_over_if_caught_up();
+        self.answer_waiting();
     }
 
     /// Lets writes pass again, unless the fence was raised for good.
@@ -144,6 +152,7 @@ impl Elector {
         reign.fenced = None;
         let after = now.saturating_since(reign.fenced_at);
         if reign.promoted {
+            self.settling = false;
             self.event(EventKind::Unfenced { after });
             self.host(HostAction::Resume(epoch));
         }
@@ -185,6 +194,7 @@ impl Elector {
             self.timers.clear(timer);
         }
         self.lease.revoke();
+        self.settling = true;
         self.host(HostAction::Fence(self.hard.epoch, fence));
         self.enter(State::Replica, reason);
         self.set_primary(None);
@@ -227,7 +237,8 @@ impl Elector {
 
     pub(super) fn hand_over_if_caught_up(&mut self) {
         let Some(handover) = self.reign().and_then(|reign| reign.handover) else { return };
-        if let Some((successor, progress)) = self.successor()
+        if !self.settling
+            && let Some((successor, progress)) = self.successor()
             && progress >= self.position.progress()
         {
             self.resign(handover.reason, Some(successor));

@@ -31,7 +31,11 @@ pub(super) enum Judging {
 pub(super) fn passes_by_itself(reason: RejectReason) -> bool {
     matches!(
         reason,
-        RejectReason::Promise | RejectReason::PrimaryAlive | RejectReason::Booting | RejectReason::NoRecord
+        RejectReason::Promise
+            | RejectReason::PrimaryAlive
+            | RejectReason::Booting
+            | RejectReason::NoRecord
+            | RejectReason::Settling
     )
 }
 
@@ -76,6 +80,9 @@ impl Elector {
         }
         if self.hard.standing == Standing::New {
             return Some(RejectReason::NoRecord);
+        }
+        if self.settling {
+            return Some(RejectReason::Settling);
         }
         if !self.can_save() {
             return Some(RejectReason::Store);

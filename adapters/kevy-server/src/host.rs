@@ -206,9 +206,17 @@ impl ReplicationHost for KevyHost {
     }
 
     async fn fence(&self, _epoch: Epoch, _reason: FenceReason) -> Result<(), HostError> {
-        // So that the last writes count in this node's position before it is asked for a vote.
+        // Offsets are told by ticks. The tick under way may have read its offset before the gate shut; the one
+        // after it has not.
+        let before = self.shards.views();
         self.shards.hurry(HURRY);
-        Ok(())
+        loop {
+            listener!(self.shards.progress() => listener);
+            if self.shards.views().iter().zip(&before).all(|(now, before)| *now >= before + 2) {
+                return Ok(());
+            }
+            listener.await;
+        }
     }
 }
 

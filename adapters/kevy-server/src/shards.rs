@@ -58,6 +58,8 @@ struct Shard {
     started: AtomicU64,
     /// The epoch for which the new stream's offset was seen.
     seen: AtomicU64,
+    /// How often kevy told the offset of its own stream.
+    views: AtomicU64,
     /// kevy's offset in its own stream.
     offset: AtomicU64,
     flushes: AtomicU64,
@@ -82,6 +84,7 @@ impl Shards {
             ordered: AtomicU64::default(),
             started: AtomicU64::default(),
             seen: AtomicU64::default(),
+            views: AtomicU64::default(),
             offset: AtomicU64::default(),
             flushes: AtomicU64::default(),
             sent: AtomicU64::default(),
@@ -113,7 +116,7 @@ impl Shards {
         self.shards.len()
     }
 
-    /// Notified when a shard was restored, became the primary's, or loaded a snapshot.
+    /// Notified when a shard was restored, and when one has told the offset of its stream.
     pub fn progress(&self) -> &Event {
         &self.progress
     }
@@ -208,17 +211,17 @@ impl Shards {
         let state = &self.shards[shard];
         state.offset.store(offset, Ordering::Release);
         state.stale_replicas.store(stale, Ordering::Release);
-        if reign == 0 || state.started.load(Ordering::Relaxed) != reign {
-            return;
+        if reign != 0 && state.started.load(Ordering::Relaxed) == reign {
+            state.seen.store(reign, Ordering::Release);
+            if self.reported.load(Ordering::Acquire) == reign
+                && let Some(office) = self.office.get()
+            {
+                office.on_offset(shard, position_offset(state.flushes.load(Ordering::Relaxed), offset));
+            }
         }
-        if state.seen.swap(reign, Ordering::AcqRel) != reign {
-            self.progress.notify(usize::MAX);
-        }
-        if self.reported.load(Ordering::Acquire) == reign
-            && let Some(office) = self.office.get()
-        {
-            office.on_offset(shard, position_offset(state.flushes.load(Ordering::Relaxed), offset));
-        }
+        // Last: whoever waits for this view may rely on the election having it.
+        state.views.fetch_add(1, Ordering::Release);
+        self.progress.notify(usize::MAX);
     }
 
     /// A client flushes this shard: kevy starts its stream anew.
@@ -275,6 +278,11 @@ impl Shards {
     /// Whether every shard has started the stream of `epoch`.
     pub fn reigns(&self, epoch: Epoch) -> bool {
         self.shards.iter().all(|shard| shard.seen.load(Ordering::Acquire) == epoch.0)
+    }
+
+    /// How often every shard has told its offset.
+    pub fn views(&self) -> Vec<u64> {
+        self.shards.iter().map(|shard| shard.views.load(Ordering::Acquire)).collect()
     }
 
     /// Tells the election that this node holds the history of `epoch`, its own, and from now on how far.
