@@ -24,6 +24,7 @@ mod heartbeat;
 mod io;
 mod lease;
 mod link;
+mod mutation;
 mod peer;
 mod persist;
 mod reign;
@@ -33,6 +34,10 @@ mod vote;
 mod voters;
 
 pub use io::{Command, GateState, HostAction, HostReport, Output, PersistSeq, Status};
+#[cfg(feature = "sim")]
+pub use mutation::Mutation;
+#[cfg(not(feature = "sim"))]
+use mutation::Mutation;
 
 use crate::config::{Config, Member};
 use crate::event::{Event, EventKind, Reason};
@@ -106,6 +111,9 @@ pub struct Elector {
     /// Why the last primary was given up: what the next failover is labelled with.
     cause: Reason,
     lease: lease::Lease,
+    /// What to do wrong, in a test of the simulator.
+    #[cfg(feature = "sim")]
+    mutation: Option<Mutation>,
 }
 
 #[derive(Debug, Clone)]
@@ -276,6 +284,8 @@ impl Elector {
             campaign_round: Round(0),
             cause: Reason::Start,
             lease: lease::Lease::new(&config),
+            #[cfg(feature = "sim")]
+            mutation: None,
             hard,
             peers,
             config,
