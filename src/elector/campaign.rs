@@ -2,7 +2,9 @@
 
 use super::vote::Judging;
 use super::voters::VoterSet;
-use super::{Elector, Epoch, HostAction, Message, Position, Reason, Round, Standing, State, Timer};
+use super::{
+    Elector, Epoch, HostAction, Message, Mutation, Position, Reason, Round, Standing, State, Timer,
+};
 use crate::event::{EventKind, Outcome};
 use crate::fence::Health;
 use crate::message::{Grant, Offer, OfferKind, Reject, Resign};
@@ -127,6 +129,9 @@ impl Elector {
         self.enter(State::Campaigning(campaign), self.cause);
         let progress = self.position.progress();
         self.event(EventKind::Campaign { kind: OfferKind::PreVote, epoch, progress });
+        if self.mutated(Mutation::NoPreVote) {
+            return self.ask_for_votes();
+        }
         let others: Vec<_> = self.other_voters().collect();
         for voter in others {
             self.send(voter, Message::PreOffer(offer.clone()));
@@ -210,10 +215,12 @@ impl Elector {
 
     fn count_yes(&mut self, from: usize) {
         let quorum = self.config.quorum();
+        let again = self.mutated(Mutation::VotesCountedTwice);
         let Some(voter) = self.peers[from].voter else { return };
         let State::Campaigning(campaign) = &mut self.state else { return };
+        let twice = again && from != self.me && campaign.yes.contains(voter);
         campaign.yes.insert(voter);
-        if campaign.yes.len() >= quorum {
+        if campaign.yes.len() + usize::from(twice) >= quorum {
             match campaign.kind {
                 OfferKind::PreVote => {
                     let (epoch, took) = (campaign.epoch, self.now.saturating_since(campaign.started));
@@ -258,6 +265,9 @@ impl Elector {
 
     /// The answers took too long.
     pub(super) fn on_round_over(&mut self) {
+        if self.mutated(Mutation::RoundNeverEnds) && self.campaign().is_some_and(|c| c.asked.is_some()) {
+            return;
+        }
         self.end_campaign(Outcome::Expired, Reason::Lost);
     }
 
@@ -295,6 +305,9 @@ impl Elector {
     /// A newer epoch is known. Whoever reigned or campaigned in an older one does not any more.
     pub(super) fn adopt_epoch(&mut self, epoch: Epoch, reason: Reason) {
         debug_assert!(epoch > self.hard.epoch);
+        if self.mutated(Mutation::PrimaryNotDemoted) && self.reign().is_some() {
+            return;
+        }
         match &self.state {
             State::Replica => {}
             State::Campaigning(_) => self.end_campaign(Outcome::Overtaken, reason),

@@ -1,6 +1,6 @@
 //! Heartbeats and their echoes: who is there, who reigns, and for how long still.
 
-use super::{Elector, HostAction, Round, State, Timer};
+use super::{Elector, HostAction, Mutation, Round, State, Timer};
 use crate::config::{Config, MemberKind};
 use crate::event::{EventKind, Outcome, Reason};
 use crate::fence::Health;
@@ -112,6 +112,7 @@ impl Elector {
             State::Replica => {}
             State::Campaigning(_) => self.end_campaign(Outcome::Overtaken, Reason::OtherPrimary),
             // Two primaries of one epoch cannot be, unless a vote was forgotten. Writing must stop, here too.
+            State::Reigning(_) if self.mutated(Mutation::PrimaryNotDemoted) => return,
             State::Reigning(_) => self.depose(Reason::OtherPrimary),
         }
         self.set_primary(Some(from));
@@ -145,8 +146,8 @@ impl Elector {
         self.note_admission_echo(from, echo);
         // Only a voter that follows us in our own epoch supports us.
         if self.reign().is_some()
-            && echo.epoch == self.hard.epoch
-            && echo.primary == Some(self.config.node)
+            && (echo.epoch == self.hard.epoch && echo.primary == Some(self.config.node)
+                || self.mutated(Mutation::EchoOfAnotherEpoch))
             && let Some(voter) = self.peers[from].voter
         {
             self.lease.echo(voter, echo.round);

@@ -420,7 +420,11 @@ impl Elector {
                 self.on_promote_failed(epoch, "the host did not answer in time");
             }
             Timer::Handover => self.on_handover_over(),
-            Timer::Follow => self.follow_primary(),
+            Timer::Follow => {
+                // If the primary is not known right now, its next heartbeat asks again.
+                self.following = None;
+                self.follow_primary();
+            }
         }
     }
 

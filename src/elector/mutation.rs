@@ -11,11 +11,13 @@ pub enum Mutation {
     NoPreVote,
     /// Voters vote while they hear a primary.
     NoStickiness,
-    /// The lease is as long as the promise, counted from the receipt of the echo.
+    /// The lease is as long as the promise: drift is not allowed for.
     LeaseIsPromise,
     /// Votes are spoken before they are saved.
     VoteNotPersisted,
-    /// A quorum is whoever answered, however often.
+    /// The same voter's vote counts twice: a quorum is a number of answers, not of voters.
+    VotesCountedTwice,
+    /// Votes and echoes count whoever they come from: a minority with observers is a quorum.
     VotesFromStrangers,
     /// Offsets are compared without their history.
     OffsetWithoutEpoch,
@@ -48,11 +50,12 @@ pub enum Mutation {
 #[cfg(feature = "sim")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NoPreVote,
         Self::NoStickiness,
         Self::LeaseIsPromise,
         Self::VoteNotPersisted,
+        Self::VotesCountedTwice,
         Self::VotesFromStrangers,
         Self::OffsetWithoutEpoch,
         Self::PromiseForgottenOnRestart,
@@ -77,6 +80,9 @@ impl super::Elector {
         self.mutation = mutation;
         if mutation == Some(Mutation::PromiseForgottenOnRestart) {
             self.booting_until = None;
+        }
+        if mutation == Some(Mutation::LeaseIsPromise) {
+            self.lease.lengthen(self.config.election_timeout);
         }
     }
 

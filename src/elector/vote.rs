@@ -1,6 +1,6 @@
 //! Giving votes: whom this node may help to be primary, and what it promises by that.
 
-use super::{Elector, Epoch, Incarnation, Message, Position, State, Timer};
+use super::{Elector, Epoch, Incarnation, Message, Mutation, Position, State, Timer};
 use crate::config::LossPolicy;
 use crate::event::{EventKind, Outcome, Reason};
 use crate::ids::Round;
@@ -68,13 +68,15 @@ impl Elector {
         if self.reign().is_some() && self.holds_office() {
             return Some(RejectReason::PrimaryAlive);
         }
-        if self.live_promise().is_some_and(|promise| promise.to != candidate) {
+        if self.live_promise().is_some_and(|promise| promise.to != candidate)
+            && !self.mutated(Mutation::NoStickiness)
+        {
             return Some(RejectReason::Promise);
         }
         if self.booting_until.is_some_and(|until| until > self.now) {
             return Some(RejectReason::Booting);
         }
-        if self.hard.standing == Standing::New {
+        if self.hard.standing == Standing::New && !self.mutated(Mutation::NoAdmission) {
             return Some(RejectReason::NoRecord);
         }
         if !self.can_save() {
@@ -85,6 +87,12 @@ impl Elector {
 
     /// Whether electing someone at `theirs` could lose what we hold at `ours`.
     fn has_more_data(&self, ours: &Position, theirs: &Position) -> bool {
+        if self.mutated(Mutation::PositionIgnored) {
+            return false;
+        }
+        if self.mutated(Mutation::OffsetWithoutEpoch) {
+            return theirs.progress().offset < ours.progress().offset;
+        }
         theirs.progress() < ours.progress()
             || self.config.loss_policy == LossPolicy::Dominate && !theirs.dominates(ours)
     }
@@ -189,7 +197,9 @@ impl Elector {
     fn vote_objection(&self, from: usize, offer: &Offer, ours: &Position) -> Option<RejectReason> {
         // A vote in this epoch, or an epoch that is over.
         let used = offer.epoch < self.hard.epoch
-            || offer.epoch == self.hard.epoch && (self.hard.voted_for.is_some() || self.primary.is_some());
+            || offer.epoch == self.hard.epoch
+                && (self.hard.voted_for.is_some() || self.primary.is_some())
+                && !self.mutated(Mutation::TwoVotes);
         if used {
             return Some(RejectReason::Epoch);
         }

@@ -15,6 +15,8 @@ use crate::sim::plan::Plan;
 #[derive(Debug)]
 pub(in crate::sim) struct Convergence {
     pub(in crate::sim) bound: u64,
+    /// How long after a storm frames that it delayed may still come in.
+    pub(in crate::sim) residue: u64,
 }
 
 impl Convergence {
@@ -24,16 +26,17 @@ impl Convergence {
         let attempt = 6 * heartbeat + timeout / 2;
         // What a storm delayed, and what a slow host was at, ends after the heal.
         let residue = plan.faults.iter().map(|fault| match fault.kind {
+            // Storms overlap, and what they delay adds up.
             FaultKind::Storm { delay_ms, .. } => delay_ms * MS,
             FaultKind::SlowHost { ms } => ms * MS,
             _ => 0,
         });
-        let residue = residue.max().unwrap_or_default();
+        let residue = residue.sum();
         let work = 4 * setup.host + 20 * setup.delay + 10 * setup.save + 300 * MS;
         let real = 2 * timeout + 4 * attempt + residue + work;
         // All of it on clocks that may be slow.
         let percent = (setup.drift_percent * 10.0) as u64;
-        Self { bound: real + real * percent / 1000 }
+        Self { bound: real + real * percent / 1000, residue }
     }
 
     pub(in crate::sim) fn waited(&self, waited: u64, state: impl FnOnce() -> String) -> Found {

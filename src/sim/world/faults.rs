@@ -261,9 +261,9 @@ impl World {
                 if let Some(at) = self.net.storms.iter().position(|other| *other == storm) {
                     self.net.storms.remove(at);
                 }
-                // What is under way was delayed as well.
-                let timeout = data_nanos(self.plan.setup.timeout);
-                self.net.disturbed.fill(now + (delay_ms * MS).min(4 * timeout));
+                // What is under way was delayed as well, and what queues up behind it.
+                let residue = self.invariants.convergence.residue;
+                self.net.disturbed.fill(now + residue);
             }
             FaultKind::Firewall { to } => {
                 let to = if to == node { (node + 1) % self.machines.len() } else { to };

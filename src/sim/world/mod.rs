@@ -418,7 +418,9 @@ impl World {
         let machine = &self.machines[node];
         machine.ills.asleep == 0
             && machine.process.as_ref().is_some_and(|process| {
-                matches!(process.gate, GateState::Open(until) if machine.clock.local(self.now) < until)
+                // After a sleep nothing runs before the driver has looked: the limit named in `wake`.
+                !process.slept
+                    && matches!(process.gate, GateState::Open(until) if machine.clock.local(self.now) < until)
             })
     }
 
