@@ -2,9 +2,7 @@
 
 use super::vote::Judging;
 use super::voters::VoterSet;
-use super::{
-    Elector, Epoch, HostAction, Message, Mutation, Position, Reason, Round, Standing, State, Timer,
-};
+use super::{Elector, Epoch, HostAction, Message, Mutation, Position, Reason, Round, Standing, State, Timer};
 use crate::event::{EventKind, Outcome};
 use crate::fence::Health;
 use crate::message::{Grant, Offer, OfferKind, Reject, Resign};
@@ -132,11 +130,19 @@ impl Elector {
         if self.mutated(Mutation::NoPreVote) {
             return self.ask_for_votes();
         }
-        let others: Vec<_> = self.other_voters().collect();
+        let others = self.asked();
         for voter in others {
             self.send(voter, Message::PreOffer(offer.clone()));
         }
         self.count_yes(self.me);
+    }
+
+    /// Whom a campaign asks.
+    fn asked(&self) -> Vec<usize> {
+        if self.mutated(Mutation::VotesFromStrangers) {
+            return self.others().collect();
+        }
+        self.other_voters().collect()
     }
 
     /// A quorum would vote for us: let go of the old primary, then vote for ourselves, then ask.
@@ -177,7 +183,7 @@ impl Elector {
         campaign.asked = Some(now);
         let offer =
             Offer { epoch: campaign.epoch, round: campaign.round, position: campaign.position.clone() };
-        let others: Vec<_> = self.other_voters().collect();
+        let others = self.asked();
         for voter in others {
             self.send(voter, Message::Offer(offer.clone()));
         }
@@ -196,7 +202,7 @@ impl Elector {
         if !self.answers(kind, grant.epoch, grant.round) {
             return;
         }
-        if self.peers[from].voter.is_some() {
+        if self.peers[from].voter.is_some() || self.mutated(Mutation::VotesFromStrangers) {
             let voter = self.id(from);
             self.event(EventKind::Answered { kind, voter, answer: Ok(()) });
             self.count_yes(from);
@@ -216,7 +222,8 @@ impl Elector {
     fn count_yes(&mut self, from: usize) {
         let quorum = self.config.quorum();
         let again = self.mutated(Mutation::VotesCountedTwice);
-        let Some(voter) = self.peers[from].voter else { return };
+        let strangers = self.mutated(Mutation::VotesFromStrangers).then_some(crate::config::VOTERS_MAX - 1);
+        let Some(voter) = self.peers[from].voter.or(strangers) else { return };
         let State::Campaigning(campaign) = &mut self.state else { return };
         let twice = again && from != self.me && campaign.yes.contains(voter);
         campaign.yes.insert(voter);
@@ -265,7 +272,12 @@ impl Elector {
 
     /// The answers took too long.
     pub(super) fn on_round_over(&mut self) {
-        if self.mutated(Mutation::RoundNeverEnds) && self.campaign().is_some_and(|c| c.asked.is_some()) {
+        if self.mutated(Mutation::RoundNeverEnds)
+            && let Some(epoch) = self.campaign().filter(|c| c.asked.is_some()).map(|c| c.epoch)
+        {
+            for voter in self.asked() {
+                self.send(voter, Message::Resign(Resign { epoch, successor: None }));
+            }
             return;
         }
         self.end_campaign(Outcome::Expired, Reason::Lost);

@@ -22,7 +22,10 @@ impl Elector {
             LinkEvent::Refused => {
                 let careless = self.mutated(Mutation::RefusedIsCrash);
                 let known = &mut self.peers[peer];
-                if (known.closed || careless) && !known.dead && self.config.crash_detection == CrashDetection::Refused {
+                if (known.closed || careless)
+                    && !known.dead
+                    && self.config.crash_detection == CrashDetection::Refused
+                {
                     known.dead = true;
                     self.on_process_gone(peer, Reason::Crash);
                 }

@@ -33,12 +33,14 @@ pub enum Mutation {
     DetachOmitted,
     /// A primary that resigns frees the voters and goes on writing until its lease ends.
     ResignWhileWriting,
-    /// A lost round goes on counting.
+    /// A lost round frees its voters and goes on counting.
     RoundNeverEnds,
     /// A voter votes again for another candidate of the same epoch.
     TwoVotes,
     /// A node without a record votes at once.
     NoAdmission,
+    /// A node without a record supports and follows the first primary it hears.
+    NewVoterSupports,
     /// The lease is not taken back when the machine slept.
     SleepIgnored,
     /// A lease starts anew with the win instead of the request for votes.
@@ -49,8 +51,13 @@ pub enum Mutation {
 
 #[cfg(feature = "sim")]
 impl Mutation {
+    /// The mutation of this name, as `Debug` shows it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mutation| format!("{mutation:?}").eq_ignore_ascii_case(name))
+    }
+
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NoPreVote,
         Self::NoStickiness,
         Self::LeaseIsPromise,
@@ -67,6 +74,7 @@ impl Mutation {
         Self::RoundNeverEnds,
         Self::TwoVotes,
         Self::NoAdmission,
+        Self::NewVoterSupports,
         Self::SleepIgnored,
         Self::LeaseFromWin,
         Self::PositionIgnored,

@@ -76,7 +76,8 @@ impl Elector {
         if self.booting_until.is_some_and(|until| until > self.now) {
             return Some(RejectReason::Booting);
         }
-        if self.hard.standing == Standing::New && !self.mutated(Mutation::NoAdmission) {
+        let admitted = self.mutated(Mutation::NoAdmission) || self.mutated(Mutation::VotesFromStrangers);
+        if self.hard.standing == Standing::New && !admitted {
             return Some(RejectReason::NoRecord);
         }
         if !self.can_save() {
@@ -98,7 +99,7 @@ impl Elector {
     }
 
     pub(super) fn on_pre_offer(&mut self, from: usize, offer: Offer) {
-        if self.my_vote.is_none() {
+        if self.my_vote.is_none() && !self.mutated(Mutation::VotesFromStrangers) {
             return;
         }
         let objection = self.pre_objection(from, &offer);
@@ -176,7 +177,7 @@ impl Elector {
     }
 
     pub(super) fn on_offer(&mut self, from: usize, offer: Offer) {
-        if self.my_vote.is_none() {
+        if self.my_vote.is_none() && !self.mutated(Mutation::VotesFromStrangers) {
             return;
         }
         let candidate = self.id(from);

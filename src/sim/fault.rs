@@ -84,6 +84,8 @@ pub enum FaultKind {
         /// The other node.
         to: usize,
     },
+    /// A firewall resets and refuses the connections of all others to the target, which sees nothing.
+    FirewallAll,
     /// All links of the target break once and come back.
     Resets,
     /// Saves of the vote record take up to so long.
@@ -137,6 +139,7 @@ impl FaultKind {
             Self::PartialPartition { .. } => "partial partition",
             Self::Storm { .. } => "storm",
             Self::Firewall { .. } => "firewall",
+            Self::FirewallAll => "firewall, all",
             Self::Resets => "link resets",
             Self::SlowDisk { .. } => "slow disk",
             Self::FailingDisk => "failing disk",

@@ -20,7 +20,7 @@ mod world;
 pub use crate::elector::Mutation;
 pub use cluster::Cluster;
 pub use fault::{Fault, FaultKind, Loss, Target};
-pub use invariants::Violation;
+pub use invariants::{INVARIANTS, Violation};
 pub use plan::{PROFILES, Plan, Profile, Setup};
 pub use stats::Stats;
 
@@ -43,7 +43,7 @@ pub struct Outcome {
 
 /// Runs a plan to its end, or to the first violation.
 pub fn run(plan: &Plan, traced: bool) -> Outcome {
-    let mut world = World::new(plan.clone(), numbered(plan.setup.nodes), traced);
+    let mut world = World::new(plan.clone(), numbered(plan.setup.members()), traced);
     world.run();
     world.stats.runs = 1;
     Outcome {

@@ -3,7 +3,7 @@
 use super::clock::MS;
 use super::fault::{Fault, FaultKind, Loss, Target};
 use super::rng::Rng;
-use crate::config::{CrashDetection, LossPolicy};
+use crate::config::{CrashDetection, LossPolicy, MemberKind};
 use crate::elector::Mutation;
 use crate::time::Duration;
 
@@ -141,8 +141,8 @@ impl Profile {
 /// How the cluster is set up.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// Voters, all with data.
-    pub nodes: usize,
+    /// What each member is for. The voters come first, witnesses last among them, then observers.
+    pub kinds: Vec<MemberKind>,
     /// Heartbeat interval of all nodes.
     pub heartbeat: Duration,
     /// Election timeout of all nodes.
@@ -167,6 +167,18 @@ pub struct Setup {
     pub host: u64,
 }
 
+impl Setup {
+    /// How many members there are.
+    pub fn members(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// How many of them vote.
+    pub fn voters(&self) -> usize {
+        self.kinds.iter().filter(|kind| kind.votes()).count()
+    }
+}
+
 /// A whole run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -186,7 +198,7 @@ impl Plan {
     /// A cluster of `nodes` without any fault.
     pub fn calm(seed: u64, nodes: usize) -> Self {
         let setup = Setup {
-            nodes,
+            kinds: vec![MemberKind::Voter; nodes],
             heartbeat: Duration::from_millis(100),
             timeout: Duration::from_millis(1000),
             drift_percent: 1.0,
@@ -230,6 +242,13 @@ impl Plan {
         if rng.chance(150) {
             setup.crash_detection = CrashDetection::Off;
         }
+        if nodes > 2 && rng.chance(120) {
+            setup.kinds[nodes - 1] = MemberKind::Witness;
+        }
+        if rng.chance(150) {
+            setup.kinds.push(MemberKind::Observer);
+            setup.of_bound.push(0);
+        }
         setup.unordered = profile.unordered;
         setup.delay = rng.pick(&[MS / 5, 2 * MS, 2 * MS, 20 * MS]);
         setup.save = rng.pick(&[0, MS, 2 * MS, 15 * MS]);
@@ -248,7 +267,7 @@ impl Plan {
                 {
                     at = (last.at + rng.below(timeout * 3 / 2)).min(window);
                 }
-                draw_fault(rng, kind, nodes, at, timeout, &mut plan.faults);
+                draw_fault(rng, kind, plan.setup.kinds.len(), at, timeout, &mut plan.faults);
             }
             plan.faults.sort_by_key(|fault| fault.at);
         }
@@ -288,6 +307,7 @@ fn draw_fault(rng: &mut Rng, kind: Kind, nodes: usize, at: u64, timeout: u64, fa
             duplication: rng.pick(&[0, 50, 300]),
             delay_ms: rng.pick(&[5, timeout_ms / 10, timeout_ms / 2, 2 * timeout_ms]).max(1),
         },
+        Kind::Firewall if rng.chance(300) => FaultKind::FirewallAll,
         Kind::Firewall => FaultKind::Firewall { to: other(rng) },
         Kind::Resets => FaultKind::Resets,
         Kind::Disk => match rng.below(3) {

@@ -21,8 +21,8 @@ pub struct Stats {
     pub refused: u64,
     /// Writes that passed a gate.
     pub writes: u64,
-    /// Comparisons of invariants.
-    pub checks: u64,
+    /// How often each invariant was checked, in the order of [`crate::sim::INVARIANTS`].
+    pub checks: [u64; crate::sim::INVARIANTS.len()],
     /// Changes of a node's role.
     pub role_changes: u64,
     /// Campaigns that ended.
@@ -60,7 +60,6 @@ impl Stats {
             (&mut self.duplicated, other.duplicated),
             (&mut self.refused, other.refused),
             (&mut self.writes, other.writes),
-            (&mut self.checks, other.checks),
             (&mut self.role_changes, other.role_changes),
             (&mut self.campaigns, other.campaigns),
             (&mut self.promoted, other.promoted),
@@ -69,6 +68,9 @@ impl Stats {
             (&mut self.stuck_by_policy, other.stuck_by_policy),
             (&mut self.virtual_ns, other.virtual_ns),
         ] {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.checks.iter_mut().zip(other.checks) {
             *mine += theirs;
         }
         for (name, count) in &other.faults {

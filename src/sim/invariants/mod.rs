@@ -14,6 +14,35 @@ pub(super) mod votes;
 
 use super::plan::Plan;
 
+/// The invariants, with the sentences of `docs/protocol.md` that they guard.
+pub const INVARIANTS: [&str; 10] = [
+    "one primary per epoch (E1)",
+    "one vote per epoch, durable before spoken (E2, E3)",
+    "epochs only grow (E4)",
+    "a healthy primary stays (E5)",
+    "settles after the heal (E6)",
+    "one writer (L1)",
+    "lease within promises (L2)",
+    "fence before resignation (F2)",
+    "confirmed writes survive (S1)",
+    "votes go to more data, after letting go (S2, S3)",
+];
+
+/// Their places in the list.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Check {
+    OnePrimary,
+    Votes,
+    Epochs,
+    Healthy,
+    Convergence,
+    OneWriter,
+    Lease,
+    Fence,
+    Confirmed,
+    Position,
+}
+
 /// An invariant that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -44,7 +73,7 @@ pub(super) struct Invariants {
 
 impl Invariants {
     pub(super) fn new(plan: &Plan) -> Self {
-        let nodes = plan.setup.nodes;
+        let nodes = plan.setup.members();
         Self {
             one_primary: one_primary::OnePrimary::default(),
             one_writer: one_writer::OneWriter,

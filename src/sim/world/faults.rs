@@ -97,6 +97,14 @@ impl World {
                     self.break_link(a, b, 5 * MS);
                 }
             }
+            FaultKind::FirewallAll => {
+                for peer in (0..nodes).filter(|peer| *peer != node) {
+                    let (there, back) = (self.net.index(peer, node), self.net.index(node, peer));
+                    self.net.refused[there] += 1;
+                    (self.net.disturbed[there], self.net.disturbed[back]) = (self.now, self.now);
+                    self.break_link(peer, node, 5 * MS);
+                }
+            }
             FaultKind::Resets => {
                 for peer in (0..nodes).filter(|peer| *peer != node) {
                     for (a, b) in [(node, peer), (peer, node)] {
@@ -205,8 +213,7 @@ impl World {
             let record = &self.machines[*n].disk.record;
             *n != node && record.as_ref().is_none_or(|record| record.standing == Standing::New)
         };
-        let nodes = self.machines.len();
-        self.formed && (0..nodes).filter(without).count() < nodes - self.quorum()
+        self.formed && self.voters().filter(without).count() < self.voters().len() - self.quorum()
     }
 
     fn shut_down(&mut self, node: usize) -> bool {
@@ -271,6 +278,13 @@ impl World {
                     let index = self.net.index(a, b);
                     self.net.refused[index] -= 1;
                     self.net.disturbed[index] = now;
+                }
+            }
+            FaultKind::FirewallAll => {
+                for peer in (0..self.machines.len()).filter(|peer| *peer != node) {
+                    let (there, back) = (self.net.index(peer, node), self.net.index(node, peer));
+                    self.net.refused[there] -= 1;
+                    (self.net.disturbed[there], self.net.disturbed[back]) = (now, now);
                 }
             }
             FaultKind::SlowDisk { .. } => {

@@ -8,6 +8,7 @@ use crate::message::{Message, Role, Standing};
 use crate::sim::clock::MS;
 use crate::sim::data::Offsets;
 use crate::sim::data_nanos;
+use crate::sim::invariants::Check;
 
 /// How often it is looked whether the cluster has settled.
 const PROBE: u64 = 20 * MS;
@@ -15,15 +16,19 @@ const PROBE: u64 = 20 * MS;
 impl World {
     /// A node is about to send.
     pub(super) fn judge_send(&mut self, from: usize, to: usize, message: &Message) {
+        self.stats.checks[Check::Epochs as usize] += 1;
         let disk = &self.machines[from].disk;
         let record = disk.record.as_ref();
         let mut found = self.invariants.epochs.on_send(from, message, record);
         match message {
             Message::Offer(offer) => {
+                self.stats.checks[Check::Votes as usize] += 1;
                 found = found.or(self.invariants.votes.on_vote(from, offer.epoch, from, record));
                 self.invariants.position.on_offer(from, offer);
             }
             Message::Accept(grant) => {
+                self.stats.checks[Check::Votes as usize] += 1;
+                self.stats.checks[Check::Position as usize] += 1;
                 let server = &self.machines[from].server;
                 let first = self.invariants.votes.is_first(from, grant.epoch);
                 let acknowledges = server
@@ -40,6 +45,7 @@ impl World {
                     .on_accept(from, to, grant, first, position, acknowledges, policy));
             }
             Message::Resign(_) => {
+                self.stats.checks[Check::Fence as usize] += 1;
                 let open = self.may_write(from);
                 found = found.or(self.invariants.fence.on_resign(from, open));
             }
@@ -56,6 +62,7 @@ impl World {
         let mut found = None;
         if role != before {
             if matches!(role, Role::Primary | Role::Promoting) {
+                self.stats.checks[Check::OnePrimary as usize] += 1;
                 found = self.invariants.one_primary.on_reign(node, epoch);
             }
             process.reigning_since = (role == Role::Primary).then_some(now);
@@ -70,7 +77,7 @@ impl World {
 
     /// A gate has opened, or is open for longer: nobody else's may be.
     pub(super) fn judge_open_gate(&mut self, node: usize) {
-        self.stats.checks += 1;
+        self.stats.checks[Check::OneWriter as usize] += 1;
         let other = (0..self.machines.len()).find(|other| *other != node && self.may_write(*other));
         let found = other.and_then(|other| self.invariants.one_writer.both_open(node, other));
         self.take(found);
@@ -78,7 +85,8 @@ impl World {
 
     /// A write passes the gate: a quorum must be bound to this node.
     pub(super) fn judge_write(&mut self, node: usize) {
-        self.stats.checks += 1;
+        self.stats.checks[Check::OneWriter as usize] += 1;
+        self.stats.checks[Check::Lease as usize] += 1;
         let me = self.machines[node].id;
         let Some(process) = &self.machines[node].process else { return };
         let epoch = process.elector.epoch();
@@ -101,7 +109,7 @@ impl World {
                 }
             }
         };
-        let bound = (0..self.machines.len()).filter(bound).count();
+        let bound = self.voters().filter(bound).count();
         let found = self.invariants.lease.on_write(node, epoch, bound, self.quorum());
         self.take(found);
         if let Some(other) = (0..self.machines.len()).find(|other| *other != node && self.may_write(*other)) {
@@ -111,18 +119,18 @@ impl World {
     }
 
     pub(super) fn judge_promotion(&mut self, node: usize, epoch: Epoch) {
-        self.stats.checks += 1;
-        self.formed |= self.machines.iter().all(|machine| {
+        self.stats.checks[Check::Confirmed as usize] += 1;
+        self.formed |= self.machines[self.voters()].iter().all(|machine| {
             machine.disk.record.as_ref().is_some_and(|record| record.standing == Standing::Member)
         });
-        let data: Vec<_> = self.machines.iter().map(|machine| &machine.server.data).collect();
+        let data: Vec<_> = self.machines[self.voters()].iter().map(|machine| &machine.server.data).collect();
         let found = self.invariants.confirmed.on_promoted(node, epoch, &data, self.quorum());
         self.take(found);
     }
 
     pub(super) fn judge_confirmed(&mut self, epoch: Epoch, confirmed: Offsets) {
-        self.stats.checks += 1;
-        let data: Vec<_> = self.machines.iter().map(|machine| &machine.server.data).collect();
+        self.stats.checks[Check::Confirmed as usize] += 1;
+        let data: Vec<_> = self.machines[self.voters()].iter().map(|machine| &machine.server.data).collect();
         let found = self.invariants.confirmed.on_confirmed(epoch, confirmed, &data, self.quorum());
         self.take(found);
     }
@@ -136,7 +144,10 @@ impl World {
                     self.judge_lost_office(node, event, reason.as_str());
                 }
             }
-            EventKind::Admitted => self.stats.admitted += 1,
+            EventKind::Admitted => {
+                self.stats.admitted += 1;
+                self.machines[node].disturbed = self.now;
+            }
             EventKind::CampaignEnded { .. } => self.stats.campaigns += 1,
             EventKind::Promoted { .. } => self.stats.promoted += 1,
             _ => {}
@@ -144,13 +155,13 @@ impl World {
     }
 
     fn judge_lost_office(&mut self, node: usize, event: &crate::event::Event, why: &str) {
+        self.stats.checks[Check::Healthy as usize] += 1;
         let since = self.now.saturating_sub(self.invariants.healthy.window);
         let Some(process) = &self.machines[node].process else { return };
         let reigned = process.reigning_since.is_some_and(|at| at <= since);
         if !reigned || !self.well(node, since) {
             return;
         }
-        self.stats.checks += 1;
         let hears = |voter: &usize| {
             *voter == node
                 || self.well(*voter, since)
@@ -162,7 +173,7 @@ impl World {
                     })
         };
         let calm = self.net.storms.is_empty();
-        let hearing = (0..self.machines.len()).filter(hears).count();
+        let hearing = self.voters().filter(hears).count();
         if calm && hearing >= self.quorum() {
             let newest = self.invariants.epochs.born_after(event.epoch, since);
             let found = self.invariants.healthy.lost(node, why, hearing, newest);
@@ -188,7 +199,9 @@ impl World {
             && ills.host_slow == 0
             && ills.unhealthy == 0
             && ills.elections_paused == 0
-            && machine.process.as_ref().is_some_and(|process| process.leaving_at.is_none())
+            && machine.process.as_ref().is_some_and(|process| {
+                process.leaving_at.is_none() && process.elector.status().standing == Standing::Member
+            })
     }
 
     /// Whether the cluster has settled: one writer, and everybody has joined it.
@@ -197,6 +210,7 @@ impl World {
         let settled = self.settled_now();
         if settled && self.settled.is_none() {
             self.settled = Some(self.now);
+            self.stats.checks[Check::Convergence as usize] += 1;
             self.stats.settled(self.now - healed_at, data_nanos(self.plan.setup.timeout));
             self.end = self.now + data_nanos(self.plan.setup.timeout);
             self.log(|| "SETTLED".to_owned());
@@ -244,7 +258,9 @@ impl World {
         self.machines.iter().enumerate().all(|(node, machine)| {
             machine.process.as_ref().is_some_and(|process| {
                 process.elector.epoch() == epoch && process.elector.primary() == Some(id)
-            }) && (node == writer || machine.server.joined)
+            }) && (node == writer
+                || machine.server.joined
+                || self.plan.setup.kinds[node] == crate::config::MemberKind::Witness)
         })
     }
 
@@ -258,7 +274,7 @@ impl World {
         }
         let shards = self.plan.setup.shards;
         let positions: Vec<_> =
-            self.machines.iter().map(|machine| machine.server.data.position(shards)).collect();
+            self.machines[self.voters()].iter().map(|machine| machine.server.data.position(shards)).collect();
         !positions.iter().any(|candidate| {
             let agree = |voter: &&crate::position::Position| {
                 candidate.progress() >= voter.progress() && candidate.dominates(voter)
@@ -268,7 +284,6 @@ impl World {
     }
 
     fn take(&mut self, found: Option<(&'static str, String)>) {
-        self.stats.checks += 1;
         if let Some((invariant, text)) = found {
             self.violate(invariant, text);
         }

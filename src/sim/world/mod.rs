@@ -17,7 +17,7 @@ use super::clock::{DriftClock, MS};
 use super::invariants::{Invariants, Violation};
 use super::plan::Plan;
 use super::rng::Rng;
-use crate::config::{Config, Member};
+use crate::config::{Config, Member, MemberKind};
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
 use crate::fence::{Denied, Health};
 use crate::ids::{Epoch, NodeId};
@@ -66,7 +66,7 @@ pub(super) struct World {
 impl World {
     /// A world at its beginning: all processes start within a moment.
     pub(super) fn new(plan: Plan, ids: Vec<NodeId>, traced: bool) -> Self {
-        let nodes = plan.setup.nodes;
+        let nodes = plan.setup.members();
         let mut rng = Rng::new(plan.seed, 2);
         let drift_ppm = (plan.setup.drift_percent * 10_000.0) as i64;
         let machines = (0..nodes)
@@ -317,7 +317,11 @@ impl World {
             return;
         }
         let setup = &self.plan.setup;
-        let members = self.ids.iter().map(|id| Member::voter(*id));
+        let members = self.ids.iter().zip(&setup.kinds).map(|(id, kind)| match kind {
+            MemberKind::Voter => Member::voter(*id),
+            MemberKind::Witness => Member::witness(*id),
+            MemberKind::Observer => Member::observer(*id),
+        });
         let config = Config::builder(self.ids[node], members)
             .heartbeat_interval(setup.heartbeat)
             .election_timeout(setup.timeout)
@@ -393,7 +397,12 @@ impl World {
     }
 
     pub(super) fn quorum(&self) -> usize {
-        self.machines.len() / 2 + 1
+        self.plan.setup.voters() / 2 + 1
+    }
+
+    /// The numbers of the voters.
+    fn voters(&self) -> std::ops::Range<usize> {
+        0..self.plan.setup.voters()
     }
 
     fn log(&mut self, line: impl FnOnce() -> String) {

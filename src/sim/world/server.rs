@@ -4,6 +4,7 @@
 use super::World;
 use super::event::{Event, Job, Payload};
 use super::machine::Life;
+use crate::config::MemberKind;
 use crate::elector::{GateState, HostAction, HostReport};
 use crate::ids::Epoch;
 use crate::position::Position;
@@ -231,11 +232,14 @@ impl World {
             *old = (*old).max(new);
         }
         let mut confirmed = [0; crate::sim::data::SHARDS];
+        let kinds = &self.plan.setup.kinds;
+        let counts = |node: usize| kinds[node] == MemberKind::Voter;
         let (acked, shards) = (&server.acked, self.plan.setup.shards);
         for (shard, confirmed) in confirmed.iter_mut().enumerate().take(shards) {
             let mut offsets = [0; 32];
-            for (slot, acked) in offsets.iter_mut().zip(acked) {
-                *slot = acked[shard];
+            for (node, (slot, acked)) in offsets.iter_mut().zip(acked).enumerate() {
+                // An observer has no vote: what it holds binds no election.
+                *slot = if counts(node) { acked[shard] } else { 0 };
             }
             let offsets = &mut offsets[..acked.len()];
             offsets.sort_unstable_by(|a, b| b.cmp(a));
