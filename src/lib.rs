@@ -13,6 +13,8 @@ pub mod link;
 pub mod message;
 pub mod plugin;
 pub mod position;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod state;
 pub mod store;
 pub mod time;

@@ -1,6 +1,6 @@
 //! Being primary: promotion, lease, fence, and leaving the office.
 
-use super::{Elector, Epoch, HostAction, Instant, Message, Reason, State, Timer};
+use super::{Elector, Epoch, HostAction, Instant, Message, Mutation, Reason, State, Timer};
 use crate::event::{EventKind, Outcome};
 use crate::fence::FenceReason;
 use crate::message::{Announce, OfferKind, Resign};
@@ -52,7 +52,8 @@ impl Elector {
         if let Some(asked) = asked {
             for index in 0..self.peers.len() {
                 if let Some(voter) = self.peers[index].voter.filter(|voter| yes.contains(*voter)) {
-                    self.lease.supported(voter, asked);
+                    let start = if self.mutated(Mutation::LeaseFromWin) { self.now } else { asked };
+                    self.lease.supported(voter, start);
                 }
             }
         }
@@ -173,6 +174,11 @@ impl Elector {
     /// The machine slept: the voters' promises may have ended meanwhile. Only what is echoed from here on
     /// counts.
     pub(super) fn on_clock_jump(&mut self) {
+        if self.mutated(Mutation::SleepIgnored) {
+            return;
+        }
+        // Votes that came in meanwhile would start a lease at a request that is older than it looks.
+        self.abandon_campaign();
         if self.reign().is_some() {
             self.lease.revoke();
             self.fence(FenceReason::ClockJump);
@@ -212,7 +218,9 @@ impl Elector {
             return;
         }
         reign.handover = Some(Handover { reason, anyway, deadline });
-        self.fence(reason);
+        if !self.mutated(Mutation::ResignWhileWriting) {
+            self.fence(reason);
+        }
         self.cause = Reason::Planned;
         if promoted {
             self.on_handover_due();
@@ -273,6 +281,12 @@ impl Elector {
             return;
         }
         let epoch = self.hard.epoch;
+        if self.mutated(Mutation::ResignWhileWriting) {
+            for index in self.others() {
+                self.send(index, Message::Resign(Resign { epoch, successor: None }));
+            }
+            return;
+        }
         self.leave_office(fence, self.cause);
         let successor = successor.map(|index| self.id(index));
         let node = self.config.node;

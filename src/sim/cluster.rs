@@ -1,0 +1,5 @@
+//! A cluster to drive by hand.
+
+/// Placeholder.
+#[derive(Debug)]
+pub struct Cluster;
