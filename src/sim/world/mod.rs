@@ -54,8 +54,6 @@ pub(super) struct World {
     pub(super) violation: Option<Violation>,
     active: Vec<faults::Active>,
     healed: bool,
-    /// Every voter is a member and somebody has reigned: from here on disks may be wiped.
-    formed: bool,
     pub(super) settled: Option<u64>,
     /// Messages of the step under way: sent after the gate is copied.
     outbox: Vec<(NodeId, Message)>,
@@ -107,7 +105,6 @@ impl World {
             violation: None,
             active: Vec::new(),
             healed: false,
-            formed: false,
             settled: None,
             outbox: Vec::new(),
             end: u64::MAX,
