@@ -17,6 +17,9 @@ pub enum ElectError {
     /// The host cannot say what data it has.
     #[error("cannot start the election: the server did not get ready: {0}")]
     Host(#[from] HostError),
+    /// There is nobody to steer.
+    #[error("the election has no host; call set_host before run")]
+    NoHost,
     /// `run` was called twice.
     #[error("the election already runs; one plugin runs once")]
     AlreadyRunning,

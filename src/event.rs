@@ -258,3 +258,123 @@ impl Outcome {
         }
     }
 }
+
+/// One line: `event=<snake_case_kind> epoch=<n> key=value ...`, for logs and for people.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "event={} epoch={}", self.kind.name(), self.epoch)?;
+        match &self.kind {
+            EventKind::RoleChanged { from, to, reason } => write!(f, " from={from} to={to} reason={reason}"),
+            EventKind::PrimaryChanged { primary } => write!(f, " primary={}", Or(*primary)),
+            EventKind::PrimarySuspected { primary, evidence, silence } => {
+                write!(f, " primary={} evidence={evidence} silence_ms={}", Or(*primary), Ms(*silence))
+            }
+            EventKind::Campaign { kind, epoch, progress } => {
+                write!(f, " kind={} offered_epoch={epoch} position={progress}", kind.as_str())
+            }
+            EventKind::CampaignEnded { kind, epoch, outcome, took } => write!(
+                f,
+                " kind={} offered_epoch={epoch} outcome={} took_ms={}",
+                kind.as_str(),
+                outcome.as_str(),
+                Ms(*took)
+            ),
+            EventKind::Answered { kind, voter, answer } => {
+                write!(f, " kind={} voter={voter} answer=", kind.as_str())?;
+                match answer {
+                    Ok(()) => f.write_str("yes"),
+                    Err((reason, progress)) => write!(f, "no reason={reason} position={progress}"),
+                }
+            }
+            EventKind::Judged { kind, candidate, epoch, progress, answer } => {
+                write!(f, " kind={} candidate={candidate} offered_epoch={epoch} ", kind.as_str())?;
+                write!(f, "position={progress} answer=")?;
+                match answer {
+                    Ok(()) => f.write_str("yes"),
+                    Err(reason) => write!(f, "no reason={reason}"),
+                }
+            }
+            EventKind::Promoted { took } => write!(f, " took_ms={}", Ms(*took)),
+            EventKind::PromoteFailed { error } => write!(f, " error={error:?}"),
+            EventKind::FollowFailed { primary, error } => write!(f, " primary={primary} error={error:?}"),
+            EventKind::Following { primary, took } => write!(f, " primary={primary} took_ms={}", Ms(*took)),
+            EventKind::Fenced { reason } => write!(f, " reason={}", reason.as_str()),
+            EventKind::Unfenced { after } => write!(f, " after_ms={}", Ms(*after)),
+            EventKind::Resigned { node, successor } => {
+                write!(f, " node={node} successor={}", Or(*successor))
+            }
+            EventKind::PeerUp { peer } | EventKind::PeerDown { peer } => write!(f, " peer={peer}"),
+            EventKind::SaveFailed { error } => write!(f, " error={error:?}"),
+            EventKind::Implausible { peer, what } => write!(f, " peer={peer} what={what}"),
+            EventKind::LeaseMismatch { peer, lease, lease_max } => {
+                write!(f, " peer={peer} lease_ms={} lease_max_ms={}", Ms(*lease), Ms(*lease_max))
+            }
+            EventKind::Admitted => Ok(()),
+        }
+    }
+}
+
+impl EventKind {
+    /// How loud it is: an error needs somebody to act, a warning is worth a look, the rest tells the story.
+    pub const fn level(&self) -> log::Level {
+        match self {
+            Self::PromoteFailed { .. } | Self::SaveFailed { .. } | Self::LeaseMismatch { .. } => {
+                log::Level::Error
+            }
+            Self::PrimarySuspected { .. }
+            | Self::FollowFailed { .. }
+            | Self::Fenced { .. }
+            | Self::PeerDown { .. }
+            | Self::Implausible { .. } => log::Level::Warn,
+            _ => log::Level::Info,
+        }
+    }
+
+    /// The word for it in logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::RoleChanged { .. } => "role",
+            Self::PrimaryChanged { .. } => "primary",
+            Self::PrimarySuspected { .. } => "suspected",
+            Self::Campaign { .. } => "campaign",
+            Self::CampaignEnded { kind: OfferKind::Vote, outcome: Outcome::Won, .. } => "elected",
+            Self::CampaignEnded { .. } => "campaign_ended",
+            Self::Answered { .. } => "answered",
+            Self::Judged { .. } => "judged",
+            Self::Promoted { .. } => "promoted",
+            Self::PromoteFailed { .. } => "promote_failed",
+            Self::FollowFailed { .. } => "follow_failed",
+            Self::Following { .. } => "following",
+            Self::Fenced { .. } => "fenced",
+            Self::Unfenced { .. } => "unfenced",
+            Self::Resigned { .. } => "resigned",
+            Self::PeerUp { .. } => "peer_up",
+            Self::PeerDown { .. } => "peer_down",
+            Self::SaveFailed { .. } => "save_failed",
+            Self::Implausible { .. } => "implausible",
+            Self::LeaseMismatch { .. } => "lease_mismatch",
+            Self::Admitted => "admitted",
+        }
+    }
+}
+
+/// A node, or `none`.
+struct Or(Option<NodeId>);
+
+impl fmt::Display for Or {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => id.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+/// Milliseconds with three places.
+struct Ms(Duration);
+
+impl fmt::Display for Ms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.0.as_secs_f64() * 1e3)
+    }
+}

@@ -1,4 +1,6 @@
-//! Why writes are refused.
+//! Whether writes may pass, and why not.
+
+use crate::time::Instant;
 
 /// Why a write is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,4 +63,13 @@ impl FenceReason {
             Self::Stopped => "stopped",
         }
     }
+}
+
+/// Whether writes may pass: the write gate copies this after every input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateState {
+    /// Until then.
+    Open(Instant),
+    /// No.
+    Shut(Denied),
 }

@@ -38,7 +38,10 @@ pub trait ReplicationHost: Send + Sync + 'static {
     /// vote. Must not block for longer than a lock held for microseconds. Ends with the next `follow`.
     fn detach(&self) -> Position;
 
-    /// Writes are refused from now on (the gate is already shut). For hosts that have more to stop.
+    /// Writes are refused from now on: the gate is already shut. Returns once every write that passed it
+    /// before is counted in the offsets reported through [`crate::plugin::ElectPlugin::on_offset`]: a former
+    /// primary does not vote, and hands over to nobody, before it knows how much it has. A host that
+    /// reports each write as it takes it need not do anything.
     async fn fence(&self, epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {
         let _ = (epoch, reason);
         Ok(())

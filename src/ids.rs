@@ -60,7 +60,7 @@ impl NodeId {
 
     /// The codec's way out: all bytes, zero after the id, and how many are the id.
     #[inline]
-    pub(crate) fn to_wire(&self) -> (&[u8; NODE_ID_BYTES_MAX], usize) {
+    pub(crate) fn wire_bytes(&self) -> (&[u8; NODE_ID_BYTES_MAX], usize) {
         (&self.bytes, usize::from(self.len))
     }
 

@@ -1,10 +1,12 @@
 //! Election plugin (work in progress).
 pub mod clock;
 pub mod config;
+mod driver;
 pub mod elector;
 pub mod error;
 pub mod event;
 pub mod fence;
+pub mod gate;
 pub mod host;
 pub mod ids;
 pub mod link;

@@ -49,10 +49,13 @@ pub enum Standing {
     New,
 }
 
+/// Version of the protocol.
+pub const PROTOCOL: u16 = 1;
+
 /// The first frame of a link, from both ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// Version of the protocol: [`crate::wire::PROTOCOL`].
+    /// Version of the protocol: [`PROTOCOL`].
     pub protocol: u16,
     /// Name of the cluster; links between different clusters are refused.
     pub cluster: String,
@@ -96,6 +99,8 @@ pub struct Echo {
     pub primary: Option<NodeId>,
     /// Whether the sender may vote; only echoes of members tell a new node what it may have forgotten.
     pub standing: Standing,
+    /// How far the sender's data goes: a primary that hands over waits for this, not for the next heartbeat.
+    pub progress: Progress,
 }
 
 /// A request for a pre-vote or a vote.
@@ -125,6 +130,16 @@ pub enum OfferKind {
     PreVote,
     /// A vote.
     Vote,
+}
+
+impl OfferKind {
+    /// The word for it on the wire, in metrics and in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PreVote => "pre-vote",
+            Self::Vote => "vote",
+        }
+    }
 }
 
 /// A refused offer, with the reason.
@@ -157,6 +172,8 @@ pub enum RejectReason {
     Booting,
     /// It started without a vote record and does not know yet what it may have forgotten.
     NoRecord,
+    /// It was primary a moment ago, and its last writes are still being counted.
+    Settling,
     /// Its vote could not be saved.
     Store,
     /// The sender may not become primary (priority 0, witness, observer).
@@ -167,13 +184,14 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// All reasons.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Promise,
         Self::PrimaryAlive,
         Self::Position,
         Self::Epoch,
         Self::Booting,
         Self::NoRecord,
+        Self::Settling,
         Self::Store,
         Self::NotEligible,
         Self::Paused,
@@ -188,6 +206,7 @@ impl RejectReason {
             Self::Epoch => "epoch",
             Self::Booting => "booting",
             Self::NoRecord => "no-record",
+            Self::Settling => "settling",
             Self::Store => "store",
             Self::NotEligible => "not-eligible",
             Self::Paused => "paused",

@@ -1,5 +1,7 @@
 //! The elector by hand: three nodes, a perfect network, virtual time.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test that fails says where")]
+
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::elector::{Elector, GateState, HostAction, HostReport, Output};
 use kevy_elect_plugin::event::Event;

@@ -1,6 +1,9 @@
 //! What every vote store must do: one suite over `dyn VoteStore`, run for each implementation on each way
 //! of polling. What only the file can do wrong is in `store_file.rs`.
 
+// Clippy knows only `#[test]` functions as tests, not the helpers beside them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use futures::executor::block_on;
 use futures::future::FutureExt;
 use kevy_elect_plugin::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, SHARDS_MAX};

@@ -1,5 +1,8 @@
 //! What only a vote record in a file can do wrong: damage, locks, directories, disks that refuse.
 
+// Clippy knows only `#[test]` functions as tests, not the helpers beside them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use futures::executor::block_on;
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId};
 use kevy_elect_plugin::message::Standing;

@@ -4,6 +4,9 @@
 //! This proves the order of write, rename and acknowledgement. That the bytes also outlive the machine
 //! rests on the syncs in between, which a killed process cannot test.
 
+// Clippy knows only `#[test]` functions as tests, not the helpers beside them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use futures::executor::block_on;
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, SHARDS_MAX};
 use kevy_elect_plugin::message::Standing;

@@ -12,6 +12,8 @@ use std::cmp::Reverse;
 
 /// How long answers to a pre-vote may take, in heartbeat intervals.
 const PRE_VOTE_HEARTBEATS: u32 = 3;
+/// How many candidates may go one after the other within a heartbeat interval.
+const RANK_STEPS_PER_HEARTBEAT: u32 = 4;
 /// A failed campaign is repeated after one to this many heartbeat intervals.
 const RETRY_HEARTBEATS: u32 = 3;
 
@@ -33,7 +35,9 @@ impl Elector {
     /// (Re)sets the time at which this node campaigns if nothing happens: `base`, and a step later for
     /// every reachable candidate that is better. So the best goes first, and the others need not.
     pub(super) fn schedule_campaign(&mut self, base: Instant) {
-        let mine = self.rank(self.me, self.reported);
+        // Our own data as it is now, the others' as they last said: under load two nodes may then both go
+        // first. That costs a pre-vote, which the better one wins; waiting would cost time.
+        let mine = self.rank(self.me, self.position.progress());
         let timeout = self.config.election_timeout;
         let better = self.others().filter(|index| {
             let peer = &self.peers[*index];
@@ -43,7 +47,8 @@ impl Elector {
                 && self.rank(*index, peer.progress) < mine
         });
         let steps = better.count().min(8) as u32;
-        self.timers.set(Timer::Campaign, base + self.config.heartbeat_interval / 2 * steps);
+        self.timers
+            .set(Timer::Campaign, base + self.config.heartbeat_interval / RANK_STEPS_PER_HEARTBEAT * steps);
     }
 
     /// Orders candidates: the best first. Data, then preference, then the lower id.
@@ -91,6 +96,7 @@ impl Elector {
             && self.live_promise().is_none()
             && self.can_save()
             && self.judging.is_none()
+            && !self.settling
     }
 
     pub(super) fn retry_campaign(&mut self) {

@@ -27,7 +27,6 @@ impl Elector {
         }
         self.round = Round(self.round.0 + 1);
         self.lease.sent(self.round, self.now);
-        self.reported = self.position.progress();
         let reigning = self.reign().is_some();
         let (primary, primary_age) = match self.primary {
             Some(index) if index == self.me => (Some(self.config.node), Duration::ZERO),
@@ -42,7 +41,7 @@ impl Elector {
             round: self.round,
             role: self.role(),
             standing: self.hard.standing,
-            progress: self.reported,
+            progress: self.position.progress(),
             primary,
             primary_age,
             lease: if reigning { self.config.lease } else { Duration::ZERO },
@@ -97,8 +96,9 @@ impl Elector {
     }
 
     fn echo(&mut self, to: usize, round: Round) {
-        let echo =
-            Echo { epoch: self.hard.epoch, round, primary: self.primary(), standing: self.hard.standing };
+        let (epoch, standing) = (self.hard.epoch, self.hard.standing);
+        let (primary, progress) = (self.primary(), self.position.progress());
+        let echo = Echo { epoch, round, primary, standing, progress };
         self.send(to, Message::Echo(echo));
     }
 
@@ -130,6 +130,12 @@ impl Elector {
             } else {
                 self.peers[from].lease_mismatch = None;
                 self.promise_to(from);
+                // An earlier process of ours can have promised something to this primary, whom we now promise
+                // the same and more, or to an older one, whose lease was over when this one was elected. To a
+                // newer candidate it cannot: that vote would be in our record.
+                if self.hard.standing == Standing::Member {
+                    self.booting_until = None;
+                }
                 self.echo(from, heartbeat.round);
             }
         }
@@ -163,6 +169,8 @@ impl Elector {
         {
             self.lease.echo(voter, echo.round);
             self.renew_lease();
+            self.peers[from].progress = self.peers[from].progress.max(echo.progress);
+            self.hand_over_if_caught_up();
         }
     }
 
@@ -204,6 +212,7 @@ impl Elector {
     }
 
     pub(super) fn on_followed(&mut self, epoch: Epoch) {
+        self.settling = false;
         if let Some((following, primary)) = self.following
             && following == epoch
         {

@@ -1,7 +1,7 @@
 //! What goes into the elector and what comes out, beside messages.
 
 use crate::event::Event;
-use crate::fence::{Denied, FenceReason, Health};
+use crate::fence::{FenceReason, GateState, Health};
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::{Message, Role, Standing};
 use crate::position::{Position, Progress};
@@ -29,7 +29,8 @@ pub enum Output {
 /// What the host is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostAction {
-    /// Writes are refused from now on.
+    /// Writes are refused from now on; answer with [`HostReport::Fenced`] once the position covers all that
+    /// passed before.
     Fence(Epoch, FenceReason),
     /// Writes pass again in the same reign.
     Resume(Epoch),
@@ -54,6 +55,8 @@ pub enum HostReport<'a> {
     },
     /// The answer to [`HostAction::Detach`].
     Detached(&'a Position),
+    /// The last write that passed is counted in the position.
+    Fenced,
     /// The host is primary of this epoch.
     Promoted(Epoch),
     /// It could not be promoted.
@@ -78,15 +81,6 @@ pub enum Command {
     Pause(bool),
     /// The machine slept and the clock did not count: what was promised to this node may be over.
     ClockJumped,
-}
-
-/// Whether writes may pass: the write gate copies this after every input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GateState {
-    /// Until then.
-    Open(Instant),
-    /// No.
-    Shut(Denied),
 }
 
 /// What the elector believes. Cheap to take.

@@ -33,7 +33,8 @@ mod timers;
 mod vote;
 mod voters;
 
-pub use io::{Command, GateState, HostAction, HostReport, Output, PersistSeq, Status};
+pub use crate::fence::GateState;
+pub use io::{Command, HostAction, HostReport, Output, PersistSeq, Status};
 #[cfg(feature = "sim")]
 pub use mutation::Mutation;
 #[cfg(not(feature = "sim"))]
@@ -89,8 +90,6 @@ pub struct Elector {
 
     /// How far our data goes, as the host last said.
     position: Position,
-    /// What our last heartbeat said of it: ranks are made of what everybody has seen.
-    reported: Progress,
     health: Health,
     paused: bool,
     leaving: bool,
@@ -98,6 +97,8 @@ pub struct Elector {
     state: State,
     /// The primary that we follow, or ourselves.
     primary: Option<usize>,
+    /// The host was fenced and still counts what it wrote: until it has, our position is too low to vote on.
+    settling: bool,
     /// What the host was last told to follow, and has not been detached from since.
     following: Option<(Epoch, usize)>,
     /// When the host was told so.
@@ -138,6 +139,11 @@ impl Elector {
             State::Reigning(reign) if reign.promoted => Role::Primary,
             State::Reigning(_) => Role::Promoting,
         }
+    }
+
+    /// Whether this node holds the office, promoted or not.
+    pub fn is_reigning(&self) -> bool {
+        matches!(self.state, State::Reigning(_))
     }
 
     /// This node's epoch.
@@ -270,12 +276,12 @@ impl Elector {
             booting_until: (!quorum_of_one).then_some(now + config.election_timeout),
             admission: admission::Admission::default(),
             position: hard.position.clone(),
-            reported: Progress::NONE,
             health: Health::Good,
             paused: false,
             leaving: false,
             state: State::Replica,
             primary: None,
+            settling: false,
             following: None,
             following_since: now,
             promise: None,
@@ -349,6 +355,7 @@ impl Elector {
             HostReport::Position { stream_epoch, offsets } => {
                 self.position.set(stream_epoch, offsets);
             }
+            HostReport::Fenced => self.on_fenced(),
             HostReport::Detached(position) => self.on_detached(position),
             HostReport::Promoted(epoch) => self.on_promoted(epoch),
             HostReport::PromoteFailed(epoch, error) => self.on_promote_failed(epoch, error),
@@ -419,7 +426,7 @@ impl Elector {
                 let epoch = self.hard.epoch;
                 self.on_promote_failed(epoch, "the host did not answer in time");
             }
-            Timer::Handover => self.on_handover_over(),
+            Timer::Handover => self.on_handover_due(),
             Timer::Follow => {
                 // If the primary is not known right now, its next heartbeat asks again.
                 self.following = None;

@@ -4,7 +4,7 @@
 
 /// What to do wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(feature = "sim"), allow(dead_code))]
+#[cfg_attr(not(feature = "sim"), allow(dead_code, unreachable_pub, reason = "only named, to be denied"))]
 #[non_exhaustive]
 pub enum Mutation {
     /// Candidates ask for votes at once.

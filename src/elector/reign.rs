@@ -7,6 +7,10 @@ use crate::message::{Announce, OfferKind, Resign};
 use crate::position::Progress;
 use crate::time::Duration;
 
+/// While an office is handed over, replicas are asked how far they are this many times per heartbeat
+/// interval: writes are refused meanwhile.
+const HANDOVER_POLLS: u32 = 20;
+
 /// A host that has not become primary after this many election timeouts never will.
 const PROMOTION_TIMEOUTS: u32 = 5;
 
@@ -27,6 +31,8 @@ struct Handover {
     reason: FenceReason,
     /// Resign even if no replica has caught up.
     anyway: bool,
+    /// Until when to wait for one.
+    deadline: Instant,
 }
 
 impl Elector {
@@ -125,8 +131,16 @@ impl Elector {
         reign.fenced_at = now;
         if reign.promoted {
             self.event(EventKind::Fenced { reason });
+            self.settling = true;
             self.host(HostAction::Fence(epoch, reason));
         }
+    }
+
+    /// The host has counted its last write.
+    pub(super) fn on_fenced(&mut self) {
+        self.settling = false;
+        self.hand_over_if_caught_up();
+        self.answer_waiting();
     }
 
     /// Lets writes pass again, unless the fence was raised for good.
@@ -139,6 +153,7 @@ impl Elector {
         reign.fenced = None;
         let after = now.saturating_since(reign.fenced_at);
         if reign.promoted {
+            self.settling = false;
             self.event(EventKind::Unfenced { after });
             self.host(HostAction::Resume(epoch));
         }
@@ -185,6 +200,7 @@ impl Elector {
             self.timers.clear(timer);
         }
         self.lease.revoke();
+        self.settling = true;
         self.host(HostAction::Fence(self.hard.epoch, fence));
         self.enter(State::Replica, reason);
         self.set_primary(None);
@@ -198,14 +214,16 @@ impl Elector {
         let deadline = self.now + self.config.election_timeout;
         let State::Reigning(reign) = &mut self.state else { return };
         let promoted = reign.promoted;
-        reign.handover = Some(Handover { reason, anyway });
-        self.timers.set(Timer::Handover, deadline);
+        if reign.handover.is_some_and(|handover| handover.anyway || !anyway) {
+            return;
+        }
+        reign.handover = Some(Handover { reason, anyway, deadline });
         if !self.mutated(Mutation::ResignWhileWriting) {
             self.fence(reason);
         }
         self.cause = Reason::Planned;
         if promoted {
-            self.hand_over_if_caught_up();
+            self.on_handover_due();
         } else {
             self.resign(reason, self.successor().map(|(index, _)| index));
         }
@@ -227,21 +245,32 @@ impl Elector {
 
     pub(super) fn hand_over_if_caught_up(&mut self) {
         let Some(handover) = self.reign().and_then(|reign| reign.handover) else { return };
-        if let Some((successor, progress)) = self.successor()
+        if !self.settling
+            && let Some((successor, progress)) = self.successor()
             && progress >= self.position.progress()
         {
             self.resign(handover.reason, Some(successor));
         }
     }
 
-    pub(super) fn on_handover_over(&mut self) {
+    /// Asks the replicas how far they are, or ends the wait for them.
+    pub(super) fn on_handover_due(&mut self) {
+        self.hand_over_if_caught_up();
         let State::Reigning(reign) = &mut self.state else { return };
-        match reign.handover.take() {
+        match reign.handover {
+            Some(handover) if self.now < handover.deadline => {
+                let next = self.now + self.config.heartbeat_interval / HANDOVER_POLLS;
+                self.timers.set(Timer::Handover, next.min(handover.deadline));
+                self.send_heartbeats();
+            }
             Some(handover) if handover.anyway => {
                 self.resign(handover.reason, self.successor().map(|(index, _)| index));
             }
             // Nobody caught up in time: better this primary than lost writes.
-            Some(_) => self.renew_lease(),
+            Some(_) => {
+                reign.handover = None;
+                self.renew_lease();
+            }
             None => {}
         }
     }

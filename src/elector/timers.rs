@@ -17,7 +17,7 @@ pub(super) enum Timer {
     Lease,
     /// The host takes too long to become primary.
     Promotion,
-    /// Nobody caught up in time for a planned transfer.
+    /// Ask how far the replicas are, or end a planned transfer that nobody is ready for.
     Handover,
     /// Try again to point the host at the primary.
     Follow,

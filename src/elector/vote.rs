@@ -31,7 +31,11 @@ pub(super) enum Judging {
 pub(super) fn passes_by_itself(reason: RejectReason) -> bool {
     matches!(
         reason,
-        RejectReason::Promise | RejectReason::PrimaryAlive | RejectReason::Booting | RejectReason::NoRecord
+        RejectReason::Promise
+            | RejectReason::PrimaryAlive
+            | RejectReason::Booting
+            | RejectReason::NoRecord
+            | RejectReason::Settling
     )
 }
 
@@ -80,6 +84,9 @@ impl Elector {
         if self.hard.standing == Standing::New && !admitted {
             return Some(RejectReason::NoRecord);
         }
+        if self.settling {
+            return Some(RejectReason::Settling);
+        }
         if !self.can_save() {
             return Some(RejectReason::Store);
         }
@@ -102,6 +109,8 @@ impl Elector {
         if self.my_vote.is_none() && !self.mutated(Mutation::VotesFromStrangers) {
             return;
         }
+        // Newer than its last heartbeat: decides who goes first once we suspect the primary too.
+        self.peers[from].progress = offer.position.progress();
         let objection = self.pre_objection(from, &offer);
         self.judged(OfferKind::PreVote, from, &offer, objection);
         match objection {

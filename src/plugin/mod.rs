@@ -1,10 +1,11 @@
 //! What a server calls: the [`ElectPlugin`] trait and its implementation, [`QuorumPlugin`].
 
-mod gate;
+mod quorum;
 mod snapshot;
 
 pub use crate::fence::Denied;
-pub use gate::WriteGate;
+pub use crate::gate::WriteGate;
+pub use quorum::{QuorumParts, QuorumPlugin};
 pub use snapshot::{ElectSnapshot, PeerSnapshot};
 
 use crate::error::ElectError;

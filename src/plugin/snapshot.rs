@@ -1,5 +1,6 @@
 //! What a node believes, in one consistent copy.
 
+use crate::config::Config;
 use crate::fence::FenceReason;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::{Role, Standing};
@@ -40,6 +41,26 @@ pub struct ElectSnapshot {
 }
 
 impl ElectSnapshot {
+    /// What is known before the driver runs.
+    pub(super) fn not_started(config: &Config) -> Self {
+        Self {
+            node: config.node(),
+            incarnation: Incarnation(0),
+            role: Role::Replica,
+            epoch: Epoch::ZERO,
+            primary: None,
+            standing: Standing::New,
+            progress: Progress::NONE,
+            writable: false,
+            lease_left: Duration::ZERO,
+            fenced: None,
+            peers: Vec::new(),
+            voters_reachable: 0,
+            quorum: config.quorum(),
+            why: "the election has not started".to_owned(),
+        }
+    }
+
     /// The members that have not been heard for an election timeout.
     pub fn down_peers(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.peers.iter().filter(|peer| !peer.up).map(|peer| peer.id)

@@ -137,11 +137,14 @@ impl Files {
             reason: reason.to_string(),
         })?;
         file.sync_all().map_err(|error| self.failed("sync", error))?;
-        self.sync_directory()?;
+        self.sync_directory(&self.open_directory()?)?;
         Ok(Some(state))
     }
 
     fn replace(&self, record: &[u8]) -> Result<(), StoreError> {
+        // Before anything is changed: a process that has run out of file descriptors would find out when
+        // the new record is in place and can no longer be made durable.
+        let directory = self.open_directory()?;
         let written = self.write_temp(record).and_then(|()| {
             fs::rename(&self.temp, &self.record).map_err(|error| self.failed("rename the new one to", error))
         });
@@ -150,7 +153,7 @@ impl Files {
             let _ = fs::remove_file(&self.temp);
             return written;
         }
-        self.sync_directory()
+        self.sync_directory(&directory)
     }
 
     fn write_temp(&self, record: &[u8]) -> Result<(), StoreError> {
@@ -163,8 +166,12 @@ impl Files {
         file.sync_all().map_err(|error| self.failed("sync", error))
     }
 
-    fn sync_directory(&self) -> Result<(), StoreError> {
-        sync_directory(&self.directory).map_err(|error| self.failed("sync the directory of", error))
+    fn open_directory(&self) -> Result<File, StoreError> {
+        File::open(&self.directory).map_err(|error| self.failed("open the directory of", error))
+    }
+
+    fn sync_directory(&self, directory: &File) -> Result<(), StoreError> {
+        directory.sync_all().map_err(|error| self.failed("sync the directory of", error))
     }
 
     fn failed(&self, action: &'static str, source: io::Error) -> StoreError {

@@ -3,7 +3,20 @@
 //! A transport proves who speaks, keeps links up, and says when they go down and how. It may lose,
 //! delay, duplicate and reorder messages; it must not invent them.
 
+mod inbox;
+mod links;
+pub mod memory;
+mod outbox;
+mod retry;
+mod rng;
+pub mod tcp;
+mod wakes;
+
 pub use crate::link::LinkEvent;
+pub use inbox::{INBOX_EVENTS_MAX, REFUSALS_PER_SECOND_MAX, REFUSALS_QUEUED_MAX};
+pub use memory::{MemoryNetwork, MemoryTransport};
+pub use outbox::OUTBOX_FRAMES_MAX;
+pub use tcp::TcpTransport;
 
 use crate::ids::NodeId;
 use crate::message::{Hello, Message};
@@ -26,7 +39,8 @@ pub enum TransportEvent {
         /// How it changed.
         event: LinkEvent,
     },
-    /// Something came in that was refused: a stranger, another cluster, garbage.
+    /// Something came in that was refused: a stranger, another cluster, garbage. Or a peer that we dialled
+    /// refused us, for this reason.
     Refused {
         /// Who it says it is, where it got that far.
         claimed: Option<NodeId>,

@@ -31,11 +31,12 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.micros(hb.lease);
         }
         Message::Echo(echo) => {
-            w.raw(b"*5\r\n$4\r\nECHO\r\n");
+            w.raw(b"*6\r\n$4\r\nECHO\r\n");
             w.number(echo.epoch.0);
             w.number(echo.round.0);
             w.node(echo.primary.as_ref());
             w.standing(echo.standing);
+            w.progress(echo.progress);
         }
         Message::PreOffer(offer) => w.offer(b"*4\r\n$8\r\nPREOFFER\r\n", offer),
         Message::Offer(offer) => w.offer(b"*4\r\n$5\r\nOFFER\r\n", offer),
@@ -195,7 +196,7 @@ impl Writer<'_> {
     fn node(&mut self, node: Option<&NodeId>) {
         match node {
             Some(node) => {
-                let (bytes, used) = node.to_wire();
+                let (bytes, used) = node.wire_bytes();
                 self.length(used);
                 self.padded(bytes, used);
                 self.raw(b"\r\n");

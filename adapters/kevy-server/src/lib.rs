@@ -1,1 +1,34 @@
-//! The real kevy 7 with the election plugin inside (work in progress).
+//! The real kevy 7 with the election plugin inside.
+//!
+//! ```text
+//!   clients ──► commands ──► kevy           commands.rs: kevy's commands behind the write gate
+//!                  │           ▲  frames
+//!                  ▼           │
+//!               shards ◄──── link ──► primary   link.rs, fleet.rs: one stream per shard
+//!                  │           ▲
+//!                  ▼           │
+//!   plugin ◄──► office       host ◄── plugin    host.rs: promote, follow, detach
+//! ```
+//!
+//! A shard is a thread of kevy; it reports through the hooks of its commands and takes orders from a few
+//! atomics. Nothing of the election runs on it.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+mod fleet;
+pub mod host;
+mod http;
+mod link;
+pub mod office;
+mod pulse;
+pub mod replies;
+mod run;
+mod serve;
+mod session;
+pub mod shards;
+mod signals;
+mod tag;
+
+pub use run::run;
+pub use serve::{ServeError, Server, Stopper};

@@ -65,6 +65,12 @@ pub(super) enum Event {
         job: Job,
         failed: bool,
     },
+    /// The server has counted its last write.
+    Fenced {
+        node: usize,
+        life: Life,
+        fence: u64,
+    },
     /// A snapshot is loaded.
     Loaded {
         node: usize,

@@ -71,6 +71,8 @@ pub(super) struct Server {
     /// It began to follow; it loaded what the primary had.
     pub(super) following: bool,
     pub(super) joined: bool,
+    /// Numbers the fences: only the answer to the newest one counts.
+    pub(super) fences: u64,
     /// A promotion under way.
     pub(super) promoting: Option<Epoch>,
     /// A job that hangs until all is healed.

@@ -173,6 +173,7 @@ impl World {
             Event::Saved { node, life, write, failed } => self.on_saved(node, life, write, failed),
             Event::SaveTold { .. } => self.on_save_told(event),
             Event::HostDone { .. } => self.on_host_done(event),
+            Event::Fenced { .. } => self.on_fenced(event),
             Event::Loaded { .. } => self.on_loaded(event),
             Event::Fault(fault) => self.on_fault(fault),
             Event::Heal(fault) => self.on_heal(fault),

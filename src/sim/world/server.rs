@@ -22,7 +22,15 @@ impl World {
         match action {
             HostAction::Detach(_) => {}
             HostAction::Resume(_) => {}
-            HostAction::Fence(..) => self.cancel_promotion(node),
+            HostAction::Fence(..) => {
+                self.cancel_promotion(node);
+                let machine = &mut self.machines[node];
+                machine.server.fences += 1;
+                let fence = machine.server.fences;
+                let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
+                let at = self.now + self.rng.below(self.plan.setup.host);
+                self.push(at, Event::Fenced { node, life, fence });
+            }
             HostAction::Promote(epoch) => {
                 self.cancel_promotion(node);
                 let server = &mut self.machines[node].server;
@@ -124,6 +132,19 @@ impl World {
                 self.step(node, |e, now| e.handle_host(now, HostReport::Followed(epoch)));
                 self.ask_to_join(node);
             }
+        }
+    }
+
+    pub(super) fn on_fenced(&mut self, event: Event) {
+        let Event::Fenced { node, life, fence } = event else { return };
+        let machine = &mut self.machines[node];
+        let (runs, newest) = (machine.runs(), machine.server.fences == fence);
+        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
+        if !runs {
+            process.inbox.push_back(event);
+        } else if newest {
+            self.tell_position(node);
+            self.step(node, |e, now| e.handle_host(now, HostReport::Fenced));
         }
     }
 

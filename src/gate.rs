@@ -4,7 +4,7 @@
 //! first write, before any task of ours has run (`docs/protocol.md`, "Fence").
 
 use crate::clock::Clock;
-use crate::fence::{Denied, FenceReason};
+use crate::fence::{Denied, FenceReason, GateState};
 use crate::time::{Duration, Instant, nanos};
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +33,15 @@ impl WriteGate {
     pub fn new(clock: Arc<dyn Clock>, lease: Duration) -> Self {
         let guard = nanos(lease) / 2;
         Self { clock, until: AtomicU64::new(0), guard, reason: AtomicU8::new(0) }
+    }
+
+    /// A gate that is open until `until`, whatever happens: no election moves it. For a host's own tests
+    /// and benchmarks of its write path, which then need no cluster. The gate that guards real writes is
+    /// [`crate::plugin::ElectPlugin::write_gate`].
+    pub fn open_until(clock: Arc<dyn Clock>, lease: Duration, until: Instant) -> Self {
+        let gate = Self::new(clock, lease);
+        gate.open(until);
+        gate
     }
 
     /// Whether a write may pass now.
@@ -66,6 +75,14 @@ impl WriteGate {
                 FenceReason::ALL.get(usize::from(n) - 1).copied().unwrap_or(FenceReason::LeaseExpired),
             ),
         })
+    }
+
+    /// Makes the gate what the elector wants it to be.
+    pub(crate) fn set(&self, state: GateState) {
+        match state {
+            GateState::Open(until) => self.open(until),
+            GateState::Shut(denied) => self.shut(denied),
+        }
     }
 
     /// Opens the gate until `until`.
@@ -127,6 +144,16 @@ mod tests {
         gate.open(clock.now() + Duration::from_millis(900));
         clock.set_coarse_lag(Duration::from_millis(449));
         clock.advance(Duration::from_millis(900));
+        assert_eq!(gate.check(), Err(Denied::Fenced(FenceReason::LeaseExpired)));
+    }
+
+    #[test]
+    fn a_gate_for_a_hosts_tests_is_open_until_its_deadline() {
+        let clock = Arc::new(ManualClock::new());
+        let lease = Duration::from_millis(900);
+        let gate = WriteGate::open_until(clock.clone(), lease, clock.now() + lease);
+        assert!(gate.is_open());
+        clock.advance(lease);
         assert_eq!(gate.check(), Err(Denied::Fenced(FenceReason::LeaseExpired)));
     }
 

@@ -1,0 +1,400 @@
+//! One round: load, fault, take-over, recovery, verdict.
+
+use crate::cli::{Fault, Restart};
+use crate::client::{Client, Reply};
+use crate::clock::Clock;
+use crate::cluster::{Cluster, NODES};
+use crate::failure::{Failure, Interrupt};
+use crate::observe::Event;
+use crate::progress::Progress;
+use crate::verdict::{self, Ack, Dual, Elected, Lost, Node, Resumed};
+use crate::writers::{self, Writers};
+use std::time::Duration;
+
+/// How long the cluster may take to be whole: a primary, and two replicas that confirm its writes.
+const WHOLE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the others may take to replace a broken primary.
+const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the load runs before the fault, plus up to [`JITTER_MS_MAX`].
+const WARM_UP: Duration = Duration::from_millis(400);
+/// How often the load is warmed up again because the primary changed meanwhile.
+const WARM_UP_TRIES: usize = 10;
+/// Spreads the faults over the servers' heartbeat intervals.
+const JITTER_MS_MAX: u64 = 250;
+/// How long the new primary works alone before the old one returns.
+const ALONE: Duration = Duration::from_millis(300);
+/// How long a resumed node is watched: it must not acknowledge anything.
+const AWAKE: Duration = Duration::from_secs(2);
+/// How long the whole cluster works before the verdict.
+const COOL_DOWN: Duration = Duration::from_millis(200);
+/// How long a pause of the load may take to come about.
+const PAUSE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long one request of ours may take.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(2);
+/// Keys per `MGET`.
+const READ_BATCH: usize = 200;
+
+/// What happened, and when. Instants count from the start of the program.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Round {
+    /// Counted from 1.
+    pub(crate) number: u32,
+    /// How the primary was broken.
+    pub(crate) fault: Fault,
+    /// When it was started again.
+    pub(crate) restart: Restart,
+    /// Who was primary.
+    pub(crate) old: Node,
+    /// Its process.
+    pub(crate) old_pid: u32,
+    /// Who took over.
+    pub(crate) new: Node,
+    /// The instant before the signal.
+    pub(crate) struck: Duration,
+    /// Who first held the primary to be gone, when, and why.
+    pub(crate) detected: Option<Sighting>,
+    /// When the new primary had won its election, and in which epoch.
+    pub(crate) elected: Option<Sighting>,
+    /// When its server had become primary.
+    pub(crate) promoted: Option<Sighting>,
+    /// When its first acknowledgement arrived here.
+    pub(crate) first_ack: Duration,
+    /// When the third node followed it.
+    pub(crate) following: Option<Sighting>,
+    /// When `WAIT` first confirmed one of its writes.
+    pub(crate) first_waited: Option<Duration>,
+    /// When the old primary was started again or resumed.
+    pub(crate) returned: Duration,
+    /// When a write was confirmed by both replicas again.
+    pub(crate) whole: Duration,
+    /// Acknowledged writes of this round.
+    pub(crate) acked: usize,
+    /// Of these, confirmed by `WAIT`.
+    pub(crate) waited: usize,
+    /// What is missing of them.
+    pub(crate) lost: Lost,
+    /// Whether two nodes acknowledged at once.
+    pub(crate) dual: Option<Dual>,
+}
+
+/// A server's log line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sighting {
+    /// Whose.
+    pub(crate) node: Node,
+    /// When.
+    pub(crate) at: Duration,
+    /// What it adds, for people: the reason, the epoch.
+    pub(crate) detail: Option<String>,
+}
+
+impl Round {
+    /// From the fault to the first acknowledgement.
+    pub(crate) fn failover(&self) -> Duration {
+        self.first_ack - self.struck
+    }
+
+    /// From the fault until a survivor noticed.
+    pub(crate) fn detect(&self) -> Option<Duration> {
+        self.detected.as_ref().map(|seen| seen.at.saturating_sub(self.struck))
+    }
+
+    /// From there to the won election.
+    pub(crate) fn elect(&self) -> Option<Duration> {
+        let start = self.detected.as_ref().map_or(self.struck, |seen| seen.at);
+        self.elected.as_ref().map(|seen| seen.at.saturating_sub(start))
+    }
+
+    /// From there until the server had become primary.
+    pub(crate) fn promote(&self) -> Option<Duration> {
+        let (elected, promoted) = (self.elected.as_ref()?, self.promoted.as_ref()?);
+        Some(promoted.at.saturating_sub(elected.at))
+    }
+
+    /// Whether everything that must hold did.
+    pub(crate) fn innocent(&self) -> bool {
+        self.lost.waited == 0 && self.dual.is_none()
+    }
+}
+
+/// What rounds are played with.
+pub(crate) struct Stage<'a> {
+    pub(crate) cluster: &'a mut Cluster,
+    pub(crate) writers: &'a Writers,
+    pub(crate) interrupt: &'a Interrupt,
+    pub(crate) clock: Clock,
+    pub(crate) progress: &'a Progress,
+}
+
+impl Stage<'_> {
+    /// Plays a round. Gives its report, and the waited writes for the audit at the end.
+    pub(crate) fn play(
+        &mut self,
+        number: u32,
+        fault: Fault,
+        restart: Restart,
+    ) -> Result<(Round, Vec<Ack>), Failure> {
+        let begun = self.clock.now();
+        self.writers.go();
+        let old = self.warm_up()?;
+        let old_pid = self.cluster.pid(old).unwrap_or_default();
+
+        self.progress.say(&format!("{} {}", fault.spelled(), self.name(old)));
+        let struck = self.clock.now();
+        let gone = self.strike(old, fault)?;
+        let mut returned = None;
+        if restart == Restart::Now && fault != Fault::Stop {
+            returned = Some(self.clock.now());
+            self.cluster.launch(old)?;
+        }
+
+        self.progress.say("waiting for another node to take over");
+        let first = self.take_over(old, struck, gone)?;
+        let new = first.node;
+        self.interrupt.rest(ALONE)?;
+
+        let mut resumed = None;
+        let returned = match returned {
+            Some(at) => at,
+            None => {
+                self.progress.say(&format!("bringing {} back", self.name(old)));
+                let at = self.clock.now();
+                if fault == Fault::Stop {
+                    resumed = Some(Resumed { node: old, stopped: struck, at });
+                    self.cluster.resume(old)?;
+                    self.interrupt.rest(AWAKE)?;
+                } else {
+                    self.cluster.launch(old)?;
+                }
+                at
+            }
+        };
+        let last = self.whole()?;
+        let whole = self.clock.now();
+        self.interrupt.rest(COOL_DOWN)?;
+
+        self.progress.say("reading every write back");
+        let (first_waited, acks) = (self.writers.first_waited(new, struck), self.collect()?);
+        let lost = verdict::lost(&acks, &self.read_back(last, &acks)?);
+        let events = self.events(struck);
+        let dual = verdict::dual(&acks, &elections(&self.events(begun)), resumed);
+        let by = |kind: &str, node: Node| sighting(&events, kind, |who| who == node);
+        // A node that reports a suspicion for the second time in a round adds nothing to the first.
+        let detected = sighting(&events, "suspected", |who| who != old || new == old);
+        let following = sighting(&events, "following", |who| who != old && who != new);
+        let waited: Vec<_> = acks.iter().copied().filter(|ack| ack.waited.is_some()).collect();
+        let round = Round {
+            number,
+            fault,
+            restart,
+            old,
+            old_pid,
+            new,
+            struck,
+            detected,
+            elected: by("elected", new),
+            promoted: by("promoted", new),
+            first_ack: first.replied,
+            following,
+            first_waited: first_waited.and_then(|ack| ack.waited),
+            returned,
+            whole,
+            acked: acks.len(),
+            waited: waited.len(),
+            lost,
+            dual,
+        };
+        Ok((round, waited))
+    }
+
+    /// Waits for a primary whose writes both replicas confirm; gives the primary.
+    pub(crate) fn whole(&mut self) -> Result<Node, Failure> {
+        self.progress.say("waiting for a primary with two replicas");
+        let mut connections: [Option<Client>; NODES] = [const { None }; NODES];
+        let (cluster, interrupt) = (&mut *self.cluster, self.interrupt);
+        let primary = interrupt.wait_for(WHOLE_PATIENCE, || {
+            cluster.check_alive()?;
+            for (node, connection) in connections.iter_mut().enumerate() {
+                if confirmed_by_all(connection, cluster.members[node].ports.client) {
+                    return Ok(Some(node));
+                }
+            }
+            Ok(None)
+        })?;
+        primary.ok_or_else(|| {
+            self.cluster.timeout("no primary had both replicas confirm a write".into(), WHOLE_PATIENCE)
+        })
+    }
+
+    /// Reads `acks` back from `node`: the value under each key, in their order.
+    pub(crate) fn read_back(&self, node: Node, acks: &[Ack]) -> Result<Vec<Option<u64>>, Failure> {
+        let failed = |why: String| Failure::ReadBack { node: self.name(node), why };
+        let port = self.cluster.members[node].ports.client;
+        let mut client = Client::connect(port).map_err(|e| failed(e.to_string()))?;
+        let mut found = Vec::with_capacity(acks.len());
+        for batch in acks.chunks(READ_BATCH) {
+            self.interrupt.check()?;
+            let keys: Vec<_> = batch.iter().map(writers::key).collect();
+            let parts: Vec<&[u8]> =
+                std::iter::once(&b"MGET"[..]).chain(keys.iter().map(|key| key.as_bytes())).collect();
+            match client.call_within(&parts, REQUEST_PATIENCE).map_err(|e| failed(e.to_string()))? {
+                Reply::Array(values) if values.len() == batch.len() => {
+                    found.extend(values.iter().map(number))
+                }
+                other => return Err(failed(format!("MGET of {} keys said {other:?}", batch.len()))),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Lets the load run on a whole cluster; gives the primary, which is still the same at the end.
+    fn warm_up(&mut self) -> Result<Node, Failure> {
+        for _ in 0..WARM_UP_TRIES {
+            let primary = self.whole()?;
+            self.progress.say("writing");
+            let since = self.clock.now();
+            let jitter = u64::from(since.subsec_nanos()) / 1000 % (JITTER_MS_MAX + 1);
+            self.interrupt.rest(WARM_UP + Duration::from_millis(jitter))?;
+            let (cluster, writers) = (&mut *self.cluster, self.writers);
+            let waited = self.interrupt.wait_for(REQUEST_PATIENCE, || {
+                cluster.check_alive()?;
+                Ok(writers.first_waited(primary, since))
+            })?;
+            let usurper = (0..NODES).find(|n| *n != primary && writers.first_ack(*n, since).is_some());
+            match (waited, usurper) {
+                (Some(_), None) => return Ok(primary),
+                // Breaking a node that is primary no longer would look like a failover in no time.
+                (_, Some(node)) => self.progress.note(&format!(
+                    "{} took over from {} although nothing was broken",
+                    self.name(node),
+                    self.name(primary)
+                )),
+                (None, None) => {}
+            }
+        }
+        let what = format!("no primary served confirmed writes steadily in {WARM_UP_TRIES} tries");
+        Err(self.cluster.timeout(what, WARM_UP))
+    }
+
+    /// Breaks `node`. Gives the instant from which on an acknowledgement of it would be a new process'.
+    fn strike(&mut self, node: Node, fault: Fault) -> Result<Option<Duration>, Failure> {
+        match fault {
+            Fault::Kill => self.cluster.kill(node)?,
+            Fault::Stop => {
+                self.cluster.stop(node)?;
+                return Ok(None);
+            }
+            Fault::Term => {
+                self.cluster.terminate(node)?;
+                self.cluster.ended_in_order(node, self.interrupt)?;
+            }
+        }
+        Ok(Some(self.clock.now()))
+    }
+
+    /// The first acknowledgement after the fault.
+    fn take_over(&mut self, old: Node, struck: Duration, gone: Option<Duration>) -> Result<Ack, Failure> {
+        let (cluster, writers, interrupt) = (&mut *self.cluster, self.writers, self.interrupt);
+        let first = interrupt.wait_for(TAKE_OVER_PATIENCE, || {
+            cluster.check_alive()?;
+            let since = |node| if node == old { gone } else { Some(struck) };
+            let acks = (0..NODES).filter_map(|node| writers.first_ack(node, since(node)?));
+            Ok(acks.min_by_key(|ack| ack.replied))
+        })?;
+        first.ok_or_else(|| {
+            self.cluster
+                .timeout("no other node acknowledged a write after the fault".into(), TAKE_OVER_PATIENCE)
+        })
+    }
+
+    /// Stops the load and takes its history.
+    fn collect(&mut self) -> Result<Vec<Ack>, Failure> {
+        self.writers.pause();
+        let paused = self.interrupt.wait_for(PAUSE_PATIENCE, || Ok(self.writers.paused().then_some(())))?;
+        match paused {
+            Some(()) => Ok(self.writers.take_history()),
+            None => Err(self.cluster.timeout("the load did not pause".into(), PAUSE_PATIENCE)),
+        }
+    }
+
+    fn events(&self, since: Duration) -> Vec<(Node, Event)> {
+        let members = self.cluster.members.iter().enumerate();
+        let mut events: Vec<_> = members
+            .flat_map(|(node, member)| member.log.events_since(since).into_iter().map(move |e| (node, e)))
+            .collect();
+        events.sort_by_key(|(_, event)| event.at);
+        events
+    }
+
+    fn name(&self, node: Node) -> String {
+        self.cluster.members[node].id.clone()
+    }
+}
+
+fn elections(events: &[(Node, Event)]) -> Vec<Elected> {
+    let elected = events.iter().filter(|(_, event)| event.kind == "elected");
+    elected.map(|(node, event)| Elected { node: *node, at: event.at }).collect()
+}
+
+/// The first event of `kind` by a node that `who` accepts.
+fn sighting(events: &[(Node, Event)], kind: &str, who: impl Fn(Node) -> bool) -> Option<Sighting> {
+    let (node, event) = events.iter().find(|(node, event)| event.kind == kind && who(*node))?;
+    let detail = match kind {
+        "elected" => event.field("epoch").map(|epoch| format!("epoch {epoch}")),
+        "suspected" => event.field("evidence").map(str::to_owned),
+        _ => None,
+    };
+    Some(Sighting { node: *node, at: event.at, detail })
+}
+
+/// Whether a write to this port is acknowledged and confirmed by all other nodes.
+fn confirmed_by_all(connection: &mut Option<Client>, port: u16) -> bool {
+    let Some(mut client) = connection.take().or_else(|| Client::connect(port).ok()) else { return false };
+    let others = (NODES - 1).to_string();
+    let written = client.call_within(&[b"SET", b"demo:whole", b"1"], REQUEST_PATIENCE);
+    let confirmed = match written {
+        Ok(reply) if reply.is_ok() => {
+            client.call_within(&[b"WAIT", others.as_bytes(), b"100"], REQUEST_PATIENCE)
+        }
+        refused => refused,
+    };
+    let Ok(reply) = confirmed else { return false };
+    *connection = Some(client);
+    matches!(reply, Reply::Integer(n) if n >= (NODES - 1) as i64)
+}
+
+fn number(reply: &Reply) -> Option<u64> {
+    match reply {
+        Reply::Bulk(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(at: u64, kind: &str, fields: &[(&str, &str)]) -> Event {
+        let fields = fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Event { at: Duration::from_millis(at), kind: kind.to_owned(), fields }
+    }
+
+    #[test]
+    fn a_sighting_is_the_first_event_of_its_kind_by_somebody_who_counts() {
+        let events = [
+            (0, event(1, "suspected", &[])),
+            (2, event(2, "suspected", &[("evidence", "crash"), ("primary", "n1")])),
+            (1, event(3, "suspected", &[("evidence", "partition")])),
+            (1, event(4, "elected", &[("epoch", "7")])),
+        ];
+        let seen = sighting(&events, "suspected", |who| who != 0).unwrap();
+        assert_eq!(
+            (seen.node, seen.at, seen.detail.as_deref()),
+            (2, Duration::from_millis(2), Some("crash"))
+        );
+        let won = sighting(&events, "elected", |who| who == 1).unwrap();
+        assert_eq!(won.detail.as_deref(), Some("epoch 7"));
+        assert_eq!(sighting(&events, "promoted", |_| true), None);
+        assert_eq!(elections(&events), [Elected { node: 1, at: Duration::from_millis(4) }]);
+    }
+}

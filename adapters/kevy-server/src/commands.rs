@@ -1,0 +1,425 @@
+//! kevy's commands, with the election between them and the data.
+//!
+//! A newtype over [`KevyCommands`] that delegates every method of the trait: its defaults would silently
+//! switch off RESP3, blocking commands, indexes and more.
+
+use crate::replies::{self, Own, Replies};
+use crate::shards::{Shards, TICK_MS_STANDBY};
+use kevy::KevyCommands;
+use kevy_rt::{
+    Argv, ArgvView, BlockHint, BlockKind, Commands, ExtensionReduced, GeoHits, LiveRuntimeConfig, NotifyKind,
+    ReplicaViewRow, ResolvedCmd, RespVersion, Route, Store, TxnKind, VerbId, propagation,
+};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// For how long after a `WAIT` the shards look for acknowledgements often.
+const WAIT_HURRY: Duration = Duration::from_secs(1);
+
+/// kevy's own interval.
+const TICK_MS_DEFAULT: u64 = 100;
+
+/// What happens when a client sends `SHUTDOWN`, given whether it wants a snapshot first.
+pub type OnShutdown = Arc<dyn Fn(bool) + Send + Sync>;
+
+/// The commands of an elected server. One clone per shard.
+pub struct ElectedCommands {
+    kevy: KevyCommands,
+    replies: Replies,
+    on_shutdown: OnShutdown,
+    /// This clone's shard, once kevy has said which.
+    shard: Cell<Option<usize>>,
+    /// Whether a command was resolved that has not been dispatched yet. A dispatch without one serves a
+    /// client that was waiting for data.
+    resolved: Cell<bool>,
+}
+
+impl ElectedCommands {
+    /// kevy's commands, answering for the election through `replies`.
+    pub fn new(kevy: KevyCommands, replies: Replies, on_shutdown: OnShutdown) -> Self {
+        Self { kevy, replies, on_shutdown, shard: Cell::new(None), resolved: Cell::new(false) }
+    }
+
+    fn shards(&self) -> &Shards {
+        &self.replies.shards
+    }
+
+    /// Sees what runs although no client sent it just now: records of the log, frames of a stream, and
+    /// commands that waited for data, such as `BLPOP`. True: it is dealt with, and nothing for kevy.
+    fn intercept<A: ArgvView + ?Sized>(&self, args: &A, out: &mut Vec<u8>) -> bool {
+        let Some(shard) = self.shard.get() else { return false };
+        let applying = kevy_rt::applying_record();
+        // A frame is resolved before it is applied, and what a frame wakes up is not.
+        let waited = !applying || (!self.resolved.replace(false) && self.shards().is_restored(shard));
+        let taken = match waited {
+            false => self.shards().note_record(shard, args),
+            // It passed the gate when the client asked, in another reign perhaps: it must pass it again.
+            true if self.kevy.is_write(args) && self.shards().check().is_err() => {
+                out.extend_from_slice(replies::UNBLOCKED);
+                true
+            }
+            true => false,
+        };
+        if taken {
+            // Or kevy would log it, and stream it.
+            propagation::set_override(propagation::Propagate::Suppress);
+        }
+        taken
+    }
+
+    /// Answers a command that kevy would answer wrongly. False: kevy may answer it.
+    fn answer<A: ArgvView + ?Sized>(
+        &self,
+        own: Own,
+        store: &mut Store,
+        args: &A,
+        proto: RespVersion,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let primary = || self.shards().standing().primary;
+        match own {
+            Own::Role if args.len() == 1 && !primary() => self.replies.role(out),
+            Own::Token if args.len() == 1 && !primary() => self.replies.token(out),
+            Own::TokenWait if !primary() && token(args).is_some() => {
+                out.extend_from_slice(&self.replies.misdirected());
+            }
+            Own::Wait if !primary() => out.extend_from_slice(replies::WAIT_ON_REPLICA),
+            Own::Wait if self.shards().acks_are_stale() => out.extend_from_slice(b":0\r\n"),
+            Own::Steer => out.extend_from_slice(replies::STEER),
+            Own::Shutdown if args.len() == 1 => (self.on_shutdown)(false),
+            Own::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"NOSAVE") => {
+                (self.on_shutdown)(false)
+            }
+            Own::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"SAVE") => {
+                (self.on_shutdown)(true)
+            }
+            Own::Info => {
+                let from = out.len();
+                self.kevy.dispatch_verb_into(store, args, VerbId::UNKNOWN, proto, out);
+                self.replies.info(out, from);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Where a command goes that kevy, which takes itself for a primary, would send elsewhere.
+    fn reroute<A: ArgvView + ?Sized>(&self, args: &A, route: Route) -> Route {
+        let Some(own) = args.first().and_then(Own::of) else { return route };
+        let primary = || self.shards().standing().primary;
+        match own {
+            Own::Steer => Route::Local,
+            Own::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
+            Own::Wait => {
+                // kevy reads acknowledgements when it ticks: by default that is ten times a second.
+                self.shards().hurry(WAIT_HURRY);
+                route
+            }
+            Own::Token if !primary() => Route::Local,
+            Own::TokenWait if !primary() => self.token_barrier(args),
+            _ => route,
+        }
+    }
+
+    /// `REPL.WAIT` on a replica: wait until the shards have applied what the token covers, if the token is
+    /// one of the streams that this replica follows.
+    fn token_barrier<A: ArgvView + ?Sized>(&self, args: &A) -> Route {
+        let Some((pairs, timeout_ms)) = token(args) else { return Route::Local };
+        let followed = self.replies.source.upstream().token;
+        let same = pairs.len() == followed.len()
+            && pairs
+                .iter()
+                .zip(&followed)
+                .all(|((generation, _), (known, _))| *known != 0 && generation == known);
+        if !same {
+            return Route::Local;
+        }
+        let offsets = pairs.into_iter().map(|(_, offset)| offset).collect();
+        Route::ReplBarrier { offsets, timeout_ms, miss: self.replies.misdirected() }
+    }
+}
+
+/// The pairs and the timeout of a `REPL.WAIT`.
+fn token<A: ArgvView + ?Sized>(args: &A) -> Option<(Vec<(u64, u64)>, u64)> {
+    const TIMEOUT_MS_DEFAULT: u64 = 1000;
+    let number = |i: usize| std::str::from_utf8(args.get(i)?).ok()?.parse::<u64>().ok();
+    let (end, timeout_ms) = match args.len() {
+        n if n >= 3 && args[n - 2].eq_ignore_ascii_case(b"TIMEOUT") => (n - 2, number(n - 1)?),
+        n => (n, TIMEOUT_MS_DEFAULT),
+    };
+    if end < 3 || end.is_multiple_of(2) {
+        return None;
+    }
+    let pairs: Option<Vec<_>> = (1..end).step_by(2).map(|i| Some((number(i)?, number(i + 1)?))).collect();
+    Some((pairs?, timeout_ms))
+}
+
+/// Whether a replica's id says that it follows this shard's stream as it is since `flushes` flushes.
+fn follows_current(id: &str, flushes: u64) -> bool {
+    crate::link::flushes_in_id(id).is_none_or(|known| known == flushes)
+}
+
+impl Clone for ElectedCommands {
+    fn clone(&self) -> Self {
+        let (replies, on_shutdown) = (self.replies.clone(), Arc::clone(&self.on_shutdown));
+        let (shard, resolved) = (Cell::new(None), Cell::new(false));
+        Self { kevy: self.kevy.clone(), replies, on_shutdown, shard, resolved }
+    }
+}
+
+impl Commands for ElectedCommands {
+    // ---- where the election speaks ----
+
+    fn write_denied(&self) -> Option<Vec<u8>> {
+        match self.shards().check() {
+            Ok(()) => self.kevy.write_denied(),
+            Err(denied) => Some(replies::denied(denied)),
+        }
+    }
+
+    fn read_denied<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
+        if self.shards().is_loading() && !args.first().is_some_and(replies::answers_while_loading) {
+            return Some(replies::LOADING.to_vec());
+        }
+        self.kevy.read_denied(args)
+    }
+
+    fn dispatch<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A) -> Vec<u8> {
+        let mut out = Vec::new();
+        if self.intercept(args, &mut out) {
+            return out;
+        }
+        self.kevy.dispatch(store, args)
+    }
+
+    fn dispatch_into<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
+        if self.intercept(args, out) {
+            return;
+        }
+        self.kevy.dispatch_into(store, args, out);
+    }
+
+    fn dispatch_into_resp3<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
+        if self.intercept(args, out) {
+            return;
+        }
+        self.kevy.dispatch_into_resp3(store, args, out);
+    }
+
+    fn block_ready<A: ArgvView + ?Sized>(&self, store: &mut Store, argv: &A, kind: BlockKind) -> bool {
+        // A client that waits on another shard; it goes on waiting until its time is up.
+        let may_serve = kind == BlockKind::XReadBlock || self.shards().check().is_ok();
+        may_serve && self.kevy.block_ready(store, argv, kind)
+    }
+
+    fn dispatch_verb_into<A: ArgvView + ?Sized>(
+        &self,
+        store: &mut Store,
+        args: &A,
+        verb: VerbId,
+        proto: RespVersion,
+        out: &mut Vec<u8>,
+    ) {
+        let own = if verb == VerbId::UNKNOWN { args.first().and_then(Own::of) } else { None };
+        if own.is_some_and(|own| self.answer(own, store, args, proto, out)) {
+            return;
+        }
+        self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+    }
+
+    fn route<A: ArgvView + ?Sized>(&self, args: &A) -> Route {
+        self.reroute(args, self.kevy.route(args))
+    }
+
+    fn resolve<A: ArgvView + ?Sized>(&self, args: &A) -> ResolvedCmd {
+        self.resolved.set(true);
+        let mut resolved = self.kevy.resolve(args);
+        if resolved.verb == VerbId::UNKNOWN && args.first().and_then(Own::of).is_some() {
+            resolved.route = self.reroute(args, resolved.route);
+        }
+        resolved
+    }
+
+    fn on_shard_start(&self, shard: usize) {
+        self.shard.set(Some(shard));
+        self.kevy.on_shard_start(shard);
+    }
+
+    fn on_restored(&self, record: &mut dyn FnMut(&Argv) -> bool) {
+        self.kevy.on_restored(record);
+        if let Some(shard) = self.shard.get() {
+            self.shards().note_restored(shard);
+        }
+    }
+
+    fn on_flush(&self, store: &mut Store) {
+        if let Some(shard) = self.shard.get()
+            && !kevy_rt::applying_record()
+        {
+            self.shards().note_flush(shard);
+        }
+        self.kevy.on_flush(store);
+    }
+
+    fn on_replication_view(&self, master_repl_offset: u64, replicas: Vec<ReplicaViewRow>) {
+        if let Some(shard) = self.shard.get() {
+            let flushes = self.shards().flushes(shard);
+            let stale = replicas.iter().filter(|(id, ..)| !follows_current(id, flushes)).count();
+            self.shards().note_stream(shard, master_repl_offset, stale);
+        }
+        self.kevy.on_replication_view(master_repl_offset, replicas);
+    }
+
+    fn snapshot_aux(&self) -> Option<Argv> {
+        let frame = self.kevy.snapshot_aux()?;
+        Some(match self.shard.get() {
+            Some(shard) => self.shards().tag(shard).mark(frame),
+            None => frame,
+        })
+    }
+
+    fn load_snapshot_aux(&self, frame: Option<&Argv>, full_sync: bool) {
+        self.kevy.load_snapshot_aux(frame, full_sync);
+        match self.shard.get() {
+            Some(shard) if full_sync => self.shards().note_load(shard),
+            Some(shard) => self.shards().note_data_on_disk(shard),
+            None => {}
+        }
+    }
+
+    fn live_runtime_config(&self) -> LiveRuntimeConfig {
+        let mut live = self.kevy.live_runtime_config();
+        if let Some(shard) = self.shard.get() {
+            let (promotion, tick_ms_max) = self.shards().tick(shard);
+            live.promotion_epoch = promotion;
+            // Zero would switch ticks off, and with them every promotion; CONFIG SET can ask for it.
+            let wanted = live.tick_interval_ms.filter(|ms| *ms > 0).unwrap_or(TICK_MS_DEFAULT);
+            live.tick_interval_ms = Some(wanted.min(tick_ms_max));
+        }
+        live
+    }
+
+    // ---- kevy's own ----
+
+    fn notify_class<A: ArgvView + ?Sized>(&self, args: &A) -> Option<NotifyKind> {
+        self.kevy.notify_class(args)
+    }
+    fn hello_reply<A: ArgvView + ?Sized>(&self, args: &A, current: RespVersion) -> (RespVersion, Vec<u8>) {
+        self.kevy.hello_reply(args, current)
+    }
+    fn is_quit<A: ArgvView + ?Sized>(&self, args: &A) -> bool {
+        self.kevy.is_quit(args)
+    }
+    fn is_write<A: ArgvView + ?Sized>(&self, args: &A) -> bool {
+        self.kevy.is_write(args)
+    }
+    fn txn_kind<A: ArgvView + ?Sized>(&self, args: &A) -> TxnKind {
+        self.kevy.txn_kind(args)
+    }
+    fn on_shard_init(&self, store: &mut Store) {
+        self.kevy.on_shard_init(store);
+    }
+    fn on_data_dir(&self, dir: &std::path::Path) {
+        self.kevy.on_data_dir(dir);
+    }
+    fn on_persist_stats(&self, in_flight: bool, aof_rewrites_total: u64) {
+        self.kevy.on_persist_stats(in_flight, aof_rewrites_total);
+    }
+    fn on_tick_gap(&self, excess_us: u64) {
+        self.kevy.on_tick_gap(excess_us);
+    }
+    fn on_query_buffer_exceeded(&self) {
+        self.kevy.on_query_buffer_exceeded();
+    }
+    fn on_aof_format(&self, format: u8) {
+        self.kevy.on_aof_format(format);
+    }
+    fn on_replay_report(&self, dropped_bytes: u64, corrupt: bool) {
+        self.kevy.on_replay_report(dropped_bytes, corrupt);
+    }
+    fn on_conn_gauge(&self, live: u64) {
+        self.kevy.on_conn_gauge(live);
+    }
+    fn on_blocked_gauge(&self, blocked: u64) {
+        self.kevy.on_blocked_gauge(blocked);
+    }
+    fn on_shard_tick(&self, store: &mut Store) {
+        self.kevy.on_shard_tick(store);
+    }
+    fn shutdown_save_requested(&self) -> bool {
+        self.kevy.shutdown_save_requested()
+    }
+    fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
+        self.kevy.extension_op(store, argv)
+    }
+    fn geo_search(&self, store: &mut Store, argv: &[Vec<u8>]) -> GeoHits {
+        self.kevy.geo_search(store, argv)
+    }
+    fn xreadgroup_refusal(&self, store: &mut Store, argv: &Argv) -> Option<Vec<u8>> {
+        self.kevy.xreadgroup_refusal(store, argv)
+    }
+    fn extension_reduce(
+        &self,
+        argv: &[Vec<u8>],
+        chunks: Vec<Vec<u8>>,
+        proto: RespVersion,
+    ) -> ExtensionReduced {
+        self.kevy.extension_reduce(argv, chunks, proto)
+    }
+    fn on_write(&self, store: &mut Store, key: &[u8]) {
+        self.kevy.on_write(store, key);
+    }
+    fn take_ext_out(&self) -> Vec<(usize, Vec<u8>)> {
+        self.kevy.take_ext_out()
+    }
+    fn apply_ext(&self, store: &mut Store, payload: &[u8]) {
+        self.kevy.apply_ext(store, payload);
+    }
+    fn extension_targets(&self, argv: &[Vec<u8>]) -> Option<Vec<usize>> {
+        self.kevy.extension_targets(argv)
+    }
+    fn on_command(&self) {
+        self.kevy.on_command();
+    }
+    fn on_connection(&self) {
+        self.kevy.on_connection();
+    }
+    fn shard_tick_interval_ms(&self) -> u64 {
+        // Before the first tick; every tick after that is told by `live_runtime_config`.
+        TICK_MS_STANDBY
+    }
+    fn block_hint<A: ArgvView + ?Sized>(&self, args: &A) -> BlockHint {
+        self.kevy.block_hint(args)
+    }
+    fn resolve_block_argv<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, kind: BlockKind) -> Argv {
+        self.kevy.resolve_block_argv(store, args, kind)
+    }
+    fn block_serve_argv<A: ArgvView + ?Sized>(&self, args: &A, kind: BlockKind, key: &[u8]) -> Argv {
+        self.kevy.block_serve_argv(args, kind, key)
+    }
+    fn block_restore_argv(&self, store: &mut Store, kind: BlockKind, key: &[u8]) -> Option<Argv> {
+        self.kevy.block_restore_argv(store, kind, key)
+    }
+    fn queue_error<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
+        self.kevy.queue_error(args)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argv(line: &str) -> Argv {
+        Argv::from(line.split(' ').map(|part| part.as_bytes().to_vec()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn tokens_are_pairs_with_an_optional_timeout() {
+        assert_eq!(token(&argv("REPL.WAIT 7 1 8 2")), Some((vec![(7, 1), (8, 2)], 1000)));
+        assert_eq!(token(&argv("REPL.WAIT 7 1 timeout 5")), Some((vec![(7, 1)], 5)));
+        for wrong in ["REPL.WAIT", "REPL.WAIT 7", "REPL.WAIT 7 1 8", "REPL.WAIT 7 x", "REPL.WAIT TIMEOUT 5"] {
+            assert_eq!(token(&argv(wrong)), None, "{wrong}");
+        }
+    }
+}

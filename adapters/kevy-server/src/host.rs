@@ -1,0 +1,243 @@
+//! kevy as the election's host: what the plugin orders, done to the real server.
+//!
+//! What a position means here: `(epoch of the primary, per shard what was *received* of its stream)`.
+//! Received is in this process' memory and queued for the shard; a promotion waits until the shards have
+//! applied all of it, so nothing that was acknowledged, or said in a vote, is ever dropped.
+//!
+//! A node whose shards have loaded the new primary's snapshot only in part still says its old position.
+//! That is a lower bound: the new primary was elected by a quorum, so its snapshots hold every write of
+//! the old history that a quorum confirmed; and until the last shard is loaded nothing is acknowledged.
+
+use crate::config::ElectSettings;
+use crate::fleet::Fleet;
+use crate::link::{Origin, Reached};
+use crate::replies::{Source, Upstream};
+use crate::shards::Shards;
+use async_trait::async_trait;
+use event_listener::listener;
+use kevy_elect_plugin::host::{FenceReason, HostError, ReplicationHost};
+use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::position::Position;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// For how long shards look around often after this node may have to become primary, or has.
+const HURRY: Duration = Duration::from_secs(2);
+
+/// The server's replication, as the plugin steers it.
+pub struct KevyHost {
+    settings: ElectSettings,
+    shards: Arc<Shards>,
+    state: Mutex<State>,
+}
+
+struct State {
+    role: Role,
+    /// The newest order; older ones are refused.
+    newest: Epoch,
+}
+
+enum Role {
+    /// Neither: has what it has.
+    Idle(Position),
+    /// The primary of this epoch, or about to be; until then it holds what it held.
+    Primary(Epoch, Position),
+    /// Follows a primary. The position is what it held before it joined.
+    Replica(Arc<Fleet>, Position),
+    /// Followed until it was detached: can go on there.
+    Detached { primary: NodeId, epoch: Epoch, reached: Vec<Reached>, position: Position },
+}
+
+impl KevyHost {
+    /// A host for `shards`.
+    pub fn new(settings: ElectSettings, shards: Arc<Shards>) -> Self {
+        let state = State { role: Role::Idle(Position::NONE), newest: Epoch::ZERO };
+        Self { settings, shards, state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends all streams: the server has stopped.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state();
+        let position = self.leave(&state);
+        state.role = Role::Idle(position);
+    }
+
+    fn accept(state: &mut State, epoch: Epoch) -> Result<(), HostError> {
+        if epoch < state.newest {
+            return Err(HostError::new(format!(
+                "order of epoch {epoch} is older than one of epoch {}",
+                state.newest
+            )));
+        }
+        state.newest = epoch;
+        Ok(())
+    }
+
+    /// Ends what this node does and says what it holds.
+    fn leave(&self, state: &State) -> Position {
+        match &state.role {
+            Role::Idle(position) | Role::Detached { position, .. } => position.clone(),
+            Role::Primary(epoch, before) => match self.shards.reigns(*epoch) {
+                true => {
+                    Position::new(*epoch, &self.shards.stream_offsets()).unwrap_or_else(|| before.clone())
+                }
+                false => before.clone(),
+            },
+            Role::Replica(fleet, before) => {
+                let offsets =
+                    fleet.stop().map(|reached| reached.iter().map(Reached::position_offset).collect());
+                let position = offsets.and_then(|o: Vec<u64>| Position::new(fleet.epoch(), &o));
+                position.unwrap_or_else(|| before.clone())
+            }
+        }
+    }
+
+    fn origin(&self, epoch: Epoch, primary: NodeId) -> Result<Origin, HostError> {
+        let settings = &self.settings;
+        let node = settings.config.node();
+        let unknown = |id: NodeId| HostError::new(format!("node {id} is not in [cluster] peers"));
+        let peer = settings.peer(primary).ok_or_else(|| unknown(primary))?;
+        let own = settings.peer(node).ok_or_else(|| unknown(node))?;
+        Ok(Origin {
+            epoch,
+            host: peer.host.clone(),
+            port: peer.replication_port,
+            node: node.to_string(),
+            client_port: own.client_port,
+        })
+    }
+}
+
+#[async_trait]
+impl ReplicationHost for KevyHost {
+    async fn start(&self, last: Option<Position>) -> Result<Position, HostError> {
+        let had_data = loop {
+            listener!(self.shards.progress() => listener);
+            if let Some(had_data) = self.shards.restored() {
+                break had_data;
+            }
+            listener.await;
+        };
+        let position = match last {
+            _ if !had_data => Position::NONE,
+            Some(position) if position != Position::NONE => position,
+            // Data of a history without a name: more than nothing, less than any that an election began.
+            _ => {
+                let mut offsets = vec![0; self.shards.count()];
+                offsets[0] = 1;
+                Position::new(Epoch::ZERO, &offsets).unwrap_or(Position::NONE)
+            }
+        };
+        self.state().role = Role::Idle(position.clone());
+        Ok(position)
+    }
+
+    async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {
+        {
+            let mut state = self.state();
+            Self::accept(&mut state, epoch)?;
+            let held = self.leave(&state);
+            state.role = Role::Primary(epoch, held);
+            self.shards.begin_reign(epoch);
+        }
+        self.shards.hurry(HURRY);
+        loop {
+            listener!(self.shards.progress() => listener);
+            if self.shards.reigns(epoch) {
+                break;
+            }
+            listener.await;
+        }
+        let state = self.state();
+        match state.role {
+            // Under the lock: a newer order must not have changed what this node holds.
+            Role::Primary(current, _) if current == epoch => self.shards.announce_reign(epoch),
+            _ => return Err(HostError::new(format!("epoch {} came meanwhile", state.newest))),
+        }
+        Ok(())
+    }
+
+    async fn follow(&self, epoch: Epoch, primary: NodeId) -> Result<(), HostError> {
+        let origin = self.origin(epoch, primary)?;
+        let mut state = self.state();
+        Self::accept(&mut state, epoch)?;
+        if matches!(&state.role, Role::Replica(fleet, _) if fleet.follows(primary, epoch)) {
+            return Ok(());
+        }
+        let before = self.leave(&state);
+        let held = match &state.role {
+            Role::Detached { primary: p, epoch: e, reached, .. } if (*p, *e) == (primary, epoch) => {
+                Some(reached.clone())
+            }
+            _ => None,
+        };
+        self.shards.end_reign();
+        state.role = Role::Idle(before.clone());
+        let fleet = Fleet::start(primary, &origin, held.as_deref(), &self.shards)?;
+        state.role = Role::Replica(fleet, before);
+        Ok(())
+    }
+
+    fn detach(&self) -> Position {
+        let mut state = self.state();
+        if let Role::Replica(fleet, before) = &state.role {
+            let fleet = Arc::clone(fleet);
+            let before = before.clone();
+            let held = fleet.stop().and_then(|reached| {
+                let offsets: Vec<u64> = reached.iter().map(Reached::position_offset).collect();
+                Some((Position::new(fleet.epoch(), &offsets)?, reached))
+            });
+            state.role = match held {
+                Some((position, reached)) => {
+                    Role::Detached { primary: fleet.primary(), epoch: fleet.epoch(), reached, position }
+                }
+                None => Role::Idle(before),
+            };
+        }
+        let position = self.leave(&state);
+        drop(state);
+        // A vote is about to be cast: this node, or its streams' next reader, may be needed at once.
+        self.shards.hurry(HURRY);
+        position
+    }
+
+    async fn fence(&self, _epoch: Epoch, _reason: FenceReason) -> Result<(), HostError> {
+        // Offsets are told by ticks. The tick under way may have read its offset before the gate shut; the one
+        // after it has not.
+        let before = self.shards.views();
+        self.shards.hurry(HURRY);
+        loop {
+            listener!(self.shards.progress() => listener);
+            if self.shards.views().iter().zip(&before).all(|(now, before)| *now >= before + 2) {
+                return Ok(());
+            }
+            listener.await;
+        }
+    }
+}
+
+impl Source for KevyHost {
+    fn upstream(&self) -> Upstream {
+        let state = self.state();
+        let Role::Replica(fleet, _) = &state.role else {
+            let known = self.shards.standing().of.and_then(|id| self.settings.peer(id));
+            let (host, port) = known.map(|peer| (peer.host.clone(), peer.client_port)).unwrap_or_default();
+            return Upstream { host, port, ..Upstream::default() };
+        };
+        let looks = fleet.look();
+        let peer = self.settings.peer(fleet.primary());
+        Upstream {
+            host: peer.map(|peer| peer.host.clone()).unwrap_or_default(),
+            port: peer.map(|peer| peer.client_port).unwrap_or_default(),
+            up: looks.iter().all(|look| look.up),
+            silent_seconds: looks.iter().map(|look| look.silence.as_secs()).max().unwrap_or_default(),
+            offset: looks.iter().map(|look| look.reached.next).sum(),
+            trouble: looks.iter().find_map(|look| look.trouble.clone()).unwrap_or_default(),
+            token: looks.iter().map(|look| (look.reached.generation, look.reached.next)).collect(),
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! One stream from the primary: a connection, a thread, and the lock that decides what still counts.
+//!
+//! kevy's own replica runners cannot withhold acknowledgements, take up to seconds to stop, and may follow
+//! whatever comes back under the old address. This follower can be detached between two instructions.
+//!
+//! Invariants of [`State`], all under its lock: (1) once `open` is false no frame and no acknowledgement
+//! passes any more, and it never becomes true again; (2) an acknowledged offset is at most `next`;
+//! (3) everything below `next` is in the shard's inbox or applied; (4) nothing is acknowledged before the
+//! whole node holds the primary's history, because until then its position does not say so.
+
+use crate::session::{End, Session};
+use crate::shards::Shards;
+use crate::tag::position_offset;
+use kevy_elect_plugin::ids::Epoch;
+use kevy_replicate::feed::FeedPosition;
+use kevy_replicate::replica::{ConnectOptions, ReplicaClient};
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// Longest wait for a connection and for the answer to its first line.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// First and longest pause between two attempts.
+const RETRY_MIN: Duration = Duration::from_millis(10);
+const RETRY_MAX: Duration = Duration::from_millis(250);
+/// Longest pause after a snapshot that was not loaded: each one costs its sender as much as a good one.
+const RETRY_REFUSED_MAX: Duration = Duration::from_secs(2);
+/// Where a stream comes from, and who follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) epoch: Epoch,
+    pub(crate) host: String,
+    /// The port of the first shard's stream.
+    pub(crate) port: u16,
+    /// This node's name and client port.
+    pub(crate) node: String,
+    pub(crate) client_port: u16,
+}
+
+/// How this node is called in kevy's table of replicas.
+///
+/// One name for a node's lifetime in one epoch, so that a connection that died unnoticed and its successor
+/// count as one replica. Another name in another epoch or after a `FLUSHALL`, because kevy keeps the
+/// highest offset that a name ever acknowledged, and a new stream starts at 0. kevy sums up the streams of
+/// names that are equal before `#`, and takes what follows the last `-` for the client port.
+fn replica_id(origin: &Origin, flushes: u64, shard: usize) -> String {
+    format!("kevy-replica-{}.{}.{flushes}-{}#{shard}", origin.node, origin.epoch, origin.client_port)
+}
+
+/// After how many flushes a replica of this name began; `None` if it is no name of ours.
+pub(crate) fn flushes_in_id(id: &str) -> Option<u64> {
+    let (name, _) = id.strip_prefix("kevy-replica-")?.split_once('#')?;
+    let (name, _) = name.rsplit_once('-')?;
+    let mut numbers = name.rsplit('.');
+    let flushes = numbers.next()?.parse().ok()?;
+    numbers.next()?.parse::<u64>().ok()?;
+    Some(flushes)
+}
+
+/// What the links of one fleet share.
+pub(crate) trait Crew: Send + Sync + 'static {
+    /// A link's snapshot has landed in its shard.
+    fn landed(&self, shard: usize);
+    /// Whether the node holds the primary's history.
+    fn joined(&self) -> bool;
+}
+
+/// One stream.
+pub(crate) struct Link {
+    pub(crate) shard: usize,
+    pub(crate) origin: Origin,
+    pub(crate) shards: Arc<Shards>,
+    pub(crate) crew: Weak<dyn Crew>,
+    state: Mutex<State>,
+    closed: Condvar,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) open: bool,
+    socket: Option<TcpStream>,
+    /// The stream's identity in kevy; 0: none of it is held yet.
+    pub(crate) generation: u64,
+    pub(crate) next: u64,
+    pub(crate) flushes: u64,
+    /// Whether `generation`, `next` and `flushes` say where to go on; else a snapshot is needed.
+    pub(crate) held: bool,
+    /// The number of flushes in this replica's name.
+    pub(crate) named: u64,
+    acked: Option<u64>,
+    pub(crate) last_ack: Instant,
+    pub(crate) last_heard: Instant,
+    /// Why the last attempt failed.
+    trouble: Option<String>,
+}
+
+/// How far a link came; enough to go on from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Reached {
+    pub(crate) generation: u64,
+    pub(crate) next: u64,
+    pub(crate) flushes: u64,
+    pub(crate) held: bool,
+}
+
+/// How a link is doing.
+pub(crate) struct Look {
+    pub(crate) reached: Reached,
+    pub(crate) up: bool,
+    /// For how long the primary has been silent.
+    pub(crate) silence: Duration,
+    /// Why the last attempt to connect failed.
+    pub(crate) trouble: Option<String>,
+}
+
+impl Reached {
+    pub(crate) fn position_offset(&self) -> u64 {
+        position_offset(self.flushes, self.next)
+    }
+}
+
+impl Link {
+    pub(crate) fn new(
+        shard: usize,
+        origin: Origin,
+        from: Reached,
+        shards: Arc<Shards>,
+        crew: Weak<dyn Crew>,
+    ) -> Self {
+        let now = Instant::now();
+        let state = State {
+            open: true,
+            socket: None,
+            generation: from.generation,
+            next: from.next,
+            flushes: from.flushes,
+            held: from.held,
+            named: from.flushes,
+            acked: None,
+            last_ack: now,
+            last_heard: now,
+            trouble: None,
+        };
+        Self { shard, origin, shards, crew, state: Mutex::new(state), closed: Condvar::new() }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From here on nothing passes. Says how far the link came. Waits for nobody but the holder of the
+    /// lock, who holds it for one send to a channel or one non-blocking write.
+    pub(crate) fn close(&self) -> Reached {
+        let mut state = self.state();
+        state.open = false;
+        if let Some(socket) = state.socket.take() {
+            // It may have ended already.
+            drop(socket.shutdown(Shutdown::Both));
+        }
+        self.closed.notify_all();
+        reached(&state)
+    }
+
+    /// How the link is doing.
+    pub(crate) fn look(&self) -> Look {
+        let state = self.state();
+        Look {
+            reached: reached(&state),
+            up: state.socket.is_some(),
+            silence: state.last_heard.elapsed(),
+            trouble: state.trouble.clone(),
+        }
+    }
+
+    /// The shard could not load what it was sent: it is empty now and needs a snapshot.
+    pub(crate) fn lost(&self) {
+        let mut state = self.state();
+        state.held = false;
+        if let Some(socket) = &state.socket {
+            drop(socket.shutdown(Shutdown::Both));
+        }
+    }
+
+    fn joined(&self) -> bool {
+        self.crew.upgrade().is_some_and(|crew| crew.joined())
+    }
+
+    /// Tells the election how far this shard is. Under the lock, so that nothing of this stream is told
+    /// once the link is closed and the node may hold another history.
+    pub(crate) fn report(&self, state: &State) {
+        if state.open
+            && state.held
+            && self.joined()
+            && let Some(office) = self.shards.office()
+        {
+            office.on_offset(self.shard, reached(state).position_offset());
+        }
+    }
+
+    /// Tells the election and the primary how far this shard is, now that the node has joined.
+    pub(crate) fn announce(&self) {
+        self.report(&self.state());
+        self.ack(true);
+    }
+
+    /// Tells the primary what is held, if the node holds the primary's history and there is news.
+    pub(crate) fn ack(&self, repeat: bool) {
+        if !self.joined() {
+            return;
+        }
+        let mut state = self.state();
+        if !state.open || !state.held || (state.acked == Some(state.next) && !repeat) {
+            return;
+        }
+        let Some(socket) = &state.socket else { return };
+        let line = kevy_replicate::wire::encode_replconf_ack(state.next);
+        let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+        match rustix::net::send(socket, &line, flags) {
+            Ok(sent) if sent == line.len() => {
+                state.acked = Some(state.next);
+                state.last_ack = Instant::now();
+            }
+            // The primary does not read: the next acknowledgement covers this one.
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            // Half a line would make the next one unreadable; and a broken socket is of no use.
+            Ok(_) | Err(_) => drop(socket.shutdown(Shutdown::Both)),
+        }
+    }
+
+    /// The body of the link's thread: follows until closed.
+    pub(crate) fn run(self: &Arc<Self>) {
+        let mut pause = RETRY_MIN;
+        loop {
+            let end = self.session();
+            let mut state = self.state();
+            if !state.open {
+                return;
+            }
+            let (trouble, pause_max) = match end {
+                // The stream was good until it ended: the next one may be so at once.
+                End::Over => (None, RETRY_MIN),
+                End::Broken(reason) => (Some(reason), RETRY_MAX),
+                End::Refused(reason) => (Some(reason), RETRY_REFUSED_MAX),
+            };
+            // Told once, not with every attempt.
+            if let Some(reason) = trouble.as_ref().filter(|_| trouble != state.trouble) {
+                let (host, port) = (&self.origin.host, self.port());
+                eprintln!(
+                    "kevy-server: shard {}: stream of {host}:{port}: {reason}; trying again",
+                    self.shard
+                );
+            }
+            state.trouble = trouble;
+            drop(self.closed.wait_timeout_while(state, pause.min(pause_max), |state| state.open));
+            pause = (pause * 2).min(pause_max);
+        }
+    }
+
+    fn port(&self) -> u32 {
+        u32::from(self.origin.port) + self.shard as u32
+    }
+
+    /// One connection, from dialling to its end.
+    fn session(self: &Arc<Self>) -> End {
+        let (mut client, socket) = match self.dial() {
+            Ok(Some(dialled)) => dialled,
+            Ok(None) => return End::Over,
+            Err(reason) => return End::Broken(reason),
+        };
+        let end = Session::new(self, &client).follow(&mut client, &socket);
+        self.state().socket = None;
+        end.err().unwrap_or(End::Over)
+    }
+
+    /// A connection to the primary; `None`: closed meanwhile.
+    fn dial(&self) -> Result<Option<(ReplicaClient, TcpStream)>, String> {
+        let (from, named) = {
+            let state = self.state();
+            (reached(&state), state.named)
+        };
+        let port = u16::try_from(self.port()).map_err(|_| "the port is above 65535".to_owned())?;
+        let resume =
+            if from.held { FeedPosition::new(from.generation, from.next) } else { FeedPosition::new(0, 0) };
+        let options = ConnectOptions::new(replica_id(&self.origin, named, self.shard))
+            .with_from(resume)
+            .with_timeout(CONNECT_TIMEOUT);
+        let client = ReplicaClient::connect_with((self.origin.host.as_str(), port), &options)
+            .map_err(|e| e.to_string())?;
+        let socket = client.socket_handle().map_err(|error| error.to_string())?;
+        socket.set_nodelay(true).map_err(|error| error.to_string())?;
+        let for_others = socket.try_clone().map_err(|error| error.to_string())?;
+        let mut state = self.state();
+        if !state.open {
+            return Ok(None);
+        }
+        state.socket = Some(for_others);
+        state.last_heard = Instant::now();
+        state.acked = None;
+        Ok(Some((client, socket)))
+    }
+}
+
+pub(crate) fn reached(state: &State) -> Reached {
+    Reached { generation: state.generation, next: state.next, flushes: state.flushes, held: state.held }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> Origin {
+        Origin { epoch: Epoch(5), host: "h".into(), port: 1, node: "db-1.example".into(), client_port: 6004 }
+    }
+
+    #[test]
+    fn kevy_finds_port_and_process_in_a_replicas_name_and_we_the_flushes() {
+        let id = replica_id(&origin(), 3, 1);
+        assert_eq!(id, "kevy-replica-db-1.example.5.3-6004#1");
+        let process = id.split('#').next().unwrap();
+        assert_eq!(process.rsplit('-').next(), Some("6004"), "what kevy takes for the client port");
+        assert_eq!(flushes_in_id(&id), Some(3));
+        assert_eq!(flushes_in_id("kevy-replica-6004#1"), None, "kevy's own");
+        assert_eq!(flushes_in_id("someone"), None);
+    }
+}

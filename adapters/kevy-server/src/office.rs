@@ -1,0 +1,53 @@
+//! What the server asks the election, and tells it.
+
+use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::message::Role;
+use kevy_elect_plugin::plugin::{Denied, ElectPlugin};
+use std::sync::Arc;
+
+/// The plugin as the write path and the replication source see it. A trait of its own, so that tests can
+/// stand in for the election.
+pub trait Office: Send + Sync + 'static {
+    /// Whether a write may pass now. Asked before every write.
+    fn check(&self) -> Result<(), Denied>;
+    /// Who reigns, as far as this node knows.
+    fn standing(&self) -> Standing;
+    /// `shard` has come to `offset` in the history that this node holds.
+    fn on_offset(&self, shard: usize, offset: u64);
+    /// This node now holds the history of the primary of `epoch`, at `offsets`.
+    fn on_joined(&self, epoch: Epoch, offsets: &[u64]);
+}
+
+/// Who reigns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether this node is the primary.
+    pub primary: bool,
+    /// This node's epoch.
+    pub epoch: Epoch,
+    /// The primary, where one is known.
+    pub of: Option<NodeId>,
+}
+
+/// An [`Office`] that is a plugin.
+#[derive(Clone)]
+pub struct PluginOffice(pub Arc<dyn ElectPlugin>);
+
+impl Office for PluginOffice {
+    fn check(&self) -> Result<(), Denied> {
+        self.0.write_gate().check()
+    }
+
+    fn standing(&self) -> Standing {
+        let snapshot = self.0.snapshot();
+        Standing { primary: snapshot.role == Role::Primary, epoch: snapshot.epoch, of: snapshot.primary }
+    }
+
+    fn on_offset(&self, shard: usize, offset: u64) {
+        self.0.on_offset(shard, offset);
+    }
+
+    fn on_joined(&self, epoch: Epoch, offsets: &[u64]) {
+        self.0.on_joined(epoch, offsets);
+    }
+}

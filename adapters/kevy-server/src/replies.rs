@@ -1,0 +1,231 @@
+//! What the server says about its role, and what it refuses because of it.
+
+use crate::shards::Shards;
+use kevy_elect_plugin::plugin::Denied;
+use kevy_resp::{encode_array_len, encode_bulk, encode_integer};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// Where this node gets its data from, for people and clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Upstream {
+    /// The primary's host; empty while nobody is known to reign.
+    pub host: String,
+    /// The port where clients reach it.
+    pub port: u16,
+    /// Whether all streams are up.
+    pub up: bool,
+    /// Seconds since the primary was last heard on the stream that was silent longest.
+    pub silent_seconds: u64,
+    /// Frames received, of all shards.
+    pub offset: u64,
+    /// Why a stream is not up, where that is known.
+    pub trouble: String,
+    /// `(generation, next frame)` of every shard: kevy's token for reading one's own writes.
+    pub token: Vec<(u64, u64)>,
+}
+
+/// Says where a replica's data comes from.
+pub trait Source: Send + Sync + 'static {
+    /// Now.
+    fn upstream(&self) -> Upstream;
+}
+
+/// Everything a reply about roles needs.
+#[derive(Clone)]
+pub struct Replies {
+    /// The shards.
+    pub shards: Arc<Shards>,
+    /// Where a replica's data comes from.
+    pub source: Arc<dyn Source>,
+}
+
+/// Commands that the server answers differently from kevy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Own {
+    /// `ROLE`
+    Role,
+    /// `INFO`
+    Info,
+    /// `WAIT`
+    Wait,
+    /// `REPL.TOKEN`
+    Token,
+    /// `REPL.WAIT`
+    TokenWait,
+    /// `REPLICAOF`, `SLAVEOF`, `FAILOVER`: who is primary is not for clients to say.
+    Steer,
+    /// `SHUTDOWN`
+    Shutdown,
+}
+
+impl Own {
+    /// Which of them `verb` is.
+    #[inline]
+    pub fn of(verb: &[u8]) -> Option<Self> {
+        // Almost every command ends here, on its first letter.
+        if !matches!(verb.first(), Some(b'r' | b'R' | b'i' | b'I' | b'w' | b'W' | b's' | b'S' | b'f' | b'F'))
+        {
+            return None;
+        }
+        const WORDS: [(&[u8], Own); 9] = [
+            (b"ROLE", Own::Role),
+            (b"INFO", Own::Info),
+            (b"WAIT", Own::Wait),
+            (b"REPL.TOKEN", Own::Token),
+            (b"REPL.WAIT", Own::TokenWait),
+            (b"REPLICAOF", Own::Steer),
+            (b"SLAVEOF", Own::Steer),
+            (b"FAILOVER", Own::Steer),
+            (b"SHUTDOWN", Own::Shutdown),
+        ];
+        WORDS.iter().find(|(word, _)| verb.eq_ignore_ascii_case(word)).map(|(_, own)| *own)
+    }
+}
+
+/// The refusal of a write.
+pub fn denied(denied: Denied) -> Vec<u8> {
+    match denied {
+        // The text that clients of Redis look for.
+        Denied::Replica => b"-READONLY You can't write against a read only replica.\r\n".to_vec(),
+        Denied::Fenced(reason) => {
+            format!("-NOREPLICAS {}: this primary must not write now\r\n", reason.as_str()).into_bytes()
+        }
+    }
+}
+
+/// The refusal of a read while another keyspace is being loaded.
+pub const LOADING: &[u8] = b"-LOADING kevy is loading the dataset in memory\r\n";
+
+/// Commands that are answered even then: people and probes must be able to look.
+pub fn answers_while_loading(verb: &[u8]) -> bool {
+    const WORDS: [&[u8]; 7] = [b"PING", b"INFO", b"HELLO", b"CLIENT", b"CONFIG", b"SHUTDOWN", b"ROLE"];
+    WORDS.iter().any(|word| verb.eq_ignore_ascii_case(word))
+}
+
+/// The refusal to be steered by a client.
+pub const STEER: &[u8] =
+    b"-ERR the election decides which node is primary; stop this server to hand the office over\r\n";
+
+/// The end of a wait for data that began while this node was primary, as Redis words it.
+pub const UNBLOCKED: &[u8] =
+    b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n";
+
+/// The refusal of `WAIT` away from the primary.
+pub const WAIT_ON_REPLICA: &[u8] = b"-ERR WAIT cannot be used with replica instances\r\n";
+
+impl Replies {
+    /// `ROLE` on a replica; on a primary kevy itself is right.
+    pub fn role(&self, out: &mut Vec<u8>) {
+        let upstream = self.source.upstream();
+        let state: &[u8] = match (self.shards.is_loading(), upstream.up) {
+            (true, _) => b"sync",
+            (false, true) => b"connected",
+            (false, false) => b"connect",
+        };
+        encode_array_len(out, 5);
+        encode_bulk(out, b"slave");
+        encode_bulk(out, upstream.host.as_bytes());
+        encode_integer(out, i64::from(upstream.port));
+        encode_bulk(out, state);
+        encode_integer(out, i64::try_from(upstream.offset).unwrap_or(i64::MAX));
+    }
+
+    /// `REPL.TOKEN` on a replica.
+    pub fn token(&self, out: &mut Vec<u8>) {
+        let token = self.source.upstream().token;
+        encode_array_len(out, token.len() as i64 * 2);
+        for number in token.into_iter().flat_map(|(generation, next)| [generation, next]) {
+            encode_integer(out, i64::try_from(number).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// The reply of `REPL.WAIT` that cannot succeed on this replica.
+    pub fn misdirected(&self) -> Vec<u8> {
+        let upstream = self.source.upstream();
+        match upstream.host.as_str() {
+            "" => b"-MISDIRECTED writer is unknown\r\n".to_vec(),
+            host => format!("-MISDIRECTED writer is {host}:{}\r\n", upstream.port).into_bytes(),
+        }
+    }
+
+    /// Corrects the replication section in kevy's reply to `INFO`, which starts at `from` in `out`: kevy
+    /// does not know of the election, nor that it is a replica.
+    pub fn info(&self, out: &mut Vec<u8>, from: usize) {
+        const TITLE: &str = "# Replication\r\n";
+        let Some((prefix, text)) = bulk(&out[from..]) else { return };
+        let Some(start) = text.find(TITLE) else { return };
+        let end = text[start..].find("\r\n\r\n").map_or(text.len(), |at| start + at + 2);
+        let kevy = &text[start + TITLE.len()..end];
+        let corrected = format!("{}{TITLE}{}{}", &text[..start], self.replication(kevy), &text[end..]);
+        let reply = format!("{}{}\r\n{corrected}\r\n", char::from(prefix), corrected.len());
+        out.truncate(from);
+        out.extend_from_slice(reply.as_bytes());
+    }
+
+    /// The lines of the replication section; `kevy` is what kevy says.
+    fn replication(&self, kevy: &str) -> String {
+        let standing = self.shards.standing();
+        let mut lines = String::new();
+        if standing.primary {
+            lines.push_str(kevy);
+        } else {
+            let upstream = self.source.upstream();
+            let link = if upstream.up { "up" } else { "down" };
+            let _ = write!(
+                lines,
+                "role:slave\r\nmaster_host:{}\r\nmaster_port:{}\r\nmaster_link_status:{link}\r\n\
+                 master_last_io_seconds_ago:{}\r\nmaster_sync_in_progress:{}\r\nslave_read_only:1\r\n\
+                 slave_repl_offset:{}\r\nelect_stream_error:{}\r\n",
+                upstream.host,
+                upstream.port,
+                upstream.silent_seconds,
+                u8::from(self.shards.is_loading()),
+                upstream.offset,
+                upstream.trouble,
+            );
+            lines.extend(kevy.lines().filter(|l| l.starts_with("repl_port_base:")).flat_map(|l| [l, "\r\n"]));
+        }
+        let writable = match self.shards.check() {
+            Ok(()) => "yes",
+            Err(Denied::Replica) => "replica",
+            Err(Denied::Fenced(reason)) => reason.as_str(),
+        };
+        let primary = standing.of.map(|id| id.to_string()).unwrap_or_default();
+        let _ = write!(
+            lines,
+            "elect_epoch:{}\r\nelect_primary:{primary}\r\nelect_writable:{writable}\r\n",
+            standing.epoch
+        );
+        lines
+    }
+}
+
+/// The type byte and the text of a bulk or verbatim string.
+fn bulk(reply: &[u8]) -> Option<(u8, &str)> {
+    let prefix = *reply.first().filter(|byte| matches!(byte, b'$' | b'='))?;
+    let text = std::str::from_utf8(reply).ok()?;
+    let (_, body) = text.split_once("\r\n")?;
+    Some((prefix, body.strip_suffix("\r\n")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_commands_are_told_from_all_others_in_any_case() {
+        assert_eq!(Own::of(b"role"), Some(Own::Role));
+        assert_eq!(Own::of(b"SlaveOf"), Some(Own::Steer));
+        for other in ["GET", "SET", "INFOS", "ROL", "", "REPL", "FLUSHALL", "SADD"] {
+            assert_eq!(Own::of(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_bulk_is_taken_apart_and_anything_else_left_alone() {
+        assert_eq!(bulk(b"$2\r\nab\r\n"), Some((b'$', "ab")));
+        assert_eq!(bulk(b"=6\r\ntxt:ab\r\n"), Some((b'=', "txt:ab")));
+        assert_eq!(bulk(b"-ERR no\r\n"), None);
+    }
+}

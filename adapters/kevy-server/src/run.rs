@@ -1,0 +1,174 @@
+//! The process: server, election, signals, and the order in which they begin and end.
+
+use crate::config::{ElectSettings, Settings};
+use crate::http;
+use crate::office::PluginOffice;
+use crate::serve::{Server, Stopper};
+use crate::signals;
+use async_io::Timer;
+use futures::future::{Either, select};
+use kevy_config::{Config, LogLevel};
+use kevy_elect_plugin::clock::SystemClock;
+use kevy_elect_plugin::error::ElectError;
+use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
+use kevy_elect_plugin::store::FileVoteStore;
+use kevy_elect_plugin::transport::TcpTransport;
+use log::LevelFilter;
+use std::hash::{BuildHasher, RandomState};
+use std::net::TcpListener;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+/// Where the vote record lives, below the data directory.
+const VOTE_FILE: &str = "elect/vote";
+/// Longest time for handing over before the server stops anyway.
+const HAND_OVER_MAX: Duration = Duration::from_secs(10);
+
+/// Serves until stopped. `Err` is what to tell the operator; the process then ends with 1.
+pub fn run(settings: Settings) -> Result<(), String> {
+    for warning in &settings.warnings {
+        eprintln!("kevy-server: warning: {warning}");
+    }
+    log(&settings.kevy);
+    banner(&settings.kevy);
+    match settings.elect {
+        Some(elect) => serve(&settings.kevy, elect),
+        // Never returns: it ends the process itself.
+        None => kevy::serve(Arc::new(settings.kevy)),
+    }
+}
+
+/// Every decision of the election, one line each, beside what kevy says. `RUST_LOG` overrides the level.
+fn log(kevy: &Config) {
+    let level = match kevy.log.level {
+        LogLevel::Trace => LevelFilter::Trace,
+        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Error => LevelFilter::Error,
+        _ => LevelFilter::Info,
+    };
+    let logger = env_logger::Builder::new()
+        .filter_level(level)
+        .format_timestamp_micros()
+        .parse_default_env()
+        .try_init();
+    // Someone who embeds this crate has a logger already.
+    drop(logger);
+}
+
+fn banner(kevy: &Config) {
+    let address = std::net::Ipv4Addr::from(kevy.server.bind);
+    let log = if kevy.persistence.aof { "on" } else { "off" };
+    eprintln!(
+        "kevy-server {} (kevy 7.0.0): {address}:{}, {} shards, data in {}, aof {log}",
+        env!("CARGO_PKG_VERSION"),
+        kevy.server.port,
+        kevy.server.threads,
+        kevy.server.data_dir.display(),
+    );
+    if !address.is_loopback() {
+        eprintln!(
+            "kevy-server: warning: listening on {address} without passwords or encryption: whoever reaches the ports \
+             can read and write everything; keep them in a private network"
+        );
+    }
+}
+
+fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
+    let (http_at, listen) = (elect.http, elect.listen);
+    // Bound now and held for the process's life: peers take a refused connection for proof of its death.
+    let door =
+        TcpListener::bind(listen).map_err(|e| format!("cannot listen on election port {listen}: {e}"))?;
+    let recorder = http_at.map(|_| http::record_metrics()).transpose()?;
+    let (ask, asked) = sync_channel(1);
+    let on_shutdown = {
+        let ask = ask.clone();
+        Arc::new(move |save| wish(&ask, save))
+    };
+    let server = Server::new(kevy, elect.clone(), on_shutdown).map_err(|error| error.to_string())?;
+    let plugin = plugin(elect, &kevy.server.data_dir, door)?;
+    plugin.set_host(server.host());
+    server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
+    if let (Some(address), Some(recorder)) = (http_at, recorder) {
+        let at = http::serve(address, recorder, Arc::clone(&plugin) as _)
+            .map_err(|error| format!("cannot serve [elect] http at {address}: {error}"))?;
+        eprintln!("kevy-server: metrics and status at http://{at}/metrics and /status");
+    }
+    signals::listen(move || wish(&ask, false)).map_err(|error| format!("cannot handle signals: {error}"))?;
+    let failed = Arc::new(AtomicBool::new(false));
+    elect_on_thread(&plugin, server.stopper(), &failed)?;
+    stop_on_thread(&plugin, server.stopper(), asked)?;
+    server.run().map_err(|error| error.to_string())?;
+    match failed.load(Ordering::Acquire) {
+        true => Err("stopped, because a server without its election must not be written to".to_owned()),
+        false => Ok(()),
+    }
+}
+
+/// One wish to end is enough; more of them change nothing.
+fn wish(ask: &SyncSender<bool>, save: bool) {
+    let _ = ask.try_send(save);
+}
+
+fn plugin(elect: ElectSettings, data_dir: &Path, door: TcpListener) -> Result<Arc<QuorumPlugin>, String> {
+    let store = FileVoteStore::open(data_dir.join(VOTE_FILE)).map_err(|error| error.to_string())?;
+    let seed = RandomState::new().hash_one(elect.config.node());
+    let node = elect.config.node();
+    let mut transport =
+        TcpTransport::with_listener(door).stale_after(elect.config.election_timeout()).seed(seed);
+    for peer in elect.peers.iter().filter(|peer| peer.id != node) {
+        transport = transport.peer(peer.id, format!("{}:{}", peer.host, peer.elect_port));
+    }
+    Ok(QuorumPlugin::new(QuorumParts {
+        config: elect.config,
+        clock: Arc::new(SystemClock::new()),
+        store: Arc::new(store),
+        transport: Arc::new(transport.build()),
+        seed,
+    }))
+}
+
+fn elect_on_thread(
+    plugin: &Arc<QuorumPlugin>,
+    stopper: Stopper,
+    failed: &Arc<AtomicBool>,
+) -> Result<(), String> {
+    let (plugin, failed) = (Arc::clone(plugin), Arc::clone(failed));
+    spawn("elect", move || {
+        let ended: Result<(), ElectError> = async_io::block_on(plugin.run());
+        if let Err(error) = ended {
+            eprintln!("kevy-server: {error}");
+            failed.store(true, Ordering::Release);
+            stopper.stop(false);
+        }
+    })
+}
+
+/// Hands over, then stops, once someone wishes so.
+fn stop_on_thread(plugin: &Arc<QuorumPlugin>, stopper: Stopper, asked: Receiver<bool>) -> Result<(), String> {
+    let plugin = Arc::clone(plugin);
+    spawn("stop", move || {
+        let Ok(save) = asked.recv() else { return };
+        eprintln!("kevy-server: stopping");
+        let handed_over = async_io::block_on(async {
+            let limit = pin!(async { Timer::after(HAND_OVER_MAX).await });
+            matches!(select(plugin.shutdown(), limit).await, Either::Left(_))
+        });
+        if !handed_over {
+            eprintln!(
+                "kevy-server: warning: not handed over within {} s; stopping anyway",
+                HAND_OVER_MAX.as_secs()
+            );
+        }
+        stopper.stop(save);
+    })
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    thread.map(drop).map_err(|error| format!("cannot start thread {name}: {error}"))
+}

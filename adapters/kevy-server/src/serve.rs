@@ -1,0 +1,178 @@
+//! Builds and runs the server.
+
+use crate::commands::{ElectedCommands, OnShutdown};
+use crate::config::ElectSettings;
+use crate::host::KevyHost;
+use crate::office::Office;
+use crate::pulse::Pulse;
+use crate::replies::Replies;
+use crate::shards::Shards;
+use kevy::{KevyCommands, RuntimeState};
+use kevy_config::{Config, ReplicationRole};
+use kevy_persist::ReplayMode;
+use kevy_rt::{Runtime, replica_inbox_pair};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// kevy with the election between its commands and its data; not running yet.
+pub struct Server {
+    runtime: Runtime<ElectedCommands>,
+    state: Arc<RuntimeState>,
+    shards: Arc<Shards>,
+    host: Arc<KevyHost>,
+    stop: Arc<AtomicBool>,
+    pulse: Pulse,
+}
+
+/// Why the server could not be built or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data directory cannot be made.
+    #[error("cannot create the data directory {}: {source}", path.display())]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// kevy refuses its settings.
+    #[error("kevy refuses its settings: {0}")]
+    Settings(String),
+    /// A thread could not be started, or kevy ended with an error.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl Server {
+    /// Builds the server. Nothing is opened yet, no thread of kevy runs.
+    pub fn new(kevy: &Config, elect: ElectSettings, on_shutdown: OnShutdown) -> Result<Self, ServeError> {
+        let data_dir = kevy.server.data_dir.clone();
+        std::fs::create_dir_all(&data_dir)
+            .map_err(|source| ServeError::DataDir { path: data_dir.clone(), source })?;
+        let count = kevy.server.threads.max(1);
+        let mut known = kevy.clone();
+        // For INFO: a node of an election serves replicas, whatever its role is.
+        known.replication.role = ReplicationRole::Primary;
+        let state = RuntimeState::new(Arc::new(known), data_dir, count)
+            .map_err(|error| ServeError::Settings(error.to_string()))?;
+        let state = Arc::new(state);
+        let stop = Arc::new(AtomicBool::new(false));
+        state.register_stop_flag(Arc::clone(&stop));
+        let (senders, receivers) = (0..count).map(|_| replica_inbox_pair()).unzip();
+        let shards = Arc::new(Shards::new(senders));
+        let replication_port = elect
+            .peer(elect.config.node())
+            .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
+        let host = Arc::new(KevyHost::new(elect, Arc::clone(&shards)));
+        let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
+        let commands =
+            ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, on_shutdown);
+        let runtime = runtime(kevy, commands)
+            .with_replica_inboxes(receivers)
+            .with_replication(true)
+            .with_replication_buffer_size(kevy.replication.replication_buffer_size)
+            .with_replication_listener(replication_port)
+            .with_replication_reconnect_window(kevy.replication.reconnect_window_ms);
+        let pulse = Pulse::start(&shards)?;
+        Ok(Self { runtime, state, shards, host, stop, pulse })
+    }
+
+    /// The host that the plugin steers.
+    pub fn host(&self) -> Arc<KevyHost> {
+        Arc::clone(&self.host)
+    }
+
+    /// What the shards and the host tell each other.
+    pub fn shards(&self) -> Arc<Shards> {
+        Arc::clone(&self.shards)
+    }
+
+    /// Makes known who decides about writes. Before that, none pass.
+    pub fn set_office(&self, office: Arc<dyn Office>) {
+        self.shards.set_office(office);
+    }
+
+    /// Stops the server from another thread.
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            stop: Arc::clone(&self.stop),
+            state: Arc::clone(&self.state),
+            shards: Arc::clone(&self.shards),
+        }
+    }
+
+    /// Serves until stopped.
+    pub fn run(self) -> Result<(), ServeError> {
+        let Self { runtime, stop, pulse, host, .. } = self;
+        let result = runtime.run(stop);
+        // Its streams would go on dialling.
+        host.stop();
+        drop(pulse);
+        Ok(result?)
+    }
+}
+
+/// Stops a running server.
+#[derive(Clone)]
+pub struct Stopper {
+    stop: Arc<AtomicBool>,
+    state: Arc<RuntimeState>,
+    shards: Arc<Shards>,
+}
+
+impl Stopper {
+    /// Lets every shard finish what it does, write its log to disk and end; with `save` it writes a
+    /// snapshot too.
+    pub fn stop(&self, save: bool) {
+        if save {
+            // kevy keeps the wish for a snapshot to itself; its own command is the way to say it.
+            let words: Vec<Vec<u8>> = vec![b"SHUTDOWN".to_vec(), b"SAVE".to_vec()];
+            let commands = KevyCommands::with_state(Arc::clone(&self.state));
+            drop(commands.dispatch(&mut kevy::KeyspaceStore::new(), &kevy_rt::Argv::from(words)));
+        }
+        self.stop.store(true, Ordering::SeqCst);
+        self.shards.wake();
+    }
+}
+
+/// kevy's runtime, with what kevy itself would set up for these settings.
+fn runtime(kevy: &Config, commands: ElectedCommands) -> Runtime<ElectedCommands> {
+    let (server, persistence, advanced) = (&kevy.server, &kevy.persistence, &kevy.advanced);
+    let replay = if persistence.replay_resync { ReplayMode::Resync } else { ReplayMode::Strict };
+    let mut runtime = Runtime::builder(commands)
+        .bind(server.bind, server.port)
+        .shards(server.threads.max(1))
+        .with_data_dir(server.data_dir.clone())
+        .with_accept_shards(server.accept_shards)
+        .with_max_clients(server.max_clients)
+        .with_aof(persistence.aof)
+        .with_appendfsync(persistence.appendfsync)
+        .with_auto_aof_rewrite(persistence.auto_aof_rewrite_percentage, persistence.auto_aof_rewrite_min_size)
+        .with_auto_rewrite_bytes(persistence.auto_aof_rewrite_bytes)
+        .with_auto_rewrite_interval_secs(persistence.auto_aof_rewrite_interval_secs)
+        .with_replay_mode(replay)
+        .with_advanced(
+            advanced.spin_limit,
+            advanced.park_timeout_ms,
+            advanced.tick_check_every,
+            advanced.ring_capacity,
+        )
+        .with_recv_buffers(u16::try_from(advanced.recv_buffers).unwrap_or(u16::MAX))
+        .with_slowlog(kevy.slowlog.slower_than_micros, kevy.slowlog.max_len);
+    if kevy.cluster.enabled {
+        let base = match kevy.cluster.port_base {
+            0 => server.port.saturating_add(1),
+            base => base,
+        };
+        let announced = (kevy.cluster.announce_port_base != 0).then_some(kevy.cluster.announce_port_base);
+        runtime = runtime.with_cluster(base).with_cluster_announce(kevy.cluster.announce_ip, announced);
+    }
+    if kevy.feed.enabled {
+        runtime = runtime.with_feed(true).with_feed_buffer_size(kevy.feed.feed_buffer_size);
+    }
+    match std::env::var("KEVY_UNIX_SOCKET") {
+        Ok(path) if !path.is_empty() => runtime.with_unix_socket(path.into()),
+        _ => runtime,
+    }
+}

@@ -1,0 +1,463 @@
+//! What the shards and the election's host tell each other.
+//!
+//! Every shard is a thread of kevy. It reports from its hooks (`commands.rs`) and reads a few atomics;
+//! nothing here makes a shard wait.
+
+use crate::office::{Office, Standing};
+use crate::tag::{Tag, position_offset};
+use event_listener::Event;
+use kevy_elect_plugin::ids::Epoch;
+use kevy_elect_plugin::plugin::Denied;
+use kevy_rt::{Argv, ReplicaApply, ReplicaInboxSender, SnapshotGate};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// How often a shard of a node that is not primary looks for orders. Costs nothing while it is idle:
+/// kevy ticks only when something else wakes it.
+pub(crate) const TICK_MS_STANDBY: u64 = 5;
+/// The same while something waits for it.
+const TICK_MS_URGENT: u64 = 1;
+
+/// The name of the order to become the primary's shard, put behind the last frame of the old stream. No
+/// client can send it: only records that are applied are looked at.
+const BARRIER: &[u8] = b"ELECT.BARRIER";
+
+/// All shards of this node.
+pub struct Shards {
+    shards: Box<[Shard]>,
+    office: OnceLock<Arc<dyn Office>>,
+    /// The epoch in which this node reigns, zero where it does not.
+    reign: AtomicU64,
+    /// The epoch whose streams are reported to the election: before it knows that this node holds that
+    /// history, their offsets would be taken for ones of the history before.
+    reported: AtomicU64,
+    /// Snapshots that are on their way into a shard: reads answer `-LOADING`.
+    loading: AtomicUsize,
+    /// Until when ticks are short, in nanoseconds since `born`.
+    urgent_until: AtomicU64,
+    born: Instant,
+    /// The thread that wakes idle shards.
+    pulse: OnceLock<Thread>,
+    progress: Event,
+}
+
+/// One shard. Written by its own thread, except `inbox`.
+struct Shard {
+    inbox: ReplicaInboxSender,
+    /// Held while the parts of a snapshot are sent: nothing may come between them.
+    bulk: Mutex<()>,
+    restored: AtomicBool,
+    had_data: AtomicBool,
+    /// Whether kevy has taken the first value of its promotion counter, which promotes nothing.
+    based: AtomicBool,
+    /// The epoch that the last barrier ordered.
+    ordered: AtomicU64,
+    /// The epoch for which kevy has started a new stream.
+    started: AtomicU64,
+    /// The epoch for which the new stream's offset was seen.
+    seen: AtomicU64,
+    /// How often kevy told the offset of its own stream.
+    views: AtomicU64,
+    /// kevy's offset in its own stream.
+    offset: AtomicU64,
+    flushes: AtomicU64,
+    /// Frames of a followed stream: put into the inbox, and taken out of it.
+    sent: AtomicU64,
+    applied: AtomicU64,
+    /// Snapshots that replaced the keyspace.
+    loads: AtomicU64,
+    /// Replicas whose acknowledgements kevy would count although they belong to a stream before a flush.
+    stale_replicas: AtomicUsize,
+}
+
+impl Shards {
+    /// Shards that are fed through `inboxes`.
+    pub fn new(inboxes: Vec<ReplicaInboxSender>) -> Self {
+        let shard = |inbox| Shard {
+            inbox,
+            bulk: Mutex::new(()),
+            restored: AtomicBool::default(),
+            had_data: AtomicBool::default(),
+            based: AtomicBool::default(),
+            ordered: AtomicU64::default(),
+            started: AtomicU64::default(),
+            seen: AtomicU64::default(),
+            views: AtomicU64::default(),
+            offset: AtomicU64::default(),
+            flushes: AtomicU64::default(),
+            sent: AtomicU64::default(),
+            applied: AtomicU64::default(),
+            loads: AtomicU64::default(),
+            stale_replicas: AtomicUsize::default(),
+        };
+        Self {
+            shards: inboxes.into_iter().map(shard).collect(),
+            office: OnceLock::new(),
+            reign: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+            loading: AtomicUsize::new(0),
+            urgent_until: AtomicU64::new(0),
+            born: Instant::now(),
+            pulse: OnceLock::new(),
+            progress: Event::new(),
+        }
+    }
+
+    /// Makes known who decides about writes. Before that, none pass.
+    pub fn set_office(&self, office: Arc<dyn Office>) {
+        // A second one would be a mistake of this crate; the first stays.
+        drop(self.office.set(office));
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Notified when a shard was restored, and when one has told the offset of its stream.
+    pub fn progress(&self) -> &Event {
+        &self.progress
+    }
+
+    // ---- asked by the write path ----
+
+    /// Whether a write may pass.
+    pub fn check(&self) -> Result<(), Denied> {
+        self.office.get().map_or(Err(Denied::Replica), |office| office.check())
+    }
+
+    /// Who reigns.
+    pub fn standing(&self) -> Standing {
+        let nobody = Standing { primary: false, epoch: Epoch::ZERO, of: None };
+        self.office.get().map_or(nobody, |office| office.standing())
+    }
+
+    /// Whether a snapshot is being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.loading.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether kevy's count of acknowledgements cannot be trusted: its table of replicas keeps the highest
+    /// offset ever acknowledged, also over a `FLUSHALL`, after which offsets start at 0.
+    pub fn acks_are_stale(&self) -> bool {
+        self.shards.iter().any(|shard| shard.stale_replicas.load(Ordering::Acquire) > 0)
+    }
+
+    // ---- told by the hooks, on the shard's thread ----
+
+    /// A record from disk was applied, or a snapshot from disk loaded.
+    pub fn note_data_on_disk(&self, shard: usize) {
+        self.shards[shard].had_data.store(true, Ordering::Relaxed);
+    }
+
+    /// What was on disk is loaded.
+    pub fn note_restored(&self, shard: usize) {
+        self.shards[shard].restored.store(true, Ordering::Release);
+        self.progress.notify(usize::MAX);
+    }
+
+    /// Whether what was on disk is loaded.
+    pub fn is_restored(&self, shard: usize) -> bool {
+        self.shards[shard].restored.load(Ordering::Relaxed)
+    }
+
+    /// A record is applied that no client sent. Says whether it was ours and is done with.
+    pub fn note_record<A: kevy_rt::ArgvView + ?Sized>(&self, shard: usize, record: &A) -> bool {
+        let shard = &self.shards[shard];
+        if !shard.restored.load(Ordering::Relaxed) {
+            shard.had_data.store(true, Ordering::Relaxed);
+            return false;
+        }
+        if record.first() != Some(BARRIER) {
+            shard.applied.fetch_add(1, Ordering::Release);
+            return false;
+        }
+        let epoch =
+            record.get(1).and_then(|epoch| std::str::from_utf8(epoch).ok()).and_then(|e| e.parse().ok());
+        // Only the order that is in force counts; an older one lost to a newer election.
+        if epoch == Some(self.reign.load(Ordering::Acquire)) {
+            shard.ordered.store(epoch.unwrap_or_default(), Ordering::Release);
+        }
+        true
+    }
+
+    /// What this shard tells kevy as its promotion counter, and how long its ticks are at most.
+    pub fn tick(&self, shard: usize) -> (u64, u64) {
+        let reign = self.reign.load(Ordering::Acquire);
+        let shard = &self.shards[shard];
+        let (ordered, started) =
+            (shard.ordered.load(Ordering::Acquire), shard.started.load(Ordering::Relaxed));
+        let based = shard.based.swap(true, Ordering::Relaxed);
+        if based && ordered > started && ordered == reign {
+            // kevy starts a new stream right after this call, before any snapshot of it can be taken.
+            shard.flushes.store(0, Ordering::Relaxed);
+            shard.offset.store(0, Ordering::Relaxed);
+            shard.started.store(ordered, Ordering::Release);
+        }
+        let tick_ms = match reign {
+            _ if self.is_urgent() => TICK_MS_URGENT,
+            0 => TICK_MS_STANDBY,
+            reign if shard.seen.load(Ordering::Relaxed) != reign => TICK_MS_URGENT,
+            _ => u64::MAX,
+        };
+        (shard.started.load(Ordering::Relaxed), tick_ms)
+    }
+
+    /// kevy's own stream has come to `offset`, and `stale` of its replicas follow a stream before a flush.
+    pub fn note_stream(&self, shard: usize, offset: u64, stale: usize) {
+        let reign = self.reign.load(Ordering::Acquire);
+        let state = &self.shards[shard];
+        state.offset.store(offset, Ordering::Release);
+        state.stale_replicas.store(stale, Ordering::Release);
+        if reign != 0 && state.started.load(Ordering::Relaxed) == reign {
+            state.seen.store(reign, Ordering::Release);
+            if self.reported.load(Ordering::Acquire) == reign
+                && let Some(office) = self.office.get()
+            {
+                office.on_offset(shard, position_offset(state.flushes.load(Ordering::Relaxed), offset));
+            }
+        }
+        // Last: whoever waits for this view may rely on the election having it.
+        state.views.fetch_add(1, Ordering::Release);
+        self.progress.notify(usize::MAX);
+    }
+
+    /// A client flushes this shard: kevy starts its stream anew.
+    pub fn note_flush(&self, shard: usize) {
+        let shard = &self.shards[shard];
+        shard.flushes.fetch_add(1, Ordering::Release);
+        shard.offset.store(0, Ordering::Release);
+        // Until the next tick has looked: every replica may be one of the old stream.
+        shard.stale_replicas.store(usize::MAX, Ordering::Release);
+    }
+
+    /// How often this shard was flushed in this reign.
+    pub fn flushes(&self, shard: usize) -> u64 {
+        self.shards[shard].flushes.load(Ordering::Acquire)
+    }
+
+    /// The mark for a snapshot of this shard.
+    pub fn tag(&self, shard: usize) -> Tag {
+        let (reign, state) = (self.reign.load(Ordering::Acquire), &self.shards[shard]);
+        let reigns = reign != 0 && state.started.load(Ordering::Acquire) == reign;
+        let epoch = if reigns { Epoch(reign) } else { Epoch::ZERO };
+        Tag { epoch, flushes: state.flushes.load(Ordering::Relaxed), shards: self.count() }
+    }
+
+    /// A shipped snapshot has replaced the keyspace.
+    pub fn note_load(&self, shard: usize) {
+        self.shards[shard].loads.fetch_add(1, Ordering::Release);
+    }
+
+    // ---- asked and ordered by the host ----
+
+    /// Whether all shards have loaded what was on disk; then, whether that was anything.
+    pub fn restored(&self) -> Option<bool> {
+        let all = self.shards.iter().all(|shard| shard.restored.load(Ordering::Acquire));
+        all.then(|| self.shards.iter().any(|shard| shard.had_data.load(Ordering::Relaxed)))
+    }
+
+    /// Gives up the office, if this node has it: snapshots say so from now on.
+    pub fn end_reign(&self) {
+        self.reign.store(0, Ordering::Release);
+    }
+
+    /// Orders every shard to start the stream of `epoch` once it has applied all that it was sent. Nothing
+    /// may be sent to the inboxes after this, so the followers must have been stopped.
+    pub fn begin_reign(&self, epoch: Epoch) {
+        self.reign.store(epoch.0, Ordering::Release);
+        for shard in &self.shards {
+            let order = Argv::from(vec![BARRIER.to_vec(), epoch.0.to_string().into_bytes()]);
+            // The offset means nothing: who follows again after a reign loads a snapshot, which sets it.
+            drop(shard.inbox.send(ReplicaApply::Frame { offset: u64::MAX, argv: order }));
+        }
+    }
+
+    /// Whether every shard has started the stream of `epoch`.
+    pub fn reigns(&self, epoch: Epoch) -> bool {
+        self.shards.iter().all(|shard| shard.seen.load(Ordering::Acquire) == epoch.0)
+    }
+
+    /// How often every shard has told its offset.
+    pub fn views(&self) -> Vec<u64> {
+        self.shards.iter().map(|shard| shard.views.load(Ordering::Acquire)).collect()
+    }
+
+    /// Tells the election that this node holds the history of `epoch`, its own, and from now on how far.
+    pub fn announce_reign(&self, epoch: Epoch) {
+        if let Some(office) = self.office.get() {
+            office.on_joined(epoch, &self.stream_offsets());
+        }
+        self.reported.store(epoch.0, Ordering::Release);
+    }
+
+    /// Where the streams of this primary have come to.
+    pub fn stream_offsets(&self) -> Vec<u64> {
+        let offset = |shard: &Shard| {
+            position_offset(shard.flushes.load(Ordering::Acquire), shard.offset.load(Ordering::Acquire))
+        };
+        self.shards.iter().map(offset).collect()
+    }
+
+    /// Makes every shard look around now, even an idle one: announces a snapshot that never comes, which
+    /// kevy answers by clearing an empty buffer.
+    pub fn wake(&self) {
+        for shard in &self.shards {
+            let _whole = shard.bulk.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(shard.inbox.send(ReplicaApply::SnapshotBegin));
+        }
+    }
+
+    /// Ticks are short, and idle shards are woken, until `duration` from now.
+    pub fn hurry(&self, duration: Duration) {
+        let until = (self.born.elapsed() + duration).as_nanos();
+        self.urgent_until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
+        if let Some(pulse) = self.pulse.get() {
+            pulse.unpark();
+        }
+    }
+
+    pub(crate) fn set_pulse(&self, thread: Thread) {
+        // One per server; a second one would be woken by nobody and sleep.
+        drop(self.pulse.set(thread));
+    }
+
+    /// Whether ticks are short now.
+    pub fn is_urgent(&self) -> bool {
+        u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX)
+            < self.urgent_until.load(Ordering::Relaxed)
+    }
+
+    // ---- used by the links ----
+
+    pub(crate) fn office(&self) -> Option<&Arc<dyn Office>> {
+        self.office.get()
+    }
+
+    /// Passes a frame on to its shard. False: the server has stopped.
+    pub(crate) fn send_frame(&self, shard: usize, offset: u64, argv: Argv) -> bool {
+        let state = &self.shards[shard];
+        state.sent.fetch_add(1, Ordering::Relaxed);
+        state.inbox.send(ReplicaApply::Frame { offset, argv }).is_ok()
+    }
+
+    /// Frames that were sent to a shard and not applied yet.
+    pub(crate) fn outstanding(&self, shard: usize) -> u64 {
+        let state = &self.shards[shard];
+        let applied = state.applied.load(Ordering::Acquire);
+        state.sent.load(Ordering::Relaxed).saturating_sub(applied)
+    }
+
+    /// Passes a whole snapshot on to its shard, which drops `landed` once it has loaded it. False: the
+    /// server has stopped.
+    pub(crate) fn send_snapshot(
+        &self,
+        shard: usize,
+        bytes: Vec<u8>,
+        next: u64,
+        landed: SnapshotGate,
+    ) -> bool {
+        let state = &self.shards[shard];
+        let _whole = state.bulk.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = ReplicaApply::SnapshotEnd { ack_offset: next, routed: false, gate: Some(landed) };
+        [ReplicaApply::SnapshotBegin, ReplicaApply::SnapshotChunk(bytes), end]
+            .into_iter()
+            .all(|part| state.inbox.send(part).is_ok())
+    }
+
+    pub(crate) fn loads(&self, shard: usize) -> u64 {
+        self.shards[shard].loads.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn loading(&self) -> &AtomicUsize {
+        &self.loading
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kevy_rt::replica_inbox_pair;
+
+    /// Shards whose inboxes nobody reads: the test plays their threads.
+    fn shards(count: usize) -> (Shards, Vec<kevy_rt::ReplicaInboxReceiver>) {
+        let (senders, receivers) = (0..count).map(|_| replica_inbox_pair()).unzip();
+        (Shards::new(senders), receivers)
+    }
+
+    fn order(epoch: u64) -> Argv {
+        Argv::from(vec![BARRIER.to_vec(), epoch.to_string().into_bytes()])
+    }
+
+    /// What kevy does with a frame or an order.
+    fn apply(shards: &Shards, shard: usize, record: &Argv) -> bool {
+        shards.note_record(shard, record)
+    }
+
+    fn restore(shards: &Shards) {
+        for shard in 0..shards.count() {
+            shards.note_restored(shard);
+            assert_eq!(shards.tick(shard).0, 0, "the first value promotes nothing");
+        }
+    }
+
+    #[test]
+    fn a_shard_starts_its_stream_only_after_it_took_the_order_out_of_its_inbox() {
+        let (shards, _inboxes) = shards(2);
+        restore(&shards);
+        shards.begin_reign(Epoch(7));
+        assert_eq!(shards.tick(0).0, 0, "frames before the order are not applied yet");
+        assert_eq!(shards.tag(0).epoch, Epoch::ZERO);
+        assert!(apply(&shards, 0, &order(7)));
+        assert_eq!(shards.tick(0).0, 7);
+        assert_eq!(shards.tag(0).epoch, Epoch(7));
+        shards.note_stream(0, 0, 0);
+        assert!(!shards.reigns(Epoch(7)), "the other shard has not");
+        assert!(apply(&shards, 1, &order(7)));
+        assert_eq!(shards.tick(1).0, 7);
+        shards.note_stream(1, 0, 0);
+        assert!(shards.reigns(Epoch(7)));
+    }
+
+    #[test]
+    fn an_order_that_lost_to_a_newer_election_does_nothing() {
+        let (shards, _inboxes) = shards(1);
+        restore(&shards);
+        shards.begin_reign(Epoch(7));
+        shards.end_reign();
+        assert!(apply(&shards, 0, &order(7)), "it is still nothing for kevy");
+        assert_eq!(shards.tick(0).0, 0);
+        shards.begin_reign(Epoch(9));
+        assert!(apply(&shards, 0, &order(7)));
+        assert_eq!(shards.tick(0).0, 0);
+        assert!(apply(&shards, 0, &order(9)));
+        assert_eq!(shards.tick(0).0, 9);
+    }
+
+    #[test]
+    fn a_node_that_gave_up_its_office_marks_its_snapshots_with_no_epoch() {
+        let (shards, _inboxes) = shards(1);
+        restore(&shards);
+        shards.begin_reign(Epoch(7));
+        apply(&shards, 0, &order(7));
+        shards.tick(0);
+        assert_eq!(shards.tag(0).epoch, Epoch(7));
+        shards.end_reign();
+        assert_eq!(shards.tag(0).epoch, Epoch::ZERO);
+    }
+
+    #[test]
+    fn acknowledgements_count_again_once_no_replica_follows_the_flushed_stream() {
+        let (shards, _inboxes) = shards(2);
+        assert!(!shards.acks_are_stale());
+        shards.note_flush(1);
+        assert!(shards.acks_are_stale(), "before any tick has looked");
+        shards.note_stream(1, 3, 2);
+        assert!(shards.acks_are_stale());
+        shards.note_stream(1, 5, 0);
+        assert!(!shards.acks_are_stale());
+        assert_eq!(shards.tag(1).flushes, 1);
+    }
+}

@@ -1,0 +1,273 @@
+//! Elected servers in one process, with a stand-in for the election.
+
+#![allow(dead_code, unreachable_pub, reason = "every test file uses a part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use futures::executor::block_on;
+use kevy_config::CliOverrides;
+use kevy_elect_plugin::host::{FenceReason, ReplicationHost};
+use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::plugin::Denied;
+use kevy_elect_plugin::position::Position;
+use kevy_resp::Reply;
+use kevy_resp_client::RespClient;
+use kevy_server::config::Settings;
+use kevy_server::host::KevyHost;
+use kevy_server::office::{Office, Standing};
+use kevy_server::{Server, Stopper};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything: far above what is ever needed, so that only a hang hits it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` gives something.
+#[track_caller]
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A directory that goes away with its owner.
+pub struct Dir(pub PathBuf);
+
+impl Dir {
+    pub fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("kevy-server-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// The election's stand-in: does what the test says, remembers what it was told.
+pub struct StubOffice {
+    pub standing: Mutex<Standing>,
+    pub gate: Mutex<Result<(), Denied>>,
+    pub joined: Mutex<Vec<(Epoch, Vec<u64>)>>,
+    pub offsets: Mutex<Vec<u64>>,
+}
+
+impl StubOffice {
+    fn new(shards: usize) -> Self {
+        Self {
+            standing: Mutex::new(Standing { primary: false, epoch: Epoch::ZERO, of: None }),
+            gate: Mutex::new(Err(Denied::Replica)),
+            joined: Mutex::default(),
+            offsets: Mutex::new(vec![0; shards]),
+        }
+    }
+}
+
+impl Office for StubOffice {
+    fn check(&self) -> Result<(), Denied> {
+        *self.gate.lock().unwrap()
+    }
+    fn standing(&self) -> Standing {
+        *self.standing.lock().unwrap()
+    }
+    fn on_offset(&self, shard: usize, offset: u64) {
+        self.offsets.lock().unwrap()[shard] = offset;
+    }
+    fn on_joined(&self, epoch: Epoch, offsets: &[u64]) {
+        self.joined.lock().unwrap().push((epoch, offsets.to_vec()));
+        *self.offsets.lock().unwrap() = offsets.to_vec();
+    }
+}
+
+/// A free client port whose neighbours for elections and replication are free too.
+pub fn free_port(shards: u16) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    loop {
+        // Far below the ephemeral ports, in steps that leave room for the shards.
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 11_000 + (std::process::id() as u16 % 97) * 90 + (step % 8) * 11;
+        let mut needed = vec![port, port + 200];
+        needed.extend((0..shards).map(|shard| port + 10_000 + shard));
+        if needed.into_iter().all(free) {
+            return port;
+        }
+    }
+}
+
+/// The nodes of a cluster, some of them running.
+pub struct Cluster {
+    pub shards: u16,
+    pub ports: Vec<u16>,
+    pub dirs: Vec<Dir>,
+    pub aof: bool,
+}
+
+impl Cluster {
+    pub fn new(nodes: usize, shards: u16) -> Self {
+        let mut ports: Vec<u16> = Vec::new();
+        while ports.len() < nodes {
+            let port = free_port(shards);
+            if !ports.contains(&port) {
+                ports.push(port);
+            }
+        }
+        Self { shards, ports, dirs: (0..nodes).map(|_| Dir::new()).collect(), aof: true }
+    }
+
+    pub fn id(node: usize) -> NodeId {
+        NodeId::new(&format!("n{node}")).unwrap()
+    }
+
+    pub fn settings(&self, node: usize, more: &str) -> Settings {
+        let peers: Vec<String> = self
+            .ports
+            .iter()
+            .enumerate()
+            .map(|(i, port)| format!("\"n{i}@127.0.0.1:{}:{port}\"", port + 200))
+            .collect();
+        let dir = self.dirs[node].0.display();
+        let text = format!(
+            "[server]\nport = {}\nthreads = {}\ndata_dir = \"{dir}\"\n[persistence]\naof = {}\n[cluster]\n\
+             node_id = \"n{node}\"\npeers = [{}]\n[elect]\nenabled = true\n{more}",
+            self.ports[node],
+            self.shards,
+            self.aof,
+            peers.join(", ")
+        );
+        let file = self.dirs[node].0.join("kevy.toml");
+        std::fs::write(&file, text).unwrap();
+        Settings::load(Some(&file), [], CliOverrides::default()).unwrap()
+    }
+
+    pub fn start(&self, node: usize) -> Node {
+        self.start_from(node, None)
+    }
+
+    /// Starts a node whose vote record holds `last`.
+    pub fn start_from(&self, node: usize, last: Option<Position>) -> Node {
+        let settings = self.settings(node, "");
+        let server = Server::new(&settings.kevy, settings.elect.unwrap(), Arc::new(|_| {})).unwrap();
+        let office = Arc::new(StubOffice::new(usize::from(self.shards)));
+        server.set_office(Arc::clone(&office) as _);
+        let (host, stopper) = (server.host(), server.stopper());
+        let thread = std::thread::spawn(move || server.run().unwrap());
+        let position = block_on(host.start(last)).unwrap();
+        let port = self.ports[node];
+        until("the port accepts", || RespClient::connect("127.0.0.1", port).ok());
+        Node { id: Self::id(node), port, host, office, stopper, thread: Some(thread), position }
+    }
+}
+
+/// A running node.
+pub struct Node {
+    pub id: NodeId,
+    pub port: u16,
+    pub host: Arc<KevyHost>,
+    pub office: Arc<StubOffice>,
+    stopper: Stopper,
+    thread: Option<JoinHandle<()>>,
+    /// What it said it holds when it started.
+    pub position: Position,
+}
+
+impl Node {
+    /// Makes it the primary of `epoch`, as the plugin would. Says how long that took.
+    pub fn promote(&self, epoch: u64) -> Duration {
+        let start = Instant::now();
+        block_on(self.host.promote(Epoch(epoch))).unwrap();
+        let took = start.elapsed();
+        *self.office.standing.lock().unwrap() =
+            Standing { primary: true, epoch: Epoch(epoch), of: Some(self.id) };
+        *self.office.gate.lock().unwrap() = Ok(());
+        took
+    }
+
+    pub fn follow(&self, epoch: u64, primary: &Node) {
+        *self.office.gate.lock().unwrap() = Err(Denied::Replica);
+        *self.office.standing.lock().unwrap() =
+            Standing { primary: false, epoch: Epoch(epoch), of: Some(primary.id) };
+        block_on(self.host.follow(Epoch(epoch), primary.id)).unwrap();
+    }
+
+    pub fn fence(&self, reason: FenceReason) {
+        *self.office.gate.lock().unwrap() = Err(Denied::Fenced(reason));
+    }
+
+    /// Whether it was told that it holds the history of `epoch`.
+    pub fn has_joined(&self, epoch: u64) -> bool {
+        self.office.joined.lock().unwrap().last().is_some_and(|(joined, _)| *joined == Epoch(epoch))
+    }
+
+    #[track_caller]
+    pub fn wait_joined(&self, epoch: u64) {
+        until("it has joined", || self.has_joined(epoch).then_some(()));
+    }
+
+    pub fn client(&self) -> Client {
+        Client(RespClient::connect("127.0.0.1", self.port).unwrap())
+    }
+
+    /// Ends it in order.
+    pub fn stop(mut self) {
+        self.halt();
+    }
+
+    fn halt(&mut self) {
+        self.stopper.stop(false);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.halt();
+        }
+    }
+}
+
+/// A connection.
+pub struct Client(RespClient);
+
+impl Client {
+    /// Sends words and shows the reply in a short form: `+OK`, `-ERR ..`, `:1`, the text, `nil`.
+    pub fn ask(&mut self, line: &str) -> String {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        show(&self.0.request_borrowed(&words).unwrap())
+    }
+}
+
+fn show(reply: &Reply) -> String {
+    match reply {
+        Reply::Simple(text) => format!("+{}", String::from_utf8_lossy(text)),
+        Reply::Error(text) => format!("-{}", String::from_utf8_lossy(text)),
+        Reply::Int(n) => format!(":{n}"),
+        Reply::Bulk(text) => String::from_utf8_lossy(text).into_owned(),
+        Reply::Nil => "nil".to_owned(),
+        Reply::Array(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" ")),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Waits until `key` has `value` on `node`.
+#[track_caller]
+pub fn until_reads(node: &Node, key: &str, value: &str) {
+    let mut client = node.client();
+    until(&format!("{key} = {value}"), || (client.ask(&format!("GET {key}")) == value).then_some(()));
+}

@@ -1,0 +1,227 @@
+//! Three real processes with the real election.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::{Cluster, until};
+use kevy_resp::Reply;
+use kevy_resp_client::RespClient;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+const BIN: &str = env!("CARGO_BIN_EXE_kevy-server");
+
+struct Process {
+    child: Child,
+    port: u16,
+}
+
+impl Process {
+    fn start(cluster: &Cluster, node: usize, more: &str) -> Self {
+        // Writes the node's file.
+        drop(cluster.settings(node, more));
+        let file = cluster.dirs[node].0.join("kevy.toml");
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(cluster.dirs[node].0.join("log"));
+        let child = Command::new(BIN).arg("--config").arg(file).stderr(log.unwrap()).spawn().unwrap();
+        Self { child, port: cluster.ports[node] }
+    }
+
+    fn ask(&self, line: &str) -> Option<String> {
+        let mut client = RespClient::connect("127.0.0.1", self.port).ok()?;
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        match client.request_borrowed(&words).ok()? {
+            Reply::Simple(text) | Reply::Bulk(text) => Some(String::from_utf8_lossy(&text).into_owned()),
+            Reply::Error(text) => Some(format!("-{}", String::from_utf8_lossy(&text))),
+            Reply::Int(n) => Some(n.to_string()),
+            _ => None,
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        until("the process ends", || child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The node that takes writes.
+#[track_caller]
+fn primary(nodes: &[Process]) -> usize {
+    until("a node takes writes", || {
+        nodes.iter().position(|node| node.ask("SET probe 1").as_deref() == Some("OK"))
+    })
+}
+
+#[test]
+fn the_killed_primary_is_replaced_and_confirmed_writes_stay() {
+    let cluster = Cluster::new(3, 2);
+    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let first = primary(&nodes);
+    until("a write is on all three", || {
+        nodes[first].ask("SET k v")?;
+        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
+    });
+    // Each connection is its own WAIT: confirm on one connection too.
+    nodes[first].signal(Signal::KILL);
+    nodes[first].wait();
+    let dead = nodes.remove(first);
+    let second = primary(&nodes);
+    assert_eq!(nodes[second].ask("GET k").as_deref(), Some("v"));
+    let role = nodes[1 - second].ask("INFO replication").unwrap();
+    assert!(role.contains("role:slave"), "{role}");
+    drop(dead);
+    // It comes back as a replica with all data.
+    let back = Process::start(&cluster, first, "");
+    until("it has caught up", || {
+        (back.ask("INFO replication")?.contains("master_link_status:up")).then_some(())
+    });
+    until("it answers", || (back.ask("GET k")? == "v").then_some(()));
+    assert!(back.ask("SET k w").unwrap().starts_with("-READONLY"));
+}
+
+#[test]
+fn a_terminated_primary_hands_over_and_ends_with_zero() {
+    let cluster = Cluster::new(3, 1);
+    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let first = primary(&nodes);
+    until("replicas are there", || {
+        nodes[first].ask("SET k v")?;
+        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
+    });
+    nodes[first].signal(Signal::TERM);
+    let status = nodes[first].wait();
+    assert_eq!(status.code(), Some(0));
+    nodes.remove(first);
+    let second = primary(&nodes);
+    assert_eq!(nodes[second].ask("GET k").as_deref(), Some("v"));
+}
+
+#[test]
+fn shutdown_by_a_client_is_as_orderly() {
+    let cluster = Cluster::new(1, 1);
+    let mut node = Process::start(&cluster, 0, "");
+    primary(std::slice::from_ref(&node));
+    assert_eq!(node.ask("SHUTDOWN NOSAVE"), None);
+    assert_eq!(node.wait().code(), Some(0));
+    let node = Process::start(&cluster, 0, "");
+    primary(std::slice::from_ref(&node));
+    assert_eq!(node.ask("GET probe").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_stopped_primary_is_fenced_when_it_wakes() {
+    let cluster = Cluster::new(3, 1);
+    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let first = primary(&nodes);
+    let mut client = RespClient::connect("127.0.0.1", nodes[first].port).unwrap();
+    nodes[first].signal(Signal::STOP);
+    let others: Vec<&Process> = nodes.iter().filter(|node| node.port != nodes[first].port).collect();
+    until("another takes writes", || {
+        others.iter().find(|node| node.ask("SET k new").as_deref() == Some("OK")).map(drop)
+    });
+    nodes[first].signal(Signal::CONT);
+    let reply = client.request_borrowed(&[b"SET", b"k", b"old"]).unwrap();
+    assert!(matches!(reply, Reply::Error(_)), "the very first write after waking: {reply:?}");
+}
+
+fn page(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
+}
+
+#[test]
+fn status_and_metrics_are_served() {
+    let cluster = Cluster::new(1, 1);
+    let http = common::free_port(1);
+    let node = Process::start(&cluster, 0, &format!("http = \"127.0.0.1:{http}\"\n"));
+    primary(std::slice::from_ref(&node));
+    let status = page(http, "/status");
+    assert!(status.starts_with("HTTP/1.1 200 OK") && status.contains("\"role\": \"primary\""), "{status}");
+    let metrics = page(http, "/metrics");
+    assert!(metrics.contains("kevy_elect_epoch{") || metrics.contains("kevy_elect_epoch "), "{metrics}");
+    assert!(page(http, "/x").starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn without_the_section_it_is_plain_kevy() {
+    let dir = common::Dir::new();
+    let port = common::free_port(1);
+    let mut child = Command::new(BIN)
+        .args(["--port", &port.to_string(), "--threads", "1", "--dir"])
+        .arg(&dir.0)
+        .current_dir(&dir.0)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut client = until("it listens", || RespClient::connect("127.0.0.1", port).ok());
+    assert_eq!(client.request_borrowed(&[b"SET", b"k", b"v"]).unwrap(), Reply::Simple(b"OK".to_vec()));
+    let Reply::Bulk(info) = client.request_borrowed(&[b"INFO", b"replication"]).unwrap() else {
+        panic!("INFO")
+    };
+    let info = String::from_utf8(info).unwrap();
+    assert!(info.contains("role:master") && !info.contains("elect_"), "{info}");
+    assert!(TcpStream::connect(("127.0.0.1", port + 200)).is_err(), "no election port");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(until("it ends", || child.try_wait().unwrap()).code(), Some(0));
+}
+
+#[test]
+fn a_refused_start_says_why_and_ends_with_one() {
+    let dir = common::Dir::new();
+    let file = dir.0.join("kevy.toml");
+    std::fs::write(&file, "[elect]\nenabled = true\n").unwrap();
+    let output = Command::new(BIN).arg("--config").arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("[cluster] node_id: missing"), "{said}");
+    assert_eq!(Command::new(BIN).arg("--bogus").output().unwrap().status.code(), Some(2));
+    let help = Command::new(BIN).arg("--help").output().unwrap();
+    assert!(help.status.success() && String::from_utf8(help.stdout).unwrap().contains("[elect]"));
+}
+
+/// From `kill -9` to the first write that another node takes.
+#[test]
+#[ignore = "takes half a minute; for the numbers"]
+fn failover_after_a_kill() {
+    const ROUNDS: usize = 8;
+    let cluster = Cluster::new(3, 2);
+    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let first = primary(&nodes);
+        until("replicas are there", || {
+            nodes[first].ask("SET k v")?;
+            (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
+        });
+        // A node that has just started does not vote for an election timeout.
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        nodes[first].signal(Signal::KILL);
+        let start = std::time::Instant::now();
+        let others: Vec<&Process> = nodes.iter().filter(|node| node.port != nodes[first].port).collect();
+        until("another takes writes", || {
+            others.iter().find(|node| node.ask("SET k v").as_deref() == Some("OK")).map(drop)
+        });
+        times.push(start.elapsed());
+        nodes[first].wait();
+        nodes[first] = Process::start(&cluster, first, "");
+    }
+    times.sort();
+    println!("kill -9 to the first write elsewhere: median {:?}, {times:?}", times[ROUNDS / 2]);
+}

@@ -1,0 +1,349 @@
+//! The one async loop that touches the world: it feeds the elector and carries its outputs out.
+//!
+//! One future, no spawning: the transport's work, the saves, the host's calls and the timer are polled
+//! side by side, so none of them can delay another, and any executor will do.
+
+mod metrics;
+mod position_cell;
+mod save;
+mod transition;
+
+pub(crate) use metrics::Metrics;
+
+use crate::clock::Clock;
+use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
+use crate::error::ElectError;
+use crate::event::Event;
+use crate::fence::FenceReason;
+use crate::gate::WriteGate;
+use crate::host::ReplicationHost;
+use crate::ids::NodeId;
+use crate::message::{Hello, PROTOCOL};
+use crate::store::VoteStore;
+use crate::time::{Duration, Instant};
+use crate::transport::{Transport, TransportError, TransportEvent};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::Stream;
+use pin_project_lite::pin_project;
+use position_cell::PositionCell;
+use save::Saves;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use transition::{Done, Transitions};
+
+/// A machine that slept for longer than this has a clock that lags. Below it is what reading two clocks
+/// one after the other costs when the process is descheduled between them.
+const SUSPEND_MIN: Duration = Duration::from_millis(5);
+
+/// After this many inputs in a row the loop lets the executor run something else.
+const INPUTS_PER_TURN: u32 = 64;
+
+/// What the driver shares with the threads that call the plugin.
+pub(crate) struct Shared {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) gate: WriteGate,
+    pub(crate) position: PositionCell,
+    /// `None` before the driver has started.
+    elector: Mutex<Option<Elector>>,
+    events: async_broadcast::Sender<Event>,
+    /// Keeps the channel open while nobody listens.
+    listeners: async_broadcast::InactiveReceiver<Event>,
+}
+
+impl Shared {
+    pub(crate) fn new(clock: Arc<dyn Clock>, lease: Duration, backlog: usize) -> Self {
+        let (mut events, receiver) = async_broadcast::broadcast(backlog);
+        // A slow reader loses the oldest events; it must never hold the election up.
+        events.set_overflow(true);
+        events.set_await_active(false);
+        Self {
+            gate: WriteGate::new(clock.clone(), lease),
+            clock,
+            position: PositionCell::new(),
+            elector: Mutex::new(None),
+            events,
+            listeners: receiver.deactivate(),
+        }
+    }
+
+    pub(crate) fn listen(&self) -> async_broadcast::Receiver<Event> {
+        self.listeners.activate_cloned()
+    }
+
+    pub(crate) fn elector(&self) -> MutexGuard<'_, Option<Elector>> {
+        self.elector.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Shuts the gate when the driver ends, however it ends: dropped, failed, or unwound. Declared after the
+/// transport's future, so dropped before it: by the time a peer can see our links end, nothing is written.
+struct ShutOnDrop<'a>(&'a WriteGate);
+
+impl Drop for ShutOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.set(GateState::Shut(crate::fence::Denied::Fenced(FenceReason::Stopped)));
+    }
+}
+
+/// What the driver is made of.
+pub(crate) struct Driver {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) store: Arc<dyn VoteStore>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) host: Arc<dyn ReplicationHost>,
+    pub(crate) commands: async_channel::Receiver<Command>,
+    pub(crate) metrics: Metrics,
+}
+
+/// What woke the loop.
+enum Input {
+    Transport(TransportEvent),
+    TransportEnded(Result<(), TransportError>),
+    Saved(save::Saved),
+    Host(Done),
+    Command(Command),
+    Timer,
+}
+
+impl Driver {
+    /// Runs until shut down, or until it cannot.
+    pub(crate) async fn run(mut self, config: crate::config::Config, seed: u64) -> Result<(), ElectError> {
+        let restored = self.store.load().await?;
+        let position = self.host.start(restored.as_ref().map(|state| state.position.clone())).await?;
+        self.shared.position.replace_with(&position);
+
+        let cluster = config.cluster().to_owned();
+        let node = config.node();
+        let clock = self.shared.clock.clone();
+        let mut elector = Elector::new(config, restored, clock.wall_ms(), seed, clock.now());
+        let report =
+            HostReport::Position { stream_epoch: position.stream_epoch(), offsets: position.offsets() };
+        elector.handle_host(clock.now(), report);
+        let incarnation = elector.status().incarnation;
+        *self.shared.elector() = Some(elector);
+
+        let transport = self.transport.clone();
+        let hello = Hello { protocol: PROTOCOL, cluster, node, incarnation };
+        let mut sources = pin!(Sources {
+            transport_run: Some(async move { transport.run(hello).await }.boxed()),
+            commands: self.commands.clone(),
+            receiving: None,
+            timer: None,
+            turn: 0,
+        });
+        let shared = self.shared.clone();
+        let _shut = ShutOnDrop(&shared.gate);
+        let mut transitions = Transitions::new(self.host.clone());
+        let mut saves = Saves::new(self.store.clone(), clock.clone());
+        let mut suspended = clock.suspended();
+        let mut offsets = Vec::new();
+        let mut closing = false;
+
+        loop {
+            self.pump(&mut transitions, &mut saves);
+            if closing && !saves.busy() && !self.elector(|elector| elector.is_reigning()) {
+                sources.as_mut().close(&*self.transport).await;
+                return Ok(());
+            }
+            let deadline = self.elector(|elector| elector.next_timeout());
+            let input = futures::future::poll_fn(|cx| {
+                sources.as_mut().poll(cx, &self.transport, &mut transitions, &mut saves, &*clock, deadline)
+            })
+            .await;
+
+            let now = clock.now();
+            let slept = clock.suspended();
+            if slept > suspended + SUSPEND_MIN {
+                self.elector(|elector| elector.handle_command(now, Command::ClockJumped));
+            }
+            suspended = suspended.max(slept);
+            if let Some(stream_epoch) = self.shared.position.read(&mut offsets) {
+                let report = HostReport::Position { stream_epoch, offsets: &offsets };
+                self.elector(|elector| elector.handle_host(now, report));
+            }
+            match input {
+                Input::Timer => {
+                    let health = self.host.health();
+                    self.elector(|elector| {
+                        elector.handle_host(now, HostReport::Health(health));
+                        elector.handle_timeout(now);
+                    });
+                }
+                Input::Transport(TransportEvent::Message { from, message }) => {
+                    self.metrics.received(now, from, &message);
+                    self.elector(|elector| elector.handle_message(now, from, message));
+                }
+                Input::Transport(TransportEvent::Link { peer, event }) => {
+                    self.elector(|elector| elector.handle_link(now, peer, event));
+                }
+                Input::Transport(TransportEvent::Refused { claimed, reason }) => {
+                    self.metrics.refused(reason, claimed);
+                }
+                Input::TransportEnded(result) => {
+                    result?;
+                    if !closing {
+                        // It was closed under us: without links there is nothing left to decide.
+                        return Ok(());
+                    }
+                }
+                Input::Saved(saved) => {
+                    self.metrics.saved(saved.took, saved.result.is_ok());
+                    self.elector(|elector| match saved.result {
+                        Ok(()) => elector.handle_persisted(now, saved.seq),
+                        Err(error) => elector.handle_persist_failed(now, saved.seq, &error.to_string()),
+                    });
+                }
+                Input::Host(done) => {
+                    if let Some(report) = done.report() {
+                        self.elector(|elector| elector.handle_host(now, report));
+                    }
+                }
+                Input::Command(command) => {
+                    closing |= command == Command::Shutdown;
+                    self.elector(|elector| elector.handle_command(now, command));
+                }
+            }
+        }
+    }
+
+    fn elector<R>(&self, with: impl FnOnce(&mut Elector) -> R) -> R
+    where
+        R: Default,
+    {
+        self.shared.elector().as_mut().map(with).unwrap_or_default()
+    }
+
+    /// Carries out what the elector wants. The gate comes first: before anything is sent, it is as shut as
+    /// the elector wants it.
+    fn pump(&mut self, transitions: &mut Transitions, saves: &mut Saves) {
+        loop {
+            let (gate, output) = {
+                let mut elector = self.shared.elector();
+                let Some(elector) = elector.as_mut() else { return };
+                (elector.gate(), elector.poll_output())
+            };
+            self.shared.gate.set(gate);
+            match output {
+                None => break,
+                Some(Output::Persist(seq, state)) => saves.queue(seq, state),
+                Some(Output::Send(to, message)) => {
+                    let sent = self.transport.send(to, &message);
+                    self.metrics.sent(self.shared.clock.now(), to, &message, sent.is_ok());
+                }
+                Some(Output::Host(HostAction::Detach(_))) => {
+                    let position = self.host.detach();
+                    self.shared.position.replace_with(&position);
+                    let now = self.shared.clock.now();
+                    self.elector(|elector| elector.handle_host(now, HostReport::Detached(&position)));
+                }
+                Some(Output::Host(action)) => transitions.start(action),
+                Some(Output::Event(event)) => self.tell(event),
+            }
+        }
+        let elector = self.shared.elector();
+        if let Some(elector) = elector.as_ref() {
+            self.metrics.observe(elector, &*self.shared.clock);
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        let node: NodeId = self.metrics.node();
+        log::log!(target: "kevy_elect", event.kind.level(), "elect {event} node={node}");
+        self.metrics.event(&event, &*self.shared.clock);
+        // Fails only when nobody listens.
+        let _ = self.shared.events.try_broadcast(event);
+    }
+}
+
+pin_project! {
+    /// Everything that can wake the loop.
+    struct Sources {
+        transport_run: Option<BoxFuture<'static, Result<(), TransportError>>>,
+        #[pin]
+        commands: async_channel::Receiver<Command>,
+        receiving: Option<BoxFuture<'static, TransportEvent>>,
+        timer: Option<(Instant, BoxFuture<'static, ()>)>,
+        turn: u32,
+    }
+}
+
+impl Sources {
+    /// Closes the transport, whose work goes on meanwhile: what was said last still has to go out.
+    async fn close(self: Pin<&mut Self>, transport: &dyn Transport) {
+        let this = self.project();
+        let mut closing = transport.close();
+        futures::future::poll_fn(|cx| {
+            if let Some(run) = this.transport_run
+                && run.poll_unpin(cx).is_ready()
+            {
+                *this.transport_run = None;
+            }
+            closing.poll_unpin(cx)
+        })
+        .await;
+    }
+
+    fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        transport: &Arc<dyn Transport>,
+        transitions: &mut Transitions,
+        saves: &mut Saves,
+        clock: &dyn Clock,
+        deadline: Option<Instant>,
+    ) -> Poll<Input> {
+        let this = self.project();
+        // Under a flood of messages there is always an input ready; the executor has other work too.
+        *this.turn += 1;
+        if *this.turn > INPUTS_PER_TURN {
+            *this.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if let Some(run) = this.transport_run
+            && let Poll::Ready(result) = run.poll_unpin(cx)
+        {
+            *this.transport_run = None;
+            return Poll::Ready(Input::TransportEnded(result));
+        }
+        if let Poll::Ready(saved) = saves.poll(cx) {
+            return Poll::Ready(Input::Saved(saved));
+        }
+        if let Poll::Ready(done) = transitions.poll(cx) {
+            return Poll::Ready(Input::Host(done));
+        }
+        if let Poll::Ready(Some(command)) = this.commands.poll_next(cx) {
+            return Poll::Ready(Input::Command(command));
+        }
+        let overdue = deadline.is_some_and(|at| at <= clock.now());
+        // Messages before timers, so that a process that was stopped first hears what it missed; but at
+        // most every other input while a timer is due.
+        if !overdue || *this.turn % 2 == 1 {
+            let receiving = this.receiving.get_or_insert_with(|| {
+                let transport = transport.clone();
+                async move { transport.recv().await }.boxed()
+            });
+            if let Poll::Ready(event) = receiving.poll_unpin(cx) {
+                *this.receiving = None;
+                return Poll::Ready(Input::Transport(event));
+            }
+        }
+        if overdue {
+            return Poll::Ready(Input::Timer);
+        }
+        let Some(deadline) = deadline else { return Poll::Pending };
+        // An armed timer that is early enough stays: waking once too often costs less than arming anew at
+        // every heartbeat that moves the deadline.
+        if this.timer.as_ref().is_none_or(|(at, _)| *at > deadline || *at <= clock.now()) {
+            *this.timer = Some((deadline, clock.timer(deadline)));
+        }
+        if let Some((_, timer)) = this.timer
+            && timer.poll_unpin(cx).is_ready()
+        {
+            *this.timer = None;
+            return Poll::Ready(Input::Timer);
+        }
+        Poll::Pending
+    }
+}

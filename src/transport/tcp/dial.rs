@@ -1,0 +1,199 @@
+//! Connections that we dial: we send on them.
+
+use super::super::RefuseReason;
+use super::super::links::{Direction, End, LinkId};
+use super::super::retry::Retry;
+use super::stream::{Frames, Incoming, Stopped, Stream, abort, check, tune, write_all, write_first};
+use super::{
+    ADDRESSES_MAX, CONNECT_TIMEOUT, HELLO_TIMEOUT, LINK_STABLE, RETRY_SPACING_MIN, TcpTransport, now,
+    resolve, within,
+};
+use crate::ids::NodeId;
+use crate::message::Hello;
+use crate::time::Duration;
+use crate::wire::encode_hello;
+use async_io::{Async, Timer};
+use futures::future::{Either, poll_fn, select};
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::task::Poll;
+
+/// Dials `peer` whenever we have no link to it, for ever.
+pub(super) async fn keep_linked(
+    transport: &TcpTransport,
+    peer: NodeId,
+    address: &str,
+    hello: &Hello,
+    seed: u64,
+) {
+    let mut pause = Retry::new(seed);
+    // Whether this attempt was called for by the end of a link.
+    let mut urgent = false;
+    loop {
+        poll_fn(|cx| match transport.links().has_room(cx.waker()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+        let began = now();
+        if let Some((stream, mut frames, id)) = dial(transport, peer, address, hello, urgent).await {
+            let linked = now();
+            let stopped = drive(transport, &stream, &mut frames, peer, id).await;
+            let end = match stopped {
+                Some(Stopped::Ended(end)) => end,
+                Some(Stopped::Violation(reason)) => {
+                    abort(stream);
+                    transport.links().refuse(Some(peer), reason, now());
+                    End::Broken
+                }
+                None => {
+                    abort(stream);
+                    End::Broken
+                }
+            };
+            transport.links().end(Direction::Out, peer, id, end, now());
+            if now().saturating_since(linked) >= LINK_STABLE {
+                pause.reset();
+                urgent = true;
+                continue;
+            }
+        }
+        urgent = wait(transport, peer, pause.next()).await;
+        if urgent {
+            pause.reset();
+            let spacing = RETRY_SPACING_MIN.saturating_sub(now().saturating_since(began));
+            if !spacing.is_zero() {
+                Timer::after(spacing).await;
+            }
+        }
+    }
+}
+
+/// Waits for the time to pass (`false`) or for a reason to dial at once (`true`).
+async fn wait(transport: &TcpTransport, peer: NodeId, time: Duration) -> bool {
+    let called = poll_fn(|cx| match transport.links().redial_called(peer, cx.waker()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    });
+    within(time, called).await.is_some()
+}
+
+/// One attempt, at each of the peer's addresses.
+async fn dial(
+    transport: &TcpTransport,
+    peer: NodeId,
+    address: &str,
+    hello: &Hello,
+    urgent: bool,
+) -> Option<(Stream, Frames, LinkId)> {
+    // What has just been lost is looked for where it was, without asking a name server that may be gone
+    // with it: its refusal is what the peers wait for.
+    let lost = transport.links().lost_address(peer).filter(|_| urgent);
+    let addresses = match lost {
+        Some(address) => vec![address],
+        None => resolve(address).await,
+    };
+    for address in addresses.into_iter().take(ADDRESSES_MAX) {
+        let attempt = transport.links().attempt(peer);
+        match within(CONNECT_TIMEOUT, Async::<TcpStream>::connect(address)).await {
+            Some(Ok(stream)) => {
+                if let Some(linked) = introduce(transport, stream, peer, address, hello).await {
+                    return Some(linked);
+                }
+            }
+            Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                transport.links().connect_refused(peer, attempt, address);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Says `HELLO` and hears the answer.
+async fn introduce(
+    transport: &TcpTransport,
+    stream: Stream,
+    peer: NodeId,
+    address: SocketAddr,
+    hello: &Hello,
+) -> Option<(Stream, Frames, LinkId)> {
+    // A port that nobody listens on can be the very one that the system gave this connection: then it is
+    // connected to itself and keeps the peer from opening its door.
+    if stream.get_ref().local_addr().is_ok_and(|local| local == address) {
+        return None;
+    }
+    tune(&stream);
+    let mut frame = Vec::new();
+    encode_hello(hello, &mut frame);
+    if !write_first(&stream, &frame) {
+        return None;
+    }
+    let mut frames = Frames::new();
+    let refused = match within(HELLO_TIMEOUT, frames.next(&stream)).await {
+        Some(Ok(Incoming::Hello(theirs))) => {
+            let linked = check(hello, &theirs, Some(peer)).and_then(|()| {
+                transport.links().up(Direction::Out, peer, theirs.incarnation, Some(address), now())
+            });
+            match linked {
+                Ok(id) => return Some((stream, frames, id)),
+                Err(reason) => Some(reason),
+            }
+        }
+        Some(Ok(Incoming::Refused(reason))) => Some(reason.unwrap_or(RefuseReason::Protocol)),
+        Some(Ok(Incoming::Message(_))) => Some(RefuseReason::Garbage),
+        Some(Err(Stopped::Violation(reason))) => Some(reason),
+        Some(Err(Stopped::Ended(_))) => None,
+        None => Some(RefuseReason::HelloTimeout),
+    };
+    // The acceptor may hold this link for established: it must not see it end in order.
+    abort(stream);
+    if let Some(reason) = refused {
+        transport.links().refuse(Some(peer), reason, now());
+    }
+    None
+}
+
+/// Writes what is queued, and watches for the end; `None`: another link took its place.
+async fn drive(
+    transport: &TcpTransport,
+    stream: &Stream,
+    frames: &mut Frames,
+    peer: NodeId,
+    id: LinkId,
+) -> Option<Stopped> {
+    let watch = std::pin::pin!(async {
+        match frames.next(stream).await {
+            // Messages come on the link that the peer dialled.
+            Ok(_) => Stopped::Violation(RefuseReason::Garbage),
+            Err(stopped) => stopped,
+        }
+    });
+    let write = std::pin::pin!(async {
+        let mut batch = Vec::new();
+        loop {
+            let held = poll_fn(|cx| {
+                let mut links = transport.links();
+                if !links.holds(Direction::Out, peer, id, cx.waker()) {
+                    return Poll::Ready(false);
+                }
+                if links.take_batch(peer, &mut batch) { Poll::Ready(true) } else { Poll::Pending }
+            })
+            .await;
+            if !held {
+                return None;
+            }
+            // An error here took the socket's error with it: reading would then see an orderly end that
+            // was none. So it ends the link at once, and reading comes first below.
+            if write_all(stream, &batch).await.is_err() {
+                return Some(Stopped::Ended(End::Broken));
+            }
+            batch.clear();
+            transport.links().written(peer);
+        }
+    });
+    match select(watch, write).await {
+        Either::Left((stopped, _)) => Some(stopped),
+        Either::Right((stopped, _)) => stopped,
+    }
+}

@@ -1,0 +1,259 @@
+//! Links over TCP. Sentences T1 to T24 of `docs/protocol.md`.
+//!
+//! Between two nodes there are two connections; each node sends on the one that it dialled. What a node
+//! receives on costs it no write, so a dying process leaves no unread bytes there: its kernel ends that
+//! connection in order, which is the evidence that a fast election after a crash rests on.
+//!
+//! While [`Transport::run`] is polled, the listening socket and established links stay open. This side
+//! ends a link in order only in [`Transport::close`]; a link that has to go because the peer broke the
+//! protocol, or linked anew, is reset, so that the peer cannot take it for a dying process.
+//!
+//! No periodic timer: a link that is idle costs nothing. Timers run while a connection is being made,
+//! before a `HELLO`, and between attempts to dial.
+
+mod accept;
+mod dial;
+mod stream;
+
+use super::links::Links;
+pub use super::retry::{RETRY_FIRST, RETRY_MAX};
+use super::wakes::Locked;
+use super::{RefuseReason, SendError, Transport, TransportError, TransportEvent};
+use crate::clock::{Clock, SystemClock};
+use crate::ids::NodeId;
+use crate::message::{Hello, Message};
+use crate::time::{Duration, Instant};
+use async_io::{Async, Timer};
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::future::{Either, FutureExt, poll_fn, select};
+use futures::stream::FuturesUnordered;
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
+
+/// How long a connection may take to be made.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long either end waits for the other's `HELLO`.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long written bytes may go unconfirmed before the link counts as broken. Short, because after a
+/// partition a new connection carries messages sooner than an old one, whose retries come ever later.
+pub const USER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a link may be silent before the kernel asks whether the peer is there, and between questions.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// How many such questions may go unanswered.
+pub const KEEPALIVE_PROBES_MAX: u32 = 2;
+/// The shortest time between two attempts, also when there is a reason to try at once.
+pub const RETRY_SPACING_MIN: Duration = Duration::from_millis(1);
+/// A link that lived shorter than this does not reset the pause: two ends that agree to connect and then
+/// to hang up must not do so in a tight loop.
+pub const LINK_STABLE: Duration = Duration::from_millis(100);
+/// The most addresses of one host name that are tried in one attempt.
+pub const ADDRESSES_MAX: usize = 8;
+/// The most connections that have not said `HELLO`. One more, and the oldest of them is closed: an honest
+/// peer says it within a round trip, so strangers cannot keep it out by just holding connections.
+pub const HELLO_PENDING_MAX: usize = 32;
+/// The pause after the system would not give us a connection (it is out of file descriptors, mostly).
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// How long [`Transport::close`] waits for queued messages to be written.
+pub const CLOSE_FLUSH_MAX: Duration = Duration::from_millis(200);
+/// How long a process must have been gone before an older incarnation of its node is linked again, unless
+/// [`TcpTransportBuilder::stale_after`] says otherwise.
+pub const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(2);
+
+/// A [`Transport`] over TCP.
+#[derive(Debug)]
+pub struct TcpTransport {
+    door: Mutex<Option<Door>>,
+    peers: BTreeMap<NodeId, String>,
+    seed: u64,
+    links: Mutex<Links>,
+}
+
+#[derive(Debug)]
+enum Door {
+    Address(String),
+    Bound(TcpListener),
+}
+
+/// Collects a [`TcpTransport`].
+#[derive(Debug)]
+pub struct TcpTransportBuilder {
+    door: Door,
+    peers: BTreeMap<NodeId, String>,
+    stale_after: Duration,
+    seed: u64,
+}
+
+/// What a transport counted since it was built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransportStats {
+    /// Connections and frames that were turned away, in the order of [`RefuseReason::ALL`].
+    pub refused: [u64; RefuseReason::ALL.len()],
+    /// Heartbeats and echoes that gave up their places in full queues.
+    pub dropped: u64,
+}
+
+impl TransportStats {
+    /// How many were turned away for this reason.
+    pub fn refused_for(&self, reason: RefuseReason) -> u64 {
+        RefuseReason::ALL.iter().zip(self.refused).find(|(r, _)| **r == reason).map_or(0, |(_, count)| count)
+    }
+}
+
+impl TcpTransport {
+    /// A transport that listens on `address` (`host:port`), bound when it runs.
+    pub fn listen(address: impl Into<String>) -> TcpTransportBuilder {
+        TcpTransportBuilder::new(Door::Address(address.into()))
+    }
+
+    /// A transport that listens on a socket which is bound already.
+    pub fn with_listener(listener: TcpListener) -> TcpTransportBuilder {
+        TcpTransportBuilder::new(Door::Bound(listener))
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> TransportStats {
+        let links = self.links();
+        TransportStats { refused: links.refused(), dropped: links.dropped }
+    }
+
+    fn links(&self) -> Locked<'_, Links> {
+        Locked::new(&self.links)
+    }
+
+    /// Opens the listening socket.
+    async fn open(&self) -> Result<Option<Async<TcpListener>>, TransportError> {
+        let door = self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (address, bound) = match door {
+            None => return Ok(None),
+            Some(Door::Bound(listener)) => {
+                (listener.local_addr().map(|a| a.to_string()).unwrap_or_default(), Ok(listener))
+            }
+            Some(Door::Address(address)) => {
+                let name = address.clone();
+                (address, blocking::unblock(move || TcpListener::bind(&*name)).await)
+            }
+        };
+        bound.and_then(Async::new).map(Some).map_err(|source| TransportError::Listen { address, source })
+    }
+}
+
+impl TcpTransportBuilder {
+    fn new(door: Door) -> Self {
+        Self { door, peers: BTreeMap::new(), stale_after: STALE_AFTER_DEFAULT, seed: 0 }
+    }
+
+    /// Adds a peer and where it listens: `host:port`, resolved at every attempt to dial.
+    pub fn peer(mut self, id: NodeId, address: impl Into<String>) -> Self {
+        self.peers.insert(id, address.into());
+        self
+    }
+
+    /// How long a process must have been gone before an older incarnation of its node is linked again.
+    pub fn stale_after(mut self, duration: Duration) -> Self {
+        self.stale_after = duration;
+        self
+    }
+
+    /// Seeds the jitter of the pauses between attempts to dial.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The transport. It does nothing until it [runs](Transport::run).
+    pub fn build(self) -> TcpTransport {
+        let links = Links::new(self.peers.keys().copied(), self.stale_after);
+        TcpTransport {
+            door: Mutex::new(Some(self.door)),
+            peers: self.peers,
+            seed: self.seed,
+            links: Mutex::new(links),
+        }
+    }
+}
+
+/// Forgets the links when `run` ends or is dropped, because their sockets do.
+struct Forget<'a>(&'a TcpTransport);
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.0.links().end_run();
+    }
+}
+
+#[async_trait]
+impl Transport for TcpTransport {
+    async fn run(&self, hello: Hello) -> Result<(), TransportError> {
+        let Some(listener) = self.open().await? else { return Ok(()) };
+        if !self.links().begin_run() {
+            return Ok(());
+        }
+        let _forget = Forget(self);
+        let mut work = FuturesUnordered::new();
+        work.push(accept::accept_all(self, &listener, &hello).boxed());
+        for (number, (peer, address)) in (0..).zip(&self.peers) {
+            if *peer != hello.node {
+                let seed = self.seed.wrapping_add(number);
+                work.push(dial::keep_linked(self, *peer, address, &hello, seed).boxed());
+            }
+        }
+        let closed = poll_fn(|cx| match self.links().is_closed(cx.waker()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
+        // None of the tasks ends by itself.
+        select(work.next(), closed).await;
+        Ok(())
+    }
+
+    fn send(&self, to: NodeId, message: &Message) -> Result<(), SendError> {
+        self.links().send(to, message)
+    }
+
+    async fn recv(&self) -> TransportEvent {
+        poll_fn(|cx| self.links().receive(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await
+    }
+
+    async fn close(&self) {
+        self.links().begin_close();
+        let flushed = poll_fn(|cx| match self.links().flushed(cx.waker()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
+        within(CLOSE_FLUSH_MAX, flushed).await;
+        self.links().finish_close();
+        let stopped = poll_fn(|cx| match self.links().stopped(cx.waker()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
+        within(CLOSE_FLUSH_MAX, stopped).await;
+        self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+fn now() -> Instant {
+    SystemClock.now()
+}
+
+/// `None`: the time is up.
+async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    match select(std::pin::pin!(future), Timer::after(limit)).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
+    }
+}
+
+/// The addresses behind `host:port`. Names are looked up on a thread of their own: that can take seconds.
+async fn resolve(address: &str) -> Vec<SocketAddr> {
+    if let Ok(address) = address.parse() {
+        return vec![address];
+    }
+    let address = address.to_owned();
+    blocking::unblock(move || {
+        address.to_socket_addrs().map(|found| found.take(ADDRESSES_MAX).collect()).unwrap_or_default()
+    })
+    .await
+}

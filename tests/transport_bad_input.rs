@@ -1,0 +1,352 @@
+//! What strangers and broken peers may send to a [`TcpTransport`]: nothing happens but a count, a bounded
+//! number of events, and the end of their connection. Sentences T17 to T23 of `docs/protocol.md`.
+
+// The allowance for tests in clippy.toml does not reach their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
+use kevy_elect_plugin::message::{Grant, Hello, Message};
+use kevy_elect_plugin::time::Duration;
+use kevy_elect_plugin::transport::tcp::HELLO_PENDING_MAX;
+use kevy_elect_plugin::transport::{
+    LinkEvent, REFUSALS_QUEUED_MAX, RefuseReason, SendError, TcpTransport, Transport, TransportEvent,
+};
+use kevy_elect_plugin::wire::{Frame, PROTOCOL, decode, encode, encode_hello};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn id(name: &str) -> NodeId {
+    NodeId::new(name).unwrap()
+}
+
+fn hello(node: &str) -> Hello {
+    Hello { protocol: PROTOCOL, cluster: "test".into(), node: id(node), incarnation: Incarnation(1) }
+}
+
+fn hello_bytes(hello: &Hello) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_hello(hello, &mut bytes);
+    bytes
+}
+
+fn vote_bytes(round: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(&vote(round), &mut bytes);
+    bytes
+}
+
+fn vote(round: u64) -> Message {
+    Message::Accept(Grant { epoch: Epoch(1), round: Round(round) })
+}
+
+/// Node `a`, with a peer `b` that is played by the test or by `b`'s own transport.
+struct Node {
+    transport: Arc<TcpTransport>,
+    address: SocketAddr,
+    _run: smol::Task<()>,
+}
+
+fn node(name: &str, door: TcpListener, peer: &str, peer_address: SocketAddr) -> Node {
+    let address = door.local_addr().unwrap();
+    let builder = TcpTransport::with_listener(door).peer(id(peer), peer_address.to_string());
+    let transport = Arc::new(builder.build());
+    let (running, hello) = (transport.clone(), hello(name));
+    let run = smol::spawn(async move { running.run(hello).await.unwrap() });
+    Node { transport, address, _run: run }
+}
+
+/// Node `a` alone: where `b` should listen, connections end at once.
+fn alone() -> Node {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap();
+    std::thread::spawn(move || nobody.incoming().for_each(drop));
+    node("a", TcpListener::bind("127.0.0.1:0").unwrap(), "b", address)
+}
+
+impl Node {
+    fn next(&self) -> TransportEvent {
+        smol::block_on(smol::future::or(self.transport.recv(), async {
+            smol::Timer::after(PATIENCE).await;
+            panic!("waits in vain")
+        }))
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Says `bytes` and gives what comes back until the end.
+    fn say(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect();
+        stream.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    }
+
+    /// A link on which `b` sends, established.
+    fn linked_as_b(&self) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(&hello_bytes(&hello("b"))).unwrap();
+        let mut answer = [0; 4096];
+        let read = stream.read(&mut answer).unwrap();
+        assert!(matches!(decode(&answer[..read]), Ok(Some((Frame::Hello(_), _)))));
+        assert_eq!(self.next(), link(LinkEvent::Up { incarnation: Incarnation(1) }));
+        stream
+    }
+
+    fn refused(&self, bytes: &[u8], claimed: Option<NodeId>, reason: RefuseReason) {
+        let answer = self.say(bytes);
+        let expected = reason.as_str();
+        match decode(&answer) {
+            Ok(Some((Frame::Refuse { reason, .. }, _))) => assert_eq!(reason, expected),
+            // What it sent too much may have turned the end into a reset that overtook the answer.
+            Ok(None) if answer.is_empty() => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(self.next(), TransportEvent::Refused { claimed, reason });
+    }
+}
+
+fn link(event: LinkEvent) -> TransportEvent {
+    TransportEvent::Link { peer: id("b"), event }
+}
+
+#[test]
+fn every_kind_of_stranger_is_told_why_and_counted() {
+    let a = alone();
+    let oversized = b"*2\r\n$5\r\nHELLO\r\n$65536\r\n";
+    let claimed = Some(id("b"));
+    a.refused(b"GET / HTTP/1.1\r\n\r\n", None, RefuseReason::Garbage);
+    a.refused(b"\x16\x03\x01\x02\x00\x01\x00", None, RefuseReason::Garbage);
+    a.refused(b"*5\r\n$5\r\nHELLO\r\n$30\r\n111111111111111111111111111111\r\n", None, RefuseReason::Garbage);
+    a.refused(&vote_bytes(1), None, RefuseReason::Garbage);
+    a.refused(oversized, None, RefuseReason::TooLarge);
+    a.refused(&hello_bytes(&Hello { cluster: "other".into(), ..hello("b") }), claimed, RefuseReason::Cluster);
+    a.refused(&hello_bytes(&Hello { protocol: 9, ..hello("b") }), claimed, RefuseReason::Protocol);
+    a.refused(&hello_bytes(&hello("zz")), Some(id("zz")), RefuseReason::UnknownNode);
+    a.refused(&hello_bytes(&hello("a")), Some(id("a")), RefuseReason::UnknownNode);
+    let stats = a.transport.stats();
+    assert_eq!(stats.refused_for(RefuseReason::Garbage), 4);
+    assert_eq!(stats.refused_for(RefuseReason::UnknownNode), 2);
+    a.linked_as_b();
+}
+
+#[test]
+fn who_says_nothing_is_closed_after_the_hello_timeout() {
+    let a = alone();
+    let mut silent = a.connect();
+    let mut slow = a.connect();
+    slow.write_all(b"*5\r\n$5\r\nHEL").unwrap();
+    let refused = TransportEvent::Refused { claimed: None, reason: RefuseReason::HelloTimeout };
+    assert_eq!(a.next(), refused);
+    assert_eq!(a.next(), refused);
+    for stream in [&mut silent, &mut slow] {
+        assert!(stream.read_to_end(&mut Vec::new()).is_ok(), "closed, not left open");
+    }
+}
+
+#[test]
+fn a_thousand_idle_connections_keep_no_peer_out() {
+    let (door_a, door_b) =
+        (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (address_a, address_b) = (door_a.local_addr().unwrap(), door_b.local_addr().unwrap());
+    let a = node("a", door_a, "b", address_b);
+    let idle: Vec<_> = (0..1000).map(|_| a.connect()).collect();
+    let b = node("b", door_b, "a", address_a);
+    while b.transport.send(id("a"), &vote(1)).is_err() {
+        std::thread::yield_now();
+    }
+    loop {
+        match a.next() {
+            TransportEvent::Message { from, message } => {
+                assert_eq!((from, message), (id("b"), vote(1)));
+                break;
+            }
+            TransportEvent::Refused { claimed: None, .. } => {}
+            other => assert_eq!(other, link(LinkEvent::Up { incarnation: Incarnation(1) })),
+        }
+    }
+    let mut open = 0;
+    for mut stream in idle {
+        stream.set_nonblocking(true).unwrap();
+        match stream.read(&mut [0; 16]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => open += 1,
+            _ => {}
+        }
+    }
+    assert!(open <= HELLO_PENDING_MAX, "{open} connections are held");
+    let many = a.transport.stats().refused_for(RefuseReason::TooMany);
+    assert!(many >= 1000 - HELLO_PENDING_MAX as u64, "{many}");
+}
+
+#[test]
+fn a_flood_of_refusals_does_not_fill_the_inbox() {
+    let a = alone();
+    for _ in 0..500 {
+        a.say(b"garbage\r\n");
+    }
+    assert_eq!(a.transport.stats().refused_for(RefuseReason::Garbage), 500);
+    let mut peer = a.linked_as_b_behind_refusals();
+    peer.write_all(&vote_bytes(7)).unwrap();
+    let mut refusals = 0;
+    loop {
+        match a.next() {
+            TransportEvent::Refused { .. } => refusals += 1,
+            TransportEvent::Message { message, .. } => break assert_eq!(message, vote(7)),
+            TransportEvent::Link { .. } => {}
+        }
+    }
+    assert!(refusals <= REFUSALS_QUEUED_MAX, "{refusals}");
+}
+
+impl Node {
+    fn linked_as_b_behind_refusals(&self) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(&hello_bytes(&hello("b"))).unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        stream
+    }
+}
+
+#[test]
+fn garbage_on_an_established_link_resets_it_so_that_nobody_takes_it_for_a_crash() {
+    for (bytes, reason) in [
+        (&b"nonsense"[..], RefuseReason::Garbage),
+        (b"*1\r\n$65536\r\n", RefuseReason::TooLarge),
+        (&hello_bytes(&hello("b")), RefuseReason::Garbage),
+        (b"*2\r\n$8\r\nANNOUNCE\r\n$20\r\n18446744073709551615\r\n", RefuseReason::Garbage),
+    ] {
+        let a = alone();
+        let mut peer = a.linked_as_b();
+        peer.write_all(&vote_bytes(1)).unwrap();
+        peer.write_all(bytes).unwrap();
+        assert_eq!(a.next(), TransportEvent::Message { from: id("b"), message: vote(1) });
+        assert_eq!(a.next(), TransportEvent::Refused { claimed: Some(id("b")), reason });
+        assert_eq!(a.next(), link(LinkEvent::Reset));
+        let error = peer.read(&mut [0; 16]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "an end of stream would say: my process ends");
+    }
+}
+
+#[test]
+fn t7_only_an_end_between_two_frames_is_an_orderly_one() {
+    let a = alone();
+    let mut peer = a.linked_as_b();
+    peer.write_all(&vote_bytes(1)).unwrap();
+    drop(peer);
+    assert_eq!(a.next(), TransportEvent::Message { from: id("b"), message: vote(1) });
+    assert_eq!(a.next(), link(LinkEvent::Closed));
+
+    let mut peer = a.linked_as_b();
+    let frame = vote_bytes(2);
+    peer.write_all(&frame[..frame.len() - 1]).unwrap();
+    drop(peer);
+    assert_eq!(a.next(), link(LinkEvent::Reset), "half a frame is no orderly end");
+
+    let peer = a.linked_as_b();
+    rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    assert_eq!(a.next(), link(LinkEvent::Reset), "a firewall can do that to a process that lives");
+}
+
+#[test]
+fn verbs_of_a_newer_version_are_skipped_on_a_link() {
+    let a = alone();
+    let mut peer = a.linked_as_b();
+    peer.write_all(b"*2\r\n$5\r\nSHINY\r\n$1\r\n1\r\n").unwrap();
+    peer.write_all(&vote_bytes(3)).unwrap();
+    assert_eq!(a.next(), TransportEvent::Message { from: id("b"), message: vote(3) });
+}
+
+#[test]
+fn a_frame_that_comes_byte_by_byte_arrives() {
+    let a = alone();
+    let mut peer = a.linked_as_b();
+    peer.set_nodelay(true).unwrap();
+    for byte in vote_bytes(4).into_iter().chain(vote_bytes(5)) {
+        peer.write_all(&[byte]).unwrap();
+    }
+    for round in [4, 5] {
+        assert_eq!(a.next(), TransportEvent::Message { from: id("b"), message: vote(round) });
+    }
+}
+
+#[test]
+fn a_second_link_of_one_process_replaces_the_first() {
+    let a = alone();
+    let mut first = a.linked_as_b();
+    let mut second = a.linked_as_b_behind_refusals();
+    assert_eq!(first.read(&mut [0; 16]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    second.write_all(&vote_bytes(6)).unwrap();
+    assert_eq!(a.next(), TransportEvent::Message { from: id("b"), message: vote(6) }, "and no link event");
+}
+
+#[test]
+fn t24_closing_waits_for_a_slow_reader_and_loses_no_vote() {
+    let door_b = TcpListener::bind("127.0.0.1:0").unwrap();
+    let a = node("a", TcpListener::bind("127.0.0.1:0").unwrap(), "b", door_b.local_addr().unwrap());
+    let (mut dialled, _) = door_b.accept().unwrap();
+    dialled.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ours = hello_bytes(&hello("a"));
+    dialled.read_exact(&mut vec![0; ours.len()]).unwrap();
+    dialled.write_all(&hello_bytes(&hello("b"))).unwrap();
+    assert_eq!(a.next(), link(LinkEvent::Up { incarnation: Incarnation(1) }));
+    // Faster than the transport writes, so that closing finds a full queue.
+    let mut sent = 0;
+    loop {
+        match a.transport.send(id("b"), &vote(sent)) {
+            Ok(()) => sent += 1,
+            Err(SendError::QueueFull(_)) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        dialled.read_to_end(&mut all).unwrap();
+        all
+    });
+    smol::block_on(a.transport.close());
+    let (all, mut at, mut received) = (reader.join().unwrap(), 0, 0);
+    while at < all.len() {
+        let (frame, used) = decode(&all[at..]).unwrap().unwrap();
+        assert_eq!(frame, Frame::Message(vote(received)));
+        (at, received) = (at + used, received + 1);
+    }
+    assert_eq!(received, sent);
+}
+
+#[test]
+fn random_bytes_before_and_after_hello_never_stop_the_transport() {
+    let a = alone();
+    let mut state = 0x5EED_u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize
+    };
+    let hello = hello_bytes(&hello("b"));
+    for attempt in 0..400 {
+        let mut bytes = if attempt % 2 == 0 { hello.clone() } else { Vec::new() };
+        let mut vote = vote_bytes(attempt);
+        if attempt % 4 == 0 {
+            let at = random() % vote.len();
+            vote[at] = random() as u8;
+            bytes.extend_from_slice(&vote);
+        }
+        bytes.extend((0..random() % 200).map(|_| random() as u8));
+        let mut stream = a.connect();
+        let _ = stream.write_all(&bytes);
+        // One after the other: a later link of the same process would replace the last one.
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+        while smol::block_on(smol::future::poll_once(a.transport.recv())).is_some() {}
+    }
+    let mut peer = a.linked_as_b_behind_refusals();
+    peer.write_all(&vote_bytes(999_999)).unwrap();
+    while a.next() != (TransportEvent::Message { from: id("b"), message: vote(999_999) }) {}
+}

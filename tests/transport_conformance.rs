@@ -1,0 +1,395 @@
+//! What every transport must do, run for each of them over `Arc<dyn Transport>`.
+
+// The allowance for tests in clippy.toml does not reach their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use futures::FutureExt;
+use kevy_elect_plugin::clock::SystemClock;
+use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
+use kevy_elect_plugin::message::{
+    Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
+    Standing,
+};
+use kevy_elect_plugin::position::{Position, Progress};
+use kevy_elect_plugin::time::Duration;
+use kevy_elect_plugin::transport::{
+    INBOX_EVENTS_MAX, LinkEvent, MemoryNetwork, RefuseReason, SendError, TcpTransport, Transport,
+    TransportEvent,
+};
+use kevy_elect_plugin::wire::PROTOCOL;
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+
+const STALE_AFTER: Duration = Duration::from_millis(300);
+/// Only ever reached by a failing test.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn id(name: &str) -> NodeId {
+    NodeId::new(name).unwrap()
+}
+
+/// Makes the transports of one cluster of three: a, b, c.
+trait Fixture: Send + Sync {
+    fn transport(&self, node: NodeId) -> Arc<dyn Transport>;
+}
+
+struct Memory(MemoryNetwork);
+
+impl Fixture for Memory {
+    fn transport(&self, node: NodeId) -> Arc<dyn Transport> {
+        Arc::new(self.0.transport(node))
+    }
+}
+
+/// Holds the doors of nodes that have not started yet, so that nobody else gets their ports: dialling them
+/// connects and then waits for a `HELLO`.
+struct Tcp {
+    doors: Mutex<BTreeMap<NodeId, TcpListener>>,
+    addresses: BTreeMap<NodeId, SocketAddr>,
+}
+
+impl Fixture for Tcp {
+    fn transport(&self, node: NodeId) -> Arc<dyn Transport> {
+        let door = self.doors.lock().unwrap().remove(&node);
+        let door = door.unwrap_or_else(|| TcpListener::bind(self.addresses[&node]).unwrap());
+        let mut builder = TcpTransport::with_listener(door).stale_after(STALE_AFTER);
+        for (peer, address) in self.addresses.iter().filter(|(peer, _)| **peer != node) {
+            builder = builder.peer(*peer, address.to_string());
+        }
+        Arc::new(builder.build())
+    }
+}
+
+fn memory() -> Memory {
+    let members = ["a", "b", "c"].map(id);
+    Memory(MemoryNetwork::builder(SystemClock::new(), 1, members).stale_after(STALE_AFTER).build())
+}
+
+fn tcp() -> Tcp {
+    let doors: BTreeMap<_, _> =
+        ["a", "b", "c"].into_iter().map(|n| (id(n), TcpListener::bind("127.0.0.1:0").unwrap())).collect();
+    let addresses = doors.iter().map(|(node, door)| (*node, door.local_addr().unwrap())).collect();
+    Tcp { doors: Mutex::new(doors), addresses }
+}
+
+/// A process: dropping it ends it.
+struct Process {
+    transport: Arc<dyn Transport>,
+    node: NodeId,
+    run: Option<smol::Task<()>>,
+}
+
+fn hello(node: &str, incarnation: u64) -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        cluster: "test".into(),
+        node: id(node),
+        incarnation: Incarnation(incarnation),
+    }
+}
+
+fn start_as(fixture: &dyn Fixture, hello: Hello) -> Process {
+    let (transport, node) = (fixture.transport(hello.node), hello.node);
+    let running = transport.clone();
+    let run = smol::spawn(async move { running.run(hello).await.unwrap() });
+    Process { transport, node, run: Some(run) }
+}
+
+fn start(fixture: &dyn Fixture, node: &str, incarnation: u64) -> Process {
+    start_as(fixture, hello(node, incarnation))
+}
+
+impl Process {
+    async fn next(&self) -> TransportEvent {
+        let timeout = async {
+            smol::Timer::after(PATIENCE).await;
+            panic!("{} waits in vain", self.node)
+        };
+        smol::future::or(self.transport.recv(), timeout).await
+    }
+
+    /// The next event about `peer`'s link; messages and others' links pass by.
+    async fn link(&self, peer: &str) -> LinkEvent {
+        loop {
+            match self.next().await {
+                TransportEvent::Link { peer: p, event } if p == id(peer) => return event,
+                _ => {}
+            }
+        }
+    }
+
+    async fn message(&self) -> (NodeId, Message) {
+        loop {
+            if let TransportEvent::Message { from, message } = self.next().await {
+                return (from, message);
+            }
+        }
+    }
+
+    async fn refusal(&self) -> (Option<NodeId>, RefuseReason) {
+        loop {
+            if let TransportEvent::Refused { claimed, reason } = self.next().await {
+                return (claimed, reason);
+            }
+        }
+    }
+
+    /// Sends as soon as there is a link and room.
+    async fn send(&self, to: &str, message: &Message) {
+        let began = std::time::Instant::now();
+        loop {
+            match self.transport.send(id(to), message) {
+                Ok(()) => return,
+                Err(SendError::NoLink(_) | SendError::QueueFull(_)) if began.elapsed() < PATIENCE => {
+                    smol::Timer::after(Duration::from_millis(1)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    async fn end(mut self) {
+        self.run.take().unwrap().cancel().await;
+    }
+}
+
+fn vote(round: u64) -> Message {
+    Message::Accept(Grant { epoch: Epoch(1), round: Round(round) })
+}
+
+fn heartbeat(round: u64) -> Message {
+    Message::Heartbeat(Heartbeat {
+        epoch: Epoch(1),
+        round: Round(round),
+        role: Role::Primary,
+        standing: Standing::Member,
+        progress: Progress { stream_epoch: Epoch(1), offset: 12 },
+        primary: Some(id("a")),
+        primary_age: Duration::ZERO,
+        lease: Duration::from_millis(900),
+    })
+}
+
+fn up(incarnation: u64) -> LinkEvent {
+    LinkEvent::Up { incarnation: Incarnation(incarnation) }
+}
+
+async fn links_come_up_in_both_directions_and_tell_the_incarnation(f: &dyn Fixture) {
+    let (a, b) = (start(f, "a", 7), start(f, "b", 9));
+    assert_eq!(a.link("b").await, up(9));
+    assert_eq!(b.link("a").await, up(7));
+    a.send("b", &vote(1)).await;
+    b.send("a", &vote(2)).await;
+    assert_eq!(b.message().await, (id("a"), vote(1)));
+    assert_eq!(a.message().await, (id("b"), vote(2)));
+}
+
+async fn every_message_arrives_as_it_was_and_in_order(f: &dyn Fixture) {
+    let (a, b) = (start(f, "a", 1), start(f, "b", 1));
+    let (epoch, round) = (Epoch(3), Round(4));
+    let position = Position::new(Epoch(2), &[1, 2, 3]).unwrap();
+    let messages = [
+        heartbeat(1),
+        Message::Echo(Echo {
+            epoch,
+            round,
+            primary: None,
+            standing: Standing::New,
+            progress: Progress::NONE,
+        }),
+        Message::PreOffer(Offer { epoch, round, position: position.clone() }),
+        Message::PreAccept(Grant { epoch, round }),
+        Message::Offer(Offer { epoch, round, position: position.clone() }),
+        Message::Accept(Grant { epoch, round }),
+        Message::Reject(Reject {
+            epoch,
+            round,
+            kind: OfferKind::Vote,
+            reason: RejectReason::Position,
+            progress: position.progress(),
+        }),
+        Message::Announce(Announce { epoch }),
+        Message::Resign(Resign { epoch, successor: Some(id("b")) }),
+    ];
+    for message in &messages {
+        a.send("b", message).await;
+    }
+    for message in messages {
+        assert_eq!(b.message().await, (id("a"), message));
+    }
+}
+
+async fn sending_says_why_it_cannot(f: &dyn Fixture) {
+    let a = start(f, "a", 1);
+    assert_eq!(a.transport.send(id("x"), &vote(1)), Err(SendError::UnknownPeer(id("x"))));
+    assert_eq!(a.transport.send(id("b"), &vote(1)), Err(SendError::NoLink(id("b"))));
+    a.transport.close().await;
+    assert_eq!(a.transport.send(id("b"), &vote(1)), Err(SendError::Closed));
+}
+
+async fn a_process_that_ends_is_told_as_closed_and_then_refused_once(f: &dyn Fixture) {
+    let (a, b, c) = (start(f, "a", 1), start(f, "b", 1), start(f, "c", 1));
+    for peer in ["b", "c"] {
+        a.send(peer, &heartbeat(1)).await;
+    }
+    for survivor in [&b, &c] {
+        survivor.send("a", &heartbeat(1)).await;
+        survivor.message().await;
+    }
+    a.message().await;
+    a.end().await;
+    for survivor in [&b, &c] {
+        let mut told = Vec::new();
+        while told.last() != Some(&LinkEvent::Refused) {
+            told.push(survivor.link("a").await);
+        }
+        assert!(told.ends_with(&[LinkEvent::Closed, LinkEvent::Refused]), "{told:?}");
+    }
+    // Several more attempts are refused meanwhile; none is told.
+    b.send("c", &vote(77)).await;
+    smol::Timer::after(Duration::from_millis(100)).await;
+    b.send("c", &vote(78)).await;
+    loop {
+        match c.next().await {
+            TransportEvent::Message { message, .. } if message == vote(78) => break,
+            TransportEvent::Link { peer, event } if peer == id("a") => panic!("{event:?}"),
+            _ => {}
+        }
+    }
+}
+
+async fn a_restarted_process_is_up_with_its_new_incarnation(f: &dyn Fixture) {
+    let (a, b) = (start(f, "a", 1), start(f, "b", 1));
+    assert_eq!(b.link("a").await, up(1));
+    a.end().await;
+    let a = start(f, "a", 2);
+    loop {
+        match b.link("a").await {
+            event if event == up(2) => break,
+            LinkEvent::Up { incarnation } => panic!("{incarnation}"),
+            _ => {}
+        }
+    }
+    a.send("b", &vote(5)).await;
+    assert_eq!(b.message().await, (id("a"), vote(5)));
+    b.send("a", &vote(6)).await;
+    assert_eq!(a.message().await, (id("b"), vote(6)));
+}
+
+async fn an_older_incarnation_is_refused_until_the_newer_was_gone_for_a_while(f: &dyn Fixture) {
+    let (a, b) = (start(f, "a", 5), start(f, "b", 1));
+    assert_eq!(b.link("a").await, up(5));
+    a.end().await;
+    let _a = start(f, "a", 4);
+    let mut refused = false;
+    loop {
+        match b.next().await {
+            TransportEvent::Refused { claimed, reason } => {
+                assert_eq!((claimed, reason), (Some(id("a")), RefuseReason::StaleIncarnation));
+                refused = true;
+            }
+            TransportEvent::Link { event, .. } if event == up(4) => break,
+            _ => {}
+        }
+    }
+    assert!(refused);
+}
+
+async fn another_cluster_or_protocol_is_refused_with_the_reason_on_both_sides(f: &dyn Fixture) {
+    let a = start(f, "a", 1);
+    let b = start_as(f, Hello { cluster: "other".into(), ..hello("b", 1) });
+    let c = start_as(f, Hello { protocol: PROTOCOL + 1, ..hello("c", 1) });
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let refusal = a.refusal().await;
+        if !seen.contains(&refusal) {
+            seen.push(refusal);
+        }
+    }
+    assert!(seen.contains(&(Some(id("b")), RefuseReason::Cluster)), "{seen:?}");
+    assert!(seen.contains(&(Some(id("c")), RefuseReason::Protocol)), "{seen:?}");
+    for (refused, reason) in [(&b, RefuseReason::Cluster), (&c, RefuseReason::Protocol)] {
+        while refused.refusal().await != (Some(id("a")), reason) {}
+    }
+    assert_eq!(a.transport.send(id("b"), &vote(1)), Err(SendError::NoLink(id("b"))));
+}
+
+async fn a_cancelled_recv_loses_nothing(f: &dyn Fixture) {
+    let (a, b) = (start(f, "a", 1), start(f, "b", 1));
+    assert_eq!(b.link("a").await, up(1));
+    let mut received = 0;
+    for round in 0..50 {
+        a.send("b", &vote(round)).await;
+        // Polled once and dropped, whether or not something was there.
+        while let Some(event) = b.transport.recv().now_or_never() {
+            assert_eq!(event, TransportEvent::Message { from: id("a"), message: vote(received) });
+            received += 1;
+        }
+    }
+    for round in received..50 {
+        assert_eq!(b.next().await, TransportEvent::Message { from: id("a"), message: vote(round) });
+    }
+}
+
+async fn a_receiver_that_does_not_read_loses_no_vote_and_sees_them_in_order(f: &dyn Fixture) {
+    let (a, b) = (start(f, "a", 1), start(f, "b", 1));
+    assert_eq!(b.link("a").await, up(1));
+    let votes = 20 * INBOX_EVENTS_MAX as u64;
+    let sender = async {
+        for round in 0..votes {
+            a.send("b", &vote(round)).await;
+        }
+    };
+    let receiver = async {
+        smol::Timer::after(Duration::from_millis(50)).await;
+        for round in 0..votes {
+            assert_eq!(b.message().await.1, vote(round));
+        }
+    };
+    smol::future::zip(sender, receiver).await;
+}
+
+async fn closing_writes_out_what_is_queued_and_then_ends_in_order(f: &dyn Fixture) {
+    let (a, b) = (start(f, "a", 1), start(f, "b", 1));
+    a.send("b", &vote(0)).await;
+    assert_eq!(b.message().await, (id("a"), vote(0)));
+    let resign = Message::Resign(Resign { epoch: Epoch(1), successor: Some(id("b")) });
+    for round in 1..20 {
+        a.send("b", &vote(round)).await;
+    }
+    a.send("b", &resign).await;
+    a.transport.close().await;
+    for round in 1..20 {
+        assert_eq!(b.next().await, TransportEvent::Message { from: id("a"), message: vote(round) });
+    }
+    assert_eq!(b.next().await, TransportEvent::Message { from: id("a"), message: resign });
+    assert_eq!(b.link("a").await, LinkEvent::Closed);
+    assert_eq!(b.link("a").await, LinkEvent::Refused);
+    let mut a = a;
+    a.run.take().unwrap().await;
+}
+
+macro_rules! conformance {
+    ($($test:ident),* $(,)?) => {
+        mod memory_transport {
+            $(#[test] fn $test() { smol::block_on(super::$test(&super::memory())) })*
+        }
+        mod tcp_transport {
+            $(#[test] fn $test() { smol::block_on(super::$test(&super::tcp())) })*
+        }
+    };
+}
+
+conformance! {
+    links_come_up_in_both_directions_and_tell_the_incarnation,
+    every_message_arrives_as_it_was_and_in_order,
+    sending_says_why_it_cannot,
+    a_process_that_ends_is_told_as_closed_and_then_refused_once,
+    a_restarted_process_is_up_with_its_new_incarnation,
+    an_older_incarnation_is_refused_until_the_newer_was_gone_for_a_while,
+    another_cluster_or_protocol_is_refused_with_the_reason_on_both_sides,
+    a_cancelled_recv_loses_nothing,
+    a_receiver_that_does_not_read_loses_no_vote_and_sees_them_in_order,
+    closing_writes_out_what_is_queued_and_then_ends_in_order,
+}

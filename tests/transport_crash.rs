@@ -1,0 +1,182 @@
+//! Link events of processes that really die: the evidence for a fast election must come when a process is
+//! killed, and must not come while one lives. Sentences T5 to T12 of `docs/protocol.md`.
+
+// The allowance for tests in clippy.toml does not reach their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
+use kevy_elect_plugin::message::{Grant, Hello, Message};
+use kevy_elect_plugin::time::Duration;
+use kevy_elect_plugin::transport::{LinkEvent, SendError, TcpTransport, Transport, TransportEvent};
+use kevy_elect_plugin::wire::PROTOCOL;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const PARENT: &str = "TRANSPORT_CRASH_PARENT";
+const READS: &str = "TRANSPORT_CRASH_READS";
+
+fn id(name: &str) -> NodeId {
+    NodeId::new(name).unwrap()
+}
+
+fn hello(node: &str) -> Hello {
+    Hello { protocol: PROTOCOL, cluster: "test".into(), node: id(node), incarnation: Incarnation(1) }
+}
+
+fn vote(round: u64) -> Message {
+    Message::Accept(Grant { epoch: Epoch(1), round: Round(round) })
+}
+
+/// Not a test: node `b`, run as a process of its own by the tests below.
+#[test]
+#[ignore = "the child process of the other tests"]
+fn child() {
+    let parent = std::env::var(PARENT).unwrap();
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("address {}", door.local_addr().unwrap());
+    let transport = TcpTransport::with_listener(door).peer(id("a"), parent).build();
+    let echo = async {
+        loop {
+            // Without reading, the parent's bytes pile up in this process's kernel buffers.
+            if std::env::var(READS).is_err() {
+                std::future::pending::<()>().await;
+            }
+            if let TransportEvent::Message { message, .. } = transport.recv().await {
+                while transport.send(id("a"), &message).is_err() {
+                    smol::Timer::after(Duration::from_millis(1)).await;
+                }
+            }
+        }
+    };
+    smol::block_on(smol::future::or(async { transport.run(hello("b")).await.unwrap() }, echo));
+}
+
+struct Pair {
+    child: Child,
+    transport: Arc<TcpTransport>,
+    _run: smol::Task<()>,
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Pair {
+    fn start(reads: bool) -> Self {
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "child", "--ignored", "--nocapture"]).stdout(Stdio::piped());
+        command.env(PARENT, door.local_addr().unwrap().to_string());
+        if reads {
+            command.env(READS, "1");
+        }
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address: SocketAddr = lines
+            .map_while(Result::ok)
+            .find_map(|line| line.split_once("address ").map(|(_, address)| address.parse().unwrap()))
+            .expect("the child says where it listens");
+        let transport =
+            Arc::new(TcpTransport::with_listener(door).peer(id("b"), address.to_string()).build());
+        let running = transport.clone();
+        let run = smol::spawn(async move { running.run(hello("a")).await.unwrap() });
+        let pair = Self { child, transport, _run: run };
+        assert_eq!(pair.next(), link(LinkEvent::Up { incarnation: Incarnation(1) }));
+        pair
+    }
+
+    fn next(&self) -> TransportEvent {
+        self.next_within(PATIENCE).expect("waits in vain")
+    }
+
+    fn next_within(&self, limit: Duration) -> Option<TransportEvent> {
+        smol::block_on(smol::future::or(async { Some(self.transport.recv().await) }, async {
+            smol::Timer::after(limit).await;
+            None
+        }))
+    }
+
+    fn send(&self, round: u64) {
+        let began = Instant::now();
+        while let Err(error) = self.transport.send(id("b"), &vote(round)) {
+            assert!(began.elapsed() < PATIENCE, "{error}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Stops the child and waits until all its threads have stopped: the signal only asks them to.
+    fn stop(&self) {
+        self.signal("-STOP");
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let stopped = |stat: String| stat.rsplit(')').next().is_some_and(|rest| rest.trim().starts_with('T'));
+        while !std::fs::read_dir(&tasks)
+            .unwrap()
+            .flatten()
+            .all(|task| std::fs::read_to_string(task.path().join("stat")).map_or(true, stopped))
+        {
+            std::thread::yield_now();
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+}
+
+fn link(event: LinkEvent) -> TransportEvent {
+    TransportEvent::Link { peer: id("b"), event }
+}
+
+#[test]
+fn a_killed_process_is_closed_and_refused_within_milliseconds() {
+    let mut pair = Pair::start(true);
+    pair.send(1);
+    assert_eq!(pair.next(), TransportEvent::Message { from: id("b"), message: vote(1) });
+    pair.child.kill().unwrap();
+    let began = Instant::now();
+    assert_eq!(pair.next(), link(LinkEvent::Closed));
+    let closed = began.elapsed();
+    assert_eq!(pair.next(), link(LinkEvent::Refused));
+    println!("closed after {closed:?}, refused after {:?}", began.elapsed());
+    // Far above what it takes, far below any timeout that could have told it instead.
+    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    assert_eq!(pair.next_within(Duration::from_millis(100)), None, "further refusals are not told");
+}
+
+#[test]
+fn t6_a_process_that_dies_with_unread_input_still_ends_in_order_on_the_link_it_dialled() {
+    let mut pair = Pair::start(false);
+    pair.send(0);
+    let mut round = 1;
+    // Until nothing more fits: the child's buffers hold bytes that it will never read.
+    while pair.transport.send(id("b"), &vote(round)) != Err(SendError::QueueFull(id("b"))) {
+        round += 1;
+        if round.is_multiple_of(32) {
+            std::thread::yield_now();
+        }
+    }
+    pair.child.kill().unwrap();
+    assert_eq!(pair.next(), link(LinkEvent::Closed));
+    assert_eq!(pair.next(), link(LinkEvent::Refused));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stopped_process_is_neither_closed_nor_refused_and_goes_on_where_it_was() {
+    let pair = Pair::start(true);
+    pair.send(1);
+    assert_eq!(pair.next(), TransportEvent::Message { from: id("b"), message: vote(1) });
+    pair.stop();
+    pair.send(2);
+    assert_eq!(pair.next_within(Duration::from_millis(300)), None, "its kernel keeps the links");
+    pair.signal("-CONT");
+    assert_eq!(pair.next(), TransportEvent::Message { from: id("b"), message: vote(2) });
+}
