@@ -18,7 +18,7 @@ cargo sim --mutations [--seeds A..B]
   --jobs N         threads (default: one per processor)
   --mutation NAME  make the elector wrong in this way
   --mutations      show that every mutation is caught, and after how many seeds
-  --trace          with a violation, print the whole trace instead of its end
+  --trace          print the whole trace of a violation, or of a single seed
 
 profiles:";
 
@@ -124,12 +124,12 @@ fn sweep(options: &Options) -> ExitCode {
     for profile in &options.profiles {
         for &nodes in &options.nodes {
             let start = Instant::now();
-            let (stats, mut found) = many(options, *profile, nodes);
+            let (stats, mut found, (_, slowest)) = many(options, *profile, nodes);
             let seconds = start.elapsed().as_secs_f64();
             let tenths = |n: u64| format!("{}.{}", n / 10, n % 10);
             clear_bar();
             println!(
-                "| {} | {nodes} | {} | {} | {} | {:.0} | {} / {} / {} |",
+                "| {} | {nodes} | {} | {} | {} | {:.0} | {} / {} / {} | {slowest} |",
                 profile.name,
                 stats.runs,
                 found.len(),
@@ -142,6 +142,11 @@ fn sweep(options: &Options) -> ExitCode {
             steps_per_core.push(stats.steps as f64 / seconds / options.jobs as f64);
             all.add(&stats);
             found.sort_by_key(|found| found.seed);
+            if options.trace && found.is_empty() && stats.runs == 1 {
+                let mut plan = Plan::draw(options.seeds.start, nodes, *profile);
+                plan.mutation = options.mutation;
+                run(&plan, true).trace.iter().for_each(|line| println!("  {line}"));
+            }
             if let Some(first) = found.first() {
                 failed |= !profile.beyond;
                 explain(options, *profile, nodes, first);
@@ -152,15 +157,16 @@ fn sweep(options: &Options) -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn many(options: &Options, profile: Profile, nodes: usize) -> (Stats, Vec<Found>) {
+/// Also gives the seed that took longest to settle, after that time.
+fn many(options: &Options, profile: Profile, nodes: usize) -> (Stats, Vec<Found>, (Option<u64>, u64)) {
     let next = AtomicU64::new(options.seeds.start);
     let done = AtomicBool::new(false);
-    let total = Mutex::new((Stats::default(), Vec::new()));
+    let total = Mutex::new((Stats::default(), Vec::new(), (None, 0)));
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..options.jobs.max(1))
             .map(|_| {
                 scope.spawn(|| {
-                    let (mut stats, mut found) = (Stats::default(), Vec::new());
+                    let (mut stats, mut found, mut slowest) = (Stats::default(), Vec::new(), (None, 0));
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
                         if seed >= options.seeds.end {
@@ -170,11 +176,14 @@ fn many(options: &Options, profile: Profile, nodes: usize) -> (Stats, Vec<Found>
                         plan.mutation = options.mutation;
                         let outcome = run(&plan, false);
                         stats.add(&outcome.stats);
+                        let tenths = outcome.settled.map(|ns| ns * 10 / plan.setup.timeout.as_nanos() as u64);
+                        slowest = slowest.max((tenths, seed));
                         found.extend(outcome.violation.map(|violation| Found { seed, violation }));
                     }
                     let mut total = total.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     total.0.add(&stats);
                     total.1.extend(found);
+                    total.2 = total.2.max(slowest);
                 })
             })
             .collect();

@@ -87,7 +87,7 @@ impl super::Elector {
     pub fn set_mutation(&mut self, mutation: Option<Mutation>) {
         self.mutation = mutation;
         if mutation == Some(Mutation::PromiseForgottenOnRestart) {
-            self.booting_until = None;
+            self.booting_until = Some(self.now);
         }
         if mutation == Some(Mutation::LeaseIsPromise) {
             self.lease.lengthen(self.config.election_timeout);

@@ -33,6 +33,8 @@ use world::World;
 pub struct Outcome {
     /// The first invariant that did not hold.
     pub violation: Option<Violation>,
+    /// Time from the heal to one writable primary whom everybody has joined, in nanoseconds.
+    pub settled: Option<u64>,
     /// What was done.
     pub stats: Stats,
     /// A number that differs where two runs differ.
@@ -48,6 +50,7 @@ pub fn run(plan: &Plan, traced: bool) -> Outcome {
     world.stats.runs = 1;
     Outcome {
         violation: world.violation,
+        settled: world.settled.map(|at| at - plan.heal_at),
         stats: world.stats,
         fingerprint: world.fingerprint,
         trace: world.trace.unwrap_or_default(),

@@ -68,6 +68,12 @@ pub const PROFILES: &[Profile] = &[
     profile!("disk", "saves are slow, fail or hang", [Disk, Crash]),
     profile!("host", "promotions and retargets are slow, fail or hang", [Host, Crash]),
     profile!("operator", "planned transfers, shutdowns, pauses", [Operator, Crash]),
+    profile!("split", "partitions in storms", [Storm, Storm, Partition, OneWay, Cut, Crash], drift),
+    profile!(
+        "forget",
+        "records are lost while the cluster is apart",
+        [Wipe, Wipe, Partition, Firewall, Power]
+    ),
     profile!(
         "drift",
         "clocks at the bounds of the configured drift",

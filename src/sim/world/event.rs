@@ -3,7 +3,6 @@
 use super::machine::Life;
 use crate::elector::PersistSeq;
 use crate::ids::{Epoch, Incarnation};
-use crate::link::LinkEvent;
 use crate::message::Message;
 use crate::sim::data::{Data, Offsets};
 
@@ -43,13 +42,6 @@ pub(super) enum Event {
         at: usize,
         peer: usize,
         life: Life,
-    },
-    /// What a connection attempt, or an operator's hand, told a process that was stopped.
-    Link {
-        at: usize,
-        peer: usize,
-        life: Life,
-        event: LinkEvent,
     },
     /// A save is over.
     Saved {

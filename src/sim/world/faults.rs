@@ -169,9 +169,6 @@ impl World {
         if forgets && !self.may_forget(node) {
             return false;
         }
-        if matches!(loss, Loss::Disk | Loss::Data) && !self.formed {
-            return false;
-        }
         let machine = &mut self.machines[node];
         machine.dark = power;
         machine.ills.down += 1;
@@ -207,13 +204,13 @@ impl World {
         true
     }
 
-    /// No more than a minority may be without a record at once, and only once the cluster has formed.
+    /// No more than a minority may be without a record at once.
     fn may_forget(&self, node: usize) -> bool {
         let without = |n: &usize| {
             let record = &self.machines[*n].disk.record;
             *n != node && record.as_ref().is_none_or(|record| record.standing == Standing::New)
         };
-        self.formed && self.voters().filter(without).count() < self.voters().len() - self.quorum()
+        self.voters().filter(without).count() < self.voters().len() - self.quorum()
     }
 
     fn shut_down(&mut self, node: usize) -> bool {

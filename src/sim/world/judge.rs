@@ -120,9 +120,6 @@ impl World {
 
     pub(super) fn judge_promotion(&mut self, node: usize, epoch: Epoch) {
         self.stats.checks[Check::Confirmed as usize] += 1;
-        self.formed |= self.machines[self.voters()].iter().all(|machine| {
-            machine.disk.record.as_ref().is_some_and(|record| record.standing == Standing::Member)
-        });
         let data: Vec<_> = self.machines[self.voters()].iter().map(|machine| &machine.server.data).collect();
         let found = self.invariants.confirmed.on_promoted(node, epoch, &data, self.quorum());
         self.take(found);

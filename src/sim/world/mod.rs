@@ -21,7 +21,7 @@ use crate::config::{Config, Member, MemberKind};
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
 use crate::fence::{Denied, Health};
 use crate::ids::{Epoch, NodeId};
-use crate::message::{Message, Role};
+use crate::message::Message;
 use crate::time::Instant;
 use event::Event;
 use machine::{Disk, Ills, Life, Machine, Process, Server};
@@ -41,7 +41,7 @@ pub(super) struct World {
     free: Vec<u32>,
     pushed: u64,
     rng: Rng,
-    pub(super) machines: Vec<Machine>,
+    machines: Vec<Machine>,
     ids: Vec<NodeId>,
     net: net::Net,
     lives: Life,
@@ -54,8 +54,6 @@ pub(super) struct World {
     pub(super) violation: Option<Violation>,
     active: Vec<faults::Active>,
     healed: bool,
-    /// Every voter is a member and somebody has reigned: from here on disks may be wiped.
-    formed: bool,
     pub(super) settled: Option<u64>,
     /// Messages of the step under way: sent after the gate is copied.
     outbox: Vec<(NodeId, Message)>,
@@ -107,7 +105,6 @@ impl World {
             violation: None,
             active: Vec::new(),
             healed: false,
-            formed: false,
             settled: None,
             outbox: Vec::new(),
             end: u64::MAX,
@@ -173,11 +170,6 @@ impl World {
             Event::LinkUp { .. } => self.on_link_up_event(event),
             Event::LinkEnd { .. } => self.on_link_end(event),
             Event::Retry { at, peer, life } => self.on_retry(at, peer, life),
-            Event::Link { at, peer, life, event } => {
-                if self.machines[at].process.as_ref().is_some_and(|process| process.life == life) {
-                    self.link_event(at, peer, event);
-                }
-            }
             Event::Saved { node, life, write, failed } => self.on_saved(node, life, write, failed),
             Event::SaveTold { .. } => self.on_save_told(event),
             Event::HostDone { .. } => self.on_host_done(event),
@@ -419,6 +411,55 @@ impl World {
         }
     }
 
+    /// Ends a process by hand; it stays down until [`World::revive`].
+    pub(super) fn kill(&mut self, node: usize) {
+        if self.machines[node].process.is_some() {
+            self.machines[node].ills.down += 1;
+            self.stop(node);
+        }
+    }
+
+    /// Starts a process that was killed.
+    pub(super) fn revive(&mut self, node: usize) {
+        let down = &mut self.machines[node].ills.down;
+        *down = down.saturating_sub(1);
+        self.start(node);
+    }
+
+    /// Cuts or heals both directions between two nodes.
+    pub(super) fn set_cut(&mut self, a: usize, b: usize, cut: bool) {
+        for (from, to) in [(a, b), (b, a)] {
+            let index = self.net.index(from, to);
+            let was = std::mem::replace(&mut self.net.cut[index], u16::from(cut));
+            self.net.disturbed[index] = self.now;
+            if was > 0 && !cut {
+                self.heal_direction(from, to);
+            }
+        }
+    }
+
+    /// Says how far a server's data goes.
+    pub(super) fn set_offset(&mut self, node: usize, offset: u64) {
+        self.machines[node].server.data.last_mut().offsets[0] = offset;
+        self.tell_position(node);
+    }
+
+    /// The elector of a running process.
+    pub(super) fn elector(&self, node: usize) -> Option<&Elector> {
+        self.machines[node].process.as_ref().map(|process| &process.elector)
+    }
+
+    /// Makes a node primary of epoch 1 by the votes of all, before the first start.
+    pub(super) fn begin_with_primary(&mut self, primary: usize) {
+        let id = self.ids[primary];
+        for node in 0..self.machines.len() {
+            let server = &mut self.machines[node].server;
+            // The start role is a matter of data: the one that has it is elected.
+            server.data.begin(Epoch::ZERO);
+            server.data.last_mut().offsets[0] = u64::from(self.ids[node] == id);
+        }
+    }
+
     /// The node that may write now, if one may.
     pub(super) fn writer(&self) -> Option<usize> {
         (0..self.machines.len()).find(|node| self.may_write(*node))
@@ -432,10 +473,6 @@ impl World {
                 !process.slept
                     && matches!(process.gate, GateState::Open(until) if machine.clock.local(self.now) < until)
             })
-    }
-
-    pub(super) fn role(&self, node: usize) -> Option<Role> {
-        self.machines[node].process.as_ref().map(|process| process.elector.role())
     }
 }
 
