@@ -4,7 +4,7 @@ mod quorum;
 mod snapshot;
 
 pub use crate::fence::Denied;
-pub use crate::gate::WriteGate;
+pub use crate::gate::{Pass, WriteGate};
 pub use quorum::{QuorumParts, QuorumPlugin};
 pub use snapshot::{ElectSnapshot, PeerSnapshot};
 
