@@ -337,6 +337,8 @@ impl World {
         let view = self.view(at, peer);
         if view.up && view.conn == conn {
             self.view_mut(at, peer).up = false;
+            let (there, back) = (self.net.index(at, peer), self.net.index(peer, at));
+            (self.net.disturbed[there], self.net.disturbed[back]) = (self.now, self.now);
             self.link_event(at, peer, if closed { LinkEvent::Closed } else { LinkEvent::Reset });
             self.retry_soon(at, peer);
         }
