@@ -184,7 +184,6 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::NoAdmission, "power", 3, 12),
     (Mutation::NewVoterSupports, "all", 3, 1158),
     (Mutation::SleepIgnored, "suspend", 5, 3),
-    (Mutation::LeaseFromWin, "storm", 5, 995),
     (Mutation::PositionIgnored, "power", 3, 0),
 ];
 

@@ -43,8 +43,6 @@ pub enum Mutation {
     NewVoterSupports,
     /// The lease is not taken back when the machine slept.
     SleepIgnored,
-    /// A lease starts anew with the win instead of the request for votes.
-    LeaseFromWin,
     /// Data is not compared at all.
     PositionIgnored,
 }
@@ -57,7 +55,7 @@ impl Mutation {
     }
 
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::NoPreVote,
         Self::NoStickiness,
         Self::LeaseIsPromise,
@@ -76,7 +74,6 @@ impl Mutation {
         Self::NoAdmission,
         Self::NewVoterSupports,
         Self::SleepIgnored,
-        Self::LeaseFromWin,
         Self::PositionIgnored,
     ];
 }

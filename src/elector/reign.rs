@@ -39,24 +39,13 @@ impl Elector {
     /// A quorum voted for this node.
     pub(super) fn win(&mut self) {
         let State::Campaigning(campaign) = &self.state else { return };
-        let (epoch, asked, took) =
-            (campaign.epoch, campaign.asked, self.now.saturating_since(campaign.started));
-        let yes = campaign.yes;
+        let (epoch, took) = (campaign.epoch, self.now.saturating_since(campaign.started));
         self.timers.clear(Timer::Round);
         self.event(EventKind::CampaignEnded { kind: OfferKind::Vote, epoch, outcome: Outcome::Won, took });
         let reign =
             Reign { won_at: self.now, promoted: false, fenced: None, fenced_at: self.now, handover: None };
         self.lease.revoke();
         self.enter(State::Reigning(reign), Reason::Won);
-        // Every vote is a promise, given after the request left: the lease starts there.
-        if let Some(asked) = asked {
-            for index in 0..self.peers.len() {
-                if let Some(voter) = self.peers[index].voter.filter(|voter| yes.contains(*voter)) {
-                    let start = if self.mutated(Mutation::LeaseFromWin) { self.now } else { asked };
-                    self.lease.supported(voter, start);
-                }
-            }
-        }
         self.promise = None;
         self.set_primary(Some(self.me));
         self.following = None;
@@ -64,9 +53,10 @@ impl Elector {
         self.timers.clear(Timer::Follow);
         self.timers.set(Timer::Promotion, self.now + self.config.election_timeout * PROMOTION_TIMEOUTS);
         self.host(HostAction::Promote(epoch));
-        self.renew_lease();
-        // Promises are renewed while the host works; nobody follows before it is done.
+        // The lease begins with the echoes of this, while the host works. Votes are promises too, but only an
+        // echo says that the voter's promise is as long as our lease. Nobody follows before the host is done.
         self.send_heartbeats();
+        self.renew_lease();
     }
 
     pub(super) fn on_promoted(&mut self, epoch: Epoch) {
@@ -106,13 +96,16 @@ impl Elector {
     /// Recomputes the lease and what follows from it: fence or resume.
     pub(super) fn renew_lease(&mut self) {
         let (Some(me), true) = (self.my_vote, self.reign().is_some()) else { return };
+        let held = self.lease.until().is_some();
         let until = self.lease.renew(me, self.now).filter(|until| *until > self.now);
         match until {
             Some(until) => {
                 self.timers.set(Timer::Lease, until);
                 self.resume();
             }
-            None => self.fence(FenceReason::LeaseExpired),
+            None if held => self.fence(FenceReason::LeaseExpired),
+            // Just elected: the gate has not been open yet.
+            None => {}
         }
     }
 
