@@ -1,6 +1,6 @@
 //! Heartbeats and their echoes: who is there, who reigns, and for how long still.
 
-use super::{Elector, HostAction, Mutation, Round, State, Timer};
+use super::{Elector, HOST_TIMEOUTS, HostAction, Mutation, Round, State, Timer};
 use crate::config::{Config, MemberKind};
 use crate::event::{EventKind, Outcome, Reason};
 use crate::fence::Health;
@@ -205,7 +205,8 @@ impl Elector {
         if forgot && !self.mutated(Mutation::NewVoterSupports) {
             return;
         }
-        self.timers.clear(Timer::Follow);
+        // A host that does not answer is asked again.
+        self.timers.set(Timer::Follow, self.now + self.config.election_timeout * HOST_TIMEOUTS);
         self.following = Some((self.hard.epoch, primary));
         self.following_since = self.now;
         self.host(HostAction::Follow(self.hard.epoch, self.id(primary)));
@@ -216,6 +217,7 @@ impl Elector {
         if let Some((following, primary)) = self.following
             && following == epoch
         {
+            self.timers.clear(Timer::Follow);
             let took = self.now.saturating_since(self.following_since);
             let primary = self.id(primary);
             self.event(EventKind::Following { primary, took });

@@ -44,6 +44,10 @@ impl Elector {
             known.restarted();
             self.gone(peer, before, Reason::Restart);
         }
+        // What this voter echoed before its link ended does not count any more: ask anew at once.
+        if self.reign().is_some() {
+            self.send_heartbeats();
+        }
     }
 
     /// The process that we knew as `peer` is dead: what was promised to it is void.

@@ -66,6 +66,9 @@ pub const EPOCH_STEP_MAX: u64 = 1 << 32;
 /// How often, at most, the position alone is written to the vote record.
 pub const POSITION_SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A host that has not done what it was asked after this many election timeouts never will.
+const HOST_TIMEOUTS: u32 = 5;
+
 /// One node's part in the election.
 #[derive(Debug, Clone)]
 pub struct Elector {

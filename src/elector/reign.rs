@@ -1,6 +1,6 @@
 //! Being primary: promotion, lease, fence, and leaving the office.
 
-use super::{Elector, Epoch, HostAction, Instant, Message, Mutation, Reason, State, Timer};
+use super::{Elector, Epoch, HOST_TIMEOUTS, HostAction, Instant, Message, Mutation, Reason, State, Timer};
 use crate::event::{EventKind, Outcome};
 use crate::fence::FenceReason;
 use crate::message::{Announce, OfferKind, Resign};
@@ -10,9 +10,6 @@ use crate::time::Duration;
 /// While an office is handed over, replicas are asked how far they are this many times per heartbeat
 /// interval: writes are refused meanwhile.
 const HANDOVER_POLLS: u32 = 20;
-
-/// A host that has not become primary after this many election timeouts never will.
-const PROMOTION_TIMEOUTS: u32 = 5;
 
 /// This node's time in office.
 #[derive(Debug, Clone)]
@@ -51,7 +48,7 @@ impl Elector {
         self.following = None;
         self.timers.clear(Timer::Campaign);
         self.timers.clear(Timer::Follow);
-        self.timers.set(Timer::Promotion, self.now + self.config.election_timeout * PROMOTION_TIMEOUTS);
+        self.timers.set(Timer::Promotion, self.now + self.config.election_timeout * HOST_TIMEOUTS);
         self.host(HostAction::Promote(epoch));
         // The lease begins with the echoes of this, while the host works. Votes are promises too, but only an
         // echo says that the voter's promise is as long as our lease. Nobody follows before the host is done.
