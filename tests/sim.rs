@@ -1,6 +1,7 @@
 //! The simulator in the normal test run: a short range of seeds, the same run twice, the basic calls,
 //! and every seed that ever found something.
 #![cfg(feature = "sim")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests stand outside test functions")]
 
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::message::Role;
