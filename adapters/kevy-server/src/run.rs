@@ -139,7 +139,9 @@ fn elect_on_thread(
 ) -> Result<(), String> {
     let (plugin, failed) = (Arc::clone(plugin), Arc::clone(failed));
     spawn("elect", move || {
-        let ended: Result<(), ElectError> = async_io::block_on(plugin.run());
+        // Not async_io's: beside a `block_on` of its own, its helper thread looks every 10 ms whether it
+        // is needed, more switches than the whole election.
+        let ended: Result<(), ElectError> = futures::executor::block_on(plugin.run());
         if let Err(error) = ended {
             eprintln!("kevy-server: {error}");
             failed.store(true, Ordering::Release);
