@@ -96,7 +96,12 @@ pub fn dual(acks: &[Ack], elections: &[Elected], resumed: Option<Resumed>) -> Op
     }
     if let Some(r) = resumed {
         for own in reigns.iter().filter(|own| own.was_stopped(r) && own.last > r.at) {
-            for successor in reigns.iter().filter(|s| s.node != r.node && s.first.replied <= r.at) {
+            // Whoever reigned before it has no part in this: being stopped does not take away the mandate that
+            // it won from them.
+            let succeeded = |s: &&Reign<'_>| {
+                s.node != r.node && own.first.replied < s.first.replied && s.first.replied <= r.at
+            };
+            for successor in reigns.iter().filter(succeeded) {
                 worst = worse(worst, overlap(own, successor, r.at, Some(r.stopped)));
             }
         }
@@ -267,6 +272,13 @@ mod tests {
         let history = [reign(0, 0, 90), reign(1, 150, 450), reign(0, 500, 600)].concat();
         let stopped = Resumed { node: 0, stopped: ms(95), at: ms(400) };
         assert_eq!(dual(&history, &[elected(1, 140), elected(0, 490)], Some(stopped)), None);
+    }
+
+    #[test]
+    fn a_resumed_node_that_nobody_replaced_may_go_on() {
+        let history = [reign(1, 0, 90), reign(0, 100, 200), reign(0, 400, 500)].concat();
+        let stopped = Resumed { node: 0, stopped: ms(200), at: ms(390) };
+        assert_eq!(dual(&history, &[elected(1, 0), elected(0, 95)], Some(stopped)), None);
     }
 
     #[test]
