@@ -60,7 +60,5 @@ pub(crate) fn settle() -> Result<(), Failure> {
 
 fn installed(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .any(|dir| dir.join(tool).is_file())
+    std::env::split_paths(&path).any(|dir| dir.join(tool).is_file())
 }

@@ -8,6 +8,7 @@ mod report;
 use binaries::Entry;
 use cli::{Options, Racer, Request};
 use idle::Cost;
+use kevy_elect_demo::client::{Client, Reply};
 use kevy_elect_demo::clock::Clock;
 use kevy_elect_demo::cluster::{Cluster, Member, Place, Setup};
 use kevy_elect_demo::failure::{EXIT_FAILED, Failure, Interrupt};
@@ -17,6 +18,7 @@ use kevy_elect_demo::progress::Progress;
 use kevy_elect_demo::round::{Round, Stage};
 use kevy_elect_demo::style::Style;
 use kevy_elect_demo::writers::Writers;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ use std::time::Duration;
 const NODES: usize = 3;
 /// How long an idle system is left alone before it is looked at: what a start leaves to do is done then.
 const SETTLE: Duration = Duration::from_secs(4);
+/// How long Sentinels may take to find each other.
+const SENTINELS_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What one system did.
 pub(crate) struct Outcome {
@@ -97,6 +101,15 @@ fn run(options: &Options, entries: &[Entry]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether a Sentinel knows all replicas and all other Sentinels.
+fn knows_everybody(sentinel: SocketAddr) -> bool {
+    let Ok(mut client) = Client::connect(sentinel) else { return false };
+    [&b"REPLICAS"[..], b"SENTINELS"].iter().all(|what| {
+        let known = client.call_within(&[b"SENTINEL", what, b"cluster"], SENTINELS_PATIENCE);
+        matches!(known, Ok(Reply::Array(known)) if known.len() == NODES - 1)
+    })
+}
+
 struct Race<'a> {
     options: &'a Options,
     entry: &'a Entry,
@@ -116,6 +129,20 @@ impl Race<'_> {
         };
         self.progress.say("starting three nodes");
         Cluster::up(&setup, self.clock, self.interrupt)
+    }
+
+    /// A Sentinel takes about ten seconds to find the replicas and the others; before that it would be unfair.
+    fn wait_for_sentinels(&self, cluster: &Cluster) -> Result<(), Failure> {
+        if self.entry.racer != Racer::Redis {
+            return Ok(());
+        }
+        self.progress.say("waiting until the Sentinels know each other");
+        let sentinels = cluster.members.iter().map(|m| SocketAddr::new(m.address().ip(), m.ports.elect));
+        let sentinels: Vec<_> = sentinels.collect();
+        let all = self.interrupt.wait_for(SENTINELS_PATIENCE, || {
+            Ok(sentinels.iter().all(|sentinel| knows_everybody(*sentinel)).then_some(()))
+        })?;
+        all.ok_or_else(|| cluster.timeout("not every Sentinel knew all others".into(), SENTINELS_PATIENCE))
     }
 
     /// What the system costs while nobody asks it for anything.
@@ -139,6 +166,7 @@ impl Race<'_> {
         let mut number = 0;
         while number < self.options.rounds {
             let mut cluster = self.start(true)?;
+            self.wait_for_sentinels(&cluster)?;
             let servers: Vec<_> = cluster.members.iter().map(Member::address).collect();
             let writers = Writers::start(&servers, 1, self.clock)?;
             let mut stage = self.stage(&mut cluster, &writers);
