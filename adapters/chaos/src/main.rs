@@ -147,7 +147,7 @@ fn play(
     let (round, waited) = player.play(rounds.len() + 1, fault)?;
     player.stage.progress.clear();
     println!("{}", report::line(&round, style));
-    if options.timelines || !round.innocent() || round.needless() {
+    if options.timelines || !round.innocent() || round.dual.is_some() || round.needless() {
         println!("{}", report::timeline(&round));
     }
     confirmed.extend(waited);

@@ -29,7 +29,11 @@ pub(crate) fn line(round: &Round, style: Style) -> String {
         round.lost.waited,
         round.lost.unwaited,
         style.mark(round.innocent() && !round.needless()),
-        if round.needless() { " needless failover" } else { "" },
+        match () {
+            () if round.needless() => " needless failover",
+            () if round.only_replies_were_late() => " late replies to writes that were done before the stop",
+            () => "",
+        },
     )
 }
 

@@ -49,7 +49,15 @@ pub(crate) struct Round {
 impl Round {
     /// Whether everything that must hold did.
     pub(crate) fn innocent(&self) -> bool {
-        self.lost.waited == 0 && self.dual.is_none()
+        self.lost.waited == 0 && self.dual.is_none_or(|_| self.only_replies_were_late())
+    }
+
+    /// Whether the old primary, resumed, only answered writes that had been under way when it was stopped, and all
+    /// of them are in the new history: they had been done and replicated before, so the answers are true. The
+    /// report shows them nevertheless.
+    pub(crate) fn only_replies_were_late(&self) -> bool {
+        let late = self.dual.is_some_and(|dual| dual.acks[0] > 0 && dual.in_flight == dual.acks[0]);
+        late && self.lost == Lost::default()
     }
 
     /// Whether the primary changed although a quorum could reach it all the time.
