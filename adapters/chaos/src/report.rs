@@ -6,7 +6,7 @@ use kevy_elect_demo::style::{Style, count, ms};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The title of [`line`].
+/// The title of [`line()`].
 pub(crate) fn head(style: Style) -> String {
     style.faint(&format!(
         "{:>5}  {:<13} {:<9} {:>11} {:>9} {:>10} {:>6} {:>11} {:>9}",

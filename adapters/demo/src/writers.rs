@@ -79,7 +79,7 @@ struct History {
 }
 
 impl Writers {
-    /// A prober and [`WAITERS`] waiters for each of the servers. A write counts as confirmed once `replicas`
+    /// A prober and several waiters for each of the servers. A write counts as confirmed once `replicas`
     /// hold it beside the primary. They wait for [`Writers::go`].
     pub fn start(servers: &[SocketAddr], replicas: usize, clock: Clock) -> Result<Self, Failure> {
         let kinds = || std::iter::once(Kind::Prober).chain(std::iter::repeat_n(Kind::Waiter, WAITERS));
