@@ -1,5 +1,7 @@
 //! What the person asked for.
 
+use kevy_elect_demo::fault::{Fault, Restart};
+use kevy_elect_demo::server::Server;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -55,67 +57,6 @@ EXIT CODE
     2    the demonstration could not be carried out (the message says why)
     130  Ctrl-C
 ";
-
-/// How the primary is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// SIGKILL.
-    Kill,
-    /// SIGSTOP, later SIGCONT.
-    Stop,
-    /// SIGTERM.
-    Term,
-}
-
-impl Fault {
-    /// As on the command line.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Kill => "kill",
-            Self::Stop => "stop",
-            Self::Term => "term",
-        }
-    }
-
-    /// As a person would say it.
-    pub(crate) const fn spelled(self) -> &'static str {
-        match self {
-            Self::Kill => "kill -9",
-            Self::Stop => "SIGSTOP",
-            Self::Term => "SIGTERM",
-        }
-    }
-}
-
-/// When a process that is gone is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Restart {
-    /// As soon as it is gone.
-    Now,
-    /// Once another node has taken over.
-    Later,
-}
-
-impl Restart {
-    /// As on the command line.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Now => "now",
-            Self::Later => "later",
-        }
-    }
-}
-
-/// Which server is run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Server {
-    /// The one beside this program, built first when cargo runs us.
-    Beside,
-    /// A `kevy-server` with the plugin inside.
-    At(PathBuf),
-    /// An unmodified kevy.
-    Stock(PathBuf),
-}
 
 /// The command line.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,7 +15,7 @@ const DEPTH_MAX: usize = 4;
 
 /// What a server answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reply {
+pub enum Reply {
     /// `+OK` and the like.
     Simple(String),
     /// `-READONLY ...` and the like, without the dash.
@@ -32,14 +32,14 @@ pub(crate) enum Reply {
 
 impl Reply {
     /// Whether this is `+OK`.
-    pub(crate) fn is_ok(&self) -> bool {
+    pub fn is_ok(&self) -> bool {
         matches!(self, Self::Simple(text) if text == "OK")
     }
 }
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ClientError {
+pub enum ClientError {
     /// The connection is gone.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -53,7 +53,7 @@ pub(crate) enum ClientError {
 
 /// A connection with at most one request under way. After an error it is of no use any more: the reply
 /// to the failed request might still come and be taken for the next one's.
-pub(crate) struct Client {
+pub struct Client {
     stream: TcpStream,
     received: Vec<u8>,
     request: Vec<u8>,
@@ -61,8 +61,8 @@ pub(crate) struct Client {
 
 impl Client {
     /// Connects.
-    pub(crate) fn connect(port: u16) -> Result<Self, ClientError> {
-        let stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), CONNECT_TIMEOUT)?;
+    pub fn connect(server: SocketAddr) -> Result<Self, ClientError> {
+        let stream = TcpStream::connect_timeout(&server, CONNECT_TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_TICK))?;
         stream.set_write_timeout(Some(CONNECT_TIMEOUT))?;
@@ -70,7 +70,7 @@ impl Client {
     }
 
     /// Sends a request and waits for its reply for as long as `wanted` says so.
-    pub(crate) fn call(&mut self, parts: &[&[u8]], wanted: impl Fn() -> bool) -> Result<Reply, ClientError> {
+    pub fn call(&mut self, parts: &[&[u8]], wanted: impl Fn() -> bool) -> Result<Reply, ClientError> {
         encode(parts, &mut self.request);
         self.stream.write_all(&self.request)?;
         let mut chunk = [0; 4096];
@@ -97,7 +97,7 @@ impl Client {
     }
 
     /// Like [`Client::call`] for at most `patience`.
-    pub(crate) fn call_within(&mut self, parts: &[&[u8]], patience: Duration) -> Result<Reply, ClientError> {
+    pub fn call_within(&mut self, parts: &[&[u8]], patience: Duration) -> Result<Reply, ClientError> {
         let deadline = Instant::now() + patience;
         self.call(parts, || Instant::now() < deadline)
     }
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_server_that_never_answers_is_given_up() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut client = Client::connect(silent.local_addr().unwrap().port()).unwrap();
+        let mut client = Client::connect(silent.local_addr().unwrap()).unwrap();
         let reply = client.call_within(&[b"PING"], Duration::from_millis(1));
         assert!(matches!(reply, Err(ClientError::GivenUp)), "{reply:?}");
     }

@@ -1,4 +1,4 @@
-//! Three server processes: configuration, start, faults, and their certain end.
+//! Server processes: configuration, start, faults, and their certain end.
 
 use crate::client::Client;
 use crate::clock::Clock;
@@ -10,15 +10,16 @@ use crate::verdict::Node;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write as _;
 use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How many nodes there are.
-pub(crate) const NODES: usize = 3;
+/// How often other ports are tried because somebody took one between the probe and the start.
+const PORT_TRIES: usize = 5;
 /// How long a process may take until it takes connections.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a process may take to end after SIGTERM.
@@ -30,33 +31,85 @@ const DIRECTORY_TRIES: u32 = 100;
 
 /// How the servers are run.
 #[derive(Debug, Clone)]
-pub(crate) struct Setup {
+pub struct Setup {
     /// The binary.
-    pub(crate) server: PathBuf,
-    /// Without the plugin.
-    pub(crate) stock: bool,
+    pub server: PathBuf,
+    /// What kind of server that is.
+    pub system: System,
+    /// Whether anybody decides who is primary; without, the first node is and stays it.
+    pub elections: bool,
     /// Shards.
-    pub(crate) threads: usize,
+    pub threads: usize,
+    /// Where the nodes live; as many as there are places.
+    pub places: Vec<Place>,
+}
+
+/// What is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum System {
+    /// kevy with the plugin.
+    Plugin,
+    /// An unmodified kevy.
+    Stock,
+    /// Redis, with one Sentinel beside each server.
+    Redis {
+        /// The Sentinel's binary.
+        sentinel: PathBuf,
+    },
+}
+
+/// Where a node lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// On 127.0.0.1, on ports that are free.
+    Loopback,
+    /// In a network namespace of its own that somebody has made, under an address of its own.
+    Namespace {
+        /// As `ip netns` knows it.
+        name: String,
+        /// Its address there.
+        address: Ipv4Addr,
+    },
+}
+
+impl Place {
+    const fn address(&self) -> Ipv4Addr {
+        match self {
+            Self::Loopback => Ipv4Addr::LOCALHOST,
+            Self::Namespace { address, .. } => *address,
+        }
+    }
 }
 
 /// One node.
-pub(crate) struct Member {
+pub struct Member {
     /// `n1`.
-    pub(crate) id: String,
+    pub id: String,
     /// Its ports.
-    pub(crate) ports: Ports,
+    pub ports: Ports,
+    /// Where it lives.
+    pub place: Place,
     /// What it says.
-    pub(crate) log: Arc<Log>,
+    pub log: Arc<Log>,
     process: Option<Child>,
+    /// Redis' Sentinel: runs on whatever happens to the server.
+    companion: Option<Child>,
     reader: Option<JoinHandle<()>>,
 }
 
+impl Member {
+    /// Where clients find it.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((self.place.address(), self.ports.client))
+    }
+}
+
 /// The processes. Dropping it ends them, stopped ones too, and removes the directory.
-pub(crate) struct Cluster {
+pub struct Cluster {
     /// The nodes.
-    pub(crate) members: Vec<Member>,
+    pub members: Vec<Member>,
     /// Where they keep their data and logs.
-    pub(crate) directory: PathBuf,
+    pub directory: PathBuf,
     setup: Setup,
     clock: Clock,
     // After the processes: the guard clears away what their own end left.
@@ -64,47 +117,70 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
+    /// Starts the servers and waits until they take connections; with other ports if somebody was faster.
+    pub fn up(setup: &Setup, clock: Clock, interrupt: &Interrupt) -> Result<Self, Failure> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut cluster = Self::start(setup.clone(), clock)?;
+            match cluster.answers(interrupt) {
+                Ok(()) => return Ok(cluster),
+                Err(Failure::Died { evidence, .. }) if clashed(&evidence) && tries < PORT_TRIES => {}
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
     /// Chooses ports, writes the configuration files and starts all nodes.
-    pub(crate) fn start(setup: Setup, clock: Clock) -> Result<Self, Failure> {
+    pub fn start(setup: Setup, clock: Clock) -> Result<Self, Failure> {
         let directory = temporary_directory()?;
         let guard = Guard::start(&directory)?;
-        let ports = ports::free(NODES, setup.threads).map_err(Failure::os("find free ports"))?;
-        let members: Vec<_> = ports
-            .into_iter()
+        let nodes = setup.places.len();
+        let ports = ports::free(nodes, setup.threads).map_err(Failure::os("find free ports"))?;
+        let members: Vec<_> = std::iter::zip(&setup.places, ports)
             .enumerate()
-            .map(|(node, ports)| Member {
+            .map(|(node, (place, ports))| Member {
                 id: format!("n{}", node + 1),
                 ports,
+                place: place.clone(),
                 log: Arc::default(),
                 process: None,
+                companion: None,
                 reader: None,
             })
             .collect();
         let mut cluster = Self { members, directory, setup, clock, guard };
-        for node in 0..NODES {
+        for node in 0..nodes {
             let path = cluster.config_path(node);
             std::fs::create_dir_all(cluster.data_path(node))
                 .and_then(|()| std::fs::write(&path, cluster.config(node)))
                 .map_err(Failure::os(format!("write {}", path.display())))?;
         }
-        for node in 0..NODES {
+        for node in 0..nodes {
             cluster.launch(node)?;
+        }
+        if let System::Redis { sentinel } = cluster.setup.system.clone()
+            && cluster.setup.elections
+        {
+            for node in 0..nodes {
+                cluster.accompany(node, &sentinel)?;
+            }
         }
         Ok(cluster)
     }
 
     /// Waits until every node takes connections.
-    pub(crate) fn answers(&mut self, interrupt: &Interrupt) -> Result<(), Failure> {
+    pub fn answers(&mut self, interrupt: &Interrupt) -> Result<(), Failure> {
         let all = interrupt.wait_for(START_PATIENCE, || {
             self.check_alive()?;
-            let up = self.members.iter().all(|member| Client::connect(member.ports.client).is_ok());
+            let up = self.members.iter().all(|member| Client::connect(member.address()).is_ok());
             Ok(up.then_some(()))
         })?;
         all.ok_or_else(|| self.timeout("not every node took connections".into(), START_PATIENCE))
     }
 
     /// Starts a node that does not run.
-    pub(crate) fn launch(&mut self, node: Node) -> Result<(), Failure> {
+    pub fn launch(&mut self, node: Node) -> Result<(), Failure> {
         let log_path = self.directory.join(format!("{}.log", self.members[node].id));
         let copy = File::options()
             .create(true)
@@ -114,14 +190,16 @@ impl Cluster {
         let (reader, writer) = std::io::pipe().map_err(Failure::os("create a pipe"))?;
         let stdout = writer.try_clone().map_err(Failure::os("create a pipe"))?;
         let starting = || Failure::os(format!("start {}", self.setup.server.display()));
-        let mut command = self.guard.command(&self.setup.server).map_err(starting())?;
+        let mut command = self.command(node, &self.setup.server).map_err(starting())?;
+        if !matches!(self.setup.system, System::Redis { .. }) {
+            command.arg("--config");
+        }
         command
-            .arg("--config")
             .arg(self.config_path(node))
             .current_dir(self.data_path(node))
             .stdout(stdout)
             .stderr(writer)
-            // Ctrl-C in the terminal is for the demo; it ends the servers in its own way.
+            // Ctrl-C in the terminal is for us; we end the servers in our own way.
             .process_group(0);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("KEVY_")) {
             command.env_remove(name);
@@ -137,29 +215,59 @@ impl Cluster {
         Ok(())
     }
 
+    /// Starts a Sentinel beside a node.
+    fn accompany(&mut self, node: Node, sentinel: &Path) -> Result<(), Failure> {
+        let id = &self.members[node].id;
+        let path = self.directory.join(format!("{id}-sentinel.conf"));
+        std::fs::write(&path, sentinel_config(&self.members, node, &self.data_path(node)))
+            .map_err(Failure::os(format!("write {}", path.display())))?;
+        let starting = || Failure::os(format!("start {}", sentinel.display()));
+        let log_path = self.directory.join(format!("{id}-sentinel.log"));
+        let log = File::create(&log_path).map_err(Failure::os(format!("write {}", log_path.display())))?;
+        let mut command = self.command(node, sentinel).map_err(starting())?;
+        command.arg(path).current_dir(self.data_path(node)).stdout(log).stderr(Stdio::null());
+        // Called as `redis-server` it needs to be told; as `redis-sentinel` it knows.
+        command.arg("--sentinel").process_group(0);
+        self.members[node].companion = Some(command.spawn().map_err(starting())?);
+        Ok(())
+    }
+
+    /// A command that runs `program` where the node lives.
+    fn command(&self, node: Node, program: &Path) -> std::io::Result<Command> {
+        match &self.members[node].place {
+            Place::Loopback => self.guard.command(program),
+            Place::Namespace { name, .. } => {
+                // `ip netns exec` becomes the program, so the process id stays the one that the guard knows.
+                let mut command = self.guard.command(Path::new("ip"))?;
+                command.args(["netns", "exec", name]).arg(program);
+                Ok(command)
+            }
+        }
+    }
+
     /// SIGKILL; returns once the process is gone.
-    pub(crate) fn kill(&mut self, node: Node) -> Result<(), Failure> {
+    pub fn kill(&mut self, node: Node) -> Result<(), Failure> {
         self.signal(node, Signal::KILL)?;
         self.reap(node).map(|_| ())
     }
 
     /// SIGSTOP.
-    pub(crate) fn stop(&self, node: Node) -> Result<(), Failure> {
+    pub fn stop(&self, node: Node) -> Result<(), Failure> {
         self.signal(node, Signal::STOP)
     }
 
     /// SIGCONT.
-    pub(crate) fn resume(&self, node: Node) -> Result<(), Failure> {
+    pub fn resume(&self, node: Node) -> Result<(), Failure> {
         self.signal(node, Signal::CONT)
     }
 
     /// SIGTERM.
-    pub(crate) fn terminate(&self, node: Node) -> Result<(), Failure> {
+    pub fn terminate(&self, node: Node) -> Result<(), Failure> {
         self.signal(node, Signal::TERM)
     }
 
     /// Whether a node that was told to end has done so. It must exit with 0.
-    pub(crate) fn ended_in_order(&mut self, node: Node, interrupt: &Interrupt) -> Result<(), Failure> {
+    pub fn ended_in_order(&mut self, node: Node, interrupt: &Interrupt) -> Result<(), Failure> {
         let status = interrupt.wait_for(TERM_PATIENCE, || self.exited(node))?;
         match status {
             Some(status) if status.success() => Ok(()),
@@ -176,7 +284,7 @@ impl Cluster {
     }
 
     /// How the node's process ended, if it has. Asked once per end: the process is then forgotten.
-    pub(crate) fn exited(&mut self, node: Node) -> Result<Option<ExitStatus>, Failure> {
+    pub fn exited(&mut self, node: Node) -> Result<Option<ExitStatus>, Failure> {
         let member = &mut self.members[node];
         let Some(process) = &mut member.process else { return Ok(None) };
         let status = process.try_wait().map_err(Failure::os(format!("wait for {}", member.id)))?;
@@ -188,8 +296,8 @@ impl Cluster {
     }
 
     /// An error if a node that should run has ended.
-    pub(crate) fn check_alive(&mut self) -> Result<(), Failure> {
-        for node in 0..NODES {
+    pub fn check_alive(&mut self) -> Result<(), Failure> {
+        for node in 0..self.members.len() {
             if let Some(status) = self.exited(node)? {
                 return Err(Failure::Died {
                     node: self.members[node].id.clone(),
@@ -202,22 +310,28 @@ impl Cluster {
     }
 
     /// The node's process id while it runs.
-    pub(crate) fn pid(&self, node: Node) -> Option<u32> {
+    pub fn pid(&self, node: Node) -> Option<u32> {
         self.members[node].process.as_ref().map(Child::id)
     }
 
+    /// All processes of the node that run: the server, and what decides for it.
+    pub fn pids(&self, node: Node) -> Vec<u32> {
+        let member = &self.members[node];
+        member.process.iter().chain(&member.companion).map(Child::id).collect()
+    }
+
     /// A failure that shows what all servers said last.
-    pub(crate) fn timeout(&self, what: String, waited: Duration) -> Failure {
+    pub fn timeout(&self, what: String, waited: Duration) -> Failure {
         Failure::Timeout { what, waited, evidence: self.evidence() }
     }
 
     /// Keeps directory and logs.
-    pub(crate) fn leave_directory(&mut self) {
+    pub fn leave_directory(&mut self) {
         self.guard.leave_directory();
     }
 
     fn evidence(&self) -> String {
-        (0..NODES).map(|node| self.evidence_of(node)).collect::<Vec<_>>().join("\n")
+        (0..self.members.len()).map(|node| self.evidence_of(node)).collect::<Vec<_>>().join("\n")
     }
 
     fn evidence_of(&self, node: Node) -> String {
@@ -268,18 +382,26 @@ impl Cluster {
     }
 
     fn config(&self, node: Node) -> String {
-        config(&self.members, node, &self.setup, &self.data_path(node))
+        match self.setup.system {
+            System::Redis { .. } => redis_config(&self.members, node, &self.data_path(node)),
+            _ => config(&self.members, node, &self.setup, &self.data_path(node)),
+        }
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for node in 0..NODES {
+        for node in 0..self.members.len() {
             // SIGKILL ends a stopped process as well. All first, then wait.
             let _ = self.signal(node, Signal::KILL);
         }
-        for node in 0..NODES {
+        for node in 0..self.members.len() {
             let _ = self.reap(node);
+        }
+        for companion in self.members.iter_mut().filter_map(|member| member.companion.as_mut()) {
+            let _ = companion.kill();
+            let _ = companion.wait();
+            self.guard.forget(companion.id());
         }
     }
 }
@@ -299,33 +421,81 @@ fn config(members: &[Member], node: Node, setup: &Setup, data: &Path) -> String 
         .iter()
         .map(|m| {
             let Ports { client, elect, replication, .. } = m.ports;
-            format!("{}@127.0.0.1:{elect}:{client}:{replication}", m.id)
+            format!("{}@{}:{elect}:{client}:{replication}", m.id, m.place.address())
         })
         .collect();
-    let Member { id, ports, .. } = &members[node];
+    let Member { id, ports, place, .. } = &members[node];
     // With the plugin the election decides whom a node follows, and an upstream would be refused.
-    let role = match (node, setup.stock) {
+    let role = match (node, &setup.system) {
         (0, _) => "role = \"primary\"".to_owned(),
-        (_, false) => "role = \"replica\"".to_owned(),
-        (_, true) => {
-            format!("role = \"replica\"\nupstream = \"127.0.0.1:{}\"", members[0].ports.replication)
+        (_, System::Plugin) if setup.elections => "role = \"replica\"".to_owned(),
+        _ => {
+            let first = &members[0];
+            let (address, port) = (first.place.address(), first.ports.replication);
+            format!("role = \"replica\"\nupstream = \"{address}:{port}\"")
         }
     };
+    let bind = match place {
+        Place::Loopback => String::new(),
+        Place::Namespace { address, .. } => format!("bind = \"{address}\"\n"),
+    };
     let mut text = format!(
-        "[server]\nport = {}\nthreads = {}\ndata_dir = {}\n\n\
-         [cluster]\nnode_id = \"{id}\"\nelect_port_base = {}\npeers = \"{}\"\n\n\
-         [replication]\n{role}\n",
+        "[server]\n{bind}port = {}\nthreads = {}\ndata_dir = {}\n\n",
         ports.client,
         setup.threads,
         // TOML's basic strings escape like JSON's.
         serde_json::Value::from(data.to_string_lossy()),
-        ports.elect,
-        peers.join(","),
     );
-    if !setup.stock {
+    if setup.elections {
+        let (elect, peers) = (ports.elect, peers.join(","));
+        let _ =
+            write!(text, "[cluster]\nnode_id = \"{id}\"\nelect_port_base = {elect}\npeers = \"{peers}\"\n\n");
+    }
+    let _ = write!(text, "[replication]\n{role}\n");
+    if setup.system == System::Plugin && setup.elections {
         let _ = write!(text, "\n[elect]\nenabled = true\nhttp = \"127.0.0.1:{}\"\n", ports.http);
     }
     text
+}
+
+/// What an operator of Redis would write. The log on disk is on, as it is in kevy.
+fn redis_config(members: &[Member], node: Node, data: &Path) -> String {
+    let Member { ports, place, .. } = &members[node];
+    let mut text = format!(
+        "bind {}\nport {}\ndir {}\nprotected-mode no\nsave \"\"\nappendonly yes\nappendfsync everysec\n\
+         repl-diskless-sync yes\nrepl-diskless-sync-delay 0\n",
+        place.address(),
+        ports.client,
+        data.display(),
+    );
+    if node != 0 {
+        let first = members[0].address();
+        let _ = writeln!(text, "replicaof {} {}", first.ip(), first.port());
+    }
+    text
+}
+
+/// A Sentinel that suspects after as long as the plugin does by default.
+fn sentinel_config(members: &[Member], node: Node, data: &Path) -> String {
+    let Member { ports, place, .. } = &members[node];
+    let (first, quorum) = (members[0].address(), members.len() / 2 + 1);
+    format!(
+        "bind {}\nport {}\ndir {}\nprotected-mode no\nsentinel monitor cluster {} {} {quorum}\n\
+         sentinel down-after-milliseconds cluster 1000\nsentinel failover-timeout cluster 5000\n\
+         sentinel parallel-syncs cluster {}\n",
+        place.address(),
+        ports.elect,
+        data.display(),
+        first.ip(),
+        first.port(),
+        members.len(),
+    )
+}
+
+/// Whether a server ended because of a port.
+fn clashed(evidence: &str) -> bool {
+    let evidence = evidence.to_lowercase();
+    evidence.contains("in use") || evidence.contains("addrinuse")
 }
 
 fn temporary_directory() -> Result<PathBuf, Failure> {
@@ -354,12 +524,20 @@ mod tests {
             .map(|n| Member {
                 id: format!("n{}", n + 1),
                 ports: ports(11_000 + 100 * n as u16),
+                place: Place::Loopback,
                 log: Arc::default(),
                 process: None,
+                companion: None,
                 reader: None,
             })
             .collect();
-        let mut setup = Setup { server: PathBuf::new(), stock: false, threads: 2 };
+        let mut setup = Setup {
+            server: PathBuf::new(),
+            system: System::Plugin,
+            elections: true,
+            threads: 2,
+            places: vec![Place::Loopback; 3],
+        };
         assert_eq!(
             config(&members, 1, &setup, Path::new("/tmp/x/n2")),
             "[server]\nport = 11100\nthreads = 2\ndata_dir = \"/tmp/x/n2\"\n\n\
@@ -369,7 +547,7 @@ mod tests {
              [replication]\nrole = \"replica\"\n\n\
              [elect]\nenabled = true\nhttp = \"127.0.0.1:11102\"\n"
         );
-        setup.stock = true;
+        setup.system = System::Stock;
         let stock = config(&members, 0, &setup, Path::new("/tmp/x/n1"));
         assert!(stock.ends_with("[replication]\nrole = \"primary\"\n"), "{stock}");
         let stock = config(&members, 2, &setup, Path::new("/tmp/x/n3"));

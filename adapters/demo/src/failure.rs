@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Exit code: a write was lost or two nodes acknowledged at once.
-pub(crate) const EXIT_GUILTY: u8 = 1;
+pub const EXIT_GUILTY: u8 = 1;
 /// Exit code: it could not be carried out.
-pub(crate) const EXIT_FAILED: u8 = 2;
+pub const EXIT_FAILED: u8 = 2;
 /// Exit code: Ctrl-C.
-pub(crate) const EXIT_INTERRUPTED: u8 = 130;
+pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// How often a condition that is waited for is looked at.
 const POLL: Duration = Duration::from_millis(2);
 
 /// Why it ended early.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// Ctrl-C, SIGTERM or SIGHUP.
     #[error("interrupted")]
     Interrupted,
@@ -80,13 +80,13 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// For `map_err`.
-    pub(crate) fn os(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn os(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |error| Self::Os { what, error }
     }
 
     /// What the process exits with.
-    pub(crate) const fn exit_code(&self) -> u8 {
+    pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Interrupted => EXIT_INTERRUPTED,
             _ => EXIT_FAILED,
@@ -96,12 +96,12 @@ impl Failure {
 
 /// Whether the person wants it to end. Every wait asks.
 #[derive(Debug, Clone)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// Takes over the signals that ask a process to end. A second one ends it at once: the guard
     /// process then clears away what is left.
-    pub(crate) fn install() -> Result<Self, Failure> {
+    pub fn install() -> Result<Self, Failure> {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             let exit = i32::from(EXIT_INTERRUPTED);
@@ -114,12 +114,12 @@ impl Interrupt {
     }
 
     /// An error once the person wants it to end.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
+    pub fn check(&self) -> Result<(), Failure> {
         if self.0.load(Ordering::Relaxed) { Err(Failure::Interrupted) } else { Ok(()) }
     }
 
     /// Waits until `probe` gives something; `Ok(None)` when `patience` has passed.
-    pub(crate) fn wait_for<T>(
+    pub fn wait_for<T>(
         &self,
         patience: Duration,
         mut probe: impl FnMut() -> Result<Option<T>, Failure>,
@@ -138,7 +138,7 @@ impl Interrupt {
     }
 
     /// Lets time pass.
-    pub(crate) fn rest(&self, time: Duration) -> Result<(), Failure> {
+    pub fn rest(&self, time: Duration) -> Result<(), Failure> {
         self.wait_for::<()>(time, || Ok(None)).map(|_| ())
     }
 }

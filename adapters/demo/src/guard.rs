@@ -25,7 +25,7 @@ const GUARD: &str = "--guard";
 const LAUNCH: &str = "--launch";
 
 /// Plays the part that the arguments give to this process; `None` if it is the demo itself.
-pub(crate) fn play_part(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+pub fn play_part(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let part = args.next()?;
     if part == GUARD {
         run(Path::new(&args.next()?));
@@ -38,14 +38,14 @@ pub(crate) fn play_part(mut args: impl Iterator<Item = OsString>) -> Option<Exit
 }
 
 /// The demo's side.
-pub(crate) struct Guard {
+pub struct Guard {
     process: Child,
     pipe: Option<ChildStdin>,
 }
 
 impl Guard {
     /// Starts it; it will remove `directory` unless [`Guard::leave_directory`] is called.
-    pub(crate) fn start(directory: &Path) -> Result<Self, Failure> {
+    pub fn start(directory: &Path) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(Failure::os("find this program"))?;
         let mut process = Command::new(program)
             .arg(GUARD)
@@ -62,7 +62,7 @@ impl Guard {
 
     /// A command that runs `server` under the guard's eyes; arguments and so on are added as usual,
     /// except for standard input, which will be empty.
-    pub(crate) fn command(&self, server: &Path) -> std::io::Result<Command> {
+    pub fn command(&self, server: &Path) -> std::io::Result<Command> {
         let pipe = self.pipe.as_ref().ok_or(std::io::ErrorKind::BrokenPipe)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(LAUNCH).arg(server).stdin(pipe.as_fd().try_clone_to_owned()?);
@@ -70,12 +70,12 @@ impl Guard {
     }
 
     /// `pid` has ended and was waited for.
-    pub(crate) fn forget(&mut self, pid: u32) {
+    pub fn forget(&mut self, pid: u32) {
         self.tell(format!("forget {pid}\n"));
     }
 
     /// Keeps the logs for whoever wants to find out what went wrong.
-    pub(crate) fn leave_directory(&mut self) {
+    pub fn leave_directory(&mut self) {
         self.tell("leave\n".into());
     }
 

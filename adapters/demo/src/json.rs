@@ -1,6 +1,6 @@
 //! One line of JSON per round, for programs.
 
-use crate::round::Round;
+use kevy_elect_demo::round::Round;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ fn ms(time: Duration) -> f64 {
 mod tests {
     use super::*;
     use crate::timeline::tests::{names, round};
-    use crate::verdict::Dual;
+    use kevy_elect_demo::verdict::Dual;
 
     #[test]
     fn a_round_is_one_object_on_one_line() {

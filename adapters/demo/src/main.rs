@@ -2,36 +2,25 @@
 //! timeline of what happened. Also the instrument with which the project measures its own promises.
 
 mod cli;
-mod client;
-mod clock;
-mod cluster;
-mod failure;
-mod guard;
 mod json;
-mod observe;
 mod play;
-mod ports;
-mod progress;
-mod round;
-mod server;
-mod style;
 mod summary;
 mod timeline;
-mod verdict;
-mod writers;
 
-use cli::{Options, Request, Server};
-use clock::Clock;
-use cluster::{Cluster, Setup};
-use failure::{EXIT_FAILED, EXIT_GUILTY, Failure, Interrupt};
-use progress::Progress;
-use round::{Round, Stage};
+use cli::{Options, Request};
+use kevy_elect_demo::clock::Clock;
+use kevy_elect_demo::cluster::{Cluster, Member, Place, Setup, System};
+use kevy_elect_demo::failure::{EXIT_FAILED, EXIT_GUILTY, Failure, Interrupt};
+use kevy_elect_demo::progress::Progress;
+use kevy_elect_demo::round::{Round, Stage};
+use kevy_elect_demo::server::Server;
+use kevy_elect_demo::style::Style;
+use kevy_elect_demo::writers::Writers;
+use kevy_elect_demo::{guard, server, verdict};
 use std::process::ExitCode;
-use style::Style;
-use writers::Writers;
 
-/// How often other ports are tried because somebody took one between the probe and the start.
-const PORT_TRIES: usize = 5;
+/// How many nodes there are.
+const NODES: usize = 3;
 
 fn main() -> ExitCode {
     if let Some(code) = guard::play_part(std::env::args_os().skip(1)) {
@@ -61,21 +50,24 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<bool, Failure> {
     let interrupt = Interrupt::install()?;
     let clock = Clock::start();
+    let stock = matches!(options.server, Server::Stock(_));
     let setup = Setup {
         server: server::locate(&options.server)?,
-        stock: matches!(options.server, Server::Stock(_)),
+        system: if stock { System::Stock } else { System::Plugin },
+        elections: true,
         threads: options.threads,
+        places: vec![Place::Loopback; NODES],
     };
     let progress = Progress::new();
     progress.say("starting three servers");
-    let mut cluster = start(&setup, clock, &interrupt)?;
+    let mut cluster = Cluster::up(&setup, clock, &interrupt)?;
     let directory = cluster.directory.clone();
-    let ports: Vec<_> = cluster.members.iter().map(|member| member.ports.client).collect();
-    let writers = Writers::start(&ports, clock)?;
+    let servers: Vec<_> = cluster.members.iter().map(Member::address).collect();
+    let writers = Writers::start(&servers, 1, clock)?;
 
     let mut stage =
         Stage { cluster: &mut cluster, writers: &writers, interrupt: &interrupt, clock, progress: &progress };
-    let outcome = perform(&mut stage, options, setup.stock);
+    let outcome = perform(&mut stage, options, stock);
     progress.clear();
     if !matches!(outcome, Ok(true) | Err(Failure::Interrupted)) {
         cluster.leave_directory();
@@ -83,30 +75,10 @@ fn run(options: &Options) -> Result<bool, Failure> {
     }
     let innocent = outcome?;
     if options.keep {
-        say(options, &play::instructions(&cluster, setup.stock));
+        say(options, &play::instructions(&cluster, stock));
         play::run(&mut cluster, &interrupt, clock)?;
     }
     Ok(innocent)
-}
-
-/// Starts the servers; with other ports if somebody was faster.
-fn start(setup: &Setup, clock: Clock, interrupt: &Interrupt) -> Result<Cluster, Failure> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let mut cluster = Cluster::start(setup.clone(), clock)?;
-        match cluster.answers(interrupt) {
-            Ok(()) => return Ok(cluster),
-            Err(Failure::Died { evidence, .. }) if clashed(&evidence) && tries < PORT_TRIES => {}
-            Err(other) => return Err(other),
-        }
-    }
-}
-
-/// Whether a server ended because of a port.
-fn clashed(evidence: &str) -> bool {
-    let evidence = evidence.to_lowercase();
-    evidence.contains("in use") || evidence.contains("addrinuse")
 }
 
 fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool, Failure> {

@@ -29,25 +29,25 @@ const EVENTS_MAX: usize = 100_000;
 
 /// A decision that a server logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Event {
+pub struct Event {
     /// When its line arrived.
-    pub(crate) at: Duration,
+    pub at: Duration,
     /// Which, for example `suspected`.
-    pub(crate) kind: String,
+    pub kind: String,
     /// The rest of the line.
-    pub(crate) fields: Vec<(String, String)>,
+    pub fields: Vec<(String, String)>,
 }
 
 impl Event {
     /// The value under `key`.
-    pub(crate) fn field(&self, key: &str) -> Option<&str> {
+    pub fn field(&self, key: &str) -> Option<&str> {
         self.fields.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 }
 
 /// What one server has said, over all starts of its process.
 #[derive(Debug, Default)]
-pub(crate) struct Log {
+pub struct Log {
     inner: Mutex<Inner>,
 }
 
@@ -59,7 +59,7 @@ struct Inner {
 
 impl Log {
     /// Reads `output` until its end on a thread of its own, and copies it to `copy`.
-    pub(crate) fn follow(
+    pub fn follow(
         self: &Arc<Self>,
         output: impl Read + Send + 'static,
         copy: File,
@@ -70,12 +70,12 @@ impl Log {
     }
 
     /// All events since `since`, in order.
-    pub(crate) fn events_since(&self, since: Duration) -> Vec<Event> {
+    pub fn events_since(&self, since: Duration) -> Vec<Event> {
         self.lock().events.iter().filter(|event| event.at >= since).cloned().collect()
     }
 
     /// The last lines.
-    pub(crate) fn tail(&self) -> Vec<String> {
+    pub fn tail(&self) -> Vec<String> {
         self.lock().tail.iter().cloned().collect()
     }
 

@@ -1,8 +1,8 @@
 //! `--keep`: the cluster goes on running for somebody to play with.
 
-use crate::clock::Clock;
-use crate::cluster::{Cluster, NODES};
-use crate::failure::{Failure, Interrupt};
+use kevy_elect_demo::clock::Clock;
+use kevy_elect_demo::cluster::Cluster;
+use kevy_elect_demo::failure::{Failure, Interrupt};
 use std::time::Duration;
 
 /// How often the servers are looked at.
@@ -24,7 +24,7 @@ pub(crate) fn instructions(cluster: &Cluster, stock: bool) -> String {
         lines.push(format!("  curl http://127.0.0.1:{http}/status"));
         lines.push(format!("  curl http://127.0.0.1:{http}/metrics"));
     }
-    for node in 0..NODES {
+    for node in 0..cluster.members.len() {
         if let Some(pid) = cluster.pid(node) {
             lines.push(format!(
                 "  kill -9 {pid:<18} # {}; it is started again after 3 s",
@@ -40,7 +40,7 @@ pub(crate) fn instructions(cluster: &Cluster, stock: bool) -> String {
 /// Shows the servers' decisions and starts again what was killed, until Ctrl-C.
 pub(crate) fn run(cluster: &mut Cluster, interrupt: &Interrupt, clock: Clock) -> Result<(), Failure> {
     let mut shown = clock.now();
-    let mut away = [None; NODES];
+    let mut away = vec![None; cluster.members.len()];
     let started = shown;
     loop {
         match interrupt.rest(GLANCE) {

@@ -16,15 +16,15 @@ const STRIDE: u16 = 128;
 
 /// The ports of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ports {
+pub struct Ports {
     /// For clients.
-    pub(crate) client: u16,
+    pub client: u16,
     /// For elections.
-    pub(crate) elect: u16,
+    pub elect: u16,
     /// For `/metrics` and `/status`.
-    pub(crate) http: u16,
+    pub http: u16,
     /// The first of one per shard.
-    pub(crate) replication: u16,
+    pub replication: u16,
 }
 
 impl Ports {
@@ -40,7 +40,7 @@ impl Ports {
 
 /// Ports for `nodes` nodes that nobody listens on now. Somebody may a moment later: whoever starts a
 /// server with them must be ready to try again.
-pub(crate) fn free(nodes: usize, threads: usize) -> io::Result<Vec<Ports>> {
+pub fn free(nodes: usize, threads: usize) -> io::Result<Vec<Ports>> {
     let blocks = (LAST - FIRST) / STRIDE;
     // Two demos at one time should not look at the same blocks in the same order.
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());

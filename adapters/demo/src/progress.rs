@@ -7,7 +7,8 @@ use std::io::{IsTerminal, Write, stderr};
 const ERASE: &str = "\r\x1b[K";
 
 /// The line.
-pub(crate) struct Progress {
+#[derive(Debug)]
+pub struct Progress {
     terminal: bool,
     prefix: Cell<(u32, u32)>,
     shown: Cell<bool>,
@@ -15,17 +16,18 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Nothing is shown yet.
-    pub(crate) fn new() -> Self {
+    #[expect(clippy::new_without_default, reason = "it looks at the terminal")]
+    pub fn new() -> Self {
         Self { terminal: stderr().is_terminal(), prefix: Cell::new((0, 0)), shown: Cell::new(false) }
     }
 
     /// From now on every line begins with "round 3 of 50".
-    pub(crate) fn round(&self, number: u32, of: u32) {
+    pub fn round(&self, number: u32, of: u32) {
         self.prefix.set((number, of));
     }
 
     /// Shows `text` in place of what was shown before.
-    pub(crate) fn say(&self, text: &str) {
+    pub fn say(&self, text: &str) {
         if self.terminal {
             let prefix = match self.prefix.get() {
                 (_, 0) => String::new(),
@@ -38,13 +40,13 @@ impl Progress {
     }
 
     /// Something that stays visible.
-    pub(crate) fn note(&self, text: &str) {
+    pub fn note(&self, text: &str) {
         self.clear();
         let _ = writeln!(stderr(), "note: {text}");
     }
 
     /// Makes room for other output.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         if self.shown.replace(false) {
             let _ = write!(stderr(), "{ERASE}");
             let _ = stderr().flush();

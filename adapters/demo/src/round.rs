@@ -1,14 +1,15 @@
 //! One round: load, fault, take-over, recovery, verdict.
 
-use crate::cli::{Fault, Restart};
 use crate::client::{Client, Reply};
 use crate::clock::Clock;
-use crate::cluster::{Cluster, NODES};
+use crate::cluster::Cluster;
 use crate::failure::{Failure, Interrupt};
+use crate::fault::{Fault, Restart};
 use crate::observe::Event;
 use crate::progress::Progress;
 use crate::verdict::{self, Ack, Dual, Elected, Lost, Node, Resumed};
 use crate::writers::{self, Writers};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How long the cluster may take to be whole: a primary, and two replicas that confirm its writes.
@@ -36,99 +37,104 @@ const READ_BATCH: usize = 200;
 
 /// What happened, and when. Instants count from the start of the program.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Round {
+pub struct Round {
     /// Counted from 1.
-    pub(crate) number: u32,
+    pub number: u32,
     /// How the primary was broken.
-    pub(crate) fault: Fault,
+    pub fault: Fault,
     /// When it was started again.
-    pub(crate) restart: Restart,
+    pub restart: Restart,
     /// Who was primary.
-    pub(crate) old: Node,
+    pub old: Node,
     /// Its process.
-    pub(crate) old_pid: u32,
+    pub old_pid: u32,
     /// Who took over.
-    pub(crate) new: Node,
+    pub new: Node,
     /// The instant before the signal.
-    pub(crate) struck: Duration,
+    pub struck: Duration,
     /// Who first held the primary to be gone, when, and why.
-    pub(crate) detected: Option<Sighting>,
+    pub detected: Option<Sighting>,
     /// When the new primary had won its election, and in which epoch.
-    pub(crate) elected: Option<Sighting>,
+    pub elected: Option<Sighting>,
     /// When its server had become primary.
-    pub(crate) promoted: Option<Sighting>,
+    pub promoted: Option<Sighting>,
     /// When its first acknowledgement arrived here.
-    pub(crate) first_ack: Duration,
+    pub first_ack: Duration,
     /// When the third node followed it.
-    pub(crate) following: Option<Sighting>,
+    pub following: Option<Sighting>,
     /// When `WAIT` first confirmed one of its writes.
-    pub(crate) first_waited: Option<Duration>,
+    pub first_waited: Option<Duration>,
     /// When the old primary was started again or resumed.
-    pub(crate) returned: Duration,
+    pub returned: Duration,
     /// When a write was confirmed by both replicas again.
-    pub(crate) whole: Duration,
+    pub whole: Duration,
     /// Acknowledged writes of this round.
-    pub(crate) acked: usize,
+    pub acked: usize,
     /// Of these, confirmed by `WAIT`.
-    pub(crate) waited: usize,
+    pub waited: usize,
     /// What is missing of them.
-    pub(crate) lost: Lost,
+    pub lost: Lost,
     /// Whether two nodes acknowledged at once.
-    pub(crate) dual: Option<Dual>,
+    pub dual: Option<Dual>,
 }
 
 /// A server's log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Sighting {
+pub struct Sighting {
     /// Whose.
-    pub(crate) node: Node,
+    pub node: Node,
     /// When.
-    pub(crate) at: Duration,
+    pub at: Duration,
     /// What it adds, for people: the reason, the epoch.
-    pub(crate) detail: Option<String>,
+    pub detail: Option<String>,
 }
 
 impl Round {
     /// From the fault to the first acknowledgement.
-    pub(crate) fn failover(&self) -> Duration {
+    pub fn failover(&self) -> Duration {
         self.first_ack - self.struck
     }
 
     /// From the fault until a survivor noticed.
-    pub(crate) fn detect(&self) -> Option<Duration> {
+    pub fn detect(&self) -> Option<Duration> {
         self.detected.as_ref().map(|seen| seen.at.saturating_sub(self.struck))
     }
 
     /// From there to the won election.
-    pub(crate) fn elect(&self) -> Option<Duration> {
+    pub fn elect(&self) -> Option<Duration> {
         let start = self.detected.as_ref().map_or(self.struck, |seen| seen.at);
         self.elected.as_ref().map(|seen| seen.at.saturating_sub(start))
     }
 
     /// From there until the server had become primary.
-    pub(crate) fn promote(&self) -> Option<Duration> {
+    pub fn promote(&self) -> Option<Duration> {
         let (elected, promoted) = (self.elected.as_ref()?, self.promoted.as_ref()?);
         Some(promoted.at.saturating_sub(elected.at))
     }
 
     /// Whether everything that must hold did.
-    pub(crate) fn innocent(&self) -> bool {
+    pub fn innocent(&self) -> bool {
         self.lost.waited == 0 && self.dual.is_none()
     }
 }
 
 /// What rounds are played with.
-pub(crate) struct Stage<'a> {
-    pub(crate) cluster: &'a mut Cluster,
-    pub(crate) writers: &'a Writers,
-    pub(crate) interrupt: &'a Interrupt,
-    pub(crate) clock: Clock,
-    pub(crate) progress: &'a Progress,
+pub struct Stage<'a> {
+    /// The servers.
+    pub cluster: &'a mut Cluster,
+    /// The load.
+    pub writers: &'a Writers,
+    /// Ctrl-C.
+    pub interrupt: &'a Interrupt,
+    /// What every instant is read from.
+    pub clock: Clock,
+    /// What is going on.
+    pub progress: &'a Progress,
 }
 
 impl Stage<'_> {
     /// Plays a round. Gives its report, and the waited writes for the audit at the end.
-    pub(crate) fn play(
+    pub fn play(
         &mut self,
         number: u32,
         fault: Fault,
@@ -208,14 +214,14 @@ impl Stage<'_> {
     }
 
     /// Waits for a primary whose writes both replicas confirm; gives the primary.
-    pub(crate) fn whole(&mut self) -> Result<Node, Failure> {
+    pub fn whole(&mut self) -> Result<Node, Failure> {
         self.progress.say("waiting for a primary with two replicas");
-        let mut connections: [Option<Client>; NODES] = [const { None }; NODES];
+        let mut connections: Vec<Option<Client>> = self.cluster.members.iter().map(|_| None).collect();
         let (cluster, interrupt) = (&mut *self.cluster, self.interrupt);
         let primary = interrupt.wait_for(WHOLE_PATIENCE, || {
             cluster.check_alive()?;
             for (node, connection) in connections.iter_mut().enumerate() {
-                if confirmed_by_all(connection, cluster.members[node].ports.client) {
+                if confirmed_by_all(connection, cluster.members[node].address(), cluster.members.len() - 1) {
                     return Ok(Some(node));
                 }
             }
@@ -227,10 +233,10 @@ impl Stage<'_> {
     }
 
     /// Reads `acks` back from `node`: the value under each key, in their order.
-    pub(crate) fn read_back(&self, node: Node, acks: &[Ack]) -> Result<Vec<Option<u64>>, Failure> {
+    pub fn read_back(&self, node: Node, acks: &[Ack]) -> Result<Vec<Option<u64>>, Failure> {
         let failed = |why: String| Failure::ReadBack { node: self.name(node), why };
-        let port = self.cluster.members[node].ports.client;
-        let mut client = Client::connect(port).map_err(|e| failed(e.to_string()))?;
+        let mut client =
+            Client::connect(self.cluster.members[node].address()).map_err(|e| failed(e.to_string()))?;
         let mut found = Vec::with_capacity(acks.len());
         for batch in acks.chunks(READ_BATCH) {
             self.interrupt.check()?;
@@ -248,7 +254,7 @@ impl Stage<'_> {
     }
 
     /// Lets the load run on a whole cluster; gives the primary, which is still the same at the end.
-    fn warm_up(&mut self) -> Result<Node, Failure> {
+    pub fn warm_up(&mut self) -> Result<Node, Failure> {
         for _ in 0..WARM_UP_TRIES {
             let primary = self.whole()?;
             self.progress.say("writing");
@@ -260,7 +266,8 @@ impl Stage<'_> {
                 cluster.check_alive()?;
                 Ok(writers.first_waited(primary, since))
             })?;
-            let usurper = (0..NODES).find(|n| *n != primary && writers.first_ack(*n, since).is_some());
+            let usurper = (0..self.cluster.members.len())
+                .find(|n| *n != primary && writers.first_ack(*n, since).is_some());
             match (waited, usurper) {
                 (Some(_), None) => return Ok(primary),
                 // Breaking a node that is primary no longer would look like a failover in no time.
@@ -298,7 +305,7 @@ impl Stage<'_> {
         let first = interrupt.wait_for(TAKE_OVER_PATIENCE, || {
             cluster.check_alive()?;
             let since = |node| if node == old { gone } else { Some(struck) };
-            let acks = (0..NODES).filter_map(|node| writers.first_ack(node, since(node)?));
+            let acks = (0..cluster.members.len()).filter_map(|node| writers.first_ack(node, since(node)?));
             Ok(acks.min_by_key(|ack| ack.replied))
         })?;
         first.ok_or_else(|| {
@@ -308,7 +315,7 @@ impl Stage<'_> {
     }
 
     /// Stops the load and takes its history.
-    fn collect(&mut self) -> Result<Vec<Ack>, Failure> {
+    pub fn collect(&mut self) -> Result<Vec<Ack>, Failure> {
         self.writers.pause();
         let paused = self.interrupt.wait_for(PAUSE_PATIENCE, || Ok(self.writers.paused().then_some(())))?;
         match paused {
@@ -317,7 +324,8 @@ impl Stage<'_> {
         }
     }
 
-    fn events(&self, since: Duration) -> Vec<(Node, Event)> {
+    /// What the servers logged since `since`, in order.
+    pub fn events(&self, since: Duration) -> Vec<(Node, Event)> {
         let members = self.cluster.members.iter().enumerate();
         let mut events: Vec<_> = members
             .flat_map(|(node, member)| member.log.events_since(since).into_iter().map(move |e| (node, e)))
@@ -326,12 +334,14 @@ impl Stage<'_> {
         events
     }
 
-    fn name(&self, node: Node) -> String {
+    /// What the node is called.
+    pub fn name(&self, node: Node) -> String {
         self.cluster.members[node].id.clone()
     }
 }
 
-fn elections(events: &[(Node, Event)]) -> Vec<Elected> {
+/// Who said when that it was elected.
+pub fn elections(events: &[(Node, Event)]) -> Vec<Elected> {
     let elected = events.iter().filter(|(_, event)| event.kind == "elected");
     elected.map(|(node, event)| Elected { node: *node, at: event.at }).collect()
 }
@@ -348,19 +358,19 @@ fn sighting(events: &[(Node, Event)], kind: &str, who: impl Fn(Node) -> bool) ->
 }
 
 /// Whether a write to this port is acknowledged and confirmed by all other nodes.
-fn confirmed_by_all(connection: &mut Option<Client>, port: u16) -> bool {
-    let Some(mut client) = connection.take().or_else(|| Client::connect(port).ok()) else { return false };
-    let others = (NODES - 1).to_string();
+fn confirmed_by_all(connection: &mut Option<Client>, server: SocketAddr, others: usize) -> bool {
+    let Some(mut client) = connection.take().or_else(|| Client::connect(server).ok()) else { return false };
+    let wanted = others.to_string();
     let written = client.call_within(&[b"SET", b"demo:whole", b"1"], REQUEST_PATIENCE);
     let confirmed = match written {
         Ok(reply) if reply.is_ok() => {
-            client.call_within(&[b"WAIT", others.as_bytes(), b"100"], REQUEST_PATIENCE)
+            client.call_within(&[b"WAIT", wanted.as_bytes(), b"100"], REQUEST_PATIENCE)
         }
         refused => refused,
     };
     let Ok(reply) = confirmed else { return false };
     *connection = Some(client);
-    matches!(reply, Reply::Integer(n) if n >= (NODES - 1) as i64)
+    matches!(reply, Reply::Integer(n) if n >= others as i64)
 }
 
 fn number(reply: &Reply) -> Option<u64> {

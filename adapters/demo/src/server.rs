@@ -1,15 +1,25 @@
 //! Finding the server binary, and building it first when cargo runs us.
 
-use crate::cli::Server;
 use crate::failure::Failure;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// Which server is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Server {
+    /// The one beside this program, built first when cargo runs us.
+    Beside,
+    /// A `kevy-server` with the plugin inside.
+    At(PathBuf),
+    /// An unmodified kevy.
+    Stock(PathBuf),
+}
 
 /// The binary's name.
 const NAME: &str = "kevy-server";
 
 /// Where the server to run is.
-pub(crate) fn locate(wanted: &Server) -> Result<PathBuf, Failure> {
+pub fn locate(wanted: &Server) -> Result<PathBuf, Failure> {
     match wanted {
         Server::At(path) | Server::Stock(path) => existing(path, "there is no such file"),
         Server::Beside => {

@@ -5,45 +5,44 @@ use std::time::Duration;
 
 /// Colours, or none.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Style {
+pub struct Style {
     colours: bool,
 }
 
 impl Style {
     /// Colours on a terminal, unless `NO_COLOR` is set.
-    pub(crate) fn detect() -> Self {
+    pub fn detect() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self { colours: stdout().is_terminal() && !refused }
     }
 
     /// For golden tests.
-    #[cfg(test)]
-    pub(crate) const fn with_colours(colours: bool) -> Self {
+    pub const fn with_colours(colours: bool) -> Self {
         Self { colours }
     }
 
     /// What holds.
-    pub(crate) fn good(self, text: &str) -> String {
+    pub fn good(self, text: &str) -> String {
         self.paint("32", text)
     }
     /// What must not be.
-    pub(crate) fn bad(self, text: &str) -> String {
+    pub fn bad(self, text: &str) -> String {
         self.paint("1;31", text)
     }
     /// What matters.
-    pub(crate) fn strong(self, text: &str) -> String {
+    pub fn strong(self, text: &str) -> String {
         self.paint("1", text)
     }
     /// What stands beside.
-    pub(crate) fn faint(self, text: &str) -> String {
+    pub fn faint(self, text: &str) -> String {
         self.paint("2", text)
     }
     /// Bars.
-    pub(crate) fn bar(self, text: &str) -> String {
+    pub fn bar(self, text: &str) -> String {
         self.paint("36", text)
     }
     /// A tick or a cross.
-    pub(crate) fn mark(self, holds: bool) -> String {
+    pub fn mark(self, holds: bool) -> String {
         if holds { self.good("✓") } else { self.bad("✗") }
     }
 
@@ -53,17 +52,17 @@ impl Style {
 }
 
 /// "12.3 ms".
-pub(crate) fn ms(time: Duration) -> String {
+pub fn ms(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
 /// "12.3 ms", or a dash.
-pub(crate) fn ms_or_dash(time: Option<Duration>) -> String {
+pub fn ms_or_dash(time: Option<Duration>) -> String {
     time.map_or_else(|| "–".to_owned(), ms)
 }
 
 /// "12 345".
-pub(crate) fn count(n: usize) -> String {
+pub fn count(n: usize) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

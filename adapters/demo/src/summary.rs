@@ -1,8 +1,8 @@
 //! Many rounds: a table while they go on, and what they add up to.
 
-use crate::cli::{Fault, Restart};
-use crate::round::Round;
-use crate::style::{Style, count, ms, ms_or_dash};
+use kevy_elect_demo::fault::{Fault, Restart};
+use kevy_elect_demo::round::Round;
+use kevy_elect_demo::style::{Style, count, ms, ms_or_dash};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -134,7 +134,7 @@ impl Spread {
 mod tests {
     use super::*;
     use crate::timeline::tests::{names, round};
-    use crate::verdict::Lost;
+    use kevy_elect_demo::verdict::Lost;
 
     #[test]
     fn the_median_is_the_one_in_the_middle() {

@@ -1,9 +1,9 @@
 //! One round, as a timeline that is pleasant to read.
 
-use crate::cli::Fault;
-use crate::round::{Round, Sighting};
-use crate::style::{Style, count, ms};
-use crate::verdict::Node;
+use kevy_elect_demo::fault::Fault;
+use kevy_elect_demo::round::{Round, Sighting};
+use kevy_elect_demo::style::{Style, count, ms};
+use kevy_elect_demo::verdict::Node;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -129,8 +129,8 @@ fn column(at: Duration, whole: Duration) -> usize {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::cli::Restart;
-    use crate::verdict::{Dual, Lost};
+    use kevy_elect_demo::fault::Restart;
+    use kevy_elect_demo::verdict::{Dual, Lost};
 
     pub(crate) fn names() -> Vec<String> {
         ["n1", "n2", "n3"].map(str::to_owned).to_vec()

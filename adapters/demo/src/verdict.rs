@@ -14,67 +14,70 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A node: its place in the cluster.
-pub(crate) type Node = usize;
+pub type Node = usize;
 
 /// A write that was answered with `+OK`. Instants count from the start of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ack {
+pub struct Ack {
     /// Who acknowledged.
-    pub(crate) node: Node,
+    pub node: Node,
     /// Which connection; with `seq` it makes up the key.
-    pub(crate) writer: usize,
+    pub writer: usize,
     /// The value, unique per writer.
-    pub(crate) seq: u64,
+    pub seq: u64,
     /// Before the request was written to the socket.
-    pub(crate) sent: Duration,
+    pub sent: Duration,
     /// After the reply was read.
-    pub(crate) replied: Duration,
-    /// When `WAIT 1` said that a replica holds it, if it did.
-    pub(crate) waited: Option<Duration>,
+    pub replied: Duration,
+    /// When `WAIT` said that enough replicas hold it, if it did.
+    pub waited: Option<Duration>,
 }
 
 /// A node said that it won an election.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Elected {
-    pub(crate) node: Node,
-    pub(crate) at: Duration,
+pub struct Elected {
+    /// Who.
+    pub node: Node,
+    /// When its log said so.
+    pub at: Duration,
 }
 
 /// A stopped process was let go on, while another node had already acknowledged writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Resumed {
-    pub(crate) node: Node,
+pub struct Resumed {
+    /// Which.
+    pub node: Node,
     /// The instant before SIGSTOP.
-    pub(crate) stopped: Duration,
+    pub stopped: Duration,
     /// The instant before SIGCONT.
-    pub(crate) at: Duration,
+    pub at: Duration,
 }
 
 /// Two nodes acknowledged at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Dual {
+pub struct Dual {
     /// Who acknowledged first, and who beside it.
-    pub(crate) nodes: [Node; 2],
+    pub nodes: [Node; 2],
     /// How many writes each of them acknowledged meanwhile.
-    pub(crate) acks: [usize; 2],
+    pub acks: [usize; 2],
     /// How many of them had been sent before the process was stopped and were answered after it woke up.
-    pub(crate) in_flight: usize,
+    pub in_flight: usize,
     /// From the second node's first acknowledged write, or from SIGCONT, to the last acknowledgement of
     /// whichever fell silent first.
-    pub(crate) lasted: Duration,
+    pub lasted: Duration,
 }
 
 /// What reading everything back showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Lost {
+pub struct Lost {
     /// Acknowledged, confirmed by `WAIT`, and missing or changed: must be 0.
-    pub(crate) waited: usize,
+    pub waited: usize,
     /// Acknowledged only, and missing: what asynchronous replication may lose.
-    pub(crate) unwaited: usize,
+    pub unwaited: usize,
 }
 
 /// The worst case of two nodes acknowledging at once, if there is any.
-pub(crate) fn dual(acks: &[Ack], elections: &[Elected], resumed: Option<Resumed>) -> Option<Dual> {
+pub fn dual(acks: &[Ack], elections: &[Elected], resumed: Option<Resumed>) -> Option<Dual> {
     let reigns = reigns(acks, elections);
     let mut worst: Option<Dual> = None;
     for (i, later) in reigns.iter().enumerate() {
@@ -93,7 +96,12 @@ pub(crate) fn dual(acks: &[Ack], elections: &[Elected], resumed: Option<Resumed>
     }
     if let Some(r) = resumed {
         for own in reigns.iter().filter(|own| own.was_stopped(r) && own.last > r.at) {
-            for successor in reigns.iter().filter(|s| s.node != r.node && s.first.replied <= r.at) {
+            // Whoever reigned before it has no part in this: being stopped does not take away the mandate that
+            // it won from them.
+            let succeeded = |s: &&Reign<'_>| {
+                s.node != r.node && own.first.replied < s.first.replied && s.first.replied <= r.at
+            };
+            for successor in reigns.iter().filter(succeeded) {
                 worst = worse(worst, overlap(own, successor, r.at, Some(r.stopped)));
             }
         }
@@ -102,7 +110,7 @@ pub(crate) fn dual(acks: &[Ack], elections: &[Elected], resumed: Option<Resumed>
 }
 
 /// Compares what was acknowledged with what is there: `found` holds the value under each one's key.
-pub(crate) fn lost(acks: &[Ack], found: &[Option<u64>]) -> Lost {
+pub fn lost(acks: &[Ack], found: &[Option<u64>]) -> Lost {
     let mut lost = Lost::default();
     // A short answer is not a clean bill of health: what was not looked up counts as missing.
     let found = found.iter().copied().chain(std::iter::repeat(None));
@@ -264,6 +272,13 @@ mod tests {
         let history = [reign(0, 0, 90), reign(1, 150, 450), reign(0, 500, 600)].concat();
         let stopped = Resumed { node: 0, stopped: ms(95), at: ms(400) };
         assert_eq!(dual(&history, &[elected(1, 140), elected(0, 490)], Some(stopped)), None);
+    }
+
+    #[test]
+    fn a_resumed_node_that_nobody_replaced_may_go_on() {
+        let history = [reign(1, 0, 90), reign(0, 100, 200), reign(0, 400, 500)].concat();
+        let stopped = Resumed { node: 0, stopped: ms(200), at: ms(390) };
+        assert_eq!(dual(&history, &[elected(1, 0), elected(0, 95)], Some(stopped)), None);
     }
 
     #[test]

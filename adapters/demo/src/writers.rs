@@ -11,6 +11,7 @@ use crate::client::{Client, ClientError, Reply};
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::verdict::{Ack, Node};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -46,18 +47,19 @@ enum Kind {
 }
 
 /// The key of a write.
-pub(crate) fn key(ack: &Ack) -> String {
+pub fn key(ack: &Ack) -> String {
     format!("demo:{}:{}", ack.writer, ack.seq)
 }
 
 /// All connections. Dropping it ends them.
-pub(crate) struct Writers {
+pub struct Writers {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
 struct Shared {
     clock: Clock,
+    replicas: usize,
     state: AtomicU8,
     parked: AtomicUsize,
     doors: Vec<Door>,
@@ -77,29 +79,31 @@ struct History {
 }
 
 impl Writers {
-    /// A prober and [`WAITERS`] waiters for each of the client ports. They wait for [`Writers::go`].
-    pub(crate) fn start(ports: &[u16], clock: Clock) -> Result<Self, Failure> {
+    /// A prober and several waiters for each of the servers. A write counts as confirmed once `replicas`
+    /// hold it beside the primary. They wait for [`Writers::go`].
+    pub fn start(servers: &[SocketAddr], replicas: usize, clock: Clock) -> Result<Self, Failure> {
         let kinds = || std::iter::once(Kind::Prober).chain(std::iter::repeat_n(Kind::Waiter, WAITERS));
-        let plan: Vec<_> = ports
+        let plan: Vec<_> = servers
             .iter()
             .enumerate()
-            .flat_map(|(node, port)| kinds().map(move |kind| (node, *port, kind)))
+            .flat_map(|(node, server)| kinds().map(move |kind| (node, *server, kind)))
             .collect();
         let histories = plan.iter().map(|(node, ..)| History { node: *node, acks: Mutex::default() });
         let shared = Arc::new(Shared {
             clock,
+            replicas,
             state: AtomicU8::new(PAUSE),
             parked: AtomicUsize::new(0),
-            doors: ports.iter().map(|_| Door::default()).collect(),
+            doors: servers.iter().map(|_| Door::default()).collect(),
             histories: histories.collect(),
         });
         // Collected in the struct from the first one on: an error ends those that were started.
         let mut writers = Self { shared, threads: Vec::new() };
-        for (writer, (_, port, kind)) in plan.into_iter().enumerate() {
+        for (writer, (_, server, kind)) in plan.into_iter().enumerate() {
             let shared = writers.shared.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("writer {writer}"))
-                .spawn(move || Writer { shared: &shared, writer, port, kind, seq: 0 }.run())
+                .spawn(move || Writer { shared: &shared, writer, server, kind, seq: 0 }.run())
                 .map_err(Failure::os("start a thread"))?;
             writers.threads.push(thread);
         }
@@ -107,32 +111,32 @@ impl Writers {
     }
 
     /// Writes, until [`Writers::pause`].
-    pub(crate) fn go(&self) {
+    pub fn go(&self) {
         self.shared.state.store(RUN, Ordering::Release);
     }
 
     /// Asks for a pause; it has come about once [`Writers::paused`] says so.
-    pub(crate) fn pause(&self) {
+    pub fn pause(&self) {
         self.shared.state.store(PAUSE, Ordering::Release);
     }
 
     /// Whether nothing is under way any more.
-    pub(crate) fn paused(&self) -> bool {
+    pub fn paused(&self) -> bool {
         self.shared.parked.load(Ordering::Acquire) == self.threads.len()
     }
 
     /// The acknowledgements since the last call.
-    pub(crate) fn take_history(&self) -> Vec<Ack> {
+    pub fn take_history(&self) -> Vec<Ack> {
         self.shared.histories.iter().flat_map(|h| std::mem::take(&mut *h.lock())).collect()
     }
 
     /// The first acknowledgement by `node` of a write sent at or after `since`.
-    pub(crate) fn first_ack(&self, node: Node, since: Duration) -> Option<Ack> {
+    pub fn first_ack(&self, node: Node, since: Duration) -> Option<Ack> {
         self.first(node, since, |_| true)
     }
 
     /// The first one that `WAIT` confirmed.
-    pub(crate) fn first_waited(&self, node: Node, since: Duration) -> Option<Ack> {
+    pub fn first_waited(&self, node: Node, since: Duration) -> Option<Ack> {
         self.first(node, since, |ack| ack.waited.is_some())
     }
 
@@ -183,7 +187,7 @@ impl History {
 struct Writer<'a> {
     shared: &'a Shared,
     writer: usize,
-    port: u16,
+    server: SocketAddr,
     kind: Kind,
     seq: u64,
 }
@@ -207,7 +211,7 @@ impl Writer<'_> {
             if self.kind == Kind::Waiter && !self.door().wait() {
                 continue;
             }
-            let Some(mut client) = connection.take().or_else(|| Client::connect(self.port).ok()) else {
+            let Some(mut client) = connection.take().or_else(|| Client::connect(self.server).ok()) else {
                 self.refused();
                 continue;
             };
@@ -249,8 +253,9 @@ impl Writer<'_> {
             self.door().set(true);
             return Ok(true);
         }
-        let replicas = client.call(&[b"WAIT", b"1", WAIT_MS], || self.still_wanted(replied))?;
-        if matches!(replicas, Reply::Integer(1..)) {
+        let wanted = self.shared.replicas.to_string();
+        let replicas = client.call(&[b"WAIT", wanted.as_bytes(), WAIT_MS], || self.still_wanted(replied))?;
+        if matches!(replicas, Reply::Integer(n) if n >= self.shared.replicas as i64) {
             let waited = self.shared.clock.now();
             // The history may have been taken away meanwhile; then the write counts as unwaited.
             if let Some(last) = self.history().lock().last_mut().filter(|last| last.seq == self.seq) {
@@ -298,15 +303,15 @@ mod tests {
     use std::time::Instant;
 
     /// A server that acknowledges every `SET` and answers `WAIT` with `replicas`.
-    fn fake(replicas: i64) -> u16 {
+    fn fake(replicas: i64) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let server = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 std::thread::spawn(move || serve(stream, replicas));
             }
         });
-        port
+        server
     }
 
     fn serve(stream: TcpStream, replicas: i64) {
@@ -333,7 +338,7 @@ mod tests {
 
     #[test]
     fn only_what_wait_confirmed_counts_as_waited() {
-        let writers = Writers::start(&[fake(1), fake(0)], Clock::start()).unwrap();
+        let writers = Writers::start(&[fake(1), fake(0)], 1, Clock::start()).unwrap();
         writers.go();
         until(|| writers.first_waited(0, Duration::ZERO).is_some());
         until(|| writers.first_ack(1, Duration::ZERO).is_some());
@@ -352,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_pause_lasts_until_the_load_goes_on() {
-        let writers = Writers::start(&[fake(1)], Clock::start()).unwrap();
+        let writers = Writers::start(&[fake(1)], 1, Clock::start()).unwrap();
         until(|| writers.paused());
         assert_eq!(writers.take_history(), [], "nothing is written before the start");
         writers.go();
@@ -366,7 +371,7 @@ mod tests {
     #[test]
     fn a_write_that_nobody_answers_does_not_hold_up_the_end() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-        let writers = Writers::start(&[silent.local_addr().unwrap().port()], Clock::start()).unwrap();
+        let writers = Writers::start(&[silent.local_addr().unwrap()], 1, Clock::start()).unwrap();
         writers.go();
         let _accepted = silent.accept().unwrap();
         drop(writers);

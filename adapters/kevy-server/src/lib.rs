@@ -19,6 +19,7 @@ pub mod config;
 mod fleet;
 pub mod host;
 mod http;
+mod inline;
 mod link;
 pub mod office;
 mod plug;

@@ -2,6 +2,7 @@
 
 use crate::config::{ElectSettings, Settings};
 use crate::http;
+use crate::inline;
 use crate::office::PluginOffice;
 use crate::serve::{Server, Stopper};
 use crate::signals;
@@ -139,9 +140,12 @@ fn elect_on_thread(
 ) -> Result<(), String> {
     let (plugin, failed) = (Arc::clone(plugin), Arc::clone(failed));
     spawn("elect", move || {
-        let ended: Result<(), ElectError> = async_io::block_on(plugin.run());
-        if let Err(error) = ended {
-            eprintln!("kevy-server: {error}");
+        let end = match inline::block_on(async move { plugin.run().await }) {
+            Some(end) => end.map_err(|error: ElectError| error.to_string()),
+            None => Err("the election ended by a panic".to_owned()),
+        };
+        if let Err(reason) = end {
+            eprintln!("kevy-server: {reason}");
             failed.store(true, Ordering::Release);
             stopper.stop(false);
         }

@@ -1,0 +1,108 @@
+//! What is done to a cluster, and whether a new primary is needed after it.
+
+/// A kind of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    Kill,
+    KillRestart,
+    Stop,
+    Term,
+    Isolate,
+    Reset,
+    Mute,
+    Deaf,
+    CutLink,
+    CutReplicas,
+    OneWayOut,
+    OneWayIn,
+    Flap,
+    Roll,
+    /// Pauses and cuts everywhere in quick succession. No process loses its memory.
+    Storm,
+    /// Everything at once, kills too, but all of it to one node.
+    Victim,
+}
+
+impl Fault {
+    /// All of them, in the order of the report.
+    pub(crate) const ALL: [Self; 16] = [
+        Self::Kill,
+        Self::KillRestart,
+        Self::Stop,
+        Self::Term,
+        Self::Isolate,
+        Self::Reset,
+        Self::Mute,
+        Self::Deaf,
+        Self::CutLink,
+        Self::CutReplicas,
+        Self::OneWayOut,
+        Self::OneWayIn,
+        Self::Flap,
+        Self::Roll,
+        Self::Storm,
+        Self::Victim,
+    ];
+
+    /// As on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::KillRestart => "kill-restart",
+            Self::Stop => "stop",
+            Self::Term => "term",
+            Self::Isolate => "isolate",
+            Self::Reset => "reset",
+            Self::Mute => "mute",
+            Self::Deaf => "deaf",
+            Self::CutLink => "cut-link",
+            Self::CutReplicas => "cut-replicas",
+            Self::OneWayOut => "one-way-out",
+            Self::OneWayIn => "one-way-in",
+            Self::Flap => "flap",
+            Self::Roll => "roll",
+            Self::Storm => "storm",
+            Self::Victim => "victim",
+        }
+    }
+
+    /// As a person would say it.
+    pub(crate) const fn spelled(self) -> &'static str {
+        match self {
+            Self::Kill => "kill -9 of the primary",
+            Self::KillRestart => "kill -9 of the primary, started again at once",
+            Self::Stop => "SIGSTOP of the primary, later SIGCONT",
+            Self::Term => "SIGTERM of the primary",
+            Self::Isolate => "the primary is cut off from all peers, not from clients",
+            Self::Reset => "the same by a firewall that answers with resets",
+            Self::Mute => "the peers hear nothing from the primary, it hears them",
+            Self::Deaf => "the primary hears nothing from its peers, they hear it",
+            Self::CutLink => "the link between the primary and one replica is cut",
+            Self::CutReplicas => "the link between two replicas is cut",
+            Self::OneWayOut => "one replica hears nothing from the primary",
+            Self::OneWayIn => "the primary hears nothing from one replica",
+            Self::Flap => "the link between the primary and one replica comes and goes",
+            Self::Roll => "every node in turn is cut off from its peers",
+            Self::Storm => "pauses and cuts everywhere in quick succession",
+            Self::Victim => "kills, pauses and cuts in quick succession, all of one node",
+        }
+    }
+
+    /// Whether a healthy cluster keeps its primary through it.
+    pub(crate) const fn is_harmless(self) -> bool {
+        matches!(self, Self::CutLink | Self::CutReplicas | Self::OneWayOut | Self::OneWayIn | Self::Flap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_name_of_its_own() {
+        let mut names: Vec<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Fault::ALL.len());
+    }
+}

@@ -1,0 +1,17 @@
+//! What `cargo demo`, `cargo chaos` and `cargo race` share: real servers as child processes, clients that
+//! write without pause, faults, and a judge who trusts only what the clients saw.
+
+pub mod client;
+pub mod clock;
+pub mod cluster;
+pub mod failure;
+pub mod fault;
+pub mod guard;
+pub mod observe;
+pub mod ports;
+pub mod progress;
+pub mod round;
+pub mod server;
+pub mod style;
+pub mod verdict;
+pub mod writers;
