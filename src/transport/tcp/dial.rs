@@ -5,8 +5,8 @@ use super::super::links::{Direction, End, LinkId};
 use super::super::retry::Retry;
 use super::stream::{Frames, Incoming, Stopped, Stream, abort, check, tune, write_all, write_first};
 use super::{
-    ADDRESSES_MAX, CONNECT_TIMEOUT, HELLO_TIMEOUT, LINK_STABLE, RETRY_SPACING_MIN, TcpTransport, now,
-    resolve, within,
+    ADDRESSES_MAX, CONNECT_AFTER_LOSS_TIMEOUT, CONNECT_TIMEOUT, HELLO_TIMEOUT, LINK_STABLE,
+    RETRY_SPACING_MIN, TcpTransport, now, resolve, within,
 };
 use crate::ids::NodeId;
 use crate::message::Hello;
@@ -93,9 +93,10 @@ async fn dial(
         Some(address) => vec![address],
         None => resolve(address).await,
     };
+    let timeout = if lost.is_some() { CONNECT_AFTER_LOSS_TIMEOUT } else { CONNECT_TIMEOUT };
     for address in addresses.into_iter().take(ADDRESSES_MAX) {
         let attempt = transport.links().attempt(peer);
-        match within(CONNECT_TIMEOUT, Async::<TcpStream>::connect(address)).await {
+        match within(timeout, Async::<TcpStream>::connect(address)).await {
             Some(Ok(stream)) => {
                 if let Some(linked) = introduce(transport, stream, peer, address, hello).await {
                     return Some(linked);

@@ -35,6 +35,10 @@ use std::task::Poll;
 
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the first attempt after a loss may take. A connection request that reaches a socket which is
+/// just being closed gets no answer at all, and the kernel repeats it only a second later: the next attempt
+/// is refused at once.
+pub const CONNECT_AFTER_LOSS_TIMEOUT: Duration = Duration::from_millis(25);
 /// How long either end waits for the other's `HELLO`.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long written bytes may go unconfirmed before the link counts as broken. Short, because after a
