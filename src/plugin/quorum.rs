@@ -3,7 +3,7 @@
 use super::{EVENT_BACKLOG, ElectPlugin, ElectSnapshot, PeerSnapshot, WriteGate};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::driver::{Driver, Metrics, Shared};
+use crate::driver::{Driver, LogLimit, Metrics, Shared};
 use crate::elector::{Command, Elector, GateState};
 use crate::error::ElectError;
 use crate::event::Event;
@@ -134,6 +134,7 @@ impl ElectPlugin for QuorumPlugin {
             host,
             commands: self.commands.1.clone(),
             metrics: Metrics::new(&self.config),
+            log_limit: Mutex::new(LogLimit::new(self.shared.clock.now())),
         };
         driver.run(self.config.clone(), self.seed).await
     }
