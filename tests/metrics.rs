@@ -73,10 +73,13 @@ impl ReplicationHost for NoData {
 #[derive(Default, Clone)]
 struct Notes(Arc<Mutex<Seen>>);
 
+/// The labels of each series.
+type Series = BTreeSet<Vec<(String, String)>>;
+
 #[derive(Default)]
 struct Seen {
     described: BTreeMap<String, (&'static str, Option<Unit>)>,
-    registered: BTreeMap<String, (&'static str, BTreeSet<Vec<(String, String)>>)>,
+    registered: BTreeMap<String, (&'static str, Series)>,
 }
 
 impl Notes {
@@ -178,5 +181,58 @@ fn names_follow_the_rules_of_prometheus() {
         assert_eq!(name.ends_with("_total"), kind == MetricKind::Counter, "{name}");
         assert_eq!(name.ends_with("_seconds"), seconds, "{name}");
         assert!(help.ends_with('.') && help.len() > 15, "{name}: {help}");
+    }
+}
+
+/// The files that use the metrics.
+fn prometheus(file: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/adapters/prometheus/").to_owned() + file;
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn rules_and_dashboard_name_only_metrics_that_exist() {
+    let rules = prometheus("rules.yml");
+    let recorded: Vec<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- record: ")).collect();
+    let suffixes = ["", "_bucket", "_sum", "_count"];
+    let mut known: BTreeSet<String> = recorded.iter().map(|name| (*name).to_owned()).collect();
+    for MetricInfo { name, kind, .. } in METRICS {
+        let histogram = kind == MetricKind::Histogram;
+        known.extend(
+            suffixes.iter().filter(|s| s.is_empty() != histogram).map(|suffix| format!("{name}{suffix}")),
+        );
+    }
+    for file in ["rules.yml", "rules_test.yml", "dashboard.json"] {
+        let text = prometheus(file);
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        let names: BTreeSet<&str> =
+            text.split(|c| !is_name(c)).filter(|word| word.starts_with("kevy_elect")).collect();
+        assert!(names.len() > 5, "{file}: {names:?}");
+        for name in names {
+            assert!(known.contains(name.trim_end_matches(':')), "{file}: there is no metric {name}");
+        }
+    }
+}
+
+#[test]
+fn every_alert_has_its_words_its_runbook_and_its_tests() {
+    let (rules, tests) = (prometheus("rules.yml"), prometheus("rules_test.yml"));
+    let runbooks = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/runbooks.md")).unwrap();
+    let sections: Vec<String> =
+        runbooks.lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_lowercase).collect();
+    let alerts: Vec<&str> = rules.split("- alert: ").skip(1).collect();
+    assert!(alerts.len() >= 16, "{}", alerts.len());
+    for alert in alerts {
+        let name = alert.lines().next().unwrap();
+        assert!(alert.contains("summary: ") && alert.contains("description: "), "{name}");
+        let (_, link) = alert.split_once("runbook_url: \"docs/runbooks.md#").expect(name);
+        let anchor = link.split('"').next().unwrap();
+        assert!(sections.iter().any(|section| section == anchor), "{name}: no section {anchor}");
+        let tested: Vec<&str> =
+            tests.split("- name: ").filter(|test| test.contains(&format!("alertname=\"{name}\""))).collect();
+        for expected in ["value: 1 }", "value: 0 }"] {
+            assert!(tested.iter().any(|test| test.contains(expected)), "{name}: no test with {expected}");
+        }
     }
 }

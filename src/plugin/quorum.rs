@@ -111,7 +111,7 @@ impl ElectPlugin for QuorumPlugin {
     fn snapshot(&self) -> ElectSnapshot {
         let elector = self.shared.elector();
         match elector.as_ref() {
-            Some(elector) => snapshot(elector, &*self.shared.clock),
+            Some(elector) => snapshot(elector, &*self.shared.clock, &*self.transport),
             None => ElectSnapshot::not_started(&self.config),
         }
     }
@@ -156,7 +156,7 @@ impl fmt::Debug for QuorumPlugin {
     }
 }
 
-fn snapshot(elector: &Elector, clock: &dyn Clock) -> ElectSnapshot {
+fn snapshot(elector: &Elector, clock: &dyn Clock, transport: &dyn Transport) -> ElectSnapshot {
     let now = clock.now();
     let status = elector.status();
     let writable = matches!(status.gate, GateState::Open(until) if until > now);
@@ -174,6 +174,8 @@ fn snapshot(elector: &Elector, clock: &dyn Clock) -> ElectSnapshot {
         standing: status.standing,
         progress: status.progress,
         writable,
+        paused: status.paused,
+        lease: elector.config().lease(),
         lease_left: elector.lease_left(now),
         fenced,
         peers: elector
@@ -187,6 +189,7 @@ fn snapshot(elector: &Elector, clock: &dyn Clock) -> ElectSnapshot {
                 progress: peer.progress,
                 primary: peer.primary,
                 linked: peer.linked,
+                links: transport.directions(peer.member.id),
             })
             .collect(),
         voters_reachable: status.voters_reachable,

@@ -98,6 +98,15 @@ impl RefuseReason {
     }
 }
 
+/// The two links between two nodes, seen from one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Directions {
+    /// This node can send.
+    pub out: bool,
+    /// The peer can send.
+    pub back: bool,
+}
+
 /// What a transport counted since it was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransportStats {
@@ -130,6 +139,12 @@ pub trait Transport: Send + Sync + 'static {
 
     /// The next thing that came in. Cancelling the future loses nothing. One receiver at a time.
     async fn recv(&self) -> TransportEvent;
+
+    /// Which links to `peer` there are now; `None` where the transport cannot tell them apart.
+    fn directions(&self, peer: NodeId) -> Option<Directions> {
+        let _ = peer;
+        None
+    }
 
     /// What it counted since it was built; `None` where it does not count. The events tell of refusals
     /// within limits only, so this is the true number.

@@ -18,7 +18,7 @@ mod stream;
 use super::links::Links;
 pub use super::retry::{RETRY_FIRST, RETRY_MAX};
 use super::wakes::Locked;
-use super::{SendError, Transport, TransportError, TransportEvent, TransportStats};
+use super::{Directions, SendError, Transport, TransportError, TransportEvent, TransportStats};
 use crate::clock::{Clock, SystemClock};
 use crate::ids::NodeId;
 use crate::message::{Hello, Message};
@@ -193,6 +193,10 @@ impl Transport for TcpTransport {
 
     async fn recv(&self) -> TransportEvent {
         poll_fn(|cx| self.links().receive(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await
+    }
+
+    fn directions(&self, peer: NodeId) -> Option<Directions> {
+        self.links().directions(peer)
     }
 
     fn stats(&self) -> Option<TransportStats> {
