@@ -185,7 +185,8 @@ impl Clerk {
             decision.from = before.map(|id| id.to_string());
         }
         if decision.why.is_empty() {
-            decision.why = Reason::OtherPrimary.to_string();
+            let why = if before.is_none() { Reason::Start } else { Reason::OtherPrimary };
+            decision.why = why.to_string();
         }
         Decision {
             at_ms,
@@ -247,7 +248,8 @@ mod tests {
     fn a_failover_becomes_one_decision_with_votes_refusals_and_phases() {
         let mut clerk = Clerk::new(id("b"));
         let followed = EventKind::Following { primary: id("a"), took: Duration::from_millis(1) };
-        assert_eq!(tell(&mut clerk, 0, vec![followed]).len(), 1);
+        let first = tell(&mut clerk, 0, vec![followed]).pop().unwrap();
+        assert_eq!((first.why.as_str(), first.from, first.to.as_deref()), ("start", None, Some("a")));
         let progress = Progress { stream_epoch: Epoch(6), offset: 41 };
         let started = vec![
             EventKind::PrimarySuspected {
