@@ -66,7 +66,7 @@ pub(super) const PHASES: [&str; 4] = ["detect", "elect", "promote", "retarget"];
 /// Why a message was lost, beside the reasons for which a transport turns one away.
 pub(super) const LOSSES: [&str; 4] = ["no-link", "queue-full", "overtaken", "implausible"];
 /// What is asked of the host and can fail.
-pub(super) const HOST_CALLS: [&str; 2] = ["promote", "follow"];
+pub(super) const HOST_CALLS: [&str; 4] = ["promote", "follow", "fence", "resume"];
 
 const ROLES: LabelValues = LabelValues::Words(|| Role::ALL.map(Role::as_str).to_vec());
 const REASONS: LabelValues = LabelValues::Words(|| Reason::ALL.map(Reason::as_str).to_vec());
@@ -127,7 +127,7 @@ pub const METRICS: [MetricInfo; 29] = [
             LabelValues::Words(|| FAILOVER_REASONS.iter().map(|r| r.as_str()).chain([TOLD]).collect()),
         ),
     ]),
-    counter("kevy_elect_host_failures_total", "Promotions and retargets that the server could not carry out.")
+    counter("kevy_elect_host_failures_total", "What the election asked of the server and it could not carry out.")
         .by(&[("call", LabelValues::Words(|| HOST_CALLS.to_vec()))]),
     histogram(
         "kevy_elect_write_unavailable_seconds",

@@ -283,7 +283,7 @@ impl Metrics {
         }
     }
 
-    fn host_failed(&self, call: &str) {
+    pub(super) fn host_failed(&self, call: &str) {
         if let Some(counter) = self.host_failures.get(call) {
             counter.increment(1);
         }

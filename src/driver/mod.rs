@@ -209,6 +209,7 @@ impl Driver {
                     });
                 }
                 Input::Host(done) => {
+                    done.failed().into_iter().for_each(|call| self.metrics.host_failed(call));
                     if let Some(report) = done.report() {
                         self.elector(|elector| elector.handle_host(now, report));
                     }
