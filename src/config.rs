@@ -374,7 +374,11 @@ struct Ms(Duration);
 
 impl fmt::Display for Ms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ms", self.0.as_secs_f64() * 1e3)
+        let micros = self.0.as_micros();
+        match micros % 1000 {
+            0 => write!(f, "{} ms", micros / 1000),
+            part => write!(f, "{}.{part:03} ms", micros / 1000),
+        }
     }
 }
 

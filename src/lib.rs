@@ -1,4 +1,42 @@
-//! Election plugin (work in progress).
+//! Decides which of several replicating servers may write, and fences the others.
+//!
+//! - [`plugin`]: what a server calls: [`plugin::ElectPlugin`] and its implementation [`plugin::QuorumPlugin`].
+//! - [`host`]: what the plugin asks of the server: [`host::ReplicationHost`].
+//! - [`gate`]: the one question of the write path: [`gate::WriteGate`].
+//! - [`transport`], [`store`], [`clock`]: how messages travel, where votes are kept, what time it is; a trait and
+//!   implementations each.
+//! - [`elector`]: the decision itself, a pure state machine; [`wire`]: its messages as frames.
+//! - `sim` (feature `sim`): whole clusters on virtual time, from one seed.
+//!
+//! One future does the work and nothing spawns, so any executor will do; examples run it on smol and on Tokio.
+//! What is guaranteed, sentence by sentence: `docs/protocol.md`.
+//!
+//! ```
+//! use kevy_elect_plugin::clock::SystemClock;
+//! use kevy_elect_plugin::config::{Config, Member};
+//! use kevy_elect_plugin::ids::NodeId;
+//! use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
+//! use kevy_elect_plugin::store::MemoryVoteStore;
+//! use kevy_elect_plugin::transport::MemoryNetwork;
+//! use std::sync::Arc;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = NodeId::new("n1")?;
+//! let network = MemoryNetwork::builder(SystemClock::new(), 1, [node]).build();
+//! let plugin = QuorumPlugin::new(QuorumParts {
+//!     config: Config::builder(node, [Member::voter(node)]).build()?,
+//!     clock: Arc::new(SystemClock::new()),
+//!     store: Arc::new(MemoryVoteStore::new()),
+//!     transport: Arc::new(network.transport(node)),
+//!     seed: 1,
+//! });
+//! // `plugin.set_host(..)`, then poll `plugin.clone().run()` on the executor you have. Until then, and
+//! // whenever this node is not the one that may write, the gate is shut:
+//! assert!(plugin.write_gate().check().is_err());
+//! # Ok(())
+//! # }
+//! ```
+
 pub mod clock;
 pub mod config;
 mod driver;
@@ -13,6 +51,8 @@ pub mod link;
 pub mod message;
 pub mod plugin;
 pub mod position;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod state;
 pub mod store;
 pub mod time;

@@ -28,10 +28,11 @@ use crate::transport::{Transport, TransportError, TransportEvent};
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::Stream;
 pub(crate) use log_limit::LogLimit;
+use pin_project_lite::pin_project;
 use position_cell::PositionCell;
 use save::Saves;
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use transition::{Done, Transitions};
@@ -131,13 +132,13 @@ impl Driver {
 
         let transport = self.transport.clone();
         let hello = Hello { protocol: PROTOCOL, cluster, node, incarnation };
-        let mut sources = Sources {
+        let mut sources = pin!(Sources {
             transport_run: Some(async move { transport.run(hello).await }.boxed()),
-            commands: Box::pin(self.commands.clone()),
+            commands: self.commands.clone(),
             receiving: None,
             timer: None,
             turn: 0,
-        };
+        });
         let shared = self.shared.clone();
         let _shut = ShutOnDrop(&shared.gate);
         let mut transitions = Transitions::new(self.host.clone());
@@ -149,12 +150,12 @@ impl Driver {
         loop {
             self.pump(&mut transitions, &mut saves);
             if closing && !saves.busy() && !self.elector(|elector| elector.is_reigning()) {
-                sources.close(&*self.transport).await;
+                sources.as_mut().close(&*self.transport).await;
                 return Ok(());
             }
             let deadline = self.elector(|elector| elector.next_timeout());
             let input = futures::future::poll_fn(|cx| {
-                sources.poll(cx, &self.transport, &mut transitions, &mut saves, &*clock, deadline)
+                sources.as_mut().poll(cx, &self.transport, &mut transitions, &mut saves, &*clock, deadline)
             })
             .await;
 
@@ -290,24 +291,28 @@ impl Driver {
     }
 }
 
-/// Everything that can wake the loop.
-struct Sources {
-    transport_run: Option<BoxFuture<'static, Result<(), TransportError>>>,
-    commands: Pin<Box<async_channel::Receiver<Command>>>,
-    receiving: Option<BoxFuture<'static, TransportEvent>>,
-    timer: Option<(Instant, BoxFuture<'static, ()>)>,
-    turn: u32,
+pin_project! {
+    /// Everything that can wake the loop.
+    struct Sources {
+        transport_run: Option<BoxFuture<'static, Result<(), TransportError>>>,
+        #[pin]
+        commands: async_channel::Receiver<Command>,
+        receiving: Option<BoxFuture<'static, TransportEvent>>,
+        timer: Option<(Instant, BoxFuture<'static, ()>)>,
+        turn: u32,
+    }
 }
 
 impl Sources {
     /// Closes the transport, whose work goes on meanwhile: what was said last still has to go out.
-    async fn close(&mut self, transport: &dyn Transport) {
+    async fn close(self: Pin<&mut Self>, transport: &dyn Transport) {
+        let this = self.project();
         let mut closing = transport.close();
         futures::future::poll_fn(|cx| {
-            if let Some(run) = &mut self.transport_run
+            if let Some(run) = this.transport_run
                 && run.poll_unpin(cx).is_ready()
             {
-                self.transport_run = None;
+                *this.transport_run = None;
             }
             closing.poll_unpin(cx)
         })
@@ -315,7 +320,7 @@ impl Sources {
     }
 
     fn poll(
-        &mut self,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         transport: &Arc<dyn Transport>,
         transitions: &mut Transitions,
@@ -323,17 +328,18 @@ impl Sources {
         clock: &dyn Clock,
         deadline: Option<Instant>,
     ) -> Poll<Input> {
+        let this = self.project();
         // Under a flood of messages there is always an input ready; the executor has other work too.
-        self.turn += 1;
-        if self.turn > INPUTS_PER_TURN {
-            self.turn = 0;
+        *this.turn += 1;
+        if *this.turn > INPUTS_PER_TURN {
+            *this.turn = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if let Some(run) = &mut self.transport_run
+        if let Some(run) = this.transport_run
             && let Poll::Ready(result) = run.poll_unpin(cx)
         {
-            self.transport_run = None;
+            *this.transport_run = None;
             return Poll::Ready(Input::TransportEnded(result));
         }
         if let Poll::Ready(saved) = saves.poll(cx) {
@@ -342,19 +348,19 @@ impl Sources {
         if let Poll::Ready(done) = transitions.poll(cx) {
             return Poll::Ready(Input::Host(done));
         }
-        if let Poll::Ready(Some(command)) = self.commands.as_mut().poll_next(cx) {
+        if let Poll::Ready(Some(command)) = this.commands.poll_next(cx) {
             return Poll::Ready(Input::Command(command));
         }
         let overdue = deadline.is_some_and(|at| at <= clock.now());
         // Messages before timers, so that a process that was stopped first hears what it missed; but at
         // most every other input while a timer is due.
-        if !overdue || self.turn % 2 == 1 {
-            let receiving = self.receiving.get_or_insert_with(|| {
+        if !overdue || *this.turn % 2 == 1 {
+            let receiving = this.receiving.get_or_insert_with(|| {
                 let transport = transport.clone();
                 async move { transport.recv().await }.boxed()
             });
             if let Poll::Ready(event) = receiving.poll_unpin(cx) {
-                self.receiving = None;
+                *this.receiving = None;
                 return Poll::Ready(Input::Transport(event));
             }
         }
@@ -364,13 +370,13 @@ impl Sources {
         let Some(deadline) = deadline else { return Poll::Pending };
         // An armed timer that is early enough stays: waking once too often costs less than arming anew at
         // every heartbeat that moves the deadline.
-        if self.timer.as_ref().is_none_or(|(at, _)| *at > deadline || *at <= clock.now()) {
-            self.timer = Some((deadline, clock.timer(deadline)));
+        if this.timer.as_ref().is_none_or(|(at, _)| *at > deadline || *at <= clock.now()) {
+            *this.timer = Some((deadline, clock.timer(deadline)));
         }
-        if let Some((_, timer)) = &mut self.timer
+        if let Some((_, timer)) = this.timer
             && timer.poll_unpin(cx).is_ready()
         {
-            self.timer = None;
+            *this.timer = None;
             return Poll::Ready(Input::Timer);
         }
         Poll::Pending

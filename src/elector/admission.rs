@@ -26,19 +26,18 @@ impl Elector {
         if self.booting_until.is_some_and(|until| until <= self.now) && self.admission.since.is_none() {
             self.admission.since = Some(Round(self.round.0 + 1));
         }
-        // A voter that has never seen an election. All of them: the cluster is new, and nobody has promised
-        // anything. A quorum of them: the same, but for a disk that was wiped in the first moments of a
-        // cluster's life; waiting as after every start keeps even that from two writers at once.
-        let fresh = |index: &usize| {
-            let peer = &self.peers[*index];
-            peer.heard.is_some() && peer.epoch == Epoch::ZERO
-        };
-        let fresh_voters = 1 + self.other_voters().filter(fresh).count();
-        let seen_reign = self.other_voters().any(|index| self.peers[index].epoch > Epoch::ZERO);
-        let all_fresh = fresh_voters == self.config.voters() && self.hard.epoch == Epoch::ZERO;
-        let quorum_fresh = fresh_voters >= self.config.quorum()
-            && !seen_reign
-            && self.hard.epoch == Epoch::ZERO
+        // Nobody has seen an election, and we have heard all voters: the cluster is new, and nobody has
+        // promised anything. (A winner whose disk was wiped has voters; they know.)
+        let silent = self.hard.epoch == Epoch::ZERO
+            && !self.other_voters().any(|index| self.peers[index].epoch > Epoch::ZERO);
+        let heard = self.other_voters().filter(|index| self.peers[*index].heard.is_some()).count();
+        let all_fresh = silent && heard + 1 == self.config.voters();
+        // A quorum of voters without records: too many to be wiped disks, so the same. That a peer is at
+        // epoch zero is not enough: it may be a member that was cut off from the first election. Waiting as
+        // after every start keeps even a mistake from two writers at once.
+        let without = self.other_voters().filter(|index| self.peers[*index].was_fresh).count() + 1;
+        let quorum_fresh = silent
+            && without >= self.config.quorum()
             && self.booting_until.is_none_or(|until| until <= self.now);
         // Every quorum that our vote completed had `quorum - 1` others in it: so many answers meet it.
         let enough = self.config.voters() + 1 - self.config.quorum();

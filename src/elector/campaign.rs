@@ -2,7 +2,7 @@
 
 use super::vote::Judging;
 use super::voters::VoterSet;
-use super::{Elector, Epoch, HostAction, Message, Position, Reason, Round, Standing, State, Timer};
+use super::{Elector, Epoch, HostAction, Message, Mutation, Position, Reason, Round, Standing, State, Timer};
 use crate::event::{EventKind, Outcome};
 use crate::fence::Health;
 use crate::message::{Grant, Offer, OfferKind, Reject, Resign};
@@ -133,11 +133,22 @@ impl Elector {
         self.enter(State::Campaigning(campaign), self.cause);
         let progress = self.position.progress();
         self.event(EventKind::Campaign { kind: OfferKind::PreVote, epoch, progress });
-        let others: Vec<_> = self.other_voters().collect();
+        if self.mutated(Mutation::NoPreVote) {
+            return self.ask_for_votes();
+        }
+        let others = self.asked();
         for voter in others {
             self.send(voter, Message::PreOffer(offer.clone()));
         }
         self.count_yes(self.me);
+    }
+
+    /// Whom a campaign asks.
+    fn asked(&self) -> Vec<usize> {
+        if self.mutated(Mutation::VotesFromStrangers) {
+            return self.others().collect();
+        }
+        self.other_voters().collect()
     }
 
     /// A quorum would vote for us: let go of the old primary, then vote for ourselves, then ask.
@@ -178,7 +189,7 @@ impl Elector {
         campaign.asked = Some(now);
         let offer =
             Offer { epoch: campaign.epoch, round: campaign.round, position: campaign.position.clone() };
-        let others: Vec<_> = self.other_voters().collect();
+        let others = self.asked();
         for voter in others {
             self.send(voter, Message::Offer(offer.clone()));
         }
@@ -197,7 +208,7 @@ impl Elector {
         if !self.answers(kind, grant.epoch, grant.round) {
             return;
         }
-        if self.peers[from].voter.is_some() {
+        if self.peers[from].voter.is_some() || self.mutated(Mutation::VotesFromStrangers) {
             let voter = self.id(from);
             self.event(EventKind::Answered { kind, voter, answer: Ok(()) });
             self.count_yes(from);
@@ -216,10 +227,13 @@ impl Elector {
 
     fn count_yes(&mut self, from: usize) {
         let quorum = self.config.quorum();
-        let Some(voter) = self.peers[from].voter else { return };
+        let again = self.mutated(Mutation::VotesCountedTwice);
+        let strangers = self.mutated(Mutation::VotesFromStrangers).then_some(crate::config::VOTERS_MAX - 1);
+        let Some(voter) = self.peers[from].voter.or(strangers) else { return };
         let State::Campaigning(campaign) = &mut self.state else { return };
+        let twice = again && from != self.me && campaign.yes.contains(voter);
         campaign.yes.insert(voter);
-        if campaign.yes.len() >= quorum {
+        if campaign.yes.len() + usize::from(twice) >= quorum {
             match campaign.kind {
                 OfferKind::PreVote => {
                     let (epoch, took) = (campaign.epoch, self.now.saturating_since(campaign.started));
@@ -264,6 +278,14 @@ impl Elector {
 
     /// The answers took too long.
     pub(super) fn on_round_over(&mut self) {
+        if self.mutated(Mutation::RoundNeverEnds)
+            && let Some(epoch) = self.campaign().filter(|c| c.asked.is_some()).map(|c| c.epoch)
+        {
+            for voter in self.asked() {
+                self.send(voter, Message::Resign(Resign { epoch, successor: None }));
+            }
+            return;
+        }
         self.end_campaign(Outcome::Expired, Reason::Lost);
     }
 
@@ -301,6 +323,9 @@ impl Elector {
     /// A newer epoch is known. Whoever reigned or campaigned in an older one does not any more.
     pub(super) fn adopt_epoch(&mut self, epoch: Epoch, reason: Reason) {
         debug_assert!(epoch > self.hard.epoch);
+        if self.mutated(Mutation::PrimaryNotDemoted) && self.reign().is_some() {
+            return;
+        }
         match &self.state {
             State::Replica => {}
             State::Campaigning(_) => self.end_campaign(Outcome::Overtaken, reason),

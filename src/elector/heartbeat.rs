@@ -1,6 +1,6 @@
 //! Heartbeats and their echoes: who is there, who reigns, and for how long still.
 
-use super::{Elector, HostAction, Round, State, Timer};
+use super::{Elector, HOST_TIMEOUTS, HostAction, Mutation, Round, State, Timer};
 use crate::config::{Config, MemberKind};
 use crate::event::{EventKind, Outcome, Reason};
 use crate::fence::Health;
@@ -112,6 +112,7 @@ impl Elector {
             State::Replica => {}
             State::Campaigning(_) => self.end_campaign(Outcome::Overtaken, Reason::OtherPrimary),
             // Two primaries of one epoch cannot be, unless a vote was forgotten. Writing must stop, here too.
+            State::Reigning(_) if self.mutated(Mutation::PrimaryNotDemoted) => return,
             State::Reigning(_) => self.depose(Reason::OtherPrimary),
         }
         self.set_primary(Some(from));
@@ -145,12 +146,23 @@ impl Elector {
     }
 
     pub(super) fn on_echo(&mut self, from: usize, echo: &Echo) {
+        if self.mutated(Mutation::EchoOfAnotherEpoch)
+            && self.reign().is_some()
+            && let Some(voter) = self.peers[from].voter
+        {
+            self.lease.echo(voter, echo.round);
+            self.renew_lease();
+            return;
+        }
         if echo.epoch > self.hard.epoch {
             self.adopt_epoch(echo.epoch, Reason::HigherEpoch);
         }
         self.note_admission_echo(from, echo);
-        // Only a voter that follows us in our own epoch supports us.
+        // Only a voter that follows us in our own epoch supports us; and only one that has its record: it may
+        // have forgotten that it helped to elect another primary, which writes on its promise.
+        let member = echo.standing == Standing::Member || self.mutated(Mutation::NewVoterSupports);
         if self.reign().is_some()
+            && member
             && echo.epoch == self.hard.epoch
             && echo.primary == Some(self.config.node)
             && let Some(voter) = self.peers[from].voter
@@ -186,7 +198,15 @@ impl Elector {
         if self.member().kind == MemberKind::Witness || self.reign().is_some() {
             return;
         }
-        self.timers.clear(Timer::Follow);
+        // A voter without its record may hear an old primary first. What it acknowledged there would be
+        // confirmed, and missing from the history that it voted for and forgot. Once it is admitted it knows
+        // every epoch that was won, and the next heartbeat brings it here again.
+        let forgot = self.my_vote.is_some() && self.hard.standing == Standing::New;
+        if forgot && !self.mutated(Mutation::NewVoterSupports) {
+            return;
+        }
+        // A host that does not answer is asked again.
+        self.timers.set(Timer::Follow, self.now + self.config.election_timeout * HOST_TIMEOUTS);
         self.following = Some((self.hard.epoch, primary));
         self.following_since = self.now;
         self.host(HostAction::Follow(self.hard.epoch, self.id(primary)));
@@ -197,6 +217,7 @@ impl Elector {
         if let Some((following, primary)) = self.following
             && following == epoch
         {
+            self.timers.clear(Timer::Follow);
             let took = self.now.saturating_since(self.following_since);
             let primary = self.id(primary);
             self.event(EventKind::Following { primary, took });

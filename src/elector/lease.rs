@@ -70,6 +70,12 @@ impl Lease {
         self.echoed[voter] = None;
     }
 
+    /// Makes the lease as long as the promise, for a test of the simulator.
+    #[cfg(feature = "sim")]
+    pub(super) fn lengthen(&mut self, length: Duration) {
+        self.length = length;
+    }
+
     /// Recomputes the end of the lease; `me` supports itself up to `now`. Without a quorum of supporters
     /// there is no lease, even if the old one had not run out.
     pub(super) fn renew(&mut self, me: usize, now: Instant) -> Option<Instant> {

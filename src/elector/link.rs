@@ -1,6 +1,6 @@
 //! What links tell: a process that is gone, and one that was started anew.
 
-use super::{Elector, Incarnation, Reason};
+use super::{Elector, Incarnation, Mutation, Reason};
 use crate::config::CrashDetection;
 use crate::event::EventKind;
 use crate::link::LinkEvent;
@@ -20,8 +20,12 @@ impl Elector {
             }
             // A refusal alone proves nothing: a firewall refuses too, but it does not end links in order.
             LinkEvent::Refused => {
+                let careless = self.mutated(Mutation::RefusedIsCrash);
                 let known = &mut self.peers[peer];
-                if known.closed && !known.dead && self.config.crash_detection == CrashDetection::Refused {
+                if (known.closed || careless)
+                    && !known.dead
+                    && self.config.crash_detection == CrashDetection::Refused
+                {
                     known.dead = true;
                     self.on_process_gone(peer, Reason::Crash);
                 }
@@ -39,6 +43,10 @@ impl Elector {
             // The transport lets nobody in who is older than what it knew, so this is a later start.
             known.restarted();
             self.gone(peer, before, Reason::Restart);
+        }
+        // What this voter echoed before its link ended does not count any more: ask anew at once.
+        if self.reign().is_some() {
+            self.send_heartbeats();
         }
     }
 

@@ -24,6 +24,7 @@ mod heartbeat;
 mod io;
 mod lease;
 mod link;
+mod mutation;
 mod peer;
 mod persist;
 mod reign;
@@ -34,6 +35,10 @@ mod voters;
 
 pub use crate::fence::GateState;
 pub use io::{Command, HostAction, HostReport, Output, PersistSeq, Status};
+#[cfg(feature = "sim")]
+pub use mutation::Mutation;
+#[cfg(not(feature = "sim"))]
+use mutation::Mutation;
 
 use crate::config::{Config, Member};
 use crate::event::{Event, EventKind, Reason};
@@ -60,6 +65,9 @@ pub const EPOCH_STEP_MAX: u64 = 1 << 32;
 
 /// How often, at most, the position alone is written to the vote record.
 pub const POSITION_SAVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A host that has not done what it was asked after this many election timeouts never will.
+const HOST_TIMEOUTS: u32 = 5;
 
 /// One node's part in the election.
 #[derive(Debug, Clone)]
@@ -107,6 +115,9 @@ pub struct Elector {
     /// Why the last primary was given up: what the next failover is labelled with.
     cause: Reason,
     lease: lease::Lease,
+    /// What to do wrong, in a test of the simulator.
+    #[cfg(feature = "sim")]
+    mutation: Option<Mutation>,
 }
 
 #[derive(Debug, Clone)]
@@ -282,6 +293,8 @@ impl Elector {
             campaign_round: Round(0),
             cause: Reason::Start,
             lease: lease::Lease::new(&config),
+            #[cfg(feature = "sim")]
+            mutation: None,
             hard,
             peers,
             config,
@@ -417,7 +430,11 @@ impl Elector {
                 self.on_promote_failed(epoch, "the host did not answer in time");
             }
             Timer::Handover => self.on_handover_due(),
-            Timer::Follow => self.follow_primary(),
+            Timer::Follow => {
+                // If the primary is not known right now, its next heartbeat asks again.
+                self.following = None;
+                self.follow_primary();
+            }
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Peer {
     pub(super) role: Option<Role>,
     pub(super) epoch: Epoch,
     pub(super) standing: Standing,
+    /// The present incarnation said that it has no record and knows of no election.
+    pub(super) was_fresh: bool,
     pub(super) progress: Progress,
     pub(super) primary: Option<NodeId>,
     /// A pre-vote that was refused for a reason that passes by itself; answered when it has passed.
@@ -45,6 +47,7 @@ impl Peer {
             role: None,
             epoch: Epoch::ZERO,
             standing: Standing::New,
+            was_fresh: false,
             progress: Progress::NONE,
             primary: None,
             waiting: None,
@@ -57,6 +60,7 @@ impl Peer {
         self.role = Some(heartbeat.role);
         self.epoch = self.epoch.max(heartbeat.epoch);
         self.standing = heartbeat.standing;
+        self.was_fresh |= heartbeat.standing == Standing::New && heartbeat.epoch == Epoch::ZERO;
         self.progress = heartbeat.progress;
         self.primary = heartbeat.primary;
     }
@@ -67,6 +71,7 @@ impl Peer {
         self.closed = false;
         self.role = None;
         self.standing = Standing::New;
+        self.was_fresh = false;
         self.progress = Progress::NONE;
         self.primary = None;
         self.waiting = None;

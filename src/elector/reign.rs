@@ -1,6 +1,6 @@
 //! Being primary: promotion, lease, fence, and leaving the office.
 
-use super::{Elector, Epoch, HostAction, Instant, Message, Reason, State, Timer};
+use super::{Elector, Epoch, HOST_TIMEOUTS, HostAction, Instant, Message, Mutation, Reason, State, Timer};
 use crate::event::{EventKind, Outcome};
 use crate::fence::FenceReason;
 use crate::message::{Announce, OfferKind, Resign};
@@ -10,9 +10,6 @@ use crate::time::Duration;
 /// While an office is handed over, replicas are asked how far they are this many times per heartbeat
 /// interval: writes are refused meanwhile.
 const HANDOVER_POLLS: u32 = 20;
-
-/// A host that has not become primary after this many election timeouts never will.
-const PROMOTION_TIMEOUTS: u32 = 5;
 
 /// This node's time in office.
 #[derive(Debug, Clone)]
@@ -39,33 +36,24 @@ impl Elector {
     /// A quorum voted for this node.
     pub(super) fn win(&mut self) {
         let State::Campaigning(campaign) = &self.state else { return };
-        let (epoch, asked, took) =
-            (campaign.epoch, campaign.asked, self.now.saturating_since(campaign.started));
-        let yes = campaign.yes;
+        let (epoch, took) = (campaign.epoch, self.now.saturating_since(campaign.started));
         self.timers.clear(Timer::Round);
         self.event(EventKind::CampaignEnded { kind: OfferKind::Vote, epoch, outcome: Outcome::Won, took });
         let reign =
             Reign { won_at: self.now, promoted: false, fenced: None, fenced_at: self.now, handover: None };
         self.lease.revoke();
         self.enter(State::Reigning(reign), Reason::Won);
-        // Every vote is a promise, given after the request left: the lease starts there.
-        if let Some(asked) = asked {
-            for index in 0..self.peers.len() {
-                if let Some(voter) = self.peers[index].voter.filter(|voter| yes.contains(*voter)) {
-                    self.lease.supported(voter, asked);
-                }
-            }
-        }
         self.promise = None;
         self.set_primary(Some(self.me));
         self.following = None;
         self.timers.clear(Timer::Campaign);
         self.timers.clear(Timer::Follow);
-        self.timers.set(Timer::Promotion, self.now + self.config.election_timeout * PROMOTION_TIMEOUTS);
+        self.timers.set(Timer::Promotion, self.now + self.config.election_timeout * HOST_TIMEOUTS);
         self.host(HostAction::Promote(epoch));
-        self.renew_lease();
-        // Promises are renewed while the host works; nobody follows before it is done.
+        // The lease begins with the echoes of this, while the host works. Votes are promises too, but only an
+        // echo says that the voter's promise is as long as our lease. Nobody follows before the host is done.
         self.send_heartbeats();
+        self.renew_lease();
     }
 
     pub(super) fn on_promoted(&mut self, epoch: Epoch) {
@@ -105,13 +93,16 @@ impl Elector {
     /// Recomputes the lease and what follows from it: fence or resume.
     pub(super) fn renew_lease(&mut self) {
         let (Some(me), true) = (self.my_vote, self.reign().is_some()) else { return };
+        let held = self.lease.until().is_some();
         let until = self.lease.renew(me, self.now).filter(|until| *until > self.now);
         match until {
             Some(until) => {
                 self.timers.set(Timer::Lease, until);
                 self.resume();
             }
-            None => self.fence(FenceReason::LeaseExpired),
+            None if held => self.fence(FenceReason::LeaseExpired),
+            // Just elected: the gate has not been open yet.
+            None => {}
         }
     }
 
@@ -173,6 +164,11 @@ impl Elector {
     /// The machine slept: the voters' promises may have ended meanwhile. Only what is echoed from here on
     /// counts.
     pub(super) fn on_clock_jump(&mut self) {
+        if self.mutated(Mutation::SleepIgnored) {
+            return;
+        }
+        // Votes that came in meanwhile would start a lease at a request that is older than it looks.
+        self.abandon_campaign();
         if self.reign().is_some() {
             self.lease.revoke();
             self.fence(FenceReason::ClockJump);
@@ -212,7 +208,9 @@ impl Elector {
             return;
         }
         reign.handover = Some(Handover { reason, anyway, deadline });
-        self.fence(reason);
+        if !self.mutated(Mutation::ResignWhileWriting) {
+            self.fence(reason);
+        }
         self.cause = Reason::Planned;
         if promoted {
             self.on_handover_due();
@@ -273,6 +271,12 @@ impl Elector {
             return;
         }
         let epoch = self.hard.epoch;
+        if self.mutated(Mutation::ResignWhileWriting) {
+            for index in self.others() {
+                self.send(index, Message::Resign(Resign { epoch, successor: None }));
+            }
+            return;
+        }
         self.leave_office(fence, self.cause);
         let successor = successor.map(|index| self.id(index));
         let node = self.config.node;

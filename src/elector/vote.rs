@@ -1,6 +1,6 @@
 //! Giving votes: whom this node may help to be primary, and what it promises by that.
 
-use super::{Elector, Epoch, Incarnation, Message, Position, State, Timer};
+use super::{Elector, Epoch, Incarnation, Message, Mutation, Position, State, Timer};
 use crate::config::LossPolicy;
 use crate::event::{EventKind, Outcome, Reason};
 use crate::ids::Round;
@@ -72,13 +72,16 @@ impl Elector {
         if self.reign().is_some() && self.holds_office() {
             return Some(RejectReason::PrimaryAlive);
         }
-        if self.live_promise().is_some_and(|promise| promise.to != candidate) {
+        if self.live_promise().is_some_and(|promise| promise.to != candidate)
+            && !self.mutated(Mutation::NoStickiness)
+        {
             return Some(RejectReason::Promise);
         }
         if self.booting_until.is_some_and(|until| until > self.now) {
             return Some(RejectReason::Booting);
         }
-        if self.hard.standing == Standing::New {
+        let admitted = self.mutated(Mutation::NoAdmission) || self.mutated(Mutation::VotesFromStrangers);
+        if self.hard.standing == Standing::New && !admitted {
             return Some(RejectReason::NoRecord);
         }
         if self.settling {
@@ -92,12 +95,18 @@ impl Elector {
 
     /// Whether electing someone at `theirs` could lose what we hold at `ours`.
     fn has_more_data(&self, ours: &Position, theirs: &Position) -> bool {
+        if self.mutated(Mutation::PositionIgnored) {
+            return false;
+        }
+        if self.mutated(Mutation::OffsetWithoutEpoch) {
+            return theirs.progress().offset < ours.progress().offset;
+        }
         theirs.progress() < ours.progress()
             || self.config.loss_policy == LossPolicy::Dominate && !theirs.dominates(ours)
     }
 
     pub(super) fn on_pre_offer(&mut self, from: usize, offer: Offer) {
-        if self.my_vote.is_none() {
+        if self.my_vote.is_none() && !self.mutated(Mutation::VotesFromStrangers) {
             return;
         }
         // Newer than its last heartbeat: decides who goes first once we suspect the primary too.
@@ -177,7 +186,7 @@ impl Elector {
     }
 
     pub(super) fn on_offer(&mut self, from: usize, offer: Offer) {
-        if self.my_vote.is_none() {
+        if self.my_vote.is_none() && !self.mutated(Mutation::VotesFromStrangers) {
             return;
         }
         let candidate = self.id(from);
@@ -198,7 +207,9 @@ impl Elector {
     fn vote_objection(&self, from: usize, offer: &Offer, ours: &Position) -> Option<RejectReason> {
         // A vote in this epoch, or an epoch that is over.
         let used = offer.epoch < self.hard.epoch
-            || offer.epoch == self.hard.epoch && (self.hard.voted_for.is_some() || self.primary.is_some());
+            || offer.epoch == self.hard.epoch
+                && (self.hard.voted_for.is_some() || self.primary.is_some())
+                && !self.mutated(Mutation::TwoVotes);
         if used {
             return Some(RejectReason::Epoch);
         }

@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 /// One row of the table. `name` is a folder or file of `src`; the longest one that fits a file counts.
 struct Layer {
     name: &'static str,
-    state: State,
     /// What it may import of this crate: whole layers from rows above, or single items by name.
     may: &'static [&'static str],
     /// Which other crates.
@@ -22,14 +21,6 @@ struct Layer {
     /// Words and paths of the standard library that must not appear.
     never: &'static [&'static str],
 }
-
-/// Whether a layer is there. A built one must not vanish; a planned one must be marked built when it comes.
-#[derive(PartialEq)]
-enum State {
-    Built,
-    Planned,
-}
-use State::{Built, Planned};
 
 /// Same input, same output: no world, no clock, no chance, no order that differs from run to run.
 const PURE: &[&str] = &[
@@ -61,38 +52,39 @@ const NO_IO: &[&str] =
 
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
-    Layer { name: "ids", state: Built, may: &[], crates: &["thiserror"], never: PURE },
-    Layer { name: "time", state: Built, may: &[], crates: &[], never: PURE },
-    Layer { name: "position", state: Built, may: &["ids"], crates: &[], never: PURE },
-    Layer { name: "config", state: Built, may: &["ids", "time"], crates: &["thiserror"], never: PURE },
-    Layer { name: "message", state: Built, may: &["ids", "time", "position"], crates: &[], never: PURE },
-    Layer { name: "fence", state: Built, may: &["time"], crates: &[], never: PURE },
-    Layer { name: "link", state: Built, may: &["ids"], crates: &[], never: PURE },
-    Layer { name: "state", state: Built, may: &["ids", "position", "message"], crates: &[], never: PURE },
-    Layer { name: "event", state: Built, may: &["ids", "time", "position", "message", "fence"], crates: &["log"], never: PURE },
-    Layer { name: "elector", state: Built,
+    Layer { name: "ids", may: &[], crates: &["thiserror"], never: PURE },
+    Layer { name: "time", may: &[], crates: &[], never: PURE },
+    Layer { name: "position", may: &["ids"], crates: &[], never: PURE },
+    Layer { name: "config", may: &["ids", "time"], crates: &["thiserror"], never: PURE },
+    Layer { name: "message", may: &["ids", "time", "position"], crates: &[], never: PURE },
+    Layer { name: "fence", may: &["time"], crates: &[], never: PURE },
+    Layer { name: "link", may: &["ids"], crates: &[], never: PURE },
+    Layer { name: "state", may: &["ids", "position", "message"], crates: &[], never: PURE },
+    Layer { name: "event", may: &["ids", "time", "position", "message", "fence"], crates: &["log"], never: PURE },
+    Layer { name: "elector",
             may: &["ids", "time", "position", "config", "message", "fence", "link", "state", "event"],
             crates: &["thiserror"], never: PURE },
-    Layer { name: "wire", state: Built, may: &["ids", "time", "position", "message"], crates: &["thiserror"], never: PURE },
-    Layer { name: "clock", state: Built, may: &["time"], crates: &["async_io", "futures", "rustix"], never: NO_IO },
-    Layer { name: "host", state: Built, may: &["ids", "position", "fence"], crates: &["async_trait", "thiserror"], never: NO_IO },
-    Layer { name: "store", state: Built, may: &["ids", "position", "message", "state"],
+    Layer { name: "wire", may: &["ids", "time", "position", "message"], crates: &["thiserror"], never: PURE },
+    Layer { name: "clock", may: &["time"], crates: &["async_io", "futures", "rustix"], never: NO_IO },
+    Layer { name: "host", may: &["ids", "position", "fence"], crates: &["async_trait", "thiserror"], never: NO_IO },
+    Layer { name: "store", may: &["ids", "position", "message", "state"],
             crates: &["async_trait", "blocking", "crc32fast", "thiserror"], never: NO_NET },
-    Layer { name: "transport", state: Built, may: &["ids", "time", "position", "config", "message", "link", "wire", "clock"],
+    Layer { name: "transport", may: &["ids", "time", "position", "config", "message", "link", "wire", "clock"],
             crates: &["async_io", "async_trait", "blocking", "futures", "pin_project_lite", "rustix", "thiserror"], never: ASYNC },
-    Layer { name: "error", state: Built, may: &["host", "store", "transport"], crates: &["thiserror"], never: NO_IO },
-    Layer { name: "gate", state: Built, may: &["time", "clock", "fence"], crates: &[], never: NO_IO },
-    Layer { name: "driver", state: Built,
+    Layer { name: "error", may: &["host", "store", "transport"], crates: &["thiserror"], never: NO_IO },
+    Layer { name: "gate", may: &["time", "clock", "fence"], crates: &[], never: NO_IO },
+    Layer { name: "driver",
             may: &["ids", "time", "position", "config", "message", "fence", "link", "state", "host", "event", "clock",
                    "store", "transport", "error", "elector", "gate"],
-            crates: &["async_broadcast", "async_channel", "async_trait", "futures", "log", "metrics", "thiserror"],
+            crates: &["async_broadcast", "async_channel", "async_trait", "futures", "log", "metrics", "pin_project_lite",
+                     "thiserror"],
             never: NO_IO },
-    Layer { name: "plugin", state: Built,
+    Layer { name: "plugin",
             may: &["ids", "time", "position", "config", "message", "fence", "link", "state", "host", "event", "clock",
                    "store", "transport", "error", "elector", "gate", "driver"],
             crates: &["async_channel", "async_trait", "futures", "thiserror"], never: NO_IO },
     // Virtual time only: a seed must reproduce a run.
-    Layer { name: "sim", state: Planned,
+    Layer { name: "sim",
             may: &["ids", "time", "position", "config", "message", "wire", "fence", "link", "state", "host", "event",
                    "clock", "store", "transport", "error", "elector", "driver", "plugin"],
             crates: &["async_trait", "futures", "thiserror"],
@@ -103,7 +95,7 @@ const LAYERS: &[Layer] = &[
 /// What an adapter may use of the plugin. Not the machinery: `elector`, `driver`, `wire`, `sim`.
 const ADAPTER: Layer = Layer {
     name: "adapters",
-    state: Built,
+
     may: &[
         "ids",
         "time",
@@ -165,14 +157,11 @@ fn adapters_use_the_public_api_alone() {
 }
 
 #[test]
-fn built_layers_are_there_and_planned_ones_are_not_yet() {
-    for Layer { name, state, .. } in LAYERS {
+fn every_layer_of_the_table_is_there() {
+    for Layer { name, .. } in LAYERS {
         let path = root().join("src").join(name);
         let exists = path.is_dir() || path.with_extension("rs").is_file();
-        match state {
-            Built => assert!(exists, "src/{name} is missing; was it renamed? Then rename its row"),
-            Planned => assert!(!exists, "src/{name} exists now: mark its row Built"),
-        }
+        assert!(exists, "src/{name} is missing; was it renamed? Then rename its row");
     }
 }
 

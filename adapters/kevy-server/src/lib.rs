@@ -21,6 +21,7 @@ pub mod host;
 mod http;
 mod link;
 pub mod office;
+mod plug;
 mod pulse;
 pub mod replies;
 mod run;

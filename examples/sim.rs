@@ -1,0 +1,298 @@
+//! Runs many simulated clusters. `cargo sim --help` tells how.
+
+use kevy_elect_plugin::sim::{INVARIANTS, Mutation, PROFILES, Plan, Profile, Stats, Violation, run, shrink};
+use std::io::Write;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const HELP: &str = "\
+cargo sim [--seeds A..B] [--nodes 3,5,7] [--profile NAME,...|each] [--jobs N] [--mutation NAME] [--trace]
+cargo sim --mutations [--seeds A..B]
+
+  --seeds A..B     seeds to run, per profile and number of nodes (default 0..1000)
+  --nodes LIST     numbers of voters (default 3,5,7)
+  --profile LIST   kinds of faults; `each`: all profiles that must hold (default all)
+  --jobs N         threads (default: one per processor)
+  --mutation NAME  make the elector wrong in this way
+  --mutations      show that every mutation is caught, and after how many seeds
+  --trace          print the whole trace of a violation, or of a single seed
+
+profiles:";
+
+/// How much of a trace is shown without `--trace`.
+const TRACE_LINES: usize = 60;
+
+struct Options {
+    seeds: Range<u64>,
+    nodes: Vec<usize>,
+    profiles: Vec<Profile>,
+    jobs: usize,
+    mutation: Option<Mutation>,
+    prove: bool,
+    trace: bool,
+}
+
+fn main() -> ExitCode {
+    let options = match options(std::env::args().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{HELP}");
+            for profile in PROFILES {
+                println!("  {:<12} {}", profile.name, profile.about);
+            }
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("{error}; see `cargo sim --help`");
+            return ExitCode::from(2);
+        }
+    };
+    if options.prove { prove(&options) } else { sweep(&options) }
+}
+
+fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
+    let mut options = Options {
+        seeds: 0..1000,
+        nodes: vec![3, 5, 7],
+        profiles: Profile::named("all").into_iter().collect(),
+        jobs: std::thread::available_parallelism().map_or(1, |n| n.get()),
+        mutation: None,
+        prove: false,
+        trace: false,
+    };
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--seeds" => {
+                let value = value()?;
+                let range = value.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
+                options.seeds = range.ok_or_else(|| format!("--seeds {value}: write it as 0..1000"))?;
+            }
+            "--nodes" => {
+                let value = value()?;
+                let nodes: Option<Vec<_>> =
+                    value.split(',').map(|n| n.parse().ok().filter(|n| (1..=9).contains(n))).collect();
+                options.nodes = nodes.ok_or_else(|| format!("--nodes {value}: numbers from 1 to 9"))?;
+            }
+            "--profile" => {
+                let value = value()?;
+                options.profiles = if value == "each" {
+                    PROFILES.iter().copied().filter(|profile| !profile.beyond).collect()
+                } else {
+                    let profiles: Result<_, _> = value
+                        .split(',')
+                        .map(|name| Profile::named(name).ok_or_else(|| format!("no profile {name:?}")))
+                        .collect();
+                    profiles?
+                };
+            }
+            "--jobs" => {
+                let value = value()?;
+                options.jobs = value.parse().map_err(|_| format!("--jobs {value}: a number"))?;
+            }
+            "--mutation" => {
+                let value = value()?;
+                options.mutation =
+                    Some(Mutation::named(&value).ok_or_else(|| format!("no mutation {value:?}"))?);
+            }
+            "--mutations" => options.prove = true,
+            "--trace" => options.trace = true,
+            "--help" | "-h" => return Ok(None),
+            _ => return Err(format!("{arg} is not known")),
+        }
+    }
+    Ok(Some(options))
+}
+
+/// What a worker found first.
+struct Found {
+    seed: u64,
+    violation: Violation,
+}
+
+/// Runs all seeds of all profiles; the first violation of each ends it.
+fn sweep(options: &Options) -> ExitCode {
+    let (mut all, mut failed, start) = (Stats::default(), false, Instant::now());
+    let mut steps_per_core = Vec::new();
+    println!(
+        "| profile | nodes | seeds | violations | steps | seeds/s | settled p50 / p99 / max (timeouts) |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for profile in &options.profiles {
+        for &nodes in &options.nodes {
+            let start = Instant::now();
+            let (stats, mut found, (_, slowest)) = many(options, *profile, nodes);
+            let seconds = start.elapsed().as_secs_f64();
+            let tenths = |n: u64| format!("{}.{}", n / 10, n % 10);
+            clear_bar();
+            println!(
+                "| {} | {nodes} | {} | {} | {} | {:.0} | {} / {} / {} | {slowest} |",
+                profile.name,
+                stats.runs,
+                found.len(),
+                stats.steps,
+                stats.runs as f64 / seconds,
+                tenths(stats.settled_percentile(50.0)),
+                tenths(stats.settled_percentile(99.0)),
+                tenths(stats.settled.keys().next_back().copied().unwrap_or_default()),
+            );
+            steps_per_core.push(stats.steps as f64 / seconds / options.jobs as f64);
+            all.add(&stats);
+            found.sort_by_key(|found| found.seed);
+            if options.trace && found.is_empty() && stats.runs == 1 {
+                let mut plan = Plan::draw(options.seeds.start, nodes, *profile);
+                plan.mutation = options.mutation;
+                run(&plan, true).trace.iter().for_each(|line| println!("  {line}"));
+            }
+            if let Some(first) = found.first() {
+                failed |= !profile.beyond;
+                explain(options, *profile, nodes, first);
+            }
+        }
+    }
+    totals(&all, start.elapsed(), steps_per_core.iter().sum::<f64>() / steps_per_core.len().max(1) as f64);
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Also gives the seed that took longest to settle, after that time.
+fn many(options: &Options, profile: Profile, nodes: usize) -> (Stats, Vec<Found>, (Option<u64>, u64)) {
+    let next = AtomicU64::new(options.seeds.start);
+    let done = AtomicBool::new(false);
+    let total = Mutex::new((Stats::default(), Vec::new(), (None, 0)));
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..options.jobs.max(1))
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut stats, mut found, mut slowest) = (Stats::default(), Vec::new(), (None, 0));
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= options.seeds.end {
+                            break;
+                        }
+                        let mut plan = Plan::draw(seed, nodes, profile);
+                        plan.mutation = options.mutation;
+                        let outcome = run(&plan, false);
+                        stats.add(&outcome.stats);
+                        let tenths = outcome.settled.map(|ns| ns * 10 / plan.setup.timeout.as_nanos() as u64);
+                        slowest = slowest.max((tenths, seed));
+                        found.extend(outcome.violation.map(|violation| Found { seed, violation }));
+                    }
+                    let mut total = total.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    total.0.add(&stats);
+                    total.1.extend(found);
+                    total.2 = total.2.max(slowest);
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            let start = Instant::now();
+            while !done.load(Ordering::Relaxed) {
+                std::thread::park_timeout(Duration::from_millis(250));
+                let ran = next.load(Ordering::Relaxed).min(options.seeds.end) - options.seeds.start;
+                bar(profile.name, nodes, ran, options.seeds.end - options.seeds.start, start.elapsed());
+            }
+        });
+        for worker in workers {
+            // A panic in a run is a finding: it is passed on.
+            if let Err(panic) = worker.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    total.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn bar(profile: &str, nodes: usize, ran: u64, of: u64, time: Duration) {
+    const WIDTH: u64 = 30;
+    let full = (ran * WIDTH).checked_div(of).unwrap_or(WIDTH);
+    let bar: String = (0..WIDTH).map(|n| if n < full { '=' } else { ' ' }).collect();
+    let rate = ran as f64 / time.as_secs_f64();
+    eprint!("\r[{bar}] {ran}/{of} {profile}, {nodes} nodes, {rate:.0} seeds/s ");
+    let _ = std::io::stderr().flush();
+}
+
+fn clear_bar() {
+    eprint!("\r{:90}\r", "");
+}
+
+fn explain(options: &Options, profile: Profile, nodes: usize, found: &Found) {
+    let (seed, violation) = (found.seed, &found.violation);
+    println!("\nseed {seed}: {}: {}", violation.invariant, violation.text);
+    let mut plan = Plan::draw(seed, nodes, profile);
+    plan.mutation = options.mutation;
+    let plan = shrink(&plan);
+    println!("shrunk to {} faults; {:?}", plan.faults.len(), plan.setup);
+    for fault in &plan.faults {
+        println!("  {fault}");
+    }
+    let trace = run(&plan, true).trace;
+    let skip = if options.trace { 0 } else { trace.len().saturating_sub(TRACE_LINES) };
+    println!("the last {} of {} lines:", trace.len() - skip, trace.len());
+    for line in &trace[skip..] {
+        println!("  {line}");
+    }
+    let mutation = options.mutation.map_or(String::new(), |m| format!(" --mutation {m:?}"));
+    println!(
+        "replay: cargo sim --seeds {seed}..{} --nodes {nodes} --profile {}{mutation} --trace\n",
+        seed + 1,
+        profile.name
+    );
+}
+
+fn totals(stats: &Stats, time: Duration, steps_per_core: f64) {
+    let seconds = time.as_secs_f64();
+    println!(
+        "\n{} runs, {:.1} hours of cluster time, in {seconds:.1} s",
+        stats.runs,
+        stats.virtual_ns as f64 / 3.6e12
+    );
+    println!("{} node-steps, {steps_per_core:.0} per second and core", stats.steps);
+    println!(
+        "{} writes passed, {} promotions, {} campaigns, {} messages delivered, {} lost, {} duplicated",
+        stats.writes, stats.promoted, stats.campaigns, stats.messages, stats.lost, stats.duplicated
+    );
+    println!(
+        "{} healthy primaries deposed by an epoch from before their recovery, {} runs that only an operator can end",
+        stats.deposed_by_old_epoch, stats.stuck_by_policy
+    );
+    println!("\n| fault | times |\n|---|---|");
+    for (fault, times) in &stats.faults {
+        println!("| {fault} | {times} |");
+    }
+    println!("\n| invariant | checked |\n|---|---|");
+    for (invariant, times) in INVARIANTS.iter().zip(stats.checks) {
+        println!("| {invariant} | {times} |");
+    }
+}
+
+/// Every mutation must be caught by some profile within the seeds given.
+fn prove(options: &Options) -> ExitCode {
+    println!("| mutation | caught after (seeds) | profile, nodes, seed | by |\n|---|---|---|---|");
+    let mut missed = 0;
+    for mutation in Mutation::ALL {
+        let mut tried = 0;
+        let caught = options.seeds.clone().find_map(|seed| {
+            PROFILES.iter().filter(|profile| !profile.beyond).find_map(|profile| {
+                let nodes = [3, 5][(seed % 2) as usize];
+                tried += 1;
+                let mut plan = Plan::draw(seed, nodes, *profile);
+                plan.mutation = Some(mutation);
+                run(&plan, false).violation.map(|violation| (profile.name, nodes, seed, violation.invariant))
+            })
+        });
+        match caught {
+            Some((profile, nodes, seed, by)) => {
+                println!("| {mutation:?} | {tried} | {profile}, {nodes}, {seed} | {by} |");
+            }
+            None => {
+                missed += 1;
+                println!("| {mutation:?} | **not in {tried}** | | |");
+            }
+        }
+    }
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

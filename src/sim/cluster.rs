@@ -1,0 +1,154 @@
+//! A cluster to drive by hand: the calls that users of `kevy-elect`'s simulator know.
+
+use super::plan::Plan;
+use super::world::World;
+use crate::elector::Elector;
+use crate::ids::{Epoch, NodeId};
+use crate::message::Role;
+use crate::time::{Duration, nanos};
+
+/// The interval of [`Cluster::tick_all`].
+const TICK: Duration = Duration::from_millis(100);
+
+/// A cluster of voters on virtual time, without any fault that is not asked for.
+///
+/// All invariants of the simulator are watched meanwhile: a violation stops time, and
+/// [`Cluster::violation`] tells it.
+///
+/// ```
+/// use kevy_elect_plugin::ids::NodeId;
+/// use kevy_elect_plugin::message::Role;
+/// use kevy_elect_plugin::sim::Cluster;
+///
+/// let id = |name| NodeId::new(name).unwrap();
+/// let mut cluster = Cluster::new(7, [(id("a"), Role::Primary), (id("b"), Role::Replica), (id("c"), Role::Replica)]);
+/// cluster.tick_all(20);
+/// assert_eq!(cluster.current_primary(), Some(id("a")));
+/// cluster.kill_node(id("a"));
+/// cluster.tick_all(20);
+/// assert!([Some(id("b")), Some(id("c"))].contains(&cluster.current_primary()));
+/// assert_eq!(cluster.role(id("a")), None);
+/// assert_eq!(cluster.violation(), None);
+/// ```
+pub struct Cluster {
+    world: World,
+    ids: Vec<NodeId>,
+}
+
+impl Cluster {
+    /// A cluster of these voters. The one that starts as [`Role::Primary`] has data, so it is elected first.
+    /// Ids that stand twice are taken once.
+    pub fn new(seed: u64, nodes: impl IntoIterator<Item = (NodeId, Role)>) -> Self {
+        let mut nodes: Vec<_> = nodes.into_iter().collect();
+        nodes.sort_by_key(|(id, _)| *id);
+        nodes.dedup_by_key(|(id, _)| *id);
+        let ids: Vec<_> = nodes.iter().map(|(id, _)| *id).collect();
+        let mut plan = Plan::calm(seed, ids.len());
+        plan.heal_at = u64::MAX;
+        let mut world = World::new(plan, ids.clone(), true);
+        if let Some(primary) = nodes.iter().position(|(_, role)| *role == Role::Primary) {
+            world.begin_with_primary(primary);
+        }
+        Self { world, ids }
+    }
+
+    /// Lets `times` heartbeat intervals pass.
+    pub fn tick_all(&mut self, times: u32) {
+        self.run_for(TICK * times);
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, time: Duration) {
+        let until = self.world.now.saturating_add(nanos(time));
+        self.world.run_until(until);
+    }
+
+    /// Ends a node's process, as SIGKILL does. Unknown nodes are ignored, here and below.
+    pub fn kill_node(&mut self, node: NodeId) {
+        if let Some(node) = self.number(node) {
+            self.world.kill(node);
+        }
+    }
+
+    /// Starts a node's process again, with what its disk holds.
+    pub fn revive_node(&mut self, node: NodeId) {
+        if let Some(node) = self.number(node) {
+            self.world.revive(node);
+        }
+    }
+
+    /// Cuts all links between the nodes of `side` and the others.
+    pub fn partition(&mut self, side: &[NodeId]) {
+        self.set_cuts(|a, b| side.contains(&a) != side.contains(&b));
+    }
+
+    /// Heals every link.
+    pub fn heal_partition(&mut self) {
+        self.set_cuts(|_, _| false);
+    }
+
+    /// Cuts or heals the link between two nodes.
+    pub fn set_link(&mut self, a: NodeId, b: NodeId, works: bool) {
+        if let (Some(a), Some(b)) = (self.number(a), self.number(b)) {
+            self.world.set_cut(a, b, !works);
+        }
+    }
+
+    /// Says how far a node's data goes in the history it holds.
+    pub fn set_offset(&mut self, node: NodeId, offset: u64) {
+        if let Some(node) = self.number(node) {
+            self.world.set_offset(node, offset);
+        }
+    }
+
+    /// A running node's role.
+    pub fn role(&self, node: NodeId) -> Option<Role> {
+        self.elector(node).map(Elector::role)
+    }
+
+    /// A running node's epoch.
+    pub fn epoch(&self, node: NodeId) -> Option<Epoch> {
+        self.elector(node).map(Elector::epoch)
+    }
+
+    /// A running node's elector, to look at.
+    pub fn elector(&self, node: NodeId) -> Option<&Elector> {
+        self.number(node).and_then(|node| self.world.elector(node))
+    }
+
+    /// The node whose gate lets writes pass now.
+    pub fn current_primary(&self) -> Option<NodeId> {
+        self.world.writer().map(|node| self.ids[node])
+    }
+
+    /// What went wrong, if an invariant was violated.
+    pub fn violation(&self) -> Option<&super::Violation> {
+        self.world.violation.as_ref()
+    }
+
+    /// What happened so far, line by line.
+    pub fn trace(&self) -> &[String] {
+        self.world.trace.as_deref().unwrap_or_default()
+    }
+
+    fn set_cuts(&mut self, cut: impl Fn(NodeId, NodeId) -> bool) {
+        for a in 0..self.ids.len() {
+            for b in a + 1..self.ids.len() {
+                self.world.set_cut(a, b, cut(self.ids[a], self.ids[b]));
+            }
+        }
+    }
+
+    fn number(&self, id: NodeId) -> Option<usize> {
+        self.ids.binary_search(&id).ok()
+    }
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster")
+            .field("nodes", &self.ids)
+            .field("now", &self.world.now)
+            .finish_non_exhaustive()
+    }
+}

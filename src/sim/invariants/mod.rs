@@ -1,0 +1,96 @@
+//! What must hold, whatever goes wrong. One file each; every one names the sentence of `docs/protocol.md`
+//! that it guards.
+
+pub(super) mod confirmed;
+pub(super) mod convergence;
+pub(super) mod epochs;
+pub(super) mod fence;
+pub(super) mod healthy;
+pub(super) mod lease;
+pub(super) mod one_primary;
+pub(super) mod one_writer;
+pub(super) mod position;
+pub(super) mod votes;
+
+use super::plan::Plan;
+
+/// The invariants, with the sentences of `docs/protocol.md` that they guard.
+pub const INVARIANTS: [&str; 10] = [
+    "one primary per epoch (E1)",
+    "one vote per epoch, durable before spoken (E2, E3)",
+    "epochs only grow (E4)",
+    "a healthy primary stays (E5)",
+    "settles after the heal (E6)",
+    "one writer (L1)",
+    "lease within promises (L2)",
+    "fence before resignation (F2)",
+    "confirmed writes survive (S1)",
+    "votes go to more data, after letting go (S2, S3)",
+];
+
+/// Their places in the list.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Check {
+    OnePrimary,
+    Votes,
+    Epochs,
+    Healthy,
+    Convergence,
+    OneWriter,
+    Lease,
+    Fence,
+    Confirmed,
+    Position,
+}
+
+/// An invariant that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub invariant: &'static str,
+    /// When, in nanoseconds of real time.
+    pub at: u64,
+    /// What was seen.
+    pub text: String,
+}
+
+/// What an invariant found: its name, and what was seen.
+pub(super) type Found = Option<(&'static str, String)>;
+
+/// All invariants, with what they remember of the run.
+pub(super) struct Invariants {
+    pub(super) one_primary: one_primary::OnePrimary,
+    pub(super) one_writer: one_writer::OneWriter,
+    pub(super) lease: lease::Lease,
+    pub(super) fence: fence::Fence,
+    pub(super) votes: votes::Votes,
+    pub(super) epochs: epochs::Epochs,
+    pub(super) position: position::Positions,
+    pub(super) confirmed: confirmed::Confirmed,
+    pub(super) healthy: healthy::Healthy,
+    pub(super) convergence: convergence::Convergence,
+}
+
+impl Invariants {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let nodes = plan.setup.members();
+        Self {
+            one_primary: one_primary::OnePrimary::default(),
+            one_writer: one_writer::OneWriter,
+            lease: lease::Lease,
+            fence: fence::Fence,
+            votes: votes::Votes::default(),
+            epochs: epochs::Epochs::new(nodes),
+            position: position::Positions::default(),
+            confirmed: confirmed::Confirmed::default(),
+            healthy: healthy::Healthy::new(plan),
+            convergence: convergence::Convergence::new(plan),
+        }
+    }
+
+    /// The node's vote record is gone: what it said before binds it no more, by itself.
+    pub(super) fn forgot(&mut self, node: usize) {
+        self.votes.forgot(node);
+        self.epochs.forgot(node);
+    }
+}

@@ -1,0 +1,340 @@
+//! What a run consists of: the cluster, and what goes wrong when. Drawn from one seed.
+
+use super::clock::MS;
+use super::fault::{Fault, FaultKind, Loss, Target};
+use super::rng::Rng;
+use crate::config::{CrashDetection, LossPolicy, MemberKind};
+use crate::elector::Mutation;
+use crate::time::Duration;
+
+/// Which kinds of faults a run has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    kinds: &'static [Kind],
+    /// Frames overtake each other and outlive their connection.
+    unordered: bool,
+    /// Clocks run at the bounds of the configured drift.
+    drift: bool,
+    /// The protocol does not promise to survive this; violations are counted, not failures.
+    pub beyond: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Crash,
+    QuickRestart,
+    Power,
+    Wipe,
+    Pause,
+    Suspend,
+    Cut,
+    OneWay,
+    Partition,
+    Partial,
+    Storm,
+    Firewall,
+    Resets,
+    Disk,
+    Host,
+    Operator,
+    Clock,
+    Lying,
+}
+
+macro_rules! profile {
+    ($name:literal, $about:literal, [$($kind:ident),*] $(, $flag:ident)*) => {
+        Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: &[$(Kind::$kind),*],
+            unordered: false, drift: false, beyond: false } }
+    };
+}
+
+/// All profiles.
+pub const PROFILES: &[Profile] = &[
+    profile!("calm", "no faults at all", []),
+    profile!("crash", "processes die and come back", [Crash, QuickRestart]),
+    profile!("power", "machines lose power and their newest writes", [Power, Crash]),
+    profile!("wipe", "disks, data or vote records are lost", [Wipe, Crash, QuickRestart]),
+    profile!("pause", "processes stop and wake up", [Pause]),
+    profile!("suspend", "machines sleep, and their clocks with them", [Suspend]),
+    profile!("cuts", "single links are cut, both ways or one way", [Cut, OneWay]),
+    profile!("partitions", "the cluster falls apart, in halves or worse", [Partition, Partial]),
+    profile!("storm", "loss, duplication, long delays", [Storm]),
+    profile!("reorder", "the same, with frames that overtake each other", [Storm, Resets], unordered),
+    profile!("firewall", "links of live processes are reset and refused", [Firewall, Resets]),
+    profile!("disk", "saves are slow, fail or hang", [Disk, Crash]),
+    profile!("host", "promotions and retargets are slow, fail or hang", [Host, Crash]),
+    profile!("operator", "planned transfers, shutdowns, pauses", [Operator, Crash]),
+    profile!("split", "partitions in storms", [Storm, Storm, Partition, OneWay, Cut, Crash], drift),
+    profile!(
+        "forget",
+        "records are lost while the cluster is apart",
+        [Wipe, Wipe, Partition, Firewall, Power]
+    ),
+    profile!(
+        "drift",
+        "clocks at the bounds of the configured drift",
+        [Clock, Pause, Partition, Crash],
+        drift
+    ),
+    profile!(
+        "all",
+        "everything at once",
+        [
+            Crash,
+            QuickRestart,
+            Power,
+            Wipe,
+            Pause,
+            Suspend,
+            Cut,
+            OneWay,
+            Partition,
+            Partial,
+            Storm,
+            Firewall,
+            Resets,
+            Disk,
+            Host,
+            Operator,
+            Clock
+        ],
+        drift
+    ),
+    profile!(
+        "chaos",
+        "everything at once, with frames that overtake each other",
+        [
+            Crash,
+            QuickRestart,
+            Power,
+            Wipe,
+            Pause,
+            Suspend,
+            Cut,
+            OneWay,
+            Partition,
+            Partial,
+            Storm,
+            Firewall,
+            Resets,
+            Disk,
+            Host,
+            Operator,
+            Clock
+        ],
+        drift,
+        unordered
+    ),
+    profile!(
+        "lying",
+        "a disk loses saves it had acknowledged: beyond what any vote protocol survives",
+        [Lying, Crash],
+        beyond
+    ),
+];
+
+impl Profile {
+    /// The profile of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        PROFILES.iter().copied().find(|profile| profile.name == name)
+    }
+}
+
+/// How the cluster is set up.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// What each member is for. The voters come first, witnesses last among them, then observers.
+    pub kinds: Vec<MemberKind>,
+    /// Heartbeat interval of all nodes.
+    pub heartbeat: Duration,
+    /// Election timeout of all nodes.
+    pub timeout: Duration,
+    /// Configured bound of the clocks' drift, in percent.
+    pub drift_percent: f64,
+    /// Rate of each node's clock, in parts of a million of that bound.
+    pub of_bound: Vec<i64>,
+    /// Shards of each server.
+    pub shards: usize,
+    /// What voters compare.
+    pub loss_policy: LossPolicy,
+    /// Whether closed links prove a crash.
+    pub crash_detection: CrashDetection,
+    /// Frames overtake each other and outlive their connection.
+    pub unordered: bool,
+    /// The longest delay of a frame without a storm, in nanoseconds.
+    pub delay: u64,
+    /// The longest save of a healthy disk, in nanoseconds; zero: at once.
+    pub save: u64,
+    /// The longest promotion or retarget of a healthy host, in nanoseconds.
+    pub host: u64,
+}
+
+impl Setup {
+    /// How many members there are.
+    pub fn members(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// How many of them vote.
+    pub fn voters(&self) -> usize {
+        self.kinds.iter().filter(|kind| kind.votes()).count()
+    }
+}
+
+/// A whole run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Where it came from, and what all other draws of the run depend on.
+    pub seed: u64,
+    /// The cluster.
+    pub setup: Setup,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// When all is healed, in nanoseconds of real time.
+    pub heal_at: u64,
+    /// A deliberate fault in the elector.
+    pub mutation: Option<Mutation>,
+}
+
+impl Plan {
+    /// A cluster of `nodes` without any fault.
+    pub fn calm(seed: u64, nodes: usize) -> Self {
+        let setup = Setup {
+            kinds: vec![MemberKind::Voter; nodes],
+            heartbeat: Duration::from_millis(100),
+            timeout: Duration::from_millis(1000),
+            drift_percent: 1.0,
+            of_bound: vec![0; nodes],
+            shards: 1,
+            loss_policy: LossPolicy::Sum,
+            crash_detection: CrashDetection::Refused,
+            unordered: false,
+            delay: 2 * MS,
+            save: 2 * MS,
+            host: 5 * MS,
+        };
+        Self { seed, setup, faults: Vec::new(), heal_at: 0, mutation: None }
+    }
+
+    /// The run of `seed`.
+    pub fn draw(seed: u64, nodes: usize, profile: Profile) -> Self {
+        let mut rng = Rng::new(seed, 1);
+        let rng = &mut rng;
+        let mut plan = Self::calm(seed, nodes);
+        let setup = &mut plan.setup;
+        if rng.chance(500) {
+            let timeout = rng.between(400, 2000);
+            setup.timeout = Duration::from_millis(timeout);
+            setup.heartbeat = Duration::from_millis(timeout / rng.between(4, 12));
+        }
+        setup.drift_percent = rng.pick(&[0.1, 1.0, 1.0, 5.0, 15.0]);
+        if profile.drift {
+            for of_bound in &mut setup.of_bound {
+                *of_bound = rng.pick(&[-1_000_000, -1_000_000, 0, 1_000_000, 1_000_000]);
+            }
+        } else {
+            for of_bound in &mut setup.of_bound {
+                *of_bound = rng.between(0, 20_000) as i64 - 10_000;
+            }
+        }
+        if rng.chance(300) {
+            setup.shards = super::data::SHARDS;
+            setup.loss_policy = LossPolicy::Dominate;
+        }
+        if rng.chance(150) {
+            setup.crash_detection = CrashDetection::Off;
+        }
+        if nodes > 2 && rng.chance(120) {
+            setup.kinds[nodes - 1] = MemberKind::Witness;
+        }
+        if rng.chance(150) {
+            setup.kinds.push(MemberKind::Observer);
+            setup.of_bound.push(0);
+        }
+        setup.unordered = profile.unordered;
+        setup.delay = rng.pick(&[MS / 5, 2 * MS, 2 * MS, 20 * MS]);
+        setup.save = rng.pick(&[0, MS, 2 * MS, 15 * MS]);
+        setup.host = rng.pick(&[MS, 5 * MS, 50 * MS, 300 * MS]);
+        let timeout = super::data_nanos(setup.timeout);
+        let window = rng.between(3 * timeout, 14 * timeout);
+        plan.heal_at = window;
+        if !profile.kinds.is_empty() {
+            let count = rng.between(1, 12);
+            for _ in 0..count {
+                let kind = rng.pick(profile.kinds);
+                let mut at = rng.below(window);
+                // Often in close succession: what hurts is a second fault before the first one is over.
+                if let Some(last) = plan.faults.last()
+                    && rng.chance(450)
+                {
+                    at = (last.at + rng.below(timeout * 3 / 2)).min(window);
+                }
+                draw_fault(rng, kind, plan.setup.kinds.len(), at, timeout, &mut plan.faults);
+            }
+            plan.faults.sort_by_key(|fault| fault.at);
+        }
+        plan
+    }
+}
+
+fn draw_fault(rng: &mut Rng, kind: Kind, nodes: usize, at: u64, timeout: u64, faults: &mut Vec<Fault>) {
+    let target = Target { node: rng.below(nodes as u64) as usize, primary: rng.chance(500) };
+    let other = |rng: &mut Rng| (target.node + 1 + rng.below(nodes as u64 - 1) as usize) % nodes;
+    let timeout_ms = timeout / MS;
+    let short = rng.between(MS, timeout);
+    let long = rng.between(timeout / 2, 5 * timeout);
+    let mut lasts = if rng.chance(500) { short } else { long };
+    let kind = match kind {
+        Kind::Crash => FaultKind::Crash { power: rng.chance(200), loss: Loss::Nothing },
+        Kind::QuickRestart => {
+            lasts = rng.between(MS, timeout / 2);
+            FaultKind::Crash { power: false, loss: Loss::Nothing }
+        }
+        Kind::Power => FaultKind::Crash { power: true, loss: Loss::Tail },
+        Kind::Wipe => FaultKind::Crash {
+            power: rng.chance(300),
+            loss: rng.pick(&[Loss::Disk, Loss::Record, Loss::Data]),
+        },
+        Kind::Lying => FaultKind::Crash { power: true, loss: Loss::AcknowledgedSave },
+        Kind::Pause => FaultKind::Pause,
+        Kind::Suspend => FaultKind::Suspend,
+        Kind::Cut => FaultKind::Cut { to: other(rng) },
+        Kind::OneWay => FaultKind::CutOneWay { to: other(rng) },
+        Kind::Partition => {
+            FaultKind::Partition { side: rng.between(1, (1 << nodes) - 2) as u32, one_way: rng.chance(250) }
+        }
+        Kind::Partial => FaultKind::PartialPartition { pairs: rng.next() & rng.next() },
+        Kind::Storm => FaultKind::Storm {
+            loss: rng.pick(&[0, 20, 100, 300, 600]),
+            duplication: rng.pick(&[0, 50, 300]),
+            delay_ms: rng.pick(&[5, timeout_ms / 10, timeout_ms / 2, 2 * timeout_ms]).max(1),
+        },
+        Kind::Firewall if rng.chance(300) => FaultKind::FirewallAll,
+        Kind::Firewall => FaultKind::Firewall { to: other(rng) },
+        Kind::Resets => FaultKind::Resets,
+        Kind::Disk => match rng.below(3) {
+            0 => FaultKind::SlowDisk {
+                ms: rng.pick(&[timeout_ms / 10, timeout_ms / 2, 3 * timeout_ms]).max(1),
+            },
+            1 => FaultKind::FailingDisk,
+            _ => FaultKind::HangingDisk,
+        },
+        Kind::Host => match rng.below(4) {
+            0 => FaultKind::SlowHost { ms: rng.pick(&[timeout_ms / 2, 3 * timeout_ms]) },
+            1 => FaultKind::FailingHost,
+            2 => FaultKind::HangingHost,
+            _ => FaultKind::Unhealthy,
+        },
+        Kind::Operator => match rng.below(4) {
+            0 | 1 => FaultKind::StepDown,
+            2 => FaultKind::Shutdown,
+            _ => FaultKind::OperatorPause,
+        },
+        Kind::Clock => FaultKind::ClockRate { of_bound: rng.between(0, 2_000_000) as i64 - 1_000_000 },
+    };
+    faults.push(Fault { at, lasts, target, kind });
+}

@@ -1,0 +1,438 @@
+//! Faults come and go; disks save, or do not.
+
+use super::World;
+use super::event::Event;
+use super::machine::Life;
+use crate::elector::{Command, HostReport, PersistSeq};
+use crate::fence::Health;
+use crate::message::{Role, Standing};
+use crate::sim::clock::MS;
+use crate::sim::data_nanos;
+use crate::sim::fault::{FaultKind, Loss};
+use crate::state::HardState;
+
+/// What a fault of the plan has done, so that exactly that can be undone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Active {
+    on: bool,
+    node: usize,
+    /// Directions that it cut.
+    cut: Vec<(usize, usize)>,
+    slept_at: u64,
+}
+
+impl World {
+    pub(super) fn on_fault(&mut self, index: usize) {
+        if self.healed {
+            return;
+        }
+        let fault = self.plan.faults[index];
+        let node = match self.writer() {
+            Some(writer) if fault.target.primary => writer,
+            _ => fault.target.node,
+        };
+        let mut active = Active { on: true, node, ..Active::default() };
+        self.log(|| format!("FAULT {} at n{node} for {} ms", fault.kind.name(), fault.lasts / MS));
+        let applied = self.apply(fault.kind, &mut active, fault.lasts);
+        if !applied {
+            self.log(|| "  (not possible now)".to_owned());
+            return;
+        }
+        *self.stats.faults.entry(fault.kind.name()).or_default() += 1;
+        self.active[index] = active;
+        self.push(self.now + fault.lasts, Event::Heal(index));
+    }
+
+    fn apply(&mut self, kind: FaultKind, active: &mut Active, lasts: u64) -> bool {
+        let (node, nodes) = (active.node, self.machines.len());
+        self.machines[node].disturbed = self.now;
+        match kind {
+            FaultKind::Crash { power, loss } => return self.crash(node, power, loss),
+            FaultKind::Pause => self.machines[node].ills.stopped += 1,
+            FaultKind::Suspend => {
+                if self.machines[node].ills.asleep > 0 {
+                    return false;
+                }
+                active.slept_at = self.now;
+                self.machines[node].ills.asleep += 1;
+            }
+            FaultKind::CutOneWay { to } if to != node => active.cut.push((node, to)),
+            FaultKind::Cut { to } if to != node => active.cut.extend([(node, to), (to, node)]),
+            FaultKind::CutOneWay { .. } | FaultKind::Cut { .. } => {
+                let to = (node + 1) % nodes;
+                active.cut.push((node, to));
+            }
+            FaultKind::Partition { side, one_way } => {
+                let inside = |node: usize| side >> node & 1 == 1;
+                for a in (0..nodes).filter(|a| inside(*a)) {
+                    for b in (0..nodes).filter(|b| !inside(*b)) {
+                        active.cut.push((a, b));
+                        if !one_way {
+                            active.cut.push((b, a));
+                        }
+                    }
+                }
+            }
+            FaultKind::PartialPartition { pairs } => {
+                let mut bit = 0;
+                for a in 0..nodes {
+                    for b in a + 1..nodes {
+                        if pairs >> (bit % 64) & 1 == 1 {
+                            active.cut.extend([(a, b), (b, a)]);
+                        }
+                        bit += 1;
+                    }
+                }
+            }
+            FaultKind::Storm { loss, duplication, delay_ms } => {
+                self.net.storms.push((loss, duplication, delay_ms * MS));
+                self.disturb_net();
+            }
+            FaultKind::Firewall { to } => {
+                let to = if to == node { (node + 1) % nodes } else { to };
+                for (a, b) in [(node, to), (to, node)] {
+                    let index = self.net.index(a, b);
+                    self.net.refused[index] += 1;
+                    self.net.disturbed[index] = self.now;
+                    self.break_link(a, b, 5 * MS);
+                }
+            }
+            FaultKind::FirewallAll => {
+                for peer in (0..nodes).filter(|peer| *peer != node) {
+                    let (there, back) = (self.net.index(peer, node), self.net.index(node, peer));
+                    self.net.refused[there] += 1;
+                    (self.net.disturbed[there], self.net.disturbed[back]) = (self.now, self.now);
+                    self.break_link(peer, node, 5 * MS);
+                }
+            }
+            FaultKind::Resets => {
+                for peer in (0..nodes).filter(|peer| *peer != node) {
+                    for (a, b) in [(node, peer), (peer, node)] {
+                        self.break_link(a, b, 50 * MS);
+                        let index = self.net.index(a, b);
+                        self.net.disturbed[index] = self.now;
+                    }
+                }
+            }
+            FaultKind::SlowDisk { ms } => self.machines[node].ills.disk_slow = ms * MS,
+            FaultKind::FailingDisk => self.machines[node].ills.disk_failing += 1,
+            FaultKind::HangingDisk => self.machines[node].ills.disk_hanging += 1,
+            FaultKind::SlowHost { ms } => self.machines[node].ills.host_slow = ms * MS,
+            FaultKind::FailingHost => self.machines[node].ills.host_failing += 1,
+            FaultKind::HangingHost => self.machines[node].ills.host_hanging += 1,
+            FaultKind::Unhealthy => {
+                self.machines[node].ills.unhealthy += 1;
+                self.input(node, |e, now| e.handle_host(now, HostReport::Health(Health::Failing)));
+            }
+            FaultKind::StepDown => {
+                if !self.machines[node].runs() {
+                    return false;
+                }
+                self.input(node, |e, now| e.handle_command(now, Command::StepDown));
+            }
+            FaultKind::Shutdown => return self.shut_down(node),
+            FaultKind::OperatorPause => {
+                self.machines[node].ills.elections_paused += 1;
+                self.input(node, |e, now| e.handle_command(now, Command::Pause(true)));
+            }
+            FaultKind::ClockRate { of_bound } => {
+                let drift_ppm = (self.plan.setup.drift_percent * 10_000.0) as i64;
+                let now = self.now;
+                self.machines[node].clock.set_rate(now, of_bound * drift_ppm / 1_000_000);
+            }
+        }
+        for (from, to) in active.cut.clone() {
+            let index = self.net.index(from, to);
+            self.net.cut[index] += 1;
+            self.net.disturbed[index] = self.now;
+            // A link may notice before the cut is over.
+            if lasts > data_nanos(self.plan.setup.timeout) / 2 && self.rng.chance(400) {
+                self.break_link(from, to, lasts);
+            }
+        }
+        true
+    }
+
+    /// An input that reaches a running process only; a stopped one is told when it wakes.
+    fn input(&mut self, node: usize, input: impl FnOnce(&mut crate::elector::Elector, crate::time::Instant)) {
+        if self.machines[node].runs() {
+            self.step(node, input);
+        }
+    }
+
+    fn crash(&mut self, node: usize, power: bool, loss: Loss) -> bool {
+        let machine = &self.machines[node];
+        if machine.process.is_none() {
+            return false;
+        }
+        let forgets = matches!(loss, Loss::Disk | Loss::Record);
+        if forgets && !self.may_forget(node) {
+            return false;
+        }
+        let machine = &mut self.machines[node];
+        machine.dark = power;
+        machine.ills.down += 1;
+        if power {
+            // The machine's other troubles end with it.
+            machine.disk.writing = None;
+        }
+        self.stop(node);
+        let keep = self.rng.between(500, 1000);
+        let machine = &mut self.machines[node];
+        match loss {
+            Loss::Nothing => {}
+            Loss::Tail => {
+                let part = machine.server.data.last_mut();
+                for offset in &mut part.offsets {
+                    *offset = *offset * keep / 1000;
+                }
+            }
+            Loss::Record => (machine.disk.record, machine.disk.before) = (None, None),
+            Loss::Disk => {
+                (machine.disk.record, machine.disk.before) = (None, None);
+                machine.server.data.0.clear();
+            }
+            Loss::Data => machine.server.data.0.clear(),
+            Loss::AcknowledgedSave => machine.disk.record = machine.disk.before.take(),
+        }
+        if matches!(loss, Loss::Tail | Loss::Disk | Loss::Data) {
+            self.invariants.confirmed.copies_lost = true;
+        }
+        if forgets {
+            self.invariants.forgot(node);
+        }
+        true
+    }
+
+    /// No more than a minority may be without a record at once.
+    fn may_forget(&self, node: usize) -> bool {
+        let without = |n: &usize| {
+            let record = &self.machines[*n].disk.record;
+            *n != node && record.as_ref().is_none_or(|record| record.standing == Standing::New)
+        };
+        self.voters().filter(without).count() < self.voters().len() - self.quorum()
+    }
+
+    fn shut_down(&mut self, node: usize) -> bool {
+        if !self.machines[node].runs() {
+            return false;
+        }
+        let grace = data_nanos(self.plan.setup.timeout) * 2;
+        let now = self.now;
+        if let Some(process) = &mut self.machines[node].process {
+            process.leaving_at = Some(now + grace);
+        }
+        self.step(node, |e, now| e.handle_command(now, Command::Shutdown));
+        true
+    }
+
+    fn disturb_net(&mut self) {
+        let now = self.now;
+        self.net.disturbed.fill(now);
+    }
+
+    pub(super) fn on_heal(&mut self, index: usize) {
+        let active = std::mem::take(&mut self.active[index]);
+        if !active.on {
+            return;
+        }
+        let (node, kind) = (active.node, self.plan.faults[index].kind);
+        self.log(|| format!("HEALED {} at n{node}", kind.name()));
+        let now = self.now;
+        self.machines[node].disturbed = now;
+        match kind {
+            FaultKind::Crash { .. } => {
+                self.machines[node].ills.down -= 1;
+                self.start(node);
+            }
+            FaultKind::Pause => {
+                self.machines[node].ills.stopped -= 1;
+                self.wake(node);
+            }
+            FaultKind::Suspend => {
+                let machine = &mut self.machines[node];
+                machine.ills.asleep -= 1;
+                machine.clock.slept(active.slept_at, now);
+                if let Some(process) = &mut machine.process {
+                    process.slept = true;
+                    // The deadline in the queue was reckoned with a clock that ran.
+                    process.wake_at = u64::MAX;
+                }
+                self.wake(node);
+            }
+            FaultKind::Storm { loss, duplication, delay_ms } => {
+                let storm = (loss, duplication, delay_ms * MS);
+                if let Some(at) = self.net.storms.iter().position(|other| *other == storm) {
+                    self.net.storms.remove(at);
+                }
+                // What is under way was delayed as well, and what queues up behind it.
+                let residue = self.invariants.convergence.residue;
+                self.net.disturbed.fill(now + residue);
+            }
+            FaultKind::Firewall { to } => {
+                let to = if to == node { (node + 1) % self.machines.len() } else { to };
+                for (a, b) in [(node, to), (to, node)] {
+                    let index = self.net.index(a, b);
+                    self.net.refused[index] -= 1;
+                    self.net.disturbed[index] = now;
+                }
+            }
+            FaultKind::FirewallAll => {
+                for peer in (0..self.machines.len()).filter(|peer| *peer != node) {
+                    let (there, back) = (self.net.index(peer, node), self.net.index(node, peer));
+                    self.net.refused[there] -= 1;
+                    (self.net.disturbed[there], self.net.disturbed[back]) = (now, now);
+                }
+            }
+            FaultKind::SlowDisk { .. } => {
+                self.machines[node].ills.disk_slow = 0;
+                self.unhang_disk(node);
+            }
+            FaultKind::FailingDisk => self.machines[node].ills.disk_failing -= 1,
+            FaultKind::HangingDisk => {
+                self.machines[node].ills.disk_hanging -= 1;
+                self.unhang_disk(node);
+            }
+            FaultKind::SlowHost { .. } => self.machines[node].ills.host_slow = 0,
+            FaultKind::FailingHost => self.machines[node].ills.host_failing -= 1,
+            FaultKind::HangingHost => {
+                self.machines[node].ills.host_hanging -= 1;
+                if self.machines[node].ills.host_hanging == 0 {
+                    self.unhang_host(node);
+                }
+            }
+            FaultKind::Unhealthy => {
+                self.machines[node].ills.unhealthy -= 1;
+                if self.machines[node].ills.unhealthy == 0 {
+                    self.input(node, |e, now| e.handle_host(now, HostReport::Health(Health::Good)));
+                }
+            }
+            FaultKind::OperatorPause => {
+                self.machines[node].ills.elections_paused -= 1;
+                if self.machines[node].ills.elections_paused == 0 {
+                    self.input(node, |e, now| e.handle_command(now, Command::Pause(false)));
+                }
+            }
+            FaultKind::Shutdown => {
+                // Killed if it has not gone by itself.
+                self.stop(node);
+                self.start(node);
+            }
+            FaultKind::CutOneWay { .. }
+            | FaultKind::Cut { .. }
+            | FaultKind::Partition { .. }
+            | FaultKind::PartialPartition { .. }
+            | FaultKind::Resets
+            | FaultKind::StepDown
+            | FaultKind::ClockRate { .. } => {}
+        }
+        for (from, to) in active.cut {
+            let index = self.net.index(from, to);
+            self.net.cut[index] -= 1;
+            self.net.disturbed[index] = now;
+            if self.net.cut[index] == 0 {
+                self.heal_direction(from, to);
+            }
+        }
+    }
+
+    pub(super) fn heal_all(&mut self) {
+        self.log(|| "ALL IS HEALED".to_owned());
+        self.healed = true;
+        for index in 0..self.active.len() {
+            self.on_heal(index);
+        }
+        for node in 0..self.machines.len() {
+            self.start(node);
+            // What was told while the process was stopped never reached it.
+            self.input(node, |e, now| e.handle_command(now, Command::Pause(false)));
+            self.input(node, |e, now| e.handle_host(now, HostReport::Health(Health::Good)));
+        }
+        self.end = self.now + 2 * self.invariants.convergence.bound;
+        self.push(self.now, Event::Probe);
+    }
+
+    /// Writes the vote record, one save at a time.
+    pub(super) fn save(&mut self, node: usize, seq: PersistSeq, state: HardState) {
+        let disk = &mut self.machines[node].disk;
+        if disk.writing.is_some() {
+            disk.waiting = Some((seq, state));
+        } else {
+            self.begin_save(node, seq, state);
+        }
+    }
+
+    fn begin_save(&mut self, node: usize, seq: PersistSeq, state: HardState) {
+        let machine = &mut self.machines[node];
+        let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
+        let disk = &mut machine.disk;
+        disk.writes += 1;
+        let write = disk.writes;
+        disk.writing = Some((write, seq, state));
+        let ills = machine.ills;
+        if ills.disk_hanging > 0 {
+            return;
+        }
+        let most = self.plan.setup.save.max(ills.disk_slow);
+        let at = self.now + self.rng.below(most);
+        let failed = ills.disk_failing > 0 && self.rng.chance(800);
+        self.push(at, Event::Saved { node, life, write, failed });
+    }
+
+    fn unhang_disk(&mut self, node: usize) {
+        let machine = &self.machines[node];
+        if let (Some(process), Some((write, ..))) = (&machine.process, &machine.disk.writing)
+            && machine.ills.disk_hanging == 0
+        {
+            let (life, write) = (process.life, *write);
+            self.push(self.now + MS, Event::Saved { node, life, write, failed: false });
+        }
+    }
+
+    pub(super) fn on_saved(&mut self, node: usize, life: Life, write: u64, failed: bool) {
+        let machine = &mut self.machines[node];
+        if machine.process.as_ref().is_none_or(|process| process.life != life)
+            || machine.disk.writing.as_ref().is_none_or(|(number, ..)| *number != write)
+        {
+            return;
+        }
+        let Some((_, seq, state)) = machine.disk.writing.take() else { return };
+        // A save that fails may have reached the disk all the same.
+        if !failed || self.rng.chance(300) {
+            self.invariants.epochs.on_saved(node, &state);
+            let disk = &mut self.machines[node].disk;
+            disk.before = disk.record.replace(state);
+        }
+        if let Some((seq, state)) = self.machines[node].disk.waiting.take() {
+            self.begin_save(node, seq, state);
+        }
+        self.on_save_told(Event::SaveTold { node, life, seq, failed });
+    }
+
+    pub(super) fn on_save_told(&mut self, event: Event) {
+        let Event::SaveTold { node, life, seq, failed } = event else { return };
+        let machine = &mut self.machines[node];
+        let runs = machine.runs();
+        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
+        if !runs {
+            process.inbox.push_back(event);
+        } else if failed {
+            self.step(node, |e, now| e.handle_persist_failed(now, seq, "told to fail"));
+        } else {
+            self.step(node, |e, now| e.handle_persisted(now, seq));
+        }
+    }
+
+    /// A process that was asked to end ends once it holds no office any more.
+    pub(super) fn leave_if_done(&mut self, node: usize) {
+        if let Some(process) = &self.machines[node].process
+            && let Some(at) = process.leaving_at
+            && (self.now >= at || matches!(process.elector.role(), Role::Replica | Role::Candidate))
+        {
+            self.machines[node].ills.down += 1;
+            self.machines[node].dark = false;
+            self.stop(node);
+            self.machines[node].ills.down -= 1;
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! One simulated machine: clock, disk, server, and the process with the elector.
+
+use super::event::Event;
+use crate::elector::{Elector, GateState, PersistSeq};
+use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::position::Position;
+use crate::sim::clock::DriftClock;
+use crate::sim::data::{Data, Offsets};
+use crate::state::HardState;
+use std::collections::VecDeque;
+
+/// Counts the process starts of the whole run: what belongs to an earlier process is recognised by it.
+pub(super) type Life = u32;
+
+pub(super) struct Machine {
+    pub(super) id: NodeId,
+    pub(super) clock: DriftClock,
+    pub(super) disk: Disk,
+    pub(super) server: Server,
+    pub(super) process: Option<Process>,
+    /// The machine has no power: nothing answers, not even its kernel.
+    pub(super) dark: bool,
+    /// Faults that act now.
+    pub(super) ills: Ills,
+    /// When something was last not in order, in nanoseconds of real time.
+    pub(super) disturbed: u64,
+}
+
+/// Faults that act on a machine now; several of one kind may overlap.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ills {
+    pub(super) down: u16,
+    pub(super) stopped: u16,
+    pub(super) asleep: u16,
+    pub(super) disk_failing: u16,
+    pub(super) disk_hanging: u16,
+    pub(super) disk_slow: u64,
+    pub(super) host_failing: u16,
+    pub(super) host_hanging: u16,
+    pub(super) host_slow: u64,
+    pub(super) unhealthy: u16,
+    pub(super) elections_paused: u16,
+}
+
+#[derive(Default)]
+pub(super) struct Disk {
+    /// What a restart would find.
+    pub(super) record: Option<HardState>,
+    /// What it would have found before the last save.
+    pub(super) before: Option<HardState>,
+    /// The save under way, and its number.
+    pub(super) writing: Option<(u64, PersistSeq, HardState)>,
+    /// The newest one that waits.
+    pub(super) waiting: Option<(PersistSeq, HardState)>,
+    pub(super) writes: u64,
+}
+
+/// The server: kevy, as far as replication goes.
+#[derive(Default)]
+pub(super) struct Server {
+    pub(super) data: Data,
+    /// Serves the stream of this epoch.
+    pub(super) serving: Option<Epoch>,
+    /// Per node: attached to the stream with this number of its own, and acknowledged so far.
+    pub(super) attached: Vec<Option<u64>>,
+    pub(super) acked: Vec<Offsets>,
+    /// What this server was told to follow.
+    pub(super) target: Option<(Epoch, usize)>,
+    /// Numbers the retargets and promotions of this machine: answers to an older one are too late.
+    pub(super) turn: u64,
+    /// It began to follow; it loaded what the primary had.
+    pub(super) following: bool,
+    pub(super) joined: bool,
+    /// Numbers the fences: only the answer to the newest one counts.
+    pub(super) fences: u64,
+    /// A promotion under way.
+    pub(super) promoting: Option<Epoch>,
+    /// A job that hangs until all is healed.
+    pub(super) hanging: Option<u64>,
+    pub(super) asked_at: u64,
+    /// Where the data ended when the elector last had the server let go.
+    pub(super) detached: Position,
+}
+
+pub(super) struct Process {
+    pub(super) life: Life,
+    pub(super) elector: Elector,
+    pub(super) incarnation: Incarnation,
+    /// What the write path sees.
+    pub(super) gate: GateState,
+    /// The wakeup that is in the queue.
+    pub(super) wake_at: u64,
+    /// What came in while the process was stopped.
+    pub(super) inbox: VecDeque<Event>,
+    /// The machine slept since the driver last looked.
+    pub(super) slept: bool,
+    /// Told to the elector last.
+    pub(super) told: (Epoch, Offsets),
+    /// Ends when it has handed over, or at this time.
+    pub(super) leaving_at: Option<u64>,
+    /// In office without a break since, in nanoseconds of real time.
+    pub(super) reigning_since: Option<u64>,
+}
+
+impl Machine {
+    /// Whether the process would run now.
+    pub(super) fn runs(&self) -> bool {
+        self.process.is_some() && self.ills.stopped == 0 && self.ills.asleep == 0
+    }
+}

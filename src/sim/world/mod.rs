@@ -1,0 +1,481 @@
+//! The world of a run: machines, network, and the queue of what comes next.
+//!
+//! The code under test is the real [`Elector`]. The world is its driver and keeps the driver's contract:
+//! every input is followed by draining the outputs in order, by copying the gate, and only then by sending.
+//! The events are plain data and the inputs go through [`World::step`] alone, so that a second kind of
+//! process (the real driver on a virtual clock) can take the elector's place there.
+
+mod event;
+mod faults;
+mod judge;
+mod machine;
+mod net;
+mod server;
+
+use super::Stats;
+use super::clock::{DriftClock, MS};
+use super::invariants::{Invariants, Violation};
+use super::plan::Plan;
+use super::rng::Rng;
+use crate::config::{Config, Member, MemberKind};
+use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
+use crate::fence::{Denied, Health};
+use crate::ids::{Epoch, NodeId};
+use crate::message::Message;
+use crate::time::Instant;
+use event::Event;
+use machine::{Disk, Ills, Life, Machine, Process, Server};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+/// The most events one run may take: an endless exchange of messages is a finding, not a hang.
+const EVENTS_MAX: u64 = 3_000_000;
+
+/// Everything there is in one run.
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) now: u64,
+    queue: BinaryHeap<Reverse<(u64, u64, u32)>>,
+    /// The events of the queue; free places are listed in `free`.
+    slots: Vec<Option<Event>>,
+    free: Vec<u32>,
+    pushed: u64,
+    rng: Rng,
+    machines: Vec<Machine>,
+    ids: Vec<NodeId>,
+    net: net::Net,
+    lives: Life,
+    pub(super) invariants: Invariants,
+    pub(super) stats: Stats,
+    /// What happened, in words; kept only where somebody wants to read it.
+    pub(super) trace: Option<Vec<String>>,
+    /// A number that differs where two runs differ.
+    pub(super) fingerprint: u64,
+    pub(super) violation: Option<Violation>,
+    active: Vec<faults::Active>,
+    healed: bool,
+    pub(super) settled: Option<u64>,
+    /// Messages of the step under way: sent after the gate is copied.
+    outbox: Vec<(NodeId, Message)>,
+    /// Where the run ends.
+    end: u64,
+}
+
+impl World {
+    /// A world at its beginning: all processes start within a moment.
+    pub(super) fn new(plan: Plan, ids: Vec<NodeId>, traced: bool) -> Self {
+        let nodes = plan.setup.members();
+        let mut rng = Rng::new(plan.seed, 2);
+        let drift_ppm = (plan.setup.drift_percent * 10_000.0) as i64;
+        let machines = (0..nodes)
+            .map(|node| Machine {
+                id: ids[node],
+                clock: DriftClock::new(
+                    1_000_000_000 + rng.below(1_000_000) * MS,
+                    plan.setup.of_bound[node] * drift_ppm / 1_000_000,
+                ),
+                disk: Disk::default(),
+                server: Server {
+                    attached: vec![None; nodes],
+                    acked: vec![[0; 3]; nodes],
+                    ..Server::default()
+                },
+                process: None,
+                dark: false,
+                ills: Ills::default(),
+                disturbed: 0,
+            })
+            .collect();
+        let heal_at = plan.heal_at;
+        let mut world = Self {
+            invariants: Invariants::new(&plan),
+            now: 0,
+            queue: BinaryHeap::with_capacity(1024),
+            slots: Vec::with_capacity(1024),
+            free: Vec::new(),
+            pushed: 0,
+            rng,
+            machines,
+            ids,
+            net: net::Net::new(nodes),
+            lives: 0,
+            stats: Stats::default(),
+            trace: traced.then(Vec::new),
+            fingerprint: 0xcbf2_9ce4_8422_2325,
+            violation: None,
+            active: Vec::new(),
+            healed: false,
+            settled: None,
+            outbox: Vec::new(),
+            end: u64::MAX,
+            plan,
+        };
+        for node in 0..nodes {
+            let at = world.rng.below(20 * MS);
+            world.push(at, Event::Start { node });
+        }
+        for fault in 0..world.plan.faults.len() {
+            world.active.push(faults::Active::default());
+            world.push(world.plan.faults[fault].at, Event::Fault(fault));
+        }
+        world.push(heal_at, Event::HealAll);
+        world
+    }
+
+    /// Runs until the end of the plan, or the first violation.
+    pub(super) fn run(&mut self) {
+        while self.violation.is_none() && self.next_event(self.end) {
+            if self.stats.events > EVENTS_MAX {
+                self.violate("quiet", "3 000 000 events and no end: the electors talk too much".to_owned());
+            }
+        }
+        self.stats.virtual_ns += self.now;
+    }
+
+    /// Runs until real time `until`.
+    pub(super) fn run_until(&mut self, until: u64) {
+        while self.violation.is_none() && self.next_event(until) {}
+        self.now = self.now.max(until);
+    }
+
+    fn next_event(&mut self, until: u64) -> bool {
+        if self.queue.peek().is_none_or(|Reverse((at, ..))| *at > until) {
+            return false;
+        }
+        let Some(Reverse((at, _, slot))) = self.queue.pop() else { return false };
+        let Some(event) = self.slots[slot as usize].take() else { return true };
+        self.free.push(slot);
+        self.now = at;
+        self.stats.events += 1;
+        self.dispatch(event);
+        true
+    }
+
+    fn push(&mut self, at: u64, event: Event) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        self.slots[slot as usize] = Some(event);
+        // Equal times: first come, first served. The order must not depend on the heap's insides.
+        self.pushed += 1;
+        self.queue.push(Reverse((at.max(self.now), self.pushed, slot)));
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::Wake { node, life } => self.on_wake(node, life),
+            Event::Tick { node, life } => self.on_tick(node, life),
+            Event::Frame(frame) => self.on_frame(frame),
+            Event::LinkUp { .. } => self.on_link_up_event(event),
+            Event::LinkEnd { .. } => self.on_link_end(event),
+            Event::Retry { at, peer, life } => self.on_retry(at, peer, life),
+            Event::Saved { node, life, write, failed } => self.on_saved(node, life, write, failed),
+            Event::SaveTold { .. } => self.on_save_told(event),
+            Event::HostDone { .. } => self.on_host_done(event),
+            Event::Fenced { .. } => self.on_fenced(event),
+            Event::Loaded { .. } => self.on_loaded(event),
+            Event::Fault(fault) => self.on_fault(fault),
+            Event::Heal(fault) => self.on_heal(fault),
+            Event::Start { node } => self.start(node),
+            Event::HealAll => self.heal_all(),
+            Event::Probe => self.on_probe(),
+        }
+    }
+
+    /// One input to an elector, and all that follows from it at once.
+    fn step(&mut self, node: usize, input: impl FnOnce(&mut Elector, Instant)) {
+        let local = self.machines[node].clock.local(self.now);
+        let Some(process) = &mut self.machines[node].process else { return };
+        let before = process.elector.role();
+        self.stats.steps += 1;
+        // The driver looks at the suspend counter before it hands anything on.
+        if std::mem::take(&mut process.slept) {
+            process.elector.handle_command(local, Command::ClockJumped);
+        }
+        input(&mut process.elector, local);
+        self.drain(node, local);
+        self.copy_gate(node, local);
+        let mut outbox = std::mem::take(&mut self.outbox);
+        for (to, message) in outbox.drain(..) {
+            if let Some(to) = self.number(to) {
+                self.judge_send(node, to, &message);
+                self.fingerprint = mix(self.fingerprint, message.verb() as u64);
+                self.send_message(node, to, message);
+            }
+        }
+        self.outbox = outbox;
+        self.reschedule(node);
+        self.judge_state(node, before);
+    }
+
+    fn drain(&mut self, node: usize, local: Instant) {
+        loop {
+            let Some(process) = &mut self.machines[node].process else { return };
+            let Some(output) = process.elector.poll_output() else { return };
+            match output {
+                Output::Send(to, message) => self.outbox.push((to, message)),
+                Output::Persist(seq, state) => self.save(node, seq, state),
+                Output::Host(HostAction::Detach(_)) => {
+                    let position = self.detach(node);
+                    if let Some(process) = &mut self.machines[node].process {
+                        process.elector.handle_host(local, HostReport::Detached(&position));
+                    }
+                }
+                Output::Host(action) => self.host_action(node, action),
+                Output::Event(event) => {
+                    self.log(|| format!("n{node} e{}: {:?}", event.epoch, event.kind));
+                    self.judge_event(node, &event);
+                }
+            }
+        }
+    }
+
+    fn copy_gate(&mut self, node: usize, local: Instant) {
+        let resigning = self.plan.mutation == Some(crate::elector::Mutation::ResignWhileWriting);
+        let now = self.now;
+        let machine = &mut self.machines[node];
+        let Some(process) = &mut machine.process else { return };
+        let gate = process.elector.gate();
+        if resigning && matches!(process.gate, GateState::Open(until) if until > local) {
+            // The fault under test: the write path keeps the lease it had.
+            if !matches!(gate, GateState::Open(_)) {
+                return;
+            }
+        }
+        let opened = process.gate != gate && matches!(gate, GateState::Open(until) if until > local);
+        process.gate = gate;
+        if opened {
+            self.fingerprint = mix(self.fingerprint, now);
+            self.judge_open_gate(node);
+        }
+    }
+
+    fn reschedule(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        let Some(process) = &mut machine.process else { return };
+        let Some(at) = process.elector.next_timeout() else { return };
+        let at = machine.clock.real(at).max(self.now);
+        if at < process.wake_at {
+            // Timers fire a little late.
+            let at = at + self.rng.below(MS / 2);
+            process.wake_at = at;
+            let life = process.life;
+            self.push(at, Event::Wake { node, life });
+        }
+    }
+
+    fn on_wake(&mut self, node: usize, life: Life) {
+        let now = self.now;
+        let machine = &mut self.machines[node];
+        let runs = machine.runs();
+        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
+        if process.wake_at != now {
+            return; // An earlier wakeup has replaced this one.
+        }
+        process.wake_at = u64::MAX;
+        if !runs {
+            return; // `wake` calls again.
+        }
+        self.fingerprint = mix(self.fingerprint, now ^ node as u64);
+        self.step(node, |elector, now| elector.handle_timeout(now));
+    }
+
+    /// The process runs again: first a client that was waiting, then what has come in, then the timers.
+    fn wake(&mut self, node: usize) {
+        if !self.machines[node].runs() {
+            return;
+        }
+        let slept = self.machines[node].process.as_ref().is_some_and(|process| process.slept);
+        // After a sleep the driver looks first: until it does, the gate's clock has not moved.
+        // `docs/protocol.md` names this window as a limit.
+        if !slept {
+            self.client(node);
+        }
+        loop {
+            if !self.machines[node].runs() {
+                return;
+            }
+            let Some(process) = &mut self.machines[node].process else { return };
+            let Some(event) = process.inbox.pop_front() else { break };
+            self.dispatch(event);
+        }
+        self.step(node, |elector, now| elector.handle_timeout(now));
+    }
+
+    /// A process starts with what its disk holds.
+    fn start(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        if machine.process.is_some() || machine.ills.down > 0 {
+            return;
+        }
+        let setup = &self.plan.setup;
+        let members = self.ids.iter().zip(&setup.kinds).map(|(id, kind)| match kind {
+            MemberKind::Voter => Member::voter(*id),
+            MemberKind::Witness => Member::witness(*id),
+            MemberKind::Observer => Member::observer(*id),
+        });
+        let config = Config::builder(self.ids[node], members)
+            .heartbeat_interval(setup.heartbeat)
+            .election_timeout(setup.timeout)
+            .drift_percent(setup.drift_percent)
+            .loss_policy(setup.loss_policy)
+            .crash_detection(setup.crash_detection)
+            .build();
+        let config = match config {
+            Ok(config) => config,
+            Err(error) => return self.violate("setup", error.to_string()),
+        };
+        self.lives += 1;
+        let life = self.lives;
+        machine.dark = false;
+        let local = machine.clock.local(self.now);
+        // A wall clock that only goes forward, in milliseconds.
+        let floor = 1_000_000 + self.now / MS;
+        let seed = self.plan.seed ^ (u64::from(life) << 32);
+        let mut elector = Elector::new(config, machine.disk.record.clone(), floor, seed, local);
+        elector.set_mutation(self.plan.mutation);
+        let incarnation = elector.status().incarnation;
+        machine.process = Some(Process {
+            life,
+            elector,
+            incarnation,
+            gate: GateState::Shut(Denied::Replica),
+            wake_at: u64::MAX,
+            inbox: VecDeque::new(),
+            slept: false,
+            told: (Epoch(u64::MAX), [0; 3]),
+            leaving_at: None,
+            reigning_since: None,
+        });
+        let paused = machine.ills.elections_paused > 0;
+        let unhealthy = machine.ills.unhealthy > 0;
+        machine.disturbed = self.now;
+        self.log(|| format!("n{node} starts as process {life}, incarnation {incarnation}"));
+        self.start_links_of(node);
+        self.tell_position(node);
+        if paused {
+            self.step(node, |elector, now| elector.handle_command(now, Command::Pause(true)));
+        }
+        if unhealthy {
+            self.step(node, |elector, now| elector.handle_host(now, HostReport::Health(Health::Failing)));
+        }
+        let at = self.now + self.rng.below(30 * MS);
+        self.push(at, Event::Tick { node, life });
+    }
+
+    /// The process is gone, with everything that was only in its memory.
+    fn stop(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        if machine.process.take().is_none() {
+            return;
+        }
+        // A save that was under way has reached the disk, or has not: never half of it.
+        if let Some((_, _, state)) = machine.disk.writing.take()
+            && self.rng.chance(500)
+        {
+            machine.disk.before = machine.disk.record.replace(state);
+        }
+        machine.disk.waiting = None;
+        let server = &mut machine.server;
+        (server.serving, server.target, server.promoting, server.hanging) = (None, None, None, None);
+        (server.following, server.joined) = (false, false);
+        server.turn += 1;
+        self.log(|| format!("n{node} is gone"));
+        self.close_links_of(node);
+    }
+
+    fn number(&self, id: NodeId) -> Option<usize> {
+        self.ids.iter().position(|other| *other == id)
+    }
+
+    pub(super) fn quorum(&self) -> usize {
+        self.plan.setup.voters() / 2 + 1
+    }
+
+    /// The numbers of the voters.
+    fn voters(&self) -> std::ops::Range<usize> {
+        0..self.plan.setup.voters()
+    }
+
+    fn log(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>12.6} ms  {}", self.now as f64 / 1e6, line()));
+        }
+    }
+
+    fn violate(&mut self, invariant: &'static str, text: String) {
+        if self.violation.is_none() {
+            self.log(|| format!("VIOLATION of {invariant}: {text}"));
+            self.violation = Some(Violation { invariant, at: self.now, text });
+        }
+    }
+
+    /// Ends a process by hand; it stays down until [`World::revive`].
+    pub(super) fn kill(&mut self, node: usize) {
+        if self.machines[node].process.is_some() {
+            self.machines[node].ills.down += 1;
+            self.stop(node);
+        }
+    }
+
+    /// Starts a process that was killed.
+    pub(super) fn revive(&mut self, node: usize) {
+        let down = &mut self.machines[node].ills.down;
+        *down = down.saturating_sub(1);
+        self.start(node);
+    }
+
+    /// Cuts or heals both directions between two nodes.
+    pub(super) fn set_cut(&mut self, a: usize, b: usize, cut: bool) {
+        for (from, to) in [(a, b), (b, a)] {
+            let index = self.net.index(from, to);
+            let was = std::mem::replace(&mut self.net.cut[index], u16::from(cut));
+            self.net.disturbed[index] = self.now;
+            if was > 0 && !cut {
+                self.heal_direction(from, to);
+            }
+        }
+    }
+
+    /// Says how far a server's data goes.
+    pub(super) fn set_offset(&mut self, node: usize, offset: u64) {
+        self.machines[node].server.data.last_mut().offsets[0] = offset;
+        self.tell_position(node);
+    }
+
+    /// The elector of a running process.
+    pub(super) fn elector(&self, node: usize) -> Option<&Elector> {
+        self.machines[node].process.as_ref().map(|process| &process.elector)
+    }
+
+    /// Makes a node primary of epoch 1 by the votes of all, before the first start.
+    pub(super) fn begin_with_primary(&mut self, primary: usize) {
+        let id = self.ids[primary];
+        for node in 0..self.machines.len() {
+            let server = &mut self.machines[node].server;
+            // The start role is a matter of data: the one that has it is elected.
+            server.data.begin(Epoch::ZERO);
+            server.data.last_mut().offsets[0] = u64::from(self.ids[node] == id);
+        }
+    }
+
+    /// The node that may write now, if one may.
+    pub(super) fn writer(&self) -> Option<usize> {
+        (0..self.machines.len()).find(|node| self.may_write(*node))
+    }
+
+    fn may_write(&self, node: usize) -> bool {
+        let machine = &self.machines[node];
+        machine.ills.asleep == 0
+            && machine.process.as_ref().is_some_and(|process| {
+                // After a sleep nothing runs before the driver has looked: the limit named in `wake`.
+                !process.slept
+                    && matches!(process.gate, GateState::Open(until) if machine.clock.local(self.now) < until)
+            })
+    }
+}
+
+fn mix(hash: u64, value: u64) -> u64 {
+    (hash ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
+}

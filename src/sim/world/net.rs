@@ -1,0 +1,352 @@
+//! The network: links in each direction, connections between electors, frames under way.
+
+use super::World;
+use super::event::{Event, Frame, Payload};
+use super::machine::Life;
+use crate::link::LinkEvent;
+use crate::message::Message;
+use crate::sim::clock::MS;
+use std::collections::VecDeque;
+
+/// The most frames that wait behind a cut, per direction; the oldest goes first, as a full queue does.
+const STALLED_MAX: usize = 64;
+
+/// How a node sees its connection to a peer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct View {
+    pub(super) conn: u64,
+    pub(super) up: bool,
+    /// The peer's process.
+    pub(super) life: Life,
+    retrying: bool,
+}
+
+pub(super) struct Net {
+    pub(super) nodes: usize,
+    /// Per direction: how many faults cut it.
+    pub(super) cut: Vec<u16>,
+    /// Per direction: how many firewalls refuse it.
+    pub(super) refused: Vec<u16>,
+    pub(super) views: Vec<View>,
+    stalled: Vec<VecDeque<Box<Frame>>>,
+    /// Per direction: when the last frame arrives. The next one on a connection comes later.
+    last: Vec<u64>,
+    conns: u64,
+    pub(super) storms: Vec<(u64, u64, u64)>,
+    /// Per direction: when something was last not in order.
+    pub(super) disturbed: Vec<u64>,
+}
+
+impl Net {
+    pub(super) fn new(nodes: usize) -> Self {
+        let pairs = nodes * nodes;
+        Self {
+            nodes,
+            cut: vec![0; pairs],
+            refused: vec![0; pairs],
+            views: vec![View::default(); pairs],
+            stalled: vec![VecDeque::new(); pairs],
+            last: vec![0; pairs],
+            conns: 0,
+            storms: Vec::new(),
+            disturbed: vec![0; pairs],
+        }
+    }
+
+    pub(super) fn index(&self, from: usize, to: usize) -> usize {
+        from * self.nodes + to
+    }
+}
+
+impl World {
+    pub(super) fn view(&self, at: usize, peer: usize) -> View {
+        self.net.views[self.net.index(at, peer)]
+    }
+
+    fn view_mut(&mut self, at: usize, peer: usize) -> &mut View {
+        let index = self.net.index(at, peer);
+        &mut self.net.views[index]
+    }
+
+    pub(super) fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.net.cut[self.net.index(from, to)] > 0
+    }
+
+    /// Sends what the elector wants sent.
+    pub(super) fn send_message(&mut self, from: usize, to: usize, message: Message) {
+        let view = self.view(from, to);
+        if view.up {
+            self.send(from, to, view.conn, view.life, Payload::Elector(message));
+        }
+    }
+
+    /// Sends what a server wants sent, on a connection of its own.
+    pub(super) fn send_data(&mut self, from: usize, to: usize, payload: Payload) {
+        if let Some(life) = self.machines[to].process.as_ref().map(|process| process.life) {
+            self.send(from, to, 0, life, payload);
+        }
+    }
+
+    fn send(&mut self, from: usize, to: usize, conn: u64, to_life: Life, payload: Payload) {
+        let Some(process) = &self.machines[from].process else { return };
+        let (from_life, incarnation) = (process.life, process.incarnation);
+        let index = self.net.index(from, to);
+        if self.net.refused[index] > 0 {
+            return;
+        }
+        let mut delay = self.rng.between(self.plan.setup.delay / 8, self.plan.setup.delay);
+        let mut twice = None;
+        for storm in 0..self.net.storms.len() {
+            let (loss, duplication, delay_max) = self.net.storms[storm];
+            if self.rng.chance(loss) {
+                self.stats.lost += 1;
+                return;
+            }
+            delay += self.rng.below(delay_max);
+            if self.rng.chance(duplication) {
+                self.stats.duplicated += 1;
+                twice = Some(self.rng.below(2 * delay_max));
+            }
+        }
+        let mut at = self.now + delay;
+        if !self.plan.setup.unordered {
+            at = at.max(self.net.last[index] + 1);
+            self.net.last[index] = at;
+        }
+        let frame = Box::new(Frame { from, to, from_life, to_life, conn, incarnation, payload });
+        if let Some(later) = twice {
+            let again = if self.plan.setup.unordered { at + later } else { at };
+            self.push(again, Event::Frame(frame.clone()));
+        }
+        self.push(at, Event::Frame(frame));
+    }
+
+    pub(super) fn on_frame(&mut self, frame: Box<Frame>) {
+        let (from, to) = (frame.from, frame.to);
+        let index = self.net.index(from, to);
+        if self.net.cut[index] > 0 {
+            let stalled = &mut self.net.stalled[index];
+            if stalled.len() == STALLED_MAX {
+                stalled.pop_front();
+            }
+            stalled.push_back(frame);
+            return;
+        }
+        let machine = &mut self.machines[to];
+        let runs = machine.runs();
+        let Some(process) = machine.process.as_mut().filter(|process| process.life == frame.to_life) else {
+            return;
+        };
+        if !runs {
+            process.inbox.push_back(Event::Frame(frame));
+            return;
+        }
+        match frame.payload {
+            Payload::Elector(message) => {
+                let view = self.view(to, from);
+                // `HELLO` comes before every frame of a connection.
+                if frame.conn > view.conn {
+                    let (life, peer_life) = (frame.to_life, frame.from_life);
+                    let (incarnation, conn) = (frame.incarnation, frame.conn);
+                    self.on_link_up(to, from, life, peer_life, incarnation, conn);
+                }
+                let view = self.view(to, from);
+                let fits = if self.plan.setup.unordered {
+                    view.life == frame.from_life
+                } else {
+                    view.up && view.conn == frame.conn
+                };
+                if fits {
+                    self.deliver(from, to, message);
+                }
+            }
+            payload => self.on_data(from, to, payload),
+        }
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, message: Message) {
+        let peer = self.machines[from].id;
+        self.log(|| format!("n{to} <- n{from} {message:?}"));
+        self.stats.messages += 1;
+        self.step(to, |elector, now| elector.handle_message(now, peer, message));
+    }
+
+    /// A direction that was cut works again: what waited comes late, or the connection breaks.
+    pub(super) fn heal_direction(&mut self, from: usize, to: usize) {
+        let index = self.net.index(from, to);
+        let stalled = std::mem::take(&mut self.net.stalled[index]);
+        if self.rng.chance(750) {
+            let mut at = self.now + self.rng.below(30 * MS);
+            for frame in stalled {
+                at += self.rng.below(MS);
+                self.net.last[index] = self.net.last[index].max(at);
+                self.push(at, Event::Frame(frame));
+            }
+        } else {
+            self.break_link(from, to, 20 * MS);
+            self.break_link(to, from, 20 * MS);
+        }
+    }
+
+    /// The connection that `at` has to `peer` breaks within `within`.
+    pub(super) fn break_link(&mut self, at: usize, peer: usize, within: u64) {
+        let view = self.view(at, peer);
+        if let Some(process) = &self.machines[at].process
+            && view.up
+        {
+            let life = process.life;
+            let when = self.now + self.rng.below(within);
+            self.push(when, Event::LinkEnd { at, peer, life, conn: view.conn, closed: false });
+        }
+    }
+
+    /// The process of `node` is gone: its kernel tells the peers, unless the machine is dark.
+    pub(super) fn close_links_of(&mut self, node: usize) {
+        let dark = self.machines[node].dark;
+        for peer in (0..self.net.nodes).filter(|peer| *peer != node) {
+            *self.view_mut(node, peer) = View::default();
+            let view = self.view(peer, node);
+            let Some(life) = self.machines[peer].process.as_ref().map(|process| process.life) else {
+                continue;
+            };
+            if !view.up {
+                continue;
+            }
+            let index = self.net.index(node, peer);
+            if dark || self.net.cut[index] > 0 {
+                // Nothing comes: only a timeout of the link tells.
+                let timeout = crate::sim::data_nanos(self.plan.setup.timeout);
+                let when = self.now + self.rng.between(timeout / 2, 2 * timeout);
+                self.push(
+                    when,
+                    Event::LinkEnd { at: peer, peer: node, life, conn: view.conn, closed: false },
+                );
+            } else {
+                // Unread data in its receive buffer makes the kernel reset instead of closing.
+                let closed = self.rng.chance(750);
+                let when = (self.now + self.rng.below(self.plan.setup.delay)).max(self.net.last[index] + 1);
+                self.push(when, Event::LinkEnd { at: peer, peer: node, life, conn: view.conn, closed });
+            }
+        }
+    }
+
+    pub(super) fn start_links_of(&mut self, node: usize) {
+        for peer in (0..self.net.nodes).filter(|peer| *peer != node) {
+            *self.view_mut(node, peer) = View::default();
+            self.retry_soon(node, peer);
+        }
+    }
+
+    fn retry_soon(&mut self, at: usize, peer: usize) {
+        let Some(life) = self.machines[at].process.as_ref().map(|process| process.life) else { return };
+        let view = self.view_mut(at, peer);
+        if view.retrying || view.up {
+            return;
+        }
+        view.retrying = true;
+        let when = self.now + self.rng.between(MS, 120 * MS);
+        self.push(when, Event::Retry { at, peer, life });
+    }
+
+    pub(super) fn on_retry(&mut self, at: usize, peer: usize, life: Life) {
+        let machine = &mut self.machines[at];
+        let runs = machine.runs();
+        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
+        if !runs {
+            process.inbox.push_back(Event::Retry { at, peer, life });
+            return;
+        }
+        let incarnation = process.incarnation;
+        self.view_mut(at, peer).retrying = false;
+        if self.view(at, peer).up {
+            return;
+        }
+        let open = !self.is_cut(at, peer) && !self.is_cut(peer, at) && !self.machines[peer].dark;
+        if open {
+            let refuses = self.net.refused[self.net.index(at, peer)] > 0;
+            let there = self.machines[peer].process.as_ref().map(|p| (p.life, p.incarnation));
+            match there {
+                Some((peer_life, peer_incarnation)) if !refuses => {
+                    if self.machines[peer].runs() {
+                        self.net.conns += 1;
+                        let conn = self.net.conns;
+                        let (a, b) = (self.rng.below(3 * MS), self.rng.below(3 * MS));
+                        let up =
+                            Event::LinkUp { at, peer, life, peer_life, incarnation: peer_incarnation, conn };
+                        self.push(self.now + a, up);
+                        let (at, peer, life, peer_life) = (peer, at, peer_life, life);
+                        self.push(
+                            self.now + b,
+                            Event::LinkUp { at, peer, life, peer_life, incarnation, conn },
+                        );
+                    }
+                }
+                _ => {
+                    self.stats.refused += 1;
+                    self.link_event(at, peer, LinkEvent::Refused);
+                }
+            }
+        }
+        self.retry_soon(at, peer);
+    }
+
+    pub(super) fn on_link_up_event(&mut self, event: Event) {
+        let Event::LinkUp { at, peer, life, peer_life, incarnation, conn } = event else { return };
+        let machine = &mut self.machines[at];
+        let runs = machine.runs();
+        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
+        if !runs {
+            process.inbox.push_back(event);
+            return;
+        }
+        // The other end may have gone since: then there is nobody to say `HELLO`.
+        if self.machines[peer].process.as_ref().is_some_and(|process| process.life == peer_life)
+            && conn > self.view(at, peer).conn
+        {
+            self.on_link_up(at, peer, life, peer_life, incarnation, conn);
+        }
+    }
+
+    fn on_link_up(
+        &mut self,
+        at: usize,
+        peer: usize,
+        life: Life,
+        peer_life: Life,
+        incarnation: crate::ids::Incarnation,
+        conn: u64,
+    ) {
+        let view = self.view_mut(at, peer);
+        if peer_life < view.life || self.machines[at].process.as_ref().is_none_or(|p| p.life != life) {
+            return;
+        }
+        let view = self.view_mut(at, peer);
+        (view.conn, view.up, view.life) = (conn, true, peer_life);
+        self.link_event(at, peer, LinkEvent::Up { incarnation });
+    }
+
+    pub(super) fn on_link_end(&mut self, event: Event) {
+        let Event::LinkEnd { at, peer, life, conn, closed } = event else { return };
+        let machine = &mut self.machines[at];
+        let runs = machine.runs();
+        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
+        if !runs {
+            process.inbox.push_back(event);
+            return;
+        }
+        let view = self.view(at, peer);
+        if view.up && view.conn == conn {
+            self.view_mut(at, peer).up = false;
+            let (there, back) = (self.net.index(at, peer), self.net.index(peer, at));
+            (self.net.disturbed[there], self.net.disturbed[back]) = (self.now, self.now);
+            self.link_event(at, peer, if closed { LinkEvent::Closed } else { LinkEvent::Reset });
+            self.retry_soon(at, peer);
+        }
+    }
+
+    pub(super) fn link_event(&mut self, at: usize, peer: usize, event: LinkEvent) {
+        let id = self.machines[peer].id;
+        self.log(|| format!("n{at} link to n{peer}: {event:?}"));
+        self.step(at, |elector, now| elector.handle_link(now, id, event));
+    }
+}

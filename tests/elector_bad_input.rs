@@ -1,0 +1,161 @@
+//! What no peer and no stranger can make the elector do: whatever they send, no role, no epoch and no vote
+//! changes, and a message that cannot be costs nothing.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test that fails says where")]
+
+use kevy_elect_plugin::config::{Config, Member};
+use kevy_elect_plugin::elector::{EPOCH_STEP_MAX, Elector, HostAction, HostReport, Output, Status};
+use kevy_elect_plugin::event::EventKind;
+use kevy_elect_plugin::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
+use kevy_elect_plugin::link::LinkEvent;
+use kevy_elect_plugin::message::{
+    Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role, Standing,
+};
+use kevy_elect_plugin::position::{OFFSET_MAX, Position, Progress};
+use kevy_elect_plugin::state::HardState;
+use kevy_elect_plugin::time::{Duration, Instant};
+
+fn id(name: &str) -> NodeId {
+    NodeId::new(name).unwrap()
+}
+
+/// What is left of the outputs once persisting and detaching are dealt with.
+fn drain(elector: &mut Elector, now: Instant) -> Vec<Output> {
+    let mut left = Vec::new();
+    while let Some(output) = elector.poll_output() {
+        match output {
+            Output::Persist(seq, _) => elector.handle_persisted(now, seq),
+            Output::Host(HostAction::Detach(_)) => {
+                elector.handle_host(now, HostReport::Detached(&Position::NONE));
+            }
+            other => left.push(other),
+        }
+    }
+    left
+}
+
+/// A node of three that has followed `n1` in epoch 7 and would vote for nobody else now.
+fn replica() -> (Elector, Instant) {
+    let mut now = Instant::from_nanos(1_000_000_000);
+    let record = HardState {
+        epoch: Epoch(7),
+        voted_for: Some(id("n1")),
+        standing: Standing::Member,
+        incarnation: Incarnation(1),
+        position: Position::single(Epoch(7), 10),
+    };
+    let config = Config::builder(id("n2"), ["n1", "n2", "n3"].map(|n| Member::voter(id(n)))).build().unwrap();
+    let mut elector = Elector::new(config, Some(record), 0, 1, now);
+    now += Duration::from_secs(2);
+    elector.handle_message(now, id("n1"), heartbeat(7, Role::Primary));
+    drain(&mut elector, now);
+    assert_eq!(elector.primary(), Some(id("n1")));
+    (elector, now)
+}
+
+fn heartbeat(epoch: u64, role: Role) -> Message {
+    let primary = Some(id("n1"));
+    Message::Heartbeat(Heartbeat {
+        epoch: Epoch(epoch),
+        round: Round(1),
+        role,
+        standing: Standing::Member,
+        progress: Progress { stream_epoch: Epoch(epoch), offset: OFFSET_MAX },
+        primary,
+        primary_age: Duration::ZERO,
+        lease: Duration::from_millis(900),
+    })
+}
+
+fn everything(epoch: Epoch) -> Vec<Message> {
+    let round = Round(u64::MAX);
+    let position = Position::new(epoch, &[u64::MAX; 128]).unwrap();
+    let progress = position.progress();
+    let offer = Offer { epoch, round, position };
+    let (kind, reason) = (OfferKind::Vote, RejectReason::Position);
+    vec![
+        heartbeat(epoch.0, Role::Primary),
+        heartbeat(epoch.0, Role::Replica),
+        Message::Echo(Echo { epoch, round, primary: Some(id("n2")), standing: Standing::Member, progress }),
+        Message::PreOffer(offer.clone()),
+        Message::PreAccept(Grant { epoch, round }),
+        Message::Offer(offer),
+        Message::Accept(Grant { epoch, round }),
+        Message::Reject(Reject { epoch, round, kind, reason, progress }),
+        Message::Announce(Announce { epoch }),
+        Message::Resign(Resign { epoch, successor: Some(id("n3")) }),
+    ]
+}
+
+fn essence(status: &Status) -> (Role, Epoch, Option<NodeId>, Option<NodeId>) {
+    (status.role, status.epoch, status.voted_for, status.primary)
+}
+
+#[test]
+fn epochs_that_no_election_can_have_reached_change_nothing_and_are_told() {
+    for epoch in [Epoch(u64::MAX), Epoch(EPOCH_MAX.0 + 1), EPOCH_MAX, Epoch(7 + EPOCH_STEP_MAX + 1)] {
+        for message in everything(epoch) {
+            let (mut elector, now) = replica();
+            let before = essence(&elector.status());
+            elector.handle_message(now, id("n3"), message.clone());
+            let outputs = drain(&mut elector, now);
+            assert_eq!(essence(&elector.status()), before, "{message:?}");
+            let told = |output: &Output| match output {
+                Output::Event(event) => matches!(event.kind, EventKind::Implausible { .. }),
+                _ => false,
+            };
+            assert!(outputs.len() == 1 && outputs.iter().all(told), "{message:?}: {outputs:?}");
+        }
+    }
+}
+
+#[test]
+fn strangers_are_not_heard_whatever_they_say() {
+    for epoch in [Epoch(0), Epoch(7), Epoch(8)] {
+        for message in everything(epoch) {
+            let (mut elector, now) = replica();
+            let before = elector.status();
+            elector.handle_message(now, id("n4"), message.clone());
+            elector.handle_message(now, id("n2"), message.clone());
+            elector.handle_link(now, id("n4"), LinkEvent::Up { incarnation: Incarnation(u64::MAX) });
+            elector.handle_link(now, id("n4"), LinkEvent::Closed);
+            elector.handle_link(now, id("n4"), LinkEvent::Refused);
+            assert_eq!(drain(&mut elector, now), [], "{message:?}");
+            assert_eq!(elector.status(), before, "{message:?}");
+        }
+    }
+}
+
+#[test]
+fn answers_that_nobody_asked_for_elect_nobody() {
+    let (mut elector, now) = replica();
+    for epoch in [Epoch(7), Epoch(8)] {
+        for round in [Round(0), Round(1), Round(2)] {
+            for from in ["n1", "n3"] {
+                elector.handle_message(now, id(from), Message::PreAccept(Grant { epoch, round }));
+                elector.handle_message(now, id(from), Message::Accept(Grant { epoch, round }));
+            }
+        }
+    }
+    assert_eq!((elector.role(), elector.epoch()), (Role::Replica, Epoch(7)));
+    assert_eq!(drain(&mut elector, now), []);
+}
+
+#[test]
+fn a_refusal_or_a_reset_alone_is_no_evidence_of_a_crash() {
+    for events in [
+        &[LinkEvent::Refused][..],
+        &[LinkEvent::Reset, LinkEvent::Refused],
+        &[LinkEvent::Closed],
+        &[LinkEvent::Closed, LinkEvent::Up { incarnation: Incarnation(5) }, LinkEvent::Refused],
+    ] {
+        let (mut elector, now) = replica();
+        elector.handle_link(now, id("n1"), LinkEvent::Up { incarnation: Incarnation(5) });
+        elector.handle_message(now, id("n1"), heartbeat(7, Role::Primary));
+        for event in events {
+            elector.handle_link(now, id("n1"), *event);
+        }
+        assert_eq!(elector.primary(), Some(id("n1")), "{events:?}");
+        assert!(elector.status().promise.is_some(), "{events:?}");
+    }
+}

@@ -1,0 +1,205 @@
+//! The simulator in the normal test run: a short range of seeds, the same run twice, the basic calls,
+//! and every seed that ever found something.
+#![cfg(feature = "sim")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests stand outside test functions")]
+
+use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::message::Role;
+use kevy_elect_plugin::sim::{Cluster, Mutation, PROFILES, Plan, Profile, run, shrink};
+
+fn id(name: &str) -> NodeId {
+    NodeId::new(name).unwrap()
+}
+
+fn nodes<const N: usize>(names: [&str; N]) -> [(NodeId, Role); N] {
+    let mut first = true;
+    names.map(|name| {
+        let role = if std::mem::take(&mut first) { Role::Primary } else { Role::Replica };
+        (id(name), role)
+    })
+}
+
+/// Runs a seed and fails with everything that is needed to understand it.
+fn holds(seed: u64, nodes: usize, profile: &str) {
+    let plan = Plan::draw(seed, nodes, Profile::named(profile).unwrap());
+    if let Some(violation) = run(&plan, false).violation {
+        let shrunk = shrink(&plan);
+        let trace = run(&shrunk, true).trace.join("\n");
+        panic!(
+            "{violation:?}\n{:#?}\n{trace}\ncargo sim --seeds {seed}..{} --nodes {nodes} --profile {profile}",
+            shrunk.faults,
+            seed + 1
+        );
+    }
+}
+
+#[test]
+fn every_profile_holds_for_a_short_range_of_seeds() {
+    for profile in PROFILES.iter().filter(|profile| !profile.beyond) {
+        for nodes in [1, 2, 3, 4, 5, 7] {
+            for seed in 0..8 {
+                holds(seed, nodes, profile.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn all_faults_at_once_hold_for_more_seeds() {
+    for seed in 1000..1120 {
+        holds(seed, 3, "all");
+        holds(seed, 5, "chaos");
+    }
+}
+
+#[test]
+fn two_runs_of_a_seed_are_bit_identical() {
+    let profile = Profile::named("chaos").unwrap();
+    for seed in 0..200 {
+        let plan = Plan::draw(seed, 5, profile);
+        let (a, b) = (run(&plan, false), run(&plan, false));
+        assert!(a.stats.steps >= 200, "seed {seed}: {} steps", a.stats.steps);
+        assert_eq!((a.fingerprint, &a.stats), (b.fingerprint, &b.stats), "seed {seed}");
+    }
+    let plan = Plan::draw(3, 5, profile);
+    assert_eq!(run(&plan, true).trace, run(&plan, true).trace);
+    assert_eq!(run(&plan, true).fingerprint, run(&plan, false).fingerprint, "a trace changes nothing");
+}
+
+#[test]
+fn seeds_that_found_something_hold() {
+    // A failed retarget was not tried again after a suspicion.
+    holds(6503, 5, "chaos");
+    holds(6746, 7, "all");
+    // A candidate that slept won with a lease that had run out.
+    for seed in [9110, 10770, 19103, 35653] {
+        holds(seed, 3, "suspend");
+    }
+    // A voter without its record renewed the lease of a primary from before, and confirmed its writes.
+    holds(1158, 3, "chaos");
+    holds(1524, 3, "all");
+    // A voter whose disk was wiped took a member that knew of no election for proof of a new cluster.
+    holds(8529, 3, "forget");
+}
+
+#[test]
+fn a_killed_primary_is_replaced_and_comes_back_as_a_replica() {
+    let mut cluster = Cluster::new(1, nodes(["a", "b", "c"]));
+    cluster.tick_all(30);
+    assert_eq!(cluster.current_primary(), Some(id("a")), "{:#?}", cluster.trace());
+    let before = cluster.epoch(id("a"));
+    cluster.kill_node(id("a"));
+    assert_eq!(cluster.role(id("a")), None);
+    cluster.tick_all(20);
+    let next = cluster.current_primary().unwrap();
+    assert_ne!(next, id("a"));
+    cluster.revive_node(id("a"));
+    cluster.tick_all(20);
+    assert_eq!(cluster.current_primary(), Some(next));
+    assert_eq!(cluster.role(id("a")), Some(Role::Replica));
+    assert!(cluster.epoch(id("a")) > before && cluster.epoch(id("a")) == cluster.epoch(next));
+    assert_eq!(cluster.violation(), None);
+}
+
+#[test]
+fn the_majority_of_a_partition_promotes_and_the_minority_is_fenced() {
+    let mut cluster = Cluster::new(2, nodes(["a", "b", "c", "d", "e"]));
+    cluster.tick_all(30);
+    assert_eq!(cluster.current_primary(), Some(id("a")));
+    cluster.partition(&[id("a"), id("b")]);
+    cluster.tick_all(8);
+    assert_eq!(cluster.current_primary(), Some(id("a")), "its lease still runs");
+    cluster.tick_all(16);
+    let next = cluster.current_primary().unwrap();
+    assert!([id("c"), id("d"), id("e")].contains(&next));
+    cluster.heal_partition();
+    cluster.tick_all(20);
+    assert_eq!(cluster.current_primary(), Some(next));
+    assert!(["a", "b"].iter().all(|name| cluster.role(id(name)) == Some(Role::Replica)));
+    assert_eq!(cluster.violation(), None);
+}
+
+#[test]
+fn one_cut_link_changes_nothing() {
+    let mut cluster = Cluster::new(3, nodes(["a", "b", "c"]));
+    cluster.tick_all(30);
+    let epoch = cluster.epoch(id("a"));
+    cluster.set_link(id("a"), id("b"), false);
+    cluster.tick_all(100);
+    cluster.set_link(id("a"), id("b"), true);
+    cluster.tick_all(30);
+    assert_eq!(cluster.current_primary(), Some(id("a")));
+    assert_eq!(cluster.epoch(id("a")), epoch);
+    assert_eq!(cluster.violation(), None);
+}
+
+#[test]
+fn two_nodes_lock_when_one_dies_and_one_node_elects_itself() {
+    let mut two = Cluster::new(4, nodes(["a", "b"]));
+    two.tick_all(30);
+    assert_eq!(two.current_primary(), Some(id("a")));
+    two.kill_node(id("b"));
+    two.tick_all(100);
+    assert_eq!(two.current_primary(), None);
+    two.revive_node(id("b"));
+    two.tick_all(30);
+    assert!(two.current_primary().is_some());
+
+    let mut one = Cluster::new(5, nodes(["a"]));
+    one.tick_all(1);
+    assert_eq!(one.current_primary(), Some(id("a")));
+    one.kill_node(id("a"));
+    one.revive_node(id("a"));
+    one.tick_all(1);
+    assert_eq!((one.current_primary(), one.epoch(id("a"))), (Some(id("a")), Some(Epoch(2))));
+}
+
+#[test]
+fn the_node_with_the_most_data_is_elected() {
+    let mut cluster =
+        Cluster::new(6, [(id("a"), Role::Replica), (id("b"), Role::Replica), (id("c"), Role::Replica)]);
+    cluster.set_offset(id("c"), 50);
+    cluster.set_offset(id("b"), 40);
+    cluster.tick_all(30);
+    assert_eq!(cluster.current_primary(), Some(id("c")));
+}
+
+/// Where each mutation is caught: the first seed that `cargo sim --mutations` finds. Renew the table with that
+/// command when the simulator's draws change.
+const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
+    (Mutation::NoPreVote, "calm", 3, 0),
+    (Mutation::NoStickiness, "cuts", 5, 3),
+    (Mutation::LeaseIsPromise, "drift", 5, 1),
+    (Mutation::VoteNotPersisted, "calm", 3, 0),
+    (Mutation::VotesCountedTwice, "split", 5, 405),
+    (Mutation::VotesFromStrangers, "partitions", 3, 0),
+    (Mutation::OffsetWithoutEpoch, "disk", 3, 0),
+    (Mutation::PromiseForgottenOnRestart, "all", 3, 54),
+    (Mutation::PrimaryNotDemoted, "pause", 3, 0),
+    (Mutation::EchoOfAnotherEpoch, "firewall", 5, 7),
+    (Mutation::RefusedIsCrash, "firewall", 3, 4),
+    (Mutation::DetachOmitted, "crash", 3, 0),
+    (Mutation::ResignWhileWriting, "suspend", 3, 0),
+    (Mutation::RoundNeverEnds, "reorder", 3, 432),
+    (Mutation::TwoVotes, "calm", 3, 0),
+    (Mutation::NoAdmission, "power", 3, 12),
+    (Mutation::NewVoterSupports, "forget", 3, 686),
+    (Mutation::SleepIgnored, "suspend", 3, 4),
+    (Mutation::PositionIgnored, "power", 3, 0),
+];
+
+#[test]
+fn every_mutation_is_caught() {
+    for mutation in Mutation::ALL {
+        let Some((_, profile, nodes, seed)) = CAUGHT.iter().find(|(of, ..)| *of == mutation) else {
+            panic!("no seed catches {mutation:?}");
+        };
+        let mut plan = Plan::draw(*seed, *nodes, Profile::named(profile).unwrap());
+        assert_eq!(run(&plan, false).violation, None, "without {mutation:?}");
+        plan.mutation = Some(mutation);
+        assert!(
+            run(&plan, false).violation.is_some(),
+            "{mutation:?} is not caught by seed {seed} of {profile}"
+        );
+    }
+}
