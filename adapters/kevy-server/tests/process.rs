@@ -80,8 +80,9 @@ fn a_stopped_primary_is_fenced_when_it_wakes() {
         others.iter().find(|node| node.ask("SET k new").as_deref() == Some("OK")).map(drop)
     });
     nodes[first].signal(Signal::CONT);
-    let reply = client.request_borrowed(&[b"SET", b"k", b"old"]).unwrap();
-    assert!(matches!(reply, Reply::Error(_)), "the very first write after waking: {reply:?}");
+    let reply = client.request_borrowed(&[b"SET", b"k", b"old"]);
+    // A server that woke with replies on their way may also end the connection: only an answer that confirms is wrong.
+    assert!(matches!(reply, Ok(Reply::Error(_)) | Err(_)), "the very first write after waking: {reply:?}");
 }
 
 #[test]
