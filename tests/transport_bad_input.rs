@@ -131,7 +131,7 @@ fn every_kind_of_stranger_is_told_why_and_counted() {
     a.refused(&hello_bytes(&Hello { protocol: 9, ..hello("b") }), claimed, RefuseReason::Protocol);
     a.refused(&hello_bytes(&hello("zz")), Some(id("zz")), RefuseReason::UnknownNode);
     a.refused(&hello_bytes(&hello("a")), Some(id("a")), RefuseReason::UnknownNode);
-    let stats = a.transport.stats();
+    let stats = a.transport.stats().unwrap();
     assert_eq!(stats.refused_for(RefuseReason::Garbage), 4);
     assert_eq!(stats.refused_for(RefuseReason::UnknownNode), 2);
     a.linked_as_b();
@@ -181,7 +181,7 @@ fn a_thousand_idle_connections_keep_no_peer_out() {
         }
     }
     assert!(open <= HELLO_PENDING_MAX, "{open} connections are held");
-    let many = a.transport.stats().refused_for(RefuseReason::TooMany);
+    let many = a.transport.stats().unwrap().refused_for(RefuseReason::TooMany);
     assert!(many >= 1000 - HELLO_PENDING_MAX as u64, "{many}");
 }
 
@@ -191,7 +191,7 @@ fn a_flood_of_refusals_does_not_fill_the_inbox() {
     for _ in 0..500 {
         a.say(b"garbage\r\n");
     }
-    assert_eq!(a.transport.stats().refused_for(RefuseReason::Garbage), 500);
+    assert_eq!(a.transport.stats().unwrap().refused_for(RefuseReason::Garbage), 500);
     let mut peer = a.linked_as_b_behind_refusals();
     peer.write_all(&vote_bytes(7)).unwrap();
     let mut refusals = 0;

@@ -3,19 +3,17 @@
 //! All handles are made when the driver starts, so everything is exported as zero from the start and the
 //! heartbeat path looks nothing up.
 
+use super::catalog::{self, FAILOVER_REASONS, HOST_CALLS, LOSSES, PHASES, TOLD};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::elector::{Elector, GateState};
 use crate::event::{Event, EventKind, Outcome, Reason};
 use crate::fence::FenceReason;
 use crate::ids::{NodeId, Round};
-use crate::message::{Message, OfferKind, Role, Verb};
+use crate::message::{Message, OfferKind, RejectReason, Role, Verb};
 use crate::time::{Duration, Instant};
-use crate::transport::RefuseReason;
-use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-    histogram,
-};
+use crate::transport::{RefuseReason, SendError, Transport};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -38,15 +36,14 @@ pub(crate) struct Metrics {
     fences: BTreeMap<FenceReason, Counter>,
     sent: BTreeMap<Verb, Counter>,
     received: BTreeMap<Verb, Counter>,
-    dropped_no_link: Counter,
+    offers_refused: BTreeMap<(&'static str, RejectReason), Counter>,
+    lost: BTreeMap<&'static str, Counter>,
     refused: BTreeMap<RefuseReason, Counter>,
+    host_failures: BTreeMap<&'static str, Counter>,
     save_failures: Counter,
     save_duration: Histogram,
     election_duration: Histogram,
-    phase_detect: Histogram,
-    phase_elect: Histogram,
-    phase_promote: Histogram,
-    phase_retarget: Histogram,
+    phases: BTreeMap<(&'static str, &'static str), Histogram>,
     unavailable: Histogram,
     peers: BTreeMap<NodeId, PeerMetrics>,
     recent: Mutex<Recent>,
@@ -54,6 +51,7 @@ pub(crate) struct Metrics {
 
 struct PeerMetrics {
     up: Gauge,
+    linked: Gauge,
     last_heartbeat: Gauge,
     rtt: Histogram,
 }
@@ -61,79 +59,26 @@ struct PeerMetrics {
 /// What has to be remembered between two events.
 struct Recent {
     rounds: [(Round, Instant); ROUNDS],
-    suspected: Option<Instant>,
+    failover: Option<Failover>,
     fenced: Option<Instant>,
 }
 
-fn describe() {
-    describe_gauge!("kevy_elect_epoch", "Epoch of this node.");
-    describe_gauge!("kevy_elect_role", "1 for the role this node has, 0 for the others.");
-    describe_counter!("kevy_elect_role_transitions_total", "Changes of this node's role.");
-    describe_counter!("kevy_elect_elections_total", "Votes this node asked for, by how they ended.");
-    describe_counter!("kevy_elect_prevotes_total", "Pre-votes this node asked for, by how they ended.");
-    describe_histogram!(
-        "kevy_elect_election_duration_seconds",
-        Unit::Seconds,
-        "From asking for votes to winning them."
-    );
-    describe_histogram!(
-        "kevy_elect_failover_phase_duration_seconds",
-        Unit::Seconds,
-        "Parts of a failover: detect, elect, promote, retarget."
-    );
-    describe_histogram!(
-        "kevy_elect_write_unavailable_seconds",
-        Unit::Seconds,
-        "How long this node, as primary, refused writes before it resumed or was replaced."
-    );
-    describe_gauge!("kevy_elect_fenced", "1 while this node is primary and refuses writes.");
-    describe_counter!("kevy_elect_fences_total", "Times this node, as primary, began to refuse writes.");
-    describe_gauge!(
-        "kevy_elect_lease_remaining_seconds",
-        Unit::Seconds,
-        "How long this node may still write."
-    );
-    describe_gauge!("kevy_elect_position_offset", "Sum of the offsets of all shards in the present stream.");
-    describe_gauge!("kevy_elect_position_stream_epoch", "Epoch of the primary whose writes this node holds.");
-    describe_gauge!("kevy_elect_peer_up", "1 if the peer was heard within an election timeout.");
-    describe_gauge!(
-        "kevy_elect_peer_last_heartbeat_timestamp_seconds",
-        Unit::Seconds,
-        "When the peer's last heartbeat came in, in Unix time; 0 if never."
-    );
-    describe_histogram!(
-        "kevy_elect_heartbeat_rtt_seconds",
-        Unit::Seconds,
-        "From a primary's heartbeat to its echo."
-    );
-    describe_gauge!(
-        "kevy_elect_quorum_members_reachable",
-        "Voters heard within an election timeout, this node included."
-    );
-    describe_counter!("kevy_elect_messages_total", "Messages, by verb and direction.");
-    describe_counter!("kevy_elect_messages_dropped_total", "Messages not sent or not accepted.");
-    describe_histogram!(
-        "kevy_elect_vote_save_duration_seconds",
-        Unit::Seconds,
-        "How long saving the vote record took."
-    );
-    describe_counter!("kevy_elect_vote_save_failures_total", "Saves of the vote record that failed.");
-    describe_gauge!(
-        "kevy_elect_last_role_change_timestamp_seconds",
-        Unit::Seconds,
-        "When this node's role last changed, in Unix time; 0 if never."
-    );
-    describe_gauge!("kevy_elect_paused", "1 while automatic elections are paused.");
-    describe_gauge!("kevy_elect_build_info", "1, with the version as a label.");
+/// The failover that is under way, seen from this node.
+#[derive(Debug, Clone, Copy)]
+struct Failover {
+    /// The old primary.
+    lost: Option<NodeId>,
+    reason: &'static str,
+    suspected: Instant,
 }
 
 impl Metrics {
     pub(crate) fn new(config: &Config) -> Self {
-        describe();
+        catalog::describe();
         gauge!("kevy_elect_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         for from in Role::ALL {
             for to in Role::ALL.into_iter().filter(|to| *to != from) {
-                transitions(from, to, Reason::Start).increment(0);
+                Reason::ALL.into_iter().for_each(|reason| transitions(from, to, reason).increment(0));
             }
         }
         let by_outcome = |name: &'static str| {
@@ -150,7 +95,24 @@ impl Metrics {
                 .into()
         };
         let dropped = |reason| counter!("kevy_elect_messages_dropped_total", "reason" => reason);
-        let phase = |phase| histogram!("kevy_elect_failover_phase_duration_seconds", "phase" => phase);
+        let phase = |phase, reason| {
+            let name = "kevy_elect_failover_phase_duration_seconds";
+            ((phase, reason), histogram!(name, "phase" => phase, "reason" => reason))
+        };
+        let mut phases: BTreeMap<_, _> = PHASES
+            .iter()
+            .flat_map(|name| FAILOVER_REASONS.map(|reason| phase(*name, reason.as_str())))
+            .collect();
+        phases.extend([phase("retarget", TOLD)]);
+        let refused_offers = |kind: OfferKind| {
+            RejectReason::ALL.map(|reason| {
+                let name = "kevy_elect_offers_refused_total";
+                let counter = counter!(name, "kind" => kind.as_str(), "reason" => reason.as_str());
+                ((kind.as_str(), reason), counter)
+            })
+        };
+        gauge!("kevy_elect_lease_duration_seconds").set(config.lease().as_secs_f64());
+        gauge!("kevy_elect_quorum_members_needed").set(config.quorum() as f64);
         let peers = config.members().iter().filter(|member| member.id != config.node());
         let metrics = Self {
             node: config.node(),
@@ -170,20 +132,24 @@ impl Metrics {
                 .into(),
             sent: messages("sent"),
             received: messages("received"),
-            dropped_no_link: dropped("no-link"),
+            offers_refused: [OfferKind::PreVote, OfferKind::Vote]
+                .into_iter()
+                .flat_map(refused_offers)
+                .collect(),
+            lost: LOSSES.map(|reason| (reason, dropped(reason))).into(),
             refused: RefuseReason::ALL.map(|reason| (reason, dropped(reason.as_str()))).into(),
+            host_failures: HOST_CALLS
+                .map(|call| (call, counter!("kevy_elect_host_failures_total", "call" => call)))
+                .into(),
             save_failures: counter!("kevy_elect_vote_save_failures_total"),
             save_duration: histogram!("kevy_elect_vote_save_duration_seconds"),
             election_duration: histogram!("kevy_elect_election_duration_seconds"),
-            phase_detect: phase("detect"),
-            phase_elect: phase("elect"),
-            phase_promote: phase("promote"),
-            phase_retarget: phase("retarget"),
+            phases,
             unavailable: histogram!("kevy_elect_write_unavailable_seconds"),
             peers: peers.map(|member| (member.id, PeerMetrics::new(member.id))).collect(),
             recent: Mutex::new(Recent {
                 rounds: [(Round(0), Instant::ZERO); ROUNDS],
-                suspected: None,
+                failover: None,
                 fenced: None,
             }),
         };
@@ -195,9 +161,9 @@ impl Metrics {
         self.node
     }
 
-    pub(super) fn sent(&self, now: Instant, _to: NodeId, message: &Message, sent: bool) {
-        if !sent {
-            self.dropped_no_link.increment(1);
+    pub(super) fn sent(&self, now: Instant, message: &Message, sent: Result<(), SendError>) {
+        if let Err(error) = sent {
+            self.lose(if matches!(error, SendError::QueueFull(_)) { "queue-full" } else { "no-link" });
             return;
         }
         if let Some(counter) = self.sent.get(&message.verb()) {
@@ -221,8 +187,18 @@ impl Metrics {
         }
     }
 
-    pub(super) fn refused(&self, reason: RefuseReason, _claimed: Option<NodeId>) {
-        if let Some(counter) = self.refused.get(&reason) {
+    /// A transport told of something that it turned away. One that counts by itself counts more than it
+    /// tells, because what it tells is limited.
+    pub(super) fn refused(&self, reason: RefuseReason, transport: &dyn Transport) {
+        if transport.stats().is_none()
+            && let Some(counter) = self.refused.get(&reason)
+        {
+            counter.increment(1);
+        }
+    }
+
+    fn lose(&self, reason: &str) {
+        if let Some(counter) = self.lost.get(reason) {
             counter.increment(1);
         }
     }
@@ -246,9 +222,14 @@ impl Metrics {
                     self.unavailable.record(seconds);
                 }
             }
-            EventKind::PrimarySuspected { silence, .. } => {
-                self.phase_detect.record(silence.as_secs_f64());
-                self.recent().suspected = Some(event.at);
+            EventKind::PrimarySuspected { primary, evidence, silence } => {
+                let reason = evidence.as_str();
+                self.phase("detect", reason, *silence);
+                self.recent().failover = Some(Failover { lost: *primary, reason, suspected: event.at });
+            }
+            // A false alarm: the old primary is still, or again, the primary.
+            EventKind::PrimaryChanged { primary: Some(primary) } => {
+                self.recent().failover.take_if(|failover| failover.lost == Some(*primary));
             }
             EventKind::CampaignEnded { kind, outcome, took, .. } => {
                 let counters = match kind {
@@ -260,16 +241,28 @@ impl Metrics {
                 }
                 if (*kind, *outcome) == (OfferKind::Vote, Outcome::Won) {
                     self.election_duration.record(took.as_secs_f64());
-                    if let Some(seconds) = since(self.recent().suspected.take()) {
-                        self.phase_elect.record(seconds);
+                    if let Some(failover) = self.recent().failover {
+                        self.phase("elect", failover.reason, event.at.saturating_since(failover.suspected));
                     }
                 }
             }
-            EventKind::Promoted { took } => self.phase_promote.record(took.as_secs_f64()),
-            EventKind::Following { took, .. } => {
-                self.recent().suspected = None;
-                self.phase_retarget.record(took.as_secs_f64());
+            EventKind::Judged { kind, answer: Err(reason), .. } => {
+                if let Some(counter) = self.offers_refused.get(&(kind.as_str(), *reason)) {
+                    counter.increment(1);
+                }
             }
+            EventKind::Promoted { took } => {
+                if let Some(failover) = self.recent().failover.take() {
+                    self.phase("promote", failover.reason, *took);
+                }
+            }
+            EventKind::Following { took, .. } => {
+                let reason = self.recent().failover.take().map_or(TOLD, |failover| failover.reason);
+                self.phase("retarget", reason, *took);
+            }
+            EventKind::PromoteFailed { .. } => self.host_failed("promote"),
+            EventKind::FollowFailed { .. } => self.host_failed("follow"),
+            EventKind::Implausible { .. } => self.lose("implausible"),
             EventKind::Fenced { reason } => {
                 self.recent().fenced = Some(event.at);
                 if let Some(counter) = self.fences.get(reason) {
@@ -281,6 +274,29 @@ impl Metrics {
                 self.unavailable.record(after.as_secs_f64());
             }
             _ => {}
+        }
+    }
+
+    fn phase(&self, phase: &'static str, reason: &'static str, took: Duration) {
+        if let Some(histogram) = self.phases.get(&(phase, reason)) {
+            histogram.record(took.as_secs_f64());
+        }
+    }
+
+    pub(super) fn host_failed(&self, call: &str) {
+        if let Some(counter) = self.host_failures.get(call) {
+            counter.increment(1);
+        }
+    }
+
+    /// Takes over what the transport counted by itself.
+    pub(super) fn count(&self, transport: &dyn Transport) {
+        let Some(stats) = transport.stats() else { return };
+        for (reason, counter) in &self.refused {
+            counter.absolute(stats.refused_for(*reason));
+        }
+        if let Some(counter) = self.lost.get("overtaken") {
+            counter.absolute(stats.dropped);
         }
     }
 
@@ -303,6 +319,7 @@ impl Metrics {
         for peer in elector.peers() {
             if let Some(metrics) = self.peers.get(&peer.member.id) {
                 metrics.up.set(if peer.up { 1.0 } else { 0.0 });
+                metrics.linked.set(if peer.linked { 1.0 } else { 0.0 });
                 if let Some(heard) = peer.heard {
                     let ago = now.saturating_since(heard).as_secs_f64();
                     metrics.last_heartbeat.set(wall_ms as f64 / 1e3 - ago);
@@ -321,6 +338,7 @@ impl PeerMetrics {
         let peer = peer.to_string();
         Self {
             up: gauge!("kevy_elect_peer_up", "peer" => peer.clone()),
+            linked: gauge!("kevy_elect_peer_linked", "peer" => peer.clone()),
             last_heartbeat: gauge!(
                 "kevy_elect_peer_last_heartbeat_timestamp_seconds", "peer" => peer.clone()
             ),

@@ -3,11 +3,14 @@
 //! One future, no spawning: the transport's work, the saves, the host's calls and the timer are polled
 //! side by side, so none of them can delay another, and any executor will do.
 
+mod catalog;
+mod log_limit;
 mod metrics;
 mod position_cell;
 mod save;
 mod transition;
 
+pub use catalog::{LabelValues, METRICS, MetricInfo, MetricKind};
 pub(crate) use metrics::Metrics;
 
 use crate::clock::Clock;
@@ -24,9 +27,11 @@ use crate::time::{Duration, Instant};
 use crate::transport::{Transport, TransportError, TransportEvent};
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::Stream;
+pub(crate) use log_limit::LogLimit;
 use pin_project_lite::pin_project;
 use position_cell::PositionCell;
 use save::Saves;
+use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -94,6 +99,8 @@ pub(crate) struct Driver {
     pub(crate) host: Arc<dyn ReplicationHost>,
     pub(crate) commands: async_channel::Receiver<Command>,
     pub(crate) metrics: Metrics,
+    /// Since when, and how much of, what others cause was logged.
+    pub(crate) log_limit: Mutex<LogLimit>,
 }
 
 /// What woke the loop.
@@ -164,6 +171,7 @@ impl Driver {
             }
             match input {
                 Input::Timer => {
+                    self.metrics.count(&*self.transport);
                     let health = self.host.health();
                     self.elector(|elector| {
                         elector.handle_host(now, HostReport::Health(health));
@@ -178,7 +186,14 @@ impl Driver {
                     self.elector(|elector| elector.handle_link(now, peer, event));
                 }
                 Input::Transport(TransportEvent::Refused { claimed, reason }) => {
-                    self.metrics.refused(reason, claimed);
+                    let claimed = claimed.as_ref().map_or("none", NodeId::as_str);
+                    let node = self.metrics.node();
+                    let line = format_args!(
+                        "event=refused claimed={claimed} reason={} node={node}",
+                        reason.as_str()
+                    );
+                    self.log_limited(now, log::Level::Warn, line);
+                    self.metrics.refused(reason, &*self.transport);
                 }
                 Input::TransportEnded(result) => {
                     result?;
@@ -195,6 +210,7 @@ impl Driver {
                     });
                 }
                 Input::Host(done) => {
+                    done.failed().into_iter().for_each(|call| self.metrics.host_failed(call));
                     if let Some(report) = done.report() {
                         self.elector(|elector| elector.handle_host(now, report));
                     }
@@ -229,7 +245,7 @@ impl Driver {
                 Some(Output::Persist(seq, state)) => saves.queue(seq, state),
                 Some(Output::Send(to, message)) => {
                     let sent = self.transport.send(to, &message);
-                    self.metrics.sent(self.shared.clock.now(), to, &message, sent.is_ok());
+                    self.metrics.sent(self.shared.clock.now(), &message, sent);
                 }
                 Some(Output::Host(HostAction::Detach(_))) => {
                     let position = self.host.detach();
@@ -249,10 +265,29 @@ impl Driver {
 
     fn tell(&self, event: Event) {
         let node: NodeId = self.metrics.node();
-        log::log!(target: "kevy_elect", event.kind.level(), "elect {event} node={node}");
+        let level = event.kind.level();
+        match log_limit::caused_by_others(&event.kind) {
+            true => self.log_limited(event.at, level, format_args!("{event} node={node}")),
+            false => log::log!(target: "kevy_elect", level, "elect {event} node={node}"),
+        }
         self.metrics.event(&event, &*self.shared.clock);
         // Fails only when nobody listens.
         let _ = self.shared.events.try_broadcast(event);
+    }
+}
+
+/// What others can cause goes into the log within limits.
+impl Driver {
+    fn log_limited(&self, now: Instant, level: log::Level, line: fmt::Arguments<'_>) {
+        let Some(suppressed) = self.log_limit().admit(now) else { return };
+        if suppressed > 0 {
+            log::warn!(target: "kevy_elect", "elect event=suppressed lines={suppressed}");
+        }
+        log::log!(target: "kevy_elect", level, "elect {line}");
+    }
+
+    fn log_limit(&self) -> MutexGuard<'_, LogLimit> {
+        self.log_limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

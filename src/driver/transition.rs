@@ -50,6 +50,17 @@ impl Done {
     }
 }
 
+impl Done {
+    /// What failed, of the calls that the elector is not told of.
+    pub(super) fn failed(&self) -> Option<&'static str> {
+        match (self.kind, &self.error) {
+            (Kind::Fence, Some(_)) => Some("fence"),
+            (Kind::Resume, Some(_)) => Some("resume"),
+            _ => None,
+        }
+    }
+}
+
 impl Transitions {
     pub(super) fn new(host: Arc<dyn ReplicationHost>) -> Self {
         Self { host, role: None, fence: None }

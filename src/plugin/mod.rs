@@ -3,6 +3,7 @@
 mod quorum;
 mod snapshot;
 
+pub use crate::driver::{LabelValues, METRICS, MetricInfo, MetricKind};
 pub use crate::fence::Denied;
 pub use crate::gate::{Pass, WriteGate};
 pub use quorum::{QuorumParts, QuorumPlugin};

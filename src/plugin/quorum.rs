@@ -3,7 +3,7 @@
 use super::{EVENT_BACKLOG, ElectPlugin, ElectSnapshot, PeerSnapshot, WriteGate};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::driver::{Driver, Metrics, Shared};
+use crate::driver::{Driver, LogLimit, Metrics, Shared};
 use crate::elector::{Command, Elector, GateState};
 use crate::error::ElectError;
 use crate::event::Event;
@@ -111,7 +111,7 @@ impl ElectPlugin for QuorumPlugin {
     fn snapshot(&self) -> ElectSnapshot {
         let elector = self.shared.elector();
         match elector.as_ref() {
-            Some(elector) => snapshot(elector, &*self.shared.clock),
+            Some(elector) => snapshot(elector, &*self.shared.clock, &*self.transport),
             None => ElectSnapshot::not_started(&self.config),
         }
     }
@@ -134,6 +134,7 @@ impl ElectPlugin for QuorumPlugin {
             host,
             commands: self.commands.1.clone(),
             metrics: Metrics::new(&self.config),
+            log_limit: Mutex::new(LogLimit::new(self.shared.clock.now())),
         };
         driver.run(self.config.clone(), self.seed).await
     }
@@ -155,7 +156,7 @@ impl fmt::Debug for QuorumPlugin {
     }
 }
 
-fn snapshot(elector: &Elector, clock: &dyn Clock) -> ElectSnapshot {
+fn snapshot(elector: &Elector, clock: &dyn Clock, transport: &dyn Transport) -> ElectSnapshot {
     let now = clock.now();
     let status = elector.status();
     let writable = matches!(status.gate, GateState::Open(until) if until > now);
@@ -173,6 +174,8 @@ fn snapshot(elector: &Elector, clock: &dyn Clock) -> ElectSnapshot {
         standing: status.standing,
         progress: status.progress,
         writable,
+        paused: status.paused,
+        lease: elector.config().lease(),
         lease_left: elector.lease_left(now),
         fenced,
         peers: elector
@@ -186,6 +189,7 @@ fn snapshot(elector: &Elector, clock: &dyn Clock) -> ElectSnapshot {
                 progress: peer.progress,
                 primary: peer.primary,
                 linked: peer.linked,
+                links: transport.directions(peer.member.id),
             })
             .collect(),
         voters_reachable: status.voters_reachable,

@@ -6,6 +6,7 @@ use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::{Role, Standing};
 use crate::position::Progress;
 use crate::time::Duration;
+use crate::transport::Directions;
 
 /// What this node believes about itself and the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub struct ElectSnapshot {
     pub progress: Progress,
     /// Whether writes pass its gate now.
     pub writable: bool,
+    /// Whether automatic elections are paused.
+    pub paused: bool,
+    /// How long a lease runs when it is renewed.
+    pub lease: Duration,
     /// How long the lease still runs; zero without one.
     pub lease_left: Duration,
     /// Why writes are refused, on a primary whose are.
@@ -52,6 +57,8 @@ impl ElectSnapshot {
             standing: Standing::New,
             progress: Progress::NONE,
             writable: false,
+            paused: false,
+            lease: config.lease(),
             lease_left: Duration::ZERO,
             fenced: None,
             peers: Vec::new(),
@@ -86,4 +93,6 @@ pub struct PeerSnapshot {
     pub primary: Option<NodeId>,
     /// Whether it is linked now.
     pub linked: bool,
+    /// Its links in both directions; `None` where the transport does not tell them apart.
+    pub links: Option<Directions>,
 }

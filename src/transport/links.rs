@@ -13,7 +13,7 @@
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Pushed};
 use super::wakes::{Wakeful, Wakes};
-use super::{LinkEvent, RefuseReason, SendError, TransportEvent};
+use super::{Directions, LinkEvent, RefuseReason, SendError, TransportEvent};
 use crate::ids::{Incarnation, NodeId};
 use crate::message::Message;
 use crate::time::{Duration, Instant};
@@ -129,6 +129,11 @@ impl Links {
 
     pub(super) fn peers(&self) -> usize {
         self.peers.len()
+    }
+
+    pub(super) fn directions(&self, peer: NodeId) -> Option<Directions> {
+        let peer = self.peers.get(&peer)?;
+        Some(Directions { out: peer.outgoing.is_some(), back: peer.incoming.is_some() })
     }
 
     // ---- links come and go ----

@@ -98,6 +98,31 @@ impl RefuseReason {
     }
 }
 
+/// The two links between two nodes, seen from one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Directions {
+    /// This node can send.
+    pub out: bool,
+    /// The peer can send.
+    pub back: bool,
+}
+
+/// What a transport counted since it was built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransportStats {
+    /// Connections and frames that were turned away, in the order of [`RefuseReason::ALL`].
+    pub refused: [u64; RefuseReason::ALL.len()],
+    /// Heartbeats and echoes that gave up their places in full queues.
+    pub dropped: u64,
+}
+
+impl TransportStats {
+    /// How many were turned away for this reason.
+    pub fn refused_for(&self, reason: RefuseReason) -> u64 {
+        RefuseReason::ALL.iter().zip(self.refused).find(|(r, _)| **r == reason).map_or(0, |(_, count)| count)
+    }
+}
+
 /// Moves messages between the members of one cluster.
 ///
 /// Nothing spawns: `run` is the one future that does the work, polled by the driver beside everything
@@ -114,6 +139,18 @@ pub trait Transport: Send + Sync + 'static {
 
     /// The next thing that came in. Cancelling the future loses nothing. One receiver at a time.
     async fn recv(&self) -> TransportEvent;
+
+    /// Which links to `peer` there are now; `None` where the transport cannot tell them apart.
+    fn directions(&self, peer: NodeId) -> Option<Directions> {
+        let _ = peer;
+        None
+    }
+
+    /// What it counted since it was built; `None` where it does not count. The events tell of refusals
+    /// within limits only, so this is the true number.
+    fn stats(&self) -> Option<TransportStats> {
+        None
+    }
 
     /// Writes out what is queued (bounded by a short time), then closes all links and the door.
     async fn close(&self);

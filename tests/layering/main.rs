@@ -138,7 +138,11 @@ fn adapters_use_the_public_api_alone() {
     let mut wrong = Vec::new();
     let mut files = 0;
     for adapter in fs::read_dir(root().join("adapters")).unwrap() {
-        for mut file in sources(&adapter.unwrap().path().join("src")) {
+        let adapter = adapter.unwrap().path();
+        if !adapter.join("Cargo.toml").exists() {
+            continue; // Rules and a dashboard, no crate.
+        }
+        for mut file in sources(&adapter.join("src")) {
             files += 1;
             file.hidden.clear(); // The compiler guards privacy here, wherever the code stands.
             // Seen from outside, the plugin is what `crate` is inside.

@@ -56,7 +56,8 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     crash_detection = \"refused\"     # a refused connection proves a process dead; \"off\" behind proxies
     loss_policy = \"sum\"             # or \"dominate\": never elect a node that is behind on any shard
     cluster_name = \"kevy\"           # nodes of other clusters are refused
-    http = \"127.0.0.1:9121\"         # serves /metrics and /status; default: off
+    http = \"127.0.0.1:9121\"         # pages for operators, Prometheus and load balancers; default: off
+    http_public = false             # true: http may be an address that other machines reach
 ";
 
 /// Reads the arguments after the program's name.

@@ -1,7 +1,7 @@
 //! The process: server, election, signals, and the order in which they begin and end.
 
 use crate::config::{ElectSettings, Settings};
-use crate::http;
+use crate::http::{self, History, Pages};
 use crate::inline;
 use crate::office::PluginOffice;
 use crate::serve::{Server, Stopper};
@@ -26,6 +26,8 @@ use std::time::Duration;
 
 /// Where the vote record lives, below the data directory.
 const VOTE_FILE: &str = "elect/vote";
+/// What was decided, beside it.
+const HISTORY_FILE: &str = "elect/history";
 /// Longest time for handing over before the server stops anyway.
 const HAND_OVER_MAX: Duration = Duration::from_secs(10);
 
@@ -84,7 +86,8 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     // Bound now and held for the process's life: peers take a refused connection for proof of its death.
     let door =
         TcpListener::bind(listen).map_err(|e| format!("cannot listen on election port {listen}: {e}"))?;
-    let recorder = http_at.map(|_| http::record_metrics()).transpose()?;
+    let (cluster, node) = (elect.config.cluster().to_owned(), elect.config.node());
+    let recorder = http_at.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
     let (ask, asked) = sync_channel(1);
     let on_shutdown = {
         let ask = ask.clone();
@@ -94,10 +97,13 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     let plugin = plugin(elect, &kevy.server.data_dir, door)?;
     plugin.set_host(server.host());
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
-    if let (Some(address), Some(recorder)) = (http_at, recorder) {
-        let at = http::serve(address, recorder, Arc::clone(&plugin) as _)
+    let history = History::open(kevy.server.data_dir.join(HISTORY_FILE));
+    history.follow(node, plugin.events()).map_err(|error| format!("cannot start thread history: {error}"))?;
+    if let (Some(address), Some(metrics)) = (http_at, recorder) {
+        let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, history, cluster };
+        let at = http::serve(address, pages)
             .map_err(|error| format!("cannot serve [elect] http at {address}: {error}"))?;
-        eprintln!("kevy-server: metrics and status at http://{at}/metrics and /status");
+        eprintln!("kevy-server: status page at http://{at}/");
     }
     signals::listen(move || wish(&ask, false)).map_err(|error| format!("cannot handle signals: {error}"))?;
     let failed = Arc::new(AtomicBool::new(false));

@@ -105,7 +105,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "",
         "quorum = 2\n",
         "kevy.toml:9: [elect] quorum = 2: there is no such key; the keys are enabled, heartbeat_interval_ms, \
-         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, loss_policy, cluster_name, http",
+         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, loss_policy, cluster_name, http, http_public",
     ),
     ("", "lease_ms = 0\n", "kevy.toml:9: [elect] lease_ms = 0: use whole milliseconds from 1 to 86400000"),
     (
@@ -234,4 +234,18 @@ fn every_refusal_names_line_key_value_and_reason() {
 fn a_file_that_cannot_be_read_is_named() {
     let said = Settings::load(Some("/no/such/kevy.toml".as_ref()), [], CliOverrides::default()).unwrap_err();
     assert!(said.to_string().starts_with("/no/such/kevy.toml: cannot be read: "), "{said}");
+}
+
+#[test]
+fn pages_for_other_machines_must_be_meant() {
+    let open = format!("{GOOD}http = \"0.0.0.0:9121\"\n");
+    let error = load(&open).unwrap_err();
+    assert!(error.starts_with("kevy.toml:9: [elect] http = \"0.0.0.0:9121\": other machines"), "{error}");
+    assert!(error.contains("http_public = true"), "{error}");
+    assert!(load(&open.replace("0.0.0.0", "[::]")).is_err());
+    let elect = load(&format!("{open}http_public = true\n")).unwrap().elect.unwrap();
+    assert_eq!(elect.http.unwrap().to_string(), "0.0.0.0:9121");
+    for local in ["127.0.0.1", "127.1.2.3", "[::1]"] {
+        assert!(load(&open.replace("0.0.0.0", local)).is_ok(), "{local}");
+    }
 }

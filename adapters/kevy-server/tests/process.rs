@@ -4,67 +4,13 @@
 
 mod common;
 
+use common::process::{BIN, Process, primary};
 use common::{Cluster, until};
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, ExitStatus, Stdio};
-
-const BIN: &str = env!("CARGO_BIN_EXE_kevy-server");
-
-struct Process {
-    child: Child,
-    port: u16,
-}
-
-impl Process {
-    fn start(cluster: &Cluster, node: usize, more: &str) -> Self {
-        // Writes the node's file.
-        drop(cluster.settings(node, more));
-        let file = cluster.dirs[node].0.join("kevy.toml");
-        let log =
-            std::fs::OpenOptions::new().create(true).append(true).open(cluster.dirs[node].0.join("log"));
-        let child = Command::new(BIN).arg("--config").arg(file).stderr(log.unwrap()).spawn().unwrap();
-        Self { child, port: cluster.ports[node] }
-    }
-
-    fn ask(&self, line: &str) -> Option<String> {
-        let mut client = RespClient::connect("127.0.0.1", self.port).ok()?;
-        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        match client.request_borrowed(&words).ok()? {
-            Reply::Simple(text) | Reply::Bulk(text) => Some(String::from_utf8_lossy(&text).into_owned()),
-            Reply::Error(text) => Some(format!("-{}", String::from_utf8_lossy(&text))),
-            Reply::Int(n) => Some(n.to_string()),
-            _ => None,
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        let child = &mut self.child;
-        until("the process ends", || child.try_wait().unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// The node that takes writes.
-#[track_caller]
-fn primary(nodes: &[Process]) -> usize {
-    until("a node takes writes", || {
-        nodes.iter().position(|node| node.ask("SET probe 1").as_deref() == Some("OK"))
-    })
-}
+use std::process::{Command, Stdio};
 
 #[test]
 fn the_killed_primary_is_replaced_and_confirmed_writes_stay() {
@@ -134,29 +80,9 @@ fn a_stopped_primary_is_fenced_when_it_wakes() {
         others.iter().find(|node| node.ask("SET k new").as_deref() == Some("OK")).map(drop)
     });
     nodes[first].signal(Signal::CONT);
-    let reply = client.request_borrowed(&[b"SET", b"k", b"old"]).unwrap();
-    assert!(matches!(reply, Reply::Error(_)), "the very first write after waking: {reply:?}");
-}
-
-fn page(port: u16, path: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
-    page
-}
-
-#[test]
-fn status_and_metrics_are_served() {
-    let cluster = Cluster::new(1, 1);
-    let http = common::free_port(1);
-    let node = Process::start(&cluster, 0, &format!("http = \"127.0.0.1:{http}\"\n"));
-    primary(std::slice::from_ref(&node));
-    let status = page(http, "/status");
-    assert!(status.starts_with("HTTP/1.1 200 OK") && status.contains("\"role\": \"primary\""), "{status}");
-    let metrics = page(http, "/metrics");
-    assert!(metrics.contains("kevy_elect_epoch{") || metrics.contains("kevy_elect_epoch "), "{metrics}");
-    assert!(page(http, "/x").starts_with("HTTP/1.1 404"));
+    let reply = client.request_borrowed(&[b"SET", b"k", b"old"]);
+    // A server that woke with replies on their way may also end the connection: only an answer that confirms is wrong.
+    assert!(matches!(reply, Ok(Reply::Error(_)) | Err(_)), "the very first write after waking: {reply:?}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ mod network;
 
 use super::links::Links;
 use super::wakes::Locked;
-use super::{SendError, Transport, TransportError, TransportEvent};
+use super::{Directions, SendError, Transport, TransportError, TransportEvent};
 use crate::clock::Clock;
 use crate::ids::NodeId;
 use crate::message::{Hello, Message};
@@ -298,6 +298,10 @@ impl Transport for MemoryTransport {
     fn send(&self, to: NodeId, message: &Message) -> Result<(), SendError> {
         let now = self.network.now();
         self.network.lock().send(now, self.node, self.process, to, message)
+    }
+
+    fn directions(&self, peer: NodeId) -> Option<Directions> {
+        self.with_links(|links| links.directions(peer)).flatten()
     }
 
     async fn recv(&self) -> TransportEvent {

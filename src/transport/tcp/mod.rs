@@ -18,7 +18,7 @@ mod stream;
 use super::links::Links;
 pub use super::retry::{RETRY_FIRST, RETRY_MAX};
 use super::wakes::Locked;
-use super::{RefuseReason, SendError, Transport, TransportError, TransportEvent};
+use super::{Directions, SendError, Transport, TransportError, TransportEvent, TransportStats};
 use crate::clock::{Clock, SystemClock};
 use crate::ids::NodeId;
 use crate::message::{Hello, Message};
@@ -90,22 +90,6 @@ pub struct TcpTransportBuilder {
     seed: u64,
 }
 
-/// What a transport counted since it was built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TransportStats {
-    /// Connections and frames that were turned away, in the order of [`RefuseReason::ALL`].
-    pub refused: [u64; RefuseReason::ALL.len()],
-    /// Heartbeats and echoes that gave up their places in full queues.
-    pub dropped: u64,
-}
-
-impl TransportStats {
-    /// How many were turned away for this reason.
-    pub fn refused_for(&self, reason: RefuseReason) -> u64 {
-        RefuseReason::ALL.iter().zip(self.refused).find(|(r, _)| **r == reason).map_or(0, |(_, count)| count)
-    }
-}
-
 impl TcpTransport {
     /// A transport that listens on `address` (`host:port`), bound when it runs.
     pub fn listen(address: impl Into<String>) -> TcpTransportBuilder {
@@ -115,12 +99,6 @@ impl TcpTransport {
     /// A transport that listens on a socket which is bound already.
     pub fn with_listener(listener: TcpListener) -> TcpTransportBuilder {
         TcpTransportBuilder::new(Door::Bound(listener))
-    }
-
-    /// What was counted so far.
-    pub fn stats(&self) -> TransportStats {
-        let links = self.links();
-        TransportStats { refused: links.refused(), dropped: links.dropped }
     }
 
     fn links(&self) -> Locked<'_, Links> {
@@ -219,6 +197,15 @@ impl Transport for TcpTransport {
 
     async fn recv(&self) -> TransportEvent {
         poll_fn(|cx| self.links().receive(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await
+    }
+
+    fn directions(&self, peer: NodeId) -> Option<Directions> {
+        self.links().directions(peer)
+    }
+
+    fn stats(&self) -> Option<TransportStats> {
+        let links = self.links();
+        Some(TransportStats { refused: links.refused(), dropped: links.dropped })
     }
 
     async fn close(&self) {

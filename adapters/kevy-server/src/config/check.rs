@@ -23,7 +23,7 @@ pub struct ElectSettings {
     pub listen: SocketAddr,
     /// All members, this node included, in the order of the file.
     pub peers: Vec<Peer>,
-    /// Where `/metrics` and `/status` are served.
+    /// Where pages for operators, Prometheus and load balancers are served.
     pub http: Option<SocketAddr>,
 }
 
@@ -95,6 +95,11 @@ pub(super) fn check(
         if let Some((_, what)) = used.iter().find(|(port, _)| *port == http.port()) {
             return Err(at(split, SECTION, "http", http, format!("is also {what}; use another port")));
         }
+    }
+    if let Some(http) = section.http.filter(|http| !http.ip().is_loopback() && !section.http_public) {
+        let reason = "other machines can reach this address, and the pages have no password: everybody there sees the \
+                      state of the cluster. Use 127.0.0.1, or say http_public = true if that is meant";
+        return Err(at(split, SECTION, "http", http, reason.to_owned()));
     }
     Ok(ElectSettings { config, listen, peers, http: section.http })
 }

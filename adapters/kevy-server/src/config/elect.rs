@@ -27,12 +27,14 @@ pub struct ElectSection {
     pub loss_policy: Option<LossPolicy>,
     /// Nodes of other clusters are refused.
     pub cluster_name: Option<String>,
-    /// Where `/metrics` and `/status` are served.
+    /// Where pages for operators, Prometheus and load balancers are served.
     pub http: Option<SocketAddr>,
+    /// Whether that may be an address that other machines reach.
+    pub http_public: bool,
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 9] = [
+pub const KEYS: [&str; 10] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
@@ -42,6 +44,7 @@ pub const KEYS: [&str; 9] = [
     "loss_policy",
     "cluster_name",
     "http",
+    "http_public",
 ];
 
 /// Longest time a key in milliseconds may give: a day. Longer is a typing error.
@@ -97,6 +100,7 @@ impl ElectSection {
                         .map_err(|_| entry.error("use an address and a port, as in \"127.0.0.1:9121\""))?,
                 );
             }
+            "http_public" => self.http_public = entry.boolean()?,
             _ => return Err(entry.error(&unknown(entry.key))),
         }
         Ok(())

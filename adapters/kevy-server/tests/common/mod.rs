@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file uses a part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+pub mod process;
+
 use futures::executor::block_on;
 use kevy_config::CliOverrides;
 use kevy_elect_plugin::host::{FenceReason, ReplicationHost};

@@ -1,0 +1,151 @@
+//! `check`: whether a configuration is accepted, and what follows from it.
+
+use crate::paint::{bold, good, table, warn};
+use kevy_config::CliOverrides;
+use kevy_elect_plugin::config::{Config, CrashDetection, LEASE_MARGIN};
+use kevy_server::config::Settings;
+use std::path::Path;
+
+/// A round of pre-votes or votes that is not answered ends after this many heartbeat intervals, and the
+/// next one begins after up to this many more.
+const ROUND_HEARTBEATS: f64 = 3.0;
+/// A candidate waits a quarter of a heartbeat interval for each one that is better, up to eight.
+const RANKS_MAX: usize = 8;
+
+pub(crate) fn check(file: &Path) -> Result<String, String> {
+    // The environment of who checks is not that of the server.
+    let settings =
+        Settings::load(Some(file), [], CliOverrides::default()).map_err(|error| error.to_string())?;
+    let Some(elect) = settings.elect else {
+        return Ok(format!(
+            "{}: accepted; [elect] enabled is not true, so this is a plain kevy\n",
+            file.display()
+        ));
+    };
+    let mut text = format!("{}: {}\n\n", file.display(), good("accepted"));
+    let rows: Vec<Vec<String>> =
+        bounds(&elect.config).into_iter().map(|(what, value)| vec![bold(what), value]).collect();
+    text += &table(&rows);
+    for warning in settings.warnings.into_iter().chain(warnings(&elect.config, elect.http.is_some())) {
+        text += &format!("\n{} {warning}", warn("warning:"));
+    }
+    Ok(text.trim_end().to_owned() + "\n")
+}
+
+fn bounds(config: &Config) -> Vec<(&'static str, String)> {
+    let ms = |seconds: f64| format!("{:.0} ms", seconds * 1e3);
+    let (promise, lease) = (config.election_timeout().as_secs_f64(), config.lease().as_secs_f64());
+    let heartbeat = config.heartbeat_interval().as_secs_f64();
+    let (drift, margin) = (config.drift_percent() / 100.0, LEASE_MARGIN.as_secs_f64());
+    let (voters, quorum) = (config.voters(), config.quorum());
+    let candidates = config.members().iter().filter(|member| member.eligible()).count();
+    // The last of the candidates goes when all better ones have failed to.
+    let ranks = candidates.saturating_sub(2).min(RANKS_MAX) as f64 * heartbeat / 4.0;
+    let silent = promise * (1.0 + drift) + ranks;
+    let crash = match config.crash_detection() {
+        CrashDetection::Refused => "at once: a closed link and a refused connection prove it".to_owned(),
+        CrashDetection::Off => format!("as a silent one, {}", ms(silent)),
+    };
+    // lease * (1 + d) + margin = promise * (1 - d), solved for d.
+    let tolerated = (promise - margin - lease) / (promise + lease) * 100.0;
+    vec![
+        ("voters, quorum", format!("{voters}, {quorum}")),
+        ("faults tolerated", format!("{} of the voters may be down", voters - quorum)),
+        ("crashed process: election begins", crash),
+        ("silent primary: election begins", format!("after {} at the latest", ms(silent))),
+        (
+            "worst failover time",
+            format!(
+                "{} if one round decides, {} more for each that fails; plus two saves of the vote record and the promotion",
+                ms(silent + 2.0 * ROUND_HEARTBEATS * heartbeat),
+                ms(2.0 * ROUND_HEARTBEATS * heartbeat)
+            ),
+        ),
+        ("cut-off primary stops writing", format!("{} after its last confirmed heartbeat", ms(lease))),
+        (
+            "clock drift tolerated",
+            format!("{tolerated:.2} % each way ({} % configured)", config.drift_percent()),
+        ),
+        (
+            "fence margin",
+            format!(
+                "{} between the end of the old lease and the first vote; {} with clocks at their worst",
+                ms(promise - lease),
+                ms(promise * (1.0 - drift) - lease * (1.0 + drift))
+            ),
+        ),
+        ("heartbeats a lease outlasts", format!("{:.0} lost in a row", (lease / heartbeat).floor() - 1.0)),
+    ]
+}
+
+fn warnings(config: &Config, pages: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    match config.voters() {
+        1 => warnings.push("one voter: there is nobody to fail over to".to_owned()),
+        2 => warnings.push(
+            "two voters: both are needed for a quorum, so the loss of either stops all writes, which is worse than \
+             one server alone. Add a third voter"
+                .to_owned(),
+        ),
+        voters if voters % 2 == 0 => {
+            warnings.push(format!("{voters} voters tolerate no more faults than {} do", voters - 1));
+        }
+        _ => {}
+    }
+    if config.lease() < config.heartbeat_interval() * 3 {
+        warnings.push(
+            "the lease outlasts less than two lost heartbeats: short stalls will stop writes".to_owned(),
+        );
+    }
+    if !pages {
+        warnings.push("[elect] http is not set: no metrics, no status, no health checks".to_owned());
+    }
+    warnings
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+
+    fn with(voters: usize, more: &str) -> Result<String, String> {
+        let ids = &["a", "b", "c", "d"][..voters];
+        let peers: Vec<String> = ids.iter().map(|id| format!("{id}@10.0.0.1{id}:6204:6004")).collect();
+        let file = std::env::temp_dir().join(format!(
+            "kevy-electctl-{}-{voters}-{}.toml",
+            std::process::id(),
+            more.len()
+        ));
+        let text = format!(
+            "[server]\nport = 6004\nthreads = 1\n[cluster]\nnode_id = \"a\"\npeers = \"{}\"\n[elect]\nenabled = true\n{more}",
+            peers.join(",")
+        );
+        std::fs::write(&file, text).unwrap();
+        let said = check(&file);
+        std::fs::remove_file(file).unwrap();
+        said
+    }
+
+    #[test]
+    fn the_bounds_follow_from_the_configuration() {
+        let text = with(3, "lease_ms = 500\nhttp = \"127.0.0.1:9121\"\n").unwrap();
+        for part in [
+            "3, 2",
+            "1 of the voters",
+            "500 ms after its last",
+            "32.67 %",
+            "500 ms between",
+            "485 ms with clocks",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("warning"), "{text}");
+    }
+
+    #[test]
+    fn two_voters_and_even_numbers_are_warned_of_and_contradictions_refused() {
+        assert!(with(2, "").unwrap().contains("warning: two voters"));
+        assert!(with(4, "").unwrap().contains("4 voters tolerate no more faults than 3"));
+        assert!(with(3, "lease_ms = 2000\n").unwrap_err().contains("lease"));
+    }
+}

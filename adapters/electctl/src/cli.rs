@@ -1,0 +1,126 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Where a node has its pages if nobody says so.
+const NODE_DEFAULT: &str = "127.0.0.1:9121";
+
+pub(crate) const HELP: &str = "\
+kevy-electctl: what the nodes of a kevy-elect cluster believe, what they decided and why.
+
+USAGE:
+    kevy-electctl [--at HOST:PORT,...] status [--json] [--watch]
+    kevy-electctl [--at HOST:PORT,...] history [--json]
+    kevy-electctl [--at HOST:PORT,...] explain <EPOCH>
+    kevy-electctl check --config <kevy.toml>
+
+COMMANDS:
+    status     Roles, epochs, positions, lag, lease and links of all nodes
+    history    The last decisions of all nodes: who, when, why
+    explain    One epoch: why this node, who voted, who refused and why, how long each part took
+    check      Checks a configuration and tells what follows from it
+
+OPTIONS:
+    --at <HOST:PORT,...>   Addresses of [elect] http of all nodes (else: $KEVY_ELECT_AT, else 127.0.0.1:9121)
+    --json                 For programs
+    --watch                Every second anew
+    -h, --help             Show this help and exit
+
+Ends with 0; 1 if no node answers or the configuration is wrong; 2 for a command line that makes no sense.
+";
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Cli {
+    pub(crate) nodes: Vec<String>,
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Status { json: bool, watch: bool },
+    History { json: bool },
+    Explain(u64),
+    Check(PathBuf),
+}
+
+/// `None`: show the help. `arguments` begin with the program's name.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Cli>, String> {
+    use lexopt::prelude::*;
+    let mut parser = lexopt::Parser::from_iter(arguments);
+    let (mut at, mut config, mut json, mut watch) = (None, None, false, false);
+    let mut words: Vec<String> = Vec::new();
+    while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
+        let text = |value: Result<OsString, lexopt::Error>| {
+            value.and_then(|value| value.string()).map_err(|error| error.to_string())
+        };
+        match argument {
+            Long("at") => at = Some(text(parser.value())?),
+            Long("config") => {
+                config = Some(PathBuf::from(parser.value().map_err(|error| error.to_string())?))
+            }
+            Long("json") => json = true,
+            Long("watch") => watch = true,
+            Long("help") | Short('h') => return Ok(None),
+            Value(value) => words.push(text(Ok(value))?),
+            other => return Err(other.unexpected().to_string()),
+        }
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let command = match words[..] {
+        ["status"] => Command::Status { json, watch },
+        ["history"] => Command::History { json },
+        ["explain", epoch] => Command::Explain(epoch.parse().map_err(|_| format!("{epoch:?} is no epoch"))?),
+        ["explain"] => return Err("explain needs an epoch; history lists them".to_owned()),
+        ["check"] => Command::Check(config.take().ok_or("check needs --config FILE")?),
+        [] => return Err("a command is missing: status, history, explain or check".to_owned()),
+        _ => return Err(format!("{:?} is no command", words.join(" "))),
+    };
+    let misplaced = [
+        (json && !matches!(command, Command::Status { .. } | Command::History { .. }), "--json"),
+        (watch && !matches!(command, Command::Status { .. }), "--watch"),
+        (config.is_some(), "--config"),
+    ];
+    if let Some((_, option)) = misplaced.iter().find(|(wrong, _)| *wrong) {
+        return Err(format!("{option} means nothing here"));
+    }
+    let at = at.or_else(|| std::env::var("KEVY_ELECT_AT").ok()).unwrap_or_else(|| NODE_DEFAULT.to_owned());
+    let nodes: Vec<String> =
+        at.split(',').map(|node| node.trim().to_owned()).filter(|node| !node.is_empty()).collect();
+    if nodes.is_empty() {
+        return Err("--at names no node".to_owned());
+    }
+    Ok(Some(Cli { nodes, command }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &str) -> Result<Option<Cli>, String> {
+        parse(["kevy-electctl"].into_iter().chain(line.split_whitespace()).map(OsString::from))
+    }
+
+    #[test]
+    fn every_command_is_understood_and_every_slip_is_named() {
+        let cli = said("--at a:1,b:2 status --json").unwrap_or_default();
+        let command = Command::Status { json: true, watch: false };
+        assert_eq!(cli, Some(Cli { nodes: vec!["a:1".into(), "b:2".into()], command }));
+        assert!(said("explain 7").is_ok_and(|cli| cli.is_some_and(|cli| cli.command == Command::Explain(7))));
+        assert!(said("check --config k.toml").is_ok());
+        assert_eq!(said("--help"), Ok(None));
+        for (line, word) in [
+            ("", "command is missing"),
+            ("stats", "no command"),
+            ("explain", "needs an epoch"),
+            ("explain x", "no epoch"),
+            ("check", "--config"),
+            ("history --watch", "--watch"),
+            ("status --config x", "--config"),
+            ("status --bogus", "bogus"),
+            ("--at , status", "no node"),
+        ] {
+            assert!(said(line).is_err_and(|error| error.contains(word)), "{line}: {:?}", said(line));
+        }
+    }
+}

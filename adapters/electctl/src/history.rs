@@ -1,0 +1,216 @@
+//! `history` and `explain`: what was decided, told from all nodes that answer.
+
+use crate::client::ask;
+use crate::paint::{bad, bold, good, table};
+use crate::status::{list, word};
+use serde_json::Value;
+use std::fmt::Write;
+
+const PHASES: [&str; 4] = ["detect", "elect", "promote", "retarget"];
+
+pub(crate) fn history(nodes: &[String], json: bool) -> Result<String, String> {
+    let decisions = decisions(nodes)?;
+    if json {
+        return Ok(format!("{:#}\n", Value::Array(decisions)));
+    }
+    if decisions.is_empty() {
+        return Ok("Nothing was decided yet.\n".to_owned());
+    }
+    let mut rows =
+        vec![["when (UTC)", "epoch", "told by", "what", "from", "to", "why", "times"].map(bold).to_vec()];
+    for decision in &decisions {
+        rows.push(vec![
+            when(decision),
+            word(decision, "epoch"),
+            word(decision, "node"),
+            word(decision, "what"),
+            word(decision, "from"),
+            word(decision, "to"),
+            word(decision, "why"),
+            phases(decision),
+        ]);
+    }
+    Ok(table(&rows))
+}
+
+pub(crate) fn explain(nodes: &[String], epoch: u64) -> Result<String, String> {
+    let all = decisions(nodes)?;
+    let of_epoch: Vec<&Value> = all.iter().filter(|decision| decision["epoch"] == epoch).collect();
+    if of_epoch.is_empty() {
+        let mut known: Vec<u64> = all.iter().filter_map(|decision| decision["epoch"].as_u64()).collect();
+        known.sort_unstable();
+        known.dedup();
+        let known: Vec<String> = known.iter().map(u64::to_string).collect();
+        return Err(match known.is_empty() {
+            true => "the nodes that answer have decided nothing yet".to_owned(),
+            false => format!("nothing is known of epoch {epoch}; known are {}", known.join(", ")),
+        });
+    }
+    Ok(story(epoch, &of_epoch))
+}
+
+/// The decisions of all nodes, the newest first.
+fn decisions(nodes: &[String]) -> Result<Vec<Value>, String> {
+    let mut all: Vec<Value> = Vec::new();
+    for answer in ask(nodes, "/history")? {
+        match answer.said {
+            Ok(said) => all.extend(list(&said, "decisions").cloned()),
+            Err(error) => eprintln!("kevy-electctl: {}: {error}", answer.node),
+        }
+    }
+    all.sort_by_key(|decision| std::cmp::Reverse(decision["at_ms"].as_u64()));
+    Ok(all)
+}
+
+fn story(epoch: u64, decisions: &[&Value]) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let winner = decisions.iter().find(|decision| decision["what"] == "promoted");
+    match winner {
+        Some(won) => {
+            let (to, why) = (word(won, "to"), word(won, "why"));
+            let why = reason(&why);
+            let _ = writeln!(text, "{} became primary of epoch {epoch} at {}.", bold(&to), when(won));
+            let _ = writeln!(text, "Before: {}. Why an election: {why}.", word(won, "from"));
+            let last = list(won, "campaigns").filter(|attempt| attempt["outcome"] == "won").last();
+            if let Some(attempt) = last {
+                let _ = writeln!(
+                    text,
+                    "Why this node: a quorum found no voter's data ahead of its position {} (stream epoch:offset).",
+                    word(attempt, "position")
+                );
+            }
+            let _ = writeln!(text, "Times on {to}: {}.", phases(won));
+        }
+        None => {
+            let _ = writeln!(
+                text,
+                "None of the nodes that answer became primary in epoch {epoch}; they tell this of it:"
+            );
+        }
+    }
+    for decision in decisions {
+        let teller = word(decision, "node");
+        for attempt in list(decision, "campaigns") {
+            let _ = writeln!(
+                text,
+                "  {teller} asked for a {} in epoch {} at position {}: {}",
+                word(attempt, "kind"),
+                word(attempt, "epoch"),
+                word(attempt, "position"),
+                word(attempt, "outcome")
+            );
+        }
+        for vote in list(decision, "votes") {
+            let (kind, voter) = (word(vote, "kind"), word(vote, "voter"));
+            let _ = match vote["yes"] == true {
+                true => writeln!(text, "    {voter} gave {teller} its {kind}: {}", good("yes")),
+                false => writeln!(
+                    text,
+                    "    {voter} refused {teller} a {kind}: {} (it held {})",
+                    bad(&word(vote, "reason")),
+                    word(vote, "position")
+                ),
+            };
+        }
+        for offer in list(decision, "judged") {
+            let candidate = word(offer, "candidate");
+            let answer = if offer["yes"] == true { good("yes") } else { bad(&word(offer, "reason")) };
+            let _ = writeln!(
+                text,
+                "  {teller} was asked by {candidate} (position {}) for a {} in epoch {}: {answer}",
+                word(offer, "position"),
+                word(offer, "kind"),
+                word(offer, "epoch")
+            );
+        }
+        let _ = writeln!(
+            text,
+            "  {} {teller} {} {} ({}) {}",
+            when(decision),
+            word(decision, "what"),
+            word(decision, "to"),
+            word(decision, "why"),
+            phases(decision)
+        );
+    }
+    text
+}
+
+/// What the word for a reason means.
+fn reason(word: &str) -> &str {
+    match word {
+        "crash" => "the old primary's process was gone: its links ended and its port refused",
+        "partition" => {
+            "the old primary was silent for an election timeout: cut off, stopped, or its machine is down"
+        }
+        "restart" => "the old primary's process was started anew",
+        "planned" => "the old primary resigned",
+        "start" => "no primary was known",
+        other => other,
+    }
+}
+
+fn phases(decision: &Value) -> String {
+    let times = &decision["phases"];
+    let known: Vec<String> = PHASES
+        .iter()
+        .filter_map(|phase| times[format!("{phase}_ms")].as_f64().map(|ms| format!("{phase} {ms:.1} ms")))
+        .collect();
+    known.join(", ")
+}
+
+fn when(decision: &Value) -> String {
+    date(decision["at_ms"].as_u64().unwrap_or_default())
+}
+
+/// Milliseconds of Unix time as `2026-01-31 12:34:56.789`.
+fn date(ms: u64) -> String {
+    let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
+    // Counted from 1 March of the year 0, so that the leap day is the last of its year.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let months = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * months + 2) / 5 + 1;
+    let month = if months < 10 { months + 3 } else { months - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hours, minutes) = (in_day / 3_600_000, in_day / 60_000 % 60);
+    let (seconds, millis) = (in_day / 1000 % 60, in_day % 1000);
+    format!("{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}.{millis:03}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(date(0), "1970-01-01 00:00:00.000");
+        assert_eq!(date(951_782_400_000), "2000-02-29 00:00:00.000");
+        assert_eq!(date(1_767_225_599_999), "2025-12-31 23:59:59.999");
+        assert_eq!(date(4_107_542_400_000), "2100-03-01 00:00:00.000");
+    }
+
+    #[test]
+    fn the_story_tells_who_voted_who_refused_and_why() {
+        let won = json!({ "at_ms": 0, "node": "b", "epoch": 7, "what": "promoted", "from": "a", "to": "b", "why": "crash",
+            "campaigns": [{ "kind": "vote", "epoch": 7, "position": "6:41", "outcome": "won" }],
+            "votes": [{ "kind": "vote", "voter": "c", "yes": true },
+                      { "kind": "vote", "voter": "d", "yes": false, "reason": "position", "position": "6:50" }],
+            "phases": { "detect_ms": 2.0, "elect_ms": 4.26 } });
+        let text = story(7, &[&won]);
+        for part in [
+            "b became primary of epoch 7",
+            "its links ended",
+            "position 6:41",
+            "c gave b its vote: yes",
+            "d refused b a vote: position (it held 6:50)",
+            "detect 2.0 ms, elect 4.3 ms",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

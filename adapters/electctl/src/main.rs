@@ -1,0 +1,63 @@
+//! What the nodes of a cluster believe, what they decided and why: `kevy-electctl --help`.
+
+mod check;
+mod cli;
+mod client;
+mod history;
+mod paint;
+mod status;
+
+use cli::{Cli, Command};
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// For a command line that makes no sense.
+const USAGE: u8 = 2;
+/// Between two looks of `--watch`.
+const WATCH: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(Some(cli)) => cli,
+        Ok(None) => {
+            print!("{}", cli::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("kevy-electctl: {error} (--help lists the commands)");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match run(&cli) {
+        // A reader that has seen enough, as in `| head`, is no failure.
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(&error.to_string()),
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &str) -> ExitCode {
+    eprintln!("kevy-electctl: {error}");
+    ExitCode::FAILURE
+}
+
+fn run(cli: &Cli) -> Result<std::io::Result<()>, String> {
+    let say = |text: String| std::io::stdout().write_all(text.as_bytes());
+    match &cli.command {
+        Command::Check(config) => check::check(config).map(say),
+        Command::Status { json, watch: false } => status::status(&cli.nodes, *json).map(say),
+        Command::Status { json, watch: true } => loop {
+            let text = status::status(&cli.nodes, *json).unwrap_or_else(|error| error + "\n");
+            // Each look in place of the one before, where somebody looks.
+            let clear = if paint::on_terminal() && !json { "\x1b[H\x1b[2J" } else { "" };
+            if let Err(error) = say(format!("{clear}{text}")) {
+                return Ok(Err(error));
+            }
+            std::thread::sleep(WATCH);
+        },
+        Command::History { json } => history::history(&cli.nodes, *json).map(say),
+        Command::Explain(epoch) => history::explain(&cli.nodes, *epoch).map(say),
+    }
+}

@@ -1,0 +1,150 @@
+//! `status`: all nodes beside each other.
+
+use crate::client::{Answer, ask};
+use crate::paint::{bad, bold, good, plain, table, warn};
+use serde_json::{Map, Value, json};
+
+pub(crate) fn status(nodes: &[String], as_json: bool) -> Result<String, String> {
+    let answers = ask(nodes, "/status")?;
+    if as_json {
+        let all: Map<String, Value> = answers
+            .into_iter()
+            .map(|answer| (answer.node, answer.said.unwrap_or_else(|error| json!({ "error": error }))))
+            .collect();
+        return Ok(format!("{:#}\n", Value::Object(all)));
+    }
+    let mut text = table(&rows(&answers));
+    text += &links(&answers);
+    text += &remarks(&answers);
+    Ok(text)
+}
+
+fn rows(answers: &[Answer]) -> Vec<Vec<String>> {
+    let titles = ["node", "at", "role", "epoch", "primary", "position", "lag", "lease", "voters", "why"];
+    let mut rows = vec![titles.iter().map(|title| bold(title)).collect()];
+    for answer in answers {
+        let at = plain(&answer.node);
+        let said = match &answer.said {
+            Ok(said) => said,
+            Err(error) => {
+                rows.push(vec![bad("?"), at, bad(&plain(error))]);
+                continue;
+            }
+        };
+        let role = match (word(said, "role").as_str(), said["writable"] == true) {
+            ("primary", true) => good("primary"),
+            ("primary", false) => bad("primary, fenced"),
+            ("replica", _) => "replica".to_owned(),
+            (other, _) => warn(other),
+        };
+        let lease = match said["role"] == "primary" {
+            true => format!("{}/{} ms", word(said, "lease_left_ms"), word(said, "lease_ms")),
+            false => "-".to_owned(),
+        };
+        rows.push(vec![
+            bold(&word(said, "node")),
+            at,
+            role,
+            word(said, "epoch"),
+            word(said, "primary"),
+            format!("{}:{}", word(said, "stream_epoch"), word(said, "offset")),
+            word(said, "lag"),
+            lease,
+            format!("{}/{}", word(said, "voters_reachable"), word(said, "quorum")),
+            word(said, "why"),
+        ]);
+    }
+    rows
+}
+
+/// From each node that answered to each of its peers, as it sees its own links.
+fn links(answers: &[Answer]) -> String {
+    let said: Vec<&Value> = answers.iter().filter_map(|answer| answer.said.as_ref().ok()).collect();
+    let mut ids: Vec<String> = said.iter().map(|said| word(said, "node")).collect();
+    ids.extend(said.iter().flat_map(|said| list(said, "peers")).map(|peer| word(peer, "id")));
+    ids.sort();
+    ids.dedup();
+    let mut rows = vec![[bold("links")].into_iter().chain(ids.iter().map(|id| bold(id))).collect::<Vec<_>>()];
+    for node in said {
+        let me = word(node, "node");
+        let cell = |id: &String| match list(node, "peers").find(|peer| word(peer, "id") == *id) {
+            Some(peer) => {
+                let way = |key: &str, arrow: &str| match peer[key].as_bool().or(peer["linked"].as_bool()) {
+                    Some(true) => good(arrow),
+                    _ => bad("✗"),
+                };
+                format!("{}{}", way("link_back", "←"), way("link_out", "→"))
+            }
+            None if *id == me => "·".to_owned(),
+            None => warn("not a member there"),
+        };
+        rows.push([bold(&me)].into_iter().chain(ids.iter().map(cell)).collect());
+    }
+    format!("\n{}", table(&rows))
+}
+
+/// What no single node can see.
+fn remarks(answers: &[Answer]) -> String {
+    let said: Vec<&Value> = answers.iter().filter_map(|answer| answer.said.as_ref().ok()).collect();
+    let writers: Vec<String> =
+        said.iter().filter(|said| said["writable"] == true).map(|said| word(said, "node")).collect();
+    let mut clusters: Vec<String> = said.iter().map(|said| word(said, "cluster")).collect();
+    clusters.sort();
+    clusters.dedup();
+    let mut text = String::from("\n");
+    text += &match &writers[..] {
+        [] => bad("None of these nodes takes writes."),
+        [one] => good(&format!("{one} takes writes.")),
+        many => bad(&format!(
+            "{} say that they take writes: asked at different moments during a handover, or a case for the runbook KevyElectTwoPrimaries.",
+            many.join(" and ")
+        )),
+    };
+    if clusters.len() > 1 {
+        text += &warn(&format!("\nThese nodes belong to different clusters: {}.", clusters.join(", ")));
+    }
+    for node in said.iter().filter(|said| said["paused"] == true) {
+        text += &warn(&format!("\nAutomatic elections are paused on {}.", word(node, "node")));
+    }
+    text + "\n"
+}
+
+/// A value as one would say it.
+pub(crate) fn word(value: &Value, key: &str) -> String {
+    match &value[key] {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => plain(text),
+        other => plain(&other.to_string()),
+    }
+}
+
+pub(crate) fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    value[key].as_array().into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str, role: &str, writable: bool, back: bool) -> Answer {
+        let peers = json!([{ "id": if id == "a" { "b" } else { "a" }, "linked": true, "link_out": true, "link_back": back }]);
+        let said = json!({ "cluster": "c", "node": id, "role": role, "writable": writable, "epoch": 7, "lease_ms": 960,
+                           "lease_left_ms": 900, "primary": "a", "stream_epoch": 7, "offset": 5, "lag": 0, "quorum": 2,
+                           "voters_reachable": 2, "why": "\u{1b}[2Jbecause", "peers": peers });
+        Answer { node: format!("{id}:1"), said: Ok(said) }
+    }
+
+    #[test]
+    fn the_table_shows_roles_links_both_ways_and_silent_nodes() {
+        let down = Answer { node: "c:1".into(), said: Err("cannot be reached".into()) };
+        let answers = [node("a", "primary", true, true), node("b", "replica", false, false), down];
+        let text = table(&rows(&answers)) + &links(&answers) + &remarks(&answers);
+        assert!(text.contains("a     a:1  primary"), "{text}");
+        assert!(text.contains("900/960 ms") && text.contains("7:5"), "{text}");
+        assert!(text.contains("?     c:1  cannot be reached"), "{text}");
+        assert!(text.contains("a      ·   ←→") && text.contains("b      ✗→  ·"), "{text}");
+        assert!(text.ends_with("a takes writes.\n"), "{text}");
+        assert!(!text.contains('\u{1b}'), "what a node says must not steer the terminal");
+        assert!(remarks(&answers[1..]).contains("None of these"));
+    }
+}

@@ -1,0 +1,207 @@
+//! The page for eyes: one HTML file without anything from elsewhere. Whole without JavaScript; with it, it
+//! fetches itself anew.
+
+use super::decision::Decision;
+use super::history::{History, now_ms};
+use super::status::lag;
+use kevy_elect_plugin::ids::NodeId;
+use kevy_elect_plugin::message::Role;
+use kevy_elect_plugin::plugin::ElectSnapshot;
+use std::fmt::Write;
+
+/// How many decisions are shown.
+const SHOWN_MAX: usize = 10;
+
+const HEAD: &str = include_str!("page_head.html");
+const TAIL: &str = include_str!("page_tail.html");
+
+pub(super) fn page(snapshot: &ElectSnapshot, cluster: &str, history: &History) -> String {
+    let mut body = String::new();
+    let title = format!("{} · {}", snapshot.node, snapshot.role);
+    // Writing to a String cannot fail.
+    let _ = write!(body, "{}", HEAD.replace("{title}", &escape(&title)));
+    headline(&mut body, snapshot, cluster);
+    nodes(&mut body, snapshot);
+    links(&mut body, snapshot);
+    timeline(&mut body, &history.decisions());
+    body.push_str(TAIL);
+    body
+}
+
+fn headline(body: &mut String, snapshot: &ElectSnapshot, cluster: &str) {
+    let (tone, word) = match (snapshot.role, snapshot.writable, snapshot.primary) {
+        (Role::Primary, true, _) | (Role::Replica, _, Some(_)) => ("good", snapshot.role.as_str()),
+        (Role::Primary, false, _) => ("bad", "primary, fenced"),
+        (role, ..) => ("warn", role.as_str()),
+    };
+    let _ = write!(
+        body,
+        "<h1><span class={tone}>●</span> {} <small>of cluster {}</small></h1>\
+         <p class=why><b class={tone}>{word}</b>: {}{}</p>",
+        escape(snapshot.node.as_str()),
+        escape(cluster),
+        escape(&snapshot.why),
+        if snapshot.paused { " <b class=warn>Automatic elections are paused.</b>" } else { "" },
+    );
+    if snapshot.role == Role::Primary {
+        let (left, whole) = (snapshot.lease_left.as_millis(), snapshot.lease.as_millis().max(1));
+        let _ = write!(
+            body,
+            "<p>Lease <meter min=0 max={whole} low={} value={left}></meter> {left} of {whole} ms</p>",
+            whole / 3
+        );
+    }
+    let short = if snapshot.voters_reachable < snapshot.quorum { "bad" } else { "good" };
+    let _ = write!(
+        body,
+        "<p>Epoch <b>{}</b> · voters in reach <b class={short}>{}</b>, needed {}</p>",
+        snapshot.epoch, snapshot.voters_reachable, snapshot.quorum
+    );
+}
+
+fn nodes(body: &mut String, snapshot: &ElectSnapshot) {
+    body.push_str(
+        "<h2>Nodes</h2><div class=wide><table><tr><th>node<th>role<th>epoch<th>position<th>heard</tr>",
+    );
+    let mark = |id: NodeId| if snapshot.primary == Some(id) { " class=primary" } else { "" };
+    let behind =
+        lag(snapshot).filter(|lag| *lag > 0).map(|lag| format!(", {lag} behind")).unwrap_or_default();
+    let _ = write!(
+        body,
+        "<tr{}><td><b>{}</b><td>{}<td>{}<td>{}{behind}<td>this node</tr>",
+        mark(snapshot.node),
+        escape(snapshot.node.as_str()),
+        snapshot.role,
+        snapshot.epoch,
+        snapshot.progress
+    );
+    for peer in &snapshot.peers {
+        let role = match (peer.up, peer.role) {
+            (false, _) => "<b class=bad>down</b>",
+            (true, Some(role)) => role.as_str(),
+            (true, None) => "?",
+        };
+        let heard = peer.silence.map_or("never".to_owned(), |ago| format!("{} ms ago", ago.as_millis()));
+        let _ = write!(
+            body,
+            "<tr{}><td>{}<td>{role}<td>{}<td>{}<td>{heard}</tr>",
+            mark(peer.id),
+            escape(peer.id.as_str()),
+            peer.epoch,
+            peer.progress
+        );
+    }
+    body.push_str("</table></div>");
+}
+
+/// What this node knows of the links between each pair: all of its own, and of others only whether a
+/// replica says that it hears the primary.
+fn links(body: &mut String, snapshot: &ElectSnapshot) {
+    let mut ids: Vec<NodeId> = snapshot.peers.iter().map(|peer| peer.id).chain([snapshot.node]).collect();
+    ids.sort();
+    body.push_str("<h2>Links</h2><div class=wide><table class=links><tr><th>from \\ to");
+    for id in &ids {
+        let _ = write!(body, "<th>{}", escape(id.as_str()));
+    }
+    body.push_str("</tr>");
+    for from in &ids {
+        let _ = write!(body, "<tr><th>{}", escape(from.as_str()));
+        for to in &ids {
+            body.push_str(cell(snapshot, *from, *to));
+        }
+        body.push_str("</tr>");
+    }
+    body.push_str("</table></div><p class=note>✓ linked, ✗ not linked, ? known to those two nodes only.</p>");
+}
+
+fn cell(snapshot: &ElectSnapshot, from: NodeId, to: NodeId) -> &'static str {
+    const YES: &str = "<td class=good>✓";
+    const NO: &str = "<td class=bad>✗";
+    let me = snapshot.node;
+    let peer = |id: NodeId| snapshot.peers.iter().find(|peer| peer.id == id);
+    let known = match (from == me, to == me) {
+        (true, true) => return "<td>·",
+        (true, false) => peer(to).map(|peer| peer.links.map_or(peer.linked, |links| links.out)),
+        (false, true) => peer(from).map(|peer| peer.links.map_or(peer.linked, |links| links.back)),
+        (false, false) if from == to => return "<td>·",
+        // Who follows a primary hears it.
+        (false, false) => peer(to).filter(|to| to.up && to.primary == Some(from)).map(|_| true),
+    };
+    match known {
+        Some(true) => YES,
+        Some(false) => NO,
+        None => "<td>?",
+    }
+}
+
+fn timeline(body: &mut String, decisions: &[Decision]) {
+    body.push_str("<h2>What was decided</h2>");
+    if decisions.is_empty() {
+        body.push_str("<p>Nothing yet.</p>");
+        return;
+    }
+    body.push_str("<ol class=timeline>");
+    let now = now_ms();
+    for decision in decisions.iter().take(SHOWN_MAX) {
+        let or_none = |node: &Option<String>| escape(node.as_deref().unwrap_or("nobody"));
+        let Decision { at_ms, epoch, what, why, .. } = decision;
+        let _ = write!(
+            body,
+            "<li><time data-ms={at_ms}>{} ago</time> epoch {epoch}: <b>{}</b> {} → {} <i>{}</i>{}</li>",
+            ago(now.saturating_sub(*at_ms)),
+            escape(what),
+            or_none(&decision.from),
+            or_none(&decision.to),
+            escape(why),
+            bars(decision)
+        );
+    }
+    body.push_str("</ol>");
+}
+
+/// The phases, side by side, as long as they took.
+fn bars(decision: &Decision) -> String {
+    let phases = &decision.phases;
+    let all = [
+        ("detect", phases.detect_ms),
+        ("elect", phases.elect_ms),
+        ("promote", phases.promote_ms),
+        ("retarget", phases.retarget_ms),
+    ];
+    let parts: String = all
+        .iter()
+        .filter_map(|(name, took)| took.map(|took| (name, took)))
+        .map(|(name, took)| {
+            format!("<span class={name} style='flex-grow:{:.3}'>{name} {took:.1} ms</span>", took.max(0.1))
+        })
+        .collect();
+    if parts.is_empty() { parts } else { format!("<div class=phases>{parts}</div>") }
+}
+
+fn ago(ms: u64) -> String {
+    match ms / 1000 {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// Ids of nodes may hold any visible character, and errors of hosts anything at all.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_name_themselves_is_text() {
+        assert_eq!(escape("<b>&'\""), "&lt;b&gt;&amp;&#39;&quot;");
+    }
+}

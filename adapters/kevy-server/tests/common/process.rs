@@ -1,0 +1,61 @@
+//! Real processes.
+
+use super::{Cluster, until};
+use kevy_resp::Reply;
+use kevy_resp_client::RespClient;
+use rustix::process::{Pid, Signal, kill_process};
+use std::process::{Child, Command, ExitStatus};
+
+pub const BIN: &str = env!("CARGO_BIN_EXE_kevy-server");
+
+pub struct Process {
+    pub child: Child,
+    pub port: u16,
+}
+
+impl Process {
+    pub fn start(cluster: &Cluster, node: usize, more: &str) -> Self {
+        // Writes the node's file.
+        drop(cluster.settings(node, more));
+        let file = cluster.dirs[node].0.join("kevy.toml");
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(cluster.dirs[node].0.join("log"));
+        let child = Command::new(BIN).arg("--config").arg(file).stderr(log.unwrap()).spawn().unwrap();
+        Self { child, port: cluster.ports[node] }
+    }
+
+    pub fn ask(&self, line: &str) -> Option<String> {
+        let mut client = RespClient::connect("127.0.0.1", self.port).ok()?;
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        match client.request_borrowed(&words).ok()? {
+            Reply::Simple(text) | Reply::Bulk(text) => Some(String::from_utf8_lossy(&text).into_owned()),
+            Reply::Error(text) => Some(format!("-{}", String::from_utf8_lossy(&text))),
+            Reply::Int(n) => Some(n.to_string()),
+            _ => None,
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        until("the process ends", || child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The node that takes writes.
+#[track_caller]
+pub fn primary(nodes: &[Process]) -> usize {
+    until("a node takes writes", || {
+        nodes.iter().position(|node| node.ask("SET probe 1").as_deref() == Some("OK"))
+    })
+}

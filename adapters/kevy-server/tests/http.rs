@@ -1,0 +1,199 @@
+//! The pages of real processes, and what clients may do to them.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::process::{Process, primary};
+use common::{Cluster, free_port, until};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    stream
+}
+
+fn send(port: u16, request: &str) -> String {
+    let mut stream = connect(port);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn get(port: u16, path: &str) -> String {
+    send(port, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+}
+
+fn json(port: u16, path: &str) -> Value {
+    let answer = get(port, path);
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// A cluster whose nodes have pages.
+fn start(nodes: usize) -> (Cluster, Vec<u16>, Vec<Process>) {
+    let cluster = Cluster::new(nodes, 1);
+    // Above the client ports of all nodes, below their election ports.
+    let ports: Vec<u16> = cluster.ports.iter().map(|port| port + 5).collect();
+    let started = (0..nodes).map(|node| Process::start(&cluster, node, &more(ports[node]))).collect();
+    (cluster, ports, started)
+}
+
+fn more(http: u16) -> String {
+    format!("http = \"127.0.0.1:{http}\"\n")
+}
+
+#[test]
+fn a_single_node_answers_all_methods_of_load_balancers_and_refuses_the_rest() {
+    let (_cluster, http, nodes) = start(1);
+    let port = http[0];
+    primary(&nodes);
+    for path in ["/", "/metrics", "/status", "/history", "/health", "/primary"] {
+        let got = get(port, path);
+        assert!(got.starts_with("HTTP/1.1 200 OK\r\n"), "{path}: {got}");
+        let (head, body) = got.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{path}: {head}");
+        let head = send(port, &format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        assert!(status(&head) == 200 && head.ends_with("\r\n\r\n"), "{head}");
+    }
+    // What HAProxy sends without further settings.
+    assert_eq!(status(&send(port, "OPTIONS /primary HTTP/1.0\r\n\r\n")), 200);
+    assert_eq!(status(&send(port, "OPTIONS /replica HTTP/1.0\r\n\r\n")), 503);
+    let post = send(port, "POST /primary HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc");
+    assert!(status(&post) == 405 && post.contains("Allow: GET, HEAD, OPTIONS"), "{post}");
+    assert_eq!(status(&get(port, "/x")), 404);
+    assert_eq!(status(&get(port, "/replica?lag=many")), 400);
+    assert_eq!(status(&send(port, "\x01\x02\x03\r\n\r\n")), 400);
+    let metrics = get(port, "/metrics");
+    assert!(metrics.contains("kevy_elect_epoch{cluster=\"kevy\",node=\"n0\"} "), "{metrics}");
+    assert!(metrics.contains("kevy_elect_vote_save_duration_seconds_bucket{"), "real buckets");
+    let saved =
+        metrics.lines().find(|l| l.starts_with("kevy_elect_vote_save_duration_seconds_count")).unwrap();
+    assert!(!saved.ends_with(" 0"), "{saved}");
+}
+
+#[test]
+fn requests_that_are_too_large_or_too_slow_are_cut_short() {
+    let (_cluster, http, nodes) = start(1);
+    primary(&nodes);
+    let port = http[0];
+    let huge = format!("GET /status HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(32 * 1024));
+    assert_eq!(status(&send(port, &huge)), 431);
+    let many = format!("GET /status HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(100));
+    assert_eq!(status(&send(port, &many)), 431);
+    // A byte now and then must not keep a connection.
+    let begun = Instant::now();
+    let mut slow = connect(port);
+    slow.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut answer = Vec::new();
+    until("the slow one is cut off", || {
+        let _ = slow.write(b"G");
+        let mut part = [0; 1024];
+        match slow.read(&mut part) {
+            Ok(0) => Some(()),
+            Ok(n) => {
+                answer.extend_from_slice(&part[..n]);
+                None
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+            Err(_) => Some(()),
+        }
+    });
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 408"), "{answer:?}");
+}
+
+#[test]
+fn thousands_of_connections_cost_little_and_keep_nobody_out() {
+    let (_cluster, http, nodes) = start(1);
+    let port = http[0];
+    primary(&nodes);
+    let pid = nodes[0].child.id();
+    let sockets = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
+    let (sockets_before, threads_before) = (sockets(), threads());
+    // Our own limit of descriptors is what bounds how many are held at a time: the eldest go.
+    let mut held = std::collections::VecDeque::new();
+    for n in 0..3000 {
+        held.push_back(connect(port));
+        if held.len() > 500 {
+            held.pop_front();
+        }
+        if n % 500 == 499 {
+            let begun = Instant::now();
+            assert_eq!(status(&get(port, "/health")), 200);
+            assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        }
+    }
+    assert!(sockets() <= sockets_before + 64 + 1, "{} after {sockets_before}", sockets());
+    assert_eq!(threads(), threads_before);
+}
+
+#[test]
+fn a_balancer_finds_the_primary_and_the_history_tells_why_also_after_a_restart() {
+    let (cluster, http, mut nodes) = start(3);
+    let first = primary(&nodes);
+    let is = |node: usize, path: &str| status(&get(http[node], path));
+    until("reads and writes have their places", || {
+        (0..3)
+            .all(|node| {
+                let wanted = if node == first { (200, 503) } else { (503, 200) };
+                (is(node, "/primary"), is(node, "/replica?lag=1000000")) == wanted
+                    && is(node, "/health") == 200
+            })
+            .then_some(())
+    });
+    // The history's thread may be a moment behind the election.
+    until("the page shows the decision and the lease", || {
+        let page = get(http[first], "/");
+        let parts = ["<meter", "<noscript>", "<b>promoted</b>"];
+        parts.iter().all(|part| page.contains(part)).then_some(())
+    });
+    for port in &http {
+        until("both links to each peer are there", || {
+            let status = json(*port, "/status");
+            assert_eq!(status["primary"], Cluster::id(first).to_string());
+            let linked = |peer: &Value| peer["link_out"] == true && peer["link_back"] == true;
+            let peers = status["peers"].as_array().unwrap();
+            (peers.len() == 2 && peers.iter().all(linked)).then_some(())
+        });
+    }
+    let newest = &json(http[first], "/status")["transitions"][0];
+    assert_eq!((&newest["to"], &newest["from"]), (&Value::from("primary"), &Value::from("promoting")));
+    nodes[first].signal(Signal::KILL);
+    nodes[first].wait();
+    let second = until("another is primary", || (0..3).find(|n| *n != first && is(*n, "/primary") == 200));
+    let newest = until("its history tells", || {
+        let newest = json(http[second], "/history")["decisions"][0].clone();
+        (newest["what"] == "promoted" && newest["why"] != "start").then_some(newest)
+    });
+    assert_eq!(newest["from"], Cluster::id(first).to_string());
+    assert_eq!(newest["to"], Cluster::id(second).to_string());
+    assert!(newest["votes"].as_array().unwrap().iter().any(|vote| vote["yes"] == true), "{newest}");
+    assert!(newest["phases"]["promote_ms"].is_number(), "{newest}");
+    // The process goes, what it decided stays.
+    nodes[second].signal(Signal::KILL);
+    nodes[second].wait();
+    nodes[second] = Process::start(&cluster, second, &more(http[second]));
+    until("it serves pages", || TcpStream::connect(("127.0.0.1", http[second])).ok());
+    let kept = json(http[second], "/history");
+    assert!(kept["decisions"].as_array().unwrap().contains(&newest), "{kept}");
+}
+
+#[test]
+fn the_port_is_free_to_choose() {
+    let cluster = Cluster::new(1, 1);
+    let http = free_port(1);
+    let node = Process::start(&cluster, 0, &more(http));
+    primary(std::slice::from_ref(&node));
+    assert_eq!(json(http, "/status")["role"], "primary");
+}
