@@ -118,9 +118,9 @@ fn sweep(options: &Options) -> ExitCode {
     let (mut all, mut failed, start) = (Stats::default(), false, Instant::now());
     let mut steps_per_core = Vec::new();
     println!(
-        "| profile | nodes | seeds | violations | steps | seeds/s | settled p50 / p99 / max (timeouts) |"
+        "| profile | nodes | seeds | violations | steps | seeds/s | settled p50 / p99 / max (timeouts) | slowest seed |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     for profile in &options.profiles {
         for &nodes in &options.nodes {
             let start = Instant::now();

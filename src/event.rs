@@ -93,6 +93,11 @@ pub enum EventKind {
         /// From the won election to here.
         took: Duration,
     },
+    /// Writes pass for the first time in this reign: the host serves, and a quorum has granted the lease.
+    Writable {
+        /// From the won election to here.
+        took: Duration,
+    },
     /// The host could not be promoted; the node resigned.
     PromoteFailed {
         /// What it said.
@@ -294,7 +299,9 @@ impl fmt::Display for Event {
                     Err(reason) => write!(f, "no reason={reason}"),
                 }
             }
-            EventKind::Promoted { took } => write!(f, " took_ms={}", Ms(*took)),
+            EventKind::Promoted { took } | EventKind::Writable { took } => {
+                write!(f, " took_ms={}", Ms(*took))
+            }
             EventKind::PromoteFailed { error } => write!(f, " error={error:?}"),
             EventKind::FollowFailed { primary, error } => write!(f, " primary={primary} error={error:?}"),
             EventKind::Following { primary, took } => write!(f, " primary={primary} took_ms={}", Ms(*took)),
@@ -342,6 +349,7 @@ impl EventKind {
             Self::Answered { .. } => "answered",
             Self::Judged { .. } => "judged",
             Self::Promoted { .. } => "promoted",
+            Self::Writable { .. } => "writable",
             Self::PromoteFailed { .. } => "promote_failed",
             Self::FollowFailed { .. } => "follow_failed",
             Self::Following { .. } => "following",

@@ -4,7 +4,7 @@
 
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::elector::{Elector, GateState, HostAction, HostReport, Output};
-use kevy_elect_plugin::event::Event;
+use kevy_elect_plugin::event::{Event, EventKind};
 use kevy_elect_plugin::ids::{Incarnation, NodeId};
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::message::{Message, Role};
@@ -112,6 +112,9 @@ fn a_new_cluster_elects_the_lowest_id_at_once() {
     let mut cluster = Cluster::new(3);
     cluster.run(Duration::from_millis(150));
     assert_eq!(cluster.primaries(), [0], "{:#?}", cluster.events);
+    let told =
+        |(node, event): &&(usize, Event)| *node == 0 && matches!(event.kind, EventKind::Writable { .. });
+    assert_eq!(cluster.events.iter().filter(told).count(), 1, "who waits for the gate hears of it");
     assert!(cluster.nodes.iter().flatten().all(|n| n.primary() == Some(cluster.ids[0])));
 }
 

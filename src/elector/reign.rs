@@ -17,6 +17,8 @@ pub(super) struct Reign {
     won_at: Instant,
     /// The host serves as primary.
     pub(super) promoted: bool,
+    /// Writes have passed in this reign.
+    opened: bool,
     /// Why writes are refused, if they are.
     pub(super) fenced: Option<FenceReason>,
     fenced_at: Instant,
@@ -39,8 +41,14 @@ impl Elector {
         let (epoch, took) = (campaign.epoch, self.now.saturating_since(campaign.started));
         self.timers.clear(Timer::Round);
         self.event(EventKind::CampaignEnded { kind: OfferKind::Vote, epoch, outcome: Outcome::Won, took });
-        let reign =
-            Reign { won_at: self.now, promoted: false, fenced: None, fenced_at: self.now, handover: None };
+        let reign = Reign {
+            won_at: self.now,
+            promoted: false,
+            opened: false,
+            fenced: None,
+            fenced_at: self.now,
+            handover: None,
+        };
         self.lease.revoke();
         self.enter(State::Reigning(reign), Reason::Won);
         self.promise = None;
@@ -99,10 +107,22 @@ impl Elector {
             Some(until) => {
                 self.timers.set(Timer::Lease, until);
                 self.resume();
+                self.tell_opened();
             }
             None if held => self.fence(FenceReason::LeaseExpired),
             // Just elected: the gate has not been open yet.
             None => {}
+        }
+    }
+
+    /// The gate opened without a word: it follows from the lease. Who waits for it has to hear of it.
+    fn tell_opened(&mut self) {
+        let now = self.now;
+        let State::Reigning(reign) = &mut self.state else { return };
+        if reign.promoted && reign.fenced.is_none() && !reign.opened {
+            reign.opened = true;
+            let took = now.saturating_since(reign.won_at);
+            self.event(EventKind::Writable { took });
         }
     }
 
