@@ -24,13 +24,6 @@ pub struct WriteGate {
     reason: AtomicU8,
 }
 
-/// Says under which lease a write passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pass {
-    /// End of that lease, in nanoseconds of the gate's clock.
-    until: u64,
-}
-
 impl WriteGate {
     /// A shut gate on `clock`, for leases of length `lease`.
     ///
@@ -54,28 +47,13 @@ impl WriteGate {
     /// Whether a write may pass now.
     #[inline]
     pub fn check(&self) -> Result<(), Denied> {
-        self.admit().map(drop)
-    }
-
-    /// As [`WriteGate::check`], and gives the write a [`Pass`]: a server that can look once more before the
-    /// reply leaves asks [`WriteGate::is_late`] then. A process that was stopped between the two would
-    /// otherwise acknowledge on waking what it accepted before.
-    #[inline]
-    pub fn admit(&self) -> Result<Pass, Denied> {
         // Acquire pairs with the release in `open`: what the driver did before it opened the gate (the
         // host's promotion) is seen by the write that passes.
         let until = self.until.load(Ordering::Acquire);
         if until > self.guard && self.clock.coarse().as_nanos() < until - self.guard {
-            return Ok(Pass { until });
+            return Ok(());
         }
         self.check_precisely(until)
-    }
-
-    /// Whether the lease that `pass` was given under is over and no newer one has taken its place: what was
-    /// written with it must not be acknowledged any more.
-    #[inline]
-    pub fn is_late(&self, pass: Pass) -> bool {
-        !self.is_open() && self.clock.now().as_nanos() >= pass.until
     }
 
     /// Whether a write may pass now.
@@ -85,9 +63,9 @@ impl WriteGate {
     }
 
     #[cold]
-    fn check_precisely(&self, until: u64) -> Result<Pass, Denied> {
+    fn check_precisely(&self, until: u64) -> Result<(), Denied> {
         if until > 0 && self.clock.now().as_nanos() < until {
-            return Ok(Pass { until });
+            return Ok(());
         }
         Err(match self.reason.load(Ordering::Relaxed) {
             // A deadline that passed with nobody there to say why: the lease ran out.
@@ -177,21 +155,6 @@ mod tests {
         assert!(gate.is_open());
         clock.advance(lease);
         assert_eq!(gate.check(), Err(Denied::Fenced(FenceReason::LeaseExpired)));
-    }
-
-    #[test]
-    fn a_pass_is_late_once_its_lease_is_over_and_no_newer_one_runs() {
-        let (clock, gate) = gate();
-        gate.open(clock.now() + Duration::from_millis(900));
-        let pass = gate.admit().unwrap();
-        clock.advance(Duration::from_millis(899));
-        assert!(!gate.is_late(pass));
-        gate.shut(Denied::Replica);
-        assert!(!gate.is_late(pass), "shut before its time, for a reason of ours: the write was in time");
-        clock.advance(Duration::from_millis(1));
-        assert!(gate.is_late(pass));
-        gate.open(clock.now() + Duration::from_millis(900));
-        assert!(!gate.is_late(pass), "renewed meanwhile: nobody else can have written");
     }
 
     #[test]

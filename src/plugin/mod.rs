@@ -5,7 +5,7 @@ mod snapshot;
 
 pub use crate::driver::{LabelValues, METRICS, MetricInfo, MetricKind};
 pub use crate::fence::Denied;
-pub use crate::gate::{Pass, WriteGate};
+pub use crate::gate::WriteGate;
 pub use quorum::{QuorumParts, QuorumPlugin};
 pub use snapshot::{ElectSnapshot, PeerSnapshot};
 

@@ -3,18 +3,16 @@
 //! A newtype over [`KevyCommands`] that delegates every method of the trait: its defaults would silently
 //! switch off RESP3, blocking commands, indexes and more.
 
-use crate::plug;
 use crate::replies::{self, Own, Replies};
 use crate::shards::{Shards, TICK_MS_STANDBY};
 use kevy::KevyCommands;
-use kevy_elect_plugin::plugin::Pass;
 use kevy_rt::{
     Argv, ArgvView, BlockHint, BlockKind, Commands, ExtensionReduced, GeoHits, LiveRuntimeConfig, NotifyKind,
     ReplicaViewRow, ResolvedCmd, RespVersion, Route, Store, TxnKind, VerbId, propagation,
 };
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// For how long after a `WAIT` the shards look for acknowledgements often.
 const WAIT_HURRY: Duration = Duration::from_secs(1);
@@ -35,21 +33,12 @@ pub struct ElectedCommands {
     /// Whether a command was resolved that has not been dispatched yet. A dispatch without one serves a
     /// client that was waiting for data.
     resolved: Cell<bool>,
-    /// The last write that passed and may not be answered yet.
-    under_way: Cell<Option<(Pass, Instant)>>,
-    /// Where clients connect.
-    port: u16,
 }
-
-/// For how long after it passed a write may still wait for its reply to leave: for another shard, or for
-/// the log's sync.
-const UNDER_WAY_MAX: Duration = Duration::from_millis(100);
 
 impl ElectedCommands {
     /// kevy's commands, answering for the election through `replies`.
-    pub fn new(kevy: KevyCommands, replies: Replies, on_shutdown: OnShutdown, port: u16) -> Self {
-        let (shard, resolved, under_way) = (Cell::new(None), Cell::new(false), Cell::new(None));
-        Self { kevy, replies, on_shutdown, shard, resolved, under_way, port }
+    pub fn new(kevy: KevyCommands, replies: Replies, on_shutdown: OnShutdown) -> Self {
+        Self { kevy, replies, on_shutdown, shard: Cell::new(None), resolved: Cell::new(false) }
     }
 
     fn shards(&self) -> &Shards {
@@ -174,7 +163,8 @@ fn follows_current(id: &str, flushes: u64) -> bool {
 impl Clone for ElectedCommands {
     fn clone(&self) -> Self {
         let (replies, on_shutdown) = (self.replies.clone(), Arc::clone(&self.on_shutdown));
-        Self::new(self.kevy.clone(), replies, on_shutdown, self.port)
+        let (shard, resolved) = (Cell::new(None), Cell::new(false));
+        Self { kevy: self.kevy.clone(), replies, on_shutdown, shard, resolved }
     }
 }
 
@@ -182,11 +172,8 @@ impl Commands for ElectedCommands {
     // ---- where the election speaks ----
 
     fn write_denied(&self) -> Option<Vec<u8>> {
-        match self.shards().admit() {
-            Ok(pass) => {
-                self.under_way.set(pass.map(|pass| (pass, Instant::now())));
-                self.kevy.write_denied()
-            }
+        match self.shards().check() {
+            Ok(()) => self.kevy.write_denied(),
             Err(denied) => Some(replies::denied(denied)),
         }
     }
@@ -383,16 +370,7 @@ impl Commands for ElectedCommands {
     fn on_write(&self, store: &mut Store, key: &[u8]) {
         self.kevy.on_write(store, key);
     }
-    // kevy asks this in every turn of its loop, after the commands have run and before their replies leave.
     fn take_ext_out(&self) -> Vec<(usize, Vec<u8>)> {
-        if let Some((pass, since)) = self.under_way.get() {
-            if self.shards().is_late(pass) {
-                self.under_way.set(None);
-                plug::pull(self.port);
-            } else if since.elapsed() > UNDER_WAY_MAX {
-                self.under_way.set(None);
-            }
-        }
         self.kevy.take_ext_out()
     }
     fn apply_ext(&self, store: &mut Store, payload: &[u8]) {

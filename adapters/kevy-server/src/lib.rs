@@ -22,7 +22,6 @@ mod http;
 mod inline;
 mod link;
 pub mod office;
-mod plug;
 mod pulse;
 pub mod replies;
 mod run;

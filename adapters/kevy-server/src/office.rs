@@ -2,7 +2,7 @@
 
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::message::Role;
-use kevy_elect_plugin::plugin::{Denied, ElectPlugin, Pass};
+use kevy_elect_plugin::plugin::{Denied, ElectPlugin};
 use std::sync::Arc;
 
 /// The plugin as the write path and the replication source see it. A trait of its own, so that tests can
@@ -10,14 +10,6 @@ use std::sync::Arc;
 pub trait Office: Send + Sync + 'static {
     /// Whether a write may pass now. Asked before every write.
     fn check(&self) -> Result<(), Denied>;
-    /// The same, and under which lease.
-    fn admit(&self) -> Result<Option<Pass>, Denied> {
-        self.check().map(|()| None)
-    }
-    /// Whether what passed with this may not be acknowledged any more.
-    fn is_late(&self, _: Pass) -> bool {
-        false
-    }
     /// Who reigns, as far as this node knows.
     fn standing(&self) -> Standing;
     /// `shard` has come to `offset` in the history that this node holds.
@@ -44,14 +36,6 @@ pub struct PluginOffice(pub Arc<dyn ElectPlugin>);
 impl Office for PluginOffice {
     fn check(&self) -> Result<(), Denied> {
         self.0.write_gate().check()
-    }
-
-    fn admit(&self) -> Result<Option<Pass>, Denied> {
-        self.0.write_gate().admit().map(Some)
-    }
-
-    fn is_late(&self, pass: Pass) -> bool {
-        self.0.write_gate().is_late(pass)
     }
 
     fn standing(&self) -> Standing {

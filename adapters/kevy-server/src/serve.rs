@@ -66,12 +66,8 @@ impl Server {
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
         let host = Arc::new(KevyHost::new(elect, Arc::clone(&shards)));
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
-        let commands = ElectedCommands::new(
-            KevyCommands::with_state(Arc::clone(&state)),
-            replies,
-            on_shutdown,
-            kevy.server.port,
-        );
+        let commands =
+            ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, on_shutdown);
         let runtime = runtime(kevy, commands)
             .with_replica_inboxes(receivers)
             .with_replication(true)

@@ -7,7 +7,7 @@ use crate::office::{Office, Standing};
 use crate::tag::{Tag, position_offset};
 use event_listener::Event;
 use kevy_elect_plugin::ids::Epoch;
-use kevy_elect_plugin::plugin::{Denied, Pass};
+use kevy_elect_plugin::plugin::Denied;
 use kevy_rt::{Argv, ReplicaApply, ReplicaInboxSender, SnapshotGate};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -126,16 +126,6 @@ impl Shards {
     /// Whether a write may pass.
     pub fn check(&self) -> Result<(), Denied> {
         self.office.get().map_or(Err(Denied::Replica), |office| office.check())
-    }
-
-    /// Whether a write may pass, and under which lease.
-    pub fn admit(&self) -> Result<Option<Pass>, Denied> {
-        self.office.get().map_or(Err(Denied::Replica), |office| office.admit())
-    }
-
-    /// Whether what passed with this may not be acknowledged any more.
-    pub fn is_late(&self, pass: Pass) -> bool {
-        self.office.get().is_some_and(|office| office.is_late(pass))
     }
 
     /// Who reigns.
