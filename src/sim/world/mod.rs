@@ -17,7 +17,6 @@ use super::clock::{DriftClock, MS};
 use super::invariants::{Invariants, Violation};
 use super::plan::Plan;
 use super::rng::Rng;
-use crate::config::{Config, Member, MemberKind};
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
 use crate::fence::{Denied, Health};
 use crate::ids::{Epoch, NodeId};
@@ -309,20 +308,7 @@ impl World {
         if machine.process.is_some() || machine.ills.down > 0 {
             return;
         }
-        let setup = &self.plan.setup;
-        let members = self.ids.iter().zip(&setup.kinds).map(|(id, kind)| match kind {
-            MemberKind::Voter => Member::voter(*id),
-            MemberKind::Witness => Member::witness(*id),
-            MemberKind::Observer => Member::observer(*id),
-        });
-        let config = Config::builder(self.ids[node], members)
-            .heartbeat_interval(setup.heartbeat)
-            .election_timeout(setup.timeout)
-            .drift_percent(setup.drift_percent)
-            .loss_policy(setup.loss_policy)
-            .crash_detection(setup.crash_detection)
-            .build();
-        let config = match config {
+        let config = match self.plan.setup.config(node, &self.ids) {
             Ok(config) => config,
             Err(error) => return self.violate("setup", error.to_string()),
         };
