@@ -22,6 +22,7 @@ impl State {
     pub(super) fn judge_send(&mut self, from: usize, to: NodeId, message: &Message) {
         self.mix(message.verb() as u64);
         let Some(to) = self.number(to) else { return };
+        self.judge_gate(from);
         self.stats.checks[Check::Epochs as usize] += 1;
         let record = self.nodes[from].disk.record.as_ref();
         let mut found = self.invariants.epochs.on_send(from, message, record);
@@ -55,7 +56,6 @@ impl State {
                 }
             }
             Message::Resign(_) => {
-                self.stats.checks[Check::Fence as usize] += 1;
                 let open = self.may_write(from);
                 found = found.or(self.invariants.fence.on_resign(from, open));
             }
@@ -64,11 +64,26 @@ impl State {
         self.take(found);
     }
 
+    /// The real gate is no more open than the elector wants it: when a message leaves, and after every poll.
+    fn judge_gate(&mut self, node: usize) {
+        self.stats.checks[Check::Fence as usize] += 1;
+        if !self.may_write(node) {
+            return;
+        }
+        let machine = &self.nodes[node];
+        let Some(plugin) = &machine.plugin else { return };
+        let now = machine.clock.now();
+        let wanted = plugin.with_elector(|elector| elector.gate());
+        let found = self.invariants.fence.on_open(node, now, wanted);
+        self.take(found);
+    }
+
     /// A driver was polled: its gate may be open now, its epoch may have changed.
     pub(super) fn judge_polled(&mut self, node: usize) {
         let now = self.now();
         let Some(epoch) = self.epoch(node) else { return };
         self.invariants.epochs.on_epoch(epoch, now);
+        self.judge_gate(node);
         if !self.may_write(node) {
             return;
         }
@@ -88,13 +103,11 @@ impl State {
         self.take(found);
     }
 
-    /// A driver has ended, in order or by force, and its links are about to end: the gate is shut.
-    pub(super) fn judge_end(&mut self, node: usize, open: bool) {
+    /// The links of a process end, in order or by force: its gate is shut by now.
+    pub(super) fn judge_end(&mut self, node: usize) {
         self.stats.checks[Check::Fence as usize] += 1;
-        if open {
-            let text = format!("n{node}'s driver ended, and its gate lets writes pass");
-            self.violate("fence before the end (F9)", text);
-        }
+        let found = self.invariants.fence.on_end(node, self.may_write(node));
+        self.take(found);
     }
 
     /// A write passes the gate: a quorum must be bound to this node.

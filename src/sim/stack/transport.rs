@@ -15,9 +15,19 @@ pub(super) struct Watched {
     pub(super) node: usize,
 }
 
+/// Looks at the gate when the transport's work ends: returned, dropped with the driver, or killed with it.
+struct LinksEnd<'a>(&'a Watched);
+
+impl Drop for LinksEnd<'_> {
+    fn drop(&mut self) {
+        self.0.scene.with(|state| state.judge_end(self.0.node));
+    }
+}
+
 #[async_trait]
 impl Transport for Watched {
     async fn run(&self, hello: Hello) -> Result<(), TransportError> {
+        let _end = LinksEnd(self);
         self.inner.run(hello).await
     }
 

@@ -307,11 +307,9 @@ impl State {
         let plugin = machine.plugin.take()?;
         (machine.events, machine.reigning_since, machine.leaving) = (None, None, false);
         machine.inbox.clear();
-        let open = plugin.write_gate().is_open();
         self.abandon_write(node);
         self.stop_server(node);
         self.log(|| format!("n{node} is gone"));
-        self.judge_end(node, open);
         Some(plugin)
     }
 
