@@ -2,8 +2,7 @@
 //!
 //! The code under test is the real [`Elector`]. The world is its driver and keeps the driver's contract:
 //! every input is followed by draining the outputs in order, by copying the gate, and only then by sending.
-//! The events are plain data and the inputs go through [`World::step`] alone, so that a second kind of
-//! process (the real driver on a virtual clock) can take the elector's place there.
+//! With the real driver in its place: [`super::stack`].
 
 mod event;
 mod faults;
