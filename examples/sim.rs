@@ -1,6 +1,7 @@
 //! Runs many simulated clusters. `cargo sim --help` tells how.
 
-use kevy_elect_plugin::sim::{INVARIANTS, Mutation, PROFILES, Plan, Profile, Stats, Violation, run, shrink};
+use kevy_elect_plugin::sim::{self, DriverMutation, INVARIANTS, Mutation, Outcome, PROFILES, Plan, Profile};
+use kevy_elect_plugin::sim::{Stats, Violation, stack};
 use std::io::Write;
 use std::ops::Range;
 use std::process::ExitCode;
@@ -9,14 +10,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const HELP: &str = "\
-cargo sim [--seeds A..B] [--nodes 3,5,7] [--profile NAME,...|each] [--jobs N] [--mutation NAME] [--trace]
-cargo sim --mutations [--seeds A..B]
+cargo sim [--stack] [--seeds A..B] [--nodes 3,5,7] [--profile NAME,...|each] [--jobs N] [--mutation NAME] [--trace]
+cargo sim [--stack] --mutations [--seeds A..B]
+
+  --stack          run the real plugin, driver and in-memory transport, not the elector alone
 
   --seeds A..B     seeds to run, per profile and number of nodes (default 0..1000)
   --nodes LIST     numbers of voters (default 3,5,7)
   --profile LIST   kinds of faults; `each`: all profiles that must hold (default all)
   --jobs N         threads (default: one per processor)
-  --mutation NAME  make the elector wrong in this way
+  --mutation NAME  make the elector, or with --stack the driver, wrong in this way
   --mutations      show that every mutation is caught, and after how many seeds
   --trace          print the whole trace of a violation, or of a single seed
 
@@ -25,12 +28,91 @@ profiles:";
 /// How much of a trace is shown without `--trace`.
 const TRACE_LINES: usize = 60;
 
+/// What is under test.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// The elector alone.
+    Elector,
+    /// Plugin, driver and transport too.
+    Stack,
+}
+
+impl Mode {
+    fn run(self, plan: &Plan, traced: bool) -> Outcome {
+        match self {
+            Self::Elector => sim::run(plan, traced),
+            Self::Stack => stack::run(plan, traced),
+        }
+    }
+
+    fn shrink(self, plan: &Plan) -> Plan {
+        match self {
+            Self::Elector => sim::shrink(plan),
+            Self::Stack => stack::shrink(plan),
+        }
+    }
+
+    const fn flag(self) -> &'static str {
+        match self {
+            Self::Elector => "",
+            Self::Stack => " --stack",
+        }
+    }
+
+    /// What one step is.
+    const fn steps(self) -> &'static str {
+        match self {
+            Self::Elector => "node-steps",
+            Self::Stack => "polls of drivers",
+        }
+    }
+}
+
+/// What is made wrong.
+#[derive(Clone, Copy)]
+enum Wrong {
+    Elector(Mutation),
+    Driver(DriverMutation),
+}
+
+impl Wrong {
+    /// All that can show in this mode.
+    fn all(mode: Mode) -> Vec<Self> {
+        let drivers = DriverMutation::ALL.map(Self::Driver).into_iter().filter(|_| mode == Mode::Stack);
+        drivers.chain(Mutation::ALL.map(Self::Elector)).collect()
+    }
+
+    fn named(name: &str, mode: Mode) -> Option<Self> {
+        Self::all(mode).into_iter().find(|wrong| wrong.to_string().eq_ignore_ascii_case(name))
+    }
+}
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Elector(mutation) => write!(f, "{mutation:?}"),
+            Self::Driver(mutation) => write!(f, "{mutation:?}"),
+        }
+    }
+}
+
+fn plan(seed: u64, nodes: usize, profile: Profile, wrong: Option<Wrong>) -> Plan {
+    let mut plan = Plan::draw(seed, nodes, profile);
+    match wrong {
+        Some(Wrong::Elector(mutation)) => plan.mutation = Some(mutation),
+        Some(Wrong::Driver(mutation)) => plan.driver_mutation = Some(mutation),
+        None => {}
+    }
+    plan
+}
+
 struct Options {
+    mode: Mode,
     seeds: Range<u64>,
     nodes: Vec<usize>,
     profiles: Vec<Profile>,
     jobs: usize,
-    mutation: Option<Mutation>,
+    wrong: Option<Wrong>,
     prove: bool,
     trace: bool,
 }
@@ -54,12 +136,14 @@ fn main() -> ExitCode {
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
+    let mut mutation = None;
     let mut options = Options {
+        mode: Mode::Elector,
         seeds: 0..1000,
         nodes: vec![3, 5, 7],
         profiles: Profile::named("all").into_iter().collect(),
         jobs: std::thread::available_parallelism().map_or(1, |n| n.get()),
-        mutation: None,
+        wrong: None,
         prove: false,
         trace: false,
     };
@@ -93,16 +177,17 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, St
                 let value = value()?;
                 options.jobs = value.parse().map_err(|_| format!("--jobs {value}: a number"))?;
             }
-            "--mutation" => {
-                let value = value()?;
-                options.mutation =
-                    Some(Mutation::named(&value).ok_or_else(|| format!("no mutation {value:?}"))?);
-            }
+            "--mutation" => mutation = Some(value()?),
+            "--stack" => options.mode = Mode::Stack,
             "--mutations" => options.prove = true,
             "--trace" => options.trace = true,
             "--help" | "-h" => return Ok(None),
             _ => return Err(format!("{arg} is not known")),
         }
+    }
+    if let Some(name) = mutation {
+        let wrong = Wrong::named(&name, options.mode);
+        options.wrong = Some(wrong.ok_or_else(|| format!("no mutation {name:?} in this mode"))?);
     }
     Ok(Some(options))
 }
@@ -143,9 +228,8 @@ fn sweep(options: &Options) -> ExitCode {
             all.add(&stats);
             found.sort_by_key(|found| found.seed);
             if options.trace && found.is_empty() && stats.runs == 1 {
-                let mut plan = Plan::draw(options.seeds.start, nodes, *profile);
-                plan.mutation = options.mutation;
-                run(&plan, true).trace.iter().for_each(|line| println!("  {line}"));
+                let plan = plan(options.seeds.start, nodes, *profile, options.wrong);
+                options.mode.run(&plan, true).trace.iter().for_each(|line| println!("  {line}"));
             }
             if let Some(first) = found.first() {
                 failed |= !profile.beyond;
@@ -153,7 +237,12 @@ fn sweep(options: &Options) -> ExitCode {
             }
         }
     }
-    totals(&all, start.elapsed(), steps_per_core.iter().sum::<f64>() / steps_per_core.len().max(1) as f64);
+    totals(
+        options.mode,
+        &all,
+        start.elapsed(),
+        steps_per_core.iter().sum::<f64>() / steps_per_core.len().max(1) as f64,
+    );
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
@@ -172,9 +261,8 @@ fn many(options: &Options, profile: Profile, nodes: usize) -> (Stats, Vec<Found>
                         if seed >= options.seeds.end {
                             break;
                         }
-                        let mut plan = Plan::draw(seed, nodes, profile);
-                        plan.mutation = options.mutation;
-                        let outcome = run(&plan, false);
+                        let plan = plan(seed, nodes, profile, options.wrong);
+                        let outcome = options.mode.run(&plan, false);
                         stats.add(&outcome.stats);
                         let tenths = outcome.settled.map(|ns| ns * 10 / plan.setup.timeout.as_nanos() as u64);
                         slowest = slowest.max((tenths, seed));
@@ -222,35 +310,34 @@ fn clear_bar() {
 fn explain(options: &Options, profile: Profile, nodes: usize, found: &Found) {
     let (seed, violation) = (found.seed, &found.violation);
     println!("\nseed {seed}: {}: {}", violation.invariant, violation.text);
-    let mut plan = Plan::draw(seed, nodes, profile);
-    plan.mutation = options.mutation;
-    let plan = shrink(&plan);
+    let plan = options.mode.shrink(&plan(seed, nodes, profile, options.wrong));
     println!("shrunk to {} faults; {:?}", plan.faults.len(), plan.setup);
     for fault in &plan.faults {
         println!("  {fault}");
     }
-    let trace = run(&plan, true).trace;
+    let trace = options.mode.run(&plan, true).trace;
     let skip = if options.trace { 0 } else { trace.len().saturating_sub(TRACE_LINES) };
     println!("the last {} of {} lines:", trace.len() - skip, trace.len());
     for line in &trace[skip..] {
         println!("  {line}");
     }
-    let mutation = options.mutation.map_or(String::new(), |m| format!(" --mutation {m:?}"));
+    let mutation = options.wrong.map_or(String::new(), |wrong| format!(" --mutation {wrong}"));
     println!(
-        "replay: cargo sim --seeds {seed}..{} --nodes {nodes} --profile {}{mutation} --trace\n",
+        "replay: cargo sim{} --seeds {seed}..{} --nodes {nodes} --profile {}{mutation} --trace\n",
+        options.mode.flag(),
         seed + 1,
         profile.name
     );
 }
 
-fn totals(stats: &Stats, time: Duration, steps_per_core: f64) {
+fn totals(mode: Mode, stats: &Stats, time: Duration, steps_per_core: f64) {
     let seconds = time.as_secs_f64();
     println!(
         "\n{} runs, {:.1} hours of cluster time, in {seconds:.1} s",
         stats.runs,
         stats.virtual_ns as f64 / 3.6e12
     );
-    println!("{} node-steps, {steps_per_core:.0} per second and core", stats.steps);
+    println!("{} {}, {steps_per_core:.0} per second and core", stats.steps, mode.steps());
     println!(
         "{} writes passed, {} promotions, {} campaigns, {} messages delivered, {} lost, {} duplicated",
         stats.writes, stats.promoted, stats.campaigns, stats.messages, stats.lost, stats.duplicated
@@ -264,8 +351,11 @@ fn totals(stats: &Stats, time: Duration, steps_per_core: f64) {
         println!("| {fault} | {times} |");
     }
     println!("\n| invariant | checked |\n|---|---|");
-    for (invariant, times) in INVARIANTS.iter().zip(stats.checks) {
-        println!("| {invariant} | {times} |");
+    for (invariant, times) in INVARIANTS.iter().zip(&stats.checks) {
+        // The host's calls are the driver's: nothing to check in the other mode.
+        if *times > 0 {
+            println!("| {invariant} | {times} |");
+        }
     }
 }
 
@@ -273,24 +363,27 @@ fn totals(stats: &Stats, time: Duration, steps_per_core: f64) {
 fn prove(options: &Options) -> ExitCode {
     println!("| mutation | caught after (seeds) | profile, nodes, seed | by |\n|---|---|---|---|");
     let mut missed = 0;
-    for mutation in Mutation::ALL {
+    for mutation in Wrong::all(options.mode) {
         let mut tried = 0;
         let caught = options.seeds.clone().find_map(|seed| {
             PROFILES.iter().filter(|profile| !profile.beyond).find_map(|profile| {
                 let nodes = [3, 5][(seed % 2) as usize];
                 tried += 1;
-                let mut plan = Plan::draw(seed, nodes, *profile);
-                plan.mutation = Some(mutation);
-                run(&plan, false).violation.map(|violation| (profile.name, nodes, seed, violation.invariant))
+                let plan = plan(seed, nodes, *profile, Some(mutation));
+                options
+                    .mode
+                    .run(&plan, false)
+                    .violation
+                    .map(|violation| (profile.name, nodes, seed, violation.invariant))
             })
         });
         match caught {
             Some((profile, nodes, seed, by)) => {
-                println!("| {mutation:?} | {tried} | {profile}, {nodes}, {seed} | {by} |");
+                println!("| {mutation} | {tried} | {profile}, {nodes}, {seed} | {by} |");
             }
             None => {
                 missed += 1;
-                println!("| {mutation:?} | **not in {tried}** | | |");
+                println!("| {mutation} | **not in {tried}** | | |");
             }
         }
     }

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 /// A server whose replication the plugin steers. All calls come from the driver's task; a slow call
 /// delays no heartbeat and no vote, because the driver polls it beside everything else.
 ///
-/// Calls do not overlap, with one exception: [`ReplicationHost::detach`] can come at any time. A newer
+/// Calls do not overlap, with two exceptions: [`ReplicationHost::detach`] can come at any time, and a `fence` or
+/// `resume` that still runs goes on beside the next `promote` or `follow`, which does not wait for it. A newer
 /// `promote`, `follow` or `fence` cancels (drops) an older `promote` or `follow` that still runs; an
 /// implementation that works on another thread must let the newest epoch win.
 #[async_trait]

@@ -6,12 +6,17 @@
 mod catalog;
 mod log_limit;
 mod metrics;
+mod mutation;
 mod position_cell;
 mod save;
 mod transition;
 
 pub use catalog::{LabelValues, METRICS, MetricInfo, MetricKind};
 pub(crate) use metrics::Metrics;
+#[cfg(feature = "sim")]
+pub use mutation::DriverMutation;
+#[cfg(not(feature = "sim"))]
+use mutation::DriverMutation;
 
 use crate::clock::Clock;
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
@@ -22,6 +27,7 @@ use crate::gate::WriteGate;
 use crate::host::ReplicationHost;
 use crate::ids::NodeId;
 use crate::message::{Hello, PROTOCOL};
+use crate::position::Position;
 use crate::store::VoteStore;
 use crate::time::{Duration, Instant};
 use crate::transport::{Transport, TransportError, TransportEvent};
@@ -54,6 +60,9 @@ pub(crate) struct Shared {
     events: async_broadcast::Sender<Event>,
     /// Keeps the channel open while nobody listens.
     listeners: async_broadcast::InactiveReceiver<Event>,
+    /// What to do wrong, in a test of the simulator.
+    #[cfg(feature = "sim")]
+    pub(crate) mutation: std::sync::OnceLock<DriverMutation>,
 }
 
 impl Shared {
@@ -69,6 +78,8 @@ impl Shared {
             elector: Mutex::new(None),
             events,
             listeners: receiver.deactivate(),
+            #[cfg(feature = "sim")]
+            mutation: std::sync::OnceLock::new(),
         }
     }
 
@@ -83,11 +94,14 @@ impl Shared {
 
 /// Shuts the gate when the driver ends, however it ends: dropped, failed, or unwound. Declared after the
 /// transport's future, so dropped before it: by the time a peer can see our links end, nothing is written.
-struct ShutOnDrop<'a>(&'a WriteGate);
+struct ShutOnDrop<'a>(&'a Shared);
 
 impl Drop for ShutOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.set(GateState::Shut(Denied::Fenced(FenceReason::Stopped)));
+        if self.0.mutated(DriverMutation::OpenAfterEnd) {
+            return;
+        }
+        self.0.gate.set(GateState::Shut(Denied::Fenced(FenceReason::Stopped)));
     }
 }
 
@@ -140,7 +154,7 @@ impl Driver {
             turn: 0,
         });
         let shared = self.shared.clone();
-        let _shut = ShutOnDrop(&shared.gate);
+        let _shut = ShutOnDrop(&shared);
         let mut transitions = Transitions::new(self.host.clone());
         let mut saves = Saves::new(self.store.clone(), clock.clone());
         let mut suspended = clock.suspended();
@@ -163,7 +177,7 @@ impl Driver {
 
             let now = clock.now();
             let slept = clock.suspended();
-            if slept > suspended + SUSPEND_MIN {
+            if slept > suspended + SUSPEND_MIN && !self.wrong(DriverMutation::SleepUnseen) {
                 self.elector(|elector| elector.handle_command(now, Command::ClockJumped));
             }
             suspended = suspended.max(slept);
@@ -241,7 +255,7 @@ impl Driver {
                 let Some(elector) = elector.as_mut() else { return };
                 (elector.gate(), elector.poll_output())
             };
-            if *told != gate {
+            if *told != gate && (output.is_none() || !self.wrong(DriverMutation::SendBeforeShut)) {
                 // The host first: a process that is stopped between the two must not have an open gate and a watchdog
                 // that sleeps.
                 if let GateState::Open(until) = gate {
@@ -252,18 +266,35 @@ impl Driver {
             }
             match output {
                 None => break,
-                Some(Output::Persist(seq, state)) => saves.queue(seq, state),
+                Some(Output::Persist(seq, state)) => {
+                    saves.queue(seq, state);
+                    if self.wrong(DriverMutation::SpeakBeforeSaved) {
+                        self.elector(|elector| elector.handle_persisted(self.shared.clock.now(), seq));
+                    }
+                }
                 Some(Output::Send(to, message)) => {
                     let sent = self.transport.send(to, &message);
                     self.metrics.sent(self.shared.clock.now(), &message, sent);
                 }
                 Some(Output::Host(HostAction::Detach(_))) => {
-                    let position = self.host.detach();
+                    let position = match self.wrong(DriverMutation::DetachSkipped) {
+                        true => self.last_told(),
+                        false => self.host.detach(),
+                    };
                     self.shared.position.replace_with(&position);
                     let now = self.shared.clock.now();
                     self.elector(|elector| elector.handle_host(now, HostReport::Detached(&position)));
                 }
-                Some(Output::Host(action)) => transitions.start(action),
+                Some(Output::Host(action)) => {
+                    let after_fence = self.wrong(DriverMutation::PromoteAfterFence);
+                    transitions.start(action, after_fence);
+                    if let HostAction::Promote(epoch) = action
+                        && self.wrong(DriverMutation::OpenBeforePromoted)
+                    {
+                        let now = self.shared.clock.now();
+                        self.elector(|elector| elector.handle_host(now, HostReport::Promoted(epoch)));
+                    }
+                }
                 Some(Output::Event(event)) => self.tell(event),
             }
         }
@@ -283,6 +314,19 @@ impl Driver {
         self.metrics.event(&event, &*self.shared.clock);
         // Fails only when nobody listens.
         let _ = self.shared.events.try_broadcast(event);
+    }
+}
+
+/// What the driver does wrong in a test of the simulator.
+impl Driver {
+    fn wrong(&self, mutation: DriverMutation) -> bool {
+        self.shared.mutated(mutation)
+    }
+
+    fn last_told(&self) -> Position {
+        let mut offsets = Vec::new();
+        let stream_epoch = self.shared.position.read(&mut offsets);
+        stream_epoch.and_then(|epoch| Position::new(epoch, &offsets)).unwrap_or_default()
     }
 }
 

@@ -94,6 +94,21 @@ impl QuorumPlugin {
     }
 }
 
+/// For the simulator of the whole stack.
+#[cfg(feature = "sim")]
+impl QuorumPlugin {
+    /// Looks at the elector; `None` before the driver has made it.
+    pub(crate) fn with_elector<R>(&self, look: impl FnOnce(&mut Elector) -> R) -> Option<R> {
+        self.shared.elector().as_mut().map(look)
+    }
+
+    /// Makes the driver wrong, before it runs.
+    pub(crate) fn set_driver_mutation(&self, mutation: crate::driver::DriverMutation) {
+        // A second one would be a mistake of the simulator, which makes every plugin wrong once.
+        let _ = self.shared.mutation.set(mutation);
+    }
+}
+
 #[async_trait]
 impl ElectPlugin for QuorumPlugin {
     fn on_offset(&self, shard: usize, offset: u64) {

@@ -122,6 +122,40 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// The directions that it cuts, in a cluster of `nodes`, when it hits `node`.
+    pub(super) fn cuts(&self, node: usize, nodes: usize) -> Vec<(usize, usize)> {
+        let mut cut = Vec::new();
+        match *self {
+            Self::CutOneWay { to } if to != node => cut.push((node, to)),
+            Self::Cut { to } if to != node => cut.extend([(node, to), (to, node)]),
+            Self::CutOneWay { .. } | Self::Cut { .. } => cut.push((node, (node + 1) % nodes)),
+            Self::Partition { side, one_way } => {
+                let inside = |node: usize| side >> node & 1 == 1;
+                for a in (0..nodes).filter(|a| inside(*a)) {
+                    for b in (0..nodes).filter(|b| !inside(*b)) {
+                        cut.push((a, b));
+                        if !one_way {
+                            cut.push((b, a));
+                        }
+                    }
+                }
+            }
+            Self::PartialPartition { pairs } => {
+                let mut bit = 0;
+                for a in 0..nodes {
+                    for b in a + 1..nodes {
+                        if pairs >> (bit % 64) & 1 == 1 {
+                            cut.extend([(a, b), (b, a)]);
+                        }
+                        bit += 1;
+                    }
+                }
+            }
+            _ => {}
+        }
+        cut
+    }
+
     /// The word for it in tables.
     pub const fn name(&self) -> &'static str {
         match self {

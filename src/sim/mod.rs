@@ -5,7 +5,8 @@
 //! per node. The same seed gives the same run on every machine; a violation is replayed by its seed alone.
 //!
 //! [`run`] is one run of a [`Plan`]; [`shrink`] leaves out what a violation does not need; [`Cluster`] is a
-//! cluster to drive by hand. `cargo sim` runs many seeds.
+//! cluster to drive by hand. The code under test there is the elector; [`stack`] runs the same plans with the real
+//! plugin, driver and in-memory transport, and with hosts of your own. `cargo sim` runs many seeds.
 
 mod clock;
 mod cluster;
@@ -14,9 +15,11 @@ mod fault;
 mod invariants;
 mod plan;
 mod rng;
+pub mod stack;
 mod stats;
 mod world;
 
+pub use crate::driver::DriverMutation;
 pub use crate::elector::Mutation;
 pub use cluster::Cluster;
 pub use fault::{Fault, FaultKind, Loss, Target};
@@ -59,8 +62,12 @@ pub fn run(plan: &Plan, traced: bool) -> Outcome {
 
 /// Leaves out faults, and shortens them, as long as the same invariant is still violated.
 pub fn shrink(plan: &Plan) -> Plan {
-    let Some(wanted) = run(plan, false).violation else { return plan.clone() };
-    let still = |plan: &Plan| run(plan, false).violation.is_some_and(|v| v.invariant == wanted.invariant);
+    shrink_with(plan, |plan| run(plan, false))
+}
+
+fn shrink_with(plan: &Plan, run: impl Fn(&Plan) -> Outcome) -> Plan {
+    let Some(wanted) = run(plan).violation else { return plan.clone() };
+    let still = |plan: &Plan| run(plan).violation.is_some_and(|v| v.invariant == wanted.invariant);
     let mut best = plan.clone();
     let mut size = best.faults.len().div_ceil(2).max(1);
     loop {

@@ -3,8 +3,10 @@
 use super::clock::MS;
 use super::fault::{Fault, FaultKind, Loss, Target};
 use super::rng::Rng;
-use crate::config::{CrashDetection, LossPolicy, MemberKind};
+use crate::config::{Config, ConfigError, CrashDetection, LossPolicy, Member, MemberKind};
+use crate::driver::DriverMutation;
 use crate::elector::Mutation;
+use crate::ids::NodeId;
 use crate::time::Duration;
 
 /// Which kinds of faults a run has.
@@ -174,6 +176,22 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// The configuration of one node.
+    pub(super) fn config(&self, node: usize, ids: &[NodeId]) -> Result<Config, ConfigError> {
+        let members = ids.iter().zip(&self.kinds).map(|(id, kind)| match kind {
+            MemberKind::Voter => Member::voter(*id),
+            MemberKind::Witness => Member::witness(*id),
+            MemberKind::Observer => Member::observer(*id),
+        });
+        Config::builder(ids[node], members)
+            .heartbeat_interval(self.heartbeat)
+            .election_timeout(self.timeout)
+            .drift_percent(self.drift_percent)
+            .loss_policy(self.loss_policy)
+            .crash_detection(self.crash_detection)
+            .build()
+    }
+
     /// How many members there are.
     pub fn members(&self) -> usize {
         self.kinds.len()
@@ -198,6 +216,8 @@ pub struct Plan {
     pub heal_at: u64,
     /// A deliberate fault in the elector.
     pub mutation: Option<Mutation>,
+    /// A deliberate fault in the driver; only [`super::stack`] has one.
+    pub driver_mutation: Option<DriverMutation>,
 }
 
 impl Plan {
@@ -217,7 +237,7 @@ impl Plan {
             save: 2 * MS,
             host: 5 * MS,
         };
-        Self { seed, setup, faults: Vec::new(), heal_at: 0, mutation: None }
+        Self { seed, setup, faults: Vec::new(), heal_at: 0, mutation: None, driver_mutation: None }
     }
 
     /// The run of `seed`.

@@ -150,7 +150,7 @@ impl<'a> Cluster<'a> {
         assert!(open.len() <= 1, "two nodes would write: {open:?}");
         let unguarded =
             open.iter().find(|i| *self.nodes[**i].host.guarded.lock().unwrap() <= self.clock.now());
-        assert_eq!(unguarded, None, "a gate is open, and the host was not told (F7)");
+        assert_eq!(unguarded, None, "a gate is open, and the host was not told (F10)");
         open.first().copied()
     }
 

@@ -9,13 +9,14 @@ pub(super) mod healthy;
 pub(super) mod lease;
 pub(super) mod one_primary;
 pub(super) mod one_writer;
+pub(super) mod orders;
 pub(super) mod position;
 pub(super) mod votes;
 
 use super::plan::Plan;
 
 /// The invariants, with the sentences of `docs/protocol.md` that they guard.
-pub const INVARIANTS: [&str; 10] = [
+pub const INVARIANTS: [&str; 11] = [
     "one primary per epoch (E1)",
     "one vote per epoch, durable before spoken (E2, E3)",
     "epochs only grow (E4)",
@@ -26,6 +27,7 @@ pub const INVARIANTS: [&str; 10] = [
     "fence before resignation (F2)",
     "confirmed writes survive (S1)",
     "votes go to more data, after letting go (S2, S3)",
+    "opens once promoted, host calls in order (F7, F8)",
 ];
 
 /// Their places in the list.
@@ -41,6 +43,7 @@ pub(super) enum Check {
     Fence,
     Confirmed,
     Position,
+    Orders,
 }
 
 /// An invariant that did not hold.
@@ -69,6 +72,7 @@ pub(super) struct Invariants {
     pub(super) confirmed: confirmed::Confirmed,
     pub(super) healthy: healthy::Healthy,
     pub(super) convergence: convergence::Convergence,
+    pub(super) orders: orders::Orders,
 }
 
 impl Invariants {
@@ -85,6 +89,7 @@ impl Invariants {
             confirmed: confirmed::Confirmed::default(),
             healthy: healthy::Healthy::new(plan),
             convergence: convergence::Convergence::new(plan),
+            orders: orders::Orders,
         }
     }
 

@@ -56,34 +56,10 @@ impl World {
                 active.slept_at = self.now;
                 self.machines[node].ills.asleep += 1;
             }
-            FaultKind::CutOneWay { to } if to != node => active.cut.push((node, to)),
-            FaultKind::Cut { to } if to != node => active.cut.extend([(node, to), (to, node)]),
-            FaultKind::CutOneWay { .. } | FaultKind::Cut { .. } => {
-                let to = (node + 1) % nodes;
-                active.cut.push((node, to));
-            }
-            FaultKind::Partition { side, one_way } => {
-                let inside = |node: usize| side >> node & 1 == 1;
-                for a in (0..nodes).filter(|a| inside(*a)) {
-                    for b in (0..nodes).filter(|b| !inside(*b)) {
-                        active.cut.push((a, b));
-                        if !one_way {
-                            active.cut.push((b, a));
-                        }
-                    }
-                }
-            }
-            FaultKind::PartialPartition { pairs } => {
-                let mut bit = 0;
-                for a in 0..nodes {
-                    for b in a + 1..nodes {
-                        if pairs >> (bit % 64) & 1 == 1 {
-                            active.cut.extend([(a, b), (b, a)]);
-                        }
-                        bit += 1;
-                    }
-                }
-            }
+            FaultKind::CutOneWay { .. }
+            | FaultKind::Cut { .. }
+            | FaultKind::Partition { .. }
+            | FaultKind::PartialPartition { .. } => active.cut = kind.cuts(node, nodes),
             FaultKind::Storm { loss, duplication, delay_ms } => {
                 self.net.storms.push((loss, duplication, delay_ms * MS));
                 self.disturb_net();

@@ -2,8 +2,7 @@
 //!
 //! The code under test is the real [`Elector`]. The world is its driver and keeps the driver's contract:
 //! every input is followed by draining the outputs in order, by copying the gate, and only then by sending.
-//! The events are plain data and the inputs go through [`World::step`] alone, so that a second kind of
-//! process (the real driver on a virtual clock) can take the elector's place there.
+//! With the real driver in its place: [`super::stack`].
 
 mod event;
 mod faults;
@@ -17,7 +16,6 @@ use super::clock::{DriftClock, MS};
 use super::invariants::{Invariants, Violation};
 use super::plan::Plan;
 use super::rng::Rng;
-use crate::config::{Config, Member, MemberKind};
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
 use crate::fence::{Denied, Health};
 use crate::ids::{Epoch, NodeId};
@@ -309,20 +307,7 @@ impl World {
         if machine.process.is_some() || machine.ills.down > 0 {
             return;
         }
-        let setup = &self.plan.setup;
-        let members = self.ids.iter().zip(&setup.kinds).map(|(id, kind)| match kind {
-            MemberKind::Voter => Member::voter(*id),
-            MemberKind::Witness => Member::witness(*id),
-            MemberKind::Observer => Member::observer(*id),
-        });
-        let config = Config::builder(self.ids[node], members)
-            .heartbeat_interval(setup.heartbeat)
-            .election_timeout(setup.timeout)
-            .drift_percent(setup.drift_percent)
-            .loss_policy(setup.loss_policy)
-            .crash_detection(setup.crash_detection)
-            .build();
-        let config = match config {
+        let config = match self.plan.setup.config(node, &self.ids) {
             Ok(config) => config,
             Err(error) => return self.violate("setup", error.to_string()),
         };

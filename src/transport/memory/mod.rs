@@ -208,9 +208,25 @@ impl MemoryNetwork {
         self.lock().reset_links(now, a, b);
     }
 
+    /// From now on a firewall before `to` refuses the connections of `from` and drops what comes on those
+    /// there are. Break these with [`MemoryNetwork::reset_links`], as most firewalls do.
+    pub fn refuse(&self, from: NodeId, to: NodeId) {
+        self.lock().refuse(from, to);
+    }
+
+    /// Ends a refusal from `from` to `to`.
+    pub fn accept(&self, from: NodeId, to: NodeId) {
+        self.lock().accept(from, to);
+    }
+
     /// Changes the share of messages that vanish.
     pub fn set_loss(&self, share: f64) {
         self.lock().weather.loss = share;
+    }
+
+    /// Changes the share of messages that arrive twice.
+    pub fn set_duplicate(&self, share: f64) {
+        self.lock().weather.duplicate = share;
     }
 
     /// Changes how long a message takes.
@@ -222,6 +238,16 @@ impl MemoryNetwork {
     /// How many messages were delivered so far.
     pub fn delivered(&self) -> u64 {
         self.lock().delivered
+    }
+
+    /// How many messages vanished so far by the share of those that do.
+    pub fn lost(&self) -> u64 {
+        self.lock().lost
+    }
+
+    /// How many messages were sent on twice so far.
+    pub fn duplicated(&self) -> u64 {
+        self.lock().duplicated
     }
 
     fn now(&self) -> Instant {

@@ -17,7 +17,7 @@ impl Network {
         }
         let hello_of = |node: &NodeId| self.nodes.get(node).and_then(|process| process.hello.clone());
         let (Some(ours), theirs) = (hello_of(&from), hello_of(&to)) else { return };
-        let Some(theirs) = theirs else {
+        let Some(theirs) = theirs.filter(|_| !self.refused.contains(&(from, to))) else {
             if let Some(process) = self.nodes.get_mut(&from) {
                 process.links.connect_refused(to, attempt, ADDRESS);
             }

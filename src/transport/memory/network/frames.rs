@@ -48,10 +48,15 @@ impl Network {
             }
             None => {}
         }
+        if self.refused.contains(&(from, to)) {
+            return Ok(());
+        }
         if self.draw(self.weather.loss) {
+            self.lost += 1;
             return Ok(());
         }
         if self.draw(self.weather.duplicate) {
+            self.duplicated += 1;
             self.frame(now, from, to, bytes.clone());
         }
         self.frame(now, from, to, bytes);

@@ -33,6 +33,8 @@ pub(super) enum Cut {
 pub(super) struct Network {
     pub(in crate::transport::memory) weather: Weather,
     pub(in crate::transport::memory) delivered: u64,
+    pub(in crate::transport::memory) lost: u64,
+    pub(in crate::transport::memory) duplicated: u64,
     rng: u64,
     next_number: u64,
     members: BTreeSet<NodeId>,
@@ -47,6 +49,8 @@ pub(super) struct Network {
     /// Attempts to dial, by who dials whom.
     dials: BTreeMap<(NodeId, NodeId), Dial>,
     cuts: BTreeMap<(NodeId, NodeId), (Cut, u64)>,
+    /// Whose connections a firewall refuses, by who dials whom.
+    refused: BTreeSet<(NodeId, NodeId)>,
     due: BTreeMap<(Instant, u64), Due>,
     /// What arrived and found a full inbox, in order: by sender, receiver and the receiver's link.
     stalled: BTreeMap<(NodeId, NodeId, LinkId), VecDeque<Vec<u8>>>,
@@ -122,6 +126,8 @@ impl Network {
         Self {
             weather,
             delivered: 0,
+            lost: 0,
+            duplicated: 0,
             rng: seed,
             next_number: 0,
             members: members.into_iter().collect(),
@@ -132,6 +138,7 @@ impl Network {
             connections: BTreeMap::new(),
             dials: BTreeMap::new(),
             cuts: BTreeMap::new(),
+            refused: BTreeSet::new(),
             due: BTreeMap::new(),
             stalled: BTreeMap::new(),
         }
@@ -272,6 +279,14 @@ impl Network {
     pub(in crate::transport::memory) fn heal_all(&mut self, now: Instant) {
         let cuts: Vec<_> = self.cuts.keys().copied().collect();
         cuts.into_iter().for_each(|(from, to)| self.heal(now, from, to));
+    }
+
+    pub(in crate::transport::memory) fn refuse(&mut self, from: NodeId, to: NodeId) {
+        self.refused.insert((from, to));
+    }
+
+    pub(in crate::transport::memory) fn accept(&mut self, from: NodeId, to: NodeId) {
+        self.refused.remove(&(from, to));
     }
 
     pub(in crate::transport::memory) fn reset_links(&mut self, now: Instant, a: NodeId, b: NodeId) {

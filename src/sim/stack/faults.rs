@@ -1,0 +1,264 @@
+//! Faults come and go.
+
+use super::state::{Event, State};
+use crate::message::Standing;
+use crate::plugin::ElectPlugin;
+use crate::sim::clock::MS;
+use crate::sim::fault::{FaultKind, Loss};
+
+/// What a fault of the plan has done, so that exactly that can be undone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Active {
+    on: bool,
+    node: usize,
+    /// Directions that it cut.
+    cut: Vec<(usize, usize)>,
+}
+
+/// What has to be done to a process from outside, because it takes its futures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deed {
+    Nothing,
+    /// The process dies; `power`: the machine does.
+    Kill {
+        node: usize,
+        power: bool,
+    },
+    /// It was asked to end.
+    Leave {
+        node: usize,
+    },
+    /// It runs again after a stop.
+    Wake {
+        node: usize,
+    },
+    /// It starts again.
+    Start {
+        node: usize,
+    },
+    /// It is killed, if it is still there, and starts again.
+    Restart {
+        node: usize,
+    },
+    /// Timers have to be reckoned anew.
+    Look {
+        node: usize,
+    },
+}
+
+impl State {
+    pub(super) fn on_fault(&mut self, index: usize) -> Deed {
+        if self.healed {
+            return Deed::Nothing;
+        }
+        let fault = self.plan.faults[index];
+        let node = match self.writer() {
+            Some(writer) if fault.target.primary => writer,
+            _ => fault.target.node,
+        };
+        self.log(|| format!("FAULT {} at n{node} for {} ms", fault.kind.name(), fault.lasts / MS));
+        let Some(deed) = self.apply(fault.kind, node) else {
+            self.log(|| "  (not possible now)".to_owned());
+            return Deed::Nothing;
+        };
+        let cut = fault.kind.cuts(node, self.nodes.len());
+        cut.iter().for_each(|(from, to)| self.cut(*from, *to));
+        *self.stats.faults.entry(fault.kind.name()).or_default() += 1;
+        self.active[index] = Active { on: true, node, cut };
+        self.push(self.now() + fault.lasts, Event::Heal(index));
+        deed
+    }
+
+    /// `None`: it is not possible now.
+    fn apply(&mut self, kind: FaultKind, node: usize) -> Option<Deed> {
+        let (now, nodes) = (self.now(), self.nodes.len());
+        self.nodes[node].disturbed = now;
+        let runs = self.nodes[node].runs();
+        let ills = &mut self.nodes[node].ills;
+        match kind {
+            FaultKind::Crash { power, loss } => {
+                let forgets = matches!(loss, Loss::Disk | Loss::Record);
+                if self.nodes[node].plugin.is_none() || forgets && !self.may_forget(node) {
+                    return None;
+                }
+                self.nodes[node].ills.down += 1;
+                return Some(Deed::Kill { node, power });
+            }
+            FaultKind::Pause => ills.stopped += 1,
+            FaultKind::Suspend => {
+                if ills.asleep > 0 {
+                    return None;
+                }
+                ills.asleep += 1;
+                self.nodes[node].clock.sleep();
+            }
+            FaultKind::Storm { loss, duplication, delay_ms } => {
+                self.storm_begins((loss, duplication, delay_ms * MS));
+            }
+            FaultKind::Firewall { to } => {
+                let to = if to == node { (node + 1) % nodes } else { to };
+                self.set_refused(node, to, true);
+                self.set_refused(to, node, true);
+            }
+            FaultKind::FirewallAll => {
+                (0..nodes).filter(|peer| *peer != node).for_each(|peer| self.set_refused(peer, node, true));
+            }
+            FaultKind::Resets => {
+                (0..nodes)
+                    .filter(|peer| *peer != node)
+                    .for_each(|peer| self.reset_within(node, peer, 50 * MS));
+            }
+            FaultKind::SlowDisk { ms } => ills.disk_slow = ms * MS,
+            FaultKind::FailingDisk => ills.disk_failing += 1,
+            FaultKind::HangingDisk => ills.disk_hanging += 1,
+            FaultKind::SlowHost { ms } => ills.host_slow = ms * MS,
+            FaultKind::FailingHost => ills.host_failing += 1,
+            FaultKind::HangingHost => ills.host_hanging += 1,
+            FaultKind::Unhealthy => ills.unhealthy += 1,
+            FaultKind::StepDown => {
+                let plugin = self.nodes[node].plugin.as_ref().filter(|_| runs)?;
+                plugin.step_down();
+            }
+            FaultKind::Shutdown => {
+                if !runs || self.nodes[node].leaving {
+                    return None;
+                }
+                self.nodes[node].leaving = true;
+                return Some(Deed::Leave { node });
+            }
+            FaultKind::OperatorPause => {
+                ills.elections_paused += 1;
+                self.pause_elections(node);
+            }
+            FaultKind::ClockRate { of_bound } => {
+                self.nodes[node].clock.set_rate(self.ppm(of_bound));
+                return Some(Deed::Look { node });
+            }
+            FaultKind::CutOneWay { .. }
+            | FaultKind::Cut { .. }
+            | FaultKind::Partition { .. }
+            | FaultKind::PartialPartition { .. } => {}
+        }
+        Some(Deed::Nothing)
+    }
+
+    fn ppm(&self, of_bound: i64) -> i64 {
+        of_bound * (self.plan.setup.drift_percent * 10_000.0) as i64 / 1_000_000
+    }
+
+    /// Tells the plugin what the operator wants now.
+    pub(super) fn pause_elections(&mut self, node: usize) {
+        let machine = &self.nodes[node];
+        if let Some(plugin) = &machine.plugin {
+            plugin.pause(machine.ills.elections_paused > 0);
+        }
+    }
+
+    /// What a crash takes with it, once the process is gone.
+    pub(super) fn lose(&mut self, index: usize) {
+        let FaultKind::Crash { loss, .. } = self.plan.faults[index].kind else { return };
+        let node = self.active[index].node;
+        let keep = self.rng.between(500, 1000);
+        let machine = &mut self.nodes[node];
+        match loss {
+            Loss::Nothing => {}
+            Loss::Tail => {
+                for offset in &mut machine.server.data.last_mut().offsets {
+                    *offset = *offset * keep / 1000;
+                }
+            }
+            Loss::Record => machine.disk.wipe(),
+            Loss::Disk => {
+                machine.disk.wipe();
+                machine.server.data.0.clear();
+            }
+            Loss::Data => machine.server.data.0.clear(),
+            Loss::AcknowledgedSave => machine.disk.lose_last(),
+        }
+        if matches!(loss, Loss::Tail | Loss::Disk | Loss::Data) {
+            self.invariants.confirmed.copies_lost = true;
+        }
+        if matches!(loss, Loss::Disk | Loss::Record) {
+            self.invariants.forgot(node);
+        }
+    }
+
+    /// No more than a minority may be without a record at once.
+    fn may_forget(&self, node: usize) -> bool {
+        let without = |n: &usize| {
+            let record = &self.nodes[*n].disk.record;
+            *n != node && record.as_ref().is_none_or(|record| record.standing == Standing::New)
+        };
+        self.voters().filter(without).count() < self.voters().len() - self.quorum()
+    }
+
+    pub(super) fn on_heal(&mut self, index: usize) -> Deed {
+        let active = std::mem::take(&mut self.active[index]);
+        if !active.on {
+            return Deed::Nothing;
+        }
+        let (node, kind, now) = (active.node, self.plan.faults[index].kind, self.now());
+        self.log(|| format!("HEALED {} at n{node}", kind.name()));
+        active.cut.iter().for_each(|(from, to)| self.heal(*from, *to));
+        self.nodes[node].disturbed = now;
+        let nodes = self.nodes.len();
+        let ills = &mut self.nodes[node].ills;
+        match kind {
+            FaultKind::Crash { .. } => {
+                ills.down -= 1;
+                return Deed::Start { node };
+            }
+            FaultKind::Pause => {
+                ills.stopped -= 1;
+                return Deed::Wake { node };
+            }
+            FaultKind::Suspend => {
+                ills.asleep -= 1;
+                self.nodes[node].clock.wake();
+                return Deed::Wake { node };
+            }
+            FaultKind::Storm { loss, duplication, delay_ms } => {
+                self.storm_ends((loss, duplication, delay_ms * MS));
+            }
+            FaultKind::Firewall { to } => {
+                let to = if to == node { (node + 1) % nodes } else { to };
+                self.set_refused(node, to, false);
+                self.set_refused(to, node, false);
+            }
+            FaultKind::FirewallAll => {
+                (0..nodes).filter(|peer| *peer != node).for_each(|peer| self.set_refused(peer, node, false));
+            }
+            FaultKind::SlowDisk { .. } => {
+                ills.disk_slow = 0;
+                self.unhang_disk(node);
+            }
+            FaultKind::FailingDisk => ills.disk_failing -= 1,
+            FaultKind::HangingDisk => {
+                ills.disk_hanging -= 1;
+                self.unhang_disk(node);
+            }
+            FaultKind::SlowHost { .. } => ills.host_slow = 0,
+            FaultKind::FailingHost => ills.host_failing -= 1,
+            FaultKind::HangingHost => {
+                ills.host_hanging -= 1;
+                if ills.host_hanging == 0 {
+                    self.unhang_host(node);
+                }
+            }
+            FaultKind::Unhealthy => ills.unhealthy -= 1,
+            FaultKind::OperatorPause => {
+                ills.elections_paused -= 1;
+                self.pause_elections(node);
+            }
+            FaultKind::Shutdown => return Deed::Restart { node },
+            FaultKind::CutOneWay { .. }
+            | FaultKind::Cut { .. }
+            | FaultKind::Partition { .. }
+            | FaultKind::PartialPartition { .. }
+            | FaultKind::Resets
+            | FaultKind::StepDown
+            | FaultKind::ClockRate { .. } => {}
+        }
+        Deed::Nothing
+    }
+}

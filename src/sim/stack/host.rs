@@ -1,0 +1,213 @@
+//! The host as the plugin sees it: what the plan lets go wrong around it, and a check of what it is promised.
+
+use super::state::{Life, Scene, State};
+use crate::clock::{Clock, ManualClock};
+use crate::fence::{FenceReason, Health};
+use crate::host::{HostError, ReplicationHost};
+use crate::ids::{Epoch, NodeId};
+use crate::position::Position;
+use crate::sim::invariants::Check;
+use crate::time::Duration;
+use async_trait::async_trait;
+use futures::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+/// A [`ReplicationHost`] around another one: slow, failing or hanging as the plan says.
+pub(super) struct WatchedHost {
+    pub(super) inner: Arc<dyn ReplicationHost>,
+    pub(super) scene: Scene,
+    pub(super) real: ManualClock,
+    pub(super) node: usize,
+    pub(super) life: Life,
+}
+
+/// What a host was asked and has done, in this process.
+#[derive(Default)]
+pub(super) struct Watch {
+    running: Option<Order>,
+    newest: Epoch,
+    /// The epoch it serves as primary.
+    pub(super) promoted: Option<Epoch>,
+    /// Whom it follows.
+    pub(super) follows: Option<(Epoch, NodeId)>,
+    hung: Vec<Waker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    Promote(Epoch),
+    Follow(Epoch, NodeId),
+}
+
+impl Order {
+    fn epoch(self) -> Epoch {
+        let (Self::Promote(epoch) | Self::Follow(epoch, _)) = self;
+        epoch
+    }
+}
+
+/// Notes the end of a call, also when it is dropped.
+struct Running<'a> {
+    host: &'a WatchedHost,
+    order: Order,
+    done: Option<bool>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let WatchedHost { scene, node, life, .. } = self.host;
+        scene.with(|state| state.order_ended(*node, *life, self.order, self.done));
+    }
+}
+
+impl WatchedHost {
+    fn begin(&self, order: Order) -> Running<'_> {
+        self.scene.with(|state| state.order_begins(self.node, order));
+        Running { host: self, order, done: None }
+    }
+
+    async fn sleep(&self, nanos: u64) {
+        self.real.timer(self.real.now() + Duration::from_nanos(nanos)).await;
+    }
+
+    /// What goes wrong with a call: it is slow, fails, or hangs and then fails.
+    async fn trouble(&self) -> Result<(), HostError> {
+        let drawn = self.scene.with(|state| {
+            let ills = state.nodes[self.node].ills;
+            let takes = state.rng.below(state.plan.setup.host.max(ills.host_slow));
+            let fails = ills.host_failing > 0 && state.rng.chance(700);
+            (ills.host_hanging == 0).then_some((takes, fails))
+        });
+        match drawn {
+            Some((takes, fails)) => {
+                self.sleep(takes).await;
+                if fails { Err(HostError::new("the plan lets the host fail")) } else { Ok(()) }
+            }
+            None => {
+                poll_fn(|cx| {
+                    self.scene.with(|state| {
+                        let machine = &mut state.nodes[self.node];
+                        if machine.ills.host_hanging == 0 {
+                            return Poll::Ready(());
+                        }
+                        if !machine.watch.hung.iter().any(|waker| waker.will_wake(cx.waker())) {
+                            machine.watch.hung.push(cx.waker().clone());
+                        }
+                        Poll::Pending
+                    })
+                })
+                .await;
+                Err(HostError::new("the plan let the host hang"))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ReplicationHost for WatchedHost {
+    async fn start(&self, last: Option<Position>) -> Result<Position, HostError> {
+        let takes = self.scene.with(|state| state.rng.below(state.plan.setup.host));
+        self.sleep(takes).await;
+        self.inner.start(last).await
+    }
+
+    async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {
+        let mut running = self.begin(Order::Promote(epoch));
+        let result = match self.trouble().await {
+            Ok(()) => self.inner.promote(epoch).await,
+            Err(error) => Err(error),
+        };
+        running.done = Some(result.is_ok());
+        result
+    }
+
+    async fn follow(&self, epoch: Epoch, primary: NodeId) -> Result<(), HostError> {
+        let mut running = self.begin(Order::Follow(epoch, primary));
+        let result = match self.trouble().await {
+            Ok(()) => self.inner.follow(epoch, primary).await,
+            Err(error) => Err(error),
+        };
+        running.done = Some(result.is_ok());
+        result
+    }
+
+    fn detach(&self) -> Position {
+        let position = self.inner.detach();
+        self.scene.with(|state| {
+            let node = self.node;
+            state.log(|| format!("n{node} host: detached at {position:?}"));
+            state.nodes[node].watch.follows = None;
+        });
+        position
+    }
+
+    async fn fence(&self, epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {
+        let takes = self.scene.with(|state| {
+            state.fence_begins(self.node, epoch, reason);
+            state.rng.below(state.plan.setup.host)
+        });
+        self.sleep(takes).await;
+        self.inner.fence(epoch, reason).await
+    }
+
+    async fn resume(&self, epoch: Epoch) -> Result<(), HostError> {
+        self.inner.resume(epoch).await
+    }
+
+    fn health(&self) -> Health {
+        match self.scene.with(|state| state.nodes[self.node].ills.unhealthy) {
+            0 => self.inner.health(),
+            _ => Health::Failing,
+        }
+    }
+}
+
+impl State {
+    /// A promotion or retarget begins: an older one must be over, or dropped.
+    fn order_begins(&mut self, node: usize, order: Order) {
+        self.log(|| format!("n{node} host: {order:?}"));
+        self.stats.checks[Check::Orders as usize] += 1;
+        let watch = &mut self.nodes[node].watch;
+        let found = self.invariants.orders.on_order(node, order, watch.running, order.epoch(), watch.newest);
+        watch.newest = order.epoch();
+        watch.running = Some(order);
+        (watch.promoted, watch.follows) = (None, None);
+        self.begin_order(node, order);
+        self.take(found);
+    }
+
+    fn fence_begins(&mut self, node: usize, epoch: Epoch, reason: FenceReason) {
+        self.log(|| format!("n{node} host: fence of epoch {epoch}, {}", reason.as_str()));
+        self.stats.checks[Check::Orders as usize] += 1;
+        let running = self.nodes[node].watch.running;
+        let found = self.invariants.orders.on_fence(node, epoch, running);
+        self.take(found);
+    }
+
+    fn order_ended(&mut self, node: usize, life: Life, order: Order, done: Option<bool>) {
+        if self.nodes[node].life != life {
+            return;
+        }
+        let word = match done {
+            Some(true) => "done",
+            Some(false) => "failed",
+            None => "dropped",
+        };
+        self.log(|| format!("n{node} host: {order:?} {word}"));
+        let watch = &mut self.nodes[node].watch;
+        // A newer one may have begun already; its own end counts for it.
+        watch.running.take_if(|running| *running == order);
+        match (order, done) {
+            (Order::Promote(epoch), Some(true)) => watch.promoted = Some(epoch),
+            (Order::Follow(epoch, primary), Some(true)) => watch.follows = Some((epoch, primary)),
+            (Order::Promote(epoch), None) => self.promotion_dropped(node, epoch),
+            _ => {}
+        }
+    }
+
+    /// What hung fails now.
+    pub(super) fn unhang_host(&mut self, node: usize) {
+        std::mem::take(&mut self.nodes[node].watch.hung).into_iter().for_each(Waker::wake);
+    }
+}

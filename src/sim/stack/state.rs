@@ -1,0 +1,310 @@
+//! What all nodes of a run share: the queue of what comes next, the machines, the judge's memory.
+
+use super::clock::NodeClock;
+use super::host::Watch;
+use super::net::Net;
+use super::server::{Payload, Server};
+use super::store::Disk;
+use crate::clock::{Clock, ManualClock};
+use crate::event;
+use crate::ids::{Epoch, NodeId};
+use crate::plugin::{ElectPlugin, QuorumPlugin};
+use crate::sim::Stats;
+use crate::sim::clock::{DriftClock, MS};
+use crate::sim::data::Data;
+use crate::sim::invariants::{Invariants, Violation};
+use crate::sim::plan::Plan;
+use crate::sim::rng::Rng;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Counts the process starts of the whole run: what belongs to an earlier process is recognised by it.
+pub(super) type Life = u32;
+
+/// The shared state. Nobody keeps it locked over a poll: what is polled locks it.
+#[derive(Clone)]
+pub(super) struct Scene(Arc<Mutex<State>>);
+
+impl Scene {
+    pub(super) fn new(state: State) -> Self {
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    pub(super) fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What comes next, outside the processes.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A process starts.
+    Start {
+        node: usize,
+    },
+    /// The server's own work: clients, stream, position.
+    Tick {
+        node: usize,
+        life: Life,
+    },
+    /// Replication.
+    Data {
+        from: usize,
+        to: usize,
+        life: Life,
+        payload: Payload,
+    },
+    /// A snapshot is loaded.
+    Loaded {
+        node: usize,
+        life: Life,
+        turn: u64,
+        data: Data,
+    },
+    /// A save is over.
+    Written {
+        node: usize,
+        number: u64,
+        failed: bool,
+    },
+    /// Links break.
+    Reset {
+        a: usize,
+        b: usize,
+    },
+    /// A fault of the plan comes, and goes.
+    Fault(usize),
+    Heal(usize),
+    /// All is healed.
+    HealAll,
+    /// Looks whether the cluster has settled.
+    Probe,
+}
+
+/// Faults that act on a machine now; several of one kind may overlap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Ills {
+    pub(super) down: u16,
+    pub(super) stopped: u16,
+    pub(super) asleep: u16,
+    pub(super) disk_failing: u16,
+    pub(super) disk_hanging: u16,
+    pub(super) disk_slow: u64,
+    pub(super) host_failing: u16,
+    pub(super) host_hanging: u16,
+    pub(super) host_slow: u64,
+    pub(super) unhealthy: u16,
+    pub(super) elections_paused: u16,
+}
+
+/// One simulated machine.
+pub(super) struct Machine {
+    pub(super) id: NodeId,
+    pub(super) clock: NodeClock,
+    pub(super) disk: Disk,
+    pub(super) server: Server,
+    pub(super) watch: Watch,
+    pub(super) ills: Ills,
+    /// The process that runs, or ran last.
+    pub(super) life: Life,
+    /// The plugin of the process that runs.
+    pub(super) plugin: Option<Arc<QuorumPlugin>>,
+    pub(super) events: Option<BoxStream<'static, event::Event>>,
+    /// The elector was made wrong, where it is to be.
+    pub(super) mutated: bool,
+    /// What came in while the process was stopped.
+    pub(super) inbox: VecDeque<Event>,
+    /// When something was last not in order.
+    pub(super) disturbed: u64,
+    /// In office without a break since.
+    pub(super) reigning_since: Option<u64>,
+    /// Asked to end.
+    pub(super) leaving: bool,
+}
+
+impl Machine {
+    /// Whether the process would run now.
+    pub(super) fn runs(&self) -> bool {
+        self.plugin.is_some() && self.ills.stopped == 0 && self.ills.asleep == 0
+    }
+}
+
+/// Everything there is in one run, but the futures.
+pub(super) struct State {
+    pub(super) plan: Plan,
+    pub(super) real: ManualClock,
+    /// What the real clock showed at the beginning.
+    base: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    pushed: u64,
+    pub(super) rng: Rng,
+    pub(super) nodes: Vec<Machine>,
+    pub(super) ids: Vec<NodeId>,
+    pub(super) net: Net,
+    pub(super) lives: Life,
+    /// Whether the hosts are the model of [`super::server`], whose data can be judged.
+    pub(super) modelled: bool,
+    /// Futures that hosts want polled beside the driver.
+    pub(super) spawned: Vec<(usize, BoxFuture<'static, ()>)>,
+    pub(super) invariants: Invariants,
+    pub(super) stats: Stats,
+    pub(super) trace: Option<Vec<String>>,
+    pub(super) fingerprint: u64,
+    pub(super) violation: Option<Violation>,
+    pub(super) active: Vec<super::faults::Active>,
+    pub(super) healed: bool,
+    pub(super) settled: Option<u64>,
+    /// Where the run ends.
+    pub(super) end: u64,
+}
+
+impl State {
+    /// A world at its beginning: all processes start within a moment.
+    pub(super) fn new(plan: Plan, ids: Vec<NodeId>, traced: bool, modelled: bool) -> Self {
+        let real = ManualClock::new();
+        let base = real.now().as_nanos();
+        let mut rng = Rng::new(plan.seed, 3);
+        let drift_ppm = (plan.setup.drift_percent * 10_000.0) as i64;
+        let nodes = ids.len();
+        let machines = (0..nodes)
+            .map(|node| {
+                let ppm = plan.setup.of_bound[node] * drift_ppm / 1_000_000;
+                let drift = DriftClock::new(1_000_000_000 + rng.below(1_000_000) * MS, ppm);
+                Machine {
+                    id: ids[node],
+                    clock: NodeClock::new(real.clone(), drift, Rng::new(plan.seed, 100 + node as u64)),
+                    disk: Disk::default(),
+                    server: Server::new(nodes),
+                    watch: Watch::default(),
+                    ills: Ills::default(),
+                    life: 0,
+                    plugin: None,
+                    events: None,
+                    mutated: false,
+                    inbox: VecDeque::new(),
+                    disturbed: 0,
+                    reigning_since: None,
+                    leaving: false,
+                }
+            })
+            .collect();
+        let mut state = Self {
+            net: Net::new(&plan, &real, &ids),
+            invariants: Invariants::new(&plan),
+            active: vec![super::faults::Active::default(); plan.faults.len()],
+            real,
+            base,
+            queue: BTreeMap::new(),
+            pushed: 0,
+            rng,
+            nodes: machines,
+            ids,
+            lives: 0,
+            modelled,
+            spawned: Vec::new(),
+            stats: Stats::default(),
+            trace: traced.then(Vec::new),
+            fingerprint: 0xcbf2_9ce4_8422_2325,
+            violation: None,
+            healed: false,
+            settled: None,
+            end: u64::MAX,
+            plan,
+        };
+        state.invariants.convergence.bound += state.net.heal_time();
+        for node in 0..nodes {
+            let at = state.rng.below(20 * MS);
+            state.push(at, Event::Start { node });
+        }
+        for fault in 0..state.plan.faults.len() {
+            state.push(state.plan.faults[fault].at, Event::Fault(fault));
+        }
+        state.push(state.plan.heal_at, Event::HealAll);
+        state
+    }
+
+    /// Real time since the beginning, in nanoseconds.
+    pub(super) fn now(&self) -> u64 {
+        self.real.now().as_nanos() - self.base
+    }
+
+    pub(super) fn push(&mut self, at: u64, event: Event) {
+        // Equal times: first come, first served.
+        self.pushed += 1;
+        self.queue.insert((at.max(self.now()), self.pushed), event);
+    }
+
+    /// The next event, if it is due.
+    pub(super) fn pop_due(&mut self) -> Option<Event> {
+        let now = self.now();
+        let entry = self.queue.first_entry().filter(|entry| entry.key().0 <= now)?;
+        self.stats.events += 1;
+        Some(entry.remove())
+    }
+
+    /// When something happens next: an event, or a timer of somebody who waits.
+    pub(super) fn next_at(&self) -> Option<u64> {
+        let event = self.queue.keys().next().map(|(at, _)| *at);
+        let timer = self.real.next_deadline().map(|at| at.as_nanos().saturating_sub(self.base));
+        event.into_iter().chain(timer).min()
+    }
+
+    pub(super) fn number(&self, id: NodeId) -> Option<usize> {
+        self.ids.iter().position(|other| *other == id)
+    }
+
+    pub(super) fn quorum(&self) -> usize {
+        self.plan.setup.voters() / 2 + 1
+    }
+
+    /// The numbers of the voters.
+    pub(super) fn voters(&self) -> std::ops::Range<usize> {
+        0..self.plan.setup.voters()
+    }
+
+    /// Whether the gate of this node lets a write pass now.
+    pub(super) fn may_write(&self, node: usize) -> bool {
+        let machine = &self.nodes[node];
+        // After a sleep the gate's clock has not moved until the driver has looked: `docs/protocol.md` names
+        // this window as a limit.
+        machine.ills.asleep == 0
+            && !machine.clock.sleep_unseen()
+            && machine.plugin.as_ref().is_some_and(|plugin| plugin.write_gate().is_open())
+    }
+
+    /// The node that may write now, if one may.
+    pub(super) fn writer(&self) -> Option<usize> {
+        (0..self.nodes.len()).find(|node| self.may_write(*node))
+    }
+
+    /// The epoch of a node's elector, once there is one.
+    pub(super) fn epoch(&self, node: usize) -> Option<Epoch> {
+        self.nodes[node].plugin.as_ref()?.with_elector(|elector| elector.epoch())
+    }
+
+    pub(super) fn log(&mut self, line: impl FnOnce() -> String) {
+        let now = self.now();
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>12.6} ms  {}", now as f64 / 1e6, line()));
+        }
+    }
+
+    pub(super) fn violate(&mut self, invariant: &'static str, text: String) {
+        if self.violation.is_none() {
+            self.log(|| format!("VIOLATION of {invariant}: {text}"));
+            self.violation = Some(Violation { invariant, at: self.now(), text });
+        }
+    }
+
+    pub(super) fn take(&mut self, found: crate::sim::invariants::Found) {
+        if let Some((invariant, text)) = found {
+            self.violate(invariant, text);
+        }
+    }
+
+    pub(super) fn mix(&mut self, value: u64) {
+        self.fingerprint = (self.fingerprint ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+}
