@@ -12,6 +12,7 @@ mod cluster;
 mod data;
 mod fault;
 mod invariants;
+mod note;
 mod plan;
 mod rng;
 mod stats;
@@ -21,6 +22,7 @@ pub use crate::elector::Mutation;
 pub use cluster::Cluster;
 pub use fault::{Fault, FaultKind, Loss, Target};
 pub use invariants::{INVARIANTS, Violation};
+pub use note::{Note, What};
 pub use plan::{PROFILES, Plan, Profile, Setup};
 pub use stats::Stats;
 
