@@ -16,6 +16,7 @@ mod stage;
 
 use kevy_elect_plugin::sim::Mutation;
 use stage::Stage;
+use std::collections::BTreeSet;
 
 const SCRIPTS: &str = "tests/scripts";
 
@@ -44,4 +45,33 @@ fn every_script_ends_as_written() {
     assert!(violations.is_empty(), "{violations:#?}");
     let least = if std::env::var_os("RUN").is_some() { 1 } else { SCRIPTS_MIN };
     assert!(played >= least, "only {played} scripts found in {SCRIPTS}");
+}
+
+/// The sentences of a text that are named in it, such as E1.
+fn sentences(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let named = words.filter(|word| {
+        word.starts_with(['E', 'P', 'L', 'F', 'S', 'A']) && word.len() >= 2 && word[1..].parse::<u8>().is_ok()
+    });
+    named.collect()
+}
+
+#[test]
+fn every_sentence_of_the_election_has_a_script_and_every_script_a_sentence() {
+    let protocol = std::fs::read_to_string("docs/protocol.md").unwrap();
+    let lines = protocol.lines().filter_map(|line| line.strip_prefix("- **"));
+    let known: BTreeSet<_> = lines.filter_map(|line| sentences(&line[..line.find('.')?]).pop_first()).collect();
+    assert!(known.len() >= 30, "{known:?}");
+    let mut missing = known.clone();
+    for entry in std::fs::read_dir(SCRIPTS).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let about = text.lines().take_while(|line| line.starts_with('#'));
+        let named: BTreeSet<_> = about.flat_map(sentences).collect();
+        assert!(!named.is_empty(), "{path:?} does not say which sentence of docs/protocol.md it shows");
+        let unknown: Vec<_> = named.difference(&known).collect();
+        assert!(unknown.is_empty(), "{path:?} names {unknown:?}, which docs/protocol.md does not have");
+        named.iter().for_each(|sentence| _ = missing.remove(*sentence));
+    }
+    assert!(missing.is_empty(), "no script shows {missing:?}");
 }
