@@ -200,7 +200,11 @@ fn host_calls_come_once_and_in_order_across_restarts() {
             }
             let epoch = match call {
                 Call::Promote(epoch) => {
-                    assert_eq!(promoted.insert(*epoch, *node), None, "seed {seed}: {call:?} twice\n{calls:#?}");
+                    assert_eq!(
+                        promoted.insert(*epoch, *node),
+                        None,
+                        "seed {seed}: {call:?} twice\n{calls:#?}"
+                    );
                     assert!(newest[*node] < *epoch, "seed {seed}: n{}: {call:?} too late", node + 1);
                     promotions += 1;
                     epoch

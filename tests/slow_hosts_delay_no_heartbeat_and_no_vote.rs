@@ -14,9 +14,7 @@ use kevy_elect_plugin::message::{Hello, Message, Verb};
 use kevy_elect_plugin::plugin::ElectPlugin;
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::time::{Duration, Instant};
-use kevy_elect_plugin::transport::{
-    MemoryTransport, SendError, Transport, TransportError, TransportEvent,
-};
+use kevy_elect_plugin::transport::{MemoryTransport, SendError, Transport, TransportError, TransportEvent};
 use std::sync::{Arc, Mutex};
 use support::{Cluster, Host, Wraps};
 
@@ -141,7 +139,8 @@ fn slow_hosts_delay_no_heartbeat_and_no_vote() {
     let mut beats = 0;
     let mut votes = 0;
     for node in 0..5 {
-        let mine: Vec<_> = seen.iter().filter(|(_, at, _)| *at == node).map(|(at, _, what)| (*at, *what)).collect();
+        let mine: Vec<_> =
+            seen.iter().filter(|(_, at, _)| *at == node).map(|(at, _, what)| (*at, *what)).collect();
         let mut calls = 0_usize;
         // Peers by the time of the last heartbeat sent to them, and offers that wait for an answer.
         let mut last: Vec<(NodeId, Instant)> = Vec::new();
@@ -155,7 +154,11 @@ fn slow_hosts_delay_no_heartbeat_and_no_vote() {
                         && calls > 0
                     {
                         let gap = at.saturating_since(*before);
-                        assert!(gap <= HEARTBEAT + SLACK, "n{}: no heartbeat for {gap:?} at {at:?}", node + 1);
+                        assert!(
+                            gap <= HEARTBEAT + SLACK,
+                            "n{}: no heartbeat for {gap:?} at {at:?}",
+                            node + 1
+                        );
                         beats += 1;
                     }
                     last.retain(|(peer, _)| *peer != to);

@@ -19,7 +19,8 @@
 //! | `partition 1 2` | cuts n1 and n2 off from all others |
 //! | `firewall between=(1,2)` | links are reset and refused, on hosts that live |
 //! | `reset 1` | all links of n1 break once |
-//! | `heal` | ends all cuts and firewalls |
+//! | `double` | every message comes twice |
+//! | `heal` | ends all of these |
 //! | `disk 1 fails`, `disk 1 hangs`, `disk 1 works` | its saves do |
 //! | `host 1 fails`, `hangs`, `unhealthy`, `works` | its promotions and retargets do |
 //! | `step-down 1`, `shutdown 1` | the operator's commands |
@@ -109,7 +110,8 @@ impl Stage {
             }
             "offset" => {
                 for (node, offsets) in std::mem::take(&mut case.args) {
-                    let parsed = offsets.iter().map(|offset| offset.parse().ok()).collect::<Option<Vec<u64>>>();
+                    let parsed =
+                        offsets.iter().map(|offset| offset.parse().ok()).collect::<Option<Vec<u64>>>();
                     let (node, offsets) = (self.node(&node)?, parsed.ok_or("offsets are numbers")?);
                     self.cluster()?.set_offsets(node, &offsets);
                 }
@@ -140,13 +142,16 @@ impl Stage {
                 self.begin(a, FaultKind::Firewall { to: self.number(b) })?;
             }
             "reset" => self.begin_each(case, FaultKind::Resets)?,
+            "double" => {
+                let kind = FaultKind::Storm { loss: 0, duplication: 1000, delay_ms: 0 };
+                self.begin(self.nodes[0], kind)?;
+            }
             "heal" => self.end(|_, kind| is_of_network(kind))?,
             "disk" => match which(case, ["fails", "hangs", "works"])? {
                 "fails" => self.begin_each(case, FaultKind::FailingDisk)?,
                 "hangs" => self.begin_each(case, FaultKind::HangingDisk)?,
-                _ => self.end_each(case, |kind| {
-                    matches!(kind, FaultKind::FailingDisk | FaultKind::HangingDisk)
-                })?,
+                _ => self
+                    .end_each(case, |kind| matches!(kind, FaultKind::FailingDisk | FaultKind::HangingDisk))?,
             },
             "host" => match which(case, ["fails", "hangs", "unhealthy", "works"])? {
                 "fails" => self.begin_each(case, FaultKind::FailingHost)?,
@@ -254,7 +259,8 @@ impl Stage {
             };
             let gate = if status.role == Role::Primary { gate } else { follows };
             let (role, epoch) = (status.role.as_str(), status.epoch.to_string());
-            let row = format!("{node}  {role:<9}  epoch {epoch:<2} at {:<6}  {gate}", words::position(&position));
+            let row =
+                format!("{node}  {role:<9}  epoch {epoch:<2} at {:<6}  {gate}", words::position(&position));
             let _ = writeln!(table, "{}", row.trim_end());
         }
         Ok(table)
@@ -268,7 +274,9 @@ impl Stage {
             let frames = frames.parse().map_err(|_| format!("{frames} frames?"))?;
             let answer = match self.cluster()?.write(node, shard, frames) {
                 None => "nobody answers".to_owned(),
-                Some(Ok(())) => format!("accepted, now at {}", words::position(&self.cluster()?.position(node))),
+                Some(Ok(())) => {
+                    format!("accepted, now at {}", words::position(&self.cluster()?.position(node)))
+                }
                 Some(Err(denied)) => format!("refused: {}", words::denied(denied)),
             };
             let _ = writeln!(said, "{node} {answer}");
@@ -333,9 +341,7 @@ impl Stage {
     }
 
     fn end_each(&mut self, case: &mut TestCase, over: impl Fn(&FaultKind) -> bool) -> Result<(), String> {
-        self.each(case)?
-            .into_iter()
-            .try_for_each(|node| self.end(|at, kind| at == node && over(kind)))
+        self.each(case)?.into_iter().try_for_each(|node| self.end(|at, kind| at == node && over(kind)))
     }
 
     fn cluster(&mut self) -> Result<&mut Cluster, String> {
@@ -376,6 +382,7 @@ fn is_of_network(kind: &FaultKind) -> bool {
             | FaultKind::CutOneWay { .. }
             | FaultKind::Partition { .. }
             | FaultKind::Firewall { .. }
+            | FaultKind::Storm { .. }
     )
 }
 

@@ -20,7 +20,9 @@ pub(crate) fn notes(notes: &[Note], zero: Duration, shown: &[&str]) -> String {
             let head = format!("{} -> ", note.node);
             match lines.last_mut() {
                 // One line for all to whom the same is said at once.
-                Some((at, line, Some(last))) if *at == note.at && *last == message && line.starts_with(&head) => {
+                Some((at, line, Some(last)))
+                    if *at == note.at && *last == message && line.starts_with(&head) =>
+                {
                     line.insert_str(line.len() - text.len() - 2, &format!(", {to}"));
                 }
                 _ => lines.push((note.at, format!("{head}{to}: {text}"), Some(message))),
