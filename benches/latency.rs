@@ -157,7 +157,7 @@ fn main() {
 async fn elect(plugins: &[Arc<QuorumPlugin>], times: &Shared, primary: &mut usize, elections: usize) {
     let mut votes = Vec::new();
     let mut all = Vec::new();
-    let mut refused = Vec::new();
+    let mut handovers = Vec::new();
     for _ in 0..elections {
         {
             let mut times = times.lock().unwrap();
@@ -167,19 +167,21 @@ async fn elect(plugins: &[Arc<QuorumPlugin>], times: &Shared, primary: &mut usiz
         plugins[*primary].step_down();
         *primary = writable(plugins, Some(*primary)).await;
         let end = Instant::now();
-        let times = times.lock().unwrap();
-        if let (Some(pre_offer), Some(offer), Some(promote)) = (times.pre_offer, times.offer, times.promote) {
+        let seen = {
+            let times = times.lock().unwrap();
+            (times.pre_offer, times.offer, times.promote)
+        };
+        if let (Some(pre_offer), Some(offer), Some(promote)) = seen {
             votes.push(promote.saturating_duration_since(offer));
             all.push(end.saturating_duration_since(pre_offer));
         }
-        refused.push(end - begin);
-        drop(times);
+        handovers.push(end - begin);
         // A moment of office, so that every handover starts from a cluster at rest.
         smol::Timer::after(Duration::from_millis(30)).await;
     }
     print("offer to promote", &mut votes);
     print("pre-vote to writable", &mut all);
-    print("handover: step-down to writable elsewhere", &mut refused);
+    print("step-down to writable elsewhere", &mut handovers);
 }
 
 async fn report_offsets(host: &Host, plugin: &QuorumPlugin, times: &Shared, offsets: usize) {
@@ -195,11 +197,13 @@ async fn report_offsets(host: &Host, plugin: &QuorumPlugin, times: &Shared, offs
         };
         plugin.on_offset(0, n);
         let end = loop {
-            let times = times.lock().unwrap();
-            if let (Some(left), Some(came)) = (times.left, times.came) {
-                break (left, came);
+            let seen = {
+                let times = times.lock().unwrap();
+                times.left.zip(times.came)
+            };
+            if let Some(seen) = seen {
+                break seen;
             }
-            drop(times);
             assert!(begin.elapsed() < PATIENCE, "offset {n} was never told");
             smol::Timer::after(Duration::from_millis(1)).await;
         };
