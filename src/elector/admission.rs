@@ -49,7 +49,10 @@ impl Elector {
             self.hard.standing = Standing::Member;
             self.event(EventKind::Admitted);
             self.persist_before_speaking();
-            self.schedule_campaign(self.now);
+            // Who hears a primary has no reason to campaign: it would give up one that is well.
+            if self.primary.is_none() {
+                self.schedule_campaign(self.now);
+            }
             self.answer_waiting();
         }
     }

@@ -41,7 +41,11 @@ impl Elector {
         known.dead = false;
         if before.is_some_and(|before| before != incarnation) {
             // The transport lets nobody in who is older than what it knew, so this is a later start.
-            known.restarted();
+            // First: afterwards nobody knows when the old process was last heard.
+            if self.primary == Some(peer) {
+                self.suspect(Reason::Restart);
+            }
+            self.peers[peer].restarted();
             self.gone(peer, before, Reason::Restart);
         }
         // What this voter echoed before its link ended does not count any more: ask anew at once.

@@ -1,10 +1,14 @@
 //! A cluster to drive by hand: the calls that users of `kevy-elect`'s simulator know.
 
+use super::fault::FaultKind;
+use super::note::Note;
 use super::plan::Plan;
 use super::world::World;
 use crate::elector::Elector;
+use crate::fence::Denied;
 use crate::ids::{Epoch, NodeId};
 use crate::message::Role;
+use crate::position::Position;
 use crate::time::{Duration, nanos};
 
 /// The interval of [`Cluster::tick_all`].
@@ -42,14 +46,32 @@ impl Cluster {
         let mut nodes: Vec<_> = nodes.into_iter().collect();
         nodes.sort_by_key(|(id, _)| *id);
         nodes.dedup_by_key(|(id, _)| *id);
-        let ids: Vec<_> = nodes.iter().map(|(id, _)| *id).collect();
-        let mut plan = Plan::calm(seed, ids.len());
+        let plan = Plan::calm(seed, nodes.len());
+        Self::with_plan(plan, nodes)
+    }
+
+    /// A cluster that is set up as the plan says; what goes wrong is for the caller to say, so the plan's
+    /// faults are left out. Of the nodes as many are taken as the plan has members, in the order of their ids.
+    pub fn with_plan(mut plan: Plan, nodes: impl IntoIterator<Item = (NodeId, Role)>) -> Self {
+        let mut nodes: Vec<_> = nodes.into_iter().collect();
+        nodes.sort_by_key(|(id, _)| *id);
+        nodes.dedup_by_key(|(id, _)| *id);
+        nodes.truncate(plan.setup.members());
+        plan.setup.kinds.truncate(nodes.len());
+        plan.faults.clear();
         plan.heal_at = u64::MAX;
+        let ids: Vec<_> = nodes.iter().map(|(id, _)| *id).collect();
         let mut world = World::new(plan, ids.clone(), true);
+        world.notes = Some(Vec::new());
         if let Some(primary) = nodes.iter().position(|(_, role)| *role == Role::Primary) {
             world.begin_with_primary(primary);
         }
         Self { world, ids }
+    }
+
+    /// Virtual real time since the cluster was made.
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.world.now)
     }
 
     /// Lets `times` heartbeat intervals pass.
@@ -97,8 +119,42 @@ impl Cluster {
     /// Says how far a node's data goes in the history it holds.
     pub fn set_offset(&mut self, node: NodeId, offset: u64) {
         if let Some(node) = self.number(node) {
-            self.world.set_offset(node, offset);
+            self.world.set_offsets(node, &[offset]);
         }
+    }
+
+    /// The same for a node with several shards; those that are not named keep theirs.
+    pub fn set_offsets(&mut self, node: NodeId, offsets: &[u64]) {
+        if let Some(node) = self.number(node) {
+            self.world.set_offsets(node, offsets);
+        }
+    }
+
+    /// A client writes so many frames to a shard of a node. `None`: nobody is there to answer, or there is no
+    /// such shard.
+    pub fn write(&mut self, node: NodeId, shard: usize, frames: u64) -> Option<Result<(), Denied>> {
+        self.number(node).and_then(|node| self.world.write(node, shard, frames))
+    }
+
+    /// A fault at a node, until [`Cluster::end_fault`]: its number. `None`: it is not possible now, or there is
+    /// no such node. Nodes that a fault names by number are counted from zero in the order of their ids.
+    pub fn begin_fault(&mut self, node: NodeId, kind: FaultKind) -> Option<usize> {
+        self.number(node).and_then(|node| self.world.begin_fault(node, kind))
+    }
+
+    /// Ends a fault; one that has ended stays so.
+    pub fn end_fault(&mut self, fault: usize) {
+        self.world.end_fault(fault);
+    }
+
+    /// How far a node's data goes, whether it runs or not.
+    pub fn position(&self, node: NodeId) -> Position {
+        self.number(node).map_or(Position::NONE, |node| self.world.position(node))
+    }
+
+    /// Whether a node holds the history of the primary that its host was told to follow.
+    pub fn has_joined(&self, node: NodeId) -> bool {
+        self.number(node).is_some_and(|node| self.world.has_joined(node))
     }
 
     /// A running node's role.
@@ -129,6 +185,11 @@ impl Cluster {
     /// What happened so far, line by line.
     pub fn trace(&self) -> &[String] {
         self.world.trace.as_deref().unwrap_or_default()
+    }
+
+    /// What happened since this was asked last, as data.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.world.notes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     fn set_cuts(&mut self, cut: impl Fn(NodeId, NodeId) -> bool) {

@@ -13,6 +13,7 @@ mod cluster;
 mod data;
 mod fault;
 mod invariants;
+mod note;
 mod plan;
 mod rng;
 pub mod stack;
@@ -24,6 +25,7 @@ pub use crate::elector::Mutation;
 pub use cluster::Cluster;
 pub use fault::{Fault, FaultKind, Loss, Target};
 pub use invariants::{INVARIANTS, Violation};
+pub use note::{Note, What};
 pub use plan::{PROFILES, Plan, Profile, Setup};
 pub use stats::Stats;
 

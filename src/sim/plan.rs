@@ -151,6 +151,8 @@ impl Profile {
 pub struct Setup {
     /// What each member is for. The voters come first, witnesses last among them, then observers.
     pub kinds: Vec<MemberKind>,
+    /// Preference of each voter among candidates with equal data; zero is never promoted.
+    pub priorities: Vec<u8>,
     /// Heartbeat interval of all nodes.
     pub heartbeat: Duration,
     /// Election timeout of all nodes.
@@ -173,13 +175,19 @@ pub struct Setup {
     pub save: u64,
     /// The longest promotion or retarget of a healthy host, in nanoseconds.
     pub host: u64,
+    /// Nothing is left to chance but the electors' own: what may take long takes the middle, what may happen
+    /// happens if it is likely. For runs that people read.
+    pub steady: bool,
+    /// No clients write by themselves.
+    pub quiet: bool,
 }
 
 impl Setup {
     /// The configuration of one node.
     pub(super) fn config(&self, node: usize, ids: &[NodeId]) -> Result<Config, ConfigError> {
-        let members = ids.iter().zip(&self.kinds).map(|(id, kind)| match kind {
-            MemberKind::Voter => Member::voter(*id),
+        let members = ids.iter().zip(&self.kinds).zip(&self.priorities);
+        let members = members.map(|((id, kind), priority)| match kind {
+            MemberKind::Voter => Member { priority: *priority, ..Member::voter(*id) },
             MemberKind::Witness => Member::witness(*id),
             MemberKind::Observer => Member::observer(*id),
         });
@@ -225,6 +233,7 @@ impl Plan {
     pub fn calm(seed: u64, nodes: usize) -> Self {
         let setup = Setup {
             kinds: vec![MemberKind::Voter; nodes],
+            priorities: vec![Member::PRIORITY_DEFAULT; nodes],
             heartbeat: Duration::from_millis(100),
             timeout: Duration::from_millis(1000),
             drift_percent: 1.0,
@@ -236,6 +245,8 @@ impl Plan {
             delay: 2 * MS,
             save: 2 * MS,
             host: 5 * MS,
+            steady: false,
+            quiet: false,
         };
         Self { seed, setup, faults: Vec::new(), heal_at: 0, mutation: None, driver_mutation: None }
     }
@@ -273,6 +284,7 @@ impl Plan {
         }
         if rng.chance(150) {
             setup.kinds.push(MemberKind::Observer);
+            setup.priorities.push(0);
             setup.of_bound.push(0);
         }
         setup.unordered = profile.unordered;

@@ -14,12 +14,24 @@ use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::store::MemoryVoteStore;
 use kevy_elect_plugin::time::{Duration, Instant};
-use kevy_elect_plugin::transport::MemoryNetwork;
+use kevy_elect_plugin::transport::{MemoryNetwork, MemoryTransport, Transport};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::Poll;
 
 /// How an executor starts a future beside the test.
 pub type Spawn<'a> = &'a dyn Fn(BoxFuture<'static, ()>);
+
+/// Puts a test's own host in the place of the usual one, which it may go on using.
+pub type WrapHost = Box<dyn Fn(usize, Arc<Host>, Weak<QuorumPlugin>) -> Arc<dyn ReplicationHost>>;
+/// Puts something of a test between a node and the network.
+pub type WrapTransport = Box<dyn Fn(usize, MemoryTransport) -> Arc<dyn Transport>>;
+
+/// What a test puts in the place of the usual parts.
+#[derive(Default)]
+pub struct Wraps {
+    pub host: Option<WrapHost>,
+    pub transport: Option<WrapTransport>,
+}
 
 /// Longest virtual time that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -87,14 +99,19 @@ pub struct Cluster<'a> {
     pub nodes: Vec<Node>,
     spawn: Spawn<'a>,
     ids: Vec<NodeId>,
+    wraps: Wraps,
 }
 
 impl<'a> Cluster<'a> {
     pub fn new(n: usize, seed: u64, spawn: Spawn<'a>) -> Self {
+        Self::on_clock(ManualClock::new(), n, seed, spawn, Wraps::default())
+    }
+
+    /// A cluster with parts of the test's own, which may use the clock too.
+    pub fn on_clock(clock: ManualClock, n: usize, seed: u64, spawn: Spawn<'a>, wraps: Wraps) -> Self {
         let ids: Vec<_> = (1..=n).map(|i| NodeId::new(&format!("n{i}")).unwrap()).collect();
-        let clock = ManualClock::new();
         let network = MemoryNetwork::builder(clock.clone(), seed, ids.iter().copied()).build();
-        let mut cluster = Self { clock, network, nodes: Vec::new(), spawn, ids };
+        let mut cluster = Self { clock, network, nodes: Vec::new(), spawn, ids, wraps };
         for i in 0..n {
             let node = cluster.node(i, MemoryVoteStore::new());
             cluster.nodes.push(node);
@@ -105,11 +122,15 @@ impl<'a> Cluster<'a> {
     fn node(&self, i: usize, store: MemoryVoteStore) -> Node {
         let id = self.ids[i];
         let members = self.ids.iter().map(|id| Member::voter(*id));
+        let transport = self.network.transport(id);
         let plugin = QuorumPlugin::new(QuorumParts {
             config: Config::builder(id, members).build().unwrap(),
             clock: Arc::new(self.clock.clone()),
             store: Arc::new(store.clone()),
-            transport: Arc::new(self.network.transport(id)),
+            transport: match &self.wraps.transport {
+                Some(wrap) => wrap(i, transport),
+                None => Arc::new(transport),
+            },
             seed: i as u64,
         });
         let host = Arc::new(Host {
@@ -118,7 +139,10 @@ impl<'a> Cluster<'a> {
             calls: Mutex::default(),
             guarded: Mutex::new(Instant::ZERO),
         });
-        plugin.set_host(host.clone());
+        plugin.set_host(match &self.wraps.host {
+            Some(wrap) => wrap(i, host.clone(), Arc::downgrade(&plugin)),
+            None => host.clone(),
+        });
         let (handle, registration) = AbortHandle::new_pair();
         let run = plugin.clone().run();
         let run = async move {

@@ -9,7 +9,11 @@ use crate::message::{Role, Standing};
 use crate::sim::clock::MS;
 use crate::sim::data_nanos;
 use crate::sim::fault::{FaultKind, Loss};
+use crate::sim::note::What;
 use crate::state::HardState;
+
+/// How long a fault lasts that is ended by hand.
+pub(super) const UNTIL_HEALED: u64 = u64::MAX;
 
 /// What a fault of the plan has done, so that exactly that can be undone.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +44,14 @@ impl World {
         }
         *self.stats.faults.entry(fault.kind.name()).or_default() += 1;
         self.active[index] = active;
-        self.push(self.now + fault.lasts, Event::Heal(index));
+        if fault.lasts != UNTIL_HEALED {
+            self.push(self.now + fault.lasts, Event::Heal(index));
+        }
+    }
+
+    /// Whether a fault of the plan acts now.
+    pub(super) fn acts(&self, index: usize) -> bool {
+        self.active[index].on
     }
 
     fn apply(&mut self, kind: FaultKind, active: &mut Active, lasts: u64) -> bool {
@@ -376,6 +387,7 @@ impl World {
         // A save that fails may have reached the disk all the same.
         if !failed || self.rng.chance(300) {
             self.invariants.epochs.on_saved(node, &state);
+            self.note(node, || What::Saved(state.clone()));
             let disk = &mut self.machines[node].disk;
             disk.before = disk.record.replace(state);
         }

@@ -6,6 +6,7 @@
 
 mod event;
 mod faults;
+mod hand;
 mod judge;
 mod machine;
 mod net;
@@ -14,6 +15,7 @@ mod server;
 use super::Stats;
 use super::clock::{DriftClock, MS};
 use super::invariants::{Invariants, Violation};
+use super::note::{Note, What};
 use super::plan::Plan;
 use super::rng::Rng;
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
@@ -47,6 +49,8 @@ pub(super) struct World {
     pub(super) stats: Stats,
     /// What happened, in words; kept only where somebody wants to read it.
     pub(super) trace: Option<Vec<String>>,
+    /// The same as data; kept only for a cluster that is driven by hand.
+    pub(super) notes: Option<Vec<Note>>,
     /// A number that differs where two runs differ.
     pub(super) fingerprint: u64,
     pub(super) violation: Option<Violation>,
@@ -63,7 +67,7 @@ impl World {
     /// A world at its beginning: all processes start within a moment.
     pub(super) fn new(plan: Plan, ids: Vec<NodeId>, traced: bool) -> Self {
         let nodes = plan.setup.members();
-        let mut rng = Rng::new(plan.seed, 2);
+        let mut rng = if plan.setup.steady { Rng::steady() } else { Rng::new(plan.seed, 2) };
         let drift_ppm = (plan.setup.drift_percent * 10_000.0) as i64;
         let machines = (0..nodes)
             .map(|node| Machine {
@@ -99,6 +103,7 @@ impl World {
             lives: 0,
             stats: Stats::default(),
             trace: traced.then(Vec::new),
+            notes: None,
             fingerprint: 0xcbf2_9ce4_8422_2325,
             violation: None,
             active: Vec::new(),
@@ -198,6 +203,7 @@ impl World {
         for (to, message) in outbox.drain(..) {
             if let Some(to) = self.number(to) {
                 self.judge_send(node, to, &message);
+                self.note_sent(node, to, &message);
                 self.fingerprint = mix(self.fingerprint, message.verb() as u64);
                 self.send_message(node, to, message);
             }
@@ -216,6 +222,7 @@ impl World {
                 Output::Persist(seq, state) => self.save(node, seq, state),
                 Output::Host(HostAction::Detach(_)) => {
                     let position = self.detach(node);
+                    self.note(node, || What::Detached(position.clone()));
                     if let Some(process) = &mut self.machines[node].process {
                         process.elector.handle_host(local, HostReport::Detached(&position));
                     }
@@ -223,6 +230,7 @@ impl World {
                 Output::Host(action) => self.host_action(node, action),
                 Output::Event(event) => {
                     self.log(|| format!("n{node} e{}: {:?}", event.epoch, event.kind));
+                    self.note(node, || What::Decided(event.clone()));
                     self.judge_event(node, &event);
                 }
             }
@@ -337,6 +345,7 @@ impl World {
         let unhealthy = machine.ills.unhealthy > 0;
         machine.disturbed = self.now;
         self.log(|| format!("n{node} starts as process {life}, incarnation {incarnation}"));
+        self.note(node, || What::Started);
         self.start_links_of(node);
         self.tell_position(node);
         if paused {
@@ -367,6 +376,7 @@ impl World {
         (server.following, server.joined) = (false, false);
         server.turn += 1;
         self.log(|| format!("n{node} is gone"));
+        self.note(node, || What::Gone);
         self.close_links_of(node);
     }
 
@@ -393,55 +403,6 @@ impl World {
         if self.violation.is_none() {
             self.log(|| format!("VIOLATION of {invariant}: {text}"));
             self.violation = Some(Violation { invariant, at: self.now, text });
-        }
-    }
-
-    /// Ends a process by hand; it stays down until [`World::revive`].
-    pub(super) fn kill(&mut self, node: usize) {
-        if self.machines[node].process.is_some() {
-            self.machines[node].ills.down += 1;
-            self.stop(node);
-        }
-    }
-
-    /// Starts a process that was killed.
-    pub(super) fn revive(&mut self, node: usize) {
-        let down = &mut self.machines[node].ills.down;
-        *down = down.saturating_sub(1);
-        self.start(node);
-    }
-
-    /// Cuts or heals both directions between two nodes.
-    pub(super) fn set_cut(&mut self, a: usize, b: usize, cut: bool) {
-        for (from, to) in [(a, b), (b, a)] {
-            let index = self.net.index(from, to);
-            let was = std::mem::replace(&mut self.net.cut[index], u16::from(cut));
-            self.net.disturbed[index] = self.now;
-            if was > 0 && !cut {
-                self.heal_direction(from, to);
-            }
-        }
-    }
-
-    /// Says how far a server's data goes.
-    pub(super) fn set_offset(&mut self, node: usize, offset: u64) {
-        self.machines[node].server.data.last_mut().offsets[0] = offset;
-        self.tell_position(node);
-    }
-
-    /// The elector of a running process.
-    pub(super) fn elector(&self, node: usize) -> Option<&Elector> {
-        self.machines[node].process.as_ref().map(|process| &process.elector)
-    }
-
-    /// Makes a node primary of epoch 1 by the votes of all, before the first start.
-    pub(super) fn begin_with_primary(&mut self, primary: usize) {
-        let id = self.ids[primary];
-        for node in 0..self.machines.len() {
-            let server = &mut self.machines[node].server;
-            // The start role is a matter of data: the one that has it is elected.
-            server.data.begin(Epoch::ZERO);
-            server.data.last_mut().offsets[0] = u64::from(self.ids[node] == id);
         }
     }
 

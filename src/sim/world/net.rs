@@ -6,6 +6,7 @@ use super::machine::Life;
 use crate::link::LinkEvent;
 use crate::message::Message;
 use crate::sim::clock::MS;
+use crate::sim::note::What;
 use std::collections::VecDeque;
 
 /// The most frames that wait behind a cut, per direction; the oldest goes first, as a full queue does.
@@ -354,6 +355,7 @@ impl World {
     pub(super) fn link_event(&mut self, at: usize, peer: usize, event: LinkEvent) {
         let id = self.machines[peer].id;
         self.log(|| format!("n{at} link to n{peer}: {event:?}"));
+        self.note(at, || What::Link(id, event));
         self.step(at, |elector, now| elector.handle_link(now, id, event));
     }
 }

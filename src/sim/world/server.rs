@@ -10,6 +10,7 @@ use crate::ids::Epoch;
 use crate::position::Position;
 use crate::sim::clock::MS;
 use crate::sim::data::Offsets;
+use crate::sim::note::What;
 
 /// How often a server does its own work, at most.
 const TICK: u64 = 40 * MS;
@@ -19,6 +20,7 @@ const ASK_AGAIN: u64 = 150 * MS;
 impl World {
     pub(super) fn host_action(&mut self, node: usize, action: HostAction) {
         self.log(|| format!("n{node} host: {action:?}"));
+        self.note(node, || What::Asked(action));
         match action {
             HostAction::Detach(_) => {}
             HostAction::Resume(_) => {}
@@ -227,6 +229,7 @@ impl World {
             machine.server.joined = true;
             machine.server.data = data;
             self.log(|| format!("n{node} host: joined"));
+            self.note(node, || What::Joined);
             self.tell_position(node);
             self.acknowledge(node);
         }
@@ -299,6 +302,9 @@ impl World {
             return;
         }
         self.judge_write(node);
+        if self.plan.setup.quiet {
+            return;
+        }
         let shard = self.rng.below(self.plan.setup.shards as u64) as usize;
         let server = &mut self.machines[node].server;
         if server.serving.is_some() {

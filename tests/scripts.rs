@@ -1,0 +1,95 @@
+//! One script per situation of the protocol, played by real electors on virtual time.
+//!
+//! `tests/scripts/*.txt` are read by people first: a comment says what is shown and which sentence of
+//! `docs/protocol.md` it is about, then commands follow, each with what happened. The output is compared
+//! exactly; `REWRITE=1 cargo test --features sim --test scripts ends_as_written` writes it anew, and
+//! `RUN=NAME.txt` in front of the command plays one script. The commands are listed in `tests/stage/mod.rs`.
+//!
+//! Chance is steady (`Setup::steady`): a message takes 1.1 ms, a save 1 ms, a promotion 2.5 ms. All invariants
+//! of the simulator are watched meanwhile; what violates one is part of the output, and fails the script even
+//! where it was written down.
+
+// Clippy knows only `#[test]` functions as tests, not the helpers beside them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod stage;
+
+use kevy_elect_plugin::sim::Mutation;
+use stage::Stage;
+use std::collections::BTreeSet;
+
+const SCRIPTS: &str = "tests/scripts";
+
+const REWRITE: &str = "write with `REWRITE=1 cargo test --features sim --test scripts ends_as_written`";
+/// Fewer files than this, and some were not found.
+const SCRIPTS_MIN: usize = 50;
+
+#[test]
+fn every_script_ends_as_written() {
+    let (played, violations) = play(None);
+    assert!(violations.is_empty(), "{violations:#?}");
+    let least = if std::env::var_os("RUN").is_some() { 1 } else { SCRIPTS_MIN };
+    assert!(played >= least, "only {played} scripts found in {SCRIPTS}");
+}
+
+/// A script that nothing could break shows nothing.
+#[test]
+fn every_mutation_of_the_elector_breaks_a_script() {
+    assert!(std::env::var_os("REWRITE").is_none(), "this would write down what wrong electors do; {REWRITE}");
+    let unnoticed = Mutation::ALL.into_iter().filter(|mutation| {
+        // `datadriven` tells of scripts that end otherwise by a panic.
+        let played = std::panic::catch_unwind(|| play(Some(*mutation)));
+        played.is_ok_and(|(_, violations)| violations.is_empty())
+    });
+    let unnoticed: Vec<_> = unnoticed.collect();
+    assert!(unnoticed.is_empty(), "no script shows the difference that {unnoticed:?} makes");
+}
+
+/// Plays all scripts: how many there are, and what was violated.
+fn play(mutation: Option<Mutation>) -> (usize, Vec<String>) {
+    let (mut played, mut violations) = (0, Vec::new());
+    datadriven::walk(SCRIPTS, |file| {
+        played += 1;
+        let mut stage = Stage::new(mutation);
+        let name = file.filename.clone();
+        file.run(|case| {
+            let said = stage.play(case).and_then(|said| {
+                case.expect_empty().map_err(|error| error.to_string())?;
+                Ok(said)
+            });
+            said.map_err(|error| format!("{name}: {}: {error}", case.directive))
+        });
+        violations.extend(stage.violation().map(|violation| format!("{}: {violation}", file.filename)));
+    });
+    (played, violations)
+}
+
+/// The sentences of a text that are named in it, such as E1.
+fn sentences(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let named = words.filter(|word| {
+        word.starts_with(['E', 'P', 'L', 'F', 'S', 'A']) && word.len() >= 2 && word[1..].parse::<u8>().is_ok()
+    });
+    named.collect()
+}
+
+#[test]
+fn every_sentence_of_the_election_has_a_script_and_every_script_a_sentence() {
+    let protocol = std::fs::read_to_string("docs/protocol.md").unwrap();
+    let lines = protocol.lines().filter_map(|line| line.strip_prefix("- **"));
+    let known: BTreeSet<_> =
+        lines.filter_map(|line| sentences(&line[..line.find('.')?]).pop_first()).collect();
+    assert!(known.len() >= 30, "{known:?}");
+    let mut missing = known.clone();
+    for entry in std::fs::read_dir(SCRIPTS).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let about = text.lines().take_while(|line| line.starts_with('#'));
+        let named: BTreeSet<_> = about.flat_map(sentences).collect();
+        assert!(!named.is_empty(), "{path:?} does not say which sentence of docs/protocol.md it shows");
+        let unknown: Vec<_> = named.difference(&known).collect();
+        assert!(unknown.is_empty(), "{path:?} names {unknown:?}, which docs/protocol.md does not have");
+        named.iter().for_each(|sentence| _ = missing.remove(*sentence));
+    }
+    assert!(missing.is_empty(), "no script shows {missing:?}");
+}
