@@ -1,7 +1,7 @@
 //! The process: server, election, signals, and the order in which they begin and end.
 
 use crate::config::{ElectSettings, Settings};
-use crate::http::{self, History, Pages};
+use crate::http::{self, History, Pages, Views};
 use crate::inline;
 use crate::office::PluginOffice;
 use crate::serve::{Server, Stopper};
@@ -82,7 +82,7 @@ fn banner(kevy: &Config) {
 }
 
 fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
-    let (http_at, listen) = (elect.http, elect.listen);
+    let (http_at, http_peers, listen) = (elect.http, elect.http_peers.clone(), elect.listen);
     // Bound now and held for the process's life: peers take a refused connection for proof of its death.
     let door =
         TcpListener::bind(listen).map_err(|e| format!("cannot listen on election port {listen}: {e}"))?;
@@ -100,9 +100,10 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     let history = History::open(kevy.server.data_dir.join(HISTORY_FILE));
     history.follow(node, plugin.events()).map_err(|error| format!("cannot start thread history: {error}"))?;
     if let (Some(address), Some(metrics)) = (http_at, recorder) {
-        let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, history, cluster };
-        let at = http::serve(address, pages)
-            .map_err(|error| format!("cannot serve [elect] http at {address}: {error}"))?;
+        let wrong = |error| format!("cannot serve [elect] http at {address}: {error}");
+        let views = Views::new(&cluster, &http_peers).map_err(wrong)?;
+        let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, history, cluster, views };
+        let at = http::serve(address, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
     }
     signals::listen(move || wish(&ask, false)).map_err(|error| format!("cannot handle signals: {error}"))?;
