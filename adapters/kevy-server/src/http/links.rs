@@ -7,9 +7,8 @@ use kevy_elect_plugin::plugin::ElectSnapshot;
 use kevy_elect_plugin::transport::Directions;
 use std::fmt::Write;
 
-/// What a row that is not known means, and where to look.
-const LEGEND: &str = "Each row is what that node says itself: ← it hears the other, → it reaches it, ✗ in place of an \
-    arrow: that way is cut.";
+const LEGEND: &str = "Each row is what that node says itself: ← the link from the other is up, → its link to the other is up, \
+    ✗ in place of an arrow: it is cut.";
 
 pub(super) fn links(body: &mut String, snapshot: &ElectSnapshot, views: &[(NodeId, Result<View, String>)]) {
     let me = snapshot.node;
@@ -27,7 +26,7 @@ pub(super) fn links(body: &mut String, snapshot: &ElectSnapshot, views: &[(NodeI
             let ways = if *from == me { own(snapshot, *to) } else { theirs(views, *from, *to) };
             match (from == to, ways) {
                 (true, _) => body.push_str("<td>·"),
-                (false, Some(ways)) => cell(body, *from, *to, ways),
+                (false, Some(ways)) => cell(body, *to, ways),
                 (false, None) => body.push_str("<td class=note>?"),
             }
         }
@@ -56,22 +55,19 @@ fn theirs(views: &[(NodeId, Result<View, String>)], from: NodeId, to: NodeId) ->
     Some(*ways)
 }
 
-fn cell(body: &mut String, from: NodeId, to: NodeId, ways: Directions) {
-    let (from, to) = (escape(from.as_str()), escape(to.as_str()));
-    let word = |open: bool, does: &str, does_not: &str| {
-        format!("{from} {} {to}", if open { does } else { does_not })
-    };
-    let arrow = |open: bool, arrow: &str| match open {
+fn cell(body: &mut String, other: NodeId, ways: Directions) {
+    let other = escape(other.as_str());
+    let state = |up: bool| if up { "up" } else { "cut" };
+    let arrow = |up: bool, arrow: &str| match up {
         true => format!("<span class=good>{arrow}</span>"),
         false => "<span class=bad>✗</span>".to_owned(),
     };
+    let (back, out) = (arrow(ways.back, "←"), arrow(ways.out, "→"));
     let _ = write!(
         body,
-        "<td title='{}, {}'>{}{}",
-        word(ways.back, "hears", "does not hear"),
-        word(ways.out, "reaches", "does not reach"),
-        arrow(ways.back, "←"),
-        arrow(ways.out, "→")
+        "<td title='from {other}: {}, to {other}: {}'>{back}{out}",
+        state(ways.back),
+        state(ways.out)
     );
 }
 
@@ -101,9 +97,12 @@ mod tests {
             let from = body.split(&format!("<tr><th>{name}")).nth(1).unwrap();
             from.split("</tr>").next().unwrap().to_owned()
         };
-        assert!(row("a").contains('←') && row("a").contains("a does not hear c, a reaches c"), "{body}");
         assert!(
-            row("b").contains("b hears a, b reaches a") && row("b").contains("b does not hear c"),
+            row("a").contains("from b: up, to b: up") && row("a").contains("from c: cut, to c: up"),
+            "{body}"
+        );
+        assert!(
+            row("b").contains("from a: up, to a: up") && row("b").contains("from c: cut, to c: cut"),
             "{body}"
         );
         assert_eq!(row("c").matches('?').count(), 2, "{body}");

@@ -101,7 +101,10 @@ fn nodes(body: &mut String, snapshot: &ElectSnapshot) {
             (true, Some(role)) => role.as_str(),
             (true, None) => "?",
         };
-        let heard = peer.silence.map_or("never".to_owned(), |ago| format!("{} ms ago", ago.as_millis()));
+        let heard = peer.silence.map_or("never".to_owned(), |silence| match silence.as_secs() {
+            0..5 => format!("{} ms ago", silence.as_millis()),
+            seconds => format!("{} ago", ago(seconds.saturating_mul(1000))),
+        });
         let _ = write!(
             body,
             "<tr{}><td>{}<td>{role}<td>{}<td>{}<td>{heard}</tr>",
@@ -125,13 +128,13 @@ fn timeline(body: &mut String, decisions: &[Decision]) {
     for decision in decisions.iter().take(SHOWN_MAX) {
         let or_none = |node: &Option<String>| escape(node.as_deref().unwrap_or("nobody"));
         let Decision { at_ms, epoch, what, why, .. } = decision;
+        let (from, to) = (or_none(&decision.from), or_none(&decision.to));
+        let whom = if from == to { to } else { format!("{from} → {to}") };
         let _ = write!(
             body,
-            "<li><time data-ms={at_ms}>{} ago</time> epoch {epoch}: <b>{}</b> {} → {} <i>{}</i>{}</li>",
+            "<li><time data-ms={at_ms}>{} ago</time> epoch {epoch}: <b>{}</b> {whom} <i>{}</i>{}</li>",
             ago(now.saturating_sub(*at_ms)),
             escape(what),
-            or_none(&decision.from),
-            or_none(&decision.to),
             escape(why),
             bars(decision)
         );
