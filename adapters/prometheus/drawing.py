@@ -21,7 +21,12 @@ def draw(panel, series, since, now):
     unit = panel["fieldConfig"]["defaults"].get("unit", "")
     drawing = {"state-timeline": states, "table": matrix}.get(panel["type"], lines)
     wide = " class=wide" if panel["type"] == "state-timeline" else ""
-    return f"<div{wide}><b>{html.escape(panel['title'])}</b> {drawing(panel, series, unit, since, now)}</div>"
+    return f"<div{wide}><b>{html.escape(panel['title'])}</b> {about(panel)}{drawing(panel, series, unit, since, now)}</div>"
+
+
+def about(panel):
+    text = panel.get("description", "")
+    return f"<small class=about>{html.escape(text)}</small><br>" if text else ""
 
 
 def lines(panel, series, unit, since, now):

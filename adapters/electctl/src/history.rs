@@ -133,7 +133,7 @@ fn tell(text: &mut String, decision: &Value) {
     for offer in list(decision, "judged") {
         let answer = match offer["yes"] == true {
             true => good("yes"),
-            false => refusal(&word(offer, "reason")),
+            false => format!("no: {}", refusal(&word(offer, "reason"))),
         };
         let _ = writeln!(
             text,

@@ -4,7 +4,7 @@ use crate::config::{ElectSettings, Settings};
 use crate::http::{self, History, Pages, Views};
 use crate::inline;
 use crate::office::PluginOffice;
-use crate::serve::{Server, Stopper};
+use crate::serve::{ServeError, Server, Stopper};
 use crate::signals;
 use async_io::Timer;
 use futures::future::{Either, select};
@@ -87,6 +87,7 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     let door =
         TcpListener::bind(listen).map_err(|e| format!("cannot listen on election port {listen}: {e}"))?;
     let (cluster, node) = (elect.config.cluster().to_owned(), elect.config.node());
+    let replication_port = elect.peer(node).map_or(0, |own| own.replication_port);
     let recorder = http_at.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
     let (ask, asked) = sync_channel(1);
     let on_shutdown = {
@@ -110,10 +111,21 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     let failed = Arc::new(AtomicBool::new(false));
     elect_on_thread(&plugin, server.stopper(), &failed)?;
     stop_on_thread(&plugin, server.stopper(), asked)?;
-    server.run().map_err(|error| error.to_string())?;
+    server.run().map_err(|error| ended(&error, kevy.server.port, replication_port))?;
     match failed.load(Ordering::Acquire) {
         true => Err("stopped, because a server without its election must not be written to".to_owned()),
         false => Ok(()),
+    }
+}
+
+/// Why the server could not serve. The system does not say which port is taken, so all that kevy opens are named.
+fn ended(error: &ServeError, client_port: u16, replication_port: u16) -> String {
+    match error {
+        ServeError::Io(source) if source.kind() == std::io::ErrorKind::AddrInUse => format!(
+            "another program has one of this node's ports, {client_port} for clients or {replication_port} and up for \
+             replication: {source}; stop it, or give this node other ports in [server] port and [cluster] peers"
+        ),
+        _ => error.to_string(),
     }
 }
 
