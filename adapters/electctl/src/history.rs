@@ -1,7 +1,7 @@
 //! `history` and `explain`: what was decided, told from all nodes that answer.
 
 use crate::client::ask;
-use crate::paint::{bad, bold, good, table};
+use crate::paint::{bad, bold, good, plain, table};
 use crate::status::{list, word};
 use serde_json::Value;
 use std::fmt::Write;
@@ -121,7 +121,12 @@ fn tell(text: &mut String, decision: &Value) {
     for vote in list(decision, "votes") {
         let (kind, voter) = (word(vote, "kind"), word(vote, "voter"));
         let _ = match vote["yes"] == true {
-            true => writeln!(text, "      {voter} gave {teller} its {kind}: {}", good("yes")),
+            true => writeln!(
+                text,
+                "      {voter} gave {teller} its {kind}: {}{}",
+                good("yes"),
+                vote["position"].as_str().map_or(String::new(), |held| format!(" (it held {})", plain(held)))
+            ),
             false => writeln!(
                 text,
                 "      {voter} refused {teller} a {kind}: {} (it held {})",

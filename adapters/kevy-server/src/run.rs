@@ -99,7 +99,9 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     plugin.set_host(server.host());
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
     let history = History::open(kevy.server.data_dir.join(HISTORY_FILE));
-    history.follow(node, plugin.events()).map_err(|error| format!("cannot start thread history: {error}"))?;
+    history
+        .follow(node, Arc::clone(&plugin) as _)
+        .map_err(|error| format!("cannot start thread history: {error}"))?;
     if let (Some(address), Some(metrics)) = (http_at, recorder) {
         let wrong = |error| format!("cannot serve [elect] http at {address}: {error}");
         let views = Views::new(&cluster, &http_peers).map_err(wrong)?;
