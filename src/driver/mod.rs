@@ -33,6 +33,7 @@ use crate::time::{Duration, Instant};
 use crate::transport::{Transport, TransportError, TransportEvent};
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::Stream;
+use log_limit::Cause;
 pub(crate) use log_limit::LogLimit;
 use pin_project_lite::pin_project;
 use position_cell::PositionCell;
@@ -208,7 +209,7 @@ impl Driver {
                         "event=refused claimed={claimed} reason={} node={node}",
                         reason.as_str()
                     );
-                    self.log_limited(now, log::Level::Warn, line);
+                    self.log_limited(now, Cause::Frame, log::Level::Warn, line);
                     self.metrics.refused(reason, &*self.transport);
                 }
                 Input::TransportEnded(result) => {
@@ -308,8 +309,8 @@ impl Driver {
         let node: NodeId = self.metrics.node();
         let level = event.kind.level();
         match log_limit::caused_by_others(&event.kind) {
-            true => self.log_limited(event.at, level, format_args!("{event} node={node}")),
-            false => log::log!(target: "kevy_elect", level, "elect {event} node={node}"),
+            Some(cause) => self.log_limited(event.at, cause, level, format_args!("{event} node={node}")),
+            None => log::log!(target: "kevy_elect", level, "elect {event} node={node}"),
         }
         self.metrics.event(&event, &*self.shared.clock);
         // Fails only when nobody listens.
@@ -332,8 +333,8 @@ impl Driver {
 
 /// What others can cause goes into the log within limits.
 impl Driver {
-    fn log_limited(&self, now: Instant, level: log::Level, line: fmt::Arguments<'_>) {
-        let Some(suppressed) = self.log_limit().admit(now) else { return };
+    fn log_limited(&self, now: Instant, cause: Cause, level: log::Level, line: fmt::Arguments<'_>) {
+        let Some(suppressed) = self.log_limit().admit(cause, now) else { return };
         if suppressed > 0 {
             log::warn!(target: "kevy_elect", "elect event=suppressed lines={suppressed}");
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 /// Where a node has its pages if nobody says so.
 const NODE_DEFAULT: &str = "127.0.0.1:9121";
+const PORT_DEFAULT: u16 = 9121;
 
 pub(crate) const HELP: &str = "\
 kevy-electctl: what the nodes of a kevy-elect cluster believe, what they decided and why.
@@ -22,7 +23,8 @@ COMMANDS:
     check      Checks a configuration and tells what follows from it
 
 OPTIONS:
-    --at <HOST:PORT,...>   Addresses of [elect] http of all nodes (else: $KEVY_ELECT_AT, else 127.0.0.1:9121)
+    --at <HOST:PORT,...>   Addresses of [elect] http of all nodes (else: $KEVY_ELECT_AT, else 127.0.0.1:9121);
+                           without a port it is 9121
     --json                 For programs
     --watch                Every second anew
     -h, --help             Show this help and exit
@@ -72,6 +74,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Opt
         ["history"] => Command::History { json },
         ["explain", epoch] => Command::Explain(epoch.parse().map_err(|_| format!("{epoch:?} is no epoch"))?),
         ["explain"] => return Err("explain needs an epoch; history lists them".to_owned()),
+        ["check", ..] if words.len() > 1 => return Err("check takes its file as --config FILE".to_owned()),
         ["check"] => Command::Check(config.take().ok_or("check needs --config FILE")?),
         [] => return Err("a command is missing: status, history, explain or check".to_owned()),
         _ => return Err(format!("{:?} is no command", words.join(" "))),
@@ -86,11 +89,21 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Opt
     }
     let at = at.or_else(|| std::env::var("KEVY_ELECT_AT").ok()).unwrap_or_else(|| NODE_DEFAULT.to_owned());
     let nodes: Vec<String> =
-        at.split(',').map(|node| node.trim().to_owned()).filter(|node| !node.is_empty()).collect();
+        at.split(',').map(str::trim).filter(|node| !node.is_empty()).map(address).collect();
     if nodes.is_empty() {
         return Err("--at names no node".to_owned());
     }
     Ok(Some(Cli { nodes, command }))
+}
+
+/// What people paste: also the address of the status page, also without the port.
+fn address(node: &str) -> String {
+    let bare = node.strip_prefix("http://").unwrap_or(node);
+    let bare = bare.split('/').next().unwrap_or(bare);
+    match bare.contains(':') {
+        true => bare.to_owned(),
+        false => format!("{bare}:{PORT_DEFAULT}"),
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +119,11 @@ mod tests {
         let cli = said("--at a:1,b:2 status --json").unwrap_or_default();
         let command = Command::Status { json: true, watch: false };
         assert_eq!(cli, Some(Cli { nodes: vec!["a:1".into(), "b:2".into()], command }));
+        let pasted = said("--at http://n1:80/,n2,[::1]:7 history").unwrap_or_default();
+        assert_eq!(
+            pasted.map(|cli| cli.nodes),
+            Some(vec!["n1:80".into(), "n2:9121".into(), "[::1]:7".into()])
+        );
         assert!(said("explain 7").is_ok_and(|cli| cli.is_some_and(|cli| cli.command == Command::Explain(7))));
         assert!(said("check --config k.toml").is_ok());
         assert_eq!(said("--help"), Ok(None));
@@ -115,6 +133,7 @@ mod tests {
             ("explain", "needs an epoch"),
             ("explain x", "no epoch"),
             ("check", "--config"),
+            ("check kevy.toml", "--config FILE"),
             ("history --watch", "--watch"),
             ("status --config x", "--config"),
             ("status --bogus", "bogus"),

@@ -1,7 +1,7 @@
 //! Asks the nodes, all at once, with a bound on everything they may do.
 
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -48,7 +48,13 @@ fn get(node: &str, path: &str) -> Result<Value, String> {
     for address in addresses {
         match TcpStream::connect_timeout(&address, PATIENCE) {
             Ok(stream) => {
-                return exchange(stream, node, path).map_err(|error| format!("does not answer: {error}"))?;
+                return exchange(stream, node, path).map_err(|error| match error.kind() {
+                    // What the system calls a timeout of a socket helps nobody.
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                        format!("takes connections and does not answer within {} s", PATIENCE.as_secs())
+                    }
+                    _ => format!("does not answer: {error}"),
+                })?;
             }
             Err(error) => last = format!("cannot be reached: {error}"),
         }

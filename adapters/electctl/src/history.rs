@@ -1,7 +1,7 @@
 //! `history` and `explain`: what was decided, told from all nodes that answer.
 
 use crate::client::ask;
-use crate::paint::{bad, bold, good, table};
+use crate::paint::{bad, bold, good, plain, table};
 use crate::status::{list, word};
 use serde_json::Value;
 use std::fmt::Write;
@@ -89,52 +89,97 @@ fn story(epoch: u64, decisions: &[&Value]) -> String {
             );
         }
     }
-    for decision in decisions {
-        let teller = word(decision, "node");
-        for attempt in list(decision, "campaigns") {
-            let _ = writeln!(
-                text,
-                "  {teller} asked for a {} in epoch {} at position {}: {}",
-                word(attempt, "kind"),
-                word(attempt, "epoch"),
-                word(attempt, "position"),
-                word(attempt, "outcome")
-            );
-        }
-        for vote in list(decision, "votes") {
-            let (kind, voter) = (word(vote, "kind"), word(vote, "voter"));
-            let _ = match vote["yes"] == true {
-                true => writeln!(text, "    {voter} gave {teller} its {kind}: {}", good("yes")),
-                false => writeln!(
-                    text,
-                    "    {voter} refused {teller} a {kind}: {} (it held {})",
-                    bad(&word(vote, "reason")),
-                    word(vote, "position")
-                ),
-            };
-        }
-        for offer in list(decision, "judged") {
-            let candidate = word(offer, "candidate");
-            let answer = if offer["yes"] == true { good("yes") } else { bad(&word(offer, "reason")) };
-            let _ = writeln!(
-                text,
-                "  {teller} was asked by {candidate} (position {}) for a {} in epoch {}: {answer}",
-                word(offer, "position"),
-                word(offer, "kind"),
-                word(offer, "epoch")
-            );
-        }
-        let _ = writeln!(
-            text,
-            "  {} {teller} {} {} ({}) {}",
-            when(decision),
-            word(decision, "what"),
-            word(decision, "to"),
-            word(decision, "why"),
-            phases(decision)
-        );
+    // The newest comes first in what nodes tell; a story begins at its beginning.
+    for decision in decisions.iter().rev() {
+        tell(&mut text, decision);
     }
     text
+}
+
+/// One decision, and below it who asked whom on the way there.
+fn tell(text: &mut String, decision: &Value) {
+    let teller = word(decision, "node");
+    let times = phases(decision);
+    let _ = writeln!(
+        text,
+        "  {} {teller} {}: {}{}{times}",
+        when(decision),
+        deed(decision),
+        word(decision, "why"),
+        if times.is_empty() { "" } else { "; " }
+    );
+    for attempt in list(decision, "campaigns") {
+        let _ = writeln!(
+            text,
+            "    {teller} asked for a {} in epoch {} at position {}: {}",
+            word(attempt, "kind"),
+            word(attempt, "epoch"),
+            word(attempt, "position"),
+            word(attempt, "outcome")
+        );
+    }
+    for vote in list(decision, "votes") {
+        let (kind, voter) = (word(vote, "kind"), word(vote, "voter"));
+        let _ = match vote["yes"] == true {
+            true => writeln!(
+                text,
+                "      {voter} gave {teller} its {kind}: {}{}",
+                good("yes"),
+                vote["position"].as_str().map_or(String::new(), |held| format!(" (it held {})", plain(held)))
+            ),
+            false => writeln!(
+                text,
+                "      {voter} refused {teller} a {kind}: {} (it held {})",
+                refusal(&word(vote, "reason")),
+                word(vote, "position")
+            ),
+        };
+    }
+    for offer in list(decision, "judged") {
+        let answer = match offer["yes"] == true {
+            true => good("yes"),
+            false => format!("no: {}", refusal(&word(offer, "reason"))),
+        };
+        let _ = writeln!(
+            text,
+            "    {teller} was asked by {} (position {}) for a {} in epoch {}: {answer}",
+            word(offer, "candidate"),
+            word(offer, "position"),
+            word(offer, "kind"),
+            word(offer, "epoch")
+        );
+    }
+}
+
+fn deed(decision: &Value) -> String {
+    let to = word(decision, "to");
+    match decision["what"].as_str() {
+        Some("promoted") => "became primary".to_owned(),
+        Some("followed") => format!("followed {to}"),
+        Some("kept") => format!("kept {to} as its primary"),
+        Some("promote-failed") => "could not become primary".to_owned(),
+        Some("fenced") => "stopped taking writes".to_owned(),
+        Some("unfenced") => "took writes again".to_owned(),
+        _ => word(decision, "what"),
+    }
+}
+
+/// A voter's no, and what the word for it means.
+fn refusal(reason: &str) -> String {
+    let meaning = match reason {
+        "promise" => "it had promised somebody else",
+        "primary-alive" => "it was primary, and its lease ran",
+        "position" => "its own data went further, or as far and it was the better candidate",
+        "epoch" => "it knew a newer epoch, or had voted for another node in this one",
+        "booting" => "it had just started, and waited out what it may have promised before",
+        "no-record" => "it had no vote record, and did not know what it may have forgotten",
+        "settling" => "it was primary a moment before, and its last writes were still being counted",
+        "store" => "its vote could not be saved",
+        "not-eligible" => "the candidate may not become primary",
+        "paused" => "automatic elections were paused",
+        _ => return bad(reason),
+    };
+    format!("{}, {meaning}", bad(reason))
 }
 
 /// What the word for a reason means.
@@ -207,7 +252,8 @@ mod tests {
             "its links ended",
             "position 6:41",
             "c gave b its vote: yes",
-            "d refused b a vote: position (it held 6:50)",
+            "d refused b a vote: position, its own data went further",
+            "(it held 6:50)",
             "detect 2.0 ms, elect 4.3 ms",
         ] {
             assert!(text.contains(part), "{part}: {text}");

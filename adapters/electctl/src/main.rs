@@ -51,8 +51,12 @@ fn run(cli: &Cli) -> Result<std::io::Result<()>, String> {
         Command::Status { json, watch: true } => loop {
             let text = status::status(&cli.nodes, *json).unwrap_or_else(|error| error + "\n");
             // Each look in place of the one before, where somebody looks.
-            let clear = if paint::on_terminal() && !json { "\x1b[H\x1b[2J" } else { "" };
-            if let Err(error) = say(format!("{clear}{text}")) {
+            let (before, after) = match (paint::on_terminal(), *json) {
+                (true, false) => ("\x1b[H\x1b[2J", ""),
+                (false, false) => ("", "\n"),
+                (_, true) => ("", ""),
+            };
+            if let Err(error) = say(format!("{before}{text}{after}")) {
                 return Ok(Err(error));
             }
             std::thread::sleep(WATCH);

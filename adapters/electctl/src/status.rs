@@ -19,15 +19,21 @@ pub(crate) fn status(nodes: &[String], as_json: bool) -> Result<String, String> 
     Ok(text)
 }
 
+/// `voters`: in reach, and how many are needed.
+const TITLES: [&str; 10] =
+    ["node", "at", "role", "epoch", "primary", "position", "lag", "lease", "voters", "why"];
+
 fn rows(answers: &[Answer]) -> Vec<Vec<String>> {
-    let titles = ["node", "at", "role", "epoch", "primary", "position", "lag", "lease", "voters", "why"];
-    let mut rows = vec![titles.iter().map(|title| bold(title)).collect()];
+    let mut rows = vec![TITLES.iter().map(|title| bold(title)).collect()];
     for answer in answers {
         let at = plain(&answer.node);
         let said = match &answer.said {
             Ok(said) => said,
             Err(error) => {
-                rows.push(vec![bad("?"), at, bad(&plain(error))]);
+                let mut row = vec![bad("?"), at, bad("?")];
+                row.resize(TITLES.len() - 1, "?".to_owned());
+                row.push(bad(&plain(error)));
+                rows.push(row);
                 continue;
             }
         };
@@ -50,14 +56,14 @@ fn rows(answers: &[Answer]) -> Vec<Vec<String>> {
             format!("{}:{}", word(said, "stream_epoch"), word(said, "offset")),
             word(said, "lag"),
             lease,
-            format!("{}/{}", word(said, "voters_reachable"), word(said, "quorum")),
+            format!("{}, needs {}", word(said, "voters_reachable"), word(said, "quorum")),
             word(said, "why"),
         ]);
     }
     rows
 }
 
-/// From each node that answered to each of its peers, as it sees its own links.
+/// From each node to each of its peers, as it sees its own links.
 fn links(answers: &[Answer]) -> String {
     let said: Vec<&Value> = answers.iter().filter_map(|answer| answer.said.as_ref().ok()).collect();
     let mut ids: Vec<String> = said.iter().map(|said| word(said, "node")).collect();
@@ -65,22 +71,28 @@ fn links(answers: &[Answer]) -> String {
     ids.sort();
     ids.dedup();
     let mut rows = vec![[bold("links")].into_iter().chain(ids.iter().map(|id| bold(id))).collect::<Vec<_>>()];
-    for node in said {
-        let me = word(node, "node");
-        let cell = |id: &String| match list(node, "peers").find(|peer| word(peer, "id") == *id) {
-            Some(peer) => {
-                let way = |key: &str, arrow: &str| match peer[key].as_bool().or(peer["linked"].as_bool()) {
-                    Some(true) => good(arrow),
-                    _ => bad("✗"),
-                };
-                format!("{}{}", way("link_back", "←"), way("link_out", "→"))
+    for me in &ids {
+        let node = said.iter().find(|said| word(said, "node") == *me);
+        let cell = |id: &String| {
+            let Some(node) = node else { return if id == me { "·" } else { "?" }.to_owned() };
+            match list(node, "peers").find(|peer| word(peer, "id") == *id) {
+                Some(peer) => {
+                    let way = |key: &str, arrow: &str| match peer[key].as_bool().or(peer["linked"].as_bool())
+                    {
+                        Some(true) => good(arrow),
+                        _ => bad("✗"),
+                    };
+                    format!("{}{}", way("link_back", "←"), way("link_out", "→"))
+                }
+                None if id == me => "·".to_owned(),
+                None => warn("not a member there"),
             }
-            None if *id == me => "·".to_owned(),
-            None => warn("not a member there"),
         };
-        rows.push([bold(&me)].into_iter().chain(ids.iter().map(cell)).collect());
+        rows.push([bold(me)].into_iter().chain(ids.iter().map(cell)).collect());
     }
-    format!("\n{}", table(&rows))
+    let legend =
+        "Each row is what that node says: ← link from the other, → link to the other, ✗ cut, ? no answer.";
+    format!("\n{}{legend}\n", table(&rows))
 }
 
 /// What no single node can see.
@@ -141,7 +153,12 @@ mod tests {
         let text = table(&rows(&answers)) + &links(&answers) + &remarks(&answers);
         assert!(text.contains("a     a:1  primary"), "{text}");
         assert!(text.contains("900/960 ms") && text.contains("7:5"), "{text}");
-        assert!(text.contains("?     c:1  cannot be reached"), "{text}");
+        assert!(
+            text.contains(
+                "?     c:1  ?        ?      ?        ?         ?    ?           ?           cannot be reached"
+            ),
+            "{text}"
+        );
         assert!(text.contains("a      ·   ←→") && text.contains("b      ✗→  ·"), "{text}");
         assert!(text.ends_with("a takes writes.\n"), "{text}");
         assert!(!text.contains('\u{1b}'), "what a node says must not steer the terminal");

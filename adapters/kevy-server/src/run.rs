@@ -1,10 +1,10 @@
 //! The process: server, election, signals, and the order in which they begin and end.
 
 use crate::config::{ElectSettings, Settings};
-use crate::http::{self, History, Pages};
+use crate::http::{self, History, Pages, Views};
 use crate::inline;
 use crate::office::PluginOffice;
-use crate::serve::Server;
+use crate::serve::{ServeError, Server};
 use crate::signals;
 use async_io::Timer;
 use futures::future::{Either, select};
@@ -82,11 +82,12 @@ fn banner(kevy: &Config) {
 }
 
 fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
-    let (http_at, listen) = (elect.http, elect.listen);
+    let (http_at, http_peers, listen) = (elect.http, elect.http_peers.clone(), elect.listen);
     // Bound now and held for the process's life: peers take a refused connection for proof of its death.
     let door =
         TcpListener::bind(listen).map_err(|e| format!("cannot listen on election port {listen}: {e}"))?;
     let (cluster, node) = (elect.config.cluster().to_owned(), elect.config.node());
+    let replication_port = elect.peer(node).map_or(0, |own| own.replication_port);
     let recorder = http_at.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
     let (ask, asked) = sync_channel(1);
     let on_shutdown = {
@@ -98,21 +99,35 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     plugin.set_host(server.host());
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
     let history = History::open(kevy.server.data_dir.join(HISTORY_FILE));
-    history.follow(node, plugin.events()).map_err(|error| format!("cannot start thread history: {error}"))?;
+    history
+        .follow(node, Arc::clone(&plugin) as _)
+        .map_err(|error| format!("cannot start thread history: {error}"))?;
     if let (Some(address), Some(metrics)) = (http_at, recorder) {
-        let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, history, cluster };
-        let at = http::serve(address, pages)
-            .map_err(|error| format!("cannot serve [elect] http at {address}: {error}"))?;
+        let wrong = |error| format!("cannot serve [elect] http at {address}: {error}");
+        let views = Views::new(&cluster, &http_peers).map_err(wrong)?;
+        let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, history, cluster, views };
+        let at = http::serve(address, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
     }
     signals::listen(move || wish(&ask, false)).map_err(|error| format!("cannot handle signals: {error}"))?;
     let failed = Arc::new(AtomicBool::new(false));
     elect_on_thread(&plugin, &server, &failed)?;
     stop_on_thread(&plugin, &server, asked)?;
-    server.run().map_err(|error| error.to_string())?;
+    server.run().map_err(|error| ended(&error, kevy.server.port, replication_port))?;
     match failed.load(Ordering::Acquire) {
         true => Err("stopped, because a server without its election must not be written to".to_owned()),
         false => Ok(()),
+    }
+}
+
+/// Why the server could not serve. The system does not say which port is taken, so all that kevy opens are named.
+fn ended(error: &ServeError, client_port: u16, replication_port: u16) -> String {
+    match error {
+        ServeError::Io(source) if source.kind() == std::io::ErrorKind::AddrInUse => format!(
+            "another program has one of this node's ports, {client_port} for clients or {replication_port} and up for \
+             replication: {source}; stop it, or give this node other ports in [server] port and [cluster] peers"
+        ),
+        _ => error.to_string(),
     }
 }
 

@@ -120,7 +120,8 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "",
         "quorum = 2\n",
         "kevy.toml:9: [elect] quorum = 2: there is no such key; the keys are enabled, heartbeat_interval_ms, \
-         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, loss_policy, watchdog, cluster_name, http, http_public",
+         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, loss_policy, watchdog, cluster_name, http, http_public, \
+         http_peers",
     ),
     ("", "lease_ms = 0\n", "kevy.toml:9: [elect] lease_ms = 0: use whole milliseconds from 1 to 86400000"),
     (
@@ -270,4 +271,28 @@ fn pages_for_other_machines_must_be_meant() {
     for local in ["127.0.0.1", "127.1.2.3", "[::1]"] {
         assert!(load(&open.replace("0.0.0.0", local)).is_ok(), "{local}");
     }
+}
+
+#[test]
+fn the_pages_of_the_others_are_at_our_port_or_where_the_file_says() {
+    let own = "http = \"127.0.0.1:9121\"\n";
+    let at =
+        |more: &str| load(&format!("{GOOD}{own}{more}")).map(|settings| settings.elect.unwrap().http_peers);
+    let addresses = |more: &str| at(more).unwrap().into_iter().map(|(_, at)| at).collect::<Vec<_>>();
+    let ids: Vec<String> = at("").unwrap().iter().map(|(id, _)| id.to_string()).collect();
+    assert!(!ids.is_empty() && addresses("").iter().all(|at| at.ends_with(":9121")), "{ids:?}");
+    let listed = format!("http_peers = \"{}@10.9.9.9:80, \"\n", ids[0]);
+    assert_eq!(addresses(&listed)[0], "10.9.9.9:80");
+    for (wrong, why) in [
+        ("elsewhere@10.0.0.9:80", "is not in [cluster] peers"),
+        ("10.0.0.9:80", "id@host:port"),
+        (&format!("{}@10.0.0.9", ids[0]), "id@host:port"),
+        (&format!("{}@10.0.0.9:0", ids[0]), "id@host:port"),
+        (&format!("{}@a b:80", ids[0]), "id@host:port"),
+        (&format!("{0}@a:80,{0}@b:80", ids[0]), "stands twice"),
+    ] {
+        let error = at(&format!("http_peers = \"{wrong}\"\n")).unwrap_err();
+        assert!(error.contains("[elect] http_peers") && error.contains(why), "{wrong}: {error}");
+    }
+    assert_eq!(load(GOOD).unwrap().elect.unwrap().http_peers, [], "no page, nobody to ask");
 }

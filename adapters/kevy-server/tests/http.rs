@@ -44,8 +44,15 @@ fn start(nodes: usize) -> (Cluster, Vec<u16>, Vec<Process>) {
     let cluster = Cluster::new(nodes, 1);
     // Above the client ports of all nodes, below their election ports.
     let ports: Vec<u16> = cluster.ports.iter().map(|port| port + 5).collect();
-    let started = (0..nodes).map(|node| Process::start(&cluster, node, &more(ports[node]))).collect();
+    let started = (0..nodes).map(|node| Process::start(&cluster, node, &listed(&ports, node))).collect();
     (cluster, ports, started)
+}
+
+/// The pages of `node`, and where the others have theirs.
+fn listed(ports: &[u16], node: usize) -> String {
+    let all: Vec<String> =
+        ports.iter().enumerate().map(|(n, port)| format!("n{n}@127.0.0.1:{port}")).collect();
+    format!("{}http_peers = \"{}\"\n", more(ports[node]), all.join(","))
 }
 
 fn more(http: u16) -> String {
@@ -178,7 +185,8 @@ fn a_balancer_finds_the_primary_and_the_history_tells_why_also_after_a_restart()
     });
     assert_eq!(newest["from"], Cluster::id(first).to_string());
     assert_eq!(newest["to"], Cluster::id(second).to_string());
-    assert!(newest["votes"].as_array().unwrap().iter().any(|vote| vote["yes"] == true), "{newest}");
+    let voted = |vote: &Value| vote["yes"] == true && vote["position"].is_string();
+    assert!(newest["votes"].as_array().unwrap().iter().any(voted), "{newest}");
     assert!(newest["phases"]["promote_ms"].is_number(), "{newest}");
     // The process goes, what it decided stays.
     nodes[second].signal(Signal::KILL);
@@ -187,6 +195,53 @@ fn a_balancer_finds_the_primary_and_the_history_tells_why_also_after_a_restart()
     until("it serves pages", || TcpStream::connect(("127.0.0.1", http[second])).ok());
     let kept = json(http[second], "/history");
     assert!(kept["decisions"].as_array().unwrap().contains(&newest), "{kept}");
+}
+
+/// What `node` says of its links in the page at `port`: a word for each way of each link.
+fn row(page: &str, node: usize) -> String {
+    let row = page.split(&format!("<tr><th>n{node}<td")).nth(1).unwrap_or_default();
+    row.split("</tr>").next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn every_page_shows_all_links_and_no_dead_peer_makes_it_slow() {
+    let (_cluster, http, mut nodes) = start(3);
+    let first = primary(&nodes);
+    for port in &http {
+        until("every node tells of both ways of both its links, and the lease is shown", || {
+            let page = get(*port, "/");
+            let whole = |node: &usize| {
+                let row = row(&page, *node);
+                row.matches('←').count() == 2 && row.matches('→').count() == 2
+            };
+            ((0..3).all(|node| whole(&node)) && page.contains("<meter")).then_some(())
+        });
+    }
+    let others: Vec<usize> = (0..3).filter(|node| *node != first).collect();
+    let (asked, stopped) = (others[0], others[1]);
+    // Its kernel takes connections, and nothing answers on them.
+    nodes[stopped].signal(Signal::STOP);
+    let unknown = format!("What n{stopped} sees is not known: 127.0.0.1:{} does not answer", http[stopped]);
+    until("the row of the stopped one is not known", || {
+        let begun = Instant::now();
+        let page = get(http[asked], "/");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        let silent = row(&page, stopped).matches('?').count() == 2 && page.contains(&unknown);
+        (silent && row(&page, first).contains(&format!("from n{asked}: up"))).then_some(())
+    });
+    // Who only checks and scrapes makes nobody ask: this works while the stopped one still holds a request.
+    for path in ["/health", "/metrics", "/status"] {
+        let begun = Instant::now();
+        get(http[asked], path);
+        assert!(begun.elapsed() < Duration::from_millis(250), "{path}: {:?}", begun.elapsed());
+    }
+    nodes[stopped].signal(Signal::KILL);
+    nodes[stopped].wait();
+    until("the row of the dead one says why, and the primary's says that its link is gone", || {
+        let page = get(http[asked], "/");
+        let gone = format!("from n{stopped}: cut, to n{stopped}: cut");
+        (page.contains("cannot be reached") && row(&page, first).contains(&gone)).then_some(())
+    });
 }
 
 #[test]

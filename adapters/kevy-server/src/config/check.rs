@@ -29,6 +29,8 @@ pub struct ElectSettings {
     pub http: Option<SocketAddr>,
     /// How long after the end of its lease a primary that does not run any more is ended. `None`: not at all.
     pub watchdog: Option<Duration>,
+    /// Where the other members serve theirs.
+    pub http_peers: Vec<(NodeId, String)>,
 }
 
 impl ElectSettings {
@@ -118,7 +120,43 @@ pub(super) fn check(
                       state of the cluster. Use 127.0.0.1, or say http_public = true if that is meant";
         return Err(at(split, SECTION, "http", http, reason.to_owned()));
     }
-    Ok(ElectSettings { config, listen, peers, http: section.http, watchdog })
+    let http_peers = http_peers(section, node, &peers, split)?;
+    Ok(ElectSettings { config, listen, peers, http: section.http, http_peers, watchdog })
+}
+
+/// Where the page asks the others for their links: as listed, else at their host and the port of our own.
+fn http_peers(
+    section: &ElectSection,
+    node: NodeId,
+    peers: &[Peer],
+    split: &Split,
+) -> Result<Vec<(NodeId, String)>, SetupError> {
+    let mut listed: Vec<(NodeId, &str)> = Vec::new();
+    for entry in &section.http_peers {
+        let wrong = |reason: &str| at(split, SECTION, "http_peers", entry, reason.to_owned());
+        let (id, address) =
+            entry.split_once('@').ok_or_else(|| wrong("use \"id@host:port\", with commas between them"))?;
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none_or(|port| port == 0)
+            || address.contains(|c: char| c.is_whitespace() || c.is_control())
+        {
+            return Err(wrong("use \"id@host:port\", with commas between them"));
+        }
+        let Some(peer) = peers.iter().find(|peer| peer.id.as_str() == id) else {
+            return Err(wrong("is not in [cluster] peers; add it there, or correct its id"));
+        };
+        if listed.iter().any(|(id, _)| *id == peer.id) {
+            return Err(wrong("stands twice; keep one"));
+        }
+        listed.push((peer.id, address));
+    }
+    let Some(http) = section.http else { return Ok(Vec::new()) };
+    let others = peers.iter().filter(|peer| peer.id != node);
+    let address = |peer: &Peer| match listed.iter().find(|(id, _)| *id == peer.id) {
+        Some((_, address)) => (*address).to_owned(),
+        None => format!("{}:{}", peer.host, http.port()),
+    };
+    Ok(others.map(|peer| (peer.id, address(peer))).collect())
 }
 
 /// An error at the line of `[section] key`, or without a line where it is not in the file.

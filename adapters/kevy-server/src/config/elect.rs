@@ -33,10 +33,12 @@ pub struct ElectSection {
     pub http: Option<SocketAddr>,
     /// Whether that may be an address that other machines reach.
     pub http_public: bool,
+    /// Where other members have theirs, as `id@host:port`, where that is not their host and the port of `http`.
+    pub http_peers: Vec<String>,
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 12] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
@@ -48,6 +50,7 @@ pub const KEYS: [&str; 11] = [
     "cluster_name",
     "http",
     "http_public",
+    "http_peers",
 ];
 
 /// Longest time a key in milliseconds may give: a day. Longer is a typing error.
@@ -105,6 +108,10 @@ impl ElectSection {
                 );
             }
             "http_public" => self.http_public = entry.boolean()?,
+            "http_peers" => {
+                let list = entry.text()?.split(',').map(|peer| peer.trim().to_owned());
+                self.http_peers = list.filter(|peer| !peer.is_empty()).collect();
+            }
             _ => return Err(entry.error(&unknown(entry.key))),
         }
         Ok(())

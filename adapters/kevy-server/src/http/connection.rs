@@ -1,5 +1,6 @@
 //! One client: its request comes in, its answer goes out, and nothing it does costs more than this.
 
+use super::views::WAIT_MAX;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
@@ -56,9 +57,14 @@ impl Answer {
     }
 }
 
+/// Answers a request; `None`: not yet. With `true` it has waited long enough: the answer is what is known.
+pub(super) type Desk<'a> = dyn FnMut(&Result<Request, Bad>, bool) -> Option<Answer> + 'a;
+
 enum State {
     /// The head so far.
     Reading(Vec<u8>),
+    /// Other nodes are asked for a part of the answer.
+    Waiting(Result<Request, Bad>),
     /// The answer, and how much of it is written.
     Writing(Vec<u8>, usize),
     /// Answered; how much was read since.
@@ -77,6 +83,8 @@ pub(super) struct Connection {
 pub(super) enum Wants {
     Read,
     Write,
+    /// What other nodes say.
+    News,
     /// It is done.
     End,
 }
@@ -96,11 +104,7 @@ impl Connection {
     }
 
     /// Goes on as far as the socket lets it.
-    pub(super) fn go_on(
-        &mut self,
-        now: Instant,
-        answer: &mut dyn FnMut(Result<Request, Bad>) -> Answer,
-    ) -> Wants {
+    pub(super) fn go_on(&mut self, now: Instant, desk: &mut Desk<'_>) -> Wants {
         loop {
             let next = match &mut self.state {
                 State::Reading(head) => {
@@ -109,9 +113,14 @@ impl Connection {
                         Ok(0) => return Wants::End,
                         Ok(n) => {
                             head.extend_from_slice(&part[..n]);
-                            match parse(head) {
-                                Some(request) => State::Writing(answer(request).bytes(), 0),
-                                None => continue,
+                            let Some(request) = parse(head) else { continue };
+                            match desk(&request, false) {
+                                Some(answer) => State::Writing(answer.bytes(), 0),
+                                None => {
+                                    self.state = State::Waiting(request);
+                                    self.deadline = now + WAIT_MAX;
+                                    return Wants::News;
+                                }
                             }
                         }
                         Err(error) => match wait(&error) {
@@ -121,6 +130,10 @@ impl Connection {
                         },
                     }
                 }
+                State::Waiting(request) => match desk(request, false) {
+                    Some(answer) => State::Writing(answer.bytes(), 0),
+                    None => return Wants::News,
+                },
                 State::Writing(bytes, written) => match self.stream.write(&bytes[*written..]) {
                     Ok(n) => {
                         *written += n;
@@ -161,20 +174,17 @@ impl Connection {
         }
     }
 
-    /// Its time is over. One that was too slow to ask is told so.
-    pub(super) fn late(
-        &mut self,
-        now: Instant,
-        answer: &mut dyn FnMut(Result<Request, Bad>) -> Answer,
-    ) -> Wants {
-        match &self.state {
-            State::Reading(head) if !head.is_empty() => {
-                self.state = State::Writing(answer(Err(Bad::TooSlow)).bytes(), 0);
-                self.deadline = now + DEADLINE;
-                self.go_on(now, answer)
-            }
-            _ => Wants::End,
-        }
+    /// Its time is over. One that was too slow to ask is told so; one that waited gets what is known.
+    pub(super) fn late(&mut self, now: Instant, desk: &mut Desk<'_>) -> Wants {
+        let answer = match &self.state {
+            State::Reading(head) if !head.is_empty() => desk(&Err(Bad::TooSlow), true),
+            State::Waiting(request) => desk(request, true),
+            _ => None,
+        };
+        let Some(answer) = answer else { return Wants::End };
+        self.state = State::Writing(answer.bytes(), 0);
+        self.deadline = now + DEADLINE;
+        self.go_on(now, desk)
     }
 }
 

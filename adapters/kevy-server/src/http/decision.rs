@@ -2,6 +2,7 @@
 
 use kevy_elect_plugin::event::{Event, EventKind, Reason};
 use kevy_elect_plugin::ids::NodeId;
+use kevy_elect_plugin::position::Progress;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ pub(crate) struct Vote {
     pub(crate) voter: String,
     pub(crate) yes: bool,
     pub(crate) reason: Option<String>,
-    /// The voter's data, where it told: `stream epoch:offset`.
+    /// The voter's data, as it told with its refusal, or in its last heartbeat before its vote: `stream epoch:offset`.
     pub(crate) position: Option<String>,
 }
 
@@ -93,8 +94,13 @@ impl Clerk {
         Self { node, primary: None, settled: None, draft: Decision::default(), suspected: None }
     }
 
-    /// Takes note of `event`; gives what it completes.
-    pub(crate) fn note(&mut self, event: &Event, at_ms: u64) -> Option<Decision> {
+    /// Takes note of `event`; gives what it completes. `held`: what a peer last said its data is.
+    pub(crate) fn note(
+        &mut self,
+        event: &Event,
+        at_ms: u64,
+        held: impl Fn(NodeId) -> Option<Progress>,
+    ) -> Option<Decision> {
         match &event.kind {
             EventKind::PrimarySuspected { primary, evidence, silence } => {
                 self.draft.why = evidence.to_string();
@@ -129,16 +135,22 @@ impl Clerk {
                     self.draft.phases.elect_ms = Some(ms(since));
                 }
             }
-            EventKind::Answered { kind, voter, answer } => push(
-                &mut self.draft.votes,
-                Vote {
+            EventKind::Answered { kind, voter, answer } => {
+                let offered = self.draft.campaigns.last().map_or(event.epoch.0, |attempt| attempt.epoch);
+                let position = match answer {
+                    Err((_, progress)) => Some(*progress),
+                    // By now it may hold the history of the epoch that it voted in.
+                    Ok(()) => held(*voter).filter(|progress| progress.stream_epoch.0 < offered),
+                };
+                let vote = Vote {
                     kind: kind.as_str().to_owned(),
                     voter: voter.to_string(),
                     yes: answer.is_ok(),
                     reason: answer.err().map(|(reason, _)| reason.to_string()),
-                    position: answer.err().map(|(_, progress)| progress.to_string()),
-                },
-            ),
+                    position: position.map(|progress| progress.to_string()),
+                };
+                push(&mut self.draft.votes, vote);
+            }
             EventKind::Judged { kind, candidate, epoch, progress, answer } => push(
                 &mut self.draft.judged,
                 Judgement {
@@ -232,7 +244,6 @@ mod tests {
     use kevy_elect_plugin::event::Outcome;
     use kevy_elect_plugin::ids::Epoch;
     use kevy_elect_plugin::message::{OfferKind, RejectReason, Role};
-    use kevy_elect_plugin::position::Progress;
     use kevy_elect_plugin::time::Instant;
 
     fn id(name: &str) -> NodeId {
@@ -241,7 +252,12 @@ mod tests {
 
     fn tell(clerk: &mut Clerk, at: u64, kinds: Vec<EventKind>) -> Vec<Decision> {
         let event = |kind| Event { at: Instant::from_nanos(at * 1_000_000), epoch: Epoch(7), kind };
-        kinds.into_iter().filter_map(|kind| clerk.note(&event(kind), 1000 + at)).collect()
+        // `d` has joined the new history already.
+        let held = |peer| {
+            let stream_epoch = Epoch(if peer == id("d") { 7 } else { 6 });
+            Some(Progress { stream_epoch, offset: 40 })
+        };
+        kinds.into_iter().filter_map(|kind| clerk.note(&event(kind), 1000 + at, held)).collect()
     }
 
     #[test]
@@ -272,6 +288,7 @@ mod tests {
                 answer: Err((RejectReason::Promise, progress)),
             },
             EventKind::Answered { kind: OfferKind::Vote, voter: id("c"), answer: Ok(()) },
+            EventKind::Answered { kind: OfferKind::Vote, voter: id("d"), answer: Ok(()) },
         ];
         assert_eq!(tell(&mut clerk, 100, started), []);
         let won = vec![
@@ -295,7 +312,12 @@ mod tests {
             ("d", false, Some("promise"))
         );
         assert_eq!(refused.position.as_deref(), Some("6:41"));
-        assert!(decided.votes[1].yes);
+        assert_eq!((decided.votes[1].yes, decided.votes[1].position.as_deref()), (true, Some("6:40")));
+        assert_eq!(
+            (decided.votes[2].yes, &decided.votes[2].position),
+            (true, &None),
+            "not what it held then"
+        );
         assert_eq!(decided.judged[0].reason.as_deref(), Some("position"));
         assert_eq!(decided.campaigns[0].outcome.as_deref(), Some("won"));
         let Phases { detect_ms, elect_ms, promote_ms, retarget_ms } = decided.phases;

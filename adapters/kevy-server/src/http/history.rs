@@ -5,6 +5,8 @@ use super::decision::{Clerk, Decision};
 use futures::StreamExt;
 use kevy_elect_plugin::event::{Event, EventKind};
 use kevy_elect_plugin::ids::NodeId;
+use kevy_elect_plugin::plugin::ElectPlugin;
+use kevy_elect_plugin::position::Progress;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -56,18 +58,17 @@ impl History {
         Self(Arc::new(Mutex::new(inner)))
     }
 
-    /// Follows the decisions of `node` on a thread of its own: no election waits for this file.
-    pub(crate) fn follow(
-        &self,
-        node: NodeId,
-        mut events: impl StreamExt<Item = Event> + Unpin + Send + 'static,
-    ) -> std::io::Result<()> {
+    /// Follows the decisions of `plugin`'s node on a thread of its own: no election waits for this file.
+    pub(crate) fn follow(&self, node: NodeId, plugin: Arc<dyn ElectPlugin>) -> std::io::Result<()> {
         let history = self.clone();
+        let mut events = plugin.events();
         let follow = move || {
             let mut clerk = Clerk::new(node);
+            let held =
+                |id| plugin.snapshot().peers.iter().find(|peer| peer.id == id).map(|peer| peer.progress);
             async_io::block_on(async {
                 while let Some(event) = events.next().await {
-                    history.note(&mut clerk, &event, now_ms());
+                    history.note(&mut clerk, &event, now_ms(), held);
                 }
             });
         };
@@ -84,13 +85,13 @@ impl History {
         self.lock().transitions.iter().rev().cloned().collect()
     }
 
-    fn note(&self, clerk: &mut Clerk, event: &Event, at_ms: u64) {
+    fn note(&self, clerk: &mut Clerk, event: &Event, at_ms: u64, held: impl Fn(NodeId) -> Option<Progress>) {
         if let EventKind::RoleChanged { from, to, reason } = &event.kind {
             let (from, to, reason) = (from.as_str(), to.as_str(), reason.as_str());
             let transition = Transition { at_ms, epoch: event.epoch.0, from, to, reason };
             push(&mut self.lock().transitions, transition, TRANSITIONS_MAX);
         }
-        if let Some(decision) = clerk.note(event, at_ms) {
+        if let Some(decision) = clerk.note(event, at_ms, held) {
             self.keep(decision);
         }
     }

@@ -5,20 +5,24 @@
 //! server.rs       many of those on one thread
 //! pages.rs        which page, which status
 //! status.rs       what this node believes, as JSON        page.rs   the same for eyes
+//! views.rs        what the others say of their links, for that page     links.rs   all links beside each other
 //! history.rs      what it decided, kept over restarts     decision.rs   events made into decisions
 //! ```
 
 mod connection;
 mod decision;
 mod history;
+mod links;
 mod page;
 mod pages;
 mod server;
 mod status;
+mod views;
 
 pub(crate) use history::History;
 pub(crate) use pages::Pages;
 pub(crate) use server::serve;
+pub(crate) use views::Views;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 

@@ -3,11 +3,14 @@
 
 use super::decision::Decision;
 use super::history::{History, now_ms};
+use super::links::links;
 use super::status::lag;
+use super::views::View;
 use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::message::Role;
 use kevy_elect_plugin::plugin::ElectSnapshot;
 use std::fmt::Write;
+use std::time::Duration;
 
 /// How many decisions are shown.
 const SHOWN_MAX: usize = 10;
@@ -15,14 +18,21 @@ const SHOWN_MAX: usize = 10;
 const HEAD: &str = include_str!("page_head.html");
 const TAIL: &str = include_str!("page_tail.html");
 
-pub(super) fn page(snapshot: &ElectSnapshot, cluster: &str, history: &History) -> String {
+/// `views`: what each of the others said of itself, or why that is not known.
+pub(super) fn page(
+    snapshot: &ElectSnapshot,
+    cluster: &str,
+    history: &History,
+    views: &[(NodeId, Result<View, String>)],
+) -> String {
     let mut body = String::new();
     let title = format!("{} · {}", snapshot.node, snapshot.role);
     // Writing to a String cannot fail.
     let _ = write!(body, "{}", HEAD.replace("{title}", &escape(&title)));
     headline(&mut body, snapshot, cluster);
+    lease(&mut body, snapshot, views);
     nodes(&mut body, snapshot);
-    links(&mut body, snapshot);
+    links(&mut body, snapshot, views);
     timeline(&mut body, &history.decisions());
     body.push_str(TAIL);
     body
@@ -43,20 +53,30 @@ fn headline(body: &mut String, snapshot: &ElectSnapshot, cluster: &str) {
         escape(&snapshot.why),
         if snapshot.paused { " <b class=warn>Automatic elections are paused.</b>" } else { "" },
     );
-    if snapshot.role == Role::Primary {
-        let (left, whole) = (snapshot.lease_left.as_millis(), snapshot.lease.as_millis().max(1));
-        let _ = write!(
-            body,
-            "<p>Lease <meter min=0 max={whole} low={} value={left}></meter> {left} of {whole} ms</p>",
-            whole / 3
-        );
-    }
     let short = if snapshot.voters_reachable < snapshot.quorum { "bad" } else { "good" };
     let _ = write!(
         body,
         "<p>Epoch <b>{}</b> · voters in reach <b class={short}>{}</b>, needed {}</p>",
         snapshot.epoch, snapshot.voters_reachable, snapshot.quorum
     );
+}
+
+/// As a bar: this node's, or what the primary said of its own.
+fn lease(body: &mut String, snapshot: &ElectSnapshot, views: &[(NodeId, Result<View, String>)]) {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let bar = match snapshot.role {
+        Role::Primary => Some((snapshot.node, (ms(snapshot.lease_left), ms(snapshot.lease)))),
+        _ => views.iter().find_map(|(id, view)| Some((*id, view.as_ref().ok()?.lease?))),
+    };
+    if let Some((id, (left, whole))) = bar {
+        let whole = whole.max(1);
+        let _ = write!(
+            body,
+            "<p>Lease of {} <meter min=0 max={whole} low={} value={left}></meter> {left} of {whole} ms</p>",
+            escape(id.as_str()),
+            whole / 3
+        );
+    }
 }
 
 fn nodes(body: &mut String, snapshot: &ElectSnapshot) {
@@ -81,7 +101,10 @@ fn nodes(body: &mut String, snapshot: &ElectSnapshot) {
             (true, Some(role)) => role.as_str(),
             (true, None) => "?",
         };
-        let heard = peer.silence.map_or("never".to_owned(), |ago| format!("{} ms ago", ago.as_millis()));
+        let heard = peer.silence.map_or("never".to_owned(), |silence| match silence.as_secs() {
+            0..5 => format!("{} ms ago", silence.as_millis()),
+            seconds => format!("{} ago", ago(seconds.saturating_mul(1000))),
+        });
         let _ = write!(
             body,
             "<tr{}><td>{}<td>{role}<td>{}<td>{}<td>{heard}</tr>",
@@ -92,46 +115,6 @@ fn nodes(body: &mut String, snapshot: &ElectSnapshot) {
         );
     }
     body.push_str("</table></div>");
-}
-
-/// What this node knows of the links between each pair: all of its own, and of others only whether a
-/// replica says that it hears the primary.
-fn links(body: &mut String, snapshot: &ElectSnapshot) {
-    let mut ids: Vec<NodeId> = snapshot.peers.iter().map(|peer| peer.id).chain([snapshot.node]).collect();
-    ids.sort();
-    body.push_str("<h2>Links</h2><div class=wide><table class=links><tr><th>from \\ to");
-    for id in &ids {
-        let _ = write!(body, "<th>{}", escape(id.as_str()));
-    }
-    body.push_str("</tr>");
-    for from in &ids {
-        let _ = write!(body, "<tr><th>{}", escape(from.as_str()));
-        for to in &ids {
-            body.push_str(cell(snapshot, *from, *to));
-        }
-        body.push_str("</tr>");
-    }
-    body.push_str("</table></div><p class=note>✓ linked, ✗ not linked, ? known to those two nodes only.</p>");
-}
-
-fn cell(snapshot: &ElectSnapshot, from: NodeId, to: NodeId) -> &'static str {
-    const YES: &str = "<td class=good>✓";
-    const NO: &str = "<td class=bad>✗";
-    let me = snapshot.node;
-    let peer = |id: NodeId| snapshot.peers.iter().find(|peer| peer.id == id);
-    let known = match (from == me, to == me) {
-        (true, true) => return "<td>·",
-        (true, false) => peer(to).map(|peer| peer.links.map_or(peer.linked, |links| links.out)),
-        (false, true) => peer(from).map(|peer| peer.links.map_or(peer.linked, |links| links.back)),
-        (false, false) if from == to => return "<td>·",
-        // Who follows a primary hears it.
-        (false, false) => peer(to).filter(|to| to.up && to.primary == Some(from)).map(|_| true),
-    };
-    match known {
-        Some(true) => YES,
-        Some(false) => NO,
-        None => "<td>?",
-    }
 }
 
 fn timeline(body: &mut String, decisions: &[Decision]) {
@@ -145,13 +128,13 @@ fn timeline(body: &mut String, decisions: &[Decision]) {
     for decision in decisions.iter().take(SHOWN_MAX) {
         let or_none = |node: &Option<String>| escape(node.as_deref().unwrap_or("nobody"));
         let Decision { at_ms, epoch, what, why, .. } = decision;
+        let (from, to) = (or_none(&decision.from), or_none(&decision.to));
+        let whom = if from == to { to } else { format!("{from} → {to}") };
         let _ = write!(
             body,
-            "<li><time data-ms={at_ms}>{} ago</time> epoch {epoch}: <b>{}</b> {} → {} <i>{}</i>{}</li>",
+            "<li><time data-ms={at_ms}>{} ago</time> epoch {epoch}: <b>{}</b> {whom} <i>{}</i>{}</li>",
             ago(now.saturating_sub(*at_ms)),
             escape(what),
-            or_none(&decision.from),
-            or_none(&decision.to),
             escape(why),
             bars(decision)
         );
@@ -188,7 +171,7 @@ fn ago(ms: u64) -> String {
 }
 
 /// Ids of nodes may hold any visible character, and errors of hosts anything at all.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

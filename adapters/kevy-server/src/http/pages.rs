@@ -2,12 +2,14 @@
 
 use super::connection::{Answer, Bad, Request};
 use super::history::History;
+use super::views::Views;
 use super::{page, status};
 use kevy_elect_plugin::message::Role;
 use kevy_elect_plugin::plugin::{ElectPlugin, ElectSnapshot};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Instant;
 
 const OK: &str = "200 OK";
 const UNAVAILABLE: &str = "503 Service Unavailable";
@@ -24,6 +26,7 @@ pub(crate) struct Pages {
     pub(crate) plugin: Arc<dyn ElectPlugin>,
     pub(crate) history: History,
     pub(crate) cluster: String,
+    pub(crate) views: Views,
 }
 
 impl Pages {
@@ -31,7 +34,17 @@ impl Pages {
         self.metrics.run_upkeep();
     }
 
-    pub(super) fn answer(&self, request: Result<Request, Bad>) -> Answer {
+    /// `None`: other nodes are asked first. `late`: answers with what is known.
+    pub(super) fn answer(&self, now: Instant, request: &Result<Request, Bad>, late: bool) -> Option<Answer> {
+        // Only for eyes: no check and no scrape makes anybody ask anybody.
+        let looks = matches!(request, Ok(request) if request.path == "/" && request.method == "GET");
+        if looks && !self.views.refresh(now) && !late {
+            return None;
+        }
+        Some(self.now(request))
+    }
+
+    fn now(&self, request: &Result<Request, Bad>) -> Answer {
         let request = match request {
             Ok(request) => request,
             Err(Bad::Garbage) => return text("400 Bad Request", "this is not HTTP"),
@@ -42,7 +55,7 @@ impl Pages {
         };
         let answer = match request.method.as_str() {
             // Load balancers check with any of these; HAProxy's default is OPTIONS.
-            "GET" | "HEAD" | "OPTIONS" => self.page(&request),
+            "GET" | "HEAD" | "OPTIONS" => self.page(request),
             _ => text("405 Method Not Allowed", "use GET, HEAD or OPTIONS"),
         };
         Answer { head_only: request.method != "GET", ..answer }
@@ -51,7 +64,10 @@ impl Pages {
     fn page(&self, request: &Request) -> Answer {
         let snapshot = || self.plugin.snapshot();
         match request.path.as_str() {
-            "/" => answer(OK, HTML, page::page(&snapshot(), &self.cluster, &self.history)),
+            "/" => {
+                let views = self.views.all();
+                answer(OK, HTML, page::page(&snapshot(), &self.cluster, &self.history, &views))
+            }
             "/metrics" => answer(OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render()),
             "/status" => {
                 let status = status::status(&snapshot(), &self.cluster, &self.history);
@@ -130,7 +146,7 @@ fn answer(status: &'static str, kind: &'static str, body: String) -> Answer {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId};
     use kevy_elect_plugin::message::Standing;

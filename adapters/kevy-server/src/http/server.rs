@@ -1,6 +1,6 @@
 //! All clients on one thread that shares nothing with the election's: whatever they do, no timer waits for it.
 
-use super::connection::{Connection, Wants};
+use super::connection::{Bad, Connection, Request, Wants};
 use super::pages::Pages;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::net::{SocketAddr, TcpListener};
@@ -38,24 +38,31 @@ impl Server {
         let mut upkeep = Instant::now() + UPKEEP;
         loop {
             let first = self.clients.iter().map(|(client, _)| client.deadline()).fold(upkeep, Instant::min);
-            let (door, ready) = self.wait(first);
+            let (door, news, ready) = self.wait(first);
             let now = Instant::now();
             if now >= upkeep {
                 self.pages.upkeep();
                 upkeep = now + UPKEEP;
             }
-            self.go_on(now, &ready);
+            self.go_on(now, news, &ready);
             if door && !self.accept(now) {
                 std::thread::sleep(ACCEPT_RETRY);
             }
         }
     }
 
-    /// Waits for sockets or `until`. Says whether somebody is at the door, and which clients can go on.
-    fn wait(&self, until: Instant) -> (bool, Vec<bool>) {
-        let mut sockets = vec![PollFd::new(&self.listener, PollFlags::IN)];
+    /// Waits for sockets or `until`. Says whether somebody is at the door, whether a peer has answered, and which
+    /// clients can go on.
+    fn wait(&self, until: Instant) -> (bool, bool, Vec<bool>) {
+        let bell = self.pages.views.bell();
+        let mut sockets = vec![PollFd::new(&self.listener, PollFlags::IN), PollFd::new(bell, PollFlags::IN)];
         sockets.extend(self.clients.iter().map(|(client, wants)| {
-            let flags = if *wants == Wants::Write { PollFlags::OUT } else { PollFlags::IN };
+            let flags = match wants {
+                Wants::Write => PollFlags::OUT,
+                // Its end is told all the same.
+                Wants::News => PollFlags::empty(),
+                Wants::Read | Wants::End => PollFlags::IN,
+            };
             PollFd::new(&client.stream, flags)
         }));
         // A little late rather than a little early: early is a turn for nothing.
@@ -63,18 +70,26 @@ impl Server {
         // Interrupted: nothing is ready, and the next turn asks again.
         let _ = poll(&mut sockets, Timespec::try_from(left).ok().as_ref());
         let mut ready = sockets.iter().map(|socket| !socket.revents().is_empty());
-        (ready.next().unwrap_or_default(), ready.collect())
+        (ready.next().unwrap_or_default(), ready.next().unwrap_or_default(), ready.collect())
     }
 
-    fn go_on(&mut self, now: Instant, ready: &[bool]) {
+    fn go_on(&mut self, now: Instant, news: bool, ready: &[bool]) {
         let pages = &self.pages;
+        let mut desk = |request: &Result<Request, Bad>, late| pages.answer(now, request, late);
+        if news {
+            pages.views.hush();
+        }
         let mut ready = ready.iter();
         self.clients.retain_mut(|(client, wants)| {
-            if ready.next() == Some(&true) {
-                *wants = client.go_on(now, &mut |request| pages.answer(request));
-            } else if client.deadline() <= now {
-                *wants = client.late(now, &mut |request| pages.answer(request));
-            }
+            let ready = ready.next() == Some(&true);
+            *wants = match *wants {
+                // It went away while it waited.
+                Wants::News if ready => Wants::End,
+                _ if client.deadline() <= now && !ready => client.late(now, &mut desk),
+                Wants::News if news => client.go_on(now, &mut desk),
+                _ if ready => client.go_on(now, &mut desk),
+                same => same,
+            };
             *wants != Wants::End
         });
     }
@@ -87,7 +102,8 @@ impl Server {
                     self.make_room();
                     let mut client = Connection::new(stream, now);
                     // Most have asked already.
-                    let wants = client.go_on(now, &mut |request| self.pages.answer(request));
+                    let pages = &self.pages;
+                    let wants = client.go_on(now, &mut |request, late| pages.answer(now, request, late));
                     if wants != Wants::End {
                         self.clients.push((client, wants));
                     }
