@@ -14,7 +14,7 @@ use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::plugin::ElectPlugin;
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::store::VoteStore;
-use kevy_elect_plugin::time::Duration;
+use kevy_elect_plugin::time::{Duration, Instant};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use support::{Cluster, Host, Wraps};
@@ -102,6 +102,9 @@ impl ReplicationHost for Counting {
     async fn resume(&self, epoch: Epoch) -> Result<(), HostError> {
         let _busy = self.take(Call::Resume(epoch)).await;
         Ok(())
+    }
+    fn lease_renewed(&self, until: Instant) {
+        self.inner.lease_renewed(until);
     }
     fn detach(&self) -> Position {
         let (node, life) = (self.node, self.life);

@@ -12,10 +12,10 @@ use kevy_elect_plugin::host::{HostError, ReplicationHost};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumPlugin};
 use kevy_elect_plugin::position::Position;
-use kevy_elect_plugin::time::Duration;
+use kevy_elect_plugin::time::{Duration, Instant};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, Weak};
-use support::{Cluster, Wraps};
+use support::{Cluster, Host, Wraps};
 
 const NODES: usize = 5;
 const PRODUCERS: usize = 4;
@@ -68,6 +68,8 @@ type Servers = Arc<[Mutex<Data>; NODES]>;
 struct Server {
     node: usize,
     servers: Servers,
+    /// Is told of leases: `Cluster` looks there whether everybody was.
+    usual: Arc<Host>,
 }
 
 #[async_trait]
@@ -88,6 +90,9 @@ impl ReplicationHost for Server {
         let mut data = self.servers[self.node].lock().unwrap();
         (data.serving, data.following, data.joined) = (None, Some((epoch, primary)), false);
         Ok(())
+    }
+    fn lease_renewed(&self, until: Instant) {
+        self.usual.lease_renewed(until);
     }
     fn detach(&self) -> Position {
         let mut data = self.servers[self.node].lock().unwrap();
@@ -178,11 +183,11 @@ fn holds(seed: u64) -> (usize, usize) {
     smol::block_on(executor.run(async {
         let spawn = |task| executor.spawn(task).detach();
         let on_host = servers.clone();
-        let host = move |node: usize, _, plugin| {
+        let host = move |node: usize, usual, plugin| {
             let mut data = on_host[node].lock().unwrap();
             // A new process: it serves nobody and follows nobody yet.
             (data.plugin, data.serving, data.following, data.joined) = (plugin, None, None, false);
-            Arc::new(Server { node, servers: on_host.clone() }) as _
+            Arc::new(Server { node, servers: on_host.clone(), usual }) as _
         };
         let wraps = Wraps { host: Some(Box::new(host)), transport: None };
         let mut cluster = Cluster::on_clock(ManualClock::new(), NODES, seed, &spawn, wraps);

@@ -82,6 +82,9 @@ impl ReplicationHost for Slow {
         let _call = self.take(FENCE).await;
         self.2.fence(epoch, reason).await
     }
+    fn lease_renewed(&self, until: Instant) {
+        self.2.lease_renewed(until);
+    }
     fn detach(&self) -> Position {
         self.2.detach()
     }
