@@ -65,7 +65,9 @@ impl History {
         let history = self.clone();
         let follow = move || {
             let mut clerk = Clerk::new(node);
-            async_io::block_on(async {
+            // Not async-io's own: beside that, its thread looks every 10 ms whether it is needed, and wakes others
+            // instead of polling the election itself.
+            futures::executor::block_on(async {
                 while let Some(event) = events.next().await {
                     history.note(&mut clerk, &event, now_ms());
                 }
