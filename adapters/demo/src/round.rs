@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::failure::{Failure, Interrupt};
 use crate::fault::{Fault, Restart};
+use crate::links::Links;
 use crate::observe::Event;
 use crate::progress::Progress;
 use crate::verdict::{self, Ack, Dual, Elected, Lost, Node, Resumed};
@@ -24,6 +25,8 @@ const WARM_UP_TRIES: usize = 10;
 const JITTER_MS_MAX: u64 = 250;
 /// How long the new primary works alone before the old one returns.
 const ALONE: Duration = Duration::from_millis(300);
+/// The same where the old one runs on, cut off: as long as it takes to see whether it goes on acknowledging.
+const APART: Duration = Duration::from_secs(2);
 /// How long a resumed node is watched: it must not acknowledge anything.
 const AWAKE: Duration = Duration::from_secs(2);
 /// How long the whole cluster works before the verdict.
@@ -139,6 +142,7 @@ impl Stage<'_> {
         number: u32,
         fault: Fault,
         restart: Restart,
+        links: &mut dyn Links,
     ) -> Result<(Round, Vec<Ack>), Failure> {
         let begun = self.clock.now();
         self.writers.go();
@@ -147,9 +151,9 @@ impl Stage<'_> {
 
         self.progress.say(&format!("{} {}", fault.spelled(), self.name(old)));
         let struck = self.clock.now();
-        let gone = self.strike(old, fault)?;
+        let gone = self.strike(old, fault, links)?;
         let mut returned = None;
-        if restart == Restart::Now && fault != Fault::Stop {
+        if restart == Restart::Now && matches!(fault, Fault::Kill | Fault::Term) {
             returned = Some(self.clock.now());
             self.cluster.launch(old)?;
         }
@@ -157,7 +161,7 @@ impl Stage<'_> {
         self.progress.say("waiting for another node to take over");
         let first = self.take_over(old, struck, gone)?;
         let new = first.node;
-        self.interrupt.rest(ALONE)?;
+        self.interrupt.rest(if fault == Fault::Isolate { APART } else { ALONE })?;
 
         let mut resumed = None;
         let returned = match returned {
@@ -165,12 +169,21 @@ impl Stage<'_> {
             None => {
                 self.progress.say(&format!("bringing {} back", self.name(old)));
                 let at = self.clock.now();
-                if fault == Fault::Stop {
-                    resumed = Some(Resumed { node: old, stopped: struck, at });
-                    self.cluster.resume(old)?;
-                    self.interrupt.rest(AWAKE)?;
-                } else {
-                    self.cluster.launch(old)?;
+                match fault {
+                    Fault::Kill | Fault::Term => self.cluster.launch(old)?,
+                    Fault::Isolate => {
+                        links.heal()?;
+                        self.interrupt.rest(AWAKE)?;
+                    }
+                    Fault::Stop => {
+                        if self.cluster.exited(old)?.is_none() {
+                            resumed = Some(Resumed { node: old, stopped: struck, at });
+                            self.cluster.resume(old)?;
+                            self.interrupt.rest(AWAKE)?;
+                            self.cluster.exited(old)?;
+                        }
+                        self.supervise(old)?;
+                    }
                 }
                 at
             }
@@ -284,11 +297,20 @@ impl Stage<'_> {
     }
 
     /// Breaks `node`. Gives the instant from which on an acknowledgement of it would be a new process'.
-    fn strike(&mut self, node: Node, fault: Fault) -> Result<Option<Duration>, Failure> {
+    fn strike(
+        &mut self,
+        node: Node,
+        fault: Fault,
+        links: &mut dyn Links,
+    ) -> Result<Option<Duration>, Failure> {
         match fault {
             Fault::Kill => self.cluster.kill(node)?,
             Fault::Stop => {
                 self.cluster.stop(node)?;
+                return Ok(None);
+            }
+            Fault::Isolate => {
+                links.isolate(node)?;
                 return Ok(None);
             }
             Fault::Term => {
@@ -299,11 +321,22 @@ impl Stage<'_> {
         Ok(Some(self.clock.now()))
     }
 
+    /// Starts a node that has ended, as whatever looks after services does.
+    fn supervise(&mut self, node: Node) -> Result<(), Failure> {
+        if self.cluster.pid(node).is_none() {
+            self.progress
+                .note(&format!("{} ended itself while it was stopped; started again", self.name(node)));
+            self.cluster.launch(node)?;
+        }
+        Ok(())
+    }
+
     /// The first acknowledgement after the fault.
     fn take_over(&mut self, old: Node, struck: Duration, gone: Option<Duration>) -> Result<Ack, Failure> {
         let (cluster, writers, interrupt) = (&mut *self.cluster, self.writers, self.interrupt);
         let first = interrupt.wait_for(TAKE_OVER_PATIENCE, || {
-            cluster.check_alive()?;
+            // A server may end itself rather than wake up without its lease; `supervise` starts it again.
+            cluster.check_alive_but(gone.is_none().then_some(old))?;
             let since = |node| if node == old { gone } else { Some(struck) };
             let acks = (0..cluster.members.len()).filter_map(|node| writers.first_ack(node, since(node)?));
             Ok(acks.min_by_key(|ack| ack.replied))

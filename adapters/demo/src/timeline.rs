@@ -113,6 +113,7 @@ fn rows(round: &Round, names: &[String]) -> Vec<Row> {
     }
     let back = match round.fault {
         Fault::Stop => "resumed (SIGCONT)",
+        Fault::Isolate => "linked again",
         Fault::Kill | Fault::Term => "started again",
     };
     add(round.returned, round.old, back.into(), false, false);
