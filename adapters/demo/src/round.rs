@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Reply};
 use crate::clock::Clock;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Resumption};
 use crate::failure::{Failure, Interrupt};
 use crate::fault::{Fault, Restart};
 use crate::links::Links;
@@ -67,6 +67,8 @@ pub struct Round {
     pub following: Option<Sighting>,
     /// When `WAIT` first confirmed one of its writes.
     pub first_waited: Option<Duration>,
+    /// Whether the old primary, stopped, was ended by its watchdog.
+    pub ended_by_watchdog: bool,
     /// When the old primary was started again or resumed.
     pub returned: Duration,
     /// When a write was confirmed by both replicas again.
@@ -163,27 +165,22 @@ impl Stage<'_> {
         let new = first.node;
         self.interrupt.rest(if fault == Fault::Isolate { APART } else { ALONE })?;
 
-        let mut resumed = None;
+        let (mut resumed, mut ended_by_watchdog) = (None, false);
         let returned = match returned {
             Some(at) => at,
             None => {
                 self.progress.say(&format!("bringing {} back", self.name(old)));
                 let at = self.clock.now();
-                match fault {
-                    Fault::Kill | Fault::Term => self.cluster.launch(old)?,
-                    Fault::Isolate => {
-                        links.heal()?;
-                        self.interrupt.rest(AWAKE)?;
-                    }
-                    Fault::Stop => {
-                        if self.cluster.exited(old)?.is_none() {
-                            resumed = Some(Resumed { node: old, stopped: struck, at });
-                            self.cluster.resume(old)?;
-                            self.interrupt.rest(AWAKE)?;
-                            self.cluster.exited(old)?;
-                        }
-                        self.supervise(old)?;
-                    }
+                if fault == Fault::Isolate {
+                    links.heal()?;
+                    self.interrupt.rest(AWAKE)?;
+                } else if fault != Fault::Stop {
+                    self.cluster.launch(old)?;
+                } else if self.cluster.resume(old)? == Resumption::Continued {
+                    resumed = Some(Resumed { node: old, stopped: struck, at });
+                    self.interrupt.rest(AWAKE)?;
+                } else {
+                    ended_by_watchdog = true;
                 }
                 at
             }
@@ -216,6 +213,7 @@ impl Stage<'_> {
             first_ack: first.replied,
             following,
             first_waited: first_waited.and_then(|ack| ack.waited),
+            ended_by_watchdog,
             returned,
             whole,
             acked: acks.len(),
@@ -321,22 +319,11 @@ impl Stage<'_> {
         Ok(Some(self.clock.now()))
     }
 
-    /// Starts a node that has ended, as whatever looks after services does.
-    fn supervise(&mut self, node: Node) -> Result<(), Failure> {
-        if self.cluster.pid(node).is_none() {
-            self.progress
-                .note(&format!("{} ended itself while it was stopped; started again", self.name(node)));
-            self.cluster.launch(node)?;
-        }
-        Ok(())
-    }
-
     /// The first acknowledgement after the fault.
     fn take_over(&mut self, old: Node, struck: Duration, gone: Option<Duration>) -> Result<Ack, Failure> {
         let (cluster, writers, interrupt) = (&mut *self.cluster, self.writers, self.interrupt);
         let first = interrupt.wait_for(TAKE_OVER_PATIENCE, || {
-            // A server may end itself rather than wake up without its lease; `supervise` starts it again.
-            cluster.check_alive_but(gone.is_none().then_some(old))?;
+            cluster.check_alive()?;
             let since = |node| if node == old { gone } else { Some(struck) };
             let acks = (0..cluster.members.len()).filter_map(|node| writers.first_ack(node, since(node)?));
             Ok(acks.min_by_key(|ack| ack.replied))
