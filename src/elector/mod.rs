@@ -55,6 +55,7 @@ use persist::Persistence;
 use reign::Reign;
 use rng::Rng;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use timers::{Timer, Timers};
 use vote::{Judging, Promise};
 
@@ -79,6 +80,9 @@ pub struct Elector {
     my_vote: Option<usize>,
     /// One view per member, in the order of the configuration; our own entry is never looked at.
     peers: Vec<Peer>,
+    /// Whom this node ever speaks with. Not all others: observers keep to the voters, so what an observer does
+    /// does not grow with their number, nor what they all do with its square.
+    partners: Arc<[usize]>,
     rng: Rng,
     now: Instant,
     timers: Timers,
@@ -251,6 +255,10 @@ impl Elector {
             .map(|member| Peer::new(*member, if member.kind.votes() { voter.next() } else { None }))
             .collect();
         let me = peers.iter().position(|peer| peer.member.id == config.node).unwrap_or_default();
+        let observer = peers[me].voter.is_none();
+        let partners =
+            (0..peers.len()).filter(|index| *index != me && (!observer || peers[*index].voter.is_some()));
+        let partners = partners.collect();
         let incarnation = Incarnation(
             restored.as_ref().map_or(1, |old| old.incarnation.0.saturating_add(1)).max(incarnation_floor),
         );
@@ -268,6 +276,7 @@ impl Elector {
         let mut elector = Self {
             me,
             my_vote: peers[me].voter,
+            partners,
             rng: Rng::new(seed),
             now,
             timers: Timers::default(),
@@ -475,9 +484,15 @@ impl Elector {
         (0..self.peers.len()).filter(move |index| *index != me)
     }
 
+    /// Whom this node speaks with.
+    fn partners(&self) -> impl Iterator<Item = usize> + use<> {
+        let partners = Arc::clone(&self.partners);
+        (0..partners.len()).map(move |number| partners[number])
+    }
+
     /// All voters but this node.
     fn other_voters(&self) -> impl Iterator<Item = usize> + '_ {
-        self.others().filter(|index| self.peers[*index].voter.is_some())
+        self.partners.iter().copied().filter(|index| self.peers[*index].voter.is_some())
     }
 
     fn voters_reachable(&self) -> usize {

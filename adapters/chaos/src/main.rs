@@ -3,13 +3,13 @@
 
 mod cli;
 mod fault;
-mod net;
 mod report;
 mod round;
-mod space;
 
 use cli::{Options, Request};
 use fault::Fault;
+// By their old names, so that the modules here find them where they belong.
+use kevy_elect_chaos::{net, space};
 use kevy_elect_demo::clock::Clock;
 use kevy_elect_demo::cluster::{Cluster, Member, Setup, System};
 use kevy_elect_demo::failure::{EXIT_FAILED, EXIT_GUILTY, Failure, Interrupt};
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
             eprintln!("{failure}");
             return ExitCode::from(EXIT_FAILED);
         }
-        let Err(message) = space::enter();
+        let Err(message) = space::enter("cargo chaos");
         eprintln!("{message}");
         return ExitCode::from(EXIT_FAILED);
     }

@@ -18,7 +18,7 @@ const OUTSIDE: &str = "10.77.0.254/24";
 
 /// What happens to packets of a cut link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Cut {
+pub enum Cut {
     /// They vanish.
     Drop,
     /// The sender is told that the connection does not exist, as some firewalls do.
@@ -26,7 +26,7 @@ pub(crate) enum Cut {
 }
 
 /// The nodes' network.
-pub(crate) struct Net {
+pub struct Net {
     nodes: usize,
     /// Directed: packets from the first node to the second one.
     cuts: BTreeSet<(Node, Node, Cut)>,
@@ -34,7 +34,7 @@ pub(crate) struct Net {
 
 impl Net {
     /// Builds it.
-    pub(crate) fn build(nodes: usize) -> Result<Self, Failure> {
+    pub fn build(nodes: usize) -> Result<Self, Failure> {
         ip(&["link", "set", "lo", "up"])?;
         ip(&["link", "add", "hub", "type", "bridge"])?;
         ip(&["link", "set", "hub", "up"])?;
@@ -56,22 +56,18 @@ impl Net {
     }
 
     /// Where the nodes live.
-    pub(crate) fn places(&self) -> Vec<Place> {
+    pub fn places(&self) -> Vec<Place> {
         (0..self.nodes).map(|node| Place::Namespace { name: name(node), address: address(node) }).collect()
     }
 
     /// Cuts these directed links, beside those that are cut already.
-    pub(crate) fn cut(
-        &mut self,
-        links: impl IntoIterator<Item = (Node, Node)>,
-        how: Cut,
-    ) -> Result<(), Failure> {
+    pub fn cut(&mut self, links: impl IntoIterator<Item = (Node, Node)>, how: Cut) -> Result<(), Failure> {
         self.cuts.extend(links.into_iter().map(|(from, to)| (from, to, how)));
         self.apply()
     }
 
     /// Everything passes again.
-    pub(crate) fn heal(&mut self) -> Result<(), Failure> {
+    pub fn heal(&mut self) -> Result<(), Failure> {
         self.cuts.clear();
         self.apply()
     }
@@ -82,12 +78,12 @@ impl Net {
 }
 
 /// Both directions.
-pub(crate) fn both(a: Node, b: Node) -> [(Node, Node); 2] {
+pub fn both(a: Node, b: Node) -> [(Node, Node); 2] {
     [(a, b), (b, a)]
 }
 
 /// All links of `node`, in both directions.
-pub(crate) fn around(node: Node, nodes: usize) -> Vec<(Node, Node)> {
+pub fn around(node: Node, nodes: usize) -> Vec<(Node, Node)> {
     (0..nodes).filter(|other| *other != node).flat_map(|other| both(node, other)).collect()
 }
 

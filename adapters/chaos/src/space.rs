@@ -17,12 +17,12 @@ const TOOLS: [(&str, &str); 4] = [
 const NAMES: &str = "/run/netns";
 
 /// Becomes the same program in new network and mount namespaces. Returns only if that fails.
-pub(crate) fn enter() -> Result<std::convert::Infallible, String> {
+pub fn enter(who: &str) -> Result<std::convert::Infallible, String> {
     if !rustix::process::geteuid().is_root() {
-        return Err("cargo chaos needs root: it puts every server into a network namespace and cuts links with \
-                    firewall rules. Run it as root (for example `sudo -E cargo chaos`), or in a container started \
-                    with --privileged"
-            .to_owned());
+        return Err(format!(
+            "{who} needs root: it puts every server into a network namespace and cuts links with firewall rules. \
+             Run it as root (for example `sudo -E {who}`), or in a container started with --privileged"
+        ));
     }
     let missing: Vec<_> = TOOLS.into_iter().filter(|(tool, _)| !installed(tool)).collect();
     if !missing.is_empty() {
@@ -48,7 +48,7 @@ pub(crate) fn enter() -> Result<std::convert::Infallible, String> {
 }
 
 /// Once inside: names of namespaces that nobody else sees, and that go with this program.
-pub(crate) fn settle() -> Result<(), Failure> {
+pub fn settle() -> Result<(), Failure> {
     let what = "hide the names of the namespaces";
     let status =
         Command::new("mount").args(["-t", "tmpfs", "none", NAMES]).status().map_err(Failure::os(what))?;

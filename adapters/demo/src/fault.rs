@@ -9,6 +9,8 @@ pub enum Fault {
     Stop,
     /// SIGTERM.
     Term,
+    /// Cut off from its peers, not from its clients, until another node has taken over.
+    Isolate,
 }
 
 impl Fault {
@@ -18,6 +20,7 @@ impl Fault {
             Self::Kill => "kill",
             Self::Stop => "stop",
             Self::Term => "term",
+            Self::Isolate => "isolate",
         }
     }
 
@@ -27,6 +30,7 @@ impl Fault {
             Self::Kill => "kill -9",
             Self::Stop => "SIGSTOP",
             Self::Term => "SIGTERM",
+            Self::Isolate => "isolation",
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod failure;
 pub mod fault;
 pub mod guard;
+pub mod links;
 pub mod observe;
 pub mod ports;
 pub mod progress;

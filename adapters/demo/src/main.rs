@@ -11,6 +11,7 @@ use cli::{Options, Request};
 use kevy_elect_demo::clock::Clock;
 use kevy_elect_demo::cluster::{Cluster, Member, Place, Setup, System};
 use kevy_elect_demo::failure::{EXIT_FAILED, EXIT_GUILTY, Failure, Interrupt};
+use kevy_elect_demo::links::Uncut;
 use kevy_elect_demo::progress::Progress;
 use kevy_elect_demo::round::{Round, Stage};
 use kevy_elect_demo::server::Server;
@@ -95,7 +96,7 @@ fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool
     let (mut rounds, mut confirmed) = (Vec::<Round>::new(), Vec::new());
     for number in 1..=options.rounds {
         stage.progress.round(number, options.rounds);
-        let (round, waited) = stage.play(number, options.fault, options.restart)?;
+        let (round, waited) = stage.play(number, options.fault, options.restart, &mut Uncut)?;
         confirmed.extend(waited);
         stage.progress.clear();
         if options.json {

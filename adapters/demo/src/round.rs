@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::cluster::{Cluster, Resumption};
 use crate::failure::{Failure, Interrupt};
 use crate::fault::{Fault, Restart};
+use crate::links::Links;
 use crate::observe::Event;
 use crate::progress::Progress;
 use crate::verdict::{self, Ack, Dual, Elected, Lost, Node, Resumed};
@@ -24,6 +25,8 @@ const WARM_UP_TRIES: usize = 10;
 const JITTER_MS_MAX: u64 = 250;
 /// How long the new primary works alone before the old one returns.
 const ALONE: Duration = Duration::from_millis(300);
+/// The same where the old one runs on, cut off: as long as it takes to see whether it goes on acknowledging.
+const APART: Duration = Duration::from_secs(2);
 /// How long a resumed node is watched: it must not acknowledge anything.
 const AWAKE: Duration = Duration::from_secs(2);
 /// How long the whole cluster works before the verdict.
@@ -141,6 +144,7 @@ impl Stage<'_> {
         number: u32,
         fault: Fault,
         restart: Restart,
+        links: &mut dyn Links,
     ) -> Result<(Round, Vec<Ack>), Failure> {
         let begun = self.clock.now();
         self.writers.go();
@@ -149,9 +153,9 @@ impl Stage<'_> {
 
         self.progress.say(&format!("{} {}", fault.spelled(), self.name(old)));
         let struck = self.clock.now();
-        let gone = self.strike(old, fault)?;
+        let gone = self.strike(old, fault, links)?;
         let mut returned = None;
-        if restart == Restart::Now && fault != Fault::Stop {
+        if restart == Restart::Now && matches!(fault, Fault::Kill | Fault::Term) {
             returned = Some(self.clock.now());
             self.cluster.launch(old)?;
         }
@@ -159,7 +163,7 @@ impl Stage<'_> {
         self.progress.say("waiting for another node to take over");
         let first = self.take_over(old, struck, gone)?;
         let new = first.node;
-        self.interrupt.rest(ALONE)?;
+        self.interrupt.rest(if fault == Fault::Isolate { APART } else { ALONE })?;
 
         let (mut resumed, mut ended_by_watchdog) = (None, false);
         let returned = match returned {
@@ -167,7 +171,10 @@ impl Stage<'_> {
             None => {
                 self.progress.say(&format!("bringing {} back", self.name(old)));
                 let at = self.clock.now();
-                if fault != Fault::Stop {
+                if fault == Fault::Isolate {
+                    links.heal()?;
+                    self.interrupt.rest(AWAKE)?;
+                } else if fault != Fault::Stop {
                     self.cluster.launch(old)?;
                 } else if self.cluster.resume(old)? == Resumption::Continued {
                     resumed = Some(Resumed { node: old, stopped: struck, at });
@@ -288,11 +295,20 @@ impl Stage<'_> {
     }
 
     /// Breaks `node`. Gives the instant from which on an acknowledgement of it would be a new process'.
-    fn strike(&mut self, node: Node, fault: Fault) -> Result<Option<Duration>, Failure> {
+    fn strike(
+        &mut self,
+        node: Node,
+        fault: Fault,
+        links: &mut dyn Links,
+    ) -> Result<Option<Duration>, Failure> {
         match fault {
             Fault::Kill => self.cluster.kill(node)?,
             Fault::Stop => {
                 self.cluster.stop(node)?;
+                return Ok(None);
+            }
+            Fault::Isolate => {
+                links.isolate(node)?;
                 return Ok(None);
             }
             Fault::Term => {

@@ -55,14 +55,14 @@ pub(crate) fn render(rounds: &[Round], audit_lost: usize, with_targets: bool, st
     let Some(first) = rounds.first() else { return String::new() };
     let mut text = String::new();
     let restart = match (first.fault, first.restart) {
-        (Fault::Stop, _) | (_, Restart::Later) => "",
+        (Fault::Stop | Fault::Isolate, _) | (_, Restart::Later) => "",
         (_, Restart::Now) => ", started again at once",
     };
     let title = format!("{} x {}{restart}", rounds.len(), first.fault.spelled());
     let _ = writeln!(text, "{}", style.strong(&title));
     let target = match first.fault {
         Fault::Kill => Some(TARGET_GONE),
-        Fault::Stop => Some(TARGET_SILENT),
+        Fault::Stop | Fault::Isolate => Some(TARGET_SILENT),
         Fault::Term => None,
     };
     let failovers: Vec<_> = rounds.iter().map(Round::failover).collect();

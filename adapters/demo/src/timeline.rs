@@ -114,6 +114,7 @@ fn rows(round: &Round, names: &[String]) -> Vec<Row> {
     let back = match round.fault {
         Fault::Stop if round.ended_by_watchdog => "ended by its watchdog with its lease; started again",
         Fault::Stop => "resumed (SIGCONT)",
+        Fault::Isolate => "linked again",
         Fault::Kill | Fault::Term => "started again",
     };
     add(round.returned, round.old, back.into(), false, false);

@@ -12,12 +12,18 @@ Breaks three systems in the same way, one after the other on this machine, with 
 with this plugin, the unmodified kevy 7 with its built-in elector, and Redis with three Sentinels that suspect
 after as long as the plugin (1 s). Installs nothing.
 
+Isolation, the primary cut off from its peers but not from its clients, needs root: every node then has a network
+namespace of its own.
+
 USAGE
     cargo race [OPTIONS]
 
 OPTIONS
-    --rounds N         rounds of each fault per system (default 5)
-    --fault kill|stop  only this fault (default: both)
+    --rounds N         rounds of each fault per system (default 5); with --writes: pairs of runs (default 21)
+    --writes           instead of a race: how many writes per second kevy-server with the plugin takes,
+                       against the unmodified kevy, in alternating runs
+    --fault NAME       only kill, stop or isolate (may be given several times; default: all,
+                       isolate only as root)
     --only NAME        only plugin, stock or redis (may be given several times)
     --idle SECONDS     how long to look at the idle systems (default 10)
     --server PATH      the kevy-server to run (default: the one beside this program)
@@ -25,6 +31,7 @@ OPTIONS
     --redis PATH       redis-server (default: from PATH)
     --sentinel PATH    redis-sentinel (default: from PATH)
     --markdown FILE    write the report there, between `<!-- race:begin -->` and `<!-- race:end -->`
+                       (with --writes: `writes` instead of `race`)
     --svg FILE         draw the failovers
     -h, --help         this text
 
@@ -34,6 +41,10 @@ EXIT CODE
     130  Ctrl-C
 ";
 
+/// Tells a process that it runs in namespaces of its own. Nobody types it.
+const INSIDE: &str = "inside";
+const FAULT_ROUNDS: u32 = 5;
+const WRITES_ROUNDS: u32 = 21;
 const ROUNDS_MAX: u64 = 1000;
 const IDLE_S_MAX: u64 = 3600;
 
@@ -54,6 +65,14 @@ impl Racer {
             Self::Plugin => "plugin",
             Self::Stock => "stock",
             Self::Redis => "redis",
+        }
+    }
+
+    /// How long it lets a primary be silent, as it is configured here.
+    pub(crate) const fn suspects_after_ms(self) -> f64 {
+        match self {
+            Self::Plugin | Self::Redis => 1000.0,
+            Self::Stock => 5000.0,
         }
     }
 
@@ -80,6 +99,10 @@ pub(crate) struct Options {
     pub(crate) sentinel: Option<PathBuf>,
     pub(crate) markdown: Option<PathBuf>,
     pub(crate) svg: Option<PathBuf>,
+    /// Compare writes instead of failovers.
+    pub(crate) writes: bool,
+    /// In namespaces of its own already.
+    pub(crate) inside: bool,
 }
 
 /// What the command line amounts to.
@@ -91,12 +114,12 @@ pub(crate) enum Request {
     Run(Box<Options>),
 }
 
-/// Reads the arguments (without the program's name).
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, String> {
+/// Reads the arguments (without the program's name). Who is not `root` cannot cut links.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>, root: bool) -> Result<Request, String> {
     use lexopt::prelude::{Long, Short};
 
     let mut options = Options {
-        rounds: 5,
+        rounds: 0,
         faults: Vec::new(),
         racers: Vec::new(),
         idle: Duration::from_secs(10),
@@ -106,6 +129,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
         sentinel: None,
         markdown: None,
         svg: None,
+        writes: false,
+        inside: false,
     };
     let mut parser = lexopt::Parser::from_args(args);
     while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
@@ -116,7 +141,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
             Long("fault") => options.faults.push(match text(&mut parser)?.as_str() {
                 "kill" => Fault::Kill,
                 "stop" => Fault::Stop,
-                other => return Err(format!("--fault takes kill or stop, not '{other}'")),
+                "isolate" => Fault::Isolate,
+                other => return Err(format!("--fault takes kill, stop or isolate, not '{other}'")),
             }),
             Long("only") => {
                 let name = text(&mut parser)?;
@@ -130,12 +156,23 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
             Long("redis") => options.redis = Some(path(&mut parser)?),
             Long("sentinel") => options.sentinel = Some(path(&mut parser)?),
             Long("markdown") => options.markdown = Some(path(&mut parser)?),
+            Long("writes") => options.writes = true,
+            Long(INSIDE) => options.inside = true,
             Long("svg") => options.svg = Some(path(&mut parser)?),
             other => return Err(other.unexpected().to_string()),
         }
     }
-    if options.faults.is_empty() {
+    if options.rounds == 0 {
+        options.rounds = if options.writes { WRITES_ROUNDS } else { FAULT_ROUNDS };
+    }
+    if options.writes {
+        options.faults.clear();
+        options.racers = vec![Racer::Stock, Racer::Plugin];
+    } else if options.faults.is_empty() {
         options.faults = vec![Fault::Kill, Fault::Stop];
+        if root {
+            options.faults.push(Fault::Isolate);
+        }
     }
     if options.racers.is_empty() {
         options.racers = Racer::ALL.to_vec();
@@ -163,7 +200,7 @@ mod tests {
     use super::*;
 
     fn options(args: &[&str]) -> Result<Options, String> {
-        match parse(args.iter().map(OsString::from))? {
+        match parse(args.iter().map(OsString::from), true)? {
             Request::Run(options) => Ok(*options),
             Request::Help => Err("help".into()),
         }
@@ -172,7 +209,9 @@ mod tests {
     #[test]
     fn everybody_races_over_every_course_unless_told_otherwise() {
         let options = options(&[]).unwrap();
-        assert_eq!((options.racers.len(), options.faults.len()), (3, 2));
+        assert_eq!((options.racers.len(), options.faults.len()), (3, 3));
+        let Ok(Request::Run(others)) = parse([], false) else { panic!("it runs") };
+        assert_eq!(others.faults, [Fault::Kill, Fault::Stop], "only root can cut links");
     }
 
     #[test]

@@ -4,19 +4,24 @@ mod binaries;
 mod cli;
 mod idle;
 mod report;
+mod writes;
 
 use binaries::Entry;
 use cli::{Options, Racer, Request};
 use idle::Cost;
+use kevy_elect_chaos::net::{Cut, Net, around};
+use kevy_elect_chaos::space;
 use kevy_elect_demo::client::{Client, Reply};
 use kevy_elect_demo::clock::Clock;
 use kevy_elect_demo::cluster::{Cluster, Member, Place, Setup};
 use kevy_elect_demo::failure::{EXIT_FAILED, Failure, Interrupt};
 use kevy_elect_demo::fault::{Fault, Restart};
 use kevy_elect_demo::guard;
+use kevy_elect_demo::links::{Links, Uncut};
 use kevy_elect_demo::progress::Progress;
 use kevy_elect_demo::round::{Round, Stage};
 use kevy_elect_demo::style::Style;
+use kevy_elect_demo::verdict::Node;
 use kevy_elect_demo::writers::Writers;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -51,7 +56,8 @@ fn main() -> ExitCode {
     if let Some(code) = guard::play_part(std::env::args_os().skip(1)) {
         return code;
     }
-    let options = match cli::parse(std::env::args_os().skip(1)) {
+    let root = rustix::process::geteuid().is_root();
+    let options = match cli::parse(std::env::args_os().skip(1), root) {
         Ok(Request::Help) => {
             print!("{}", cli::HELP);
             return ExitCode::SUCCESS;
@@ -69,6 +75,11 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_FAILED);
         }
     };
+    if options.faults.contains(&Fault::Isolate) && !options.inside {
+        let Err(message) = space::enter("cargo race --fault isolate");
+        eprintln!("{message}");
+        return ExitCode::from(EXIT_FAILED);
+    }
     match run(&options, &entries) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -81,24 +92,50 @@ fn main() -> ExitCode {
 fn run(options: &Options, entries: &[Entry]) -> Result<(), Failure> {
     let interrupt = Interrupt::install()?;
     let progress = Progress::new();
+    if options.writes {
+        return compare_writes(options, entries, &interrupt, &progress);
+    }
+    if options.inside {
+        space::settle()?;
+    } else if !rustix::process::geteuid().is_root() {
+        eprintln!("without isolation: cutting links needs root and --fault isolate, or no --fault at all");
+    }
+    let mut net = options.inside.then(|| Net::build(NODES)).transpose()?;
     let mut results = Vec::new();
     for entry in entries {
         eprintln!("{}", Style::detect().strong(entry.racer.spelled()));
         let race = Race { options, entry, interrupt: &interrupt, progress: &progress, clock: Clock::start() };
         let (bare, idle) = (race.idle(false)?, race.idle(true)?);
-        let courses = options.faults.iter().map(|fault| race.course(*fault)).collect::<Result<_, _>>()?;
+        let courses =
+            options.faults.iter().map(|fault| race.course(*fault, &mut net)).collect::<Result<_, _>>()?;
         results.push(Outcome { racer: entry.racer, bare, idle, courses });
     }
     progress.clear();
     println!("{}", report::table(&results));
     if let Some(path) = &options.markdown {
-        report::publish(path, &report::markdown(&results, options))?;
+        report::publish(path, "race", &report::markdown(&results, options))?;
     }
     if let Some(path) = &options.svg {
         std::fs::write(path, report::svg(&results))
             .map_err(Failure::os(format!("write {}", path.display())))?;
     }
     Ok(())
+}
+
+fn compare_writes(
+    options: &Options,
+    entries: &[Entry],
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let rows = writes::compare(options, entries, interrupt, progress)?;
+    progress.clear();
+    let section = writes::markdown(&rows, options);
+    println!("{section}");
+    match &options.markdown {
+        Some(path) => report::publish(path, "writes", &section),
+        None => Ok(()),
+    }
 }
 
 /// Whether a Sentinel knows all replicas and all other Sentinels.
@@ -110,6 +147,19 @@ fn knows_everybody(sentinel: SocketAddr) -> bool {
     })
 }
 
+/// Links between the namespaces.
+struct Wires<'a>(&'a mut Net);
+
+impl Links for Wires<'_> {
+    fn isolate(&mut self, node: Node) -> Result<(), Failure> {
+        self.0.cut(around(node, NODES), Cut::Drop)
+    }
+
+    fn heal(&mut self) -> Result<(), Failure> {
+        self.0.heal()
+    }
+}
+
 struct Race<'a> {
     options: &'a Options,
     entry: &'a Entry,
@@ -119,13 +169,13 @@ struct Race<'a> {
 }
 
 impl Race<'_> {
-    fn start(&self, elections: bool) -> Result<Cluster, Failure> {
+    fn start(&self, elections: bool, places: Vec<Place>) -> Result<Cluster, Failure> {
         let setup = Setup {
             server: self.entry.server.clone(),
             system: self.entry.system.clone(),
             elections,
             threads: 1,
-            places: vec![Place::Loopback; NODES],
+            places,
         };
         self.progress.say("starting three nodes");
         Cluster::up(&setup, self.clock, self.interrupt)
@@ -147,7 +197,7 @@ impl Race<'_> {
 
     /// What the system costs while nobody asks it for anything.
     fn idle(&self, elections: bool) -> Result<Cost, Failure> {
-        let mut cluster = self.start(elections)?;
+        let mut cluster = self.start(elections, vec![Place::Loopback; NODES])?;
         // No load at all, not even threads that wait for one.
         let writers = Writers::start(&[], 1, self.clock)?;
         self.stage(&mut cluster, &writers).whole()?;
@@ -161,11 +211,17 @@ impl Race<'_> {
     }
 
     /// Every round of one fault. A cluster that does not come back is replaced by a new one.
-    fn course(&self, fault: Fault) -> Result<Course, Failure> {
+    fn course(&self, fault: Fault, net: &mut Option<Net>) -> Result<Course, Failure> {
         let mut course = Course { fault, rounds: Vec::new(), failed: Vec::new() };
         let mut number = 0;
         while number < self.options.rounds {
-            let mut cluster = self.start(true)?;
+            // Only what is cut needs networks of its own; the rest is measured over loopback, with or without root.
+            let (places, mut links): (_, Box<dyn Links + '_>) = match (fault, net.as_mut()) {
+                (Fault::Isolate, Some(net)) => (net.places(), Box::new(Wires(net))),
+                _ => (vec![Place::Loopback; NODES], Box::new(Uncut)),
+            };
+            links.heal()?;
+            let mut cluster = self.start(true, places)?;
             self.wait_for_sentinels(&cluster)?;
             let servers: Vec<_> = cluster.members.iter().map(Member::address).collect();
             let writers = Writers::start(&servers, 1, self.clock)?;
@@ -173,7 +229,7 @@ impl Race<'_> {
             while number < self.options.rounds {
                 number += 1;
                 self.progress.round(number, self.options.rounds);
-                match stage.play(number, fault, Restart::Later) {
+                match stage.play(number, fault, Restart::Later, &mut *links) {
                     Ok((round, _)) => {
                         self.progress.clear();
                         eprintln!("  {}", report::line(&round));

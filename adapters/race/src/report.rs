@@ -8,9 +8,6 @@ use kevy_elect_demo::round::Round;
 use std::fmt::Write as _;
 use std::path::Path;
 
-const BEGIN: &str = "<!-- race:begin -->";
-const END: &str = "<!-- race:end -->";
-
 /// One round, while it goes on.
 pub(crate) fn line(round: &Round) -> String {
     format!(
@@ -61,6 +58,11 @@ fn rows(results: &[Outcome]) -> Vec<Vec<String>> {
             of(r, &|c| failovers(c).first().copied())
         });
         add(format!("{name}: failover, median (ms)"), 1, true, &|r| of(r, &median));
+        if fault != Fault::Kill {
+            add(format!("{name}: … over the configured silence (ms)"), 1, false, &|r| {
+                of(r, &|c| Some(median(c)? - r.racer.suspects_after_ms()))
+            });
+        }
         add(format!("{name}: failover, slowest (ms)"), 1, true, &|r| {
             of(r, &|c| failovers(c).last().copied())
         });
@@ -121,8 +123,10 @@ pub(crate) fn markdown(results: &[Outcome], options: &Options) -> String {
     let mut text = format!(
         "Written by `cargo race --rounds {}`: three nodes of each system on one machine of {} processors, one after the \
          other, over loopback, one shard, the log on disk on, the same client. Failover runs from the instant before the \
-         signal to the arrival of the first acknowledgement of a write by another node. Confirmed: `WAIT 1` said so. \
-         Only the server is broken; Redis' Sentinels go on running. All suspect a silent primary after their default, \
+         fault to the arrival of the first acknowledgement of a write by another node. Confirmed: `WAIT 1` said so. \
+         Kill and stop hit the server only; Redis' Sentinels go on running. Isolation cuts a machine off from its peers, \
+         the Sentinel on it too, but not from clients, and ends 2 s after another node has taken over; for this every \
+         node has a network namespace of its own. All suspect a silent primary after their default, \
          except the Sentinels: 1 s instead of 30 s, as the plugin. Costs of elections: what the same three servers with \
          replication cost without any.\n\n",
         options.rounds,
@@ -137,20 +141,21 @@ pub(crate) fn markdown(results: &[Outcome], options: &Options) -> String {
     text
 }
 
-/// Puts `section` between the marks in the file at `path`, which is made if it does not exist.
-pub(crate) fn publish(path: &Path, section: &str) -> Result<(), Failure> {
+/// Puts `section` between the marks of `name` in the file at `path`, which is made if it does not exist.
+pub(crate) fn publish(path: &Path, name: &str, section: &str) -> Result<(), Failure> {
     let what = || Failure::os(format!("write {}", path.display()));
     let old = match std::fs::read_to_string(path) {
         Ok(old) => old,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(what()(error)),
     };
-    std::fs::write(path, place(&old, section)).map_err(what())
+    std::fs::write(path, place(&old, name, section)).map_err(what())
 }
 
-fn place(old: &str, section: &str) -> String {
-    let section = format!("{BEGIN}\n{}\n{END}", section.trim_end());
-    match old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1))) {
+fn place(old: &str, name: &str, section: &str) -> String {
+    let (begin, end) = (format!("<!-- {name}:begin -->"), format!("<!-- {name}:end -->"));
+    let section = format!("{begin}\n{}\n{end}", section.trim_end());
+    match old.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1))) {
         Some((before, after)) => format!("{before}{section}{after}"),
         None if old.is_empty() => section + "\n",
         None => format!("{}\n\n{section}\n", old.trim_end()),
@@ -238,9 +243,10 @@ mod tests {
 
     #[test]
     fn a_section_is_replaced_where_it_stands_and_nothing_else_is_touched() {
-        let old = format!("# Numbers\n\n{BEGIN}\nold\n{END}\n\nmore\n");
-        assert_eq!(place(&old, "new\n"), format!("# Numbers\n\n{BEGIN}\nnew\n{END}\n\nmore\n"));
-        assert_eq!(place("# Numbers\n", "new"), format!("# Numbers\n\n{BEGIN}\nnew\n{END}\n"));
-        assert_eq!(place("", "new"), format!("{BEGIN}\nnew\n{END}\n"));
+        let section = |text: &str| format!("<!-- race:begin -->\n{text}\n<!-- race:end -->\n");
+        let around = |text: &str| format!("# Numbers\n\n{}\nmore\n", section(text));
+        assert_eq!(place(&around("old"), "race", "new\n"), around("new"));
+        assert_eq!(place("# Numbers\n", "race", "new"), format!("# Numbers\n\n{}", section("new")));
+        assert_eq!(place("", "race", "new"), section("new"));
     }
 }

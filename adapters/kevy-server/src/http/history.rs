@@ -66,7 +66,9 @@ impl History {
             let mut clerk = Clerk::new(node);
             let held =
                 |id| plugin.snapshot().peers.iter().find(|peer| peer.id == id).map(|peer| peer.progress);
-            async_io::block_on(async {
+            // Not async-io's own: beside that, its thread looks every 10 ms whether it is needed, and wakes others
+            // instead of polling the election itself.
+            futures::executor::block_on(async {
                 while let Some(event) = events.next().await {
                     history.note(&mut clerk, &event, now_ms(), held);
                 }

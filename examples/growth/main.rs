@@ -1,0 +1,119 @@
+//! How cost grows with members: `cargo growth`. Prints Markdown; `--help` tells the rest.
+//!
+//! Ends with 1 where the messages, or the time of any one node, grow faster than the observers.
+
+mod model;
+mod report;
+mod sockets;
+
+use model::{Cost, Model};
+use report::{Row, SocketRow};
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const HELP: &str = "\
+cargo growth [--markdown FILE] [--svg FILE] [--without-sockets]
+
+  --markdown FILE     put the tables between `<!-- growth:begin -->` and `<!-- growth:end -->` of FILE
+  --svg FILE          draw the curves
+  --without-sockets   only on virtual time";
+
+const SHAPES: [(usize, usize); 11] =
+    [(3, 0), (5, 0), (7, 0), (9, 0), (31, 0), (101, 0), (3, 10), (3, 30), (3, 100), (3, 300), (3, 1000)];
+const SOCKET_SHAPES: [(usize, usize); 9] =
+    [(3, 0), (5, 0), (7, 0), (9, 0), (15, 0), (3, 12), (3, 47), (3, 97), (9, 91)];
+/// Elections per shape.
+const SEEDS: u64 = 9;
+/// Virtual time that is looked at.
+const LOOK: Duration = Duration::from_secs(4);
+const SETTLE: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let (mut markdown, mut svg, mut with_sockets) = (None, None, true);
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--markdown" => markdown = args.next(),
+            "--svg" => svg = args.next(),
+            "--without-sockets" => with_sockets = false,
+            "--help" | "-h" => {
+                println!("{HELP}");
+                return ExitCode::SUCCESS;
+            }
+            _ => {
+                eprintln!("{arg} is not known\n{HELP}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    match run(markdown, svg, with_sockets) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(markdown: Option<String>, svg: Option<String>, with_sockets: bool) -> Result<bool, Box<dyn Error>> {
+    let mut rows = Vec::new();
+    for (voters, observers) in SHAPES {
+        eprintln!("{voters} voters, {observers} observers on virtual time");
+        rows.push(simulate(voters, observers)?);
+    }
+    let mut socket_rows = Vec::new();
+    for (voters, observers) in SOCKET_SHAPES.into_iter().filter(|_| with_sockets) {
+        eprintln!("{voters} voters, {observers} observers over sockets");
+        socket_rows.push(SocketRow { voters, observers, measured: sockets::measure(voters, observers)? });
+    }
+    let section = report::markdown(&rows, &socket_rows);
+    println!("{section}");
+    if let Some(path) = markdown {
+        report::publish(&path, &section)?;
+    }
+    if let Some(path) = svg {
+        std::fs::write(path, report::svg(&rows))?;
+    }
+    Ok(report::is_linear(&rows))
+}
+
+fn simulate(voters: usize, observers: usize) -> Result<Row, Box<dyn Error>> {
+    let mut elections = Vec::new();
+    let (mut counts, mut times) = (Cost::default(), [f64::MAX; 3]);
+    let seconds = LOOK.as_secs_f64();
+    let mean = |nodes: &[Cost]| {
+        let sum: Duration = nodes.iter().map(|cost| cost.cpu).sum();
+        sum.as_secs_f64() * 1e6 / seconds / nodes.len().max(1) as f64
+    };
+    for seed in 0..SEEDS {
+        let mut model = Model::new(voters, observers, seed)?;
+        model.elect().ok_or("nobody was elected")?;
+        model.run(SETTLE);
+        model.costs();
+        model.run(LOOK);
+        let costs = model.costs();
+        let primary = model.primary().ok_or("the primary was lost without a fault")?;
+        let others: Vec<_> = (0..voters).filter(|node| *node != primary).map(|node| costs[node]).collect();
+        // The least of all seeds: a busy machine only ever adds.
+        for (least, nodes) in times.iter_mut().zip([&costs[primary..=primary], &others, &costs[voters..]]) {
+            *least = least.min(mean(nodes));
+        }
+        let sum = |value: fn(&Cost) -> u64| costs.iter().map(value).sum();
+        counts = Cost { messages: sum(|cost| cost.messages), bytes: sum(|cost| cost.bytes), ..counts };
+        model.kill_primary();
+        elections.push(model.elect().ok_or("nobody took over")?);
+    }
+    elections.sort();
+    Ok(Row {
+        voters,
+        observers,
+        messages: counts.messages as f64 / seconds,
+        bytes: counts.bytes as f64 / seconds,
+        primary_us: times[0],
+        voter_us: (voters > 1).then_some(times[1]),
+        observer_us: (observers > 0).then_some(times[2]),
+        election: elections[elections.len() / 2],
+    })
+}

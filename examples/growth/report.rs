@@ -1,0 +1,193 @@
+//! Tables, a picture, and the verdict.
+
+use super::sockets::Measured;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+const BEGIN: &str = "<!-- growth:begin -->";
+const END: &str = "<!-- growth:end -->";
+/// How much faster than the observers something may grow and still be called linear: the rest is the
+/// processor's caches, which a thousand electors in one process do not share well.
+const SLACK: f64 = 1.6;
+
+/// One cluster on virtual time, per second of it.
+pub(crate) struct Row {
+    pub(crate) voters: usize,
+    pub(crate) observers: usize,
+    pub(crate) messages: f64,
+    pub(crate) bytes: f64,
+    /// Microseconds inside the elector: of the primary, of another voter, of an observer.
+    pub(crate) primary_us: f64,
+    pub(crate) voter_us: Option<f64>,
+    pub(crate) observer_us: Option<f64>,
+    /// From the primary's death to the next open gate.
+    pub(crate) election: Duration,
+}
+
+/// One cluster over sockets.
+pub(crate) struct SocketRow {
+    pub(crate) voters: usize,
+    pub(crate) observers: usize,
+    pub(crate) measured: Measured,
+}
+
+/// For the documentation, and for the terminal.
+pub(crate) fn markdown(rows: &[Row], socket_rows: &[SocketRow]) -> String {
+    let mut text = String::from(
+        "Written by `cargo growth`. On virtual time, per second: all messages and their frames, and the processor time \
+         inside one elector. Election: from the primary's death to the next open gate, median of 9, with 0.2 to 0.3 ms \
+         per message, 0.4 ms per save and 1 ms per promotion.\n\n\
+         | voters | observers | messages/s | KiB/s | primary (µs/s) | another voter | an observer | election (ms) |\n\
+         |--:|--:|--:|--:|--:|--:|--:|--:|\n",
+    );
+    let micros = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), |us| format!("{us:.0}"));
+    for row in rows {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {:.0} | {:.0} | {:.0} | {} | {} | {:.1} |",
+            row.voters,
+            row.observers,
+            row.messages,
+            row.bytes / 1024.0,
+            row.primary_us,
+            micros(row.voter_us),
+            micros(row.observer_us),
+            row.election.as_secs_f64() * 1e3,
+        );
+    }
+    if let Some((few, many)) = observers(rows) {
+        let _ = writeln!(
+            text,
+            "\nFrom {} to {} observers, {:.0} times as many: {:.1} times the messages that they cause, {:.1} times the \
+             primary's time, {:.1} times an observer's.",
+            few.observers,
+            many.observers,
+            many.observers as f64 / few.observers as f64,
+            caused(rows, many) / caused(rows, few),
+            many.primary_us / few.primary_us,
+            many.observer_us.unwrap_or_default() / few.observer_us.unwrap_or(f64::NAN),
+        );
+    }
+    if !socket_rows.is_empty() {
+        text.push_str(
+            "\nOver real sockets on loopback, all nodes in one process on one thread. Processor time is that of the whole \
+             process, kernel included, divided by the nodes; votes are kept in memory.\n\n\
+             | voters | observers | messages/s | KiB/s | processor time per node (ms/s) | election (ms) |\n\
+             |--:|--:|--:|--:|--:|--:|\n",
+        );
+    }
+    for SocketRow { voters, observers, measured } in socket_rows {
+        let _ = writeln!(
+            text,
+            "| {voters} | {observers} | {:.0} | {:.0} | {:.2} | {:.1} |",
+            measured.messages,
+            measured.bytes / 1024.0,
+            measured.cpu.as_secs_f64() * 1e3 / (voters + observers) as f64,
+            measured.election.as_secs_f64() * 1e3,
+        );
+    }
+    text
+}
+
+/// Whether nothing grows faster than the observers, and an observer's own time not at all.
+pub(crate) fn is_linear(rows: &[Row]) -> bool {
+    let Some((few, many)) = observers(rows) else { return false };
+    let times = many.observers as f64 / few.observers as f64;
+    let own = many.observer_us.unwrap_or(f64::NAN) / few.observer_us.unwrap_or(f64::NAN);
+    caused(rows, many) / caused(rows, few) <= times * 1.01
+        && many.primary_us / few.primary_us <= times * SLACK
+        && own <= SLACK * 2.0
+}
+
+/// Two rows with the same voters, many observers, and a tenth of those.
+fn observers(rows: &[Row]) -> Option<(&Row, &Row)> {
+    let many = rows.iter().max_by_key(|row| row.observers)?;
+    let few = rows.iter().find(|row| row.voters == many.voters && row.observers * 10 == many.observers)?;
+    Some((few, many))
+}
+
+/// The messages that would not be without the observers.
+fn caused(rows: &[Row], row: &Row) -> f64 {
+    let alone = rows.iter().find(|other| other.voters == row.voters && other.observers == 0);
+    row.messages - alone.map_or(0.0, |alone| alone.messages)
+}
+
+/// Puts `section` between the marks in the file at `path`.
+pub(crate) fn publish(path: &str, section: &str) -> std::io::Result<()> {
+    let old = std::fs::read_to_string(path)?;
+    let parts = old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let Some((before, after)) = parts else {
+        return Err(std::io::Error::other(format!("{path} has no lines {BEGIN} and {END}")));
+    };
+    std::fs::write(path, format!("{before}{BEGIN}\n{}\n{END}{after}", section.trim_end()))
+}
+
+/// The curves, both axes logarithmic: a line of slope one is linear.
+pub(crate) fn svg(rows: &[Row]) -> String {
+    let with_observers: Vec<_> = rows.iter().filter(|row| row.voters == 3 && row.observers > 0).collect();
+    let voters: Vec<_> = rows.iter().filter(|row| row.observers == 0).collect();
+    type Curve<'a> = (&'a str, &'a str, Vec<(f64, f64)>);
+    let curve = |rows: &[&Row], x: fn(&Row) -> usize, y: fn(&Row) -> Option<f64>| {
+        rows.iter().filter_map(|row| Some((x(row) as f64, y(row)?))).collect::<Vec<_>>()
+    };
+    let observers = |y| curve(&with_observers, |row| row.observers, y);
+    let voters = |y| curve(&voters, |row| row.voters, y);
+    let left: [Curve<'_>; 3] = [
+        ("messages/s, all", "#2563eb", observers(|row| Some(row.messages))),
+        ("primary, µs/s", "#dc2626", observers(|row| Some(row.primary_us))),
+        ("an observer, µs/s", "#059669", observers(|row| row.observer_us)),
+    ];
+    let right: [Curve<'_>; 3] = [
+        ("messages/s, all", "#2563eb", voters(|row| Some(row.messages))),
+        ("primary, µs/s", "#dc2626", voters(|row| Some(row.primary_us))),
+        ("another voter, µs/s", "#d97706", voters(|row| row.voter_us)),
+    ];
+    let mut text = String::from(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 900 380\" font-family=\"sans-serif\" font-size=\"11\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n",
+    );
+    for (offset, title, curves, x_max) in
+        [(0.0, "3 voters and this many observers", &left, 3.0), (450.0, "this many voters", &right, 2.2)]
+    {
+        let x = |value: f64| offset + 50.0 + value.log10() / x_max * 370.0;
+        let y = |value: f64| 330.0 - value.max(1.0).log10() / 6.0 * 280.0;
+        let _ = writeln!(text, "<text x=\"{}\" y=\"20\" font-size=\"13\">{title}</text>", offset + 50.0);
+        for power in 0..=6 {
+            let at = y(10_f64.powi(power));
+            let _ = writeln!(
+                text,
+                "<line x1=\"{0}\" y1=\"{at:.1}\" x2=\"{1}\" y2=\"{at:.1}\" stroke=\"#e5e7eb\"/><text x=\"{2}\" y=\"{3:.1}\" text-anchor=\"end\">1e{power}</text>",
+                offset + 50.0,
+                offset + 420.0,
+                offset + 45.0,
+                at + 4.0
+            );
+        }
+        for (place, (name, colour, points)) in curves.iter().enumerate() {
+            let path: Vec<_> = points.iter().map(|(a, b)| format!("{:.1},{:.1}", x(*a), y(*b))).collect();
+            let _ = writeln!(
+                text,
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+                path.join(" ")
+            );
+            for (a, b) in points {
+                let _ = writeln!(
+                    text,
+                    "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>",
+                    x(*a),
+                    y(*b)
+                );
+            }
+            let top = 40.0 + 15.0 * place as f64;
+            let _ =
+                writeln!(text, "<text x=\"{}\" y=\"{top}\" fill=\"{colour}\">{name}</text>", offset + 60.0);
+        }
+        if let Some((.., points)) = curves.first() {
+            for (a, _) in points {
+                let _ =
+                    writeln!(text, "<text x=\"{:.1}\" y=\"348\" text-anchor=\"middle\">{a}</text>", x(*a));
+            }
+        }
+    }
+    text + "</svg>\n"
+}
