@@ -5,6 +5,7 @@ use crate::disk;
 use crate::fault::Fault;
 use crate::net::{Cut, Stream, around, both};
 use crate::round::Player;
+use kevy_elect_demo::client::{Client, Reply};
 use kevy_elect_demo::failure::Failure;
 use kevy_elect_demo::verdict::{Node, Resumed};
 use std::collections::BTreeSet;
@@ -24,6 +25,8 @@ const MOMENT_MS: std::ops::Range<u64> = 100..500;
 const RUNS_MS: u64 = 5;
 /// For how long it is stopped then.
 const STOPPED_MS: u64 = 20;
+/// How long a replica may take to say how it is.
+const ASK_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Player<'_> {
     /// Does it. Some faults last until [`Player::mend`].
@@ -201,7 +204,20 @@ impl Player<'_> {
         self.net.disturb(replica, upstream, ports.clone(), Stream::Reset)?;
         self.rest(MOMENT_MS)?;
         self.net.disturb(replica, upstream, ports, Stream::Silent)?;
-        self.hold()
+        self.hold()?;
+        let link = self.link_of(replica).unwrap_or_else(|| "nothing".into());
+        self.note(format!("{one} says of its upstream: {link}"));
+        Ok(())
+    }
+
+    /// What a replica says about its stream: the proof that the fault bites.
+    fn link_of(&self, replica: Node) -> Option<String> {
+        let mut client = Client::connect(self.stage.cluster.members[replica].address()).ok()?;
+        let Reply::Bulk(info) = client.call_within(&[b"INFO", b"replication"], ASK_PATIENCE).ok()? else {
+            return None;
+        };
+        let info = String::from_utf8_lossy(&info).into_owned();
+        info.lines().find(|line| line.starts_with("master_link_status")).map(|line| line.trim().to_owned())
     }
 
     fn take_disk(&mut self, fault: Fault, victim: Node) -> Result<(), Failure> {

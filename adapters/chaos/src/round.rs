@@ -8,8 +8,11 @@ use crate::registers::Clients;
 use fastrand::Rng;
 use kevy_elect_demo::cluster::Restart;
 use kevy_elect_demo::failure::Failure;
+use kevy_elect_demo::observe::Event;
 use kevy_elect_demo::round::{Stage, elections};
 use kevy_elect_demo::verdict::{self, Ack, Dual, Lost, Node, Resumed};
+use std::collections::BTreeSet;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 /// How long a silence is drawn as one.
@@ -18,9 +21,26 @@ const QUIET: Duration = Duration::from_millis(60);
 const COOL_DOWN: Duration = Duration::from_millis(300);
 /// How long the register clients may take to come to rest. Longer than a reply and a `WAIT` may take.
 const PAUSE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the linearizability check of a round may take. It takes milliseconds; the history that it cannot decide is
+/// reported, not passed over.
+const CHECK_PATIENCE: Duration = Duration::from_secs(60);
 /// Decisions of the servers that a timeline shows.
-const SHOWN: [&str; 8] =
-    ["suspected", "elected", "promoted", "following", "fenced", "unfenced", "resigned", "promote_failed"];
+const SHOWN: [&str; 12] = [
+    "suspected",
+    "elected",
+    "promoted",
+    "following",
+    "fenced",
+    "unfenced",
+    "resigned",
+    "promote_failed",
+    "follow_failed",
+    "save_failed",
+    "admitted",
+    "implausible",
+];
+/// A node without a disk says so many times a second; once a round is enough.
+const SHOWN_ONCE: &str = "save_failed";
 
 /// What came of a round. Instants count from the start of the program.
 pub(crate) struct Round {
@@ -127,12 +147,14 @@ impl Player<'_> {
             .filter_map(|resumed| verdict::dual(&acks, &elected, resumed))
             .max_by_key(|dual| dual.lasted);
         let mut timeline = std::mem::take(&mut self.trouble.notes);
-        timeline.extend(events.iter().filter(|(_, event)| SHOWN.contains(&event.kind.as_str())).map(
-            |(node, event)| {
-                let fields: Vec<_> = event.fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
-                (event.at, format!("{}  {} {}", self.stage.name(*node), event.kind, fields.join(" ")))
-            },
-        ));
+        let mut said = BTreeSet::new();
+        let shown = |(node, event): &&(Node, Event)| {
+            SHOWN.contains(&event.kind.as_str()) && (event.kind != SHOWN_ONCE || said.insert(*node))
+        };
+        timeline.extend(events.iter().filter(shown).map(|(node, event)| {
+            let fields: Vec<_> = event.fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            (event.at, format!("{}  {} {}", self.stage.name(*node), event.kind, fields.join(" ")))
+        }));
         timeline.sort();
         let waited: Vec<_> = acks.iter().copied().filter(|ack| ack.waited.is_some()).collect();
         let round = Round {
@@ -167,7 +189,16 @@ impl Player<'_> {
             return Err(self.stage.cluster.timeout(what, PAUSE_PATIENCE));
         }
         let histories = clients.take();
-        Ok(linear::check(&histories.operations, &histories.reads))
+        let (tell, told) = sync_channel(1);
+        // On a thread, because nobody can promise how long a search takes.
+        std::thread::Builder::new()
+            .name("linear".into())
+            .spawn(move || tell.send(linear::check(&histories.operations, &histories.reads)))
+            .map_err(Failure::os("start a thread"))?;
+        let check = self.stage.interrupt.wait_for(CHECK_PATIENCE, || Ok(told.try_recv().ok()))?;
+        check.ok_or_else(|| {
+            self.stage.cluster.timeout("the linearizability check did not end".into(), CHECK_PATIENCE)
+        })
     }
 
     pub(crate) fn nodes(&self) -> usize {
