@@ -6,6 +6,7 @@ use crate::fault::Fault;
 use crate::net::{Cut, Stream, around, both};
 use crate::round::Player;
 use kevy_elect_demo::client::{Client, Reply};
+use kevy_elect_demo::cluster::Resumption;
 use kevy_elect_demo::failure::Failure;
 use kevy_elect_demo::verdict::{Node, Resumed};
 use std::collections::BTreeSet;
@@ -323,9 +324,12 @@ impl Player<'_> {
             return Ok(());
         };
         let (node, stopped) = self.trouble.stopped.swap_remove(place);
+        let at = self.stage.clock.now();
         self.note(format!("SIGCONT {}", self.stage.name(node)));
-        self.trouble.resumed.push(Resumed { node, stopped, at: self.stage.clock.now() });
-        self.stage.cluster.resume(node)
+        if self.stage.cluster.resume(node)? == Resumption::Continued {
+            self.trouble.resumed.push(Resumed { node, stopped, at });
+        }
+        Ok(())
     }
 
     fn hold(&mut self) -> Result<(), Failure> {

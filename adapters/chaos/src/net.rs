@@ -60,7 +60,7 @@ impl Net {
         ip(&["link", "set", "hub", "up"])?;
         ip(&["address", "add", OUTSIDE, "dev", "hub"])?;
         for node in 0..nodes {
-            let (space, port) = (name(node), format!("port{}", node + 1));
+            let (space, port) = (name(node), port(node));
             let address = format!("{}/24", address(node));
             ip(&["netns", "add", &space])?;
             ip(&["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &space])?;
@@ -120,8 +120,9 @@ impl Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        // Without a namespace its end of the link is gone, and with it the other end.
         for node in 0..self.nodes {
+            // First, and by name: with its namespace it would go some time later, when the next network may want it.
+            let _ = ip(&["link", "del", &port(node)]);
             let _ = ip(&["netns", "del", &name(node)]);
         }
         let _ = ip(&["link", "del", "hub"]);
@@ -140,6 +141,11 @@ pub(crate) fn around(node: Node, nodes: usize) -> Vec<(Node, Node)> {
 
 fn name(node: Node) -> String {
     format!("n{}", node + 1)
+}
+
+/// The bridge's end of its link.
+fn port(node: Node) -> String {
+    format!("port{}", node + 1)
 }
 
 fn address(node: Node) -> Ipv4Addr {

@@ -101,6 +101,8 @@ pub struct Member {
     /// Redis' Sentinel: runs on whatever happens to the server.
     companion: Option<Child>,
     reader: Option<JoinHandle<()>>,
+    /// By SIGSTOP.
+    stopped: bool,
 }
 
 impl Member {
@@ -121,6 +123,15 @@ pub struct Restart {
     pub status: String,
     /// Whether SIGKILL ended it: what the server's own watchdog does to a process that overslept its lease.
     pub killed: bool,
+}
+
+/// How a stopped process came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumption {
+    /// It went on where it was.
+    Continued,
+    /// Its watchdog had ended it; a new process was started.
+    StartedAgain,
 }
 
 /// The processes. Dropping it ends them, stopped ones too, and removes the directory.
@@ -168,6 +179,7 @@ impl Cluster {
                 process: None,
                 companion: None,
                 reader: None,
+                stopped: false,
             })
             .collect();
         let mut cluster = Self { members, directory, setup, clock, restarts: None, guard };
@@ -231,6 +243,7 @@ impl Cluster {
         drop(command);
         let member = &mut self.members[node];
         member.process = Some(process);
+        member.stopped = false;
         // Ends with the pipe, that is, with the process.
         let thread = member.log.follow(reader, copy, self.clock).map_err(Failure::os("start a thread"))?;
         member.reader = Some(thread);
@@ -273,14 +286,35 @@ impl Cluster {
         self.reap(node).map(|_| ())
     }
 
-    /// SIGSTOP.
-    pub fn stop(&self, node: Node) -> Result<(), Failure> {
+    /// SIGSTOP. A primary with a watchdog ends when its lease does; nobody is to blame for that.
+    pub fn stop(&mut self, node: Node) -> Result<(), Failure> {
+        self.members[node].stopped = true;
         self.signal(node, Signal::STOP)
     }
 
-    /// SIGCONT.
-    pub fn resume(&self, node: Node) -> Result<(), Failure> {
-        self.signal(node, Signal::CONT)
+    /// SIGCONT. Where its watchdog has ended the process, it is started again, as a supervisor would.
+    pub fn resume(&mut self, node: Node) -> Result<Resumption, Failure> {
+        if self.restarts.is_some() {
+            // Starting it clears the mark.
+            self.start_again(node)?;
+            if !self.members[node].stopped {
+                return Ok(Resumption::StartedAgain);
+            }
+        } else if self.watchdog_ended(node)? {
+            self.launch(node)?;
+            return Ok(Resumption::StartedAgain);
+        }
+        self.members[node].stopped = false;
+        self.signal(node, Signal::CONT)?;
+        Ok(Resumption::Continued)
+    }
+
+    /// Whether the process of a stopped node has been ended: by its watchdog, for nobody else did.
+    pub fn watchdog_ended(&mut self, node: Node) -> Result<bool, Failure> {
+        match self.exited(node)? {
+            Some(status) if status.signal() != Some(Signal::KILL.as_raw()) => Err(self.died(node, status)),
+            _ => Ok(self.members[node].stopped && self.members[node].process.is_none()),
+        }
     }
 
     /// SIGTERM.
@@ -331,26 +365,35 @@ impl Cluster {
     /// An error if a node that should run has ended, or, under [`Cluster::supervise`], if it does so too often.
     pub fn check_alive(&mut self) -> Result<(), Failure> {
         for node in 0..self.members.len() {
-            if let Some(status) = self.exited(node)? {
-                let seen = self.restarts.as_mut().filter(|restarts| restarts.len() < RESTARTS_MAX);
-                if let Some(restarts) = seen {
-                    restarts.push(Restart {
-                        node,
-                        at: self.clock.now(),
-                        status: describe(status),
-                        killed: status.signal() == Some(Signal::KILL.as_raw()),
-                    });
-                    self.launch(node)?;
-                    continue;
-                }
-                return Err(Failure::Died {
-                    node: self.members[node].id.clone(),
-                    status: describe(status),
-                    evidence: self.evidence_of(node),
-                });
+            if self.restarts.is_some() {
+                self.start_again(node)?;
+            } else if self.members[node].stopped {
+                self.watchdog_ended(node)?;
+            } else if let Some(status) = self.exited(node)? {
+                return Err(self.died(node, status));
             }
         }
         Ok(())
+    }
+
+    /// What a supervisor does.
+    fn start_again(&mut self, node: Node) -> Result<(), Failure> {
+        let Some(status) = self.exited(node)? else { return Ok(()) };
+        let at = self.clock.now();
+        let killed = status.signal() == Some(Signal::KILL.as_raw());
+        match self.restarts.as_mut().filter(|restarts| restarts.len() < RESTARTS_MAX) {
+            Some(restarts) => restarts.push(Restart { node, at, status: describe(status), killed }),
+            None => return Err(self.died(node, status)),
+        }
+        self.launch(node)
+    }
+
+    fn died(&self, node: Node, status: ExitStatus) -> Failure {
+        Failure::Died {
+            node: self.members[node].id.clone(),
+            status: describe(status),
+            evidence: self.evidence_of(node),
+        }
     }
 
     /// The node's process id while it runs.
@@ -588,6 +631,7 @@ mod tests {
                 process: None,
                 companion: None,
                 reader: None,
+                stopped: false,
             })
             .collect();
         let mut setup = Setup {
