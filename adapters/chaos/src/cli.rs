@@ -24,6 +24,8 @@ OPTIONS
     --seed N          what the random faults and times are drawn from (default: another one every time)
     --svg FILE        draw who was writable when
     --markdown FILE   write the report there too; brought up to date all the time, so that a long run can be watched
+    --without-wait    take what is acknowledged for confirmed in the linearizability check: must end with 1 under
+                      the faults isolate, mute and deaf, and so shows that the check can fail
     --timelines       show the timeline of every round, not only of those that failed
     --server PATH     the kevy-server to run (default: the one beside this program)
     -h, --help        this text
@@ -55,6 +57,7 @@ pub(crate) struct Options {
     pub(crate) svg: Option<PathBuf>,
     pub(crate) markdown: Option<PathBuf>,
     pub(crate) timelines: bool,
+    pub(crate) without_wait: bool,
     pub(crate) server: Server,
     /// Whether this process lives in its own namespaces already.
     pub(crate) inside: bool,
@@ -83,6 +86,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
         svg: None,
         markdown: None,
         timelines: false,
+        without_wait: false,
         server: Server::Beside,
         inside: false,
     };
@@ -110,6 +114,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
             Long("svg") => options.svg = Some(path(&mut parser)?),
             Long("markdown") => options.markdown = Some(path(&mut parser)?),
             Long("timelines") => options.timelines = true,
+            Long("without-wait") => options.without_wait = true,
             Long("server") => options.server = Server::At(path(&mut parser)?),
             Long("inside") => options.inside = true,
             other => return Err(other.unexpected().to_string()),

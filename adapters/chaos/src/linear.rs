@@ -114,6 +114,13 @@ pub(crate) fn check(operations: &[Operation], reads: &[Read]) -> Check {
     check
 }
 
+/// What was done to one register, in order, for whoever wants to know why it is wrong.
+pub(crate) fn dump(register: Register, operations: &[Operation]) -> String {
+    let mut of: Vec<_> = operations.iter().filter(|o| o.register == register).collect();
+    of.sort_by_key(|o| o.invoked);
+    of.iter().map(|o| format!("{:?} {:?} value {} {:?}\n", o.invoked, o.kind, o.value, o.outcome)).collect()
+}
+
 /// A register that can be written and swapped.
 struct SwapRegister;
 

@@ -57,7 +57,6 @@ pub(crate) struct Clients {
 struct Shared {
     clock: Clock,
     servers: Vec<SocketAddr>,
-    /// As many replicas as make up a quorum with the primary.
     replicas: usize,
     state: AtomicU8,
     parked: AtomicUsize,
@@ -72,17 +71,19 @@ struct Slots {
 }
 
 impl Clients {
-    /// One in each of `spaces`, and some outside. They wait for [`Clients::go`].
+    /// One in each of `spaces`, and some outside. An operation counts as confirmed once `replicas` hold it beside the
+    /// primary. They wait for [`Clients::go`].
     pub(crate) fn start(
         servers: Vec<SocketAddr>,
         spaces: Vec<PathBuf>,
+        replicas: usize,
         clock: Clock,
         seed: u64,
     ) -> Result<Self, Failure> {
         let shared = Arc::new(Shared {
             clock,
-            replicas: servers.len() / 2,
             servers,
+            replicas,
             state: AtomicU8::new(PAUSE),
             parked: AtomicUsize::new(0),
             slots: Mutex::new(Slots { used: [(0, OPERATIONS_MAX); REGISTERS], next: 1 }),
@@ -366,7 +367,7 @@ mod tests {
 
     /// What the clients outside see of it.
     fn seen(server: SocketAddr) -> linear::Check {
-        let clients = Clients::start(vec![server, server], Vec::new(), Clock::start(), 7).unwrap();
+        let clients = Clients::start(vec![server, server], Vec::new(), 1, Clock::start(), 7).unwrap();
         clients.go();
         let deadline = Instant::now() + Duration::from_secs(20);
         let until = |condition: &dyn Fn() -> bool| {
@@ -397,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_full_register_is_followed_by_a_fresh_one() {
-        let clients = Clients::start(Vec::new(), Vec::new(), Clock::start(), 7).unwrap();
+        let clients = Clients::start(Vec::new(), Vec::new(), 1, Clock::start(), 7).unwrap();
         clients.shared.lock_slots().used = [(0, OPERATIONS_MAX); REGISTERS];
         let drawn: Vec<_> = (0..=OPERATIONS_MAX).map(|_| clients.shared.register(2)).collect();
         assert_eq!((drawn[0], drawn[OPERATIONS_MAX - 1], drawn[OPERATIONS_MAX]), (1, 1, 2));

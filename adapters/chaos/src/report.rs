@@ -120,8 +120,15 @@ pub(crate) fn timeline(round: &Round) -> String {
 /// The whole report.
 pub(crate) fn markdown(legs: &[Leg], options: &Options, lasted: Duration) -> String {
     let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let mut rest = String::new();
+    if options.faults != Fault::ALL {
+        options.faults.iter().for_each(|fault| rest.push_str(&format!(" --fault {}", fault.name())));
+    }
+    if options.without_wait {
+        rest.push_str(" --without-wait");
+    }
     let mut text = format!(
-        "`cargo chaos --nodes {} --shards {} --rounds {} --seed {} --seconds {}`, {} in all\n",
+        "`cargo chaos --nodes {} --shards {} --rounds {} --seed {} --seconds {}{rest}`, {} in all\n",
         list(&options.nodes),
         list(&options.shards),
         options.rounds,

@@ -193,12 +193,22 @@ impl Player<'_> {
         // On a thread, because nobody can promise how long a search takes.
         std::thread::Builder::new()
             .name("linear".into())
-            .spawn(move || tell.send(linear::check(&histories.operations, &histories.reads)))
+            .spawn(move || {
+                let check = linear::check(&histories.operations, &histories.reads);
+                tell.send((check, histories))
+            })
             .map_err(Failure::os("start a thread"))?;
         let check = self.stage.interrupt.wait_for(CHECK_PATIENCE, || Ok(told.try_recv().ok()))?;
-        check.ok_or_else(|| {
-            self.stage.cluster.timeout("the linearizability check did not end".into(), CHECK_PATIENCE)
-        })
+        let Some((check, histories)) = check else {
+            let what = "the linearizability check did not end".to_owned();
+            return Err(self.stage.cluster.timeout(what, CHECK_PATIENCE));
+        };
+        for register in &check.wrong {
+            let path = self.stage.cluster.directory.join(format!("register-{register}.txt"));
+            std::fs::write(&path, linear::dump(*register, &histories.operations))
+                .map_err(Failure::os(format!("write {}", path.display())))?;
+        }
+        Ok(check)
     }
 
     pub(crate) fn nodes(&self) -> usize {

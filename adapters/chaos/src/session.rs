@@ -140,7 +140,8 @@ impl<'a> Run<'a> {
         let servers: Vec<_> = cluster.members.iter().map(Member::address).collect();
         // Confirmed means: a quorum holds it, the primary included.
         let writers = Writers::start(&servers, nodes / 2, clock)?;
-        let clients = Clients::start(servers, net.spaces(), clock, self.options.seed)?;
+        let believed = if self.options.without_wait { 0 } else { nodes / 2 };
+        let clients = Clients::start(servers, net.spaces(), believed, clock, self.options.seed)?;
         let stage = Stage { cluster: &mut cluster, writers: &writers, interrupt, clock, progress: &progress };
         let mut rng = plan.rng.fork();
         let mut player = Player {
