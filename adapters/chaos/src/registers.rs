@@ -164,6 +164,15 @@ impl Shared {
         *register
     }
 
+    /// Nothing was done to it: refusals during an outage must not use it up.
+    fn give_back(&self, slot: usize, register: Register) {
+        let slots = &mut *self.lock_slots();
+        let (current, used) = &mut slots.used[slot];
+        if *current == register {
+            *used = used.saturating_sub(1);
+        }
+    }
+
     fn state(&self) -> u8 {
         self.state.load(Ordering::Acquire)
     }
@@ -257,6 +266,9 @@ impl<'a> Worker<'a> {
         let operation = Operation { register, kind, value, invoked, outcome };
         if usable {
             self.connections[node] = Some(client);
+        }
+        if outcome == Outcome::Refused {
+            self.shared.give_back(slot, register);
         }
         self.favourite = match outcome {
             Outcome::Confirmed(_) => node,
@@ -403,5 +415,10 @@ mod tests {
         let drawn: Vec<_> = (0..=OPERATIONS_MAX).map(|_| clients.shared.register(2)).collect();
         assert_eq!((drawn[0], drawn[OPERATIONS_MAX - 1], drawn[OPERATIONS_MAX]), (1, 1, 2));
         assert_eq!(clients.shared.register(0), 3);
+        for _ in 1..OPERATIONS_MAX {
+            clients.shared.give_back(0, 3);
+            clients.shared.register(0);
+        }
+        assert_eq!(clients.shared.register(0), 3, "refusals do not count");
     }
 }
