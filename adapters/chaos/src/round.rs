@@ -155,6 +155,11 @@ impl Player<'_> {
             let fields: Vec<_> = event.fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
             (event.at, format!("{}  {} {}", self.stage.name(*node), event.kind, fields.join(" ")))
         }));
+        let writable = writable(&acks);
+        timeline.extend(writable.iter().flat_map(|(node, from, until)| {
+            let name = self.stage.name(*node);
+            [(*from, format!("**  {name} acknowledges writes")), (*until, format!("**  {name} falls silent"))]
+        }));
         timeline.sort();
         let waited: Vec<_> = acks.iter().copied().filter(|ack| ack.waited.is_some()).collect();
         let round = Round {
@@ -174,7 +179,7 @@ impl Player<'_> {
             elections: elected.iter().filter(|elected| elected.at >= struck).count(),
             restarts: std::mem::take(&mut self.trouble.restarts),
             registers,
-            writable: writable(&acks),
+            writable,
             timeline,
         };
         Ok((round, waited))

@@ -75,7 +75,8 @@ impl<'a> Run<'a> {
             let each = self.options.faults.iter();
             let mut plan = Plan {
                 alone: each.flat_map(|fault| std::iter::repeat_n(*fault, self.options.rounds)).collect(),
-                rng: Rng::with_seed(self.options.seed),
+                // Another one for every cluster, or all of them would go through the same faults in the same order.
+                rng: Rng::with_seed(self.options.seed.wrapping_add(self.legs.len() as u64 - 1)),
                 random,
                 until: None,
             };
