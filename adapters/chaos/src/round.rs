@@ -132,10 +132,11 @@ impl Player<'_> {
         let last = self.stage.whole()?;
         self.stage.interrupt.rest(COOL_DOWN)?;
         self.stage.progress.say("reading every write back");
+        // Before the load pauses: that silence is ours.
+        let ended = self.stage.clock.now();
         self.clients.pause();
         let acks = self.stage.collect()?;
         let registers = self.registers()?;
-        let ended = self.stage.clock.now();
         // The primary may have changed since; then the next one to serve everybody must have the writes.
         let last = if self.acknowledged_last(&acks) == Some(last) { last } else { self.stage.whole()? };
         let lost = verdict::lost(&acks, &self.stage.read_back(last, &acks)?);
