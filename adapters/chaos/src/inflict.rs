@@ -143,8 +143,10 @@ impl Player<'_> {
                 for _ in 0..self.rng.usize(STORM_STEPS) {
                     let node = self.rng.usize(..nodes);
                     match self.rng.u8(..4) {
-                        0 => self.pause_or_resume(node)?,
-                        1 => self.heal()?,
+                        // A watchdog has taken one memory already: a second stop could take the other one that a
+                        // confirmed write is in.
+                        0 if self.trouble.restarts.is_empty() => self.pause_or_resume(node)?,
+                        0 | 1 => self.heal()?,
                         _ => self.cut_something(node)?,
                     }
                     self.rest(STORM_STEP_MS)?;

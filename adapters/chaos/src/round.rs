@@ -275,6 +275,66 @@ mod tests {
         Ack { node, writer: node, seq: 1, sent: at, replied: at, waited: None }
     }
 
+    fn round(fault: Fault) -> Round {
+        Round {
+            number: 1,
+            nodes: 3,
+            fault,
+            primaries: [0, 0],
+            begun: Duration::ZERO,
+            struck: Duration::ZERO,
+            healed: Duration::ZERO,
+            ended: Duration::ZERO,
+            outage: Duration::ZERO,
+            acked: 0,
+            waited: 0,
+            lost: Lost::default(),
+            dual: None,
+            elections: 0,
+            restarts: Vec::new(),
+            registers: Check::default(),
+            writable: Vec::new(),
+            timeline: Vec::new(),
+        }
+    }
+
+    fn ended(killed: bool) -> Restart {
+        Restart { node: 0, at: Duration::ZERO, status: String::new(), killed }
+    }
+
+    #[test]
+    fn two_at_once_is_never_excused_not_even_for_a_late_reply() {
+        let late = Dual { nodes: [0, 1], acks: [1, 0], in_flight: 1, lasted: Duration::from_micros(1) };
+        assert!(round(Fault::Stop).innocent());
+        assert!(!Round { dual: Some(late), ..round(Fault::Stop) }.innocent());
+    }
+
+    #[test]
+    fn an_election_is_needless_only_where_the_primary_kept_its_quorum() {
+        let elected = |fault| Round { elections: 1, ..round(fault) };
+        assert!(elected(Fault::Kill).innocent());
+        assert!(!elected(Fault::Busy).innocent() && !elected(Fault::FlapReplica).innocent());
+    }
+
+    #[test]
+    fn a_watchdogs_kill_is_counted_and_a_crash_is_guilt() {
+        let with = |fault, killed| Round { restarts: vec![ended(killed)], ..round(fault) };
+        assert_eq!(with(Fault::Stop, true).watchdog_kills(), 1);
+        assert!(with(Fault::Stop, true).innocent());
+        assert!(!with(Fault::Stop, false).innocent());
+        assert!(with(Fault::DiskFull, false).innocent(), "without a disk a server may give up");
+    }
+
+    #[test]
+    fn lost_writes_and_wrong_registers_are_guilt() {
+        let lost = Lost { waited: 1, unwaited: 0 };
+        assert!(!Round { lost, ..round(Fault::Kill) }.innocent());
+        let registers = Check { wrong: vec![7], ..Check::default() };
+        assert!(!Round { registers, ..round(Fault::Kill) }.innocent());
+        let unconfirmed = Lost { waited: 0, unwaited: 9 };
+        assert!(Round { lost: unconfirmed, ..round(Fault::Kill) }.innocent());
+    }
+
     #[test]
     fn an_outage_is_the_longest_silence_also_at_the_ends() {
         let ms = Duration::from_millis;
