@@ -16,6 +16,14 @@ pub(crate) enum Fault {
     OneWayOut,
     OneWayIn,
     Flap,
+    FlapReplica,
+    Silent,
+    SilentKill,
+    DiskFull,
+    DiskReadOnly,
+    Wipe,
+    Slow,
+    Busy,
     Roll,
     /// Pauses and cuts everywhere in quick succession. No process loses its memory.
     Storm,
@@ -25,7 +33,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::Kill,
         Self::KillRestart,
         Self::Stop,
@@ -39,6 +47,14 @@ impl Fault {
         Self::OneWayOut,
         Self::OneWayIn,
         Self::Flap,
+        Self::FlapReplica,
+        Self::Silent,
+        Self::SilentKill,
+        Self::DiskFull,
+        Self::DiskReadOnly,
+        Self::Wipe,
+        Self::Slow,
+        Self::Busy,
         Self::Roll,
         Self::Storm,
         Self::Victim,
@@ -60,6 +76,14 @@ impl Fault {
             Self::OneWayOut => "one-way-out",
             Self::OneWayIn => "one-way-in",
             Self::Flap => "flap",
+            Self::FlapReplica => "flap-replica",
+            Self::Silent => "silent",
+            Self::SilentKill => "silent-kill",
+            Self::DiskFull => "disk-full",
+            Self::DiskReadOnly => "disk-ro",
+            Self::Wipe => "wipe",
+            Self::Slow => "slow",
+            Self::Busy => "busy",
             Self::Roll => "roll",
             Self::Storm => "storm",
             Self::Victim => "victim",
@@ -82,6 +106,14 @@ impl Fault {
             Self::OneWayOut => "one replica hears nothing from the primary",
             Self::OneWayIn => "the primary hears nothing from one replica",
             Self::Flap => "the link between the primary and one replica comes and goes",
+            Self::FlapReplica => "one replica is killed, started, stopped and let go on, again and again",
+            Self::Silent => "the primary's replication port accepts one replica and never answers it",
+            Self::SilentKill => "the same, then kill -9 of the primary",
+            Self::DiskFull => "full disk under a vote record, then kill -9 of the primary",
+            Self::DiskReadOnly => "read-only disk under a vote record, then kill -9 of the primary",
+            Self::Wipe => "kill -9 of one node, its data directory wiped, started again",
+            Self::Slow => "a node runs 5 ms of every 25 ms (SIGSTOP, SIGCONT)",
+            Self::Busy => "two busy threads per processor",
             Self::Roll => "every node in turn is cut off from its peers",
             Self::Storm => "pauses and cuts everywhere in quick succession",
             Self::Victim => "kills, pauses and cuts in quick succession, all of one node",
@@ -90,7 +122,22 @@ impl Fault {
 
     /// Whether a healthy cluster keeps its primary through it.
     pub(crate) const fn is_harmless(self) -> bool {
-        matches!(self, Self::CutLink | Self::CutReplicas | Self::OneWayOut | Self::OneWayIn | Self::Flap)
+        matches!(
+            self,
+            Self::CutLink
+                | Self::CutReplicas
+                | Self::OneWayOut
+                | Self::OneWayIn
+                | Self::Flap
+                | Self::FlapReplica
+                | Self::Silent
+                | Self::Busy
+        )
+    }
+
+    /// Whether a server loses the disk that it notes its votes on.
+    pub(crate) const fn takes_the_disk(self) -> bool {
+        matches!(self, Self::DiskFull | Self::DiskReadOnly)
     }
 }
 

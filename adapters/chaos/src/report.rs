@@ -1,16 +1,59 @@
-//! What came of it: timelines, a table per fault, and a picture of who was writable when.
+//! What came of it, for people: a line per round, timelines, and a table per fault.
 
+use crate::cli::Options;
 use crate::fault::Fault;
 use crate::round::Round;
 use kevy_elect_demo::style::{Style, count, ms};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+/// What one kind of cluster went through.
+pub(crate) struct Leg {
+    pub(crate) nodes: usize,
+    pub(crate) shards: usize,
+    pub(crate) rounds: Vec<Round>,
+    /// Confirmed writes that were there after their round and missing some rounds later.
+    pub(crate) lost_later: usize,
+    /// Why a cluster had to be given up.
+    pub(crate) broken: Vec<String>,
+}
+
+impl Leg {
+    /// Nothing yet.
+    pub(crate) const fn new(nodes: usize, shards: usize) -> Self {
+        Self { nodes, shards, rounds: Vec::new(), lost_later: 0, broken: Vec::new() }
+    }
+
+    /// Whether everything that must hold did.
+    pub(crate) fn innocent(&self) -> bool {
+        self.lost_later == 0 && self.broken.is_empty() && self.rounds.iter().all(Round::innocent)
+    }
+
+    fn sum(&self, of: impl Fn(&Round) -> usize) -> usize {
+        self.rounds.iter().map(of).sum()
+    }
+}
+
+/// "3 nodes, each ...".
+pub(crate) fn heading(nodes: usize, shards: usize, seed: u64) -> String {
+    format!("{nodes} nodes, each in its own network namespace, {}, seed {seed}", plural(shards, "shard"))
+}
+
 /// The title of [`line()`].
 pub(crate) fn head(style: Style) -> String {
     style.faint(&format!(
-        "{:>5}  {:<13} {:<9} {:>11} {:>9} {:>10} {:>6} {:>11} {:>9}",
-        "round", "fault", "primary", "outage", "acked", "confirmed", "lost", "unconfirmed", "dual"
+        "{:>7} {:>5}  {:<13} {:<9} {:>10} {:>9} {:>9} {:>4} {:>11} {:>9} {:>9}",
+        "time",
+        "round",
+        "fault",
+        "primary",
+        "outage",
+        "acked",
+        "confirmed",
+        "lost",
+        "unconfirmed",
+        "dual",
+        "registers"
     ))
 }
 
@@ -19,8 +62,22 @@ pub(crate) fn line(round: &Round, style: Style) -> String {
     let [old, new] = round.primaries;
     let primary = if old == new { format!("n{}", old + 1) } else { format!("n{} → n{}", old + 1, new + 1) };
     let dual = round.dual.map_or_else(|| "0 ms".to_owned(), |dual| ms(dual.lasted));
+    let mut remarks = Vec::new();
+    if round.needless() {
+        remarks.push("needless failover".to_owned());
+    }
+    if !round.registers.wrong.is_empty() {
+        remarks.push(format!("{} not linearizable", plural(round.registers.wrong.len(), "register")));
+    }
+    if round.watchdog_kills() > 0 {
+        remarks.push(plural(round.watchdog_kills(), "watchdog kill"));
+    }
+    if round.restarts.len() > round.watchdog_kills() {
+        remarks.push(plural(round.restarts.len() - round.watchdog_kills(), "server end"));
+    }
     format!(
-        "{:>5}  {:<13} {primary:<9} {:>11} {:>9} {:>10} {:>6} {:>11} {dual:>9}  {}{}",
+        "{:>7} {:>5}  {:<13} {primary:<9} {:>10} {:>9} {:>9} {:>4} {:>11} {dual:>9} {:>9}  {} {}",
+        since_start(round.ended),
         round.number,
         round.fault.name(),
         ms(round.outage),
@@ -28,12 +85,9 @@ pub(crate) fn line(round: &Round, style: Style) -> String {
         count(round.waited),
         round.lost.waited,
         round.lost.unwaited,
-        style.mark(round.innocent() && !round.needless()),
-        match () {
-            () if round.needless() => " needless failover",
-            () if round.only_replies_were_late() => " late replies to writes that were done before the stop",
-            () => "",
-        },
+        format!("{}/{}", round.registers.confirmed, round.registers.registers),
+        style.mark(round.innocent()),
+        remarks.join(", "),
     )
 }
 
@@ -57,14 +111,72 @@ pub(crate) fn timeline(round: &Round) -> String {
             dual.acks[1]
         );
     }
+    for register in &round.registers.wrong {
+        let _ = writeln!(text, "not linearizable: register:{register}");
+    }
+    text
+}
+
+/// The whole report.
+pub(crate) fn markdown(legs: &[Leg], options: &Options, lasted: Duration) -> String {
+    let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let mut rest = String::new();
+    if options.faults != Fault::ALL {
+        options.faults.iter().for_each(|fault| rest.push_str(&format!(" --fault {}", fault.name())));
+    }
+    if options.without_wait {
+        rest.push_str(" --without-wait");
+    }
+    let mut text = format!(
+        "`cargo chaos --nodes {} --shards {} --rounds {} --seed {} --seconds {}{rest}`, {} in all\n",
+        list(&options.nodes),
+        list(&options.shards),
+        options.rounds,
+        options.seed,
+        options.random.as_secs(),
+        since_start(lasted),
+    );
+    for leg in legs {
+        let reads = leg.sum(|round| round.registers.reads);
+        let _ = write!(
+            text,
+            "\n### {} nodes, {}\n\n{}; {} confirmed writes, {} lost, {} more missing some rounds later; \
+             {} confirmed register operations in {} registers, {} not linearizable; {} plain reads on all nodes, {} stale\n\n{}",
+            leg.nodes,
+            plural(leg.shards, "shard"),
+            plural(leg.rounds.len(), "round"),
+            leg.sum(|round| round.waited),
+            leg.sum(|round| round.lost.waited),
+            leg.lost_later,
+            leg.sum(|round| round.registers.confirmed),
+            leg.sum(|round| round.registers.registers),
+            leg.sum(|round| round.registers.wrong.len()),
+            reads,
+            leg.sum(|round| round.registers.stale),
+            table(&leg.rounds),
+        );
+        for broken in &leg.broken {
+            let _ = writeln!(text, "\nA cluster was given up and replaced: {broken}");
+        }
+        for round in leg.rounds.iter().filter(|round| !round.innocent()) {
+            let _ = write!(
+                text,
+                "\nRound {}, {}:\n\n```text\n{}```\n",
+                round.number,
+                round.fault.name(),
+                timeline(round)
+            );
+        }
+    }
     text
 }
 
 /// A Markdown table with one line per fault.
-pub(crate) fn table(rounds: &[Round]) -> String {
+fn table(rounds: &[Round]) -> String {
     let mut text = String::from(
-        "| fault | rounds | longest outage, min / median / max (ms) | confirmed | of them lost | unconfirmed lost | two at once (ms) | needless failovers |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "| fault | rounds | elections | longest outage, min / median / max (ms) | confirmed | of them lost | unconfirmed lost | \
+         two at once (ms) | needless failovers | register operations | not linearizable | killed by watchdog |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for fault in Fault::ALL {
         let of: Vec<_> = rounds.iter().filter(|round| round.fault == fault).collect();
@@ -78,65 +190,34 @@ pub(crate) fn table(rounds: &[Round]) -> String {
         } else {
             "–".into()
         };
+        let sum = |what: &dyn Fn(&Round) -> usize| of.iter().map(|round| what(round)).sum::<usize>();
         let _ = writeln!(
             text,
-            "| {} | {} | {:.0} / {:.0} / {:.0} | {} | {} | {} | {:.0} | {needless} |",
+            "| {} | {} | {} | {:.0} / {:.0} / {:.0} | {} | {} | {} | {:.1} | {needless} | {} | {} | {} |",
             fault.spelled(),
             of.len(),
+            sum(&|round| round.elections),
             millis(min),
             millis(&outages[outages.len() / 2]),
             millis(max),
-            of.iter().map(|round| round.waited).sum::<usize>(),
-            of.iter().map(|round| round.lost.waited).sum::<usize>(),
-            of.iter().map(|round| round.lost.unwaited).sum::<usize>(),
+            sum(&|round| round.waited),
+            sum(&|round| round.lost.waited),
+            sum(&|round| round.lost.unwaited),
             millis(&dual),
+            sum(&|round| round.registers.confirmed),
+            sum(&|round| round.registers.wrong.len()),
+            sum(&|round| round.watchdog_kills()),
         );
     }
     text
 }
 
-/// How many rounds are drawn. More would be a picture that nobody looks at.
-const DRAWN_MAX: usize = 64;
-const WIDTH: f64 = 900.0;
-const LEFT: f64 = 150.0;
-const BAR: f64 = 9.0;
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
 
-/// Who acknowledged writes when: a bar per node, the time of the fault shaded.
-pub(crate) fn svg(rounds: &[Round], nodes: usize) -> String {
-    let drawn = &rounds[..rounds.len().min(DRAWN_MAX)];
-    let row = nodes as f64 * (BAR + 1.0) + 10.0;
-    let longest = drawn.iter().map(|round| (round.ended - round.begun).as_secs_f64()).fold(1.0, f64::max);
-    let scale = (WIDTH - LEFT - 10.0) / longest;
-    let height = 40.0 + row * drawn.len() as f64;
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"9\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text x=\"10\" y=\"16\" font-size=\"12\">Who acknowledged writes when. One bar per node; grey: the fault. Red: two at once.</text>\n"
-    );
-    let colours = ["#2563eb", "#059669", "#d97706", "#7c3aed", "#0891b2"];
-    for (place, round) in drawn.iter().enumerate() {
-        let top = 28.0 + place as f64 * row;
-        let x = |at: Duration| LEFT + at.saturating_sub(round.begun).as_secs_f64() * scale;
-        let middle = top + row / 2.0 - 2.0;
-        let _ =
-            writeln!(text, "<text x=\"10\" y=\"{middle:.1}\">{} {}</text>", round.number, round.fault.name());
-        let (from, to) = (x(round.struck), x(round.healed));
-        let _ = writeln!(
-            text,
-            "<rect x=\"{from:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#e5e7eb\"/>",
-            (to - from).max(1.0),
-            row - 6.0
-        );
-        for (node, from, until) in &round.writable {
-            let y = top + *node as f64 * (BAR + 1.0);
-            let colour = if round.dual.is_some() { "#dc2626" } else { colours[node % colours.len()] };
-            let _ = writeln!(
-                text,
-                "<rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR}\" fill=\"{colour}\"/>",
-                x(*from),
-                (x(*until) - x(*from)).max(0.5)
-            );
-        }
-    }
-    text + "</svg>\n"
+/// "1:02:03".
+fn since_start(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

@@ -1,33 +1,51 @@
 //! One round: load on a whole cluster, a fault, recovery, verdict.
 
+use crate::disk::Disks;
 use crate::fault::Fault;
-use crate::net::{Cut, Net, around, both};
+use crate::linear::{self, Check};
+use crate::net::Net;
+use crate::registers::Clients;
 use fastrand::Rng;
+use kevy_elect_demo::cluster::Restart;
 use kevy_elect_demo::failure::Failure;
+use kevy_elect_demo::observe::Event;
 use kevy_elect_demo::round::{Stage, elections};
 use kevy_elect_demo::verdict::{self, Ack, Dual, Lost, Node, Resumed};
 use std::collections::BTreeSet;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 /// How long a silence is drawn as one.
 const QUIET: Duration = Duration::from_millis(60);
 /// How long the whole cluster works before the verdict.
 const COOL_DOWN: Duration = Duration::from_millis(300);
-/// Pauses of a flapping link: shorter and longer than the time after which a primary is suspected.
-const FLAP_MS: std::ops::Range<u64> = 50..1300;
-/// Between two steps of a storm.
-const STORM_STEP_MS: std::ops::Range<u64> = 10..900;
-/// How many steps a storm has.
-const STORM_STEPS: std::ops::Range<usize> = 4..14;
-/// How long a fault lasts: sometimes too short for an election, mostly long enough.
-const HOLD_MS: std::ops::Range<u64> = 700..3500;
+/// How long the register clients may take to come to rest. Longer than a reply and a `WAIT` may take.
+const PAUSE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the linearizability check of a round may take. It takes milliseconds; the history that it cannot decide is
+/// reported, not passed over.
+const CHECK_PATIENCE: Duration = Duration::from_secs(60);
 /// Decisions of the servers that a timeline shows.
-const SHOWN: [&str; 8] =
-    ["suspected", "elected", "promoted", "following", "fenced", "unfenced", "resigned", "promote_failed"];
+const SHOWN: [&str; 12] = [
+    "suspected",
+    "elected",
+    "promoted",
+    "following",
+    "fenced",
+    "unfenced",
+    "resigned",
+    "promote_failed",
+    "follow_failed",
+    "save_failed",
+    "admitted",
+    "implausible",
+];
+/// A node without a disk says so many times a second; once a round is enough.
+const SHOWN_ONCE: &str = "save_failed";
 
 /// What came of a round. Instants count from the start of the program.
 pub(crate) struct Round {
     pub(crate) number: usize,
+    pub(crate) nodes: usize,
     pub(crate) fault: Fault,
     /// Who was primary before, and after.
     pub(crate) primaries: [Node; 2],
@@ -41,6 +59,11 @@ pub(crate) struct Round {
     pub(crate) waited: usize,
     pub(crate) lost: Lost,
     pub(crate) dual: Option<Dual>,
+    /// Elections won after the fault began.
+    pub(crate) elections: usize,
+    /// Processes that ended although nobody here asked them to.
+    pub(crate) restarts: Vec<Restart>,
+    pub(crate) registers: Check,
     /// Who acknowledged from when to when.
     pub(crate) writable: Vec<(Node, Duration, Duration)>,
     pub(crate) timeline: Vec<(Duration, String)>,
@@ -49,20 +72,26 @@ pub(crate) struct Round {
 impl Round {
     /// Whether everything that must hold did.
     pub(crate) fn innocent(&self) -> bool {
-        self.lost.waited == 0 && self.dual.is_none_or(|_| self.only_replies_were_late())
+        self.lost.waited == 0
+            && self.dual.is_none()
+            && self.registers.wrong.is_empty()
+            && self.crashes() == 0
+            && !self.needless()
     }
 
-    /// Whether the old primary, resumed, only answered writes that had been under way when it was stopped, and all
-    /// of them are in the new history: they had been done and replicated before, so the answers are true. The
-    /// report shows them nevertheless.
-    pub(crate) fn only_replies_were_late(&self) -> bool {
-        let late = self.dual.is_some_and(|dual| dual.acks[0] > 0 && dual.in_flight == dual.acks[0]);
-        late && self.lost == Lost::default()
-    }
-
-    /// Whether the primary changed although a quorum could reach it all the time.
+    /// Whether anybody was elected although a quorum could reach the primary all the time.
     pub(crate) fn needless(&self) -> bool {
-        self.fault.is_harmless() && self.primaries[0] != self.primaries[1]
+        self.fault.is_harmless() && self.elections > 0
+    }
+
+    /// Processes that their own watchdog killed.
+    pub(crate) fn watchdog_kills(&self) -> usize {
+        self.restarts.iter().filter(|restart| restart.killed).count()
+    }
+
+    /// Processes that ended by themselves in another way. Without a disk a server may give up.
+    pub(crate) fn crashes(&self) -> usize {
+        if self.fault.takes_the_disk() { 0 } else { self.restarts.len() - self.watchdog_kills() }
     }
 }
 
@@ -70,23 +99,30 @@ impl Round {
 pub(crate) struct Player<'a> {
     pub(crate) stage: Stage<'a>,
     pub(crate) net: &'a mut Net,
-    pub(crate) rng: Rng,
-    notes: Vec<(Duration, String)>,
-    stopped: Vec<(Node, Duration)>,
-    resumed: Vec<Resumed>,
+    pub(crate) disks: &'a Disks,
+    pub(crate) clients: &'a Clients,
+    pub(crate) shards: usize,
+    pub(crate) rng: &'a mut Rng,
+    pub(crate) trouble: Trouble,
 }
 
-impl<'a> Player<'a> {
-    pub(crate) fn new(stage: Stage<'a>, net: &'a mut Net, seed: u64) -> Self {
-        let rng = Rng::with_seed(seed);
-        Self { stage, net, rng, notes: Vec::new(), stopped: Vec::new(), resumed: Vec::new() }
-    }
+/// What is wrong at the moment, and what was done in this round.
+#[derive(Default)]
+pub(crate) struct Trouble {
+    pub(crate) notes: Vec<(Duration, String)>,
+    pub(crate) stopped: Vec<(Node, Duration)>,
+    pub(crate) resumed: Vec<Resumed>,
+    pub(crate) frozen: Vec<(Node, u32)>,
+    pub(crate) restarts: Vec<Restart>,
+}
 
+impl Player<'_> {
     /// Plays one. Gives the confirmed writes too, for the audit at the end.
     pub(crate) fn play(&mut self, number: usize, fault: Fault) -> Result<(Round, Vec<Ack>), Failure> {
-        (self.notes, self.stopped, self.resumed) = (Vec::new(), Vec::new(), Vec::new());
+        self.trouble = Trouble::default();
         let begun = self.stage.clock.now();
         self.stage.writers.go();
+        self.clients.go();
         let primary = self.stage.warm_up()?;
         self.stage.progress.say(fault.spelled());
         let struck = self.stage.clock.now();
@@ -96,28 +132,40 @@ impl<'a> Player<'a> {
         let last = self.stage.whole()?;
         self.stage.interrupt.rest(COOL_DOWN)?;
         self.stage.progress.say("reading every write back");
-        let acks = self.stage.collect()?;
+        // Before the load pauses: that silence is ours.
         let ended = self.stage.clock.now();
+        self.clients.pause();
+        let acks = self.stage.collect()?;
+        let registers = self.registers()?;
         // The primary may have changed since; then the next one to serve everybody must have the writes.
         let last = if self.acknowledged_last(&acks) == Some(last) { last } else { self.stage.whole()? };
         let lost = verdict::lost(&acks, &self.stage.read_back(last, &acks)?);
+        self.notice_restarts();
         let events = self.stage.events(begun);
         let elected = elections(&events);
         let dual = std::iter::once(None)
-            .chain(self.resumed.iter().copied().map(Some))
+            .chain(self.trouble.resumed.iter().copied().map(Some))
             .filter_map(|resumed| verdict::dual(&acks, &elected, resumed))
             .max_by_key(|dual| dual.lasted);
-        let mut timeline = std::mem::take(&mut self.notes);
-        timeline.extend(events.iter().filter(|(_, event)| SHOWN.contains(&event.kind.as_str())).map(
-            |(node, event)| {
-                let fields: Vec<_> = event.fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
-                (event.at, format!("{}  {} {}", self.stage.name(*node), event.kind, fields.join(" ")))
-            },
-        ));
+        let mut timeline = std::mem::take(&mut self.trouble.notes);
+        let mut said = BTreeSet::new();
+        let shown = |(node, event): &&(Node, Event)| {
+            SHOWN.contains(&event.kind.as_str()) && (event.kind != SHOWN_ONCE || said.insert(*node))
+        };
+        timeline.extend(events.iter().filter(shown).map(|(node, event)| {
+            let fields: Vec<_> = event.fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            (event.at, format!("{}  {} {}", self.stage.name(*node), event.kind, fields.join(" ")))
+        }));
+        let writable = writable(&acks);
+        timeline.extend(writable.iter().flat_map(|(node, from, until)| {
+            let name = self.stage.name(*node);
+            [(*from, format!("**  {name} acknowledges writes")), (*until, format!("**  {name} falls silent"))]
+        }));
         timeline.sort();
         let waited: Vec<_> = acks.iter().copied().filter(|ack| ack.waited.is_some()).collect();
         let round = Round {
             number,
+            nodes: self.nodes(),
             fault,
             primaries: [primary, last],
             begun,
@@ -129,203 +177,65 @@ impl<'a> Player<'a> {
             waited: waited.len(),
             lost,
             dual,
-            writable: writable(&acks),
+            elections: elected.iter().filter(|elected| elected.at >= struck).count(),
+            restarts: std::mem::take(&mut self.trouble.restarts),
+            registers,
+            writable,
             timeline,
         };
         Ok((round, waited))
     }
 
-    fn inflict(&mut self, fault: Fault, primary: Node) -> Result<(), Failure> {
-        let nodes = self.nodes();
-        let replica = self.other_than(&[primary]);
-        match fault {
-            Fault::Kill => {
-                self.kill(primary)?;
-                self.hold()
-            }
-            Fault::KillRestart => {
-                self.kill(primary)?;
-                self.launch(primary)
-            }
-            Fault::Stop => {
-                self.stop(primary)?;
-                self.hold()?;
-                self.resume(primary)
-            }
-            Fault::Term => {
-                self.note(format!("SIGTERM {}", self.stage.name(primary)));
-                self.stage.cluster.terminate(primary)?;
-                self.stage.cluster.ended_in_order(primary, self.stage.interrupt)?;
-                self.hold()
-            }
-            Fault::Isolate => self.cut_for_a_while(around(primary, nodes), Cut::Drop),
-            Fault::Reset => self.cut_for_a_while(around(primary, nodes), Cut::Reset),
-            Fault::Mute => self.cut_for_a_while(
-                around(primary, nodes).into_iter().filter(|(from, _)| *from == primary).collect(),
-                Cut::Drop,
-            ),
-            Fault::Deaf => self.cut_for_a_while(
-                around(primary, nodes).into_iter().filter(|(_, to)| *to == primary).collect(),
-                Cut::Drop,
-            ),
-            Fault::CutLink => self.cut_for_a_while(both(primary, replica).into(), Cut::Drop),
-            Fault::CutReplicas => {
-                let another = self.other_than(&[primary, replica]);
-                self.cut_for_a_while(both(replica, another).into(), Cut::Drop)
-            }
-            Fault::OneWayOut => self.cut_for_a_while(vec![(primary, replica)], Cut::Drop),
-            Fault::OneWayIn => self.cut_for_a_while(vec![(replica, primary)], Cut::Drop),
-            Fault::Flap => {
-                for _ in 0..self.rng.usize(STORM_STEPS) {
-                    let how = self.how();
-                    self.cut(both(primary, replica).into(), how)?;
-                    self.rest(FLAP_MS)?;
-                    self.heal()?;
-                    self.rest(FLAP_MS)?;
-                }
-                Ok(())
-            }
-            Fault::Roll => {
-                for node in 0..nodes {
-                    let how = self.how();
-                    self.cut_for_a_while(around(node, nodes), how)?;
-                    self.heal()?;
-                }
-                Ok(())
-            }
-            Fault::Storm => {
-                for _ in 0..self.rng.usize(STORM_STEPS) {
-                    let node = self.rng.usize(..nodes);
-                    match self.rng.u8(..4) {
-                        0 => self.pause_or_resume(node)?,
-                        1 => self.heal()?,
-                        _ => self.cut_something(node)?,
-                    }
-                    self.rest(STORM_STEP_MS)?;
-                }
-                Ok(())
-            }
-            Fault::Victim => {
-                let victim = if self.rng.bool() { primary } else { replica };
-                for _ in 0..self.rng.usize(STORM_STEPS) {
-                    let runs = self.stage.cluster.pid(victim).is_some();
-                    match self.rng.u8(..6) {
-                        0 | 1 if runs => {
-                            self.stopped.retain(|(node, _)| *node != victim);
-                            self.kill(victim)?;
-                        }
-                        0..=2 if !runs => self.launch(victim)?,
-                        2 if runs => self.pause_or_resume(victim)?,
-                        3 => self.heal()?,
-                        _ => self.cut_something(victim)?,
-                    }
-                    self.rest(STORM_STEP_MS)?;
-                }
-                Ok(())
-            }
+    /// What the register clients saw in this round, judged.
+    fn registers(&mut self) -> Result<Check, Failure> {
+        let clients = self.clients;
+        let paused = self.stage.interrupt.wait_for(PAUSE_PATIENCE, || Ok(clients.paused().then_some(())))?;
+        if paused.is_none() {
+            let what = "the register clients did not pause".to_owned();
+            return Err(self.stage.cluster.timeout(what, PAUSE_PATIENCE));
         }
+        let histories = clients.take();
+        let (tell, told) = sync_channel(1);
+        // On a thread, because nobody can promise how long a search takes.
+        std::thread::Builder::new()
+            .name("linear".into())
+            .spawn(move || {
+                let check = linear::check(&histories.operations, &histories.reads);
+                tell.send((check, histories))
+            })
+            .map_err(Failure::os("start a thread"))?;
+        let check = self.stage.interrupt.wait_for(CHECK_PATIENCE, || Ok(told.try_recv().ok()))?;
+        let Some((check, histories)) = check else {
+            let what = "the linearizability check did not end".to_owned();
+            return Err(self.stage.cluster.timeout(what, CHECK_PATIENCE));
+        };
+        for register in &check.wrong {
+            let path = self.stage.cluster.directory.join(format!("register-{register}.txt"));
+            std::fs::write(&path, linear::dump(*register, &histories.operations))
+                .map_err(Failure::os(format!("write {}", path.display())))?;
+        }
+        Ok(check)
     }
 
-    /// Ends whatever is still wrong.
-    fn mend(&mut self) -> Result<(), Failure> {
-        self.heal()?;
-        while let Some((node, _)) = self.stopped.last().copied() {
-            self.resume(node)?;
-        }
-        for node in 0..self.nodes() {
-            if self.stage.cluster.pid(node).is_none() {
-                self.launch(node)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn nodes(&self) -> usize {
+    pub(crate) fn nodes(&self) -> usize {
         self.stage.cluster.members.len()
     }
 
-    fn other_than(&mut self, not: &[Node]) -> Node {
-        let others: Vec<_> = (0..self.nodes()).filter(|node| !not.contains(node)).collect();
-        others[self.rng.usize(..others.len())]
+    pub(crate) fn note(&mut self, text: String) {
+        self.trouble.notes.push((self.stage.clock.now(), format!("--  {text}")));
     }
 
-    fn how(&mut self) -> Cut {
-        if self.rng.u8(..4) == 0 { Cut::Reset } else { Cut::Drop }
-    }
-
-    fn cut_something(&mut self, node: Node) -> Result<(), Failure> {
-        let (other, how) = (self.other_than(&[node]), self.how());
-        let links = match self.rng.u8(..4) {
-            0 => around(node, self.nodes()),
-            1 => vec![(node, other)],
-            2 => vec![(other, node)],
-            _ => both(node, other).into(),
-        };
-        self.cut(links, how)
-    }
-
-    fn cut_for_a_while(&mut self, links: Vec<(Node, Node)>, how: Cut) -> Result<(), Failure> {
-        self.cut(links, how)?;
-        self.hold()
-    }
-
-    fn cut(&mut self, links: Vec<(Node, Node)>, how: Cut) -> Result<(), Failure> {
-        let links: BTreeSet<_> = links.into_iter().collect();
-        let names: Vec<_> = links
-            .iter()
-            .map(|(from, to)| format!("{}→{}", self.stage.name(*from), self.stage.name(*to)))
-            .collect();
-        self.note(format!("cut {} ({how:?})", names.join(" ")));
-        self.net.cut(links, how)
-    }
-
-    fn heal(&mut self) -> Result<(), Failure> {
-        self.note("all links whole".into());
-        self.net.heal()
-    }
-
-    fn kill(&mut self, node: Node) -> Result<(), Failure> {
-        self.note(format!("kill -9 {}", self.stage.name(node)));
-        self.stage.cluster.kill(node)
-    }
-
-    fn launch(&mut self, node: Node) -> Result<(), Failure> {
-        self.note(format!("start {}", self.stage.name(node)));
-        self.stage.cluster.launch(node)
-    }
-
-    fn pause_or_resume(&mut self, node: Node) -> Result<(), Failure> {
-        match self.stopped.iter().any(|(stopped, _)| *stopped == node) {
-            true => self.resume(node),
-            false => self.stop(node),
+    /// Writes down what the supervisor did.
+    pub(crate) fn notice_restarts(&mut self) {
+        for restart in self.stage.cluster.take_restarts() {
+            let by = if restart.killed { "killed by its watchdog" } else { "ended by itself" };
+            let text =
+                format!("--  {} {by} ({}); started again", self.stage.name(restart.node), restart.status);
+            self.trouble.notes.push((restart.at, text));
+            // The new process is not stopped, and its disk is not read-only.
+            self.trouble.stopped.retain(|(node, _)| *node != restart.node);
+            self.trouble.restarts.push(restart);
         }
-    }
-
-    fn stop(&mut self, node: Node) -> Result<(), Failure> {
-        self.note(format!("SIGSTOP {}", self.stage.name(node)));
-        self.stopped.push((node, self.stage.clock.now()));
-        self.stage.cluster.stop(node)
-    }
-
-    fn resume(&mut self, node: Node) -> Result<(), Failure> {
-        self.note(format!("SIGCONT {}", self.stage.name(node)));
-        if let Some(place) = self.stopped.iter().position(|(stopped, _)| *stopped == node) {
-            let (node, stopped) = self.stopped.swap_remove(place);
-            self.resumed.push(Resumed { node, stopped, at: self.stage.clock.now() });
-        }
-        self.stage.cluster.resume(node).map(drop)
-    }
-
-    fn note(&mut self, text: String) {
-        self.notes.push((self.stage.clock.now(), format!("--  {text}")));
-    }
-
-    fn hold(&mut self) -> Result<(), Failure> {
-        self.rest(HOLD_MS)
-    }
-
-    fn rest(&mut self, ms: std::ops::Range<u64>) -> Result<(), Failure> {
-        self.stage.interrupt.rest(Duration::from_millis(self.rng.u64(ms)))
     }
 
     fn acknowledged_last(&self, acks: &[Ack]) -> Option<Node> {
@@ -363,6 +273,66 @@ mod tests {
     fn ack(node: Node, at: u64) -> Ack {
         let at = Duration::from_millis(at);
         Ack { node, writer: node, seq: 1, sent: at, replied: at, waited: None }
+    }
+
+    fn round(fault: Fault) -> Round {
+        Round {
+            number: 1,
+            nodes: 3,
+            fault,
+            primaries: [0, 0],
+            begun: Duration::ZERO,
+            struck: Duration::ZERO,
+            healed: Duration::ZERO,
+            ended: Duration::ZERO,
+            outage: Duration::ZERO,
+            acked: 0,
+            waited: 0,
+            lost: Lost::default(),
+            dual: None,
+            elections: 0,
+            restarts: Vec::new(),
+            registers: Check::default(),
+            writable: Vec::new(),
+            timeline: Vec::new(),
+        }
+    }
+
+    fn ended(killed: bool) -> Restart {
+        Restart { node: 0, at: Duration::ZERO, status: String::new(), killed }
+    }
+
+    #[test]
+    fn two_at_once_is_never_excused_not_even_for_a_late_reply() {
+        let late = Dual { nodes: [0, 1], acks: [1, 0], in_flight: 1, lasted: Duration::from_micros(1) };
+        assert!(round(Fault::Stop).innocent());
+        assert!(!Round { dual: Some(late), ..round(Fault::Stop) }.innocent());
+    }
+
+    #[test]
+    fn an_election_is_needless_only_where_the_primary_kept_its_quorum() {
+        let elected = |fault| Round { elections: 1, ..round(fault) };
+        assert!(elected(Fault::Kill).innocent());
+        assert!(!elected(Fault::Busy).innocent() && !elected(Fault::FlapReplica).innocent());
+    }
+
+    #[test]
+    fn a_watchdogs_kill_is_counted_and_a_crash_is_guilt() {
+        let with = |fault, killed| Round { restarts: vec![ended(killed)], ..round(fault) };
+        assert_eq!(with(Fault::Stop, true).watchdog_kills(), 1);
+        assert!(with(Fault::Stop, true).innocent());
+        assert!(!with(Fault::Stop, false).innocent());
+        assert!(with(Fault::DiskFull, false).innocent(), "without a disk a server may give up");
+    }
+
+    #[test]
+    fn lost_writes_and_wrong_registers_are_guilt() {
+        let lost = Lost { waited: 1, unwaited: 0 };
+        assert!(!Round { lost, ..round(Fault::Kill) }.innocent());
+        let registers = Check { wrong: vec![7], ..Check::default() };
+        assert!(!Round { registers, ..round(Fault::Kill) }.innocent());
+        let unconfirmed = Lost { waited: 0, unwaited: 9 };
+        assert!(Round { lost: unconfirmed, ..round(Fault::Kill) }.innocent());
     }
 
     #[test]

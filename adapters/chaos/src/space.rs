@@ -7,14 +7,16 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// What is needed beside root, and the package that has it.
-const TOOLS: [(&str, &str); 4] = [
+const TOOLS: [(&str, &str); 6] = [
     ("unshare", "util-linux"),
-    ("mount", "util-linux"),
+    ("nsenter", "util-linux"),
+    ("umount", "mount"),
+    ("mount", "mount"),
     ("ip", "iproute2"),
     ("iptables-restore", "iptables"),
 ];
 /// Where `ip netns` keeps its names.
-const NAMES: &str = "/run/netns";
+pub const NAMES: &str = "/run/netns";
 
 /// Becomes the same program in new network and mount namespaces. Returns only if that fails.
 pub fn enter(who: &str) -> Result<std::convert::Infallible, String> {
@@ -49,13 +51,17 @@ pub fn enter(who: &str) -> Result<std::convert::Infallible, String> {
 
 /// Once inside: names of namespaces that nobody else sees, and that go with this program.
 pub fn settle() -> Result<(), Failure> {
-    let what = "hide the names of the namespaces";
-    let status =
-        Command::new("mount").args(["-t", "tmpfs", "none", NAMES]).status().map_err(Failure::os(what))?;
-    if status.success() {
-        return Ok(());
+    run("mount", &["-t", "tmpfs", "none", NAMES])
+}
+
+/// Runs a tool to its end.
+pub fn run(program: &str, args: &[&str]) -> Result<(), Failure> {
+    let what = format!("run {program} {}", args.join(" "));
+    match Command::new(program).args(args).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::os(what)(std::io::Error::other(status.to_string()))),
+        Err(error) => Err(Failure::os(what)(error)),
     }
-    Err(Failure::os(what)(std::io::Error::other("mount failed; are namespaces allowed here?")))
 }
 
 fn installed(tool: &str) -> bool {

@@ -26,6 +26,10 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 const TERM_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the last words of a process that has ended may be on their way.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// How often processes are started again between two calls of [`Cluster::take_restarts`]. More is no recovery.
+const RESTARTS_MAX: usize = 50;
+/// The directory of the vote record, below the data directory.
+const VOTES: &str = "elect";
 /// How often a directory name may be taken already.
 const DIRECTORY_TRIES: u32 = 100;
 
@@ -69,6 +73,8 @@ pub enum Place {
         name: String,
         /// Its address there.
         address: Ipv4Addr,
+        /// A directory for its vote record, perhaps on a disk of its own; `None`: below the data directory.
+        votes: Option<PathBuf>,
     },
 }
 
@@ -106,6 +112,19 @@ impl Member {
     }
 }
 
+/// A process that ended although nobody here asked it to, and was started again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// Whose.
+    pub node: Node,
+    /// When that was seen.
+    pub at: Duration,
+    /// "signal 9".
+    pub status: String,
+    /// Whether SIGKILL ended it: what the server's own watchdog does to a process that overslept its lease.
+    pub killed: bool,
+}
+
 /// How a stopped process came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resumption {
@@ -123,6 +142,8 @@ pub struct Cluster {
     pub directory: PathBuf,
     setup: Setup,
     clock: Clock,
+    /// What was started again since it was last asked for; `None`: an end that nobody asked for is a failure.
+    restarts: Option<Vec<Restart>>,
     // After the processes: the guard clears away what their own end left.
     guard: Guard,
 }
@@ -161,10 +182,11 @@ impl Cluster {
                 stopped: false,
             })
             .collect();
-        let mut cluster = Self { members, directory, setup, clock, guard };
+        let mut cluster = Self { members, directory, setup, clock, restarts: None, guard };
         for node in 0..nodes {
             let path = cluster.config_path(node);
             std::fs::create_dir_all(cluster.data_path(node))
+                .and_then(|()| cluster.place_votes(node))
                 .and_then(|()| std::fs::write(&path, cluster.config(node)))
                 .map_err(Failure::os(format!("write {}", path.display())))?;
         }
@@ -272,7 +294,13 @@ impl Cluster {
 
     /// SIGCONT. Where its watchdog has ended the process, it is started again, as a supervisor would.
     pub fn resume(&mut self, node: Node) -> Result<Resumption, Failure> {
-        if self.watchdog_ended(node)? {
+        if self.restarts.is_some() {
+            // Starting it clears the mark.
+            self.start_again(node)?;
+            if !self.members[node].stopped {
+                return Ok(Resumption::StartedAgain);
+            }
+        } else if self.watchdog_ended(node)? {
             self.launch(node)?;
             return Ok(Resumption::StartedAgain);
         }
@@ -323,16 +351,41 @@ impl Cluster {
         Ok(status)
     }
 
-    /// An error if a node that should run has ended.
+    /// From now on [`Cluster::check_alive`] starts again what has ended, as a supervisor would
+    /// (systemd's `Restart=always`).
+    pub fn supervise(&mut self) {
+        self.restarts.get_or_insert_default();
+    }
+
+    /// What was started again since the last call.
+    pub fn take_restarts(&mut self) -> Vec<Restart> {
+        self.restarts.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// An error if a node that should run has ended, or, under [`Cluster::supervise`], if it does so too often.
     pub fn check_alive(&mut self) -> Result<(), Failure> {
         for node in 0..self.members.len() {
-            if self.members[node].stopped {
+            if self.restarts.is_some() {
+                self.start_again(node)?;
+            } else if self.members[node].stopped {
                 self.watchdog_ended(node)?;
             } else if let Some(status) = self.exited(node)? {
                 return Err(self.died(node, status));
             }
         }
         Ok(())
+    }
+
+    /// What a supervisor does.
+    fn start_again(&mut self, node: Node) -> Result<(), Failure> {
+        let Some(status) = self.exited(node)? else { return Ok(()) };
+        let at = self.clock.now();
+        let killed = status.signal() == Some(Signal::KILL.as_raw());
+        match self.restarts.as_mut().filter(|restarts| restarts.len() < RESTARTS_MAX) {
+            Some(restarts) => restarts.push(Restart { node, at, status: describe(status), killed }),
+            None => return Err(self.died(node, status)),
+        }
+        self.launch(node)
     }
 
     fn died(&self, node: Node, status: ExitStatus) -> Failure {
@@ -411,8 +464,19 @@ impl Cluster {
         self.directory.join(format!("{}.toml", self.members[node].id))
     }
 
-    fn data_path(&self, node: Node) -> PathBuf {
+    /// Where the node keeps its data.
+    pub fn data_path(&self, node: Node) -> PathBuf {
         self.directory.join(&self.members[node].id)
+    }
+
+    /// Lets the vote record lie where its place says, if that is elsewhere.
+    fn place_votes(&self, node: Node) -> std::io::Result<()> {
+        match &self.members[node].place {
+            Place::Namespace { votes: Some(votes), .. } => {
+                std::os::unix::fs::symlink(votes, self.data_path(node).join(VOTES))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn config(&self, node: Node) -> String {
@@ -488,6 +552,10 @@ fn config(members: &[Member], node: Node, setup: &Setup, data: &Path) -> String 
     let _ = write!(text, "[replication]\n{role}\n");
     if setup.system == System::Plugin && setup.elections {
         let _ = write!(text, "\n[elect]\nenabled = true\nhttp = \"127.0.0.1:{}\"\n", ports.http);
+        if setup.threads > 1 {
+            // Without it a confirmed write may be lost: whoever is ahead in sum may be behind on its shard.
+            text.push_str("loss_policy = \"dominate\"\n");
+        }
     }
     text
 }
@@ -580,7 +648,7 @@ mod tests {
              peers = \"n1@127.0.0.1:11001:11000:21000,n2@127.0.0.1:11101:11100:21100,\
              n3@127.0.0.1:11201:11200:21200\"\n\n\
              [replication]\nrole = \"replica\"\n\n\
-             [elect]\nenabled = true\nhttp = \"127.0.0.1:11102\"\n"
+             [elect]\nenabled = true\nhttp = \"127.0.0.1:11102\"\nloss_policy = \"dominate\"\n"
         );
         setup.system = System::Stock;
         let stock = config(&members, 0, &setup, Path::new("/tmp/x/n1"));
