@@ -4,6 +4,7 @@ pub use crate::fence::{FenceReason, Health};
 
 use crate::ids::{Epoch, NodeId};
 use crate::position::Position;
+use crate::time::Instant;
 use async_trait::async_trait;
 
 /// A server whose replication the plugin steers. All calls come from the driver's task; a slow call
@@ -45,6 +46,14 @@ pub trait ReplicationHost: Send + Sync + 'static {
     async fn fence(&self, epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {
         let _ = (epoch, reason);
         Ok(())
+    }
+
+    /// Writes may pass until `until`. Called before the gate opens for that long, and not again before it opens for
+    /// longer: a host with a watchdog, which ends the process if it does not run any more, puts it off here. It
+    /// stands down once [`ReplicationHost::fence`] was called and no write that passed before is still unanswered.
+    /// Must not block.
+    fn lease_renewed(&self, until: Instant) {
+        let _ = until;
     }
 
     /// Writes pass again in the same reign: the opposite of [`ReplicationHost::fence`].

@@ -80,6 +80,8 @@ fn seeds_that_found_something_hold() {
     holds(1524, 3, "all");
     // A voter whose disk was wiped took a member that knew of no election for proof of a new cluster.
     holds(8529, 3, "forget");
+    // The checker took a link for one in order while frames of a storm that was over were still on it.
+    holds(1_000_062, 5, "split");
 }
 
 #[test]

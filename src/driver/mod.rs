@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
 use crate::error::ElectError;
 use crate::event::Event;
-use crate::fence::FenceReason;
+use crate::fence::{Denied, FenceReason};
 use crate::gate::WriteGate;
 use crate::host::ReplicationHost;
 use crate::ids::NodeId;
@@ -88,7 +88,7 @@ struct ShutOnDrop<'a>(&'a WriteGate);
 
 impl Drop for ShutOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.set(GateState::Shut(crate::fence::Denied::Fenced(FenceReason::Stopped)));
+        self.0.set(GateState::Shut(Denied::Fenced(FenceReason::Stopped)));
     }
 }
 
@@ -147,9 +147,11 @@ impl Driver {
         let mut suspended = clock.suspended();
         let mut offsets = Vec::new();
         let mut closing = false;
+        // What the gate, and the host about it, was told last.
+        let mut told = GateState::Shut(Denied::Replica);
 
         loop {
-            self.pump(&mut transitions, &mut saves);
+            self.pump(&mut told, &mut transitions, &mut saves);
             if closing && !saves.busy() && !self.elector(|elector| elector.is_reigning()) {
                 sources.as_mut().close(&*self.transport).await;
                 return Ok(());
@@ -233,14 +235,22 @@ impl Driver {
 
     /// Carries out what the elector wants. The gate comes first: before anything is sent, it is as shut as
     /// the elector wants it.
-    fn pump(&mut self, transitions: &mut Transitions, saves: &mut Saves) {
+    fn pump(&mut self, told: &mut GateState, transitions: &mut Transitions, saves: &mut Saves) {
         loop {
             let (gate, output) = {
                 let mut elector = self.shared.elector();
                 let Some(elector) = elector.as_mut() else { return };
                 (elector.gate(), elector.poll_output())
             };
-            self.shared.gate.set(gate);
+            if *told != gate {
+                // The host first: a process that is stopped between the two must not have an open gate and a watchdog
+                // that sleeps.
+                if let GateState::Open(until) = gate {
+                    self.host.lease_renewed(until);
+                }
+                self.shared.gate.set(gate);
+                *told = gate;
+            }
             match output {
                 None => break,
                 Some(Output::Persist(seq, state)) => saves.queue(seq, state),

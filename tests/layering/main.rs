@@ -66,7 +66,7 @@ const LAYERS: &[Layer] = &[
             crates: &["thiserror"], never: PURE },
     Layer { name: "wire", may: &["ids", "time", "position", "message"], crates: &["thiserror"], never: PURE },
     Layer { name: "clock", may: &["time"], crates: &["async_io", "futures", "rustix"], never: NO_IO },
-    Layer { name: "host", may: &["ids", "position", "fence"], crates: &["async_trait", "thiserror"], never: NO_IO },
+    Layer { name: "host", may: &["ids", "time", "position", "fence"], crates: &["async_trait", "thiserror"], never: NO_IO },
     Layer { name: "store", may: &["ids", "position", "message", "state"],
             crates: &["async_trait", "blocking", "crc32fast", "thiserror"], never: NO_NET },
     Layer { name: "transport", may: &["ids", "time", "position", "config", "message", "link", "wire", "clock"],

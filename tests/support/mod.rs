@@ -29,6 +29,8 @@ pub struct Host {
     plugin: Mutex<Weak<QuorumPlugin>>,
     position: Mutex<Position>,
     pub calls: Mutex<Vec<String>>,
+    /// Until when it was told that writes may pass.
+    guarded: Mutex<Instant>,
 }
 
 impl Host {
@@ -55,6 +57,9 @@ impl ReplicationHost for Host {
         self.note(format!("follow {primary} {epoch}"));
         self.joined(epoch, &[0]);
         Ok(())
+    }
+    fn lease_renewed(&self, until: Instant) {
+        *self.guarded.lock().unwrap() = until;
     }
     fn detach(&self) -> Position {
         self.note("detach".to_owned());
@@ -111,6 +116,7 @@ impl<'a> Cluster<'a> {
             plugin: Mutex::new(Arc::downgrade(&plugin)),
             position: Mutex::new(Position::NONE),
             calls: Mutex::default(),
+            guarded: Mutex::new(Instant::ZERO),
         });
         plugin.set_host(host.clone());
         let (handle, registration) = AbortHandle::new_pair();
@@ -142,6 +148,9 @@ impl<'a> Cluster<'a> {
         let open = |i: &usize| self.nodes[*i].plugin.write_gate().is_open();
         let open: Vec<_> = (0..self.nodes.len()).filter(open).collect();
         assert!(open.len() <= 1, "two nodes would write: {open:?}");
+        let unguarded =
+            open.iter().find(|i| *self.nodes[**i].host.guarded.lock().unwrap() <= self.clock.now());
+        assert_eq!(unguarded, None, "a gate is open, and the host was not told (F7)");
         open.first().copied()
     }
 

@@ -313,7 +313,7 @@ impl<'a> Player<'a> {
             let (node, stopped) = self.stopped.swap_remove(place);
             self.resumed.push(Resumed { node, stopped, at: self.stage.clock.now() });
         }
-        self.stage.cluster.resume(node)
+        self.stage.cluster.resume(node).map(drop)
     }
 
     fn note(&mut self, text: String) {

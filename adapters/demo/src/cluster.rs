@@ -95,6 +95,8 @@ pub struct Member {
     /// Redis' Sentinel: runs on whatever happens to the server.
     companion: Option<Child>,
     reader: Option<JoinHandle<()>>,
+    /// By SIGSTOP.
+    stopped: bool,
 }
 
 impl Member {
@@ -102,6 +104,15 @@ impl Member {
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((self.place.address(), self.ports.client))
     }
+}
+
+/// How a stopped process came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumption {
+    /// It went on where it was.
+    Continued,
+    /// Its watchdog had ended it; a new process was started.
+    StartedAgain,
 }
 
 /// The processes. Dropping it ends them, stopped ones too, and removes the directory.
@@ -147,6 +158,7 @@ impl Cluster {
                 process: None,
                 companion: None,
                 reader: None,
+                stopped: false,
             })
             .collect();
         let mut cluster = Self { members, directory, setup, clock, guard };
@@ -209,6 +221,7 @@ impl Cluster {
         drop(command);
         let member = &mut self.members[node];
         member.process = Some(process);
+        member.stopped = false;
         // Ends with the pipe, that is, with the process.
         let thread = member.log.follow(reader, copy, self.clock).map_err(Failure::os("start a thread"))?;
         member.reader = Some(thread);
@@ -251,14 +264,29 @@ impl Cluster {
         self.reap(node).map(|_| ())
     }
 
-    /// SIGSTOP.
-    pub fn stop(&self, node: Node) -> Result<(), Failure> {
+    /// SIGSTOP. A primary with a watchdog ends when its lease does; nobody is to blame for that.
+    pub fn stop(&mut self, node: Node) -> Result<(), Failure> {
+        self.members[node].stopped = true;
         self.signal(node, Signal::STOP)
     }
 
-    /// SIGCONT.
-    pub fn resume(&self, node: Node) -> Result<(), Failure> {
-        self.signal(node, Signal::CONT)
+    /// SIGCONT. Where its watchdog has ended the process, it is started again, as a supervisor would.
+    pub fn resume(&mut self, node: Node) -> Result<Resumption, Failure> {
+        if self.watchdog_ended(node)? {
+            self.launch(node)?;
+            return Ok(Resumption::StartedAgain);
+        }
+        self.members[node].stopped = false;
+        self.signal(node, Signal::CONT)?;
+        Ok(Resumption::Continued)
+    }
+
+    /// Whether the process of a stopped node has been ended: by its watchdog, for nobody else did.
+    pub fn watchdog_ended(&mut self, node: Node) -> Result<bool, Failure> {
+        match self.exited(node)? {
+            Some(status) if status.signal() != Some(Signal::KILL.as_raw()) => Err(self.died(node, status)),
+            _ => Ok(self.members[node].stopped && self.members[node].process.is_none()),
+        }
     }
 
     /// SIGTERM.
@@ -298,15 +326,21 @@ impl Cluster {
     /// An error if a node that should run has ended.
     pub fn check_alive(&mut self) -> Result<(), Failure> {
         for node in 0..self.members.len() {
-            if let Some(status) = self.exited(node)? {
-                return Err(Failure::Died {
-                    node: self.members[node].id.clone(),
-                    status: describe(status),
-                    evidence: self.evidence_of(node),
-                });
+            if self.members[node].stopped {
+                self.watchdog_ended(node)?;
+            } else if let Some(status) = self.exited(node)? {
+                return Err(self.died(node, status));
             }
         }
         Ok(())
+    }
+
+    fn died(&self, node: Node, status: ExitStatus) -> Failure {
+        Failure::Died {
+            node: self.members[node].id.clone(),
+            status: describe(status),
+            evidence: self.evidence_of(node),
+        }
     }
 
     /// The node's process id while it runs.
@@ -529,6 +563,7 @@ mod tests {
                 process: None,
                 companion: None,
                 reader: None,
+                stopped: false,
             })
             .collect();
         let mut setup = Setup {

@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Reply};
 use crate::clock::Clock;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Resumption};
 use crate::failure::{Failure, Interrupt};
 use crate::fault::{Fault, Restart};
 use crate::observe::Event;
@@ -64,6 +64,8 @@ pub struct Round {
     pub following: Option<Sighting>,
     /// When `WAIT` first confirmed one of its writes.
     pub first_waited: Option<Duration>,
+    /// Whether the old primary, stopped, was ended by its watchdog.
+    pub ended_by_watchdog: bool,
     /// When the old primary was started again or resumed.
     pub returned: Duration,
     /// When a write was confirmed by both replicas again.
@@ -159,18 +161,19 @@ impl Stage<'_> {
         let new = first.node;
         self.interrupt.rest(ALONE)?;
 
-        let mut resumed = None;
+        let (mut resumed, mut ended_by_watchdog) = (None, false);
         let returned = match returned {
             Some(at) => at,
             None => {
                 self.progress.say(&format!("bringing {} back", self.name(old)));
                 let at = self.clock.now();
-                if fault == Fault::Stop {
+                if fault != Fault::Stop {
+                    self.cluster.launch(old)?;
+                } else if self.cluster.resume(old)? == Resumption::Continued {
                     resumed = Some(Resumed { node: old, stopped: struck, at });
-                    self.cluster.resume(old)?;
                     self.interrupt.rest(AWAKE)?;
                 } else {
-                    self.cluster.launch(old)?;
+                    ended_by_watchdog = true;
                 }
                 at
             }
@@ -203,6 +206,7 @@ impl Stage<'_> {
             first_ack: first.replied,
             following,
             first_waited: first_waited.and_then(|ack| ack.waited),
+            ended_by_watchdog,
             returned,
             whole,
             acked: acks.len(),

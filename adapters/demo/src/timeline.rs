@@ -112,6 +112,7 @@ fn rows(round: &Round, names: &[String]) -> Vec<Row> {
         add(at, round.new, "first write confirmed by a replica (WAIT 1)".into(), false, false);
     }
     let back = match round.fault {
+        Fault::Stop if round.ended_by_watchdog => "ended by its watchdog with its lease; started again",
         Fault::Stop => "resumed (SIGCONT)",
         Fault::Kill | Fault::Term => "started again",
     };
@@ -155,6 +156,7 @@ pub(crate) mod tests {
             first_ack: us(12_000),
             following: seen(2, 20_100, None),
             first_waited: Some(us(21_000)),
+            ended_by_watchdog: false,
             returned: us(320_000),
             whole: us(480_500),
             acked: 2_134,

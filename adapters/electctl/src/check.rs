@@ -5,6 +5,7 @@ use kevy_config::CliOverrides;
 use kevy_elect_plugin::config::{Config, CrashDetection, LEASE_MARGIN};
 use kevy_server::config::Settings;
 use std::path::Path;
+use std::time::Duration;
 
 /// A round of pre-votes or votes that is not answered ends after this many heartbeat intervals, and the
 /// next one begins after up to this many more.
@@ -23,8 +24,10 @@ pub(crate) fn check(file: &Path) -> Result<String, String> {
         ));
     };
     let mut text = format!("{}: {}\n\n", file.display(), good("accepted"));
-    let rows: Vec<Vec<String>> =
-        bounds(&elect.config).into_iter().map(|(what, value)| vec![bold(what), value]).collect();
+    let rows: Vec<Vec<String>> = bounds(&elect.config, elect.watchdog)
+        .into_iter()
+        .map(|(what, value)| vec![bold(what), value])
+        .collect();
     text += &table(&rows);
     for warning in settings.warnings.into_iter().chain(warnings(&elect.config, elect.http.is_some())) {
         text += &format!("\n{} {warning}", warn("warning:"));
@@ -32,7 +35,7 @@ pub(crate) fn check(file: &Path) -> Result<String, String> {
     Ok(text.trim_end().to_owned() + "\n")
 }
 
-fn bounds(config: &Config) -> Vec<(&'static str, String)> {
+fn bounds(config: &Config, watchdog: Option<Duration>) -> Vec<(&'static str, String)> {
     let ms = |seconds: f64| format!("{:.0} ms", seconds * 1e3);
     let (promise, lease) = (config.election_timeout().as_secs_f64(), config.lease().as_secs_f64());
     let heartbeat = config.heartbeat_interval().as_secs_f64();
@@ -62,6 +65,18 @@ fn bounds(config: &Config) -> Vec<(&'static str, String)> {
             ),
         ),
         ("cut-off primary stops writing", format!("{} after its last confirmed heartbeat", ms(lease))),
+        (
+            "stopped or frozen primary",
+            match watchdog {
+                Some(slack) => {
+                    format!(
+                        "its watchdog ends the process {} after the end of its lease",
+                        ms(slack.as_secs_f64())
+                    )
+                }
+                None => "has no watchdog: may answer late what it had accepted".to_owned(),
+            },
+        ),
         (
             "clock drift tolerated",
             format!("{tolerated:.2} % each way ({} % configured)", config.drift_percent()),
@@ -133,6 +148,7 @@ mod tests {
             "3, 2",
             "1 of the voters",
             "500 ms after its last",
+            "470 ms after the end of its lease",
             "32.67 %",
             "500 ms between",
             "485 ms with clocks",

@@ -10,6 +10,7 @@
 
 use crate::config::ElectSettings;
 use crate::fleet::Fleet;
+use crate::guard::Guard;
 use crate::link::{Origin, Reached};
 use crate::replies::{Source, Upstream};
 use crate::shards::Shards;
@@ -18,8 +19,16 @@ use event_listener::listener;
 use kevy_elect_plugin::host::{FenceReason, HostError, ReplicationHost};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::position::Position;
+use kevy_elect_plugin::time::Instant;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// Ticks of every shard after which what was under way on it before the first of them is over: the tick under way may
+/// have read its offset before the gate shut; the one after it has not, and the one after that finds the answers sent.
+const TICKS: u64 = 3;
+/// A command for another shard takes its way there, its execution, the way back and its answer, each of which the next
+/// turn of a shard ends.
+const TURNS_BETWEEN_SHARDS: usize = 4;
 
 /// For how long shards look around often after this node may have to become primary, or has.
 const HURRY: Duration = Duration::from_secs(2);
@@ -29,6 +38,7 @@ pub struct KevyHost {
     settings: ElectSettings,
     shards: Arc<Shards>,
     state: Mutex<State>,
+    guard: Option<Guard>,
 }
 
 struct State {
@@ -50,17 +60,45 @@ enum Role {
 
 impl KevyHost {
     /// A host for `shards`.
-    pub fn new(settings: ElectSettings, shards: Arc<Shards>) -> Self {
+    pub fn new(settings: ElectSettings, shards: Arc<Shards>) -> std::io::Result<Self> {
         let state = State { role: Role::Idle(Position::NONE), newest: Epoch::ZERO };
-        Self { settings, shards, state: Mutex::new(state) }
+        let guard = settings.watchdog.map(Guard::new).transpose()?;
+        Ok(Self { settings, shards, state: Mutex::new(state), guard })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends all streams: the server has stopped.
+    /// Returns once every write that passed the gate before it shut is counted and answered. The watchdog stands
+    /// down then, unless the gate has opened again.
+    ///
+    /// Answered means handed to the kernel. An answer to a client that does not read stays in kevy's buffer, and one that
+    /// waits for `appendfsync always` in its log; of those kevy tells nothing.
+    pub(crate) async fn drain(&self) {
+        let reading = self.guard.as_ref().map(Guard::reading);
+        self.shards.hurry(HURRY);
+        let rounds = if self.shards.count() > 1 { TURNS_BETWEEN_SHARDS } else { 1 };
+        for _ in 0..rounds {
+            let before = self.shards.views();
+            loop {
+                listener!(self.shards.progress() => listener);
+                if self.shards.views().iter().zip(&before).all(|(now, before)| *now >= before + TICKS) {
+                    break;
+                }
+                listener.await;
+            }
+        }
+        if let (Some(guard), Some(reading)) = (&self.guard, reading) {
+            guard.stand_down(reading);
+        }
+    }
+
+    /// Ends all streams: the server has stopped, and says nothing any more.
     pub(crate) fn stop(&self) {
+        if let Some(guard) = &self.guard {
+            guard.stand_down(guard.reading());
+        }
         let mut state = self.state();
         let position = self.leave(&state);
         state.role = Role::Idle(position);
@@ -163,6 +201,10 @@ impl ReplicationHost for KevyHost {
 
     async fn follow(&self, epoch: Epoch, primary: NodeId) -> Result<(), HostError> {
         let origin = self.origin(epoch, primary)?;
+        // A shard that loads a snapshot is busy, and would look as if it hung with answers that it owes.
+        if self.guard.as_ref().is_some_and(Guard::is_up) {
+            self.drain().await;
+        }
         let mut state = self.state();
         Self::accept(&mut state, epoch)?;
         if matches!(&state.role, Role::Replica(fleet, _) if fleet.follows(primary, epoch)) {
@@ -206,16 +248,13 @@ impl ReplicationHost for KevyHost {
     }
 
     async fn fence(&self, _epoch: Epoch, _reason: FenceReason) -> Result<(), HostError> {
-        // Offsets are told by ticks. The tick under way may have read its offset before the gate shut; the one
-        // after it has not.
-        let before = self.shards.views();
-        self.shards.hurry(HURRY);
-        loop {
-            listener!(self.shards.progress() => listener);
-            if self.shards.views().iter().zip(&before).all(|(now, before)| *now >= before + 2) {
-                return Ok(());
-            }
-            listener.await;
+        self.drain().await;
+        Ok(())
+    }
+
+    fn lease_renewed(&self, until: Instant) {
+        if let Some(guard) = &self.guard {
+            guard.put_off(until);
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 mod fleet;
+mod guard;
 pub mod host;
 mod http;
 mod inline;

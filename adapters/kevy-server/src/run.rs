@@ -4,7 +4,7 @@ use crate::config::{ElectSettings, Settings};
 use crate::http::{self, History, Pages, Views};
 use crate::inline;
 use crate::office::PluginOffice;
-use crate::serve::{ServeError, Server, Stopper};
+use crate::serve::{ServeError, Server};
 use crate::signals;
 use async_io::Timer;
 use futures::future::{Either, select};
@@ -111,8 +111,8 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     }
     signals::listen(move || wish(&ask, false)).map_err(|error| format!("cannot handle signals: {error}"))?;
     let failed = Arc::new(AtomicBool::new(false));
-    elect_on_thread(&plugin, server.stopper(), &failed)?;
-    stop_on_thread(&plugin, server.stopper(), asked)?;
+    elect_on_thread(&plugin, &server, &failed)?;
+    stop_on_thread(&plugin, &server, asked)?;
     server.run().map_err(|error| ended(&error, kevy.server.port, replication_port))?;
     match failed.load(Ordering::Acquire) {
         true => Err("stopped, because a server without its election must not be written to".to_owned()),
@@ -156,10 +156,11 @@ fn plugin(elect: ElectSettings, data_dir: &Path, door: TcpListener) -> Result<Ar
 
 fn elect_on_thread(
     plugin: &Arc<QuorumPlugin>,
-    stopper: Stopper,
+    server: &Server,
     failed: &Arc<AtomicBool>,
 ) -> Result<(), String> {
     let (plugin, failed) = (Arc::clone(plugin), Arc::clone(failed));
+    let (host, stopper) = (server.host(), server.stopper());
     spawn("elect", move || {
         let end = match inline::block_on(async move { plugin.run().await }) {
             Some(end) => end.map_err(|error: ElectError| error.to_string()),
@@ -168,14 +169,17 @@ fn elect_on_thread(
         if let Err(reason) = end {
             eprintln!("kevy-server: {reason}");
             failed.store(true, Ordering::Release);
+            // Shards that have stopped tell nobody that nothing is under way, and the watchdog would not wait.
+            async_io::block_on(host.drain());
             stopper.stop(false);
         }
     })
 }
 
 /// Hands over, then stops, once someone wishes so.
-fn stop_on_thread(plugin: &Arc<QuorumPlugin>, stopper: Stopper, asked: Receiver<bool>) -> Result<(), String> {
+fn stop_on_thread(plugin: &Arc<QuorumPlugin>, server: &Server, asked: Receiver<bool>) -> Result<(), String> {
     let plugin = Arc::clone(plugin);
+    let (host, stopper) = (server.host(), server.stopper());
     spawn("stop", move || {
         let Ok(save) = asked.recv() else { return };
         eprintln!("kevy-server: stopping");
@@ -189,6 +193,7 @@ fn stop_on_thread(plugin: &Arc<QuorumPlugin>, stopper: Stopper, asked: Receiver<
                 HAND_OVER_MAX.as_secs()
             );
         }
+        async_io::block_on(host.drain());
         stopper.stop(save);
     })
 }

@@ -64,7 +64,7 @@ impl Server {
         let replication_port = elect
             .peer(elect.config.node())
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
-        let host = Arc::new(KevyHost::new(elect, Arc::clone(&shards)));
+        let host = Arc::new(KevyHost::new(elect, Arc::clone(&shards))?);
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
         let commands =
             ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, on_shutdown);

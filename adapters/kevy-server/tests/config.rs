@@ -76,6 +76,21 @@ fn every_key_reaches_the_plugin() {
 }
 
 #[test]
+fn the_watchdog_gets_its_time_out_of_the_lease() {
+    let watched = |more: &str| {
+        let elect = load(&format!("{GOOD}{more}")).unwrap().elect.unwrap();
+        (elect.config.lease().as_millis(), elect.watchdog.map(|slack| slack.as_millis()))
+    };
+    // The longest lease for a timeout of one second and one percent of drift is 970 ms.
+    assert_eq!(watched(""), (921, Some(48)));
+    assert_eq!(watched("watchdog = false\n"), (970, None));
+    assert_eq!(watched("lease_ms = 500\n"), (500, Some(470)));
+    assert_eq!(watched("election_timeout_ms = 400\nheartbeat_interval_ms = 40\n"), (357, Some(25)));
+    let single = GOOD.replace(", \"b@10.0.0.2:6204:6004\", \"c@10.0.0.3:6204:6004\"", "");
+    assert_eq!(load(&single).unwrap().elect.unwrap().watchdog, None, "nobody could take over");
+}
+
+#[test]
 fn role_primary_wins_ties_in_a_new_cluster() {
     let text = GOOD.replace("[elect]", "[replication]\nrole = \"primary\"\n[elect]");
     let elect = load(&text).unwrap().elect.unwrap();
@@ -105,8 +120,8 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "",
         "quorum = 2\n",
         "kevy.toml:9: [elect] quorum = 2: there is no such key; the keys are enabled, heartbeat_interval_ms, \
-         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, loss_policy, cluster_name, http, http_public, \
-         http_peers",
+         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, loss_policy, watchdog, cluster_name, http, \
+         http_public, http_peers",
     ),
     ("", "lease_ms = 0\n", "kevy.toml:9: [elect] lease_ms = 0: use whole milliseconds from 1 to 86400000"),
     (
@@ -140,6 +155,13 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "kevy.toml:10: [elect] lease_ms = 1000: lease 1000 ms is too long for an election timeout of 1000 ms: with the \
          configured clock drift a new primary could be elected while the old one still writes; use at most \
          990 ms, or leave it out",
+    ),
+    (
+        "",
+        "lease_ms = 950\n",
+        "kevy.toml:9: [elect] lease_ms = 950: leaves the watchdog no time: it ends a primary that hangs 20 ms after its \
+         lease, and a healthy one needs up to 25 ms to say that it does not hang. Use at most 945, or a longer \
+         election_timeout_ms, or watchdog = false",
     ),
     (
         "",

@@ -10,7 +10,12 @@ use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The default.
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[test]
 fn the_killed_primary_is_replaced_and_confirmed_writes_stay() {
@@ -68,21 +73,56 @@ fn shutdown_by_a_client_is_as_orderly() {
     assert_eq!(node.ask("GET probe").as_deref(), Some("1"));
 }
 
-#[test]
-fn a_stopped_primary_is_fenced_when_it_wakes() {
-    let cluster = Cluster::new(3, 1);
-    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
-    let first = primary(&nodes);
-    let mut client = RespClient::connect("127.0.0.1", nodes[first].port).unwrap();
+/// Stops the primary until another has taken over, and lets it go on. Gives both.
+fn stop_over_a_failover(nodes: &[Process]) -> (usize, usize) {
+    let first = primary(nodes);
     nodes[first].signal(Signal::STOP);
-    let others: Vec<&Process> = nodes.iter().filter(|node| node.port != nodes[first].port).collect();
-    until("another takes writes", || {
-        others.iter().find(|node| node.ask("SET k new").as_deref() == Some("OK")).map(drop)
+    let second = until("another takes writes", || {
+        (0..nodes.len()).find(|n| *n != first && nodes[*n].ask("SET k new").as_deref() == Some("OK"))
     });
+    (first, second)
+}
+
+#[test]
+fn a_stopped_primary_is_ended_by_its_watchdog() {
+    let cluster = Cluster::new(3, 1);
+    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let (first, second) = stop_over_a_failover(&nodes);
+    assert_eq!(nodes[first].wait().signal(), Some(Signal::KILL.as_raw()));
+    let back = Process::start(&cluster, first, "");
+    until("it is a replica", || back.ask("SET k old")?.starts_with("-READONLY").then_some(()));
+    until("it has the data", || (back.ask("GET k")? == "new").then_some(()));
+    assert_eq!(nodes[second].ask("GET k").as_deref(), Some("new"));
+}
+
+#[test]
+fn without_a_watchdog_a_stopped_primary_is_fenced_when_it_wakes() {
+    let cluster = Cluster::new(3, 1);
+    let nodes: Vec<Process> =
+        (0..3).map(|node| Process::start(&cluster, node, "watchdog = false\n")).collect();
+    let mut client = RespClient::connect("127.0.0.1", nodes[primary(&nodes)].port).unwrap();
+    let (first, _) = stop_over_a_failover(&nodes);
     nodes[first].signal(Signal::CONT);
     let reply = client.request_borrowed(&[b"SET", b"k", b"old"]);
-    // A server that woke with replies on their way may also end the connection: only an answer that confirms is wrong.
-    assert!(matches!(reply, Ok(Reply::Error(_)) | Err(_)), "the very first write after waking: {reply:?}");
+    assert!(matches!(reply, Ok(Reply::Error(_))), "the very first write after waking: {reply:?}");
+}
+
+/// The watchdog is for those that hang: one that is cut off fences itself, and goes on with the same process.
+#[test]
+fn a_primary_that_loses_its_quorum_outlives_its_lease() {
+    let cluster = Cluster::new(3, 2);
+    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let first = primary(&nodes);
+    let others = [(first + 1) % 3, (first + 2) % 3];
+    others.iter().for_each(|node| nodes[*node].signal(Signal::STOP));
+    let refused = until("it is fenced", || nodes[first].ask("SET k v").filter(|said| said.starts_with('-')));
+    assert!(refused.starts_with("-NOREPLICAS"), "{refused}");
+    // Later than any watchdog of these settings would have gone off.
+    let after = std::time::Instant::now() + ELECTION_TIMEOUT;
+    until("the time is over", || (std::time::Instant::now() > after).then_some(()));
+    others.iter().for_each(|node| nodes[*node].signal(Signal::CONT));
+    primary(&nodes);
+    assert!(nodes.iter_mut().all(|node| node.child.try_wait().unwrap().is_none()), "all live");
 }
 
 #[test]

@@ -166,7 +166,7 @@ impl World {
                         let index = self.net.index(*from, *to);
                         self.net.cut[index] == 0
                             && self.net.refused[index] == 0
-                            && self.net.disturbed[index] <= since
+                            && self.net.disturbed[index].max(self.net.late[index]) <= since
                     })
         };
         let calm = self.net.storms.is_empty();

@@ -35,6 +35,9 @@ pub(super) struct Net {
     pub(super) storms: Vec<(u64, u64, u64)>,
     /// Per direction: when something was last not in order.
     pub(super) disturbed: Vec<u64>,
+    /// Per direction: when the last frame arrives that took longer than it does on a calm network. A storm that is over
+    /// still holds up what was sent in it, and what was sent behind that.
+    pub(super) late: Vec<u64>,
 }
 
 impl Net {
@@ -50,6 +53,7 @@ impl Net {
             conns: 0,
             storms: Vec::new(),
             disturbed: vec![0; pairs],
+            late: vec![0; pairs],
         }
     }
 
@@ -112,6 +116,9 @@ impl World {
         if !self.plan.setup.unordered {
             at = at.max(self.net.last[index] + 1);
             self.net.last[index] = at;
+        }
+        if at > self.now + self.plan.setup.delay {
+            self.net.late[index] = self.net.late[index].max(at);
         }
         let frame = Box::new(Frame { from, to, from_life, to_life, conn, incarnation, payload });
         if let Some(later) = twice {

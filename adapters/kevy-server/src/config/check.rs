@@ -3,11 +3,13 @@
 use super::elect::{ElectSection, KEYS};
 use super::error::SetupError;
 use super::split::{SECTION, Split};
+use super::watchdog;
 use kevy_config::{Config as KevyConfig, PeerEntry, ReplicationRole};
-use kevy_elect_plugin::config::{Config, ConfigError, Member};
+use kevy_elect_plugin::config::{Config, ConfigBuilder, ConfigError, Member};
 use kevy_elect_plugin::ids::{NodeId, SHARDS_MAX};
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// How far above the client port kevy puts the port of elections.
 const ELECT_PORT_OFFSET: u16 = 200;
@@ -27,6 +29,8 @@ pub struct ElectSettings {
     pub http: Option<SocketAddr>,
     /// Where the other members serve theirs.
     pub http_peers: Vec<(NodeId, String)>,
+    /// How long after the end of its lease a primary that does not run any more is ended. `None`: not at all.
+    pub watchdog: Option<Duration>,
 }
 
 impl ElectSettings {
@@ -90,7 +94,20 @@ pub(super) fn check(
         let priority = member.priority + u8::from(preferred && peer.id == node);
         Member { priority, ..member }
     });
-    let config = election(section, node, members, split)?;
+    let watched = watched(section, peers.len(), split, warnings)?;
+    let config = election(section, watched, node, members, split)?;
+    let watchdog = watched.then(|| watchdog::slack(&config));
+    if let Some(slack) = watchdog.filter(|slack| *slack < watchdog::SLACK_MIN) {
+        let lease_max = config.lease() + slack;
+        let reason = format!(
+            "leaves the watchdog no time: it ends a primary that hangs {} ms after its lease, and a healthy one needs up \
+             to {} ms to say that it does not hang. Use at most {}, or a longer election_timeout_ms, or watchdog = false",
+            slack.as_millis(),
+            watchdog::SLACK_MIN.as_millis(),
+            lease_max.saturating_sub(watchdog::SLACK_MIN).as_millis(),
+        );
+        return Err(at(split, SECTION, "lease_ms", config.lease().as_millis(), reason));
+    }
     let listen = SocketAddr::from((Ipv4Addr::from(kevy.server.bind), elect_port));
     if let Some(http) = section.http.filter(|http| http.port() != 0) {
         let used = [(kevy.server.port, "[server] port"), (elect_port, "the election port")];
@@ -104,7 +121,7 @@ pub(super) fn check(
         return Err(at(split, SECTION, "http", http, reason.to_owned()));
     }
     let http_peers = http_peers(section, node, &peers, split)?;
-    Ok(ElectSettings { config, listen, peers, http: section.http, http_peers })
+    Ok(ElectSettings { config, listen, peers, http: section.http, http_peers, watchdog })
 }
 
 /// Where the page asks the others for their links: as listed, else at their host and the port of our own.
@@ -373,8 +390,33 @@ fn own_ports_agree(own: &Peer, kevy: &KevyConfig, split: &Split) -> Result<(), S
     Ok(())
 }
 
+/// Whether the process is ended when it hangs with a lease that has run out.
+fn watched(
+    section: &ElectSection,
+    voters: usize,
+    split: &Split,
+    warnings: &mut Vec<String>,
+) -> Result<bool, SetupError> {
+    let supported = kevy_elect_watchdog::SUPPORTED;
+    if section.watchdog == Some(true) && !supported {
+        let reason = "only Linux has timers that end a stopped process; remove it".to_owned();
+        return Err(at(split, SECTION, "watchdog", true, reason));
+    }
+    // A single voter is replaced by nobody.
+    let watched = section.watchdog.unwrap_or(supported) && voters > 1;
+    if !watched && voters > 1 {
+        warnings.push(
+            "without a watchdog, a primary that is stopped in the middle of a write and continued after its lease may \
+             still acknowledge that write, which the new primary does not have"
+                .to_owned(),
+        );
+    }
+    Ok(watched)
+}
+
 fn election(
     section: &ElectSection,
+    watched: bool,
     node: NodeId,
     members: impl Iterator<Item = Member>,
     split: &Split,
@@ -389,11 +431,11 @@ fn election(
     if let Some(timeout) = section.election_timeout {
         builder = builder.election_timeout(timeout);
     }
-    if let Some(lease) = section.lease {
-        builder = builder.lease(lease);
-    }
     if let Some(percent) = section.max_clock_drift_percent {
         builder = builder.drift_percent(percent);
+    }
+    if let Some(lease) = section.lease {
+        builder = builder.lease(lease);
     }
     if let Some(policy) = section.loss_policy {
         builder = builder.loss_policy(policy);
@@ -401,7 +443,13 @@ fn election(
     if let Some(detection) = section.crash_detection {
         builder = builder.crash_detection(detection);
     }
-    builder.build().map_err(|error| refused(&error, split))
+    let build = |builder: ConfigBuilder| builder.build().map_err(|error| refused(&error, split));
+    let config = build(builder.clone())?;
+    match section.lease {
+        // What it is without being said is the longest one.
+        None if watched => build(builder.lease(watchdog::lease(config.lease()))),
+        _ => Ok(config),
+    }
 }
 
 /// The plugin's refusal, at the key that it is about. Where several keys contradict each other: the one

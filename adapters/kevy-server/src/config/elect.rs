@@ -25,6 +25,8 @@ pub struct ElectSection {
     pub crash_detection: Option<CrashDetection>,
     /// What a voter compares.
     pub loss_policy: Option<LossPolicy>,
+    /// Whether the kernel ends a primary that is stopped when its lease ends. `None`: where that can be had.
+    pub watchdog: Option<bool>,
     /// Nodes of other clusters are refused.
     pub cluster_name: Option<String>,
     /// Where pages for operators, Prometheus and load balancers are served.
@@ -36,7 +38,7 @@ pub struct ElectSection {
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 12] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
@@ -44,6 +46,7 @@ pub const KEYS: [&str; 11] = [
     "max_clock_drift_percent",
     "crash_detection",
     "loss_policy",
+    "watchdog",
     "cluster_name",
     "http",
     "http_public",
@@ -95,6 +98,7 @@ impl ElectSection {
                 let words = [("sum", LossPolicy::Sum), ("dominate", LossPolicy::Dominate)];
                 self.loss_policy = Some(entry.word(&words)?);
             }
+            "watchdog" => self.watchdog = Some(entry.boolean()?),
             "cluster_name" => self.cluster_name = Some(entry.text()?.to_owned()),
             "http" => {
                 let address = entry.text()?.parse();

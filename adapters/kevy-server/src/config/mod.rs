@@ -7,6 +7,7 @@ mod check;
 mod elect;
 mod error;
 mod split;
+mod watchdog;
 
 pub use check::{ElectSettings, Peer};
 pub use elect::{ElectSection, KEYS};

@@ -1,0 +1,94 @@
+//! The watchdog of the lease: ends this process if it is stopped with writes that it has not answered.
+
+use kevy_elect_plugin::clock::{Clock, SystemClock};
+use kevy_elect_plugin::time::Instant;
+use kevy_elect_watchdog::{Instant as Alarm, Watchdog};
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Wound up with every lease, and down once everything that passed under it is answered.
+pub(crate) struct Guard {
+    watchdog: Watchdog,
+    /// How long after the lease.
+    slack: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// How often it was put off: a wish to stand down that is older than the last time is void.
+    reading: Reading,
+    up: bool,
+}
+
+/// A moment between two leases.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Reading(u64);
+
+impl Guard {
+    /// One that lets the process live for `slack` longer than a lease.
+    pub(crate) fn new(slack: Duration) -> io::Result<Self> {
+        Ok(Self { watchdog: Watchdog::new()?, slack, state: Mutex::default() })
+    }
+
+    /// Writes may pass until `until` on the clock of the election.
+    pub(crate) fn put_off(&self, until: Instant) {
+        let mut state = self.state();
+        // This clock first: a stop between the two makes the alarm early, never late.
+        let alarm =
+            Alarm::now().map(|now| now + until.saturating_since(SystemClock::new().now()) + self.slack);
+        if let Err(error) = alarm.and_then(|alarm| self.watchdog.put_off(alarm)) {
+            // It goes off at the end of the lease before: too early, which is safe.
+            log::error!(target: "kevy_elect", "elect event=watchdog_failed error={error:?}");
+        }
+        state.reading.0 += 1;
+        state.up = true;
+    }
+
+    /// The moment from which [`Guard::stand_down`] counts.
+    pub(crate) fn reading(&self) -> Reading {
+        self.state().reading
+    }
+
+    /// Whether the process ends unless this is put off or stands down.
+    pub(crate) fn is_up(&self) -> bool {
+        self.state().up
+    }
+
+    /// Everything that passed before `since` is answered.
+    pub(crate) fn stand_down(&self, since: Reading) {
+        let mut state = self.state();
+        if state.reading != since {
+            return;
+        }
+        if let Err(error) = self.watchdog.stand_down() {
+            log::error!(target: "kevy_elect", "elect event=watchdog_failed error={error:?}");
+        }
+        state.up = false;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_from_before_the_lease_was_renewed_is_void() {
+        let far = SystemClock::new().now() + Duration::from_secs(3600);
+        let guard = Guard::new(Duration::from_millis(25)).unwrap();
+        assert!(!guard.is_up());
+        guard.put_off(far);
+        let before = guard.reading();
+        guard.put_off(far);
+        guard.stand_down(before);
+        assert!(guard.is_up());
+        guard.stand_down(guard.reading());
+        assert!(!guard.is_up());
+    }
+}
