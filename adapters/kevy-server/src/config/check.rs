@@ -27,10 +27,10 @@ pub struct ElectSettings {
     pub peers: Vec<Peer>,
     /// Where pages for operators, Prometheus and load balancers are served.
     pub http: Option<SocketAddr>,
-    /// How long after the end of its lease a primary that does not run any more is ended. `None`: not at all.
-    pub watchdog: Option<Duration>,
     /// Where the other members serve theirs.
     pub http_peers: Vec<(NodeId, String)>,
+    /// How long after the end of its lease a primary that does not run any more is ended. `None`: not at all.
+    pub watchdog: Option<Duration>,
 }
 
 impl ElectSettings {
