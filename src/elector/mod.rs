@@ -55,7 +55,6 @@ use persist::Persistence;
 use reign::Reign;
 use rng::Rng;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use timers::{Timer, Timers};
 use vote::{Judging, Promise};
 
@@ -82,7 +81,7 @@ pub struct Elector {
     peers: Vec<Peer>,
     /// Whom this node ever speaks with. Not all others: observers keep to the voters, so what an observer does
     /// does not grow with their number, nor what they all do with its square.
-    partners: Arc<[usize]>,
+    partners: Vec<usize>,
     rng: Rng,
     now: Instant,
     timers: Timers,
@@ -482,12 +481,6 @@ impl Elector {
     fn others(&self) -> impl Iterator<Item = usize> + use<> {
         let me = self.me;
         (0..self.peers.len()).filter(move |index| *index != me)
-    }
-
-    /// Whom this node speaks with.
-    fn partners(&self) -> impl Iterator<Item = usize> + use<> {
-        let partners = Arc::clone(&self.partners);
-        (0..partners.len()).map(move |number| partners[number])
     }
 
     /// All voters but this node.
