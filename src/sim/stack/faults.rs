@@ -6,6 +6,11 @@ use crate::plugin::ElectPlugin;
 use crate::sim::clock::MS;
 use crate::sim::fault::{FaultKind, Loss};
 
+/// How soon a firewall that refuses has reset what there was.
+const FIREWALL_MAX: u64 = 5 * MS;
+/// Within what time all links of a node break.
+const RESETS_MAX: u64 = 50 * MS;
+
 /// What a fault of the plan has done, so that exactly that can be undone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Active {
@@ -99,14 +104,18 @@ impl State {
                 let to = if to == node { (node + 1) % nodes } else { to };
                 self.set_refused(node, to, true);
                 self.set_refused(to, node, true);
+                self.reset_within(node, to, FIREWALL_MAX, true);
             }
             FaultKind::FirewallAll => {
-                (0..nodes).filter(|peer| *peer != node).for_each(|peer| self.set_refused(peer, node, true));
+                for peer in (0..nodes).filter(|peer| *peer != node) {
+                    self.set_refused(peer, node, true);
+                    self.reset_within(peer, node, FIREWALL_MAX, false);
+                }
             }
             FaultKind::Resets => {
                 (0..nodes)
                     .filter(|peer| *peer != node)
-                    .for_each(|peer| self.reset_within(node, peer, 50 * MS));
+                    .for_each(|peer| self.reset_within(node, peer, RESETS_MAX, true));
             }
             FaultKind::SlowDisk { ms } => ills.disk_slow = ms * MS,
             FaultKind::FailingDisk => ills.disk_failing += 1,

@@ -162,7 +162,6 @@ impl State {
         if refused {
             self.net.refused[index] += 1;
             self.net.electors.refuse(self.ids[from], self.ids[to]);
-            self.reset_within(from, to, 5 * MS);
             return;
         }
         self.net.refused[index] -= 1;
@@ -171,16 +170,20 @@ impl State {
         }
     }
 
-    /// The links between two nodes break within that time.
-    pub(super) fn reset_within(&mut self, a: usize, b: usize, within: u64) {
+    /// The links between two nodes break within that time, at both ends or at the first one alone.
+    pub(super) fn reset_within(&mut self, node: usize, peer: usize, within: u64, seen: bool) {
         let at = self.now() + self.rng.below(within);
-        self.push(at, Event::Reset { a, b });
+        self.push(at, Event::Reset { node, peer, seen });
     }
 
-    pub(super) fn on_reset(&mut self, a: usize, b: usize) {
-        self.disturb(a, b);
-        self.disturb(b, a);
-        self.net.electors.reset_links(self.ids[a], self.ids[b]);
+    pub(super) fn on_reset(&mut self, node: usize, peer: usize, seen: bool) {
+        self.disturb(node, peer);
+        self.disturb(peer, node);
+        let (node, peer) = (self.ids[node], self.ids[peer]);
+        match seen {
+            true => self.net.electors.reset_links(node, peer),
+            false => self.net.electors.reset_links_at(node, peer),
+        }
     }
 
     /// Sends what a server wants sent, on a connection of its own.

@@ -69,10 +69,11 @@ pub(super) enum Event {
         number: u64,
         failed: bool,
     },
-    /// Links break.
+    /// The links between two nodes break; `seen`: at both ends, otherwise only the first one notices.
     Reset {
-        a: usize,
-        b: usize,
+        node: usize,
+        peer: usize,
+        seen: bool,
     },
     /// A fault of the plan comes, and goes.
     Fault(usize),

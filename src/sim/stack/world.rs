@@ -338,7 +338,7 @@ impl State {
         match event {
             Event::Tick { node, life } => self.on_tick(node, life),
             Event::Written { node, number, failed } => self.on_written(node, number, failed),
-            Event::Reset { a, b } => self.on_reset(a, b),
+            Event::Reset { node, peer, seen } => self.on_reset(node, peer, seen),
             Event::Probe => self.on_probe(),
             Event::Data { from, to, .. } => {
                 if let Some(event) = self.through_cuts(from, to, event) {

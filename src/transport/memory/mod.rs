@@ -219,6 +219,13 @@ impl MemoryNetwork {
         self.lock().accept(from, to);
     }
 
+    /// Breaks both links between two nodes at `node` alone, as a firewall does that resets one side only: `peer`
+    /// notices nothing before the link timeout, and what it sends meanwhile is lost.
+    pub fn reset_links_at(&self, node: NodeId, peer: NodeId) {
+        let now = self.now();
+        self.lock().reset_links_at(now, node, peer);
+    }
+
     /// Changes the share of messages that vanish.
     pub fn set_loss(&self, share: f64) {
         self.lock().weather.loss = share;

@@ -298,6 +298,18 @@ impl Network {
         }
     }
 
+    pub(in crate::transport::memory) fn reset_links_at(&mut self, now: Instant, node: NodeId, peer: NodeId) {
+        let later = now + self.weather.link_timeout;
+        if let Some(connection) = self.connections.remove(&(node, peer)) {
+            self.end_at(now, node, peer, Direction::Out, connection.out, End::Broken);
+            self.end_at(later, peer, node, Direction::In, connection.incoming, End::Broken);
+        }
+        if let Some(connection) = self.connections.remove(&(peer, node)) {
+            self.end_at(now, node, peer, Direction::In, connection.incoming, End::Broken);
+            self.end_at(later, peer, node, Direction::Out, connection.out, End::Broken);
+        }
+    }
+
     // ---- what becomes due ----
 
     /// Does all that is due by `now`, in order.
