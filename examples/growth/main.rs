@@ -1,6 +1,7 @@
 //! How cost grows with members: `cargo growth`. Prints Markdown; `--help` tells the rest.
 //!
-//! Ends with 1 where the messages, or the time of any one node, grow faster than the observers.
+//! Ends with 1 where the messages grow faster than the observers, or an observer's own time grows with their number.
+//! The primary's time is no such proof, because it depends on the processor's cache: `cargo instructions` is.
 
 mod model;
 mod report;

@@ -46,7 +46,8 @@ impl Elector {
             primary_age,
             lease: if reigning { self.config.lease } else { Duration::ZERO },
         };
-        for index in self.partners() {
+        for number in 0..self.partners.len() {
+            let index = self.partners[number];
             let wanted = if self.my_vote.is_none() {
                 self.primary == Some(index) || self.primary.is_none() && self.peers[index].voter.is_some()
             } else {
@@ -60,7 +61,8 @@ impl Elector {
 
     /// Tells of peers that came and went.
     fn look_after_peers(&mut self) {
-        for index in self.partners() {
+        for number in 0..self.partners.len() {
+            let index = self.partners[number];
             let up = self.peers[index].reachable(self.now, self.config.election_timeout);
             if self.peers[index].up != up {
                 self.peers[index].up = up;

@@ -55,7 +55,6 @@ use persist::Persistence;
 use reign::Reign;
 use rng::Rng;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use timers::{Timer, Timers};
 use vote::{Judging, Promise};
 
@@ -82,7 +81,7 @@ pub struct Elector {
     peers: Vec<Peer>,
     /// Whom this node ever speaks with. Not all others: observers keep to the voters, so what an observer does
     /// does not grow with their number, nor what they all do with its square.
-    partners: Arc<[usize]>,
+    partners: Vec<usize>,
     rng: Rng,
     now: Instant,
     timers: Timers,
@@ -258,7 +257,7 @@ impl Elector {
         let observer = peers[me].voter.is_none();
         let partners =
             (0..peers.len()).filter(|index| *index != me && (!observer || peers[*index].voter.is_some()));
-        let partners: Arc<[usize]> = partners.collect();
+        let partners: Vec<_> = partners.collect();
         let incarnation = Incarnation(
             restored.as_ref().map_or(1, |old| old.incarnation.0.saturating_add(1)).max(incarnation_floor),
         );
@@ -276,7 +275,6 @@ impl Elector {
         let mut elector = Self {
             me,
             my_vote: peers[me].voter,
-            partners: Arc::clone(&partners),
             rng: Rng::new(seed),
             now,
             timers: Timers::default(),
@@ -306,6 +304,7 @@ impl Elector {
             mutation: None,
             hard,
             peers,
+            partners,
             config,
         };
         // The new incarnation is durable before anybody hears of it; the position is kept, so a second
@@ -488,12 +487,6 @@ impl Elector {
     fn others(&self) -> impl Iterator<Item = usize> + use<> {
         let me = self.me;
         (0..self.peers.len()).filter(move |index| *index != me)
-    }
-
-    /// Whom this node speaks with.
-    fn partners(&self) -> impl Iterator<Item = usize> + use<> {
-        let partners = Arc::clone(&self.partners);
-        (0..partners.len()).map(move |number| partners[number])
     }
 
     /// All voters but this node.

@@ -56,6 +56,18 @@ fn heartbeat(mut cluster: Cluster) -> Cluster {
     cluster
 }
 
+// That, and all echoes and heartbeats that come in until the next.
+#[library_benchmark]
+#[bench::voters_3(args = ((3, 0)), setup = reigning)]
+#[bench::voters_9(args = ((9, 0)), setup = reigning)]
+#[bench::voters_101(args = ((101, 0)), setup = reigning)]
+#[bench::observers_100(args = ((3, 100)), setup = reigning)]
+#[bench::observers_1000(args = ((3, 1000)), setup = reigning)]
+fn interval(mut cluster: Cluster) -> Cluster {
+    cluster.primary_interval();
+    cluster
+}
+
 // One voter's answer to it.
 #[library_benchmark]
 #[bench::voters_3(args = ((3, 0)), setup = after_a_heartbeat)]
@@ -163,7 +175,7 @@ fn gate(gate: WriteGate) -> WriteGate {
     gate
 }
 
-library_benchmark_group!(name = elector; benchmarks = heartbeat, echo, observer, election);
+library_benchmark_group!(name = elector; benchmarks = heartbeat, interval, echo, observer, election);
 library_benchmark_group!(name = wire; benchmarks = encode_ours, decode_ours, encode_theirs, decode_theirs);
 library_benchmark_group!(name = write; benchmarks = gate);
 main!(library_benchmark_groups = elector, wire, write);
