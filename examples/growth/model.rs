@@ -1,5 +1,5 @@
-//! Clusters on virtual time, one elector per node, to count what members cost: messages, bytes, and the
-//! processor time inside the electors. No faults but the one that is measured; those are the simulator's.
+//! Clusters on virtual time, one elector per node, to count what members cost: messages and bytes, and how long
+//! elections take. No faults but the one that is measured; those are the simulator's.
 
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::elector::{Elector, HostAction, HostReport, Output, PersistSeq};
@@ -32,8 +32,6 @@ pub(crate) struct Cost {
     pub(crate) messages: u64,
     /// Their frames.
     pub(crate) bytes: u64,
-    /// Inside the elector.
-    pub(crate) cpu: Duration,
 }
 
 /// A cluster of voters and observers.
@@ -46,8 +44,6 @@ pub(crate) struct Model {
     now: Instant,
     writable: Option<usize>,
     rng: fastrand::Rng,
-    /// What reading the machine's clock costs, taken off from every step.
-    clock_cost: Duration,
     frame: Vec<u8>,
     outputs: Vec<Output>,
 }
@@ -89,7 +85,6 @@ impl Model {
             now: start,
             writable: None,
             rng: fastrand::Rng::with_seed(seed),
-            clock_cost: clock_cost(),
             frame: Vec::with_capacity(FRAME_BYTES_MAX),
             outputs: Vec::new(),
             ids,
@@ -183,7 +178,6 @@ impl Model {
         let now = self.now;
         let Some(mut elector) = self.nodes[node].elector.take() else { return };
         let mut outputs = std::mem::take(&mut self.outputs);
-        let begun = std::time::Instant::now();
         input(&mut elector, now);
         while let Some(output) = elector.poll_output() {
             match output {
@@ -197,8 +191,6 @@ impl Model {
                 other => outputs.push(other),
             }
         }
-        let took = begun.elapsed().saturating_sub(self.clock_cost);
-        self.nodes[node].cost.cpu += took;
         for output in outputs.drain(..) {
             self.carry_out(node, output);
         }
@@ -246,13 +238,4 @@ impl Model {
     fn jitter(&mut self) -> Duration {
         Duration::from_micros(self.rng.u64(..JITTER_US))
     }
-}
-
-/// The least that taking the time twice costs.
-fn clock_cost() -> Duration {
-    let once = || {
-        let begun = std::time::Instant::now();
-        begun.elapsed()
-    };
-    (0..1000).map(|_| once()).min().unwrap_or_default()
 }

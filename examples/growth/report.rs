@@ -6,9 +6,8 @@ use std::time::Duration;
 
 const BEGIN: &str = "<!-- growth:begin -->";
 const END: &str = "<!-- growth:end -->";
-/// How much faster than the observers something may grow and still be called linear: the rest is the
-/// processor's caches, which a thousand electors in one process do not share well.
-const SLACK: f64 = 1.6;
+/// How much more time an observer may take beside ten times as many others: caches, and a longer search by name.
+const SLACK: f64 = 2.0;
 
 /// One cluster on virtual time, per second of it.
 pub(crate) struct Row {
@@ -18,7 +17,7 @@ pub(crate) struct Row {
     pub(crate) bytes: f64,
     /// Microseconds inside the elector: of the primary, of another voter, of an observer.
     pub(crate) primary_us: f64,
-    pub(crate) voter_us: Option<f64>,
+    pub(crate) voter_us: f64,
     pub(crate) observer_us: Option<f64>,
     /// From the primary's death to the next open gate.
     pub(crate) election: Duration,
@@ -34,23 +33,23 @@ pub(crate) struct SocketRow {
 /// For the documentation, and for the terminal.
 pub(crate) fn markdown(rows: &[Row], socket_rows: &[SocketRow]) -> String {
     let mut text = String::from(
-        "Written by `cargo growth`. On virtual time, per second: all messages and their frames, and the processor time \
-         inside one elector. Election: from the primary's death to the next open gate, median of 9, with 0.2 to 0.3 ms \
+        "Written by `cargo growth`. On virtual time, per second: all messages and their frames; and the time that one \
+         elector takes for it, measured on the machine's clock without sockets. Election: from the primary's death to the next open gate, median of 5, with 0.2 to 0.3 ms \
          per message, 0.4 ms per save and 1 ms per promotion.\n\n\
          | voters | observers | messages/s | KiB/s | primary (µs/s) | another voter | an observer | election (ms) |\n\
          |--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
-    let micros = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), |us| format!("{us:.0}"));
+    let micros = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), |us| format!("{us:.1}"));
     for row in rows {
         let _ = writeln!(
             text,
-            "| {} | {} | {:.0} | {:.0} | {:.0} | {} | {} | {:.1} |",
+            "| {} | {} | {:.0} | {:.0} | {:.1} | {:.1} | {} | {:.1} |",
             row.voters,
             row.observers,
             row.messages,
             row.bytes / 1024.0,
             row.primary_us,
-            micros(row.voter_us),
+            row.voter_us,
             micros(row.observer_us),
             row.election.as_secs_f64() * 1e3,
         );
@@ -89,14 +88,12 @@ pub(crate) fn markdown(rows: &[Row], socket_rows: &[SocketRow]) -> String {
     text
 }
 
-/// Whether nothing grows faster than the observers, and an observer's own time not at all.
+/// Whether the messages do not grow faster than the observers, and an observer's own time not at all.
 pub(crate) fn is_linear(rows: &[Row]) -> bool {
     let Some((few, many)) = observers(rows) else { return false };
     let times = many.observers as f64 / few.observers as f64;
     let own = many.observer_us.unwrap_or(f64::NAN) / few.observer_us.unwrap_or(f64::NAN);
-    caused(rows, many) / caused(rows, few) <= times * 1.01
-        && many.primary_us / few.primary_us <= times * SLACK
-        && own <= SLACK * 2.0
+    caused(rows, many) / caused(rows, few) <= times * 1.01 && own <= SLACK
 }
 
 /// Two rows with the same voters, many observers, and a tenth of those.
@@ -140,7 +137,7 @@ pub(crate) fn svg(rows: &[Row]) -> String {
     let right: [Curve<'_>; 3] = [
         ("messages/s, all", "#2563eb", voters(|row| Some(row.messages))),
         ("primary, µs/s", "#dc2626", voters(|row| Some(row.primary_us))),
-        ("another voter, µs/s", "#d97706", voters(|row| row.voter_us)),
+        ("another voter, µs/s", "#d97706", voters(|row| Some(row.voter_us))),
     ];
     let mut text = String::from(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 900 380\" font-family=\"sans-serif\" font-size=\"11\">\n\

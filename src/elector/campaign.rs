@@ -39,7 +39,7 @@ impl Elector {
         // first. That costs a pre-vote, which the better one wins; waiting would cost time.
         let mine = self.rank(self.me, self.position.progress());
         let timeout = self.config.election_timeout;
-        let better = self.others().filter(|index| {
+        let better = self.other_voters().filter(|index| {
             let peer = &self.peers[*index];
             Some(*index) != self.primary
                 && peer.member.eligible()

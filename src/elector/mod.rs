@@ -257,7 +257,7 @@ impl Elector {
         let observer = peers[me].voter.is_none();
         let partners =
             (0..peers.len()).filter(|index| *index != me && (!observer || peers[*index].voter.is_some()));
-        let partners = partners.collect();
+        let partners: Vec<_> = partners.collect();
         let incarnation = Incarnation(
             restored.as_ref().map_or(1, |old| old.incarnation.0.saturating_add(1)).max(incarnation_floor),
         );
@@ -275,13 +275,12 @@ impl Elector {
         let mut elector = Self {
             me,
             my_vote: peers[me].voter,
-            partners,
             rng: Rng::new(seed),
             now,
             timers: Timers::default(),
             // Room for one output of each kind to every member, and some events: the heartbeat path
             // never grows it.
-            outputs: VecDeque::with_capacity(4 * peers.len() + 32),
+            outputs: VecDeque::with_capacity(4 * partners.len() + 32),
             persistence: Persistence::new(peers.len()),
             // A cluster of one made no promise that matters: nobody else can be elected.
             booting_until: (!quorum_of_one).then_some(now + config.election_timeout),
@@ -305,6 +304,7 @@ impl Elector {
             mutation: None,
             hard,
             peers,
+            partners,
             config,
         };
         // The new incarnation is durable before anybody hears of it; the position is kept, so a second
@@ -405,7 +405,13 @@ impl Elector {
 
     /// What to do next. Drain to `None` after every input.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() {
+            // Begins at its beginning again: a queue that wanders through its room, which is large where members
+            // are many, finds none of it in the processor's cache.
+            self.outputs.clear();
+        }
+        next
     }
 
     /// When to call [`Elector::handle_timeout`], if nothing else comes first.
