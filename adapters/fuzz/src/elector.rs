@@ -15,7 +15,7 @@ pub use script::Script;
 use script::{Report, Say, Step};
 
 use kevy_elect_plugin::config::{Config, LossPolicy, Member};
-use kevy_elect_plugin::elector::{Elector, GateState, HostAction, HostReport, Output, PersistSeq};
+use kevy_elect_plugin::elector::{Elector, GateState, HostAction, HostReport, Mutation, Output, PersistSeq};
 use kevy_elect_plugin::ids::{EPOCH_MAX, Epoch, NodeId, Round};
 use kevy_elect_plugin::message::{Message, Offer, Role};
 use kevy_elect_plugin::position::Position;
@@ -23,6 +23,7 @@ use kevy_elect_plugin::state::HardState;
 use kevy_elect_plugin::time::{Duration, Instant};
 use kevy_elect_plugin::wire::{Frame, decode, encode};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// The most outputs that one input may make, beside a fixed number for every member.
 pub const OUTPUTS_MAX: usize = 64;
@@ -34,9 +35,19 @@ const TIMEOUTS_TO_REST: usize = 8;
 pub fn check(script: Script) {
     let members = script.members();
     let mut node = Node::start(&script, members);
+    node.elector.set_mutation(mutation());
     for step in &script.steps {
         node.step(step);
     }
+}
+
+/// A deliberate fault, by the name in this variable: to see that the fuzzer would find it.
+fn mutation() -> Option<Mutation> {
+    static NAMED: OnceLock<Option<Mutation>> = OnceLock::new();
+    *NAMED.get_or_init(|| {
+        let name = std::env::var("KEVY_ELECT_MUTATION").ok()?;
+        Some(Mutation::named(&name).unwrap_or_else(|| panic!("no mutation is called {name}")))
+    })
 }
 
 struct Node {
@@ -200,6 +211,7 @@ impl Node {
         (self.asked, self.beat) = (None, Round(0));
         let seed = self.seed ^ floor;
         self.elector = Elector::new(self.config.clone(), self.record.clone(), floor, seed, self.now);
+        self.elector.set_mutation(mutation());
         let after = self.elector.status().incarnation;
         // A process that saved nothing was never heard of.
         let known = self.record.as_ref().is_some_and(|record| record.incarnation >= before);

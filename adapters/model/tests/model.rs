@@ -1,6 +1,6 @@
 //! The short run of `cargo model`: the real elector holds, the wrong ones do not, and the abstraction is sound.
 
-#![allow(clippy::unwrap_used, reason = "a helper of a test that fails says where")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of a test that fails says where")]
 
 use kevy_elect_model::{Action, Beats, Broken, Cluster, Start, World};
 use kevy_elect_plugin::elector::Mutation;

@@ -149,6 +149,8 @@ pub(super) struct Data {
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub(super) enum Time {
+    Heartbeat,
+    Timeout,
     Millis(u16),
     Nanos(u32),
     /// A number in nanoseconds, up to the end of time.
@@ -307,6 +309,8 @@ impl Say {
 impl Time {
     pub(super) fn duration(self) -> Duration {
         match self {
+            Self::Heartbeat => Duration::from_millis(100),
+            Self::Timeout => Duration::from_millis(1000),
             Self::Millis(millis) => Duration::from_millis(u64::from(millis)),
             Self::Nanos(nanos) => Duration::from_nanos(u64::from(nanos)),
             Self::Raw(number) => Duration::from_nanos(number.at(WAIT_MAX.as_nanos() as u64)),
