@@ -79,7 +79,9 @@ impl Lease {
         for back in 0..rounds.min(round.0) {
             let number = Round(round.0 - back);
             let (found, at) = self.sent[(number.0 % rounds) as usize];
-            (found == number).then(|| (back, age(now, at, self.length))).hash(hasher);
+            if found == number {
+                (back, age(now, at, self.length)).hash(hasher);
+            }
         }
         for at in &self.echoed {
             at.map(|at| age(now, at, self.length)).hash(hasher);

@@ -5,7 +5,7 @@
 use kevy_elect_model::{Action, Beats, Broken, Cluster, Start, World};
 use kevy_elect_plugin::elector::Mutation;
 use stateright::{Checker, Model};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 fn sparse(start: Start, depth: u32, crashes: u8) -> Cluster {
@@ -113,42 +113,60 @@ fn a_restart_that_forgets_promises_leaves_a_writer_without_its_quorum() {
     assert!(!bound(&wrong, &walk(&wrong)));
 }
 
-/// Two states that hash alike must go on alike, or the checker would skip what it has never seen.
+/// Two states that hash alike must go on alike, or the checker would skip what it has never seen. Random walks find
+/// pairs that different actions led to; then both do the same for a while.
 #[test]
 fn what_looks_the_same_goes_on_the_same() {
-    let digest = |world: &World| {
-        let mut hasher = DefaultHasher::new();
-        world.hash(&mut hasher);
-        hasher.finish()
+    const WALKS: usize = 250;
+    const STEPS: usize = 22;
+    const TOGETHER: usize = 10;
+    const PAIRS_MAX: usize = 500;
+
+    let mut chance = 1_u64;
+    let mut below = |bound: usize| {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (chance >> 33) as usize % bound
     };
-    for cluster in [sparse(Start::Settled, 7, 1), Cluster::new(Start::Crashed, 4), sparse(Start::Cold, 5, 1)]
+    for cluster in
+        [sparse(Start::Settled, 64, 1), sparse(Start::Settled, 64, 0), Cluster::new(Start::Cold, 64)]
     {
-        let mut seen: HashMap<u64, World> = HashMap::new();
-        let mut pending: VecDeque<(World, u32)> =
-            cluster.init_states().into_iter().map(|world| (world, 0)).collect();
-        let (mut met, mut actions, mut others) = (0, Vec::new(), Vec::new());
-        while let Some((world, depth)) = pending.pop_front() {
-            actions.clear();
-            cluster.actions(&world, &mut actions);
-            if let Some(twin) = seen.get(&digest(&world)) {
-                met += 1;
-                others.clear();
-                // The twin may be a level higher: give both the same depth to go.
-                cluster.actions(twin, &mut others);
-                assert!(others == actions || depth == cluster.depth, "\n{world}\n{twin}");
-                for action in &actions {
-                    let after = |world| digest(&cluster.next_state(world, *action).unwrap());
-                    assert_eq!(after(&world), after(twin), "{action:?} tells apart\n{world}\n{twin}");
+        let mut seen: HashMap<u64, (World, Vec<String>)> = HashMap::new();
+        let (mut pairs, mut actions, mut others) = (0, Vec::new(), Vec::new());
+        for _ in 0..WALKS {
+            let mut world = cluster.init_states().remove(0);
+            let mut path = Vec::new();
+            for _ in 0..STEPS {
+                actions.clear();
+                cluster.actions(&world, &mut actions);
+                let action = actions[below(actions.len())];
+                world = cluster.next_state(&world, action).unwrap();
+                path.push(format!("{action:?}"));
+                path.sort();
+                let (twin, its_path) =
+                    seen.entry(digest(&world)).or_insert_with(|| (world.clone(), path.clone()));
+                if *its_path == path || pairs == PAIRS_MAX {
+                    continue;
                 }
-                continue;
-            }
-            if depth < cluster.depth {
-                for action in &actions {
-                    pending.push_back((cluster.next_state(&world, *action).unwrap(), depth + 1));
+                pairs += 1;
+                let (mut one, mut two) = (world.clone(), twin.clone());
+                for _ in 0..TOGETHER {
+                    (actions.clear(), others.clear());
+                    cluster.actions(&one, &mut actions);
+                    cluster.actions(&two, &mut others);
+                    assert_eq!(actions, others, "\n{one}\n{two}");
+                    let action = actions[below(actions.len())];
+                    one = cluster.next_state(&one, action).unwrap();
+                    two = cluster.next_state(&two, action).unwrap();
+                    assert_eq!(digest(&one), digest(&two), "{action:?} tells apart\n{one}\n{two}");
                 }
             }
-            seen.insert(digest(&world), world);
         }
-        assert!(met > 500, "only {met} states were met twice");
+        assert!(pairs > 100, "only {pairs} pairs were found");
     }
+}
+
+fn digest(world: &World) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    world.hash(&mut hasher);
+    hasher.finish()
 }
