@@ -150,7 +150,8 @@ fn what_looks_the_same_goes_on_the_same() {
                 pairs += 1;
                 let (mut one, mut two) = (world.clone(), twin.clone());
                 for _ in 0..TOGETHER {
-                    (actions.clear(), others.clear());
+                    actions.clear();
+                    others.clear();
                     cluster.actions(&one, &mut actions);
                     cluster.actions(&two, &mut others);
                     assert_eq!(actions, others, "\n{one}\n{two}");
