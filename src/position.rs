@@ -5,7 +5,7 @@
 //! therefore names the history first: the epoch of the primary whose writes the node holds.
 //! Rules: `docs/protocol.md`, section "Position".
 
-use crate::ids::{Epoch, SHARDS_MAX};
+use crate::ids::{EPOCH_MAX, Epoch, SHARDS_MAX};
 use std::fmt;
 
 /// The highest offset of a shard that is ever accepted: garbage must not win an election, and sums of
@@ -45,21 +45,23 @@ impl Position {
 
     /// A position in the history of `stream_epoch` with one offset per shard.
     ///
-    /// Offsets over [`OFFSET_MAX`] are capped; more than [`SHARDS_MAX`] shards give `None`.
+    /// Offsets over [`OFFSET_MAX`] are capped; more than [`SHARDS_MAX`] shards, or a history above
+    /// [`EPOCH_MAX`], give `None`.
     pub fn new(stream_epoch: Epoch, offsets: &[u64]) -> Option<Self> {
         let mut position = Self { stream_epoch, offsets: Vec::new() };
         position.set(stream_epoch, offsets).then_some(position)
     }
 
-    /// A position of a host with a single stream.
+    /// A position of a host with a single stream; both numbers are capped at the highest there can be.
     pub fn single(stream_epoch: Epoch, offset: u64) -> Self {
-        Self { stream_epoch, offsets: vec![offset.min(OFFSET_MAX)] }
+        Self { stream_epoch: stream_epoch.min(EPOCH_MAX), offsets: vec![offset.min(OFFSET_MAX)] }
     }
 
     /// Replaces the position, in place: no allocation while the number of shards stays the same.
-    /// Says `false` and changes nothing where there are more than [`SHARDS_MAX`] shards.
+    /// Says `false` and changes nothing where there are more than [`SHARDS_MAX`] shards, or where no election
+    /// can have begun this history: no peer could read the heartbeats of a node that tells of it.
     pub fn set(&mut self, stream_epoch: Epoch, offsets: &[u64]) -> bool {
-        if offsets.len() > SHARDS_MAX {
+        if offsets.len() > SHARDS_MAX || stream_epoch > EPOCH_MAX {
             return false;
         }
         self.stream_epoch = stream_epoch;

@@ -14,6 +14,7 @@ use kevy_elect_plugin::message::{
 use kevy_elect_plugin::position::{OFFSET_MAX, Position, Progress};
 use kevy_elect_plugin::state::HardState;
 use kevy_elect_plugin::time::{Duration, Instant};
+use kevy_elect_plugin::wire::{Frame, decode, encode};
 
 fn id(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
@@ -69,7 +70,7 @@ fn heartbeat(epoch: u64, role: Role) -> Message {
 
 fn everything(epoch: Epoch) -> Vec<Message> {
     let round = Round(u64::MAX);
-    let position = Position::new(epoch, &[u64::MAX; 128]).unwrap();
+    let position = Position::new(epoch.min(EPOCH_MAX), &[u64::MAX; 128]).unwrap();
     let progress = position.progress();
     let offer = Offer { epoch, round, position };
     let (kind, reason) = (OfferKind::Vote, RejectReason::Position);
@@ -157,5 +158,28 @@ fn a_refusal_or_a_reset_alone_is_no_evidence_of_a_crash() {
         }
         assert_eq!(elector.primary(), Some(id("n1")), "{events:?}");
         assert!(elector.status().promise.is_some(), "{events:?}");
+    }
+}
+
+/// Found by `cargo fuzz run elector`: the host's word went into every heartbeat, and peers end the link on one
+/// that they cannot read.
+#[test]
+fn a_host_that_tells_of_an_impossible_history_does_not_make_the_node_unreadable() {
+    let (mut elector, mut now) = replica();
+    let before = elector.status().progress;
+    for stream_epoch in [Epoch(u64::MAX), Epoch(EPOCH_MAX.0 + 1)] {
+        elector.handle_host(now, HostReport::Position { stream_epoch, offsets: &[1] });
+        now += Duration::from_millis(100);
+        elector.handle_timeout(now);
+        let mut heartbeats = 0;
+        for output in drain(&mut elector, now) {
+            let Output::Send(_, message) = output else { continue };
+            let mut bytes = Vec::new();
+            encode(&message, &mut bytes);
+            assert_eq!(decode(&bytes), Ok(Some((Frame::Message(message), bytes.len()))));
+            heartbeats += 1;
+        }
+        assert!(heartbeats > 0, "no heartbeat to look at");
+        assert_eq!(elector.status().progress, before);
     }
 }

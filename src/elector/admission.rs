@@ -12,9 +12,9 @@ use crate::message::Echo;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Admission {
     /// Members that answered a heartbeat of ours sent after the wait that follows a start.
-    answered: VoterSet,
+    pub(super) answered: VoterSet,
     /// The first such heartbeat.
-    since: Option<Round>,
+    pub(super) since: Option<Round>,
 }
 
 impl Elector {

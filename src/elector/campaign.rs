@@ -22,13 +22,13 @@ const RETRY_HEARTBEATS: u32 = 3;
 pub(super) struct Campaign {
     pub(super) kind: OfferKind,
     pub(super) epoch: Epoch,
-    round: Round,
+    pub(super) round: Round,
     pub(super) started: Instant,
     /// When the votes were asked for: the lease of a winner starts here.
     pub(super) asked: Option<Instant>,
     pub(super) yes: VoterSet,
-    no: VoterSet,
-    position: Position,
+    pub(super) no: VoterSet,
+    pub(super) position: Position,
 }
 
 impl Elector {

@@ -81,6 +81,24 @@ impl Lease {
         self.start = None;
     }
 
+    /// Hashes what decides how the lease goes on, where `round` was the last one sent.
+    #[cfg(feature = "sim")]
+    pub(super) fn digest(&self, now: Instant, round: Round, hasher: &mut impl std::hash::Hasher) {
+        use super::digest::age;
+        use std::hash::Hash;
+        let rounds = self.sent.len() as u64;
+        for back in 0..rounds.min(round.0) {
+            let number = Round(round.0 - back);
+            let (found, at) = self.sent[(number.0 % rounds) as usize];
+            if found == number {
+                (back, age(now, at, self.length)).hash(hasher);
+            }
+        }
+        for at in &self.echoed {
+            at.map(|at| age(now, at, self.length)).hash(hasher);
+        }
+    }
+
     /// Makes the lease as long as the promise, for a test of the simulator.
     #[cfg(feature = "sim")]
     pub(super) fn lengthen(&mut self, length: Duration) {

@@ -20,6 +20,8 @@
 
 mod admission;
 mod campaign;
+#[cfg(feature = "sim")]
+mod digest;
 mod heartbeat;
 mod io;
 mod lease;
@@ -34,6 +36,8 @@ mod vote;
 mod voters;
 
 pub use crate::fence::GateState;
+#[cfg(feature = "sim")]
+pub use digest::{Rounds, digest_message};
 pub use io::{Command, HostAction, HostReport, Output, PersistSeq, Status};
 #[cfg(feature = "sim")]
 pub use mutation::Mutation;

@@ -18,7 +18,7 @@ pub(super) struct Persistence {
     /// Messages that wait for `needed`, at most [`HELD_PER_MEMBER`] per member.
     held: VecDeque<(NodeId, Message)>,
     held_max: usize,
-    position_saved_at: Instant,
+    pub(super) position_saved_at: Instant,
 }
 
 /// How many messages per member may wait for a save. More are dropped: all but votes are repeated anyway.
@@ -40,6 +40,18 @@ impl Persistence {
     /// Whether something that was decided is not durable yet.
     pub(super) fn pending(&self) -> bool {
         self.durable < self.needed
+    }
+
+    /// How far the newest save, and the one that speech depends on, are from what is durable.
+    #[cfg(feature = "sim")]
+    pub(super) fn since_durable(&self) -> (u64, u64) {
+        (self.issued.0 - self.durable.0, self.needed.0.saturating_sub(self.durable.0))
+    }
+
+    /// What waits for a save.
+    #[cfg(feature = "sim")]
+    pub(super) fn held(&self) -> impl Iterator<Item = &(NodeId, Message)> {
+        self.held.iter()
     }
 
     /// Whether the last save failed.

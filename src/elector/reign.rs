@@ -22,16 +22,16 @@ pub(super) struct Reign {
     /// Why writes are refused, if they are.
     pub(super) fenced: Option<FenceReason>,
     fenced_at: Instant,
-    handover: Option<Handover>,
+    pub(super) handover: Option<Handover>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Handover {
-    reason: FenceReason,
+pub(super) struct Handover {
+    pub(super) reason: FenceReason,
     /// Resign even if no replica has caught up.
-    anyway: bool,
+    pub(super) anyway: bool,
     /// Until when to wait for one.
-    deadline: Instant,
+    pub(super) deadline: Instant,
 }
 
 impl Elector {

@@ -67,6 +67,11 @@ impl Timers {
         due
     }
 
+    #[cfg(feature = "sim")]
+    pub(super) fn deadlines(&self) -> [Option<Instant>; Timer::ALL.len()] {
+        self.0
+    }
+
     pub(super) fn next(&self) -> Option<Instant> {
         self.0.iter().flatten().min().copied()
     }

@@ -3,7 +3,7 @@
 use crate::config::VOTERS_MAX;
 
 /// Members by their index in the configuration. Only voters are ever put in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct VoterSet(u128);
 
 impl VoterSet {

@@ -3,6 +3,7 @@
 //! A transport proves who speaks, keeps links up, and says when they go down and how. It may lose,
 //! delay, duplicate and reorder messages; it must not invent them.
 
+pub mod handshake;
 mod inbox;
 mod links;
 pub mod memory;

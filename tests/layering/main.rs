@@ -92,6 +92,9 @@ const LAYERS: &[Layer] = &[
                      "HashMap", "HashSet", "SystemClock"] },
 ];
 
+/// Adapters that are tests in crates of their own (for the sake of their dependencies): they look at the machinery.
+const PROVERS: &[&str] = &["fuzz", "model"];
+
 /// What an adapter may use of the plugin. Not the machinery: `elector`, `driver`, `wire`, `sim`.
 const ADAPTER: Layer = Layer {
     name: "adapters",
@@ -141,6 +144,9 @@ fn adapters_use_the_public_api_alone() {
         let adapter = adapter.unwrap().path();
         if !adapter.join("Cargo.toml").exists() {
             continue; // Rules and a dashboard, no crate.
+        }
+        if PROVERS.iter().any(|prover| adapter.ends_with(prover)) {
+            continue;
         }
         for mut file in sources(&adapter.join("src")) {
             files += 1;

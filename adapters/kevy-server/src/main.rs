@@ -7,7 +7,12 @@ use std::process::ExitCode;
 /// For a command line that makes no sense, as kevy does it.
 const USAGE: u8 = 2;
 
+/// kevy's own allocator, as in kevy's own binary: its shards are made for it, and defragment it.
+#[global_allocator]
+static GLOBAL: kevy_alloc::KevyAlloc = kevy_alloc::KevyAlloc;
+
 fn main() -> ExitCode {
+    kevy::kevy_alloc_is_global();
     let said = match cli::parse(std::env::args().skip(1)) {
         Err(error) => {
             eprintln!("kevy-server: {error} (--help lists the flags)");

@@ -1,8 +1,9 @@
 //! Connections that peers dialled: we receive on them.
 
 use super::super::RefuseReason;
+use super::super::handshake::{self, Incoming, TurnedAway};
 use super::super::links::{Direction, End, LinkId};
-use super::stream::{Frames, Incoming, Stopped, Stream, abort, check, tune, write_first};
+use super::stream::{Frames, Stopped, Stream, abort, tune, write_first};
 use super::{ACCEPT_RETRY, HELLO_PENDING_MAX, HELLO_TIMEOUT, TcpTransport, now, within};
 use crate::ids::NodeId;
 use crate::message::{Hello, Message};
@@ -111,19 +112,20 @@ async fn serve(transport: &TcpTransport, stream: Stream, hello: &Hello, waiting:
     };
     waiting.leave(number);
     let theirs = match first {
-        Some(Ok(Incoming::Hello(theirs))) => theirs,
-        Some(Ok(_)) => return turn_away(transport, &stream, None, RefuseReason::Garbage, hello),
-        Some(Err(Stopped::Violation(reason))) => return turn_away(transport, &stream, None, reason, hello),
+        Some(Ok(first)) => handshake::judge_dialler(hello, first),
+        Some(Err(Stopped::Violation(reason))) => Err(TurnedAway { claimed: None, reason }),
         // Port scanners and health checks connect and leave; there is nothing to tell.
         Some(Err(Stopped::Ended(_))) => return,
-        None => return turn_away(transport, &stream, None, RefuseReason::HelloTimeout, hello),
+        None => Err(TurnedAway { claimed: None, reason: RefuseReason::HelloTimeout }),
     };
-    let peer = theirs.node;
-    let linked = check(hello, &theirs, None)
-        .and_then(|()| transport.links().up(Direction::In, peer, theirs.incarnation, None, now()));
-    let id = match linked {
-        Ok(id) => id,
-        Err(reason) => return turn_away(transport, &stream, Some(peer), reason, hello),
+    let linked = theirs.and_then(|theirs| {
+        let up = transport.links().up(Direction::In, theirs.node, theirs.incarnation, None, now());
+        let turned_away = |reason| TurnedAway { claimed: Some(theirs.node), reason };
+        up.map(|id| (theirs.node, id)).map_err(turned_away)
+    });
+    let (peer, id) = match linked {
+        Ok(linked) => linked,
+        Err(TurnedAway { claimed, reason }) => return turn_away(transport, &stream, claimed, reason, hello),
     };
     let mut answer = Vec::new();
     encode_hello(hello, &mut answer);

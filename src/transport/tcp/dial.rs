@@ -1,9 +1,10 @@
 //! Connections that we dial: we send on them.
 
 use super::super::RefuseReason;
+use super::super::handshake;
 use super::super::links::{Direction, End, LinkId};
 use super::super::retry::Retry;
-use super::stream::{Frames, Incoming, Stopped, Stream, abort, check, tune, write_all, write_first};
+use super::stream::{Frames, Stopped, Stream, abort, tune, write_all, write_first};
 use super::{
     ADDRESSES_MAX, CONNECT_AFTER_LOSS_TIMEOUT, CONNECT_TIMEOUT, HELLO_TIMEOUT, LINK_STABLE,
     RETRY_SPACING_MIN, TcpTransport, now, resolve, within,
@@ -132,8 +133,8 @@ async fn introduce(
     }
     let mut frames = Frames::new();
     let refused = match within(HELLO_TIMEOUT, frames.next(&stream)).await {
-        Some(Ok(Incoming::Hello(theirs))) => {
-            let linked = check(hello, &theirs, Some(peer)).and_then(|()| {
+        Some(Ok(answer)) => {
+            let linked = handshake::judge_acceptor(hello, peer, answer).and_then(|theirs| {
                 transport.links().up(Direction::Out, peer, theirs.incarnation, Some(address), now())
             });
             match linked {
@@ -141,8 +142,6 @@ async fn introduce(
                 Err(reason) => Some(reason),
             }
         }
-        Some(Ok(Incoming::Refused(reason))) => Some(reason.unwrap_or(RefuseReason::Protocol)),
-        Some(Ok(Incoming::Message(_))) => Some(RefuseReason::Garbage),
         Some(Err(Stopped::Violation(reason))) => Some(reason),
         Some(Err(Stopped::Ended(_))) => None,
         None => Some(RefuseReason::HelloTimeout),

@@ -1,11 +1,10 @@
-//! One connection: socket options, frames in, the two `HELLO`s.
+//! One connection: socket options, frames in, bytes out.
 
 use super::super::RefuseReason;
+use super::super::handshake::{self, Incoming};
 use super::super::links::End;
 use super::{KEEPALIVE_INTERVAL, KEEPALIVE_PROBES_MAX, USER_TIMEOUT};
-use crate::ids::NodeId;
-use crate::message::{Hello, Message};
-use crate::wire::{self, DecodeError, FRAME_BYTES_MAX, Frame};
+use crate::wire::FRAME_BYTES_MAX;
 use async_io::Async;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -49,19 +48,10 @@ pub(super) enum Stopped {
     Violation(RefuseReason),
 }
 
-impl From<DecodeError> for Stopped {
-    fn from(error: DecodeError) -> Self {
-        Self::Violation(if error.is_too_large() { RefuseReason::TooLarge } else { RefuseReason::Garbage })
+impl From<RefuseReason> for Stopped {
+    fn from(reason: RefuseReason) -> Self {
+        Self::Violation(reason)
     }
-}
-
-/// A frame that means something here, without its borrow of the buffer.
-#[derive(Debug)]
-pub(super) enum Incoming {
-    Hello(Hello),
-    /// `None`: a reason that this version does not know.
-    Refused(Option<RefuseReason>),
-    Message(Message),
 }
 
 /// Reads frames off one connection.
@@ -79,15 +69,7 @@ impl Frames {
     /// The next frame. Cancelling loses nothing.
     pub(super) async fn next(&mut self, stream: &Stream) -> Result<Incoming, Stopped> {
         loop {
-            while let Some((frame, used)) = wire::decode(&self.bytes[self.start..self.end])? {
-                let incoming = match frame {
-                    Frame::Hello(hello) => Some(Incoming::Hello(hello)),
-                    Frame::Message(message) => Some(Incoming::Message(message)),
-                    Frame::Refuse { reason, .. } => Some(Incoming::Refused(
-                        RefuseReason::ALL.into_iter().find(|known| known.as_str() == reason),
-                    )),
-                    Frame::Unknown => None,
-                };
+            while let Some((incoming, used)) = handshake::next(&self.bytes[self.start..self.end])? {
                 self.start += used;
                 if let Some(incoming) = incoming {
                     return Ok(incoming);
@@ -144,17 +126,4 @@ pub(super) async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<(
 
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-/// Whether the other end of a new connection is a member we can talk to.
-pub(super) fn check(ours: &Hello, theirs: &Hello, expected: Option<NodeId>) -> Result<(), RefuseReason> {
-    if theirs.protocol != ours.protocol {
-        Err(RefuseReason::Protocol)
-    } else if theirs.cluster != ours.cluster {
-        Err(RefuseReason::Cluster)
-    } else if theirs.node == ours.node || expected.is_some_and(|expected| expected != theirs.node) {
-        Err(RefuseReason::UnknownNode)
-    } else {
-        Ok(())
-    }
 }

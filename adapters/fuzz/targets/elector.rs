@@ -1,0 +1,5 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|script: kevy_elect_fuzz::elector::Script| kevy_elect_fuzz::elector::check(
+    script
+));

@@ -1,0 +1,150 @@
+//! What of an elector decides its future, for a model checker: two with the same digest do the same from here on.
+//!
+//! A checker that compared whole electors would never meet the same one twice: clocks and counters only grow. So
+//! times are taken relative to now, and end where they stop to matter (a deadline that is over, a heartbeat older
+//! than any timeout); numbers of heartbeats and campaigns are taken relative to the counter of the node that gave
+//! them. What is only told to people (labels, start times, what a peer said of itself and nobody decides on) is
+//! left out, and so is the state of chance: the checker sets it before every input with [`Elector::set_seed`].
+
+use super::vote::Judging;
+use super::{Elector, POSITION_SAVE_INTERVAL, State};
+use crate::ids::Round;
+use crate::message::{Heartbeat, Message, Offer, Role, Standing};
+use crate::time::{Duration, Instant};
+use std::hash::{Hash, Hasher};
+
+/// The counters of a node: its last heartbeat and its last campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rounds {
+    beat: Round,
+    campaign: Round,
+}
+
+impl Rounds {
+    /// How far back a heartbeat lies; apart from that only "none yet" is special.
+    fn since_beat(self, round: Round) -> (u64, bool) {
+        (self.beat.0.wrapping_sub(round.0), round == Round(0))
+    }
+
+    fn since_campaign(self, round: Round) -> u64 {
+        self.campaign.0.wrapping_sub(round.0)
+    }
+}
+
+/// For model checkers.
+impl Elector {
+    /// Sets what chance will bring.
+    pub fn set_seed(&mut self, seed: u64) {
+        self.rng = super::rng::Rng::new(seed);
+    }
+
+    /// This node's counters.
+    pub fn rounds(&self) -> Rounds {
+        Rounds { beat: self.round, campaign: self.campaign_round }
+    }
+
+    /// Hashes what decides this node's future, at `now` on its clock. `rounds` are the counters of all members, in
+    /// the order of their ids. Outputs must have been drained.
+    pub fn digest(&self, now: Instant, rounds: &[Rounds], hasher: &mut impl Hasher) {
+        debug_assert!(self.outputs.is_empty());
+        let mine = self.rounds();
+        let ahead = |at: Instant| at.saturating_since(now);
+        let new = self.hard.standing == Standing::New;
+
+        (self.hard.epoch, self.hard.voted_for, new, self.hard.incarnation).hash(hasher);
+        (mine.beat == Round(0), self.primary, self.settling, self.following).hash(hasher);
+        (self.booting_until.map(ahead), self.health as u8, self.paused, self.leaving).hash(hasher);
+        self.position.hash(hasher);
+        if self.position != self.hard.position {
+            self.hard.position.hash(hasher);
+            age(now, self.persistence.position_saved_at, POSITION_SAVE_INTERVAL).hash(hasher);
+        }
+        self.timers.deadlines().map(|at| at.map(ahead)).hash(hasher);
+        let promise = self.promise.as_ref();
+        promise.map(|p| (p.to, p.epoch, p.incarnation, ahead(p.until))).hash(hasher);
+        match &self.judging {
+            None => 0.hash(hasher),
+            Some(Judging::Myself) => 1.hash(hasher),
+            Some(Judging::Candidate(from, offer)) => {
+                from.hash(hasher);
+                digest_offer(offer, rounds[*from], hasher);
+            }
+        }
+        if new {
+            self.admission.answered.hash(hasher);
+            self.admission.since.map(|since| mine.since_beat(since)).hash(hasher);
+        }
+        for (index, peer) in self.peers.iter().enumerate().filter(|(index, _)| *index != self.me) {
+            (peer.incarnation, peer.closed, peer.dead, peer.progress).hash(hasher);
+            let timeout = self.config.election_timeout;
+            peer.heard.map(|at| age(now, at, timeout)).filter(|age| new || *age < timeout).hash(hasher);
+            if new {
+                (peer.epoch, peer.was_fresh).hash(hasher);
+            }
+            peer.waiting.is_some().hash(hasher);
+            if let Some(offer) = &peer.waiting {
+                digest_offer(offer, rounds[index], hasher);
+            }
+        }
+        self.digest_state(now, hasher);
+        let saves = &self.persistence;
+        (saves.since_durable(), saves.failing()).hash(hasher);
+        for (to, message) in saves.held() {
+            let receiver = self.index(*to).map(|index| rounds[index]).unwrap_or_default();
+            digest_message(message, mine, receiver, hasher);
+            to.hash(hasher);
+        }
+    }
+
+    fn digest_state(&self, now: Instant, hasher: &mut impl Hasher) {
+        match &self.state {
+            State::Replica => 0.hash(hasher),
+            State::Campaigning(campaign) => {
+                (1, campaign.kind, campaign.epoch, campaign.asked.is_some()).hash(hasher);
+                (campaign.yes, campaign.no, &campaign.position).hash(hasher);
+                self.rounds().since_campaign(campaign.round).hash(hasher);
+            }
+            State::Reigning(reign) => {
+                (2, reign.promoted, reign.fenced).hash(hasher);
+                reign.handover.map(|h| (h.reason, h.anyway, h.deadline.saturating_since(now))).hash(hasher);
+                self.lease.digest(now, self.round, hasher);
+            }
+        }
+        // Outside of an office its end still wakes those who wait.
+        self.lease.until().map(|until| until.saturating_since(now)).hash(hasher);
+    }
+}
+
+/// Hashes what of a message decides what its receiver does.
+pub fn digest_message(message: &Message, sender: Rounds, receiver: Rounds, hasher: &mut impl Hasher) {
+    message.verb().hash(hasher);
+    match message {
+        Message::Heartbeat(Heartbeat { epoch, round, role, standing, progress, lease, .. }) => {
+            let reigning = matches!(role, Role::Primary | Role::Promoting).then_some(*role);
+            (epoch, sender.since_beat(*round), reigning, standing, progress, lease).hash(hasher);
+        }
+        Message::Echo(echo) => {
+            let round = receiver.since_beat(echo.round);
+            (echo.epoch, round, echo.primary, echo.standing, echo.progress).hash(hasher);
+        }
+        Message::PreOffer(offer) | Message::Offer(offer) => digest_offer(offer, sender, hasher),
+        Message::PreAccept(grant) | Message::Accept(grant) => {
+            (grant.epoch, receiver.since_campaign(grant.round)).hash(hasher);
+        }
+        Message::Reject(reject) => {
+            let round = receiver.since_campaign(reject.round);
+            (reject.epoch, round, reject.kind, reject.reason, reject.progress).hash(hasher);
+        }
+        Message::Announce(announce) => announce.epoch.hash(hasher),
+        Message::Resign(resign) => (resign.epoch, resign.successor).hash(hasher),
+    }
+}
+
+fn digest_offer(offer: &Offer, candidate: Rounds, hasher: &mut impl Hasher) {
+    (offer.epoch, candidate.since_campaign(offer.round), &offer.position).hash(hasher);
+}
+
+/// How long ago, up to `most`.
+pub(super) fn age(now: Instant, at: Instant, most: Duration) -> Duration {
+    now.saturating_since(at).min(most)
+}
