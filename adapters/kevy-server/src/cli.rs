@@ -51,7 +51,7 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     enabled = true                  # default false: a plain kevy
     heartbeat_interval_ms = 100     # how often nodes speak to each other
     election_timeout_ms = 1000      # how long a primary may be silent
-    lease_ms = 900                  # how long it may write after a quorum answered; default: the longest safe one
+    lease_ms = 870                  # how long it may write after a quorum answered; default: the longest safe one
     max_clock_drift_percent = 1     # how much faster or slower than real time a clock may run
     crash_detection = \"refused\"     # a refused connection proves a process dead; \"off\" behind proxies
     watchdog = true                 # the kernel ends a primary that is stopped when its lease ends (Linux)

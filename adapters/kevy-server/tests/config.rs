@@ -82,10 +82,10 @@ fn the_watchdog_gets_its_time_out_of_the_lease() {
         (elect.config.lease().as_millis(), elect.watchdog.map(|slack| slack.as_millis()))
     };
     // The longest lease for a timeout of one second and one percent of drift is 970 ms.
-    assert_eq!(watched(""), (921, Some(48)));
+    assert_eq!(watched(""), (873, Some(97)));
     assert_eq!(watched("watchdog = false\n"), (970, None));
     assert_eq!(watched("lease_ms = 500\n"), (500, Some(470)));
-    assert_eq!(watched("election_timeout_ms = 400\nheartbeat_interval_ms = 40\n"), (357, Some(25)));
+    assert_eq!(watched("election_timeout_ms = 400\nheartbeat_interval_ms = 40\n"), (343, Some(38)));
     let single = GOOD.replace(", \"b@10.0.0.2:6204:6004\", \"c@10.0.0.3:6204:6004\"", "");
     assert_eq!(load(&single).unwrap().elect.unwrap().watchdog, None, "nobody could take over");
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(super) const SLACK_MIN: Duration = Duration::from_millis(25);
 /// The part of the longest lease that is kept for it by default. It costs nothing: only a primary that is cut off
 /// feels that its lease is shorter.
-const SLACK_SHARE: u32 = 20;
+const SLACK_SHARE: u32 = 10;
 
 /// The default lease of a server with a watchdog, given the longest one.
 pub(super) fn lease(lease_max: Duration) -> Duration {
