@@ -20,14 +20,10 @@ const WAIT_HURRY: Duration = Duration::from_secs(1);
 /// kevy's own interval.
 const TICK_MS_DEFAULT: u64 = 100;
 
-/// What happens when a client sends `SHUTDOWN`, given whether it wants a snapshot first.
-pub type OnShutdown = Arc<dyn Fn(bool) + Send + Sync>;
-
 /// The commands of an elected server. One clone per shard.
 pub struct ElectedCommands {
     kevy: KevyCommands,
     replies: Replies,
-    on_shutdown: OnShutdown,
     /// This clone's shard, once kevy has said which.
     shard: Cell<Option<usize>>,
     /// Whether a command was resolved that has not been dispatched yet. A dispatch without one serves a
@@ -37,11 +33,11 @@ pub struct ElectedCommands {
 
 impl ElectedCommands {
     /// kevy's commands, answering for the election through `replies`.
-    pub fn new(kevy: KevyCommands, replies: Replies, on_shutdown: OnShutdown) -> Self {
-        Self { kevy, replies, on_shutdown, shard: Cell::new(None), resolved: Cell::new(false) }
+    pub fn new(kevy: KevyCommands, replies: Replies) -> Self {
+        Self { kevy, replies, shard: Cell::new(None), resolved: Cell::new(false) }
     }
 
-    fn shards(&self) -> &Shards {
+    fn shards(&self) -> &Arc<Shards> {
         &self.replies.shards
     }
 
@@ -87,12 +83,12 @@ impl ElectedCommands {
             Own::Wait if !primary() => out.extend_from_slice(replies::WAIT_ON_REPLICA),
             Own::Wait if self.shards().acks_are_stale() => out.extend_from_slice(b":0\r\n"),
             Own::Steer => out.extend_from_slice(replies::STEER),
-            Own::Shutdown if args.len() == 1 => (self.on_shutdown)(false),
+            Own::Shutdown if args.len() == 1 => self.shards().note_shutdown(false),
             Own::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"NOSAVE") => {
-                (self.on_shutdown)(false)
+                self.shards().note_shutdown(false)
             }
             Own::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"SAVE") => {
-                (self.on_shutdown)(true)
+                self.shards().note_shutdown(true)
             }
             Own::Info => {
                 let from = out.len();
@@ -162,9 +158,7 @@ fn follows_current(id: &str, flushes: u64) -> bool {
 
 impl Clone for ElectedCommands {
     fn clone(&self) -> Self {
-        let (replies, on_shutdown) = (self.replies.clone(), Arc::clone(&self.on_shutdown));
-        let (shard, resolved) = (Cell::new(None), Cell::new(false));
-        Self { kevy: self.kevy.clone(), replies, on_shutdown, shard, resolved }
+        Self::new(self.kevy.clone(), self.replies.clone())
     }
 }
 

@@ -1,148 +1,164 @@
-//! Runs one future on the thread that its events come from.
+//! Runs futures on the thread that their events come from.
 //!
-//! async-io learns of sockets and timers on a thread of its own. A future on another thread costs two context
-//! switches for every event: that thread wakes up to wake the other one. A heartbeat every few milliseconds is all
-//! that an idle election does, so this doubles its price. Here a wake on async-io's thread polls the future
-//! right there; any other wake, and whatever would keep that thread from its sockets for long, is left to the
-//! thread that called [`block_on`].
+//! async-io learns of sockets and timers on a thread of its own. A future on another thread costs that thread, and two
+//! context switches for every event: async-io's wakes up to wake the other one. A heartbeat every few milliseconds is
+//! all that an idle election does, so this doubles its price. Here a wake on async-io's thread polls the future right
+//! there. Any other thread rings a bell, which is a socket like the others. So whatever runs here must not block:
+//! the heartbeats wait for it.
 
+use async_io::{Async, Timer};
 use async_task::Runnable;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::mpsc::{Sender, channel};
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-/// What async-io calls its thread. Under another name everything still works, on two threads.
+/// What async-io calls its thread. Under another name everything still works; every wake rings the bell then.
 const REACTOR: &str = "async-io";
-/// How often in a row the future is polled there because it woke itself. Then the sockets have their turn.
-const REPEATS_MAX: usize = 16;
+/// How many polls in a row. Then the sockets have their turn.
+const POLLS_MAX: usize = 16;
+/// The pause after the system would not let us listen for the bell.
+const LISTEN_RETRY: Duration = Duration::from_millis(1);
+
+/// One per process, as async-io's thread is.
+static DESK: OnceLock<Desk> = OnceLock::new();
 
 thread_local! {
-    /// Whether this thread is polling, and what became due meanwhile.
     static POLLING: Cell<bool> = const { Cell::new(false) };
-    static DUE: RefCell<Option<Runnable>> = const { RefCell::new(None) };
 }
 
-enum News<T> {
-    Due(Runnable),
-    /// `None`: it panicked.
-    Ended(Option<T>),
+/// Where futures are given to.
+#[derive(Clone, Copy)]
+pub(crate) struct Inline(&'static Desk);
+
+struct Desk {
+    /// What has to be polled. Never more than there are futures: each is due at most once at a time. Whenever
+    /// something is in here, the bell has been rung or a thread is at it.
+    due: Mutex<VecDeque<Runnable>>,
+    bell: Arc<Async<UnixStream>>,
+    rope: UnixStream,
 }
 
-/// Runs `future` to its end. `None` if it panicked; it has been dropped then.
-pub(crate) fn block_on<F>(future: F) -> Option<F::Output>
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    let (sender, news) = channel();
-    let end = End(Some(sender.clone()));
-    let told = async move {
-        let mut end = end;
-        let output = future.await;
-        end.tell(Some(output));
-    };
-    // Bounded: there is one future, and it is due at most once at a time.
-    let schedule = move |runnable| {
-        // Nobody receives any more once it has ended.
-        if let Some(runnable) = here(runnable) {
-            drop(sender.send(News::Due(runnable)));
+impl Inline {
+    /// The process's. Fails when the first call gets no sockets for the bell.
+    pub(crate) fn get() -> io::Result<Self> {
+        if let Some(desk) = DESK.get() {
+            return Ok(Self(desk));
         }
-    };
-    let (first, task) = async_task::spawn(told, schedule);
-    task.detach();
-    first.schedule();
-    loop {
-        match news.recv() {
-            Ok(News::Due(runnable)) => {
-                // A panic is told by `End`; it has been printed.
-                drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runnable.run())));
+        let (rope, bell) = UnixStream::pair()?;
+        rope.set_nonblocking(true)?;
+        let desk = Desk { due: Mutex::default(), bell: Arc::new(Async::new(bell)?), rope };
+        let desk = DESK.get_or_init(|| desk);
+        // Polled by the reactor itself, wherever it rings. Twice, after a race of two first calls, does no harm.
+        let at_once = |runnable: Runnable| {
+            runnable.run();
+        };
+        let (first, listening) = async_task::spawn(desk.listen(), at_once);
+        listening.detach();
+        first.schedule();
+        Ok(Self(desk))
+    }
+
+    /// Runs `future` to its end, or until it panics.
+    pub(crate) fn spawn(self, future: impl Future<Output = ()> + Send + 'static) {
+        let (first, task) = async_task::spawn(future, move |runnable| self.0.schedule(runnable));
+        task.detach();
+        first.schedule();
+    }
+}
+
+impl Desk {
+    fn schedule(&self, runnable: Runnable) {
+        let alone = {
+            let mut due = self.due();
+            due.push_back(runnable);
+            due.len() == 1
+        };
+        if POLLING.get() {
+            // Below us on the stack: it goes on with this one when its poll is over.
+        } else if std::thread::current().name() == Some(REACTOR) {
+            self.work();
+        } else if alone {
+            self.ring();
+        }
+    }
+
+    fn work(&self) {
+        for _ in 0..POLLS_MAX {
+            let Some(runnable) = self.due().pop_front() else { return };
+            POLLING.set(true);
+            // A panic has been printed. It has ended its own future, and must not keep the others waiting.
+            drop(catch_unwind(AssertUnwindSafe(|| runnable.run())));
+            POLLING.set(false);
+        }
+        if !self.due().is_empty() {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        // Full: it is ringing already.
+        let _ = (&self.rope).write(&[0]);
+    }
+
+    fn listen(&'static self) -> impl Future<Output = ()> + Send + 'static {
+        let bell = Arc::clone(&self.bell);
+        async move {
+            loop {
+                if bell.readable().await.is_err() {
+                    Timer::after(LISTEN_RETRY).await;
+                }
+                // Before the work: who rings from now on is heard again.
+                let _ = bell.get_ref().read(&mut [0; 64]);
+                self.work();
             }
-            Ok(News::Ended(output)) => return output,
-            Err(_) => return None,
         }
     }
-}
 
-/// Polls here if this is async-io's thread; gives back what has to be polled elsewhere.
-fn here(runnable: Runnable) -> Option<Runnable> {
-    if std::thread::current().name() != Some(REACTOR) {
-        return Some(runnable);
-    }
-    if POLLING.get() {
-        // Below us on the stack: it polls again when this poll is over.
-        return DUE.replace(Some(runnable));
-    }
-    let mut next = Some(runnable);
-    for _ in 0..REPEATS_MAX {
-        let runnable = next?;
-        let polling = Polling::begin();
-        runnable.run();
-        drop(polling);
-        next = DUE.take();
-    }
-    next
-}
-
-/// This thread polls, until dropped, also by a panic.
-struct Polling;
-
-impl Polling {
-    fn begin() -> Self {
-        POLLING.set(true);
-        Self
-    }
-}
-
-impl Drop for Polling {
-    fn drop(&mut self) {
-        POLLING.set(false);
-    }
-}
-
-/// Tells how the future ended, whatever happens.
-struct End<T>(Option<Sender<News<T>>>);
-
-impl<T> End<T> {
-    fn tell(&mut self, output: Option<T>) {
-        if let Some(sender) = self.0.take() {
-            // Nobody waits any more: the process is ending.
-            drop(sender.send(News::Ended(output)));
-        }
-    }
-}
-
-impl<T> Drop for End<T> {
-    fn drop(&mut self) {
-        self.tell(None);
+    fn due(&self) -> MutexGuard<'_, VecDeque<Runnable>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
-    use async_io::Timer;
+    use futures::StreamExt;
+    use futures::channel::mpsc::unbounded;
     use futures::future::poll_fn;
-    use std::sync::{Arc, Mutex};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::{Receiver, channel};
     use std::task::Poll;
-    use std::time::Duration;
+
+    /// Runs a future and gives what it ends with; nothing comes if it panics.
+    fn run<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Receiver<T> {
+        let (sender, end) = channel();
+        Inline::get().unwrap().spawn(async move { drop(sender.send(future.await)) });
+        end
+    }
 
     fn thread() -> String {
         std::thread::current().name().unwrap_or_default().to_owned()
     }
 
     #[test]
-    fn after_a_timer_the_future_runs_where_the_timer_rang() {
-        let ran = block_on(async {
+    fn all_polls_happen_where_timers_ring() {
+        let ran = run(async {
+            let first = thread();
             Timer::after(Duration::from_millis(1)).await;
-            thread()
+            [first, thread()]
         });
-        assert_eq!(ran.as_deref(), Some(REACTOR));
+        assert_eq!(ran.recv().unwrap(), [REACTOR, REACTOR]);
     }
 
     #[test]
     fn a_wake_of_another_thread_does_not_make_that_thread_poll() {
-        let caller = thread();
-        let ran = block_on(async {
+        let ran = run(async {
             let mut other = None;
             poll_fn(|cx| {
                 if other.is_some() {
@@ -155,37 +171,43 @@ mod tests {
             .await;
             thread()
         });
-        assert_eq!(ran, Some(caller));
+        assert_eq!(ran.recv().unwrap(), REACTOR);
     }
 
     #[test]
-    fn one_that_wakes_itself_for_ever_leaves_the_reactor() {
-        let threads = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&threads);
-        block_on(async move {
-            Timer::after(Duration::from_millis(1)).await;
-            let mut polls = 0;
-            poll_fn(move |cx| {
-                seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(thread());
-                polls += 1;
-                cx.waker().wake_by_ref();
-                if polls > 3 * REPEATS_MAX { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
-        });
-        let threads = threads.lock().unwrap();
-        let there = threads.iter().filter(|name| *name == REACTOR).count();
-        assert!((1..=REPEATS_MAX).contains(&there), "{there} of {} polls there", threads.len());
+    fn no_wake_of_many_threads_is_lost() {
+        const THREADS: usize = 4;
+        const WAKES: usize = 5_000;
+        let (sender, receiver) = unbounded();
+        for _ in 0..THREADS {
+            let sender = sender.clone();
+            std::thread::spawn(move || (0..WAKES).for_each(|n| drop(sender.unbounded_send(n))));
+        }
+        drop(sender);
+        assert_eq!(run(receiver.count()).recv().unwrap(), THREADS * WAKES);
     }
 
     #[test]
-    fn a_panic_ends_it_wherever_it_happens() {
-        assert_eq!(block_on(async { panic!("at once") }), None::<()>);
-        let later = block_on(async {
+    fn one_that_wakes_itself_for_ever_does_not_keep_the_others_waiting() {
+        let over = Arc::new(AtomicBool::new(false));
+        let busy = Arc::clone(&over);
+        let polls = run(poll_fn(move |cx| {
+            cx.waker().wake_by_ref();
+            if busy.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        run(async { Timer::after(Duration::from_millis(1)).await }).recv().unwrap();
+        over.store(true, Ordering::Relaxed);
+        polls.recv().unwrap();
+    }
+
+    #[test]
+    fn a_panic_ends_only_its_own_future() {
+        assert!(run(async { panic!("at once") }).recv().is_err());
+        let later = run(async {
             Timer::after(Duration::from_millis(1)).await;
-            panic!("on the reactor's thread")
+            panic!("after a timer")
         });
-        assert_eq!(later, None::<()>);
-        assert_eq!(block_on(async { Timer::after(Duration::from_millis(1)).await }).map(drop), Some(()));
+        assert!(later.recv().is_err());
+        run(async { Timer::after(Duration::from_millis(1)).await }).recv().unwrap();
     }
 }

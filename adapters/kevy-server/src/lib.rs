@@ -16,6 +16,7 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod ending;
 mod fleet;
 mod guard;
 pub mod host;

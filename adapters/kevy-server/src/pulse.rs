@@ -1,57 +1,52 @@
-//! A thread that wakes the shards while something waits for them.
+//! Wakes the shards while something waits for them.
 //!
 //! An idle shard of kevy sleeps for up to 50 ms and ticks ten times a second. A promotion, a replica that
 //! connects, and a `WAIT` would all wait for that.
 
+use crate::inline::Inline;
 use crate::shards::Shards;
+use async_io::Timer;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Between two wakes while someone waits. Ticks are one millisecond apart then.
 const PULSE: Duration = Duration::from_millis(1);
 
-/// Wakes the shards until dropped.
+/// Beats while it is needed, and costs nothing otherwise.
 pub(crate) struct Pulse {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    inline: Inline,
+    beating: AtomicBool,
 }
 
 impl Pulse {
-    /// Starts the thread.
-    pub(crate) fn start(shards: &Arc<Shards>) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (weak, stopped) = (Arc::downgrade(shards), Arc::clone(&stop));
-        let thread = std::thread::Builder::new().name("pulse".to_owned());
-        let thread = thread.spawn(move || run(&weak, &stopped))?;
-        shards.set_pulse(thread.thread().clone());
-        Ok(Self { stop, thread: Some(thread) })
+    /// One that rests.
+    pub(crate) fn new(inline: Inline) -> Self {
+        Self { inline, beating: AtomicBool::new(false) }
     }
-}
 
-impl Drop for Pulse {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // A panic there has been printed; there is nothing to add.
-            drop(thread.join());
+    /// Wakes `shards`, whose pulse this is, until nothing is urgent any more.
+    pub(crate) fn start(&self, shards: &Arc<Shards>) {
+        if self.beating.swap(true, Ordering::SeqCst) {
+            return;
         }
+        let shards = Arc::downgrade(shards);
+        self.inline.spawn(async move {
+            while let Some(shards) = shards.upgrade().filter(|shards| shards.goes_on()) {
+                shards.wake();
+                drop(shards);
+                Timer::after(PULSE).await;
+            }
+        });
     }
-}
 
-fn run(shards: &Weak<Shards>, stop: &AtomicBool) {
-    while !stop.load(Ordering::Acquire) {
-        let Some(shards) = shards.upgrade() else { return };
-        if shards.is_urgent() {
-            shards.wake();
-            drop(shards);
-            std::thread::sleep(PULSE);
-        } else {
-            drop(shards);
-            // `Shards::hurry` unparks; one that came in between makes this return at once.
-            std::thread::park();
+    /// Whether the next beat is due; this rests otherwise.
+    pub(crate) fn goes_on(&self, is_urgent: impl Fn() -> bool) -> bool {
+        if is_urgent() {
+            return true;
         }
+        self.beating.store(false, Ordering::SeqCst);
+        // Who was in a hurry just now may have found it beating.
+        is_urgent() && !self.beating.swap(true, Ordering::SeqCst)
     }
 }

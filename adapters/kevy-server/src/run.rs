@@ -1,27 +1,28 @@
 //! The process: server, election, signals, and the order in which they begin and end.
 
 use crate::config::{ElectSettings, Settings};
+use crate::ending::Ending;
+use crate::host::KevyHost;
 use crate::http::{self, History, Pages, Views};
-use crate::inline;
+use crate::inline::Inline;
 use crate::office::PluginOffice;
-use crate::serve::{ServeError, Server};
+use crate::serve::{ServeError, Server, Stopper};
 use crate::signals;
-use async_io::Timer;
-use futures::future::{Either, select};
+use futures::executor::block_on;
+use futures::future::FutureExt;
 use kevy_config::{Config, LogLevel};
 use kevy_elect_plugin::clock::SystemClock;
-use kevy_elect_plugin::error::ElectError;
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
 use kevy_elect_plugin::store::FileVoteStore;
 use kevy_elect_plugin::transport::TcpTransport;
 use log::LevelFilter;
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 /// Where the vote record lives, below the data directory.
@@ -89,19 +90,13 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     let (cluster, node) = (elect.config.cluster().to_owned(), elect.config.node());
     let replication_port = elect.peer(node).map_or(0, |own| own.replication_port);
     let recorder = http_at.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
-    let (ask, asked) = sync_channel(1);
-    let on_shutdown = {
-        let ask = ask.clone();
-        Arc::new(move |save| wish(&ask, save))
-    };
-    let server = Server::new(kevy, elect.clone(), on_shutdown).map_err(|error| error.to_string())?;
+    let inline = Inline::get().map_err(|error| format!("cannot open a pair of sockets: {error}"))?;
+    let server = Server::new(kevy, elect.clone()).map_err(|error| error.to_string())?;
     let plugin = plugin(elect, &kevy.server.data_dir, door)?;
     plugin.set_host(server.host());
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
     let history = History::open(kevy.server.data_dir.join(HISTORY_FILE));
-    history
-        .follow(node, Arc::clone(&plugin) as _)
-        .map_err(|error| format!("cannot start thread history: {error}"))?;
+    inline.spawn(history.clone().follow(node, Arc::clone(&plugin) as _));
     if let (Some(address), Some(metrics)) = (http_at, recorder) {
         let wrong = |error| format!("cannot serve [elect] http at {address}: {error}");
         let views = Views::new(&cluster, &http_peers).map_err(wrong)?;
@@ -109,10 +104,12 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
         let at = http::serve(address, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
     }
-    signals::listen(move || wish(&ask, false)).map_err(|error| format!("cannot handle signals: {error}"))?;
+    let ending = Arc::new(Ending::default());
+    ending.set(end(inline, &plugin, server.host(), server.stopper()));
+    server.set_ending(Arc::clone(&ending));
+    signals::listen(&ending, inline).map_err(|error| format!("cannot handle signals: {error}"))?;
     let failed = Arc::new(AtomicBool::new(false));
-    elect_on_thread(&plugin, &server, &failed)?;
-    stop_on_thread(&plugin, &server, asked)?;
+    inline.spawn(election(plugin, ending, Arc::clone(&failed)));
     server.run().map_err(|error| ended(&error, kevy.server.port, replication_port))?;
     match failed.load(Ordering::Acquire) {
         true => Err("stopped, because a server without its election must not be written to".to_owned()),
@@ -129,11 +126,6 @@ fn ended(error: &ServeError, client_port: u16, replication_port: u16) -> String 
         ),
         _ => error.to_string(),
     }
-}
-
-/// One wish to end is enough; more of them change nothing.
-fn wish(ask: &SyncSender<bool>, save: bool) {
-    let _ = ask.try_send(save);
 }
 
 fn plugin(elect: ElectSettings, data_dir: &Path, door: TcpListener) -> Result<Arc<QuorumPlugin>, String> {
@@ -154,51 +146,42 @@ fn plugin(elect: ElectSettings, data_dir: &Path, door: TcpListener) -> Result<Ar
     }))
 }
 
-fn elect_on_thread(
-    plugin: &Arc<QuorumPlugin>,
-    server: &Server,
-    failed: &Arc<AtomicBool>,
-) -> Result<(), String> {
-    let (plugin, failed) = (Arc::clone(plugin), Arc::clone(failed));
-    let (host, stopper) = (server.host(), server.stopper());
-    spawn("elect", move || {
-        let end = match inline::block_on(async move { plugin.run().await }) {
-            Some(end) => end.map_err(|error: ElectError| error.to_string()),
-            None => Err("the election ended by a panic".to_owned()),
-        };
-        if let Err(reason) = end {
-            eprintln!("kevy-server: {reason}");
-            failed.store(true, Ordering::Release);
-            // Shards that have stopped tell nobody that nothing is under way, and the watchdog would not wait.
-            async_io::block_on(host.drain());
-            stopper.stop(false);
-        }
-    })
+/// The election. A server without it ends.
+async fn election(plugin: Arc<QuorumPlugin>, ending: Arc<Ending>, failed: Arc<AtomicBool>) {
+    let reason = match AssertUnwindSafe(plugin.run()).catch_unwind().await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the election ended by a panic".to_owned(),
+    };
+    eprintln!("kevy-server: {reason}");
+    failed.store(true, Ordering::Release);
+    ending.wish(false);
 }
 
-/// Hands over, then stops, once someone wishes so.
-fn stop_on_thread(plugin: &Arc<QuorumPlugin>, server: &Server, asked: Receiver<bool>) -> Result<(), String> {
+/// Hands over, then stops. Not by the election's thread: that may be what hangs.
+fn end(
+    inline: Inline,
+    plugin: &Arc<QuorumPlugin>,
+    host: Arc<KevyHost>,
+    stopper: Stopper,
+) -> impl Fn(bool) + Send + Sync + use<> {
     let plugin = Arc::clone(plugin);
-    let (host, stopper) = (server.host(), server.stopper());
-    spawn("stop", move || {
-        let Ok(save) = asked.recv() else { return };
+    move |save| {
         eprintln!("kevy-server: stopping");
-        let handed_over = async_io::block_on(async {
-            let limit = pin!(async { Timer::after(HAND_OVER_MAX).await });
-            matches!(select(plugin.shutdown(), limit).await, Either::Left(_))
+        let (tell, handed_over) = sync_channel(1);
+        let plugin = Arc::clone(&plugin);
+        inline.spawn(async move {
+            plugin.shutdown().await;
+            let _ = tell.try_send(());
         });
-        if !handed_over {
+        if handed_over.recv_timeout(HAND_OVER_MAX).is_err() {
             eprintln!(
                 "kevy-server: warning: not handed over within {} s; stopping anyway",
                 HAND_OVER_MAX.as_secs()
             );
         }
-        async_io::block_on(host.drain());
+        // Shards that have stopped tell nobody that nothing is under way, and the watchdog would not wait.
+        block_on(host.drain());
         stopper.stop(save);
-    })
-}
-
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-    thread.map(drop).map_err(|error| format!("cannot start thread {name}: {error}"))
+    }
 }

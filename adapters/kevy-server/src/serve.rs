@@ -1,8 +1,10 @@
 //! Builds and runs the server.
 
-use crate::commands::{ElectedCommands, OnShutdown};
+use crate::commands::ElectedCommands;
 use crate::config::ElectSettings;
+use crate::ending::Ending;
 use crate::host::KevyHost;
+use crate::inline::Inline;
 use crate::office::Office;
 use crate::pulse::Pulse;
 use crate::replies::Replies;
@@ -22,7 +24,6 @@ pub struct Server {
     shards: Arc<Shards>,
     host: Arc<KevyHost>,
     stop: Arc<AtomicBool>,
-    pulse: Pulse,
 }
 
 /// Why the server could not be built or ended.
@@ -39,14 +40,14 @@ pub enum ServeError {
     /// kevy refuses its settings.
     #[error("kevy refuses its settings: {0}")]
     Settings(String),
-    /// A thread could not be started, or kevy ended with an error.
+    /// The system refused something, or kevy ended with an error.
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
 
 impl Server {
     /// Builds the server. Nothing is opened yet, no thread of kevy runs.
-    pub fn new(kevy: &Config, elect: ElectSettings, on_shutdown: OnShutdown) -> Result<Self, ServeError> {
+    pub fn new(kevy: &Config, elect: ElectSettings) -> Result<Self, ServeError> {
         let data_dir = kevy.server.data_dir.clone();
         std::fs::create_dir_all(&data_dir)
             .map_err(|source| ServeError::DataDir { path: data_dir.clone(), source })?;
@@ -61,21 +62,20 @@ impl Server {
         state.register_stop_flag(Arc::clone(&stop));
         let (senders, receivers) = (0..count).map(|_| replica_inbox_pair()).unzip();
         let shards = Arc::new(Shards::new(senders));
+        shards.set_pulse(Pulse::new(Inline::get()?));
         let replication_port = elect
             .peer(elect.config.node())
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
         let host = Arc::new(KevyHost::new(elect, Arc::clone(&shards))?);
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
-        let commands =
-            ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, on_shutdown);
+        let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies);
         let runtime = runtime(kevy, commands)
             .with_replica_inboxes(receivers)
             .with_replication(true)
             .with_replication_buffer_size(kevy.replication.replication_buffer_size)
             .with_replication_listener(replication_port)
             .with_replication_reconnect_window(kevy.replication.reconnect_window_ms);
-        let pulse = Pulse::start(&shards)?;
-        Ok(Self { runtime, state, shards, host, stop, pulse })
+        Ok(Self { runtime, state, shards, host, stop })
     }
 
     /// The host that the plugin steers.
@@ -93,6 +93,11 @@ impl Server {
         self.shards.set_office(office);
     }
 
+    /// Makes known what ends the process, for clients who wish so. Before that they wish in vain.
+    pub(crate) fn set_ending(&self, ending: Arc<Ending>) {
+        self.shards.set_ending(ending);
+    }
+
     /// Stops the server from another thread.
     pub fn stopper(&self) -> Stopper {
         Stopper {
@@ -104,11 +109,10 @@ impl Server {
 
     /// Serves until stopped.
     pub fn run(self) -> Result<(), ServeError> {
-        let Self { runtime, stop, pulse, host, .. } = self;
+        let Self { runtime, stop, host, .. } = self;
         let result = runtime.run(stop);
         // Its streams would go on dialling.
         host.stop();
-        drop(pulse);
         Ok(result?)
     }
 }

@@ -3,7 +3,9 @@
 //! Every shard is a thread of kevy. It reports from its hooks (`commands.rs`) and reads a few atomics;
 //! nothing here makes a shard wait.
 
+use crate::ending::Ending;
 use crate::office::{Office, Standing};
+use crate::pulse::Pulse;
 use crate::tag::{Tag, position_offset};
 use event_listener::Event;
 use kevy_elect_plugin::ids::Epoch;
@@ -11,7 +13,6 @@ use kevy_elect_plugin::plugin::Denied;
 use kevy_rt::{Argv, ReplicaApply, ReplicaInboxSender, SnapshotGate};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 /// How often a shard of a node that is not primary looks for orders. Costs nothing while it is idle:
@@ -38,8 +39,8 @@ pub struct Shards {
     /// Until when ticks are short, in nanoseconds since `born`.
     urgent_until: AtomicU64,
     born: Instant,
-    /// The thread that wakes idle shards.
-    pulse: OnceLock<Thread>,
+    pulse: OnceLock<Pulse>,
+    ending: OnceLock<Arc<Ending>>,
     progress: Event,
 }
 
@@ -101,6 +102,7 @@ impl Shards {
             urgent_until: AtomicU64::new(0),
             born: Instant::now(),
             pulse: OnceLock::new(),
+            ending: OnceLock::new(),
             progress: Event::new(),
         }
     }
@@ -109,6 +111,16 @@ impl Shards {
     pub fn set_office(&self, office: Arc<dyn Office>) {
         // A second one would be a mistake of this crate; the first stays.
         drop(self.office.set(office));
+    }
+
+    /// Gives idle shards what wakes them. Before that, and where nothing does, they take longer.
+    pub(crate) fn set_pulse(&self, pulse: Pulse) {
+        drop(self.pulse.set(pulse));
+    }
+
+    /// Makes known what ends the process, if this is a process's server.
+    pub(crate) fn set_ending(&self, ending: Arc<Ending>) {
+        drop(self.ending.set(ending));
     }
 
     /// How many there are.
@@ -185,6 +197,9 @@ impl Shards {
 
     /// What this shard tells kevy as its promotion counter, and how long its ticks are at most.
     pub fn tick(&self, shard: usize) -> (u64, u64) {
+        if let Some(ending) = self.ending.get() {
+            ending.look();
+        }
         let reign = self.reign.load(Ordering::Acquire);
         let shard = &self.shards[shard];
         let (ordered, started) =
@@ -244,6 +259,13 @@ impl Shards {
         let reigns = reign != 0 && state.started.load(Ordering::Acquire) == reign;
         let epoch = if reigns { Epoch(reign) } else { Epoch::ZERO };
         Tag { epoch, flushes: state.flushes.load(Ordering::Relaxed), shards: self.count() }
+    }
+
+    /// A client wants the server to end, and to write a snapshot before if `save`.
+    pub(crate) fn note_shutdown(&self, save: bool) {
+        if let Some(ending) = self.ending.get() {
+            ending.wish(save);
+        }
     }
 
     /// A shipped snapshot has replaced the keyspace.
@@ -311,23 +333,23 @@ impl Shards {
     }
 
     /// Ticks are short, and idle shards are woken, until `duration` from now.
-    pub fn hurry(&self, duration: Duration) {
+    pub fn hurry(self: &Arc<Self>, duration: Duration) {
         let until = (self.born.elapsed() + duration).as_nanos();
-        self.urgent_until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.urgent_until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::SeqCst);
         if let Some(pulse) = self.pulse.get() {
-            pulse.unpark();
+            pulse.start(self);
         }
     }
 
-    pub(crate) fn set_pulse(&self, thread: Thread) {
-        // One per server; a second one would be woken by nobody and sleep.
-        drop(self.pulse.set(thread));
+    /// Whether the pulse is needed any longer.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.pulse.get().is_some_and(|pulse| pulse.goes_on(|| self.is_urgent()))
     }
 
     /// Whether ticks are short now.
     pub fn is_urgent(&self) -> bool {
         u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX)
-            < self.urgent_until.load(Ordering::Relaxed)
+            < self.urgent_until.load(Ordering::SeqCst)
     }
 
     // ---- used by the links ----

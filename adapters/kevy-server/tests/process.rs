@@ -62,6 +62,38 @@ fn a_terminated_primary_hands_over_and_ends_with_zero() {
 }
 
 #[test]
+fn an_idle_election_has_one_thread_and_its_pages_one_more() {
+    let cluster = Cluster::new(3, 1);
+    let page = format!("http = \"127.0.0.1:{}\"\n", cluster.ports[2] + 5);
+    let nodes: Vec<Process> = ["", "", page.as_str()]
+        .iter()
+        .enumerate()
+        .map(|(node, more)| Process::start(&cluster, node, more))
+        .collect();
+    let first = primary(&nodes);
+    until("replicas are there", || {
+        nodes[first].ask("SET k v")?;
+        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
+    });
+    for (node, added) in nodes.iter().zip([&["async-io"][..], &["async-io"], &["async-io", "http"]]) {
+        let what = format!("the node on port {} has only {added:?}", node.port);
+        until(&what, || (node.threads_beside_kevys() == added).then_some(()));
+    }
+}
+
+/// Every way in which the election can end by itself ends the server: here its vote record is unreadable.
+#[test]
+fn a_server_whose_election_dies_ends_with_one_and_says_why() {
+    let cluster = Cluster::new(1, 1);
+    std::fs::create_dir_all(cluster.dirs[0].0.join("elect")).unwrap();
+    std::fs::write(cluster.dirs[0].0.join("elect/vote"), "not a vote").unwrap();
+    let mut node = Process::start(&cluster, 0, "");
+    assert_eq!(node.wait().code(), Some(1));
+    let log = std::fs::read_to_string(cluster.dirs[0].0.join("log")).unwrap();
+    assert!(log.contains("elect/vote") && log.contains("stopped, because"), "{log}");
+}
+
+#[test]
 fn shutdown_by_a_client_is_as_orderly() {
     let cluster = Cluster::new(1, 1);
     let mut node = Process::start(&cluster, 0, "");

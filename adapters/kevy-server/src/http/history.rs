@@ -58,23 +58,25 @@ impl History {
         Self(Arc::new(Mutex::new(inner)))
     }
 
-    /// Follows the decisions of `plugin`'s node on a thread of its own: no election waits for this file.
-    pub(crate) fn follow(&self, node: NodeId, plugin: Arc<dyn ElectPlugin>) -> std::io::Result<()> {
-        let history = self.clone();
+    /// Follows the decisions of `plugin`'s node from this call on. The file is written on a thread of `blocking`'s: no
+    /// election waits for it.
+    pub(crate) fn follow(
+        self,
+        node: NodeId,
+        plugin: Arc<dyn ElectPlugin>,
+    ) -> impl Future<Output = ()> + Send {
         let mut events = plugin.events();
-        let follow = move || {
+        async move {
             let mut clerk = Clerk::new(node);
             let held =
                 |id| plugin.snapshot().peers.iter().find(|peer| peer.id == id).map(|peer| peer.progress);
-            // Not async-io's own: beside that, its thread looks every 10 ms whether it is needed, and wakes others
-            // instead of polling the election itself.
-            futures::executor::block_on(async {
-                while let Some(event) = events.next().await {
-                    history.note(&mut clerk, &event, now_ms(), held);
+            while let Some(event) = events.next().await {
+                if let Some(decision) = self.note(&mut clerk, &event, now_ms(), held) {
+                    let history = self.clone();
+                    blocking::unblock(move || history.keep(decision)).await;
                 }
-            });
-        };
-        std::thread::Builder::new().name("history".to_owned()).spawn(follow).map(drop)
+            }
+        }
     }
 
     /// The decisions, the newest first.
@@ -87,15 +89,19 @@ impl History {
         self.lock().transitions.iter().rev().cloned().collect()
     }
 
-    fn note(&self, clerk: &mut Clerk, event: &Event, at_ms: u64, held: impl Fn(NodeId) -> Option<Progress>) {
+    fn note(
+        &self,
+        clerk: &mut Clerk,
+        event: &Event,
+        at_ms: u64,
+        held: impl Fn(NodeId) -> Option<Progress>,
+    ) -> Option<Decision> {
         if let EventKind::RoleChanged { from, to, reason } = &event.kind {
             let (from, to, reason) = (from.as_str(), to.as_str(), reason.as_str());
             let transition = Transition { at_ms, epoch: event.epoch.0, from, to, reason };
             push(&mut self.lock().transitions, transition, TRANSITIONS_MAX);
         }
-        if let Some(decision) = clerk.note(event, at_ms, held) {
-            self.keep(decision);
-        }
+        clerk.note(event, at_ms, held)
     }
 
     fn keep(&self, decision: Decision) {

@@ -162,7 +162,7 @@ impl Cluster {
     /// Starts a node whose vote record holds `last`.
     pub fn start_from(&self, node: usize, last: Option<Position>) -> Node {
         let settings = self.settings(node, "");
-        let server = Server::new(&settings.kevy, settings.elect.unwrap(), Arc::new(|_| {})).unwrap();
+        let server = Server::new(&settings.kevy, settings.elect.unwrap()).unwrap();
         let office = Arc::new(StubOffice::new(usize::from(self.shards)));
         server.set_office(Arc::clone(&office) as _);
         let (host, stopper) = (server.host(), server.stopper());

@@ -39,6 +39,21 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// The names of its threads but kevy's own (its shards have the process's name, the kernel's workers for them
+    /// begin with `iou-`) and the streams of a replica, of which kevy has one per shard as well.
+    pub fn threads_beside_kevys(&self) -> Vec<String> {
+        const KEVYS: [&str; 3] = ["kevy-", "iou-", "stream-"];
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let mut names: Vec<String> = tasks
+            // One that has ended meanwhile has no name any more.
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
+            .map(|name| name.trim_end().to_owned())
+            .filter(|name| !KEVYS.iter().any(|kevys| name.starts_with(kevys)))
+            .collect();
+        names.sort();
+        names
+    }
+
     pub fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
         until("the process ends", || child.try_wait().unwrap())
