@@ -25,6 +25,15 @@ cargo sim [--stack] --mutations [--seeds A..B]
 
 profiles:";
 
+/// Prints a line. Where nobody reads any more (`cargo sim | head`), there is nothing left to do.
+macro_rules! say {
+    ($($text:tt)*) => {
+        if writeln!(std::io::stdout(), $($text)*).is_err() {
+            std::process::exit(1);
+        }
+    };
+}
+
 /// How much of a trace is shown without `--trace`.
 const TRACE_LINES: usize = 60;
 
@@ -121,9 +130,9 @@ fn main() -> ExitCode {
     let options = match options(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
-            println!("{HELP}");
+            say!("{HELP}");
             for profile in PROFILES {
-                println!("  {:<12} {}", profile.name, profile.about);
+                say!("  {:<12} {}", profile.name, profile.about);
             }
             return ExitCode::SUCCESS;
         }
@@ -202,10 +211,10 @@ struct Found {
 fn sweep(options: &Options) -> ExitCode {
     let (mut all, mut failed, start) = (Stats::default(), false, Instant::now());
     let mut steps_per_core = Vec::new();
-    println!(
+    say!(
         "| profile | nodes | seeds | violations | steps | seeds/s | settled p50 / p99 / max (timeouts) | slowest seed |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    say!("|---|---|---|---|---|---|---|---|");
     for profile in &options.profiles {
         for &nodes in &options.nodes {
             let start = Instant::now();
@@ -213,7 +222,7 @@ fn sweep(options: &Options) -> ExitCode {
             let seconds = start.elapsed().as_secs_f64();
             let tenths = |n: u64| format!("{}.{}", n / 10, n % 10);
             clear_bar();
-            println!(
+            say!(
                 "| {} | {nodes} | {} | {} | {} | {:.0} | {} / {} / {} | {slowest} |",
                 profile.name,
                 stats.runs,
@@ -229,7 +238,7 @@ fn sweep(options: &Options) -> ExitCode {
             found.sort_by_key(|found| found.seed);
             if options.trace && found.is_empty() && stats.runs == 1 {
                 let plan = plan(options.seeds.start, nodes, *profile, options.wrong);
-                options.mode.run(&plan, true).trace.iter().for_each(|line| println!("  {line}"));
+                options.mode.run(&plan, true).trace.iter().for_each(|line| say!("  {line}"));
             }
             if let Some(first) = found.first() {
                 failed |= !profile.beyond;
@@ -309,20 +318,20 @@ fn clear_bar() {
 
 fn explain(options: &Options, profile: Profile, nodes: usize, found: &Found) {
     let (seed, violation) = (found.seed, &found.violation);
-    println!("\nseed {seed}: {}: {}", violation.invariant, violation.text);
+    say!("\nseed {seed}: {}: {}", violation.invariant, violation.text);
     let plan = options.mode.shrink(&plan(seed, nodes, profile, options.wrong));
-    println!("shrunk to {} faults; {:?}", plan.faults.len(), plan.setup);
+    say!("shrunk to {} faults; {:?}", plan.faults.len(), plan.setup);
     for fault in &plan.faults {
-        println!("  {fault}");
+        say!("  {fault}");
     }
     let trace = options.mode.run(&plan, true).trace;
     let skip = if options.trace { 0 } else { trace.len().saturating_sub(TRACE_LINES) };
-    println!("the last {} of {} lines:", trace.len() - skip, trace.len());
+    say!("the last {} of {} lines:", trace.len() - skip, trace.len());
     for line in &trace[skip..] {
-        println!("  {line}");
+        say!("  {line}");
     }
     let mutation = options.wrong.map_or(String::new(), |wrong| format!(" --mutation {wrong}"));
-    println!(
+    say!(
         "replay: cargo sim{} --seeds {seed}..{} --nodes {nodes} --profile {}{mutation} --trace\n",
         options.mode.flag(),
         seed + 1,
@@ -332,36 +341,42 @@ fn explain(options: &Options, profile: Profile, nodes: usize, found: &Found) {
 
 fn totals(mode: Mode, stats: &Stats, time: Duration, steps_per_core: f64) {
     let seconds = time.as_secs_f64();
-    println!(
+    say!(
         "\n{} runs, {:.1} hours of cluster time, in {seconds:.1} s",
         stats.runs,
         stats.virtual_ns as f64 / 3.6e12
     );
-    println!("{} {}, {steps_per_core:.0} per second and core", stats.steps, mode.steps());
-    println!(
+    say!("{} {}, {steps_per_core:.0} per second and core", stats.steps, mode.steps());
+    say!(
         "{} writes passed, {} promotions, {} campaigns, {} messages delivered, {} lost, {} duplicated",
-        stats.writes, stats.promoted, stats.campaigns, stats.messages, stats.lost, stats.duplicated
+        stats.writes,
+        stats.promoted,
+        stats.campaigns,
+        stats.messages,
+        stats.lost,
+        stats.duplicated
     );
-    println!(
+    say!(
         "{} healthy primaries deposed by an epoch from before their recovery, {} runs that only an operator can end",
-        stats.deposed_by_old_epoch, stats.stuck_by_policy
+        stats.deposed_by_old_epoch,
+        stats.stuck_by_policy
     );
-    println!("\n| fault | times |\n|---|---|");
+    say!("\n| fault | times |\n|---|---|");
     for (fault, times) in &stats.faults {
-        println!("| {fault} | {times} |");
+        say!("| {fault} | {times} |");
     }
-    println!("\n| invariant | checked |\n|---|---|");
+    say!("\n| invariant | checked |\n|---|---|");
     for (invariant, times) in INVARIANTS.iter().zip(&stats.checks) {
         // The host's calls are the driver's: nothing to check in the other mode.
         if *times > 0 {
-            println!("| {invariant} | {times} |");
+            say!("| {invariant} | {times} |");
         }
     }
 }
 
 /// Every mutation must be caught by some profile within the seeds given.
 fn prove(options: &Options) -> ExitCode {
-    println!("| mutation | caught after (seeds) | profile, nodes, seed | by |\n|---|---|---|---|");
+    say!("| mutation | caught after (seeds) | profile, nodes, seed | by |\n|---|---|---|---|");
     let mut missed = 0;
     for mutation in Wrong::all(options.mode) {
         let mut tried = 0;
@@ -379,11 +394,11 @@ fn prove(options: &Options) -> ExitCode {
         });
         match caught {
             Some((profile, nodes, seed, by)) => {
-                println!("| {mutation} | {tried} | {profile}, {nodes}, {seed} | {by} |");
+                say!("| {mutation} | {tried} | {profile}, {nodes}, {seed} | {by} |");
             }
             None => {
                 missed += 1;
-                println!("| {mutation} | **not in {tried}** | | |");
+                say!("| {mutation} | **not in {tried}** | | |");
             }
         }
     }

@@ -77,6 +77,13 @@ impl WriteGate {
         })
     }
 
+    /// Until when it is open, or was.
+    #[cfg(feature = "sim")]
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let until = self.until.load(Ordering::Acquire);
+        (until > 0).then(|| Instant::from_nanos(until))
+    }
+
     /// Makes the gate what the elector wants it to be.
     pub(crate) fn set(&self, state: GateState) {
         match state {

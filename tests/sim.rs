@@ -176,7 +176,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::VotesCountedTwice, "split", 5, 405),
     (Mutation::VotesFromStrangers, "partitions", 3, 0),
     (Mutation::OffsetWithoutEpoch, "disk", 3, 0),
-    (Mutation::PromiseForgottenOnRestart, "all", 3, 54),
+    (Mutation::PromiseForgottenOnRestart, "forget", 3, 2),
     (Mutation::PrimaryNotDemoted, "pause", 3, 0),
     (Mutation::EchoOfAnotherEpoch, "firewall", 5, 7),
     (Mutation::RefusedIsCrash, "firewall", 3, 4),

@@ -75,6 +75,7 @@ const CAUGHT: &[(DriverMutation, &str, usize, u64)] = &[
     (DriverMutation::SleepUnseen, "suspend", 3, 0),
     (DriverMutation::DetachSkipped, "crash", 3, 0),
     (DriverMutation::OpenAfterEnd, "crash", 3, 0),
+    (DriverMutation::OpenBeforeTold, "calm", 3, 0),
 ];
 
 #[test]

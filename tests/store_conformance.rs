@@ -153,13 +153,9 @@ fn a_state_that_could_not_be_loaded_is_not_saved(place: &dyn Place) {
     let store = place.start();
     save(&store, &state(1)).unwrap();
     let over = Epoch(EPOCH_MAX.0 + 1);
-    for bad in
-        [HardState { epoch: over, ..state(2) }, HardState { position: Position::single(over, 0), ..state(2) }]
-    {
-        let error = save(&store, &bad).unwrap_err();
-        assert!(matches!(error, StoreError::Unstorable { .. }), "{error:?}");
-        assert!(error.to_string().contains(&over.to_string()), "the value is named: {error}");
-    }
+    let error = save(&store, &HardState { epoch: over, ..state(2) }).unwrap_err();
+    assert!(matches!(error, StoreError::Unstorable { .. }), "{error:?}");
+    assert!(error.to_string().contains(&over.to_string()), "the value is named: {error}");
     assert_eq!(load(&store).unwrap(), Some(state(1)));
 }
 

@@ -257,6 +257,9 @@ impl Driver {
                 (elector.gate(), elector.poll_output())
             };
             if *told != gate && (output.is_none() || !self.wrong(DriverMutation::SendBeforeShut)) {
+                if self.wrong(DriverMutation::OpenBeforeTold) {
+                    self.shared.gate.set(gate);
+                }
                 // The host first: a process that is stopped between the two must not have an open gate and a watchdog
                 // that sleeps.
                 if let GateState::Open(until) = gate {

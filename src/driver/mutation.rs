@@ -21,12 +21,14 @@ pub enum DriverMutation {
     DetachSkipped,
     /// The gate stays as it is when the driver ends.
     OpenAfterEnd,
+    /// The gate opens for a lease that the host has not been told of yet.
+    OpenBeforeTold,
 }
 
 #[cfg(feature = "sim")]
 impl DriverMutation {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SpeakBeforeSaved,
         Self::OpenBeforePromoted,
         Self::SendBeforeShut,
@@ -34,6 +36,7 @@ impl DriverMutation {
         Self::SleepUnseen,
         Self::DetachSkipped,
         Self::OpenAfterEnd,
+        Self::OpenBeforeTold,
     ];
 
     /// The mutation of this name, as `Debug` shows it.

@@ -24,8 +24,8 @@ pub(super) struct Campaign {
     pub(super) epoch: Epoch,
     pub(super) round: Round,
     pub(super) started: Instant,
-    /// When the votes were asked for: the lease of a winner starts here.
-    pub(super) asked: Option<Instant>,
+    /// Whether the votes were asked for: our own was durable.
+    pub(super) asked: bool,
     pub(super) yes: VoterSet,
     pub(super) no: VoterSet,
     pub(super) position: Position,
@@ -123,7 +123,7 @@ impl Elector {
             epoch,
             round: self.campaign_round,
             started: self.now,
-            asked: None,
+            asked: false,
             yes: VoterSet::EMPTY,
             no: VoterSet::EMPTY,
             position,
@@ -181,12 +181,11 @@ impl Elector {
 
     /// The vote for ourselves is durable: it counts now, and the others may hear of it.
     pub(super) fn on_own_vote_durable(&mut self) {
-        let now = self.now;
         let State::Campaigning(campaign) = &mut self.state else { return };
         if campaign.kind != OfferKind::Vote || campaign.epoch != self.hard.epoch {
             return;
         }
-        campaign.asked = Some(now);
+        campaign.asked = true;
         let offer =
             Offer { epoch: campaign.epoch, round: campaign.round, position: campaign.position.clone() };
         let others = self.asked();
@@ -218,10 +217,7 @@ impl Elector {
     /// Whether an answer is one to the present campaign.
     fn answers(&self, kind: OfferKind, epoch: Epoch, round: Round) -> bool {
         self.campaign().is_some_and(|c| {
-            c.kind == kind
-                && c.epoch == epoch
-                && c.round == round
-                && (kind == OfferKind::PreVote || c.asked.is_some())
+            c.kind == kind && c.epoch == epoch && c.round == round && (kind == OfferKind::PreVote || c.asked)
         })
     }
 
@@ -279,7 +275,7 @@ impl Elector {
     /// The answers took too long.
     pub(super) fn on_round_over(&mut self) {
         if self.mutated(Mutation::RoundNeverEnds)
-            && let Some(epoch) = self.campaign().filter(|c| c.asked.is_some()).map(|c| c.epoch)
+            && let Some(epoch) = self.campaign().filter(|c| c.asked).map(|c| c.epoch)
         {
             for voter in self.asked() {
                 self.send(voter, Message::Resign(Resign { epoch, successor: None }));
@@ -294,7 +290,7 @@ impl Elector {
         let State::Campaigning(campaign) = &self.state else { return };
         let (kind, epoch, took) =
             (campaign.kind, campaign.epoch, self.now.saturating_since(campaign.started));
-        let asked = campaign.asked.is_some();
+        let asked = campaign.asked;
         self.event(EventKind::CampaignEnded { kind, epoch, outcome, took });
         self.timers.clear(Timer::Round);
         if matches!(self.judging, Some(Judging::Myself)) {

@@ -100,7 +100,7 @@ impl Elector {
         match &self.state {
             State::Replica => 0.hash(hasher),
             State::Campaigning(campaign) => {
-                (1, campaign.kind, campaign.epoch, campaign.asked.is_some()).hash(hasher);
+                (1, campaign.kind, campaign.epoch, campaign.asked).hash(hasher);
                 (campaign.yes, campaign.no, &campaign.position).hash(hasher);
                 self.rounds().since_campaign(campaign.round).hash(hasher);
             }

@@ -1,4 +1,5 @@
-//! F2: the fence is up before a resignation releases anybody; F9: it is up before a dead process' links end.
+//! F2: the fence is up before a resignation releases anybody; F9: it is up before a dead process' links end; F10: the host knows
+//! every lease before the gate opens for it.
 
 use super::Found;
 use crate::fence::GateState;
@@ -6,6 +7,8 @@ use crate::time::Instant;
 
 #[derive(Debug)]
 pub(in crate::sim) struct Fence;
+
+const UNTOLD: &str = "the host knows the lease first (F10)";
 
 impl Fence {
     pub(in crate::sim) fn on_resign(&self, node: usize, open: bool) -> Found {
@@ -24,6 +27,27 @@ impl Fence {
                 "fence before anything else (F2)",
                 format!("n{node}'s gate lets writes pass; its elector wants {wanted:?}"),
             )
+        })
+    }
+
+    /// The host is told of a lease: the gate may not be open for it yet.
+    pub(in crate::sim) fn on_told(&self, node: usize, lease: Instant, gate: Option<Instant>) -> Found {
+        (gate >= Some(lease)).then(|| {
+            let text =
+                format!("n{node}'s host is told of the lease until {lease:?}; the gate has {gate:?} already");
+            (UNTOLD, text)
+        })
+    }
+
+    /// The gate lets writes pass: the host was told until when.
+    pub(in crate::sim) fn on_lease(
+        &self,
+        node: usize,
+        told: Option<Instant>,
+        gate: Option<Instant>,
+    ) -> Found {
+        (gate > told).then(|| {
+            (UNTOLD, format!("n{node}'s gate is open until {gate:?}; its host was told of {told:?}"))
         })
     }
 

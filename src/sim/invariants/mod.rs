@@ -24,7 +24,7 @@ pub const INVARIANTS: [&str; 11] = [
     "settles after the heal (E6)",
     "one writer (L1)",
     "lease within promises (L2)",
-    "fence before resignation (F2)",
+    "fence first (F2, F9, F10)",
     "confirmed writes survive (S1)",
     "votes go to more data, after letting go (S2, S3)",
     "opens once promoted, host calls in order (F7, F8)",

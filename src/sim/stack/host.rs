@@ -5,9 +5,10 @@ use crate::clock::{Clock, ManualClock};
 use crate::fence::{FenceReason, Health};
 use crate::host::{HostError, ReplicationHost};
 use crate::ids::{Epoch, NodeId};
+use crate::plugin::ElectPlugin;
 use crate::position::Position;
 use crate::sim::invariants::Check;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::future::poll_fn;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub(super) struct Watch {
     pub(super) promoted: Option<Epoch>,
     /// Whom it follows.
     pub(super) follows: Option<(Epoch, NodeId)>,
+    /// The longest lease that it was told of.
+    pub(super) lease: Option<Instant>,
     hung: Vec<Waker>,
 }
 
@@ -151,6 +154,11 @@ impl ReplicationHost for WatchedHost {
         self.inner.fence(epoch, reason).await
     }
 
+    fn lease_renewed(&self, until: Instant) {
+        self.scene.with(|state| state.lease_told(self.node, until));
+        self.inner.lease_renewed(until);
+    }
+
     async fn resume(&self, epoch: Epoch) -> Result<(), HostError> {
         self.inner.resume(epoch).await
     }
@@ -182,6 +190,19 @@ impl State {
         self.stats.checks[Check::Orders as usize] += 1;
         let running = self.nodes[node].watch.running;
         let found = self.invariants.orders.on_fence(node, epoch, running);
+        self.take(found);
+    }
+
+    fn lease_told(&mut self, node: usize, until: Instant) {
+        self.stats.checks[Check::Fence as usize] += 1;
+        let machine = &mut self.nodes[node];
+        if machine.watch.lease >= Some(until) {
+            // Shorter than before: a voter's link ended, and what it echoed does not count any more.
+            return;
+        }
+        machine.watch.lease = Some(until);
+        let gate = machine.plugin.as_ref().and_then(|plugin| plugin.write_gate().deadline());
+        let found = self.invariants.fence.on_told(node, until, gate);
         self.take(found);
     }
 

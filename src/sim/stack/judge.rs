@@ -75,6 +75,8 @@ impl State {
         let now = machine.clock.now();
         let wanted = plugin.with_elector(|elector| elector.gate());
         let found = self.invariants.fence.on_open(node, now, wanted);
+        let lease = plugin.write_gate().deadline();
+        let found = found.or(self.invariants.fence.on_lease(node, machine.watch.lease, lease));
         self.take(found);
     }
 
