@@ -7,7 +7,7 @@ use kevy_elect_plugin::elector::{Elector, GateState, HostAction, HostReport, Out
 use kevy_elect_plugin::event::{Event, EventKind};
 use kevy_elect_plugin::ids::{Incarnation, NodeId};
 use kevy_elect_plugin::link::LinkEvent;
-use kevy_elect_plugin::message::{Message, Role};
+use kevy_elect_plugin::message::{Message, OfferKind, Role};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::time::{Duration, Instant};
 use std::collections::VecDeque;
@@ -129,6 +129,41 @@ fn a_killed_primary_is_replaced_without_waiting_for_the_timeout() {
     }
     cluster.run(Duration::from_millis(1));
     assert_eq!(cluster.primaries(), [1], "{:#?}", cluster.events);
+}
+
+/// As after a resignation, whose process ends a moment later, or a crash with a restart at once: the election that is
+/// under way goes on. An interrupted one has used its epoch up, and may end in a duel.
+#[test]
+fn more_evidence_that_the_primary_is_gone_does_not_interrupt_an_election() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_secs(3));
+    cluster.events.clear();
+    cluster.nodes[0] = None;
+    cluster.link(2, 0, LinkEvent::Closed);
+    cluster.link(2, 0, LinkEvent::Refused);
+    cluster.link(1, 0, LinkEvent::Closed);
+    cluster.link(1, 0, LinkEvent::Refused);
+    let voting = |event: &(usize, Event)| {
+        event.0 == 1 && matches!(event.1.kind, EventKind::Campaign { kind: OfferKind::Vote, .. })
+    };
+    while !cluster.events.iter().any(voting) {
+        cluster.nodes[1].as_mut().unwrap().handle_timeout(cluster.now);
+        cluster.drain(1);
+        let (from, to, message) = cluster.wire.pop_front().expect("it asks, or is answered");
+        if let Some(node) = &mut cluster.nodes[to] {
+            node.handle_message(cluster.now, cluster.ids[from], message);
+        }
+        cluster.drain(to);
+    }
+    cluster.link(1, 0, LinkEvent::Up { incarnation: Incarnation(2) });
+    // The answers take longer than what it does by itself.
+    cluster.nodes[1].as_mut().unwrap().handle_timeout(cluster.now);
+    cluster.drain(1);
+    cluster.run(Duration::from_millis(1));
+    assert_eq!(cluster.primaries(), [1], "{:#?}", cluster.events);
+    let campaign = |event: &&(usize, Event)| matches!(event.1.kind, EventKind::Campaign { .. });
+    let campaigns: Vec<_> = cluster.events.iter().filter(campaign).collect();
+    assert_eq!(campaigns.len(), 2, "one pre-vote, one vote: {campaigns:#?}");
 }
 
 #[test]

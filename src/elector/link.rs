@@ -4,6 +4,7 @@ use super::{Elector, Incarnation, Mutation, Reason};
 use crate::config::CrashDetection;
 use crate::event::EventKind;
 use crate::link::LinkEvent;
+use crate::message::OfferKind;
 
 impl Elector {
     pub(super) fn on_link(&mut self, peer: usize, event: LinkEvent) {
@@ -70,7 +71,9 @@ impl Elector {
         if self.primary == Some(peer) {
             self.suspect(reason);
         }
-        if self.primary.is_none() {
+        // Begun anew, a campaign for votes would throw its epoch away, and the votes that are coming.
+        let voting = self.campaign().is_some_and(|campaign| campaign.kind == OfferKind::Vote);
+        if self.primary.is_none() && !voting {
             self.schedule_campaign(self.now);
         }
         self.answer_waiting();
