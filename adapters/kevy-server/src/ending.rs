@@ -68,6 +68,7 @@ mod tests {
     use crate::signals;
     use rustix::process::{Signal, getpid, kill_process};
     use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
 
     fn ending() -> (Arc<Ending>, Receiver<(String, bool)>) {
         let ending = Arc::new(Ending::default());
@@ -125,7 +126,7 @@ mod tests {
         let shards = Shards::new(vec![inbox]);
         shards.set_ending(ending);
         shards.tick(0);
-        assert_eq!(ended.recv().unwrap(), ("stop".to_owned(), false));
+        assert_eq!(ended.recv_timeout(Duration::from_secs(20)).unwrap(), ("stop".to_owned(), false));
         drop(release);
     }
 }

@@ -132,8 +132,11 @@ mod tests {
     use futures::channel::mpsc::unbounded;
     use futures::future::poll_fn;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
     use std::task::Poll;
+
+    /// Far above what is ever needed, so that only a hang hits it.
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     /// Runs a future and gives what it ends with; nothing comes if it panics.
     fn run<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Receiver<T> {
@@ -153,7 +156,7 @@ mod tests {
             Timer::after(Duration::from_millis(1)).await;
             [first, thread()]
         });
-        assert_eq!(ran.recv().unwrap(), [REACTOR, REACTOR]);
+        assert_eq!(ran.recv_timeout(PATIENCE).unwrap(), [REACTOR, REACTOR]);
     }
 
     #[test]
@@ -171,7 +174,7 @@ mod tests {
             .await;
             thread()
         });
-        assert_eq!(ran.recv().unwrap(), REACTOR);
+        assert_eq!(ran.recv_timeout(PATIENCE).unwrap(), REACTOR);
     }
 
     #[test]
@@ -184,7 +187,7 @@ mod tests {
             std::thread::spawn(move || (0..WAKES).for_each(|n| drop(sender.unbounded_send(n))));
         }
         drop(sender);
-        assert_eq!(run(receiver.count()).recv().unwrap(), THREADS * WAKES);
+        assert_eq!(run(receiver.count()).recv_timeout(PATIENCE).unwrap(), THREADS * WAKES);
     }
 
     #[test]
@@ -195,19 +198,20 @@ mod tests {
             cx.waker().wake_by_ref();
             if busy.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
         }));
-        run(async { Timer::after(Duration::from_millis(1)).await }).recv().unwrap();
+        run(async { Timer::after(Duration::from_millis(1)).await }).recv_timeout(PATIENCE).unwrap();
         over.store(true, Ordering::Relaxed);
-        polls.recv().unwrap();
+        polls.recv_timeout(PATIENCE).unwrap();
     }
 
     #[test]
     fn a_panic_ends_only_its_own_future() {
-        assert!(run(async { panic!("at once") }).recv().is_err());
+        let at_once = run(async { panic!("at once") });
+        assert_eq!(at_once.recv_timeout(PATIENCE), Err::<(), _>(RecvTimeoutError::Disconnected));
         let later = run(async {
             Timer::after(Duration::from_millis(1)).await;
             panic!("after a timer")
         });
-        assert!(later.recv().is_err());
-        run(async { Timer::after(Duration::from_millis(1)).await }).recv().unwrap();
+        assert_eq!(later.recv_timeout(PATIENCE), Err::<(), _>(RecvTimeoutError::Disconnected));
+        run(async { Timer::after(Duration::from_millis(1)).await }).recv_timeout(PATIENCE).unwrap();
     }
 }
