@@ -40,7 +40,7 @@ EXAMPLES
 
 EXIT CODE
     0    the plugin shows none of it
-    1    it does (the table says where)
+    1    it does (the table says where), or its nodes talked without end
     2    it could not be carried out (the message says why)
 ";
 

@@ -38,11 +38,14 @@ pub enum Wrong {
     TwoWriters,
     /// [`Verdict::none_after_heal`].
     NoneAfterHeal,
+    /// [`Verdict::several_after_heal`].
+    SeveralAfterHeal,
 }
 
 impl Wrong {
     /// Each of them.
-    pub const ALL: [Self; 3] = [Self::TwoInOneEpoch, Self::TwoWriters, Self::NoneAfterHeal];
+    pub const ALL: [Self; 4] =
+        [Self::TwoInOneEpoch, Self::TwoWriters, Self::NoneAfterHeal, Self::SeveralAfterHeal];
 
     /// As the table calls it.
     pub const fn name(self) -> &'static str {
@@ -50,6 +53,7 @@ impl Wrong {
             Self::TwoInOneEpoch => "two in an epoch",
             Self::TwoWriters => "both see a quorum",
             Self::NoneAfterHeal => "none after",
+            Self::SeveralAfterHeal => "several after",
         }
     }
 }
@@ -61,6 +65,7 @@ impl Verdict {
             Wrong::TwoInOneEpoch => self.two_in_one_epoch.is_some(),
             Wrong::TwoWriters => self.two_writers.is_some(),
             Wrong::NoneAfterHeal => self.none_after_heal,
+            Wrong::SeveralAfterHeal => self.several_after_heal,
         }
     }
 

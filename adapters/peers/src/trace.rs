@@ -2,7 +2,7 @@
 
 use crate::cli::Options;
 use kevy_elect_peers::{Line, Plan, System, Verdict, What, Wrong, run, shrink};
-use std::process::ExitCode;
+use std::fmt::Write as _;
 
 /// With more changes than this in a run, or changes and messages, only those near a finding are shown.
 const LINES_MAX: usize = 60;
@@ -10,48 +10,55 @@ const LINES_MAX: usize = 60;
 const BEFORE: usize = 14;
 const AFTER: usize = 4;
 
-/// Prints the run of `seed` with each number of nodes and each system. What went wrong is shown with the faults that it takes and no
-/// others, and what the plugin makes of the same faults.
-pub(crate) fn show(seed: u64, options: &Options) -> ExitCode {
-    let mut failed = false;
+/// The run of `seed` with each number of nodes and each system. What went wrong is shown with the faults that it takes and no
+/// others, and what the plugin makes of the same faults. Also whether the plugin failed.
+pub(crate) fn show(seed: u64, options: &Options) -> (String, bool) {
+    let (mut text, mut failed) = (String::new(), false);
     for &nodes in &options.nodes {
         let plan = Plan::draw(seed, nodes);
         for &system in &options.systems {
             let verdict = run(&plan, system, true);
             failed |= system == System::Plugin && verdict.is_bad();
-            println!(
+            let _ = writeln!(
+                text,
                 "seed {seed}, {nodes} nodes, {} faults, {}: {}",
                 plan.faults.len(),
                 system.spelled(),
                 summary(&verdict)
             );
-            if options.full || !verdict.is_bad() {
-                tell(&verdict.timeline, options.full);
+            if options.full || !Wrong::ALL.into_iter().any(|wrong| verdict.shows(wrong)) {
+                tell(&mut text, &verdict.timeline, options.full);
                 continue;
             }
-            println!();
+            text.push('\n');
             for wrong in Wrong::ALL.into_iter().filter(|wrong| verdict.shows(*wrong)) {
                 let plan = shrink(&plan, system, wrong);
                 let verdict = run(&plan, system, true);
-                println!("\"{}\" takes {} of these faults:", wrong.name(), plan.faults.len());
-                tell(&verdict.timeline, false);
-                println!("  {}: {}", system.spelled(), summary(&verdict));
+                let _ = writeln!(text, "\"{}\" takes {} of these faults:", wrong.name(), plan.faults.len());
+                tell(&mut text, &verdict.timeline, false);
+                let _ = writeln!(text, "  {}: {}", system.spelled(), summary(&verdict));
                 if system != System::Plugin {
                     let ours = run(&plan, System::Plugin, false);
-                    println!("  {} under the same faults: {}", System::Plugin.spelled(), summary(&ours));
+                    let _ = writeln!(
+                        text,
+                        "  {} under the same faults: {}",
+                        System::Plugin.spelled(),
+                        summary(&ours)
+                    );
                 }
-                println!();
+                text.push('\n');
             }
         }
     }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    (text, failed)
 }
 
-fn tell(lines: &[Line], full: bool) {
+fn tell(text: &mut String, lines: &[Line], full: bool) {
     let first_fault = lines.iter().position(|line| line.what == What::Fault).unwrap_or_default();
     let many = |whats: &[What]| lines.iter().filter(|line| whats.contains(&line.what)).count() > LINES_MAX;
-    let (many_changes, many_messages) =
-        (many(&[What::Office, What::Role]), many(&[What::Office, What::Role, What::Message]));
+    let many_offices = many(&[What::Office]);
+    let many_roles = many(&[What::Office, What::Role]);
+    let many_messages = many(&[What::Office, What::Role, What::Message]);
     let mut left_out = 0;
     for (place, line) in lines.iter().enumerate() {
         let shown = full
@@ -60,22 +67,23 @@ fn tell(lines: &[Line], full: bool) {
                 What::Minor => false,
                 // How the first primary is elected is of no interest.
                 What::Role | What::Message if place < first_fault => false,
-                What::Office | What::Role => !many_changes || is_near(lines, place),
+                What::Office => !many_offices || is_near(lines, place),
+                What::Role => !many_roles || is_near(lines, place),
                 What::Message => !many_messages || is_near(lines, place),
             };
         if shown {
-            gap(std::mem::take(&mut left_out));
-            println!("{line}");
+            gap(text, std::mem::take(&mut left_out));
+            let _ = writeln!(text, "{line}");
         } else if place > first_fault && line.what != What::Minor {
             left_out += 1;
         }
     }
-    gap(left_out);
+    gap(text, left_out);
 }
 
-fn gap(left_out: usize) {
+fn gap(text: &mut String, left_out: usize) {
     if left_out > 0 {
-        println!("{:>11}  .. {left_out} lines left out; --full shows them", "");
+        let _ = writeln!(text, "{:>11}  .. {left_out} lines left out; --full shows them", "");
     }
 }
 
