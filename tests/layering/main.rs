@@ -93,7 +93,7 @@ const LAYERS: &[Layer] = &[
 ];
 
 /// Adapters that are tests in crates of their own (for the sake of their dependencies): they look at the machinery.
-const PROVERS: &[&str] = &["fuzz", "model"];
+const PROVERS: &[&str] = &["fuzz", "model", "peers"];
 
 /// What an adapter may use of the plugin. Not the machinery: `elector`, `driver`, `wire`, `sim`.
 const ADAPTER: Layer = Layer {
