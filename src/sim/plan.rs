@@ -47,9 +47,36 @@ enum Kind {
     Lying,
 }
 
+/// All but those against which nothing is promised.
+const EVERY: &[Kind] = &[
+    Kind::Crash,
+    Kind::QuickRestart,
+    Kind::Power,
+    Kind::Wipe,
+    Kind::Pause,
+    Kind::Suspend,
+    Kind::Cut,
+    Kind::OneWay,
+    Kind::Partition,
+    Kind::Partial,
+    Kind::Storm,
+    Kind::Firewall,
+    Kind::Resets,
+    Kind::Disk,
+    Kind::Host,
+    Kind::Operator,
+    Kind::Clock,
+];
+
 macro_rules! profile {
+    ($name:literal, $about:literal, every $(, $flag:ident)*) => {
+        profile!(@ $name, $about, EVERY $(, $flag)*)
+    };
     ($name:literal, $about:literal, [$($kind:ident),*] $(, $flag:ident)*) => {
-        Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: &[$(Kind::$kind),*],
+        profile!(@ $name, $about, &[$(Kind::$kind),*] $(, $flag)*)
+    };
+    (@ $name:literal, $about:literal, $kinds:expr $(, $flag:ident)*) => {
+        Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: $kinds,
             unordered: false, drift: false, beyond: false } }
     };
 }
@@ -82,55 +109,8 @@ pub const PROFILES: &[Profile] = &[
         [Clock, Pause, Partition, Crash],
         drift
     ),
-    profile!(
-        "all",
-        "everything at once",
-        [
-            Crash,
-            QuickRestart,
-            Power,
-            Wipe,
-            Pause,
-            Suspend,
-            Cut,
-            OneWay,
-            Partition,
-            Partial,
-            Storm,
-            Firewall,
-            Resets,
-            Disk,
-            Host,
-            Operator,
-            Clock
-        ],
-        drift
-    ),
-    profile!(
-        "chaos",
-        "everything at once, with frames that overtake each other",
-        [
-            Crash,
-            QuickRestart,
-            Power,
-            Wipe,
-            Pause,
-            Suspend,
-            Cut,
-            OneWay,
-            Partition,
-            Partial,
-            Storm,
-            Firewall,
-            Resets,
-            Disk,
-            Host,
-            Operator,
-            Clock
-        ],
-        drift,
-        unordered
-    ),
+    profile!("all", "everything at once", every, drift),
+    profile!("chaos", "everything at once, with frames that overtake each other", every, drift, unordered),
     profile!(
         "lying",
         "a disk loses saves it had acknowledged: beyond what any vote protocol survives",
