@@ -5,7 +5,7 @@ use super::voters::VoterSet;
 use super::{Elector, Epoch, HostAction, Message, Mutation, Position, Reason, Round, Standing, State, Timer};
 use crate::event::{EventKind, Outcome};
 use crate::fence::Health;
-use crate::message::{Grant, Offer, OfferKind, Reject, Resign};
+use crate::message::{Grant, Offer, OfferKind, Reject, RejectReason, Resign};
 use crate::position::Progress;
 use crate::time::Instant;
 use std::cmp::Reverse;
@@ -269,6 +269,20 @@ impl Elector {
         campaign.no.insert(voter);
         if voters - campaign.no.len() < quorum {
             self.end_campaign(Outcome::Refused, Reason::Lost);
+        }
+        if reject.reason == RejectReason::Position {
+            self.renew_offer();
+        }
+    }
+
+    /// What a dead primary had still sent is read after its death is known. So data may decide against an offer that is
+    /// behind what its candidate holds by now: it asks again with that, and does not wait for the end of the round.
+    pub(super) fn renew_offer(&mut self) {
+        let held = self.position.progress();
+        let behind = |c: &&Campaign| c.kind == OfferKind::PreVote && c.position.progress() < held;
+        if self.campaign().filter(behind).is_some() {
+            self.end_campaign(Outcome::Refused, Reason::Lost);
+            self.set_earlier(Timer::Campaign, self.now);
         }
     }
 

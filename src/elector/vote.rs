@@ -124,6 +124,9 @@ impl Elector {
                 if better_data && self.primary.is_none() && matches!(self.state, State::Replica) {
                     self.set_earlier(Timer::Campaign, self.now);
                 }
+                if better_data {
+                    self.renew_offer();
+                }
             }
         }
     }
