@@ -1,12 +1,11 @@
 //! What goes into the elector and what comes out, beside messages.
 
 use crate::event::Event;
-use crate::fence::{FenceReason, GateState, Health};
-use crate::ids::{Epoch, Incarnation, NodeId};
-use crate::message::{Message, Role, Standing};
-use crate::position::{Position, Progress};
+use crate::fence::{FenceReason, Health};
+use crate::ids::{Epoch, NodeId};
+use crate::message::Message;
+use crate::position::Position;
 use crate::state::HardState;
-use crate::time::Instant;
 
 /// Numbers the states that are to be saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -81,37 +80,4 @@ pub enum Command {
     Pause(bool),
     /// The machine slept and the clock did not count: what was promised to this node may be over.
     ClockJumped,
-}
-
-/// What the elector believes. Cheap to take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// This node's role.
-    pub role: Role,
-    /// Its epoch.
-    pub epoch: Epoch,
-    /// Whom it voted for in that epoch.
-    pub voted_for: Option<NodeId>,
-    /// The primary it follows, or itself.
-    pub primary: Option<NodeId>,
-    /// Which start of its process.
-    pub incarnation: Incarnation,
-    /// Whether its record is complete.
-    pub standing: Standing,
-    /// How far its data goes.
-    pub progress: Progress,
-    /// End of the lease, on a primary that ever held one.
-    pub lease_until: Option<Instant>,
-    /// Whether writes may pass.
-    pub gate: GateState,
-    /// To whom, and until when, this node promised not to vote for anybody else.
-    pub promise: Option<(NodeId, Instant)>,
-    /// No votes before this, because of promises of an earlier process.
-    pub booting_until: Option<Instant>,
-    /// Voters heard within an election timeout, this one included if it is one.
-    pub voters_reachable: usize,
-    /// Whether automatic elections are paused.
-    pub paused: bool,
-    /// Whether this node has handed over and does not want the office back.
-    pub leaving: bool,
 }

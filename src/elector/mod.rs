@@ -31,6 +31,7 @@ mod peer;
 mod persist;
 mod reign;
 mod rng;
+mod status;
 mod timers;
 mod vote;
 mod voters;
@@ -38,19 +39,20 @@ mod voters;
 pub use crate::fence::GateState;
 #[cfg(feature = "sim")]
 pub use digest::{Rounds, digest_message};
-pub use io::{Command, HostAction, HostReport, Output, PersistSeq, Status};
+pub use io::{Command, HostAction, HostReport, Output, PersistSeq};
 #[cfg(feature = "sim")]
 pub use mutation::Mutation;
 #[cfg(not(feature = "sim"))]
 use mutation::Mutation;
+pub use status::{PeerStatus, Status};
 
 use crate::config::{Config, Member};
 use crate::event::{Event, EventKind, Reason};
-use crate::fence::{Denied, FenceReason, Health};
+use crate::fence::{FenceReason, Health};
 use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
 use crate::link::LinkEvent;
-use crate::message::{Message, Role, Standing};
-use crate::position::{Position, Progress};
+use crate::message::{Message, Standing};
+use crate::position::Position;
 use crate::state::HardState;
 use crate::time::{Duration, Instant};
 use campaign::Campaign;
@@ -132,109 +134,6 @@ enum State {
     Replica,
     Campaigning(Campaign),
     Reigning(Reign),
-}
-
-/// Getters.
-impl Elector {
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// This node's role.
-    pub fn role(&self) -> Role {
-        match &self.state {
-            State::Replica => Role::Replica,
-            State::Campaigning(_) => Role::Candidate,
-            State::Reigning(reign) if reign.promoted => Role::Primary,
-            State::Reigning(_) => Role::Promoting,
-        }
-    }
-
-    /// Whether this node holds the office, promoted or not.
-    pub fn is_reigning(&self) -> bool {
-        matches!(self.state, State::Reigning(_))
-    }
-
-    /// This node's epoch.
-    pub fn epoch(&self) -> Epoch {
-        self.hard.epoch
-    }
-
-    /// The primary that this node follows, or itself.
-    pub fn primary(&self) -> Option<NodeId> {
-        self.primary.map(|index| self.peers[index].member.id)
-    }
-
-    /// Whether writes may pass, and until when.
-    pub fn gate(&self) -> GateState {
-        match &self.state {
-            State::Reigning(reign) if reign.promoted => match (reign.fenced, self.lease.until()) {
-                (None, Some(until)) => GateState::Open(until),
-                (fenced, _) => GateState::Shut(Denied::Fenced(fenced.unwrap_or(FenceReason::LeaseExpired))),
-            },
-            _ => GateState::Shut(Denied::Replica),
-        }
-    }
-
-    /// What this node believes.
-    pub fn status(&self) -> Status {
-        Status {
-            role: self.role(),
-            epoch: self.hard.epoch,
-            voted_for: self.hard.voted_for,
-            primary: self.primary(),
-            incarnation: self.hard.incarnation,
-            standing: self.hard.standing,
-            progress: self.position.progress(),
-            lease_until: self.reign().and_then(|_| self.lease.until()),
-            gate: self.gate(),
-            promise: self.live_promise().map(|promise| (self.id(promise.to), promise.until)),
-            booting_until: self.booting_until.filter(|until| *until > self.now),
-            voters_reachable: self.voters_reachable(),
-            paused: self.paused,
-            leaving: self.leaving,
-        }
-    }
-
-    /// What this node believes about its peers, in the order of their ids.
-    pub fn peers(&self) -> impl Iterator<Item = PeerStatus> + '_ {
-        let timeout = self.config.election_timeout;
-        self.others().map(move |index| {
-            let peer = &self.peers[index];
-            PeerStatus {
-                member: peer.member,
-                up: peer.reachable(self.now, timeout),
-                linked: peer.linked,
-                heard: peer.heard,
-                role: peer.role,
-                epoch: peer.epoch,
-                progress: peer.progress,
-                primary: peer.primary,
-            }
-        })
-    }
-}
-
-/// What this node believes about a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerStatus {
-    /// Which.
-    pub member: Member,
-    /// Heard within an election timeout, its process not known to be gone.
-    pub up: bool,
-    /// Linked now.
-    pub linked: bool,
-    /// When its last heartbeat came in.
-    pub heard: Option<Instant>,
-    /// The role it last said.
-    pub role: Option<Role>,
-    /// The highest epoch it said.
-    pub epoch: Epoch,
-    /// How far it last said its data goes.
-    pub progress: Progress,
-    /// The primary it last said it follows.
-    pub primary: Option<NodeId>,
 }
 
 /// Inputs.
