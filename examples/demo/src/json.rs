@@ -1,0 +1,81 @@
+//! One line of JSON per round, for programs.
+
+use kevy_elect_harness::round::Round;
+use serde::Serialize;
+use std::time::Duration;
+
+/// A round. Times are milliseconds with three decimals; `null`: the servers logged no such decision.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    round: u32,
+    fault: &'static str,
+    restart: &'static str,
+    old_primary: &'a str,
+    new_primary: &'a str,
+    /// From the fault to the first acknowledged write on another node.
+    failover_ms: f64,
+    /// From the fault to the first survivor that noticed.
+    detect_ms: Option<f64>,
+    /// From there to the won election.
+    elect_ms: Option<f64>,
+    /// From there to the promoted server.
+    promote_ms: Option<f64>,
+    /// From the fault to a write that both replicas confirmed again.
+    rejoined_ms: f64,
+    acked: usize,
+    acked_waited: usize,
+    lost_waited: usize,
+    lost_unwaited: usize,
+    dual_ack_ms: f64,
+}
+
+/// `round` as one line, without the line end.
+pub(crate) fn line(round: &Round, names: &[String]) -> String {
+    let line = Line {
+        round: round.number,
+        fault: round.fault.name(),
+        restart: round.restart.name(),
+        old_primary: &names[round.old],
+        new_primary: &names[round.new],
+        failover_ms: ms(round.failover()),
+        detect_ms: round.detect().map(ms),
+        elect_ms: round.elect().map(ms),
+        promote_ms: round.promote().map(ms),
+        rejoined_ms: ms(round.whole.saturating_sub(round.struck)),
+        acked: round.acked,
+        acked_waited: round.waited,
+        lost_waited: round.lost.waited,
+        lost_unwaited: round.lost.unwaited,
+        // Never rounded down to the 0 that means "did not happen".
+        dual_ack_ms: round.dual.map_or(0.0, |dual| ms(dual.lasted).max(0.001)),
+    };
+    // Plain numbers and strings: there is nothing in it that could fail to serialise.
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+fn ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timeline::tests::{names, round};
+    use kevy_elect_harness::verdict::Dual;
+
+    #[test]
+    fn a_round_is_one_object_on_one_line() {
+        assert_eq!(
+            line(&round(), &names()),
+            r#"{"round":1,"fault":"kill","restart":"later","old_primary":"n1","new_primary":"n2","failover_ms":12.0,"detect_ms":1.2,"elect_ms":2.2,"promote_ms":4.7,"rejoined_ms":480.5,"acked":2134,"acked_waited":1201,"lost_waited":0,"lost_unwaited":0,"dual_ack_ms":0.0}"#
+        );
+    }
+
+    #[test]
+    fn even_the_shortest_overlap_is_not_zero() {
+        let mut round = round();
+        round.dual =
+            Some(Dual { nodes: [0, 1], acks: [1, 1], in_flight: 0, lasted: Duration::from_nanos(1) });
+        assert!(line(&round, &names()).contains("\"dual_ack_ms\":0.001}"));
+    }
+}

@@ -1,0 +1,84 @@
+//! The server that replicates: what the plugin asks of it.
+
+pub mod gate;
+
+pub use crate::fence::{FenceReason, Health};
+
+use crate::ids::{Epoch, NodeId};
+use crate::position::Position;
+use crate::time::Instant;
+use async_trait::async_trait;
+
+/// A server whose replication the plugin steers. All calls come from the driver's task; a slow call
+/// delays no heartbeat and no vote, because the driver polls it beside everything else.
+///
+/// Calls do not overlap, with two exceptions: [`ReplicationHost::detach`] can come at any time, and a `fence` or
+/// `resume` that still runs goes on beside the next `promote` or `follow`, which does not wait for it. A newer
+/// `promote`, `follow` or `fence` cancels (drops) an older `promote` or `follow` that still runs; an
+/// implementation that works on another thread must let the newest epoch win.
+#[async_trait]
+pub trait ReplicationHost: Send + Sync + 'static {
+    /// Called once, before this node joins the cluster: waits until the data on disk is loaded and says
+    /// how far it goes. `last` is the position that the vote record holds: a host that lost nothing since
+    /// answers with it; one that came up empty answers [`Position::NONE`], and is then never elected while
+    /// a reachable voter has data.
+    async fn start(&self, last: Option<Position>) -> Result<Position, HostError> {
+        Ok(last.unwrap_or(Position::NONE))
+    }
+
+    /// Become the primary of `epoch`: stop following, start a new stream. Returns when writes can be
+    /// served. The plugin opens the write gate afterwards, not before; the position is then
+    /// `(epoch, what the stream counts from)`, reported through [`crate::plugin::ElectPlugin::on_joined`].
+    async fn promote(&self, epoch: Epoch) -> Result<(), HostError>;
+
+    /// Follow `primary`, which reigns in `epoch`. Returns when the host has begun to; the history counts
+    /// as held only once the host calls [`crate::plugin::ElectPlugin::on_joined`].
+    async fn follow(&self, epoch: Epoch, primary: NodeId) -> Result<(), HostError>;
+
+    /// Acknowledge nothing more to the primary now followed and say exactly how far the data goes.
+    ///
+    /// Called before this node votes. When it returns, no acknowledgement leaves this node any more, and
+    /// the returned position covers every one that did: so a write that a quorum confirmed is seen by the
+    /// vote. Must not block for longer than a lock held for microseconds. Ends with the next `follow`.
+    fn detach(&self) -> Position;
+
+    /// Writes are refused from now on: the gate is already shut. Returns once every write that passed it
+    /// before is counted in the offsets reported through [`crate::plugin::ElectPlugin::on_offset`]: a former
+    /// primary does not vote, and hands over to nobody, before it knows how much it has. A host that
+    /// reports each write as it takes it need not do anything.
+    async fn fence(&self, epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {
+        let _ = (epoch, reason);
+        Ok(())
+    }
+
+    /// Writes may pass until `until`. Called before the gate opens for that long; earlier than the time before when a
+    /// voter's link ended, so that what it promised counts no more. A host with a watchdog, which ends the process if
+    /// it does not run any more, sets it here. It stands down once [`ReplicationHost::fence`] was called and no write that passed before is still unanswered.
+    /// Must not block.
+    fn lease_renewed(&self, until: Instant) {
+        let _ = until;
+    }
+
+    /// Writes pass again in the same reign: the opposite of [`ReplicationHost::fence`].
+    async fn resume(&self, epoch: Epoch) -> Result<(), HostError> {
+        let _ = epoch;
+        Ok(())
+    }
+
+    /// Whether this node can serve as primary. Asked once every heartbeat interval; must not block.
+    fn health(&self) -> Health {
+        Health::Good
+    }
+}
+
+/// Why a host could not do what it was asked. Told to the operator as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HostError(pub String);
+
+impl HostError {
+    /// An error with this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}

@@ -1,0 +1,11 @@
+//! The words that every layer speaks. Each is found at the crate's root, as `crate::ids`.
+
+pub mod config;
+pub mod event;
+pub mod fence;
+pub mod ids;
+pub mod link;
+pub mod message;
+pub mod position;
+pub mod state;
+pub mod time;
