@@ -13,18 +13,21 @@
 //! A shard is a thread of kevy; it reports through the hooks of its commands and takes orders from a few
 //! atomics. Nothing of the election runs on it.
 
+mod browser;
 pub mod cli;
 pub mod commands;
 pub mod config;
 mod ending;
 mod fleet;
 mod guard;
+mod harmless;
 pub mod host;
 mod http;
 mod inline;
 mod link;
 pub mod office;
 mod pulse;
+pub mod reactor;
 pub mod replies;
 mod run;
 mod serve;
@@ -32,6 +35,7 @@ mod session;
 pub mod shards;
 mod signals;
 mod tag;
+mod verdict;
 
 pub use run::run;
 pub use serve::{ServeError, Server, Stopper};
