@@ -16,6 +16,7 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod digest;
 mod ending;
 mod fleet;
 mod guard;

@@ -57,6 +57,8 @@ pub enum Own {
     Steer,
     /// `SHUTDOWN`
     Shutdown,
+    /// `ELECT`, which kevy does not know.
+    Elect,
 }
 
 impl Own {
@@ -64,11 +66,14 @@ impl Own {
     #[inline]
     pub fn of(verb: &[u8]) -> Option<Self> {
         // Almost every command ends here, on its first letter.
-        if !matches!(verb.first(), Some(b'r' | b'R' | b'i' | b'I' | b'w' | b'W' | b's' | b'S' | b'f' | b'F'))
-        {
+        if !matches!(
+            verb.first(),
+            Some(b'r' | b'R' | b'i' | b'I' | b'w' | b'W' | b's' | b'S' | b'f' | b'F' | b'e' | b'E')
+        ) {
             return None;
         }
-        const WORDS: [(&[u8], Own); 9] = [
+        const WORDS: [(&[u8], Own); 10] = [
+            (crate::digest::VERB, Own::Elect),
             (b"ROLE", Own::Role),
             (b"INFO", Own::Info),
             (b"WAIT", Own::Wait),
