@@ -3,6 +3,7 @@
 //! A newtype over [`KevyCommands`] that delegates every method of the trait: its defaults would silently
 //! switch off RESP3, blocking commands, indexes and more.
 
+use crate::cuts;
 use crate::digest;
 use crate::replies::{self, Own, Replies};
 use crate::shards::{Shards, TICK_MS_STANDBY};
@@ -47,6 +48,12 @@ impl ElectedCommands {
     fn intercept<A: ArgvView + ?Sized>(&self, args: &A, out: &mut Vec<u8>) -> bool {
         let Some(shard) = self.shard.get() else { return false };
         let applying = kevy_rt::applying_record();
+        if applying && cuts::number(args).is_some() {
+            // Nothing to kevy, but the log of a replica is to be the stream.
+            self.resolved.set(false);
+            self.shards().note_record(shard, args);
+            return true;
+        }
         // A frame is resolved before it is applied, and what a frame wakes up is not.
         let waited = !applying || (!self.resolved.replace(false) && self.shards().is_restored(shard));
         let taken = match waited {
@@ -84,6 +91,19 @@ impl ElectedCommands {
             Own::Wait if !primary() => out.extend_from_slice(replies::WAIT_ON_REPLICA),
             Own::Wait if self.shards().acks_are_stale() => out.extend_from_slice(b":0\r\n"),
             Own::Steer => out.extend_from_slice(replies::STEER),
+            Own::Cut => {
+                let taken = self
+                    .shard
+                    .get()
+                    .zip(cuts::number(args))
+                    .is_some_and(|(s, n)| self.shards().take_cut(s, n));
+                if taken {
+                    out.extend_from_slice(replies::CUT_DONE);
+                } else {
+                    propagation::set_override(propagation::Propagate::Suppress);
+                    out.extend_from_slice(replies::CUT_REFUSED);
+                }
+            }
             Own::Shutdown if args.len() == 1 => self.shards().note_shutdown(false),
             Own::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"NOSAVE") => {
                 self.shards().note_shutdown(false)
@@ -116,6 +136,7 @@ impl ElectedCommands {
             }
             Own::Token if !primary() => Route::Local,
             Own::TokenWait if !primary() => self.token_barrier(args),
+            Own::Cut if args.len() == 3 => Route::Single(1),
             _ => route,
         }
     }
@@ -231,8 +252,11 @@ impl Commands for ElectedCommands {
     fn resolve<A: ArgvView + ?Sized>(&self, args: &A) -> ResolvedCmd {
         self.resolved.set(true);
         let mut resolved = self.kevy.resolve(args);
-        if resolved.verb == VerbId::UNKNOWN && args.first().and_then(Own::of).is_some() {
+        if resolved.verb == VerbId::UNKNOWN
+            && let Some(own) = args.first().and_then(Own::of)
+        {
             resolved.route = self.reroute(args, resolved.route);
+            resolved.is_write |= own == Own::Cut;
         }
         resolved
     }
@@ -262,6 +286,12 @@ impl Commands for ElectedCommands {
         if let Some(shard) = self.shard.get() {
             let flushes = self.shards().flushes(shard);
             let stale = replicas.iter().filter(|(id, ..)| !follows_current(id, flushes)).count();
+            let behind = |(id, _, _, _, ack): &ReplicaViewRow| {
+                follows_current(id, flushes) && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
+            };
+            if replicas.iter().any(behind) {
+                self.shards().note_behind(shard);
+            }
             self.shards().note_stream(shard, master_repl_offset, stale);
         }
         self.kevy.on_replication_view(master_repl_offset, replicas);

@@ -1,5 +1,6 @@
 //! What the server says about its role, and what it refuses because of it.
 
+use crate::cuts;
 use crate::shards::Shards;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_resp::{encode_array_len, encode_bulk, encode_integer};
@@ -59,6 +60,8 @@ pub enum Own {
     Shutdown,
     /// `ELECT`, which kevy does not know.
     Elect,
+    /// `ELECT.CUT`: see `cuts.rs`
+    Cut,
 }
 
 impl Own {
@@ -72,7 +75,7 @@ impl Own {
         ) {
             return None;
         }
-        const WORDS: [(&[u8], Own); 10] = [
+        const WORDS: [(&[u8], Own); 11] = [
             (crate::digest::VERB, Own::Elect),
             (b"ROLE", Own::Role),
             (b"INFO", Own::Info),
@@ -83,6 +86,7 @@ impl Own {
             (b"SLAVEOF", Own::Steer),
             (b"FAILOVER", Own::Steer),
             (b"SHUTDOWN", Own::Shutdown),
+            (cuts::CUT, Own::Cut),
         ];
         WORDS.iter().find(|(word, _)| verb.eq_ignore_ascii_case(word)).map(|(_, own)| *own)
     }
@@ -111,6 +115,11 @@ pub fn answers_while_loading(verb: &[u8]) -> bool {
 /// The refusal to be steered by a client.
 pub const STEER: &[u8] =
     b"-ERR the election decides which node is primary; stop this server to hand the office over\r\n";
+
+/// The answer to a cut.
+pub const CUT_DONE: &[u8] = b"+OK\r\n";
+/// The answer to a cut that is none.
+pub const CUT_REFUSED: &[u8] = b"-ERR ELECT.CUT is for the server itself\r\n";
 
 /// The end of a wait for data that began while this node was primary, as Redis words it.
 pub const UNBLOCKED: &[u8] =
