@@ -14,9 +14,12 @@
 //! atomics. Nothing of the election runs on it.
 
 pub mod cli;
+mod clock;
 pub mod commands;
 pub mod config;
+mod effects;
 mod ending;
+mod expiry;
 mod fleet;
 mod guard;
 pub mod host;
@@ -25,8 +28,10 @@ mod inline;
 mod link;
 pub mod office;
 mod pulse;
+mod record;
 pub mod replies;
 mod run;
+mod scripts;
 mod serve;
 mod session;
 pub mod shards;

@@ -57,6 +57,8 @@ pub enum Own {
     Steer,
     /// `SHUTDOWN`
     Shutdown,
+    /// `SERVER.EXPIRED`, by which the server records what ended by itself.
+    Expired,
 }
 
 impl Own {
@@ -68,7 +70,7 @@ impl Own {
         {
             return None;
         }
-        const WORDS: [(&[u8], Own); 9] = [
+        const WORDS: [(&[u8], Own); 10] = [
             (b"ROLE", Own::Role),
             (b"INFO", Own::Info),
             (b"WAIT", Own::Wait),
@@ -78,6 +80,7 @@ impl Own {
             (b"SLAVEOF", Own::Steer),
             (b"FAILOVER", Own::Steer),
             (b"SHUTDOWN", Own::Shutdown),
+            (crate::expiry::COMMAND, Own::Expired),
         ];
         WORDS.iter().find(|(word, _)| verb.eq_ignore_ascii_case(word)).map(|(_, own)| *own)
     }
