@@ -121,7 +121,7 @@ impl Ended {
 }
 
 /// Whether a key is there, without a look at its deadline.
-fn exists(store: &Store, key: &[u8]) -> bool {
+pub(crate) fn exists(store: &Store, key: &[u8]) -> bool {
     store.estimate_key_bytes(key).is_some()
 }
 

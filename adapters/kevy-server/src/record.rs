@@ -123,7 +123,14 @@ impl ElectedCommands {
                 refused(self.kevy(), args);
                 return;
             }
-            What::Conditional => Some(effects::settled(store, upper, args, &out[from..])),
+            What::Conditional => {
+                // kevy drops a key that ended without a word when `SET` with `XX` finds it.
+                let refused = upper == b"SET" && out[from..].starts_with(b"$-1");
+                if refused && store.expires_count() > 0 && !expiry::exists(store, &args[1]) {
+                    self.record.ended.add(vec![args[1].to_vec()]);
+                }
+                Some(effects::settled(store, upper, args, &out[from..]))
+            }
             What::Move => {
                 self.after_move(store, upper, args, &out[from..]);
                 None

@@ -70,7 +70,11 @@ const KEYS: [(&str, &str); 9] = [
 ];
 
 /// What may follow a command's key.
-const TAILS: [&str; 35] = [
+const TAILS: [&str; 39] = [
+    "1 a x b",
+    "f v g",
+    "13.4 38.1 p 500 500 q",
+    "1 b NX 2 c",
     "",
     "1",
     "2",

@@ -269,6 +269,11 @@ impl Drop for Node {
 pub struct Client(RespClient);
 
 impl Client {
+    #[track_caller]
+    pub fn connect(port: u16) -> Self {
+        Self(until("the port accepts", || RespClient::connect("127.0.0.1", port).ok()))
+    }
+
     /// Sends words and shows the reply in a short form: `+OK`, `-ERR ..`, `:1`, the text, `nil`.
     pub fn ask(&mut self, line: &str) -> String {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
