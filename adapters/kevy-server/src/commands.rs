@@ -3,6 +3,7 @@
 //! A newtype over [`KevyCommands`] that delegates every method of the trait: its defaults would silently
 //! switch off RESP3, blocking commands, indexes and more.
 
+use crate::cuts;
 use crate::expiry::Keeper;
 use crate::record::{self, Record};
 use crate::replies::{self, Own, Replies};
@@ -61,6 +62,12 @@ impl ElectedCommands {
     fn intercept<A: ArgvView + ?Sized>(&self, args: &A, out: &mut Vec<u8>) -> bool {
         let Some(shard) = self.shard.get() else { return false };
         let applying = kevy_rt::applying_record();
+        if applying && cuts::number(args).is_some() {
+            // Nothing to kevy, but the log of a replica is to be the stream.
+            self.resolved.set(false);
+            self.shards().note_record(shard, args);
+            return true;
+        }
         // A frame is resolved before it is applied, and what a frame wakes up is not.
         let waited = !applying || (!self.resolved.replace(false) && self.shards().is_restored(shard));
         let taken = match waited {
@@ -99,6 +106,19 @@ impl ElectedCommands {
             Own::Wait if self.shards().acks_are_stale() => out.extend_from_slice(b":0\r\n"),
             Own::Steer => out.extend_from_slice(replies::STEER),
             Own::Expired if args.len() == 2 => self.record_ended(store, out),
+            Own::Cut => {
+                let taken = self
+                    .shard
+                    .get()
+                    .zip(cuts::number(args))
+                    .is_some_and(|(s, n)| self.shards().take_cut(s, n));
+                if taken {
+                    out.extend_from_slice(replies::CUT_DONE);
+                } else {
+                    propagation::set_override(propagation::Propagate::Suppress);
+                    out.extend_from_slice(replies::CUT_REFUSED);
+                }
+            }
             Own::Shutdown if args.len() == 1 => self.shards().note_shutdown(false),
             Own::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"NOSAVE") => {
                 self.shards().note_shutdown(false)
@@ -130,6 +150,7 @@ impl ElectedCommands {
             }
             Own::Token if !primary() => Route::Local,
             Own::TokenWait if !primary() => self.token_barrier(args),
+            Own::Cut if args.len() == 3 => Route::Single(1),
             _ => route,
         }
     }
@@ -265,7 +286,7 @@ impl Commands for ElectedCommands {
         let mut resolved = self.kevy.resolve(args);
         if resolved.verb == VerbId::UNKNOWN {
             if let Some(own) = args.first().and_then(Own::of) {
-                resolved.is_write |= own == Own::Expired;
+                resolved.is_write |= matches!(own, Own::Cut | Own::Expired);
                 resolved.route = self.reroute(args, resolved.route);
             }
             resolved.route = self.reroute_move(args, resolved.route);
@@ -299,6 +320,12 @@ impl Commands for ElectedCommands {
         if let Some(shard) = self.shard.get() {
             let flushes = self.shards().flushes(shard);
             let stale = replicas.iter().filter(|(id, ..)| !follows_current(id, flushes)).count();
+            let behind = |(id, _, _, _, ack): &ReplicaViewRow| {
+                follows_current(id, flushes) && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
+            };
+            if replicas.iter().any(behind) {
+                self.shards().note_behind(shard);
+            }
             self.shards().note_stream(shard, master_repl_offset, stale);
         }
         self.kevy.on_replication_view(master_repl_offset, replicas);

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// The command by which the server asks a shard to record what ended there. Clients may send it too; it does the same.
-pub(crate) const COMMAND: &[u8] = b"SERVER.EXPIRED";
+pub(crate) const COMMAND: &[u8] = b"ELECT.EXPIRED";
 
 /// Bytes of keys in one frame of deletions, well below what kevy's stream can carry.
 const FRAME_BYTES_MAX: usize = 64 << 10;

@@ -10,6 +10,8 @@
 //!   plugin ◄──► office       host ◄── plugin    host.rs: promote, follow, detach
 //! ```
 //!
+//! With several shards, `cuts.rs` makes one history of their streams.
+//!
 //! A shard is a thread of kevy; it reports through the hooks of its commands and takes orders from a few
 //! atomics. Nothing of the election runs on it.
 
@@ -17,6 +19,7 @@ pub mod cli;
 mod clock;
 pub mod commands;
 pub mod config;
+mod cuts;
 mod effects;
 mod ending;
 mod expiry;

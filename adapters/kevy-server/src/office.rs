@@ -14,6 +14,8 @@ pub trait Office: Send + Sync + 'static {
     fn standing(&self) -> Standing;
     /// `shard` has come to `offset` in the history that this node holds.
     fn on_offset(&self, shard: usize, offset: u64);
+    /// All shards have come this far in the history of `epoch`, which this node has held before.
+    fn on_offsets(&self, epoch: Epoch, offsets: &[u64]);
     /// This node now holds the history of the primary of `epoch`, at `offsets`.
     fn on_joined(&self, epoch: Epoch, offsets: &[u64]);
 }
@@ -45,6 +47,11 @@ impl Office for PluginOffice {
 
     fn on_offset(&self, shard: usize, offset: u64) {
         self.0.on_offset(shard, offset);
+    }
+
+    fn on_offsets(&self, epoch: Epoch, offsets: &[u64]) {
+        // All at once: of two nodes that hold parts of two cuts neither need be ahead.
+        self.0.on_joined(epoch, offsets);
     }
 
     fn on_joined(&self, epoch: Epoch, offsets: &[u64]) {

@@ -5,6 +5,7 @@
 
 use crate::clock;
 use crate::commands::ElectedCommands;
+use crate::cuts;
 use crate::effects::{self, Frame};
 use crate::expiry::{self, Ended, Keeper};
 use crate::replies;
@@ -272,6 +273,10 @@ impl ElectedCommands {
     }
 
     fn apply_one<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
+        if args.first() == Some(cuts::CUT) {
+            // Changes nothing; it is looked at where it comes in.
+            return;
+        }
         self.kevy().dispatch_into(store, args, out);
         let is = |verb: &[u8]| args.len() == 1 && args[0].eq_ignore_ascii_case(verb);
         if is(b"FLUSHALL") || is(b"FLUSHDB") {

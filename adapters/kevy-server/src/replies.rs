@@ -1,5 +1,6 @@
 //! What the server says about its role, and what it refuses because of it.
 
+use crate::cuts;
 use crate::shards::Shards;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_resp::{encode_array_len, encode_bulk, encode_integer};
@@ -57,8 +58,10 @@ pub enum Own {
     Steer,
     /// `SHUTDOWN`
     Shutdown,
-    /// `SERVER.EXPIRED`, by which the server records what ended by itself.
+    /// `ELECT.EXPIRED`, by which the server records what ended by itself.
     Expired,
+    /// `ELECT.CUT`: see `cuts.rs`
+    Cut,
 }
 
 impl Own {
@@ -66,11 +69,13 @@ impl Own {
     #[inline]
     pub fn of(verb: &[u8]) -> Option<Self> {
         // Almost every command ends here, on its first letter.
-        if !matches!(verb.first(), Some(b'r' | b'R' | b'i' | b'I' | b'w' | b'W' | b's' | b'S' | b'f' | b'F'))
-        {
+        if !matches!(
+            verb.first(),
+            Some(b'r' | b'R' | b'i' | b'I' | b'w' | b'W' | b's' | b'S' | b'f' | b'F' | b'e' | b'E')
+        ) {
             return None;
         }
-        const WORDS: [(&[u8], Own); 10] = [
+        const WORDS: [(&[u8], Own); 11] = [
             (b"ROLE", Own::Role),
             (b"INFO", Own::Info),
             (b"WAIT", Own::Wait),
@@ -81,6 +86,7 @@ impl Own {
             (b"FAILOVER", Own::Steer),
             (b"SHUTDOWN", Own::Shutdown),
             (crate::expiry::COMMAND, Own::Expired),
+            (cuts::CUT, Own::Cut),
         ];
         WORDS.iter().find(|(word, _)| verb.eq_ignore_ascii_case(word)).map(|(_, own)| *own)
     }
@@ -109,6 +115,11 @@ pub fn answers_while_loading(verb: &[u8]) -> bool {
 /// The refusal to be steered by a client.
 pub const STEER: &[u8] =
     b"-ERR the election decides which node is primary; stop this server to hand the office over\r\n";
+
+/// The answer to a cut.
+pub const CUT_DONE: &[u8] = b"+OK\r\n";
+/// The answer to a cut that is none.
+pub const CUT_REFUSED: &[u8] = b"-ERR ELECT.CUT is for the server itself\r\n";
 
 /// The end of a wait for data that began while this node was primary, as Redis words it.
 pub const UNBLOCKED: &[u8] =

@@ -290,7 +290,7 @@ fn a_script_does_not_reach_what_clients_may_not() {
         "SAVE",
         "TABLE.DROP t",
         "ELECT.BARRIER 9",
-        "SERVER.EXPIRED k",
+        "ELECT.EXPIRED k",
     ] {
         let list = words.split(' ').map(|word| format!("'{word}'")).collect::<Vec<_>>().join(",");
         let reply = client.say(&["EVAL", &format!("return redis.call({list})"), "0"]);

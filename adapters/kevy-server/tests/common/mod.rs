@@ -100,6 +100,9 @@ impl Office for StubOffice {
     fn on_offset(&self, shard: usize, offset: u64) {
         self.offsets.lock().unwrap()[shard] = offset;
     }
+    fn on_offsets(&self, _epoch: Epoch, offsets: &[u64]) {
+        *self.offsets.lock().unwrap() = offsets.to_vec();
+    }
     fn on_joined(&self, epoch: Epoch, offsets: &[u64]) {
         self.joined.lock().unwrap().push((epoch, offsets.to_vec()));
         *self.offsets.lock().unwrap() = offsets.to_vec();
