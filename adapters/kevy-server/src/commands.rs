@@ -3,9 +3,14 @@
 //! A newtype over [`KevyCommands`] that delegates every method of the trait: its defaults would silently
 //! switch off RESP3, blocking commands, indexes and more.
 
-use crate::browser::{Browser, Rest};
+use crate::browser::{self, Browser, Rest};
+use crate::cuts;
+use crate::digest;
+use crate::expiry::Keeper;
 use crate::harmless::is_harmless;
+use crate::record::{self, Record};
 use crate::replies::{self, Own, Replies};
+use crate::scripts;
 use crate::shards::{Shards, TICK_MS_STANDBY};
 use crate::verdict::{self, Verdict};
 use kevy::KevyCommands;
@@ -21,9 +26,6 @@ use std::time::Duration;
 /// For how long after a `WAIT` the shards look for acknowledgements often.
 const WAIT_HURRY: Duration = Duration::from_secs(1);
 
-/// For how long after a browser's request the shards tick often: its neighbours in memory are refused until one has.
-const BROWSER_HURRY: Duration = Duration::from_millis(20);
-
 /// kevy's own interval.
 const TICK_MS_DEFAULT: u64 = 100;
 
@@ -37,16 +39,34 @@ pub struct ElectedCommands {
     /// client that was waiting for data.
     resolved: Cell<bool>,
     browser: Browser,
+    /// What is recorded of commands.
+    pub(crate) record: Record,
 }
 
 impl ElectedCommands {
     /// kevy's commands, answering for the election through `replies`.
-    pub fn new(kevy: KevyCommands, replies: Replies) -> Self {
-        let (shard, resolved) = (Cell::new(None), Cell::new(false));
-        Self { kevy, replies, shard, resolved, browser: Browser::default() }
+    pub(crate) fn new(kevy: KevyCommands, replies: Replies, keeper: Arc<Keeper>) -> Self {
+        let record = Record::new(&kevy, keeper);
+        Self {
+            kevy,
+            replies,
+            shard: Cell::new(None),
+            resolved: Cell::new(false),
+            browser: Browser::default(),
+            record,
+        }
     }
 
-    fn shards(&self) -> &Arc<Shards> {
+    pub(crate) fn kevy(&self) -> &KevyCommands {
+        &self.kevy
+    }
+
+    /// This clone's shard; the first before kevy has said which.
+    pub(crate) fn own_shard(&self) -> usize {
+        self.shard.get().unwrap_or_default()
+    }
+
+    pub(crate) fn shards(&self) -> &Arc<Shards> {
         &self.replies.shards
     }
 
@@ -55,6 +75,12 @@ impl ElectedCommands {
     fn intercept<A: ArgvView + ?Sized>(&self, args: &A, out: &mut Vec<u8>) -> bool {
         let Some(shard) = self.shard.get() else { return false };
         let applying = kevy_rt::applying_record();
+        if applying && cuts::number(args).is_some() {
+            // Nothing to kevy, but the log of a replica is to be the stream.
+            self.resolved.set(false);
+            self.shards().note_record(shard, args);
+            return true;
+        }
         // A frame is resolved before it is applied, and what a frame wakes up is not.
         let waited = !applying || (!self.resolved.replace(false) && self.shards().is_restored(shard));
         let taken = match waited {
@@ -95,6 +121,20 @@ impl ElectedCommands {
             Own::Load => out.extend_from_slice(replies::LOAD),
             // Answered by what `resolve` made of it.
             Own::Browser => return false,
+            Own::Expired if args.len() == 2 => self.record_ended(store, out),
+            Own::Cut => {
+                let taken = self
+                    .shard
+                    .get()
+                    .zip(cuts::number(args))
+                    .is_some_and(|(s, n)| self.shards().take_cut(s, n));
+                if taken {
+                    out.extend_from_slice(replies::CUT_DONE);
+                } else {
+                    propagation::set_override(propagation::Propagate::Suppress);
+                    out.extend_from_slice(replies::CUT_REFUSED);
+                }
+            }
             Own::Shutdown if args.len() == 1 => self.shards().note_shutdown(false),
             Own::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"NOSAVE") => {
                 self.shards().note_shutdown(false)
@@ -132,7 +172,8 @@ impl ElectedCommands {
     /// Why a command of a client must not run now, if it must not.
     fn refusal<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
         let verb = args.first()?;
-        let guarded = self.kevy.is_write(args) || (Own::of(verb).is_none() && !is_harmless(verb));
+        let own = Own::of(verb);
+        let guarded = self.kevy.is_write(args) || own.map_or(!is_harmless(verb), Own::writes);
         if !guarded {
             return None;
         }
@@ -145,11 +186,8 @@ impl ElectedCommands {
         if kevy_rt::applying_record() {
             return None;
         }
-        let line = args.first().and_then(Own::of) == Some(Own::Browser);
+        let line = args.first().and_then(Own::of) == Some(Own::Browser) || browser::is_request(args);
         let rest = if line { self.browser.line(args) } else { self.browser.rest(args)? };
-        if line {
-            self.shards().hurry(BROWSER_HURRY);
-        }
         let verdict = match rest {
             Rest::Refused => Verdict::Intruder,
             Rest::Ignored => Verdict::Ignored,
@@ -166,6 +204,7 @@ impl ElectedCommands {
         let primary = || self.shards().standing().primary;
         match own {
             Own::Steer | Own::Load | Own::Browser => Route::Local,
+            Own::Elect => Route::Extension,
             Own::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
             Own::Wait => {
                 // kevy reads acknowledgements when it ticks: by default that is ten times a second.
@@ -174,6 +213,7 @@ impl ElectedCommands {
             }
             Own::Token if !primary() => Route::Local,
             Own::TokenWait if !primary() => self.token_barrier(args),
+            Own::Cut if args.len() == 3 => Route::Single(1),
             _ => route,
         }
     }
@@ -228,7 +268,14 @@ fn follows_current(id: &str, flushes: u64) -> bool {
 
 impl Clone for ElectedCommands {
     fn clone(&self) -> Self {
-        Self::new(self.kevy.clone(), self.replies.clone())
+        Self {
+            kevy: self.kevy.clone(),
+            replies: self.replies.clone(),
+            shard: Cell::new(None),
+            resolved: Cell::new(false),
+            browser: Browser::default(),
+            record: self.record.fork(),
+        }
     }
 }
 
@@ -250,24 +297,26 @@ impl Commands for ElectedCommands {
 
     fn dispatch<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A) -> Vec<u8> {
         let mut out = Vec::new();
-        if self.intercept(args, &mut out) {
-            return out;
-        }
-        self.kevy.dispatch(store, args)
+        self.dispatch_into(store, args, &mut out);
+        out
     }
 
     fn dispatch_into<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
         if self.intercept(args, out) {
             return;
         }
-        self.kevy.dispatch_into(store, args, out);
+        if kevy_rt::applying_record() {
+            self.apply(store, args, out);
+        } else {
+            self.recorded(store, args, out, |store, out| self.kevy.dispatch_into(store, args, out));
+        }
     }
 
     fn dispatch_into_resp3<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
         if self.intercept(args, out) {
             return;
         }
-        self.kevy.dispatch_into_resp3(store, args, out);
+        self.recorded(store, args, out, |store, out| self.kevy.dispatch_into_resp3(store, args, out));
     }
 
     fn block_ready<A: ArgvView + ?Sized>(&self, store: &mut Store, argv: &A, kind: BlockKind) -> bool {
@@ -304,15 +353,25 @@ impl Commands for ElectedCommands {
             Verdict::Intruder => return out.extend_from_slice(replies::BROWSER),
             Verdict::Ignored => return,
         }
+        if verb != VerbId::UNKNOWN && args.len() <= 3 && !self.record.is_alert() {
+            let from = out.len();
+            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+            if out.get(from) == Some(&b'-') {
+                record::refused(&self.kevy, args);
+            }
+            return;
+        }
         let own = if verb == VerbId::UNKNOWN { args.first().and_then(Own::of) } else { None };
         if own.is_some_and(|own| self.answer(own, store, args, proto, out)) {
             return;
         }
-        self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+        self.recorded(store, args, out, |store, out| {
+            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+        });
     }
 
     fn route<A: ArgvView + ?Sized>(&self, args: &A) -> Route {
-        self.reroute(args, self.kevy.route(args))
+        self.reroute_move(args, self.reroute(args, self.kevy.route(args)))
     }
 
     fn resolve<A: ArgvView + ?Sized>(&self, args: &A) -> ResolvedCmd {
@@ -323,23 +382,31 @@ impl Commands for ElectedCommands {
             return refused;
         }
         let mut resolved = self.kevy.resolve(args);
+        if resolved.verb == VerbId::UNKNOWN {
+            match args.first().and_then(Own::of) {
+                Some(Own::Browser) => return self.turn_away(args).unwrap_or(resolved),
+                Some(own) => {
+                    resolved.is_write |= own.writes();
+                    resolved.route = self.reroute(args, resolved.route);
+                }
+                None if !resolved.is_write && !args.first().is_some_and(is_harmless) => {
+                    if browser::is_request(args) {
+                        return self.turn_away(args).unwrap_or(resolved);
+                    }
+                    if self.shards().check().is_err() {
+                        return self.resolve_shut(args, resolved);
+                    }
+                }
+                None => {}
+            }
+            resolved.route = self.reroute_move(args, resolved.route);
+        }
         if resolved.is_write {
             if self.shards().check().is_err() {
                 return self.resolve_shut(args, resolved);
             }
             verdict::note_mover(&resolved, self.shards().count());
             resolved.verb = Verdict::Write.mark(resolved.verb);
-        } else if resolved.verb == VerbId::UNKNOWN
-            && let Some(verb) = args.first()
-        {
-            match Own::of(verb) {
-                Some(Own::Browser) => return self.turn_away(args).unwrap_or(resolved),
-                Some(_) => resolved.route = self.reroute(args, resolved.route),
-                None if !is_harmless(verb) && self.shards().check().is_err() => {
-                    return self.resolve_shut(args, resolved);
-                }
-                None => {}
-            }
         }
         resolved
     }
@@ -347,6 +414,7 @@ impl Commands for ElectedCommands {
     fn on_shard_start(&self, shard: usize) {
         self.shard.set(Some(shard));
         self.kevy.on_shard_start(shard);
+        scripts::install(self.kevy.state(), self.shards(), shard);
     }
 
     fn on_restored(&self, record: &mut dyn FnMut(&Argv) -> bool) {
@@ -369,6 +437,12 @@ impl Commands for ElectedCommands {
         if let Some(shard) = self.shard.get() {
             let flushes = self.shards().flushes(shard);
             let stale = replicas.iter().filter(|(id, ..)| !follows_current(id, flushes)).count();
+            let behind = |(id, _, _, _, ack): &ReplicaViewRow| {
+                follows_current(id, flushes) && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
+            };
+            if replicas.iter().any(behind) {
+                self.shards().note_behind(shard);
+            }
             self.shards().note_stream(shard, master_repl_offset, stale);
         }
         self.kevy.on_replication_view(master_repl_offset, replicas);
@@ -392,7 +466,6 @@ impl Commands for ElectedCommands {
     }
 
     fn live_runtime_config(&self) -> LiveRuntimeConfig {
-        self.browser.end();
         let mut live = self.kevy.live_runtime_config();
         if let Some(shard) = self.shard.get() {
             let (promotion, tick_ms_max) = self.shards().tick(shard);
@@ -449,12 +522,15 @@ impl Commands for ElectedCommands {
         self.kevy.on_blocked_gauge(blocked);
     }
     fn on_shard_tick(&self, store: &mut Store) {
-        self.kevy.on_shard_tick(store);
+        self.tick(store, |store| self.kevy.on_shard_tick(store));
     }
     fn shutdown_save_requested(&self) -> bool {
         self.kevy.shutdown_save_requested()
     }
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
+        if digest::is_ours(argv) {
+            return digest::answer(self.shards(), store, argv);
+        }
         self.kevy.extension_op(store, argv)
     }
     fn geo_search(&self, store: &mut Store, argv: &[Vec<u8>]) -> GeoHits {
@@ -472,18 +548,26 @@ impl Commands for ElectedCommands {
         if declares(argv, &chunks) && self.shards().check().is_err() {
             return ExtensionReduced::Reply(replies::NO_INDEX.to_vec());
         }
+        if digest::is_ours(argv) {
+            return ExtensionReduced::Reply(chunks.concat());
+        }
         self.kevy.extension_reduce(argv, chunks, proto)
     }
     fn on_write(&self, store: &mut Store, key: &[u8]) {
         self.kevy.on_write(store, key);
     }
     fn take_ext_out(&self) -> Vec<(usize, Vec<u8>)> {
+        // Asked after every write, and at the end of every turn of the shard's loop.
+        self.browser.turn();
         self.kevy.take_ext_out()
     }
     fn apply_ext(&self, store: &mut Store, payload: &[u8]) {
         self.kevy.apply_ext(store, payload);
     }
     fn extension_targets(&self, argv: &[Vec<u8>]) -> Option<Vec<usize>> {
+        if digest::is_ours(argv) {
+            return Some(vec![digest::target(argv, self.shards().count())]);
+        }
         self.kevy.extension_targets(argv)
     }
     fn on_command(&self) {
