@@ -15,6 +15,7 @@
 //! A shard is a thread of kevy; it reports through the hooks of its commands and takes orders from a few
 //! atomics. Nothing of the election runs on it.
 
+mod browser;
 pub mod cli;
 mod clock;
 pub mod commands;
@@ -26,12 +27,14 @@ mod ending;
 mod expiry;
 mod fleet;
 mod guard;
+mod harmless;
 pub mod host;
 mod http;
 mod inline;
 mod link;
 pub mod office;
 mod pulse;
+pub mod reactor;
 mod record;
 pub mod replies;
 mod run;
@@ -41,6 +44,7 @@ mod session;
 pub mod shards;
 mod signals;
 mod tag;
+mod verdict;
 
 pub use run::run;
 pub use serve::{ServeError, Server, Stopper};
