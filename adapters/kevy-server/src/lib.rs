@@ -15,10 +15,12 @@
 //! A shard is a thread of kevy; it reports through the hooks of its commands and takes orders from a few
 //! atomics. Nothing of the election runs on it.
 
+mod burn;
 pub mod cli;
 pub mod commands;
 pub mod config;
 mod cuts;
+mod descriptors;
 mod ending;
 mod fleet;
 mod guard;
@@ -27,6 +29,7 @@ mod http;
 mod inline;
 mod link;
 pub mod office;
+mod probe;
 mod pulse;
 pub mod replies;
 mod run;
@@ -34,7 +37,10 @@ mod serve;
 mod session;
 pub mod shards;
 mod signals;
+mod sink;
+mod stderr;
 mod tag;
+mod watch;
 
 pub use run::run;
 pub use serve::{ServeError, Server, Stopper};
