@@ -110,6 +110,8 @@ pub struct Elector {
     state: State,
     /// The primary that we follow, or ourselves.
     primary: Option<usize>,
+    /// When it was last heard, where another process speaks as its node since.
+    primary_heard: Option<Instant>,
     /// The host was fenced and still counts what it wrote: until it has, our position is too low to vote on.
     settling: bool,
     /// What the host was last told to follow, and has not been detached from since.
@@ -195,6 +197,7 @@ impl Elector {
             leaving: false,
             state: State::Replica,
             primary: None,
+            primary_heard: None,
             settling: false,
             following: None,
             following_since: now,
@@ -442,6 +445,7 @@ impl Elector {
             if primary.is_some() {
                 self.primary_is_known();
             }
+            self.primary_heard = None;
             let primary = self.primary();
             self.event(EventKind::PrimaryChanged { primary });
         }

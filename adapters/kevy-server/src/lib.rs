@@ -21,6 +21,7 @@ pub mod commands;
 pub mod config;
 mod cuts;
 mod descriptors;
+mod digest;
 mod ending;
 mod fleet;
 mod guard;

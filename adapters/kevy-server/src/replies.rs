@@ -58,6 +58,8 @@ pub enum Own {
     Steer,
     /// `SHUTDOWN`
     Shutdown,
+    /// `ELECT`, which kevy does not know.
+    Elect,
     /// `ELECT.CUT`: see `cuts.rs`
     Cut,
 }
@@ -73,7 +75,8 @@ impl Own {
         ) {
             return None;
         }
-        const WORDS: [(&[u8], Own); 10] = [
+        const WORDS: [(&[u8], Own); 11] = [
+            (crate::digest::VERB, Own::Elect),
             (b"ROLE", Own::Role),
             (b"INFO", Own::Info),
             (b"WAIT", Own::Wait),

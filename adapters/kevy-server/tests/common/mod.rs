@@ -251,9 +251,19 @@ impl Drop for Node {
 pub struct Client(RespClient);
 
 impl Client {
+    /// To the server at this port, which must be there.
+    pub fn connect(port: u16) -> Self {
+        Self(RespClient::connect("127.0.0.1", port).unwrap())
+    }
+
     /// Sends words and shows the reply in a short form: `+OK`, `-ERR ..`, `:1`, the text, `nil`.
     pub fn ask(&mut self, line: &str) -> String {
-        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.ask_words(&line.split(' ').collect::<Vec<_>>())
+    }
+
+    /// The same with words that may have spaces in them.
+    pub fn ask_words(&mut self, words: &[&str]) -> String {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         show(&self.0.request_borrowed(&words).unwrap())
     }
 }
