@@ -39,14 +39,14 @@ pub fn run(settings: Settings) -> Result<(), String> {
         eprintln!("kevy-server: warning: {warning}");
     }
     // Plain kevy ends the process itself, and nothing would be passed on then.
-    let detour = settings.elect.as_ref().and_then(|_| match Detour::begin() {
+    let _detour = settings.elect.as_ref().and_then(|_| match Detour::begin() {
         Ok(detour) => Some(detour),
         Err(error) => {
             eprintln!("kevy-server: warning: what kevy says is not limited: {error}");
             None
         }
     });
-    log(&settings.kevy, detour.as_ref());
+    log(&settings.kevy);
     banner(&settings.kevy);
     match settings.elect {
         Some(elect) => serve(&settings.kevy, elect),
@@ -56,7 +56,7 @@ pub fn run(settings: Settings) -> Result<(), String> {
 }
 
 /// Every decision of the election, one line each, beside what kevy says. `RUST_LOG` overrides the level.
-fn log(kevy: &Config, detour: Option<&Detour>) {
+fn log(kevy: &Config) {
     let level = match kevy.log.level {
         LogLevel::Trace => LevelFilter::Trace,
         LogLevel::Debug => LevelFilter::Debug,
@@ -64,11 +64,11 @@ fn log(kevy: &Config, detour: Option<&Detour>) {
         LogLevel::Error => LevelFilter::Error,
         _ => LevelFilter::Info,
     };
-    let mut builder = env_logger::Builder::new();
-    if let Some(past) = detour.and_then(|detour| detour.past().ok()) {
-        builder.target(env_logger::Target::Pipe(Box::new(past)));
-    }
-    let logger = builder.filter_level(level).format_timestamp_micros().parse_default_env().try_init();
+    let logger = env_logger::Builder::new()
+        .filter_level(level)
+        .format_timestamp_micros()
+        .parse_default_env()
+        .try_init();
     // Someone who embeds this crate has a logger already.
     drop(logger);
 }
