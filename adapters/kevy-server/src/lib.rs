@@ -17,12 +17,15 @@
 
 mod burn;
 pub mod cli;
+mod clock;
 pub mod commands;
 pub mod config;
 mod cuts;
 mod descriptors;
 mod digest;
+mod effects;
 mod ending;
+mod expiry;
 mod fleet;
 mod guard;
 pub mod host;
@@ -32,8 +35,10 @@ mod link;
 pub mod office;
 mod probe;
 mod pulse;
+mod record;
 pub mod replies;
 mod run;
+mod scripts;
 mod serve;
 mod session;
 pub mod shards;

@@ -1,11 +1,13 @@
 //! Builds and runs the server.
 
 use crate::burn::Burn;
+use crate::clock;
 use crate::commands::ElectedCommands;
 use crate::config::ElectSettings;
 use crate::cuts::Cutter;
 use crate::descriptors;
 use crate::ending::Ending;
+use crate::expiry::Keeper;
 use crate::host::KevyHost;
 use crate::inline::Inline;
 use crate::office::Office;
@@ -100,7 +102,10 @@ impl Server {
         host = host.with_probe(probe);
         let host = Arc::new(host.with_sink(sink(kevy)));
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
-        let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies);
+        // Before there is a store.
+        clock::begin();
+        let keeper = Keeper::new(&shards, kevy.server.bind, kevy.server.port, Inline::get()?);
+        let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, keeper);
         let runtime = runtime(kevy, commands)
             .with_max_clients(clients_max)
             .with_replica_inboxes(receivers)
