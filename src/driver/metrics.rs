@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::elector::{Elector, GateState};
 use crate::event::{Event, EventKind, Outcome, Reason};
-use crate::fence::FenceReason;
+use crate::fence::{FenceReason, Health};
 use crate::ids::{NodeId, Round};
 use crate::message::{Message, OfferKind, RejectReason, Role, Verb};
 use crate::time::{Duration, Instant};
@@ -31,6 +31,8 @@ pub(crate) struct Metrics {
     reachable: Gauge,
     last_role_change: Gauge,
     paused: Gauge,
+    health: BTreeMap<Health, Gauge>,
+    unfit: BTreeMap<Health, Counter>,
     elections: BTreeMap<Outcome, Counter>,
     pre_votes: BTreeMap<Outcome, Counter>,
     fences: BTreeMap<FenceReason, Counter>,
@@ -125,6 +127,12 @@ impl Metrics {
             reachable: gauge!("kevy_elect_quorum_members_reachable"),
             last_role_change: gauge!("kevy_elect_last_role_change_timestamp_seconds"),
             paused: gauge!("kevy_elect_paused"),
+            health: Health::ALL
+                .map(|health| (health, gauge!("kevy_elect_health", "health" => health.as_str())))
+                .into(),
+            unfit: Health::ALL
+                .map(|health| (health, counter!("kevy_elect_unfit_total", "health" => health.as_str())))
+                .into(),
             elections: by_outcome("kevy_elect_elections_total"),
             pre_votes: by_outcome("kevy_elect_prevotes_total"),
             fences: FenceReason::ALL
@@ -263,6 +271,11 @@ impl Metrics {
             EventKind::PromoteFailed { .. } => self.host_failed("promote"),
             EventKind::FollowFailed { .. } => self.host_failed("follow"),
             EventKind::Implausible { .. } => self.lose("implausible"),
+            EventKind::Fitness { health } if !health.is_good() => {
+                if let Some(counter) = self.unfit.get(health) {
+                    counter.increment(1);
+                }
+            }
             EventKind::Fenced { reason } => {
                 self.recent().fenced = Some(event.at);
                 if let Some(counter) = self.fences.get(reason) {
@@ -316,6 +329,9 @@ impl Metrics {
         self.position_stream_epoch.set(status.progress.stream_epoch.0 as f64);
         self.reachable.set(status.voters_reachable as f64);
         self.paused.set(if status.paused { 1.0 } else { 0.0 });
+        for (health, gauge) in &self.health {
+            gauge.set(if *health == status.health { 1.0 } else { 0.0 });
+        }
         for peer in elector.peers() {
             if let Some(metrics) = self.peers.get(&peer.member.id) {
                 metrics.up.set(if peer.up { 1.0 } else { 0.0 });

@@ -4,7 +4,6 @@ use super::vote::Judging;
 use super::voters::VoterSet;
 use super::{Elector, Epoch, HostAction, Message, Mutation, Position, Reason, Round, Standing, State, Timer};
 use crate::event::{EventKind, Outcome};
-use crate::fence::Health;
 use crate::message::{Grant, Offer, OfferKind, Reject, RejectReason, Resign};
 use crate::position::Progress;
 use crate::time::Instant;
@@ -43,6 +42,7 @@ impl Elector {
             let peer = &self.peers[*index];
             Some(*index) != self.primary
                 && peer.member.eligible()
+                && peer.health.is_good()
                 && peer.reachable(self.now, timeout)
                 && self.rank(*index, peer.progress) < mine
         });
@@ -78,6 +78,7 @@ impl Elector {
         if self.primary.is_some() {
             self.suspect(Reason::Timeout);
         }
+        self.leave_to_the_fit();
         if self.may_campaign() {
             self.ask_for_pre_votes();
         } else if self.member().eligible() {
@@ -88,7 +89,7 @@ impl Elector {
     /// Whether this node could be primary and may vote for itself.
     pub(super) fn may_campaign(&self) -> bool {
         self.member().eligible()
-            && self.health == Health::Good
+            && self.may_stand()
             && !self.paused
             && !self.leaving
             && self.hard.standing == Standing::Member

@@ -22,6 +22,7 @@ mod admission;
 mod campaign;
 #[cfg(feature = "sim")]
 mod digest;
+mod fitness;
 mod heartbeat;
 mod io;
 mod lease;
@@ -48,7 +49,7 @@ pub use status::{PeerStatus, Status};
 
 use crate::config::{Config, Member};
 use crate::event::{Event, EventKind, Reason};
-use crate::fence::{FenceReason, Health};
+use crate::fence::FenceReason;
 use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
 use crate::link::LinkEvent;
 use crate::message::{Message, Standing};
@@ -102,7 +103,7 @@ pub struct Elector {
 
     /// How far our data goes, as the host last said.
     position: Position,
-    health: Health,
+    fitness: fitness::Fitness,
     paused: bool,
     leaving: bool,
 
@@ -191,7 +192,7 @@ impl Elector {
             booting_until: (!quorum_of_one).then_some(now + config.election_timeout),
             admission: admission::Admission::default(),
             position: hard.position.clone(),
-            health: Health::Good,
+            fitness: fitness::Fitness::new(),
             paused: false,
             leaving: false,
             state: State::Replica,
@@ -441,6 +442,9 @@ impl Elector {
     fn set_primary(&mut self, primary: Option<usize>) {
         if self.primary != primary {
             self.primary = primary;
+            if primary.is_some() {
+                self.primary_is_known();
+            }
             self.primary_heard = None;
             let primary = self.primary();
             self.event(EventKind::PrimaryChanged { primary });

@@ -1,7 +1,7 @@
 //! What happened: the elector's decisions, in the order in which it took them. Metrics, logs and
 //! `history` are made of these.
 
-use crate::fence::FenceReason;
+use crate::fence::{FenceReason, Health};
 use crate::ids::{Epoch, NodeId};
 use crate::message::{OfferKind, RejectReason, Role};
 use crate::position::Progress;
@@ -167,6 +167,11 @@ pub enum EventKind {
     },
     /// A node that started without a record may vote from now on.
     Admitted,
+    /// This node has become unfit to be primary, in another way than before, or fit again.
+    Fitness {
+        /// How it is now.
+        health: Health,
+    },
 }
 
 /// Why a role changed, and what a failover is labelled with.
@@ -317,6 +322,7 @@ impl fmt::Display for Event {
                 write!(f, " peer={peer} lease_ms={} lease_max_ms={}", Ms(*lease), Ms(*lease_max))
             }
             EventKind::Admitted => Ok(()),
+            EventKind::Fitness { health } => write!(f, " health={}", health.as_str()),
         }
     }
 }
@@ -332,6 +338,7 @@ impl EventKind {
             | Self::FollowFailed { .. }
             | Self::Fenced { .. }
             | Self::PeerDown { .. }
+            | Self::Fitness { .. }
             | Self::Implausible { .. } => log::Level::Warn,
             _ => log::Level::Info,
         }
@@ -362,6 +369,7 @@ impl EventKind {
             Self::Implausible { .. } => "implausible",
             Self::LeaseMismatch { .. } => "lease_mismatch",
             Self::Admitted => "admitted",
+            Self::Fitness { .. } => "fitness",
         }
     }
 }
