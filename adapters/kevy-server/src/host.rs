@@ -121,14 +121,14 @@ impl KevyHost {
             Role::Idle(position) | Role::Detached { position, .. } => position.clone(),
             Role::Primary(epoch, before) => match self.shards.reigns(*epoch) {
                 true => {
-                    Position::new(*epoch, &self.shards.stream_offsets()).unwrap_or_else(|| before.clone())
+                    Position::new(*epoch, &self.shards.stream_offsets()).unwrap_or_else(|_| before.clone())
                 }
                 false => before.clone(),
             },
             Role::Replica(fleet, before) => {
                 let offsets =
                     fleet.stop().map(|reached| reached.iter().map(Reached::position_offset).collect());
-                let position = offsets.and_then(|o: Vec<u64>| Position::new(fleet.epoch(), &o));
+                let position = offsets.and_then(|o: Vec<u64>| Position::new(fleet.epoch(), &o).ok());
                 position.unwrap_or_else(|| before.clone())
             }
         }
@@ -231,7 +231,7 @@ impl ReplicationHost for KevyHost {
             let before = before.clone();
             let held = fleet.stop().and_then(|reached| {
                 let offsets: Vec<u64> = reached.iter().map(Reached::position_offset).collect();
-                Some((Position::new(fleet.epoch(), &offsets)?, reached))
+                Some((Position::new(fleet.epoch(), &offsets).ok()?, reached))
             });
             state.role = match held {
                 Some((position, reached)) => {
