@@ -6,11 +6,12 @@
 //! Invariants of [`State`], all under its lock: (1) once `open` is false no frame and no acknowledgement
 //! passes any more, and it never becomes true again; (2) an acknowledged offset is at most `next`;
 //! (3) everything below `next` is in the shard's inbox or applied; (4) nothing is acknowledged before the
-//! whole node holds the primary's history, because until then its position does not say so.
+//! whole node holds the primary's history, because until then its position does not say so; (5) with several
+//! shards nothing is acknowledged that lies behind the last whole cut.
 
+use crate::cuts::Place;
 use crate::session::{End, Session};
 use crate::shards::Shards;
-use crate::tag::position_offset;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_replicate::feed::FeedPosition;
 use kevy_replicate::replica::{ConnectOptions, ReplicaClient};
@@ -61,6 +62,10 @@ pub(crate) fn flushes_in_id(id: &str) -> Option<u64> {
 pub(crate) trait Crew: Send + Sync + 'static {
     /// A link's snapshot has landed in its shard.
     fn landed(&self, shard: usize);
+    /// A link gets a snapshot: what came before it is no part of what comes.
+    fn restarted(&self, shard: usize);
+    /// A cut has come in on a link.
+    fn cut(&self, shard: usize, number: u64, place: Place);
     /// Whether the node holds the primary's history.
     fn joined(&self) -> bool;
 }
@@ -88,6 +93,8 @@ pub(crate) struct State {
     pub(crate) held: bool,
     /// The number of flushes in this replica's name.
     pub(crate) named: u64,
+    /// The newest whole cut: nothing behind it is acknowledged. With one shard it means nothing.
+    whole: Option<Place>,
     acked: Option<u64>,
     pub(crate) last_ack: Instant,
     pub(crate) last_heard: Instant,
@@ -115,8 +122,9 @@ pub(crate) struct Look {
 }
 
 impl Reached {
-    pub(crate) fn position_offset(&self) -> u64 {
-        position_offset(self.flushes, self.next)
+    /// How far it came.
+    pub(crate) fn place(&self) -> Place {
+        Place { flushes: self.flushes, next: self.next }
     }
 }
 
@@ -137,6 +145,7 @@ impl Link {
             flushes: from.flushes,
             held: from.held,
             named: from.flushes,
+            whole: None,
             acked: None,
             last_ack: now,
             last_heard: now,
@@ -187,14 +196,15 @@ impl Link {
     }
 
     /// Tells the election how far this shard is. Under the lock, so that nothing of this stream is told
-    /// once the link is closed and the node may hold another history.
+    /// once the link is closed and the node may hold another history. With several shards the fleet tells of cuts.
     pub(crate) fn report(&self, state: &State) {
-        if state.open
+        if self.shards.count() == 1
+            && state.open
             && state.held
             && self.joined()
             && let Some(office) = self.shards.office()
         {
-            office.on_offset(self.shard, reached(state).position_offset());
+            office.on_offset(self.shard, reached(state).place().position_offset());
         }
     }
 
@@ -204,21 +214,37 @@ impl Link {
         self.ack(true);
     }
 
+    /// A cut is whole: what lies before it may be acknowledged.
+    pub(crate) fn allow(&self, place: Place) {
+        self.state().whole = Some(place);
+        self.ack(false);
+    }
+
+    /// Up to where this shard may acknowledge.
+    fn ackable(&self, state: &State) -> Option<u64> {
+        if self.shards.count() == 1 {
+            return Some(state.next);
+        }
+        let whole = state.whole.filter(|place| place.flushes == state.flushes)?;
+        Some(whole.next.min(state.next))
+    }
+
     /// Tells the primary what is held, if the node holds the primary's history and there is news.
     pub(crate) fn ack(&self, repeat: bool) {
         if !self.joined() {
             return;
         }
         let mut state = self.state();
-        if !state.open || !state.held || (state.acked == Some(state.next) && !repeat) {
+        let Some(ackable) = self.ackable(&state) else { return };
+        if !state.open || !state.held || (state.acked == Some(ackable) && !repeat) {
             return;
         }
         let Some(socket) = &state.socket else { return };
-        let line = kevy_replicate::wire::encode_replconf_ack(state.next);
+        let line = kevy_replicate::wire::encode_replconf_ack(ackable);
         let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
         match rustix::net::send(socket, &line, flags) {
             Ok(sent) if sent == line.len() => {
-                state.acked = Some(state.next);
+                state.acked = Some(ackable);
                 state.last_ack = Instant::now();
             }
             // The primary does not read: the next acknowledgement covers this one.

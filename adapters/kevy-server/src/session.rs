@@ -1,5 +1,6 @@
 //! One connection of a stream: reads what the primary sends, and decides what of it may be applied.
 
+use crate::cuts::{self, Place};
 use crate::link::{Link, reached};
 use crate::shards::Shards;
 use crate::tag::Tag;
@@ -127,6 +128,7 @@ impl<'a> Session<'a> {
                 self.wait_for_room();
                 let size = frame.argv.iter().map(<[u8]>::len).sum::<usize>();
                 self.bytes += size;
+                let cut = (self.link.shards.count() > 1).then(|| cuts::number(&frame.argv)).flatten();
                 let mut state = self.link.state();
                 if !state.open {
                     return Err(End::Over);
@@ -139,7 +141,11 @@ impl<'a> Session<'a> {
                 state.last_heard = now;
                 let due = now.duration_since(state.last_ack) >= ACK_INTERVAL;
                 self.link.report(&state);
+                let place = Place { flushes: state.flushes, next: state.next };
                 drop(state);
+                if let (Some(number), Some(crew)) = (cut, self.link.crew.upgrade()) {
+                    crew.cut(self.link.shard, number, place);
+                }
                 if due {
                     self.link.ack(false);
                 }
@@ -178,6 +184,9 @@ impl<'a> Session<'a> {
                 tag.shards,
                 link.shards.count()
             )));
+        }
+        if let Some(crew) = link.crew.upgrade() {
+            crew.restarted(link.shard);
         }
         let mut state = link.state();
         if !state.open {

@@ -3,6 +3,7 @@
 //! Every shard is a thread of kevy. It reports from its hooks (`commands.rs`) and reads a few atomics;
 //! nothing here makes a shard wait.
 
+use crate::cuts::Cutter;
 use crate::ending::Ending;
 use crate::office::{Office, Standing};
 use crate::pulse::Pulse;
@@ -41,6 +42,9 @@ pub struct Shards {
     born: Instant,
     pulse: OnceLock<Pulse>,
     ending: OnceLock<Arc<Ending>>,
+    cutter: OnceLock<Cutter>,
+    /// The newest cut that was begun.
+    cut: AtomicU64,
     progress: Event,
 }
 
@@ -71,6 +75,8 @@ struct Shard {
     loads: AtomicU64,
     /// Replicas whose acknowledgements kevy would count although they belong to a stream before a flush.
     stale_replicas: AtomicUsize,
+    /// The newest cut that this shard has put into its stream.
+    cut: AtomicU64,
 }
 
 impl Shards {
@@ -92,6 +98,7 @@ impl Shards {
             applied: AtomicU64::default(),
             loads: AtomicU64::default(),
             stale_replicas: AtomicUsize::default(),
+            cut: AtomicU64::default(),
         };
         Self {
             shards: inboxes.into_iter().map(shard).collect(),
@@ -103,6 +110,8 @@ impl Shards {
             born: Instant::now(),
             pulse: OnceLock::new(),
             ending: OnceLock::new(),
+            cutter: OnceLock::new(),
+            cut: AtomicU64::new(0),
             progress: Event::new(),
         }
     }
@@ -121,6 +130,11 @@ impl Shards {
     /// Makes known what ends the process, if this is a process's server.
     pub(crate) fn set_ending(&self, ending: Arc<Ending>) {
         drop(self.ending.set(ending));
+    }
+
+    /// Makes known what cuts the streams. With one shard nothing does.
+    pub(crate) fn set_cutter(&self, cutter: Cutter) {
+        drop(self.cutter.set(cutter));
     }
 
     /// How many there are.
@@ -218,6 +232,29 @@ impl Shards {
             _ => u64::MAX,
         };
         (shard.started.load(Ordering::Relaxed), tick_ms)
+    }
+
+    /// A replica has not acknowledged all of this shard's stream: it needs a cut to do so.
+    pub(crate) fn note_behind(&self, shard: usize) {
+        let reign = self.reign.load(Ordering::Acquire);
+        if reign != 0
+            && self.shards[shard].seen.load(Ordering::Relaxed) == reign
+            && let Some(cutter) = self.cutter.get()
+        {
+            cutter.want();
+        }
+    }
+
+    /// The number of a cut that begins now.
+    pub(crate) fn begin_cut(&self) -> u64 {
+        self.cut.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Whether `shard` takes this cut into its stream: the one that was begun last, once. Whoever else sends one can
+    /// at most bring it in a little earlier.
+    pub(crate) fn take_cut(&self, shard: usize, number: u64) -> bool {
+        number == self.cut.load(Ordering::SeqCst)
+            && self.shards[shard].cut.swap(number, Ordering::SeqCst) < number
     }
 
     /// kevy's own stream has come to `offset`, and `stale` of its replicas follow a stream before a flush.

@@ -1,7 +1,7 @@
 //! Every interleaving of a cluster of three real electors, to a stated depth, with stateright.
 //!
 //! What is real: the elector, its vote record, its timers. What is modelled, and how, stands in `world.rs` (actions,
-//! network), `time.rs` (clocks) and `machine.rs` (disk, host); `docs/verification.md`, "Exhaustive", sums it up and
+//! network), `time.rs` (clocks) and `machine.rs` (disk, host); `docs/evidence/exhaustive.md`, sums it up and
 //! holds the counts.
 
 mod broken;

@@ -1,4 +1,4 @@
-//! `cargo model`: explores, shows how far it is, and prints the table of `docs/verification.md`.
+//! `cargo model`: explores, shows how far it is, and prints the table of `docs/evidence/exhaustive.md`.
 
 mod cli;
 

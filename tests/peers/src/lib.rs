@@ -2,7 +2,7 @@
 //!
 //! One seed draws a [`Plan`]: the faults and when they come. [`run`] plays it for one [`System`] on virtual time. Network,
 //! crashes, data and judge are the same code for all systems; only what stands behind the `Node` trait differs, and that is
-//! each project's real state machine. `docs/verification.md`, "Beside kevy-elect", holds the counts.
+//! each project's real state machine. `docs/evidence/peers.md`, holds the counts.
 
 mod judge;
 mod net;
