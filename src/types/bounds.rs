@@ -1,8 +1,8 @@
 //! How long an election takes at worst: numbers that follow from a configuration. The elector keeps to them, the simulator
 //! checks that it does, and `electctl check` tells them. Nobody else computes them.
 
-use super::config::Config;
-use super::time::Duration;
+use crate::config::Config;
+use crate::time::Duration;
 
 /// How long answers to a pre-vote may take, in heartbeat intervals.
 pub(crate) const PRE_VOTE_HEARTBEATS: u32 = 3;
