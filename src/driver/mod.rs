@@ -384,7 +384,7 @@ impl Driver {
     fn last_told(&self) -> Position {
         let mut offsets = Vec::new();
         let stream_epoch = self.shared.position.read(&mut offsets);
-        stream_epoch.and_then(|epoch| Position::new(epoch, &offsets)).unwrap_or_default()
+        stream_epoch.and_then(|epoch| Position::new(epoch, &offsets).ok()).unwrap_or_default()
     }
 }
 
