@@ -60,6 +60,8 @@ pub enum Own {
     Shutdown,
     /// `ELECT`, which kevy does not know.
     Elect,
+    /// `ELECT.EXPIRED`, by which the server records what ended by itself.
+    Expired,
     /// `ELECT.CUT`: see `cuts.rs`
     Cut,
 }
@@ -75,7 +77,7 @@ impl Own {
         ) {
             return None;
         }
-        const WORDS: [(&[u8], Own); 11] = [
+        const WORDS: [(&[u8], Own); 12] = [
             (crate::digest::VERB, Own::Elect),
             (b"ROLE", Own::Role),
             (b"INFO", Own::Info),
@@ -86,6 +88,7 @@ impl Own {
             (b"SLAVEOF", Own::Steer),
             (b"FAILOVER", Own::Steer),
             (b"SHUTDOWN", Own::Shutdown),
+            (crate::expiry::COMMAND, Own::Expired),
             (cuts::CUT, Own::Cut),
         ];
         WORDS.iter().find(|(word, _)| verb.eq_ignore_ascii_case(word)).map(|(_, own)| *own)
