@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
 use crate::error::ElectError;
 use crate::event::Event;
-use crate::fence::{Denied, FenceReason};
+use crate::fence::{Denied, FenceReason, Health};
 use crate::gate::WriteGate;
 use crate::host::ReplicationHost;
 use crate::ids::NodeId;
@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     /// Beside the gate, so that a client's command that asks who reigns waits for the election as little as a write does.
     pub(crate) reign: ReignCell,
     pub(crate) position: PositionCell,
+    /// What is wrong with the host, where something is.
+    ailment: Mutex<Option<String>>,
     /// `None` before the driver has started.
     elector: Mutex<Option<Elector>>,
     events: async_broadcast::Sender<Event>,
@@ -82,6 +84,7 @@ impl Shared {
             clock,
             reign: ReignCell::default(),
             position: PositionCell::new(),
+            ailment: Mutex::new(None),
             elector: Mutex::new(None),
             events,
             listeners: receiver.deactivate(),
@@ -92,6 +95,11 @@ impl Shared {
 
     pub(crate) fn listen(&self) -> async_broadcast::Receiver<Event> {
         self.listeners.activate_cloned()
+    }
+
+    /// What is wrong with the host, for people.
+    pub(crate) fn ailment(&self) -> MutexGuard<'_, Option<String>> {
+        self.ailment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn elector(&self) -> MutexGuard<'_, Option<Elector>> {
@@ -198,6 +206,7 @@ impl Driver {
                 Input::Timer => {
                     self.metrics.count(&*self.transport);
                     let health = self.host.health();
+                    self.note_ailment(health);
                     self.elector(|elector| {
                         elector.handle_host(now, HostReport::Health(health));
                         elector.handle_timeout(now);
@@ -246,6 +255,22 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Keeps what is wrong with the host for those who look, and logs it when it is new.
+    fn note_ailment(&self, health: Health) {
+        let mut known = self.shared.ailment();
+        if health.is_good() {
+            *known = None;
+            return;
+        }
+        let now =
+            self.host.ailment().unwrap_or_else(|| format!("the server says that it is {}", health.as_str()));
+        if known.is_none() {
+            let node = self.metrics.node();
+            log::warn!(target: "kevy_elect", "elect event=ailment health={} what={now:?} node={node}", health.as_str());
+        }
+        *known = Some(now);
     }
 
     fn elector<R>(&self, with: impl FnOnce(&mut Elector) -> R) -> R
@@ -359,7 +384,7 @@ impl Driver {
     fn last_told(&self) -> Position {
         let mut offsets = Vec::new();
         let stream_epoch = self.shared.position.read(&mut offsets);
-        stream_epoch.and_then(|epoch| Position::new(epoch, &offsets)).unwrap_or_default()
+        stream_epoch.and_then(|epoch| Position::new(epoch, &offsets).ok()).unwrap_or_default()
     }
 }
 

@@ -24,7 +24,8 @@ use std::sync::Arc;
 pub trait ElectPlugin: Send + Sync + 'static {
     /// The replication source reports how far `shard` has come in the current stream: on a primary what it
     /// has written, on a replica what it has applied. Call it at least every tick; more often is cheap
-    /// (one atomic store). Shards from [`crate::ids::SHARDS_MAX`] on are ignored.
+    /// (one atomic store). With more than [`crate::ids::SHARDS_MAX`] shards the node neither votes nor stands, and
+    /// says so ([`crate::event::EventKind::PositionRefused`]).
     fn on_offset(&self, shard: usize, offset: u64);
 
     /// From here on the host's data is the history of the primary of `epoch`, at these offsets: a promoted

@@ -38,23 +38,17 @@ pub struct ElectedCommands {
     /// Whether a command was resolved that has not been dispatched yet. A dispatch without one serves a
     /// client that was waiting for data.
     resolved: Cell<bool>,
-    browser: Browser,
     /// What is recorded of commands.
     pub(crate) record: Record,
+    browser: Browser,
 }
 
 impl ElectedCommands {
     /// kevy's commands, answering for the election through `replies`.
     pub(crate) fn new(kevy: KevyCommands, replies: Replies, keeper: Arc<Keeper>) -> Self {
         let record = Record::new(&kevy, keeper);
-        Self {
-            kevy,
-            replies,
-            shard: Cell::new(None),
-            resolved: Cell::new(false),
-            browser: Browser::default(),
-            record,
-        }
+        let (shard, resolved) = (Cell::new(None), Cell::new(false));
+        Self { kevy, replies, shard, resolved, record, browser: Browser::default() }
     }
 
     pub(crate) fn kevy(&self) -> &KevyCommands {
@@ -118,9 +112,6 @@ impl ElectedCommands {
             Own::Wait if !primary() => out.extend_from_slice(replies::WAIT_ON_REPLICA),
             Own::Wait if self.shards().acks_are_stale() => out.extend_from_slice(b":0\r\n"),
             Own::Steer => out.extend_from_slice(replies::STEER),
-            Own::Load => out.extend_from_slice(replies::LOAD),
-            // Answered by what `resolve` made of it.
-            Own::Browser => return false,
             Own::Expired if args.len() == 2 => self.record_ended(store, out),
             Own::Cut => {
                 let taken = self
@@ -135,6 +126,9 @@ impl ElectedCommands {
                     out.extend_from_slice(replies::CUT_REFUSED);
                 }
             }
+            Own::Load => out.extend_from_slice(replies::LOAD),
+            // Answered by what `resolve` made of it.
+            Own::Browser => return false,
             Own::Shutdown if args.len() == 1 => self.shards().note_shutdown(false),
             Own::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"NOSAVE") => {
                 self.shards().note_shutdown(false)
@@ -172,8 +166,8 @@ impl ElectedCommands {
     /// Why a command of a client must not run now, if it must not.
     fn refusal<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
         let verb = args.first()?;
-        let own = Own::of(verb);
-        let guarded = self.kevy.is_write(args) || own.map_or(!is_harmless(verb), Own::writes);
+        let guarded = self.kevy.is_write(args)
+            || Own::of(verb).map_or(!is_harmless(verb), |own| matches!(own, Own::Cut | Own::Expired));
         if !guarded {
             return None;
         }
@@ -273,8 +267,8 @@ impl Clone for ElectedCommands {
             replies: self.replies.clone(),
             shard: Cell::new(None),
             resolved: Cell::new(false),
-            browser: Browser::default(),
             record: self.record.fork(),
+            browser: Browser::default(),
         }
     }
 }
@@ -382,14 +376,31 @@ impl Commands for ElectedCommands {
             return refused;
         }
         let mut resolved = self.kevy.resolve(args);
-        if resolved.verb == VerbId::UNKNOWN {
-            match args.first().and_then(Own::of) {
+        if resolved.is_write {
+            if self.shards().check().is_err() {
+                return self.resolve_shut(args, resolved);
+            }
+            verdict::note_mover(&resolved, self.shards().count());
+            if resolved.verb == VerbId::UNKNOWN {
+                resolved.route = self.reroute_move(args, resolved.route);
+            }
+            resolved.verb = Verdict::Write.mark(resolved.verb);
+        } else if resolved.verb == VerbId::UNKNOWN
+            && let Some(verb) = args.first()
+        {
+            match Own::of(verb) {
                 Some(Own::Browser) => return self.turn_away(args).unwrap_or(resolved),
                 Some(own) => {
-                    resolved.is_write |= own.writes();
                     resolved.route = self.reroute(args, resolved.route);
+                    if matches!(own, Own::Cut | Own::Expired) {
+                        resolved.is_write = true;
+                        if self.shards().check().is_err() {
+                            return self.resolve_shut(args, resolved);
+                        }
+                        resolved.verb = Verdict::Write.mark(resolved.verb);
+                    }
                 }
-                None if !resolved.is_write && !args.first().is_some_and(is_harmless) => {
+                None if !is_harmless(verb) => {
                     if browser::is_request(args) {
                         return self.turn_away(args).unwrap_or(resolved);
                     }
@@ -399,14 +410,6 @@ impl Commands for ElectedCommands {
                 }
                 None => {}
             }
-            resolved.route = self.reroute_move(args, resolved.route);
-        }
-        if resolved.is_write {
-            if self.shards().check().is_err() {
-                return self.resolve_shut(args, resolved);
-            }
-            verdict::note_mover(&resolved, self.shards().count());
-            resolved.verb = Verdict::Write.mark(resolved.verb);
         }
         resolved
     }
@@ -545,11 +548,11 @@ impl Commands for ElectedCommands {
         chunks: Vec<Vec<u8>>,
         proto: RespVersion,
     ) -> ExtensionReduced {
-        if declares(argv, &chunks) && self.shards().check().is_err() {
-            return ExtensionReduced::Reply(replies::NO_INDEX.to_vec());
-        }
         if digest::is_ours(argv) {
             return ExtensionReduced::Reply(chunks.concat());
+        }
+        if declares(argv, &chunks) && self.shards().check().is_err() {
+            return ExtensionReduced::Reply(replies::NO_INDEX.to_vec());
         }
         self.kevy.extension_reduce(argv, chunks, proto)
     }

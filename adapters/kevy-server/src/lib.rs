@@ -16,11 +16,13 @@
 //! atomics. Nothing of the election runs on it.
 
 mod browser;
+mod burn;
 pub mod cli;
 mod clock;
 pub mod commands;
 pub mod config;
 mod cuts;
+mod descriptors;
 mod digest;
 mod effects;
 mod ending;
@@ -33,6 +35,7 @@ mod http;
 mod inline;
 mod link;
 pub mod office;
+mod probe;
 mod pulse;
 pub mod reactor;
 mod record;
@@ -43,8 +46,11 @@ mod serve;
 mod session;
 pub mod shards;
 mod signals;
+mod sink;
+mod stderr;
 mod tag;
 mod verdict;
+mod watch;
 
 pub use run::run;
 pub use serve::{ServeError, Server, Stopper};

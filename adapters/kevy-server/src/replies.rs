@@ -58,16 +58,16 @@ pub enum Own {
     Steer,
     /// `SHUTDOWN`
     Shutdown,
-    /// `MOVE-SCOPE`, `MOVE-SCOPE-INGEST`: kevy neither logs nor streams what they bring.
-    Load,
-    /// `POST`, `Host:`: no command, but a browser that a page has sent here.
-    Browser,
     /// `ELECT`, which kevy does not know.
     Elect,
     /// `ELECT.EXPIRED`, by which the server records what ended by itself.
     Expired,
     /// `ELECT.CUT`: see `cuts.rs`
     Cut,
+    /// `MOVE-SCOPE`, `MOVE-SCOPE-INGEST`: kevy neither logs nor streams what they bring.
+    Load,
+    /// `POST`, `Host:`: no command, but a browser that a page has sent here.
+    Browser,
 }
 
 impl Own {
@@ -90,22 +90,17 @@ impl Own {
             b'F' if verb.len() == 8 => (b"FAILOVER", Self::Steer),
             b'M' if verb.len() == 10 => (b"MOVE-SCOPE", Self::Load),
             b'M' if verb.len() == 17 => (b"MOVE-SCOPE-INGEST", Self::Load),
+            b'P' if verb.len() == 4 => (b"POST", Self::Browser),
+            b'H' if verb.len() == 5 => (b"HOST:", Self::Browser),
             b'E' => match verb.len() {
                 5 => (crate::digest::VERB, Self::Elect),
                 9 => (cuts::CUT, Self::Cut),
                 13 => (crate::expiry::COMMAND, Self::Expired),
                 _ => return None,
             },
-            b'P' if verb.len() == 4 => (b"POST", Self::Browser),
-            b'H' if verb.len() == 5 => (b"HOST:", Self::Browser),
             _ => return None,
         };
         verb.eq_ignore_ascii_case(word).then_some(own)
-    }
-
-    /// Whether it must pass the gate like a write.
-    pub(crate) fn writes(self) -> bool {
-        matches!(self, Self::Cut | Self::Expired)
     }
 }
 
@@ -133,6 +128,10 @@ pub fn answers_while_loading(verb: &[u8]) -> bool {
 pub const STEER: &[u8] =
     b"-ERR the election decides which node is primary; stop this server to hand the office over\r\n";
 
+/// The answer to a cut.
+pub const CUT_DONE: &[u8] = b"+OK\r\n";
+/// The answer to a cut that is none.
+pub const CUT_REFUSED: &[u8] = b"-ERR ELECT.CUT is for the server itself\r\n";
 /// The refusal of data that would be on this node alone.
 pub const LOAD: &[u8] =
     b"-ERR what this command brings reaches no replica and no log; bring the data with ordinary writes\r\n";
@@ -143,10 +142,6 @@ pub const BROWSER: &[u8] =
 
 /// What a query is told that fails on a node that may not declare the index it wants.
 pub const NO_INDEX: &[u8] = b"-ERR no such index or column (IDX.LIST enumerates the indexes)\r\n";
-/// The answer to a cut.
-pub const CUT_DONE: &[u8] = b"+OK\r\n";
-/// The answer to a cut that is none.
-pub const CUT_REFUSED: &[u8] = b"-ERR ELECT.CUT is for the server itself\r\n";
 
 /// The end of a wait for data that began while this node was primary, as Redis words it.
 pub const UNBLOCKED: &[u8] =

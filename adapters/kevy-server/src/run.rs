@@ -10,6 +10,7 @@ use crate::office::PluginOffice;
 use crate::reactor;
 use crate::serve::{ServeError, Server, Stopper};
 use crate::signals;
+use crate::stderr::Detour;
 use futures::executor::block_on;
 use futures::future::FutureExt;
 use kevy_config::{Config, LogLevel};
@@ -42,6 +43,14 @@ pub fn run(settings: Settings) -> Result<(), String> {
     for warning in &settings.warnings {
         eprintln!("kevy-server: warning: {warning}");
     }
+    // Plain kevy ends the process itself, and nothing would be passed on then.
+    let _detour = settings.elect.as_ref().and_then(|_| match Detour::begin() {
+        Ok(detour) => Some(detour),
+        Err(error) => {
+            eprintln!("kevy-server: warning: what kevy says is not limited: {error}");
+            None
+        }
+    });
     log(&settings.kevy);
     banner(&settings.kevy);
     match settings.elect {

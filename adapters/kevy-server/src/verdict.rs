@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_verdict_and_kevys_id_travel_together() {
-        for id in [0, 1, 2, BITS - 1 & !BITS] {
+        for id in [0, 1, 2, (BITS - 1) & !BITS] {
             for verdict in
                 [Verdict::Free, Verdict::Write, Verdict::Refused, Verdict::Intruder, Verdict::Ignored]
             {
