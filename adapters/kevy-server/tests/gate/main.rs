@@ -241,12 +241,10 @@ fn shares(shards: u16) -> Vec<(Way, (usize, usize))> {
             let Some(attempt) = command.tries.iter().rfind(|attempt| attempt.changes) else { continue };
             let Some(group) = way.group(&attempt.words, &sha, true) else { continue };
             of += 1;
-            let said = wire.exchange(&[group]);
+            wire.exchange(&[group]);
             if !pristine.difference(&Contents::of(&mut look)).is_empty() {
                 changed += 1;
                 world.restore(&mut look, &pristine);
-            } else {
-                println!("{shards} shards, {way:?}, {}: {said:?}", show(&attempt.words));
             }
         }
         all.push((way, (changed, of)));
