@@ -5,7 +5,6 @@
 
 use crate::clock;
 use crate::commands::ElectedCommands;
-use crate::cuts;
 use crate::effects::{self, Frame};
 use crate::expiry::{self, Ended, Keeper};
 use crate::replies;
@@ -126,7 +125,7 @@ impl ElectedCommands {
             }
             What::Conditional => {
                 // kevy drops a key that ended without a word when `SET` with `XX` finds it.
-                let refused = upper == b"SET" && out[from..].starts_with(b"$-1");
+                let refused = upper == b"SET" && out.get(from) != Some(&b'+');
                 if refused && store.expires_count() > 0 && !expiry::exists(store, &args[1]) {
                     self.record.ended.add(vec![args[1].to_vec()]);
                 }
@@ -270,13 +269,16 @@ impl ElectedCommands {
         }
         // It is written to the log as it came, and as one record.
         set_override(Propagate::AsIs);
+        let shard = self.own_shard();
+        if out.first() == Some(&b'-') && self.shards().is_restored(shard) {
+            let error = String::from_utf8_lossy(&out[1..]);
+            let verb = String::from_utf8_lossy(args.first().unwrap_or_default()).into_owned();
+            self.shards().note_unapplied(shard, &verb, error.trim_end());
+            set_override(Propagate::Suppress);
+        }
     }
 
     fn apply_one<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
-        if args.first() == Some(cuts::CUT) {
-            // Changes nothing; it is looked at where it comes in.
-            return;
-        }
         self.kevy().dispatch_into(store, args, out);
         let is = |verb: &[u8]| args.len() == 1 && args[0].eq_ignore_ascii_case(verb);
         if is(b"FLUSHALL") || is(b"FLUSHDB") {
