@@ -4,6 +4,7 @@
 //! switch off RESP3, blocking commands, indexes and more.
 
 use crate::cuts;
+use crate::digest;
 use crate::expiry::Keeper;
 use crate::record::{self, Record};
 use crate::replies::{self, Own, Replies};
@@ -142,6 +143,7 @@ impl ElectedCommands {
         let primary = || self.shards().standing().primary;
         match own {
             Own::Steer => Route::Local,
+            Own::Elect => Route::Extension,
             Own::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
             Own::Wait => {
                 // kevy reads acknowledgements when it ticks: by default that is ten times a second.
@@ -411,6 +413,9 @@ impl Commands for ElectedCommands {
         self.kevy.shutdown_save_requested()
     }
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
+        if digest::is_ours(argv) {
+            return digest::answer(self.shards(), store, argv);
+        }
         self.kevy.extension_op(store, argv)
     }
     fn geo_search(&self, store: &mut Store, argv: &[Vec<u8>]) -> GeoHits {
@@ -425,6 +430,9 @@ impl Commands for ElectedCommands {
         chunks: Vec<Vec<u8>>,
         proto: RespVersion,
     ) -> ExtensionReduced {
+        if digest::is_ours(argv) {
+            return ExtensionReduced::Reply(chunks.concat());
+        }
         self.kevy.extension_reduce(argv, chunks, proto)
     }
     fn on_write(&self, store: &mut Store, key: &[u8]) {
@@ -437,6 +445,9 @@ impl Commands for ElectedCommands {
         self.kevy.apply_ext(store, payload);
     }
     fn extension_targets(&self, argv: &[Vec<u8>]) -> Option<Vec<usize>> {
+        if digest::is_ours(argv) {
+            return Some(vec![digest::target(argv, self.shards().count())]);
+        }
         self.kevy.extension_targets(argv)
     }
     fn on_command(&self) {

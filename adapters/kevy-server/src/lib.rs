@@ -20,6 +20,7 @@ mod clock;
 pub mod commands;
 pub mod config;
 mod cuts;
+mod digest;
 mod effects;
 mod ending;
 mod expiry;

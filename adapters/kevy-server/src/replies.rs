@@ -58,6 +58,8 @@ pub enum Own {
     Steer,
     /// `SHUTDOWN`
     Shutdown,
+    /// `ELECT`, which kevy does not know.
+    Elect,
     /// `ELECT.EXPIRED`, by which the server records what ended by itself.
     Expired,
     /// `ELECT.CUT`: see `cuts.rs`
@@ -75,7 +77,8 @@ impl Own {
         ) {
             return None;
         }
-        const WORDS: [(&[u8], Own); 11] = [
+        const WORDS: [(&[u8], Own); 12] = [
+            (crate::digest::VERB, Own::Elect),
             (b"ROLE", Own::Role),
             (b"INFO", Own::Info),
             (b"WAIT", Own::Wait),

@@ -133,7 +133,7 @@ fn a_key_that_ended_and_was_made_again_is_only_the_new_one_everywhere() {
             let reply = primary.ask(&kind.replace("{k}", &format!("k{round}.{i}")).replace('x', "new"));
             assert!(!reply.starts_with('-') && reply != "nil" && reply != ":0", "{kind}: {reply}");
         }
-        assert_eq!(primary.say(&["EVAL", script, "1", &format!("script{round}")]), ":1");
+        assert_eq!(primary.ask_words(&["EVAL", script, "1", &format!("script{round}")]), ":1");
         assert_eq!(primary.ask(&format!("SET xx{round} v XX")), "nil");
         assert_eq!(primary.ask(&format!("LPOP pop{round}")), "nil");
     }

@@ -15,10 +15,10 @@ pub fn contents(client: &mut Client) -> Contents {
     let keys = client.ask_list("KEYS *");
     keys.into_iter()
         .map(|key| {
-            let kind = client.say(&["TYPE", &key]);
+            let kind = client.ask_words(&["TYPE", &key]);
             let value = match kind.as_str() {
-                "+string" => client.say(&["GET", &key]),
-                "+list" => client.say(&["LRANGE", &key, "0", "-1"]),
+                "+string" => client.ask_words(&["GET", &key]),
+                "+list" => client.ask_words(&["LRANGE", &key, "0", "-1"]),
                 "+set" => sorted(client.list(&["SMEMBERS", &key]), 1),
                 "+hash" => {
                     let fields = client.list(&["HKEYS", &key]);
@@ -32,12 +32,12 @@ pub fn contents(client: &mut Client) -> Contents {
                         sorted(fields.iter().cloned().zip(timed).flat_map(|(f, t)| [f, t]).collect(), 2);
                     sorted(client.list(&["HGETALL", &key]), 2) + &timed
                 }
-                "+zset" => client.say(&["ZRANGE", &key, "0", "-1", "WITHSCORES"]),
+                "+zset" => client.ask_words(&["ZRANGE", &key, "0", "-1", "WITHSCORES"]),
                 "+stream" => {
-                    let groups = client.say(&["XINFO", "GROUPS", &key]);
-                    let mut all = client.say(&["XRANGE", &key, "-", "+"]) + &groups;
+                    let groups = client.ask_words(&["XINFO", "GROUPS", &key]);
+                    let mut all = client.ask_words(&["XRANGE", &key, "-", "+"]) + &groups;
                     if groups.contains('g') {
-                        let pending = client.say(&["XPENDING", &key, "g"]);
+                        let pending = client.ask_words(&["XPENDING", &key, "g"]);
                         all += &if pending.starts_with('-') { String::new() } else { pending };
                     }
                     all
@@ -45,7 +45,7 @@ pub fn contents(client: &mut Client) -> Contents {
                 _ => String::new(),
             };
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-            let left = client.say(&["PTTL", &key])[1..].parse::<i64>().ok().filter(|left| *left >= 0);
+            let left = client.ask_words(&["PTTL", &key])[1..].parse::<i64>().ok().filter(|left| *left >= 0);
             (key, (format!("{kind} {value}"), left.map(|left| now + left)))
         })
         .collect()

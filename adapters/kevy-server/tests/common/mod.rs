@@ -272,6 +272,7 @@ impl Drop for Node {
 pub struct Client(RespClient);
 
 impl Client {
+    /// To the server at this port, once it accepts.
     #[track_caller]
     pub fn connect(port: u16) -> Self {
         Self(until("the port accepts", || RespClient::connect("127.0.0.1", port).ok()))
@@ -279,12 +280,11 @@ impl Client {
 
     /// Sends words and shows the reply in a short form: `+OK`, `-ERR ..`, `:1`, the text, `nil`.
     pub fn ask(&mut self, line: &str) -> String {
-        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        show(&self.0.request_borrowed(&words).unwrap())
+        self.ask_words(&line.split(' ').collect::<Vec<_>>())
     }
 
-    /// The same for words that may contain spaces.
-    pub fn say(&mut self, words: &[&str]) -> String {
+    /// The same with words that may have spaces in them.
+    pub fn ask_words(&mut self, words: &[&str]) -> String {
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         show(&self.0.request_borrowed(&words).unwrap())
     }
