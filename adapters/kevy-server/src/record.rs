@@ -6,7 +6,7 @@
 use crate::clock;
 use crate::commands::ElectedCommands;
 use crate::effects::{self, Frame};
-use crate::expiry::{self, Ended, Keeper};
+use crate::expiry::{self, Ended, Fields, Keeper};
 use crate::replies;
 use crate::scripts;
 use kevy::KevyCommands;
@@ -24,6 +24,7 @@ pub(crate) struct Record {
     keeper: Arc<Keeper>,
     routing: Routing,
     ended: Ended,
+    fields: Fields,
     /// Whether there is a limit of memory and keys give way to it.
     evicting: Cell<bool>,
 }
@@ -62,7 +63,13 @@ impl Record {
     pub(crate) fn new(kevy: &KevyCommands, keeper: Arc<Keeper>) -> Self {
         let slots = kevy.state().config().cluster.enabled;
         let routing = if slots { Routing::Slots } else { Routing::KevyHash };
-        Self { keeper, routing, ended: Ended::default(), evicting: Cell::new(false) }
+        Self {
+            keeper,
+            routing,
+            ended: Ended::default(),
+            fields: Fields::default(),
+            evicting: Cell::new(false),
+        }
     }
 
     /// The same for another shard.
@@ -71,6 +78,7 @@ impl Record {
             keeper: Arc::clone(&self.keeper),
             routing: self.routing,
             ended: Ended::default(),
+            fields: Fields::default(),
             evicting: Cell::new(self.evicting.get()),
         }
     }
@@ -103,6 +111,9 @@ impl ElectedCommands {
         let mut buffer = [0; 32];
         let upper = args.first().map_or(&b""[..], |name| upper_verb(name, &mut buffer));
         let what = What::of(upper);
+        if self.record.fields.are_due() {
+            self.end_fields(store);
+        }
         if self.record.is_alert() {
             self.brace(store);
         }
@@ -146,6 +157,7 @@ impl ElectedCommands {
             false => frames,
         };
         if let Some(frames) = frames {
+            self.record.fields.note(&frames);
             set_override(effects::one(frames).map_or(Propagate::Suppress, Propagate::Replace));
         }
     }
@@ -176,14 +188,31 @@ impl ElectedCommands {
         if !self.kevy().is_write(args) {
             return frames;
         }
+        let mut before =
+            self.record.ended.take_fields_of(effects::keys(upper, args).into_iter().map(|i| &args[i]));
         let again = self.record.ended.take_existing(store);
-        if again.is_empty() {
+        if !again.is_empty() {
+            let mut deletion = effects::frame(&[b"DEL"]);
+            deletion.extend(again);
+            before.push(deletion);
+        }
+        if before.is_empty() {
             return frames;
         }
-        let mut deletion = effects::frame(&[b"DEL"]);
-        deletion.extend(again);
         let own = frames.unwrap_or_else(|| vec![effects::of_creation(upper, args, reply)]);
-        Some(std::iter::once(deletion).chain(own).collect())
+        Some(before.into_iter().chain(own).collect())
+    }
+
+    /// Removes the fields of hashes that are over, before kevy does.
+    #[cold]
+    fn end_fields(&self, store: &mut Store) {
+        if self.shards().check().is_err() {
+            return;
+        }
+        for (key, fields) in self.record.fields.take(store) {
+            self.touched(store, std::slice::from_ref(&key));
+            self.record.ended.add_fields(&key, &fields);
+        }
     }
 
     /// Takes over what the store says has ended.
@@ -295,15 +324,11 @@ impl ElectedCommands {
 
     /// Once per tick, around kevy's own.
     pub(crate) fn tick(&self, store: &mut Store, kevy: impl FnOnce(&mut Store)) {
-        /// Hashes whose fields are looked at in one tick; kevy's own number.
-        const HASHES_MAX: usize = 64;
         let writes = self.shards().check().is_ok();
         if writes {
             clock::advance();
-            for (key, fields) in store.tick_hash_ttl(HASHES_MAX) {
-                self.touched(store, std::slice::from_ref(&key));
-                self.record.ended.add_fields(&key, &fields);
-            }
+            self.record.fields.learn(store);
+            self.end_fields(store);
         }
         kevy(store);
         let policy = store.eviction_policy();
@@ -312,11 +337,12 @@ impl ElectedCommands {
             self.note_ended(store);
             self.record.ended.forget_existing(store);
             let ended = self.record.ended.some_key();
-            if ended.is_some() || store.expires_count() > 0 {
+            if ended.is_some() || store.expires_count() > 0 || self.record.fields.any() {
                 self.record.keeper.call(self.own_shard(), ended);
             }
-        } else if self.record.ended.any() && !self.shards().standing().primary {
+        } else if !self.shards().standing().primary {
             self.record.ended.clear();
+            self.record.fields.forget();
         }
     }
 
