@@ -140,6 +140,9 @@ impl ElectedCommands {
                 if refused && store.expires_count() > 0 && !expiry::exists(store, &args[1]) {
                     self.record.ended.add(vec![args[1].to_vec()]);
                 }
+                if upper == b"RENAMENX" {
+                    self.after_move(store, upper, args, &out[from..]);
+                }
                 Some(effects::settled(store, upper, args, &out[from..]))
             }
             What::Move => {
@@ -256,7 +259,7 @@ impl ElectedCommands {
 
     /// kevy looks after the first key only.
     fn after_move<A: ArgvView + ?Sized>(&self, store: &mut Store, upper: &[u8], args: &A, reply: &[u8]) {
-        if matches!(reply, [b'$', b'0'..=b'9', ..])
+        if matches!(reply, [b'$', b'0'..=b'9', ..] | b":1\r\n")
             && let Some(to) = scripts::wakes(self.kevy(), upper, args)
         {
             self.touched(store, &[to.to_vec()]);
@@ -346,11 +349,13 @@ impl ElectedCommands {
         }
     }
 
-    /// kevy forgets the pushed half when both keys are on one shard, unless the shard moves the element itself.
+    /// When both keys are on one shard, kevy forgets the pushed half of a move, and records `RENAMENX` with its condition;
+    /// not if the shard's own dispatch runs them.
     pub(crate) fn reroute_move<A: ArgvView + ?Sized>(&self, args: &A, route: Route) -> Route {
         let shard = |i: usize| shard_of_key(&args[i], self.shards().count(), self.record.routing);
         match route {
             Route::ListMove { .. } if shard(1) == shard(2) => Route::Single(1),
+            Route::Rename { nx: true } if args.len() == 3 && shard(1) == shard(2) => Route::Single(1),
             route => route,
         }
     }

@@ -217,6 +217,7 @@ fn every_command(shards: u16) {
     same_everywhere(&cluster, a, &b);
 }
 
+/// D1
 #[test]
 fn every_command_leaves_the_same_on_a_replica_and_after_a_restart_on_one_shard() {
     every_command(1);
@@ -267,6 +268,7 @@ fn scripts(shards: u16) {
     same_everywhere(&cluster, a, &b);
 }
 
+/// D2
 #[test]
 fn a_script_leaves_the_same_everywhere_on_one_shard() {
     scripts(1);
@@ -277,6 +279,7 @@ fn a_script_leaves_the_same_everywhere_on_two_shards() {
     scripts(2);
 }
 
+/// D6
 #[test]
 fn a_script_does_not_reach_what_clients_may_not() {
     let cluster = Cluster::new(2, 1);
@@ -327,6 +330,7 @@ fn a_script_does_not_reach_what_clients_may_not() {
     assert_eq!(client.ask("GET k"), "v");
 }
 
+/// D1
 #[test]
 fn a_relative_expiry_means_the_same_moment_on_a_replica_that_is_late() {
     let (cluster, a, b) = pair(1);
@@ -368,6 +372,7 @@ fn fill(client: &mut Client) -> usize {
     full.unwrap()
 }
 
+/// D3
 #[test]
 fn what_the_primary_refuses_for_want_of_memory_is_nowhere() {
     let cluster = Cluster::new(2, 1);
@@ -396,6 +401,7 @@ fn what_the_primary_refuses_for_want_of_memory_is_nowhere() {
     assert_eq!(client.ask("DBSIZE"), count);
 }
 
+/// D4
 #[test]
 fn a_replica_with_less_memory_has_all_all_the_same_and_keeps_it_over_a_restart() {
     let cluster = Cluster::new(2, 1);
@@ -415,6 +421,7 @@ fn a_replica_with_less_memory_has_all_all_the_same_and_keeps_it_over_a_restart()
     assert_eq!(b.client().ask("DBSIZE"), ":3000");
 }
 
+/// D5
 #[test]
 fn what_gives_way_on_the_primary_gives_way_everywhere() {
     const SMALL: &str = "[memory]\nmaxmemory = \"1mb\"\nmaxmemory_policy = \"allkeys-lru\"\n";
@@ -466,6 +473,7 @@ fn copies_again(shards: u16) {
     same_everywhere(&cluster, a, &b);
 }
 
+/// D4
 #[test]
 fn a_replica_that_cannot_apply_a_frame_copies_all_again_on_one_shard() {
     copies_again(1);

@@ -47,6 +47,7 @@ fn same(nodes: &[Process]) {
     }
 }
 
+/// D5
 #[test]
 fn a_lock_that_was_renewed_in_time_is_there_on_a_replica_that_was_late() {
     const HELD: Duration = Duration::from_millis(2_500);
@@ -115,6 +116,7 @@ fn what_ended_on_the_primary_is_gone_from_the_replicas_although_nobody_asks_for_
     same(&nodes);
 }
 
+/// D5
 #[test]
 fn a_key_that_ended_and_was_made_again_is_only_the_new_one_everywhere() {
     let _alone = alone();
@@ -139,7 +141,8 @@ fn a_key_that_ended_and_was_made_again_is_only_the_new_one_everywhere() {
         }
         assert_eq!(primary.ask(&format!("HSET fields{round} f 5 g 7 i 1")), ":3");
         assert_eq!(primary.ask(&format!("HPEXPIRE fields{round} 30 FIELDS 2 f g")), "[:1 :1]");
-        for key in ["script", "xx", "pop"] {
+        assert_eq!(primary.ask(&format!("SET from{round} new")), "+OK");
+        for key in ["script", "xx", "pop", "to"] {
             assert_eq!(primary.ask(&format!("RPUSH {key}{round} old")), ":1");
             assert_eq!(primary.ask(&format!("PEXPIRE {key}{round} 30")), ":1");
         }
@@ -157,6 +160,7 @@ fn a_key_that_ended_and_was_made_again_is_only_the_new_one_everywhere() {
     same(&nodes);
 }
 
+/// D5
 #[test]
 fn nothing_ends_on_a_primary_that_must_not_write() {
     let _alone = alone();
