@@ -188,7 +188,7 @@ pub(crate) fn wakes<'a, A: ArgvView + ?Sized>(
     args: &'a A,
 ) -> Option<&'a [u8]> {
     match upper {
-        b"LMOVE" | b"RPOPLPUSH" | b"BRPOPLPUSH" => args.get(2),
+        b"LMOVE" | b"RPOPLPUSH" | b"BRPOPLPUSH" | b"RENAMENX" => args.get(2),
         _ => args.get(usize::from(kevy.resolve(args).wake_idx?)),
     }
 }
