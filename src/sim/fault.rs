@@ -108,6 +108,8 @@ pub enum FaultKind {
     HangingHost,
     /// The host says that it cannot serve.
     Unhealthy,
+    /// The host says that it serves, but badly.
+    Ailing,
     /// An operator asks for a planned transfer.
     StepDown,
     /// The process is ended in order (SIGTERM): it hands over, then goes, and comes back later.
@@ -182,6 +184,7 @@ impl FaultKind {
             Self::FailingHost => "failing host",
             Self::HangingHost => "hanging host",
             Self::Unhealthy => "unhealthy host",
+            Self::Ailing => "ailing host",
             Self::StepDown => "step down",
             Self::Shutdown => "shutdown",
             Self::OperatorPause => "elections paused",

@@ -131,10 +131,13 @@ impl Ended {
     }
 }
 
+/// A hash's key, and a field of it.
+type Field = (Vec<u8>, Vec<u8>);
+
 /// When fields of hashes end on this shard. kevy removes one that is over whenever it touches its hash, and tells
 /// nobody; so they are removed here first.
 pub(crate) struct Fields {
-    due: RefCell<BTreeMap<u64, Vec<(Vec<u8>, Vec<u8>)>>>,
+    due: RefCell<BTreeMap<u64, Vec<Field>>>,
     /// The earliest; `u64::MAX` if there is none.
     next: Cell<u64>,
     known: Cell<bool>,

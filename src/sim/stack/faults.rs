@@ -124,6 +124,7 @@ impl State {
             FaultKind::FailingHost => ills.host_failing += 1,
             FaultKind::HangingHost => ills.host_hanging += 1,
             FaultKind::Unhealthy => ills.unhealthy += 1,
+            FaultKind::Ailing => ills.ailing += 1,
             FaultKind::StepDown => {
                 let plugin = self.nodes[node].plugin.as_ref().filter(|_| runs)?;
                 plugin.step_down();
@@ -255,6 +256,7 @@ impl State {
                 }
             }
             FaultKind::Unhealthy => ills.unhealthy -= 1,
+            FaultKind::Ailing => ills.ailing -= 1,
             FaultKind::OperatorPause => {
                 ills.elections_paused -= 1;
                 self.pause_elections(node);

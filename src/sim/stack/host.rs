@@ -164,8 +164,12 @@ impl ReplicationHost for WatchedHost {
     }
 
     fn health(&self) -> Health {
-        match self.scene.with(|state| state.nodes[self.node].ills.unhealthy) {
-            0 => self.inner.health(),
+        match self.scene.with(|state| {
+            let ills = &state.nodes[self.node].ills;
+            (ills.unhealthy, ills.ailing)
+        }) {
+            (0, 0) => self.inner.health(),
+            (0, _) => Health::Disk,
             _ => Health::Failing,
         }
     }

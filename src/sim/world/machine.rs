@@ -2,6 +2,7 @@
 
 use super::event::Event;
 use crate::elector::{Elector, GateState, PersistSeq};
+use crate::fence::Health;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::position::Position;
 use crate::sim::clock::DriftClock;
@@ -39,7 +40,19 @@ pub(super) struct Ills {
     pub(super) host_hanging: u16,
     pub(super) host_slow: u64,
     pub(super) unhealthy: u16,
+    pub(super) ailing: u16,
     pub(super) elections_paused: u16,
+}
+
+impl Ills {
+    /// What the server says of itself.
+    pub(super) fn health(&self) -> Health {
+        match (self.unhealthy, self.ailing) {
+            (0, 0) => Health::Good,
+            (0, _) => Health::Disk,
+            _ => Health::Failing,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -77,6 +90,8 @@ pub(super) struct Server {
     pub(super) promoting: Option<Epoch>,
     /// A job that hangs until all is healed.
     pub(super) hanging: Option<u64>,
+    /// A fence that is not carried out while the host hangs.
+    pub(super) fence_hangs: bool,
     pub(super) asked_at: u64,
     /// Where the data ended when the elector last had the server let go.
     pub(super) detached: Position,

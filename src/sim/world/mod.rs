@@ -19,7 +19,7 @@ use super::note::{Note, What};
 use super::plan::Plan;
 use super::rng::Rng;
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
-use crate::fence::{Denied, Health};
+use crate::fence::Denied;
 use crate::ids::{Epoch, NodeId};
 use crate::message::Message;
 use crate::time::Instant;
@@ -342,7 +342,7 @@ impl World {
             reigning_since: None,
         });
         let paused = machine.ills.elections_paused > 0;
-        let unhealthy = machine.ills.unhealthy > 0;
+        let health = machine.ills.health();
         machine.disturbed = self.now;
         self.log(|| format!("n{node} starts as process {life}, incarnation {incarnation}"));
         self.note(node, || What::Started);
@@ -351,8 +351,8 @@ impl World {
         if paused {
             self.step(node, |elector, now| elector.handle_command(now, Command::Pause(true)));
         }
-        if unhealthy {
-            self.step(node, |elector, now| elector.handle_host(now, HostReport::Health(Health::Failing)));
+        if !health.is_good() {
+            self.step(node, |elector, now| elector.handle_host(now, HostReport::Health(health)));
         }
         let at = self.now + self.rng.below(30 * MS);
         self.push(at, Event::Tick { node, life });
@@ -373,6 +373,7 @@ impl World {
         machine.disk.waiting = None;
         let server = &mut machine.server;
         (server.serving, server.target, server.promoting, server.hanging) = (None, None, None, None);
+        server.fence_hangs = false;
         (server.following, server.joined) = (false, false);
         server.turn += 1;
         self.log(|| format!("n{node} is gone"));

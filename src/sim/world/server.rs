@@ -29,6 +29,10 @@ impl World {
                 let machine = &mut self.machines[node];
                 machine.server.fences += 1;
                 let fence = machine.server.fences;
+                machine.server.fence_hangs = machine.ills.host_hanging > 0;
+                if machine.server.fence_hangs {
+                    return;
+                }
                 let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
                 let at = self.now + self.rng.below(self.plan.setup.host);
                 self.push(at, Event::Fenced { node, life, fence });
@@ -88,6 +92,13 @@ impl World {
 
     /// What hung fails now.
     pub(super) fn unhang_host(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        let fence = machine.server.fences;
+        if std::mem::take(&mut machine.server.fence_hangs)
+            && let Some(life) = machine.process.as_ref().map(|process| process.life)
+        {
+            self.push(self.now + MS, Event::Fenced { node, life, fence });
+        }
         let machine = &mut self.machines[node];
         let Some(turn) = machine.server.hanging.take() else { return };
         let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
