@@ -131,7 +131,7 @@ impl Ended {
     }
 }
 
-/// A key and a field of its hash.
+/// A hash's key, and a field of it.
 type Field = (Vec<u8>, Vec<u8>);
 
 /// When fields of hashes end on this shard. kevy removes one that is over whenever it touches its hash, and tells

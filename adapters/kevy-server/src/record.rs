@@ -3,6 +3,7 @@
 //! kevy streams and logs a write by its words, with few exceptions. This sees every command before and after it ran,
 //! and puts in place of the words what makes every node the same: see `effects.rs`, `scripts.rs` and `expiry.rs`.
 
+use crate::bounds::{self, Bound};
 use crate::clock;
 use crate::commands::ElectedCommands;
 use crate::effects::{self, Frame};
@@ -11,7 +12,7 @@ use crate::replies;
 use crate::scripts;
 use kevy::KevyCommands;
 use kevy_persist::Routing;
-use kevy_resp::{ArgvView, encode_integer};
+use kevy_resp::{Argv, ArgvView, encode_error, encode_integer};
 use kevy_rt::propagation::{Propagate, set_override};
 use kevy_rt::{Commands, Route, Store, shard_of_key};
 use kevy_store::{EvictionPolicy, KeyspaceEvent};
@@ -111,6 +112,20 @@ impl ElectedCommands {
         let mut buffer = [0; 32];
         let upper = args.first().map_or(&b""[..], |name| upper_verb(name, &mut buffer));
         let what = What::of(upper);
+        match bounds::check(store, upper, args) {
+            None => {}
+            Some(Bound::Refuse(error)) => {
+                encode_error(out, error);
+                refused(self.kevy(), args);
+                return;
+            }
+            Some(Bound::Count(at, count)) => {
+                let mut words = effects::to_frame(args);
+                words[at] = count.to_string().into_bytes();
+                self.kevy().dispatch_into(store, &Argv::from(words), out);
+                return;
+            }
+        }
         if self.record.fields.are_due() {
             self.end_fields(store);
         }

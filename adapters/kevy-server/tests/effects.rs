@@ -558,3 +558,35 @@ fn transactions_and_waits_leave_the_same_everywhere_on_one_shard() {
 fn transactions_and_waits_leave_the_same_everywhere_on_two_shards() {
     ways_in(2);
 }
+
+#[test]
+fn no_number_in_a_command_ends_the_server() {
+    let (cluster, a, b) = pair(1);
+    let mut client = a.client();
+    client.ask("SADD s a b c d");
+    const HUGE: &str = "2000000000000";
+    for (command, right) in [
+        (format!("SETRANGE x {HUGE} v"), "-ERR string exceeds"),
+        (format!("SETBIT x {HUGE} 1"), "-ERR bit offset"),
+        (format!("SRANDMEMBER s -{HUGE}"), "-ERR value is out of range"),
+        (format!("SRANDMEMBER s {HUGE}"), "["),
+        (format!("SRANDMEMBER none {HUGE}"), "["),
+        (format!("SPOP none {HUGE}"), "["),
+        (format!("SPOP s {HUGE}"), "["),
+        ("SCARD s".to_owned(), ":0"),
+    ] {
+        for words in
+            [command.clone(), format!("EVAL return{{redis.pcall('{}')}} 0", command.replace(' ', "','"))]
+        {
+            let reply = client.ask(&words);
+            assert!(
+                reply.trim_start_matches('[').starts_with(right.trim_start_matches('[')),
+                "{words}: {reply}"
+            );
+        }
+    }
+    client.ask("SADD t a b c d");
+    client.ask("SADD u a b c d");
+    assert_eq!(client.list(&["SPOP", "t", "9"]).len(), 4);
+    same_everywhere(&cluster, a, &b);
+}
