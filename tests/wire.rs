@@ -601,7 +601,7 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
             "" => Some(Vec::new()),
             list => list.split(',').map(|offset| number(offset, OFFSET_MAX)).collect(),
         };
-        let position = Position::new(epoch_of(stream)?, &offsets?)?;
+        let position = Position::new(epoch_of(stream)?, &offsets?).ok()?;
         Some(Offer { epoch: epoch()?, round: round()?, position })
     };
     let grant = || Some(Grant { epoch: epoch()?, round: round()? });

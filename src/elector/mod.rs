@@ -53,7 +53,7 @@ use crate::fence::FenceReason;
 use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
 use crate::link::LinkEvent;
 use crate::message::{Message, Standing};
-use crate::position::Position;
+use crate::position::{Position, PositionError};
 use crate::state::HardState;
 use crate::time::{Duration, Instant};
 use campaign::Campaign;
@@ -103,6 +103,8 @@ pub struct Elector {
 
     /// How far our data goes, as the host last said.
     position: Position,
+    /// Why the host's position cannot be told. What is kept above is then too low to vote on.
+    position_refused: Option<PositionError>,
     fitness: fitness::Fitness,
     paused: bool,
     leaving: bool,
@@ -192,6 +194,7 @@ impl Elector {
             booting_until: (!quorum_of_one).then_some(now + config.election_timeout),
             admission: admission::Admission::default(),
             position: hard.position.clone(),
+            position_refused: None,
             fitness: fitness::Fitness::new(),
             paused: false,
             leaving: false,
@@ -271,7 +274,10 @@ impl Elector {
         self.catch_up(now);
         match report {
             HostReport::Position { stream_epoch, offsets } => {
-                self.position.set(stream_epoch, offsets);
+                match self.position.set(stream_epoch, offsets) {
+                    Ok(()) => self.position_refused = None,
+                    Err(error) => self.refuse_position(error),
+                }
             }
             HostReport::Fenced => self.on_fenced(),
             HostReport::Detached(position) => self.on_detached(position),
@@ -376,6 +382,14 @@ impl Elector {
             self.event(EventKind::Implausible { peer, what: "epoch" });
         }
         fine
+    }
+
+    /// Told once for each reason: the host says it again many times a second.
+    fn refuse_position(&mut self, error: PositionError) {
+        if self.position_refused.replace(error) != Some(error) {
+            self.abandon_campaign();
+            self.event(EventKind::PositionRefused { error });
+        }
     }
 
     fn index(&self, id: NodeId) -> Option<usize> {

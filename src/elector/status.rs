@@ -98,6 +98,16 @@ impl Elector {
         self.primary.map(|index| self.peers[index].member.id)
     }
 
+    /// Which of [`Elector::members`] that is.
+    pub(crate) fn primary_index(&self) -> Option<usize> {
+        self.primary
+    }
+
+    /// All members, this node included, in the order in which they are counted.
+    pub(crate) fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.iter().map(|peer| peer.member.id)
+    }
+
     /// Whether writes may pass, and until when.
     pub fn gate(&self) -> GateState {
         match &self.state {

@@ -1,6 +1,6 @@
 //! The implementation: the elector, its driver, and what a server calls.
 
-use super::{EVENT_BACKLOG, ElectPlugin, ElectSnapshot, PeerSnapshot, WriteGate};
+use super::{EVENT_BACKLOG, ElectPlugin, ElectSnapshot, PeerSnapshot, Reign, WriteGate};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::driver::{Driver, LogLimit, Metrics, Shared};
@@ -121,6 +121,10 @@ impl ElectPlugin for QuorumPlugin {
 
     fn write_gate(&self) -> &WriteGate {
         &self.shared.gate
+    }
+
+    fn reign(&self) -> Reign {
+        self.shared.reign.get()
     }
 
     fn snapshot(&self) -> ElectSnapshot {

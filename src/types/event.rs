@@ -4,7 +4,7 @@
 use crate::fence::{FenceReason, Health};
 use crate::ids::{Epoch, NodeId};
 use crate::message::{OfferKind, RejectReason, Role};
-use crate::position::Progress;
+use crate::position::{PositionError, Progress};
 use crate::time::{Duration, Instant};
 use std::fmt;
 
@@ -148,6 +148,11 @@ pub enum EventKind {
     SaveFailed {
         /// What the store said.
         error: String,
+    },
+    /// The host's position cannot be told to anybody: this node neither votes nor stands until it can.
+    PositionRefused {
+        /// Why.
+        error: PositionError,
     },
     /// A peer's message was ignored because a value in it cannot be.
     Implausible {
@@ -317,6 +322,7 @@ impl fmt::Display for Event {
             }
             EventKind::PeerUp { peer } | EventKind::PeerDown { peer } => write!(f, " peer={peer}"),
             EventKind::SaveFailed { error } => write!(f, " error={error:?}"),
+            EventKind::PositionRefused { error } => write!(f, " error={:?}", error.to_string()),
             EventKind::Implausible { peer, what } => write!(f, " peer={peer} what={what}"),
             EventKind::LeaseMismatch { peer, lease, lease_max } => {
                 write!(f, " peer={peer} lease_ms={} lease_max_ms={}", Ms(*lease), Ms(*lease_max))
@@ -331,9 +337,10 @@ impl EventKind {
     /// How loud it is: an error needs somebody to act, a warning is worth a look, the rest tells the story.
     pub const fn level(&self) -> log::Level {
         match self {
-            Self::PromoteFailed { .. } | Self::SaveFailed { .. } | Self::LeaseMismatch { .. } => {
-                log::Level::Error
-            }
+            Self::PromoteFailed { .. }
+            | Self::SaveFailed { .. }
+            | Self::PositionRefused { .. }
+            | Self::LeaseMismatch { .. } => log::Level::Error,
             Self::PrimarySuspected { .. }
             | Self::FollowFailed { .. }
             | Self::Fenced { .. }
@@ -366,6 +373,7 @@ impl EventKind {
             Self::PeerUp { .. } => "peer_up",
             Self::PeerDown { .. } => "peer_down",
             Self::SaveFailed { .. } => "save_failed",
+            Self::PositionRefused { .. } => "position_refused",
             Self::Implausible { .. } => "implausible",
             Self::LeaseMismatch { .. } => "lease_mismatch",
             Self::Admitted => "admitted",

@@ -300,8 +300,8 @@ impl<'a> Reader<'a> {
             }
         }
         match Position::new(epoch, &offsets[..shards]) {
-            Some(position) => Ok(position),
-            None => self.bad(DecodeError::TooManyShards { verb: self.verb }),
+            Ok(position) => Ok(position),
+            Err(_) => self.bad(DecodeError::TooManyShards { verb: self.verb }),
         }
     }
 

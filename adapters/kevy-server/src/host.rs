@@ -195,7 +195,7 @@ impl KevyHost {
             Role::Idle(position) | Role::Detached { position, .. } => position.clone(),
             Role::Primary(epoch, before) => match self.shards.reigns(*epoch) {
                 true => {
-                    Position::new(*epoch, &self.shards.stream_offsets()).unwrap_or_else(|| before.clone())
+                    Position::new(*epoch, &self.shards.stream_offsets()).unwrap_or_else(|_| before.clone())
                 }
                 false => before.clone(),
             },
@@ -225,7 +225,7 @@ impl KevyHost {
 /// What a node holds of the history of `epoch`.
 fn position(epoch: Epoch, held: &Held) -> Option<Position> {
     let offsets: Vec<u64> = held.places.as_ref()?.iter().map(Place::position_offset).collect();
-    Position::new(epoch, &offsets)
+    Position::new(epoch, &offsets).ok()
 }
 
 #[async_trait]

@@ -15,6 +15,7 @@
 //! A shard is a thread of kevy; it reports through the hooks of its commands and takes orders from a few
 //! atomics. Nothing of the election runs on it.
 
+mod browser;
 mod burn;
 pub mod cli;
 mod clock;
@@ -28,6 +29,7 @@ mod ending;
 mod expiry;
 mod fleet;
 mod guard;
+mod harmless;
 pub mod host;
 mod http;
 mod inline;
@@ -35,6 +37,7 @@ mod link;
 pub mod office;
 mod probe;
 mod pulse;
+pub mod reactor;
 mod record;
 pub mod replies;
 mod run;
@@ -46,6 +49,7 @@ mod signals;
 mod sink;
 mod stderr;
 mod tag;
+mod verdict;
 mod watch;
 
 pub use run::run;

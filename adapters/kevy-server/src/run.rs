@@ -7,6 +7,7 @@ use crate::host::KevyHost;
 use crate::http::{self, History, Pages, Views};
 use crate::inline::Inline;
 use crate::office::PluginOffice;
+use crate::reactor;
 use crate::serve::{ServeError, Server, Stopper};
 use crate::signals;
 use crate::stderr::Detour;
@@ -36,6 +37,9 @@ const HAND_OVER_MAX: Duration = Duration::from_secs(10);
 
 /// Serves until stopped. `Err` is what to tell the operator; the process then ends with 1.
 pub fn run(settings: Settings) -> Result<(), String> {
+    if settings.elect.is_some() {
+        reactor::settle()?;
+    }
     for warning in &settings.warnings {
         eprintln!("kevy-server: warning: {warning}");
     }

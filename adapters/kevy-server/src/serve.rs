@@ -13,6 +13,7 @@ use crate::inline::Inline;
 use crate::office::Office;
 use crate::probe::Probe;
 use crate::pulse::Pulse;
+use crate::reactor;
 use crate::replies::Replies;
 use crate::shards::Shards;
 use crate::sink::Sink;
@@ -45,8 +46,8 @@ pub enum ServeError {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// kevy refuses its settings.
-    #[error("kevy refuses its settings: {0}")]
+    /// kevy, or the election with it, cannot run with its settings.
+    #[error("the server cannot run with these settings: {0}")]
     Settings(String),
     /// The system refused something, or kevy ended with an error.
     #[error("{0}")]
@@ -56,6 +57,7 @@ pub enum ServeError {
 impl Server {
     /// Builds the server. Nothing is opened yet, no thread of kevy runs.
     pub fn new(kevy: &Config, elect: ElectSettings) -> Result<Self, ServeError> {
+        reactor::check().map_err(ServeError::Settings)?;
         let data_dir = kevy.server.data_dir.clone();
         std::fs::create_dir_all(&data_dir)
             .map_err(|source| ServeError::DataDir { path: data_dir.clone(), source })?;
