@@ -26,6 +26,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("F8", "the simulator of the whole stack"),
     ("F9", "the simulator of the whole stack"),
     ("F10", "the simulator of the whole stack"),
+    ("F11", "adapters/kevy-server/tests/fitness.rs"),
     ("S6", "kevy-server's tests/cuts.rs"),
     ("S7", "kevy-server's tests/cuts.rs"),
     ("S8", "kevy-server's tests/cuts.rs"),
