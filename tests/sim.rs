@@ -5,7 +5,9 @@
 
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::message::Role;
-use kevy_elect_plugin::sim::{Cluster, Mutation, PROFILES, Plan, Profile, run, shrink};
+use kevy_elect_plugin::sim::{
+    Cluster, FaultKind, Fsync, Habits, Mutation, PROFILES, Plan, Profile, ServerMutation, run, shrink,
+};
 
 fn id(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
@@ -166,6 +168,29 @@ fn the_node_with_the_most_data_is_elected() {
     assert_eq!(cluster.current_primary(), Some(id("c")));
 }
 
+/// A cluster whose servers have the habits of real ones.
+fn real(seed: u64, wrong: Option<ServerMutation>) -> Cluster {
+    let mut plan = Plan::calm(seed, 3);
+    plan.setup.quiet = true;
+    plan.setup.habits = Some(Habits { fsync: Fsync::Everysec, watchdog: true });
+    plan.server_mutation = wrong;
+    Cluster::with_plan(plan, nodes(["a", "b", "c"]))
+}
+
+#[test]
+fn a_hung_shard_on_one_replica_does_not_keep_the_other_from_the_office() {
+    let mut cluster = real(11, None);
+    cluster.tick_all(40);
+    let first = cluster.current_primary().unwrap();
+    let others: Vec<_> = ["a", "b", "c"].map(id).into_iter().filter(|id| *id != first).collect();
+    cluster.begin_fault(others[0], FaultKind::HungShard).unwrap();
+    cluster.tick_all(5);
+    cluster.kill_node(first);
+    cluster.tick_all(100);
+    assert_eq!(cluster.violation(), None);
+    assert_eq!(cluster.current_primary(), Some(others[1]), "{:#?}", cluster.trace());
+}
+
 /// Where each mutation is caught: the first seed that `cargo sim --mutations` finds. Renew the table with that
 /// command when the simulator's draws change.
 const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
@@ -189,6 +214,37 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::SleepIgnored, "suspend", 3, 4),
     (Mutation::PositionIgnored, "power", 3, 0),
 ];
+
+/// Where each fault of a server is caught, likewise.
+const CAUGHT_SERVERS: &[(ServerMutation, &str, usize, u64)] = &[
+    (ServerMutation::ClaimsTheRecord, "streams", 3, 14),
+    (ServerMutation::AcknowledgesUnnamed, "streams", 3, 8),
+    (ServerMutation::AcknowledgesReceived, "memory", 3, 16),
+    (ServerMutation::WaitsForStalled, "answers", 5, 1),
+    (ServerMutation::CountsBehindCuts, "memory", 5, 59),
+    (ServerMutation::CountsRefused, "memory", 3, 0),
+    (ServerMutation::CountsOldReigns, "reigns", 3, 74),
+    (ServerMutation::WaitOutlivesReign, "reigns", 3, 24),
+    (ServerMutation::EndsKeys, "logs", 3, 0),
+    (ServerMutation::NoWatchdog, "server", 5, 7),
+    (ServerMutation::HangsInSilence, "hung", 3, 47),
+];
+
+#[test]
+fn every_fault_of_a_server_is_caught() {
+    for mutation in ServerMutation::ALL {
+        let Some((_, profile, nodes, seed)) = CAUGHT_SERVERS.iter().find(|(of, ..)| *of == mutation) else {
+            panic!("no seed catches {mutation:?}");
+        };
+        let mut plan = Plan::draw(*seed, *nodes, Profile::named(profile).unwrap());
+        assert_eq!(run(&plan, false).violation, None, "without {mutation:?}");
+        plan.server_mutation = Some(mutation);
+        assert!(
+            run(&plan, false).violation.is_some(),
+            "{mutation:?} is not caught by seed {seed} of {profile}"
+        );
+    }
+}
 
 #[test]
 fn every_mutation_is_caught() {
