@@ -4,7 +4,11 @@
 //! switch off RESP3, blocking commands, indexes and more.
 
 use crate::cuts;
+use crate::digest;
+use crate::expiry::Keeper;
+use crate::record::{self, Record};
 use crate::replies::{self, Own, Replies};
+use crate::scripts;
 use crate::shards::{Shards, TICK_MS_STANDBY};
 use kevy::KevyCommands;
 use kevy_rt::{
@@ -30,15 +34,27 @@ pub struct ElectedCommands {
     /// Whether a command was resolved that has not been dispatched yet. A dispatch without one serves a
     /// client that was waiting for data.
     resolved: Cell<bool>,
+    /// What is recorded of commands.
+    pub(crate) record: Record,
 }
 
 impl ElectedCommands {
     /// kevy's commands, answering for the election through `replies`.
-    pub fn new(kevy: KevyCommands, replies: Replies) -> Self {
-        Self { kevy, replies, shard: Cell::new(None), resolved: Cell::new(false) }
+    pub(crate) fn new(kevy: KevyCommands, replies: Replies, keeper: Arc<Keeper>) -> Self {
+        let record = Record::new(&kevy, keeper);
+        Self { kevy, replies, shard: Cell::new(None), resolved: Cell::new(false), record }
     }
 
-    fn shards(&self) -> &Arc<Shards> {
+    pub(crate) fn kevy(&self) -> &KevyCommands {
+        &self.kevy
+    }
+
+    /// This clone's shard; the first before kevy has said which.
+    pub(crate) fn own_shard(&self) -> usize {
+        self.shard.get().unwrap_or_default()
+    }
+
+    pub(crate) fn shards(&self) -> &Arc<Shards> {
         &self.replies.shards
     }
 
@@ -90,6 +106,7 @@ impl ElectedCommands {
             Own::Wait if !primary() => out.extend_from_slice(replies::WAIT_ON_REPLICA),
             Own::Wait if self.shards().acks_are_stale() => out.extend_from_slice(b":0\r\n"),
             Own::Steer => out.extend_from_slice(replies::STEER),
+            Own::Expired if args.len() == 2 => self.record_ended(store, out),
             Own::Cut => {
                 let taken = self
                     .shard
@@ -126,6 +143,7 @@ impl ElectedCommands {
         let primary = || self.shards().standing().primary;
         match own {
             Own::Steer => Route::Local,
+            Own::Elect => Route::Extension,
             Own::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
             Own::Wait => {
                 // kevy reads acknowledgements when it ticks: by default that is ten times a second.
@@ -179,7 +197,13 @@ fn follows_current(id: &str, flushes: u64) -> bool {
 
 impl Clone for ElectedCommands {
     fn clone(&self) -> Self {
-        Self::new(self.kevy.clone(), self.replies.clone())
+        Self {
+            kevy: self.kevy.clone(),
+            replies: self.replies.clone(),
+            shard: Cell::new(None),
+            resolved: Cell::new(false),
+            record: self.record.fork(),
+        }
     }
 }
 
@@ -202,24 +226,26 @@ impl Commands for ElectedCommands {
 
     fn dispatch<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A) -> Vec<u8> {
         let mut out = Vec::new();
-        if self.intercept(args, &mut out) {
-            return out;
-        }
-        self.kevy.dispatch(store, args)
+        self.dispatch_into(store, args, &mut out);
+        out
     }
 
     fn dispatch_into<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
         if self.intercept(args, out) {
             return;
         }
-        self.kevy.dispatch_into(store, args, out);
+        if kevy_rt::applying_record() {
+            self.apply(store, args, out);
+        } else {
+            self.recorded(store, args, out, |store, out| self.kevy.dispatch_into(store, args, out));
+        }
     }
 
     fn dispatch_into_resp3<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
         if self.intercept(args, out) {
             return;
         }
-        self.kevy.dispatch_into_resp3(store, args, out);
+        self.recorded(store, args, out, |store, out| self.kevy.dispatch_into_resp3(store, args, out));
     }
 
     fn block_ready<A: ArgvView + ?Sized>(&self, store: &mut Store, argv: &A, kind: BlockKind) -> bool {
@@ -236,25 +262,36 @@ impl Commands for ElectedCommands {
         proto: RespVersion,
         out: &mut Vec<u8>,
     ) {
+        if verb != VerbId::UNKNOWN && args.len() <= 3 && !self.record.is_alert() {
+            let from = out.len();
+            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+            if out.get(from) == Some(&b'-') {
+                record::refused(&self.kevy, args);
+            }
+            return;
+        }
         let own = if verb == VerbId::UNKNOWN { args.first().and_then(Own::of) } else { None };
         if own.is_some_and(|own| self.answer(own, store, args, proto, out)) {
             return;
         }
-        self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+        self.recorded(store, args, out, |store, out| {
+            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+        });
     }
 
     fn route<A: ArgvView + ?Sized>(&self, args: &A) -> Route {
-        self.reroute(args, self.kevy.route(args))
+        self.reroute_move(args, self.reroute(args, self.kevy.route(args)))
     }
 
     fn resolve<A: ArgvView + ?Sized>(&self, args: &A) -> ResolvedCmd {
         self.resolved.set(true);
         let mut resolved = self.kevy.resolve(args);
-        if resolved.verb == VerbId::UNKNOWN
-            && let Some(own) = args.first().and_then(Own::of)
-        {
-            resolved.route = self.reroute(args, resolved.route);
-            resolved.is_write |= own == Own::Cut;
+        if resolved.verb == VerbId::UNKNOWN {
+            if let Some(own) = args.first().and_then(Own::of) {
+                resolved.is_write |= matches!(own, Own::Cut | Own::Expired);
+                resolved.route = self.reroute(args, resolved.route);
+            }
+            resolved.route = self.reroute_move(args, resolved.route);
         }
         resolved
     }
@@ -262,6 +299,7 @@ impl Commands for ElectedCommands {
     fn on_shard_start(&self, shard: usize) {
         self.shard.set(Some(shard));
         self.kevy.on_shard_start(shard);
+        scripts::install(self.kevy.state(), self.shards(), shard);
     }
 
     fn on_restored(&self, record: &mut dyn FnMut(&Argv) -> bool) {
@@ -369,12 +407,15 @@ impl Commands for ElectedCommands {
         self.kevy.on_blocked_gauge(blocked);
     }
     fn on_shard_tick(&self, store: &mut Store) {
-        self.kevy.on_shard_tick(store);
+        self.tick(store, |store| self.kevy.on_shard_tick(store));
     }
     fn shutdown_save_requested(&self) -> bool {
         self.kevy.shutdown_save_requested()
     }
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
+        if digest::is_ours(argv) {
+            return digest::answer(self.shards(), store, argv);
+        }
         self.kevy.extension_op(store, argv)
     }
     fn geo_search(&self, store: &mut Store, argv: &[Vec<u8>]) -> GeoHits {
@@ -389,6 +430,9 @@ impl Commands for ElectedCommands {
         chunks: Vec<Vec<u8>>,
         proto: RespVersion,
     ) -> ExtensionReduced {
+        if digest::is_ours(argv) {
+            return ExtensionReduced::Reply(chunks.concat());
+        }
         self.kevy.extension_reduce(argv, chunks, proto)
     }
     fn on_write(&self, store: &mut Store, key: &[u8]) {
@@ -401,6 +445,9 @@ impl Commands for ElectedCommands {
         self.kevy.apply_ext(store, payload);
     }
     fn extension_targets(&self, argv: &[Vec<u8>]) -> Option<Vec<usize>> {
+        if digest::is_ours(argv) {
+            return Some(vec![digest::target(argv, self.shards().count())]);
+        }
         self.kevy.extension_targets(argv)
     }
     fn on_command(&self) {

@@ -16,10 +16,14 @@
 //! atomics. Nothing of the election runs on it.
 
 pub mod cli;
+mod clock;
 pub mod commands;
 pub mod config;
 mod cuts;
+mod digest;
+mod effects;
 mod ending;
+mod expiry;
 mod fleet;
 mod guard;
 pub mod host;
@@ -28,8 +32,10 @@ mod inline;
 mod link;
 pub mod office;
 mod pulse;
+mod record;
 pub mod replies;
 mod run;
+mod scripts;
 mod serve;
 mod session;
 pub mod shards;

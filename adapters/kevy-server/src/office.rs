@@ -18,6 +18,21 @@ pub trait Office: Send + Sync + 'static {
     fn on_offsets(&self, epoch: Epoch, offsets: &[u64]);
     /// This node now holds the history of the primary of `epoch`, at `offsets`.
     fn on_joined(&self, epoch: Epoch, offsets: &[u64]);
+    /// What this node holds, as the election knows it.
+    fn progress(&self) -> Option<Progress> {
+        None
+    }
+}
+
+/// What a node holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The node.
+    pub node: NodeId,
+    /// The epoch of the primary whose history it holds.
+    pub stream_epoch: Epoch,
+    /// How far, all shards together.
+    pub offset: u64,
 }
 
 /// Who reigns.
@@ -56,5 +71,11 @@ impl Office for PluginOffice {
 
     fn on_joined(&self, epoch: Epoch, offsets: &[u64]) {
         self.0.on_joined(epoch, offsets);
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        let snapshot = self.0.snapshot();
+        let (stream_epoch, offset) = (snapshot.progress.stream_epoch, snapshot.progress.offset);
+        Some(Progress { node: snapshot.node, stream_epoch, offset })
     }
 }

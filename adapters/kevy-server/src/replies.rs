@@ -58,6 +58,10 @@ pub enum Own {
     Steer,
     /// `SHUTDOWN`
     Shutdown,
+    /// `ELECT`, which kevy does not know.
+    Elect,
+    /// `ELECT.EXPIRED`, by which the server records what ended by itself.
+    Expired,
     /// `ELECT.CUT`: see `cuts.rs`
     Cut,
 }
@@ -73,7 +77,8 @@ impl Own {
         ) {
             return None;
         }
-        const WORDS: [(&[u8], Own); 10] = [
+        const WORDS: [(&[u8], Own); 12] = [
+            (crate::digest::VERB, Own::Elect),
             (b"ROLE", Own::Role),
             (b"INFO", Own::Info),
             (b"WAIT", Own::Wait),
@@ -83,6 +88,7 @@ impl Own {
             (b"SLAVEOF", Own::Steer),
             (b"FAILOVER", Own::Steer),
             (b"SHUTDOWN", Own::Shutdown),
+            (crate::expiry::COMMAND, Own::Expired),
             (cuts::CUT, Own::Cut),
         ];
         WORDS.iter().find(|(word, _)| verb.eq_ignore_ascii_case(word)).map(|(_, own)| *own)

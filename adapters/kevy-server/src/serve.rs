@@ -1,9 +1,11 @@
 //! Builds and runs the server.
 
+use crate::clock;
 use crate::commands::ElectedCommands;
 use crate::config::ElectSettings;
 use crate::cuts::Cutter;
 use crate::ending::Ending;
+use crate::expiry::Keeper;
 use crate::host::KevyHost;
 use crate::inline::Inline;
 use crate::office::Office;
@@ -74,7 +76,10 @@ impl Server {
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
         let host = Arc::new(KevyHost::new(elect, Arc::clone(&shards))?);
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
-        let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies);
+        // Before there is a store.
+        clock::begin();
+        let keeper = Keeper::new(&shards, kevy.server.bind, kevy.server.port, Inline::get()?);
+        let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, keeper);
         let runtime = runtime(kevy, commands)
             .with_replica_inboxes(receivers)
             .with_replication(true)

@@ -4,6 +4,8 @@ use super::{Cluster, until};
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs::OpenOptions;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 
 pub const BIN: &str = env!("CARGO_BIN_EXE_kevy-server");
@@ -17,11 +19,14 @@ impl Process {
     pub fn start(cluster: &Cluster, node: usize, more: &str) -> Self {
         // Writes the node's file.
         drop(cluster.settings(node, more));
-        let file = cluster.dirs[node].0.join("kevy.toml");
-        let log =
-            std::fs::OpenOptions::new().create(true).append(true).open(cluster.dirs[node].0.join("log"));
+        Self::start_file(&cluster.dirs[node].0.join("kevy.toml"), cluster.ports[node])
+    }
+
+    /// Starts the server of this file, whose log is beside it.
+    pub fn start_file(file: &Path, port: u16) -> Self {
+        let log = OpenOptions::new().create(true).append(true).open(file.with_file_name("log"));
         let child = Command::new(BIN).arg("--config").arg(file).stderr(log.unwrap()).spawn().unwrap();
-        Self { child, port: cluster.ports[node] }
+        Self { child, port }
     }
 
     pub fn ask(&self, line: &str) -> Option<String> {
