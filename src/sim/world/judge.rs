@@ -162,6 +162,7 @@ impl World {
         let hears = |voter: &usize| {
             *voter == node
                 || self.well(*voter, since)
+                    && self.is_itself(node, *voter)
                     && [(node, *voter), (*voter, node)].iter().all(|(from, to)| {
                         let index = self.net.index(*from, *to);
                         self.net.cut[index] == 0

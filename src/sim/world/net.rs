@@ -20,7 +20,7 @@ pub(super) struct View {
     pub(super) up: bool,
     /// The peer's process.
     pub(super) life: Life,
-    incarnation: Incarnation,
+    pub(super) incarnation: Incarnation,
     retrying: bool,
 }
 
@@ -220,7 +220,8 @@ impl World {
             let Some(life) = self.machines[peer].process.as_ref().map(|process| process.life) else {
                 continue;
             };
-            if !view.up {
+            // A second process with its id may have taken the place of its link.
+            if !view.up || self.net.ghosts.contains(&(node, view.life)) {
                 continue;
             }
             let (conn, incarnation) = (view.conn, view.incarnation);
@@ -337,6 +338,13 @@ impl World {
         }
         let view = self.view_mut(at, peer);
         (view.conn, view.up, view.life, view.incarnation) = (conn, true, peer_life, incarnation);
+        if self.knows_ghosts() {
+            // Another process speaks as this node, or the first one does again.
+            for (from, to) in [(at, peer), (peer, at)] {
+                let index = self.net.index(from, to);
+                self.net.disturbed[index] = self.net.disturbed[index].max(self.now);
+            }
+        }
         self.link_event(at, peer, LinkEvent::Up { incarnation });
     }
 
@@ -345,6 +353,17 @@ impl World {
         let known = self.view(at, peer).life;
         let gone = |(ghost, until): &(Life, u64)| *ghost == known && *until <= self.now;
         life < known && !self.net.gone_ghosts.iter().any(gone)
+    }
+
+    /// Whether `at` hears the process of `peer` that all else is judged by, and not a second one with its id.
+    pub(super) fn is_itself(&self, at: usize, peer: usize) -> bool {
+        let there = self.machines[peer].process.as_ref().map(|process| process.life);
+        !self.knows_ghosts() || self.view(at, peer).up && Some(self.view(at, peer).life) == there
+    }
+
+    /// Whether there are, or were, second processes with a node's id.
+    fn knows_ghosts(&self) -> bool {
+        !self.net.ghosts.is_empty() || !self.net.gone_ghosts.is_empty()
     }
 
     pub(super) fn on_link_end(&mut self, event: Event) {

@@ -128,8 +128,8 @@ impl World {
         let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
         if !runs {
             process.inbox.push_back(event);
-        } else if newest && hung {
-            // Nobody has counted what the shard that hangs has let pass.
+        } else if newest && (hung || process.answering > 0) {
+            // Not all that passed is counted and answered.
             let at = self.now + TICK;
             self.push(at, event);
         } else if newest {

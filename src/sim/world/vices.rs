@@ -212,7 +212,8 @@ impl World {
             if view.life == ghost && view.up {
                 let closed = self.rng.chance(500);
                 let at = self.now + self.rng.below(5 * MS);
-                self.push(at, Event::LinkEnd { at: peer, peer: node, life, conn: view.conn, closed });
+                let (conn, incarnation) = (view.conn, view.incarnation);
+                self.push(at, Event::LinkEnd { at: peer, peer: node, life, conn, incarnation, closed });
             }
         }
         let until = self.now + STALE_AFTER;
