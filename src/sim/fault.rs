@@ -117,6 +117,8 @@ pub enum FaultKind {
         /// The first one is cut off from all others meanwhile, not from its clients.
         cut: bool,
     },
+    /// The host says that it serves, but badly.
+    Ailing,
     /// An operator asks for a planned transfer.
     StepDown,
     /// The process is ended in order (SIGTERM): it hands over, then goes, and comes back later.
@@ -199,6 +201,7 @@ impl FaultKind {
             Self::LowMemory => "low memory",
             Self::HungShard => "hung shard",
             Self::Twin { .. } => "second process",
+            Self::Ailing => "ailing host",
             Self::StepDown => "step down",
             Self::Shutdown => "shutdown",
             Self::OperatorPause => "elections paused",

@@ -175,7 +175,7 @@ pub const PROFILES: &[Profile] = &[
         real,
         drift
     ),
-    profile!("hung", "shards hang beside drivers that run", [Hung], real, beyond),
+    profile!("hung", "shards hang beside drivers that run", [Hung], real),
     profile!("twins", "second processes with a node's id", [Twin, Twin, Cut, Crash], real),
     profile!("server", "everything at once, with all the habits of real servers", server, drift),
     profile!(

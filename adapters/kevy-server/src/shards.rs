@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 pub(crate) const TICK_MS_STANDBY: u64 = 5;
 /// The same while something waits for it.
 const TICK_MS_URGENT: u64 = 1;
+/// On a primary: its shards have to be heard, or they count as stuck. kevy's own interval, where `hz` is not lower.
+const TICK_MS_PRIMARY_MAX: u64 = 100;
 
 /// The name of the order to become the primary's shard, put behind the last frame of the old stream. No
 /// client can send it: only records that are applied are looked at.
@@ -65,6 +67,8 @@ struct Shard {
     seen: AtomicU64,
     /// How often kevy told the offset of its own stream.
     views: AtomicU64,
+    /// Whether it began a snapshot of its data since.
+    own_work: AtomicBool,
     /// kevy's offset in its own stream.
     offset: AtomicU64,
     flushes: AtomicU64,
@@ -92,6 +96,7 @@ impl Shards {
             started: AtomicU64::default(),
             seen: AtomicU64::default(),
             views: AtomicU64::default(),
+            own_work: AtomicBool::default(),
             offset: AtomicU64::default(),
             flushes: AtomicU64::default(),
             sent: AtomicU64::default(),
@@ -229,7 +234,7 @@ impl Shards {
             _ if self.is_urgent() => TICK_MS_URGENT,
             0 => TICK_MS_STANDBY,
             reign if shard.seen.load(Ordering::Relaxed) != reign => TICK_MS_URGENT,
-            _ => u64::MAX,
+            _ => TICK_MS_PRIMARY_MAX,
         };
         (shard.started.load(Ordering::Relaxed), tick_ms)
     }
@@ -271,6 +276,7 @@ impl Shards {
                 office.on_offset(shard, position_offset(state.flushes.load(Ordering::Relaxed), offset));
             }
         }
+        state.own_work.store(false, Ordering::Relaxed);
         // Last: whoever waits for this view may rely on the election having it.
         state.views.fetch_add(1, Ordering::Release);
         self.progress.notify(usize::MAX);
@@ -290,8 +296,9 @@ impl Shards {
         self.shards[shard].flushes.load(Ordering::Acquire)
     }
 
-    /// The mark for a snapshot of this shard.
+    /// The mark for a snapshot of this shard, which begins now.
     pub fn tag(&self, shard: usize) -> Tag {
+        self.shards[shard].own_work.store(true, Ordering::Relaxed);
         let (reign, state) = (self.reign.load(Ordering::Acquire), &self.shards[shard]);
         let reigns = reign != 0 && state.started.load(Ordering::Acquire) == reign;
         let epoch = if reigns { Epoch(reign) } else { Epoch::ZERO };
@@ -342,6 +349,24 @@ impl Shards {
     /// How often every shard has told its offset.
     pub fn views(&self) -> Vec<u64> {
         self.shards.iter().map(|shard| shard.views.load(Ordering::Acquire)).collect()
+    }
+
+    /// How often this shard has told its offset.
+    pub(crate) fn views_of(&self, shard: usize) -> u64 {
+        self.shards[shard].views.load(Ordering::Relaxed)
+    }
+
+    /// Whether this shard has begun a snapshot of its data since it last told its offset.
+    pub(crate) fn is_at_own_work(&self, shard: usize) -> bool {
+        self.shards[shard].own_work.load(Ordering::Relaxed)
+    }
+
+    /// Grows when data came in, from clients or from a stream.
+    pub(crate) fn written(&self) -> u64 {
+        let of = |shard: &Shard| {
+            shard.offset.load(Ordering::Relaxed).wrapping_add(shard.applied.load(Ordering::Relaxed))
+        };
+        self.shards.iter().map(of).fold(0, u64::wrapping_add)
     }
 
     /// Tells the election that this node holds the history of `epoch`, its own, and from now on how far.

@@ -128,6 +128,7 @@ impl State {
             FaultKind::HungShard if runs => ills.hung += 1,
             // The network in memory knows one process per node.
             FaultKind::HungShard | FaultKind::Twin { .. } => return None,
+            FaultKind::Ailing => ills.ailing += 1,
             FaultKind::StepDown => {
                 let plugin = self.nodes[node].plugin.as_ref().filter(|_| runs)?;
                 plugin.step_down();
@@ -251,6 +252,7 @@ impl State {
                 self.unhang_host(node);
             }
             FaultKind::Unhealthy => ills.unhealthy -= 1,
+            FaultKind::Ailing => ills.ailing -= 1,
             FaultKind::OperatorPause => {
                 ills.elections_paused -= 1;
                 self.pause_elections(node);

@@ -155,12 +155,16 @@ impl ReplicationHost for WatchedHost {
     }
 
     fn health(&self) -> Health {
-        let well = self.scene.with(|state| {
+        let (ills, silent) = self.scene.with(|state| {
             let silent = state.plan.server_mutation == Some(ServerMutation::HangsInSilence);
-            let ills = state.nodes[self.node].ills;
-            ills.unhealthy == 0 && (ills.hung == 0 || silent)
+            (state.nodes[self.node].ills, silent)
         });
-        if well { self.inner.health() } else { Health::Failing }
+        match (ills.unhealthy, ills.hung, ills.ailing) {
+            (1.., ..) => Health::Failing,
+            (_, 1.., _) if !silent => Health::Stuck,
+            (.., 1..) => Health::Disk,
+            _ => self.inner.health(),
+        }
     }
 }
 

@@ -97,6 +97,7 @@ pub(super) struct Ills {
     pub(super) host_hanging: u16,
     pub(super) host_slow: u64,
     pub(super) unhealthy: u16,
+    pub(super) ailing: u16,
     pub(super) elections_paused: u16,
     pub(super) low_memory: u16,
     pub(super) hung: u16,

@@ -126,7 +126,11 @@ impl World {
             FaultKind::HangingHost => self.machines[node].ills.host_hanging += 1,
             FaultKind::Unhealthy => {
                 self.machines[node].ills.unhealthy += 1;
-                self.input(node, |e, now| e.handle_host(now, HostReport::Health(Health::Failing)));
+                self.tell_health(node);
+            }
+            FaultKind::Ailing => {
+                self.machines[node].ills.ailing += 1;
+                self.tell_health(node);
             }
             FaultKind::StepDown => {
                 if !self.machines[node].runs() {
@@ -299,9 +303,11 @@ impl World {
             FaultKind::Twin { .. } => self.end_double(node, active.ghost),
             FaultKind::Unhealthy => {
                 self.machines[node].ills.unhealthy -= 1;
-                if self.machines[node].ills.unhealthy == 0 && self.machines[node].ills.hung == 0 {
-                    self.input(node, |e, now| e.handle_host(now, HostReport::Health(Health::Good)));
-                }
+                self.tell_health(node);
+            }
+            FaultKind::Ailing => {
+                self.machines[node].ills.ailing -= 1;
+                self.tell_health(node);
             }
             FaultKind::OperatorPause => {
                 self.machines[node].ills.elections_paused -= 1;
@@ -346,6 +352,11 @@ impl World {
         }
         self.end = self.now + 2 * self.invariants.convergence.bound;
         self.push(self.now, Event::Probe);
+    }
+
+    pub(super) fn tell_health(&mut self, node: usize) {
+        let health = self.machines[node].ills.health();
+        self.input(node, |e, now| e.handle_host(now, HostReport::Health(health)));
     }
 
     /// Writes the vote record, one save at a time.

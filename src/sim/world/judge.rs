@@ -195,7 +195,7 @@ impl World {
             && ills.host_failing == 0
             && ills.host_hanging == 0
             && ills.host_slow == 0
-            && ills.unhealthy == 0
+            && ills.health().is_good()
             && ills.elections_paused == 0
             && ills.hung == 0
             && machine.process.as_ref().is_some_and(|process| {

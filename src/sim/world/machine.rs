@@ -2,6 +2,7 @@
 
 use super::event::Event;
 use crate::elector::{Elector, GateState, PersistSeq};
+use crate::fence::Health;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::sim::clock::DriftClock;
 use crate::sim::data::Offsets;
@@ -40,10 +41,25 @@ pub(super) struct Ills {
     pub(super) host_hanging: u16,
     pub(super) host_slow: u64,
     pub(super) unhealthy: u16,
+    pub(super) ailing: u16,
     pub(super) elections_paused: u16,
     pub(super) low_memory: u16,
     /// A shard does not turn, beside a driver that does.
     pub(super) hung: u16,
+    /// The server has noticed that.
+    pub(super) stuck: bool,
+}
+
+impl Ills {
+    /// What the server says of itself.
+    pub(super) fn health(&self) -> Health {
+        match (self.unhealthy, self.ailing) {
+            (1.., _) => Health::Failing,
+            _ if self.stuck => Health::Stuck,
+            (_, 1..) => Health::Disk,
+            _ => Health::Good,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -70,6 +86,8 @@ pub(super) struct Jobs {
     pub(super) promoting: Option<Epoch>,
     /// A job that hangs until all is healed.
     pub(super) hanging: Option<u64>,
+    /// A fence that is not carried out while the host hangs.
+    pub(super) fence_hangs: bool,
 }
 
 pub(super) struct Process {

@@ -21,7 +21,7 @@ use super::plan::Plan;
 use super::rng::Rng;
 use super::server::{Act, End, Server};
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
-use crate::fence::{Denied, Health};
+use crate::fence::Denied;
 use crate::ids::{Epoch, NodeId};
 use crate::message::Message;
 use crate::time::Instant;
@@ -367,7 +367,7 @@ impl World {
             reigning_since: None,
         });
         let paused = machine.ills.elections_paused > 0;
-        let unhealthy = machine.ills.unhealthy > 0;
+        let health = machine.ills.health();
         machine.disturbed = self.now;
         self.log(|| format!("n{node} starts as process {life}, incarnation {incarnation}"));
         self.note(node, || What::Started);
@@ -376,8 +376,8 @@ impl World {
         if paused {
             self.step(node, |elector, now| elector.handle_command(now, Command::Pause(true)));
         }
-        if unhealthy {
-            self.step(node, |elector, now| elector.handle_host(now, HostReport::Health(Health::Failing)));
+        if !health.is_good() {
+            self.step(node, |elector, now| elector.handle_host(now, HostReport::Health(health)));
         }
         let at = self.now + self.rng.below(30 * MS);
         self.push(at, Event::Tick { node, life });
@@ -399,7 +399,8 @@ impl World {
             machine.disk.before = machine.disk.record.replace(state);
         }
         machine.disk.waiting = None;
-        (machine.jobs.promoting, machine.jobs.hanging, machine.ills.hung) = (None, None, 0);
+        (machine.jobs.promoting, machine.jobs.hanging, machine.jobs.fence_hangs) = (None, None, false);
+        (machine.ills.hung, machine.ills.stuck) = (0, false);
         machine.server.stop(end);
         self.log(|| format!("n{node} is gone"));
         self.note(node, || What::Gone);

@@ -24,6 +24,10 @@ impl World {
                 let fence = machine.jobs.fences;
                 let Some((life, wound)) = machine.process.as_ref().map(|p| (p.life, p.wound)) else { return };
                 machine.jobs.wound = wound;
+                machine.jobs.fence_hangs = machine.ills.host_hanging > 0;
+                if machine.jobs.fence_hangs {
+                    return;
+                }
                 let at = self.now + self.rng.below(self.plan.setup.host);
                 self.push(at, Event::Fenced { node, life, fence });
                 self.end_if_hung(node);
@@ -71,6 +75,13 @@ impl World {
 
     /// What hung fails now.
     pub(super) fn unhang_host(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        let fence = machine.jobs.fences;
+        if std::mem::take(&mut machine.jobs.fence_hangs)
+            && let Some(life) = machine.process.as_ref().map(|process| process.life)
+        {
+            self.push(self.now + MS, Event::Fenced { node, life, fence });
+        }
         let machine = &mut self.machines[node];
         let Some(turn) = machine.jobs.hanging.take() else { return };
         let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };

@@ -5,8 +5,7 @@ use super::World;
 use super::event::Event;
 use super::machine::Life;
 use crate::config::{Config, LossPolicy};
-use crate::elector::{GateState, HostReport};
-use crate::fence::Health;
+use crate::elector::GateState;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::Standing;
 use crate::sim::clock::MS;
@@ -158,7 +157,8 @@ impl World {
             self.push(at, Event::Looked { node, life });
             return;
         }
-        self.step(node, |e, now| e.handle_host(now, HostReport::Health(Health::Failing)));
+        self.machines[node].ills.stuck = true;
+        self.tell_health(node);
     }
 
     pub(super) fn unhang(&mut self, node: usize) {
@@ -171,11 +171,9 @@ impl World {
         if ills.hung == 0 && ills.host_hanging == 0 {
             self.unhang_host(node);
         }
-        if self.machines[node].ills.hung == 0
-            && self.machines[node].ills.unhealthy == 0
-            && self.machines[node].runs()
-        {
-            self.step(node, |e, now| e.handle_host(now, HostReport::Health(Health::Good)));
+        if self.machines[node].ills.hung == 0 {
+            self.machines[node].ills.stuck = false;
+            self.tell_health(node);
         }
     }
 
@@ -289,7 +287,7 @@ impl World {
     fn is_fit(&self, node: usize) -> bool {
         let ills = self.machines[node].ills;
         ills.hung == 0
-            && ills.unhealthy == 0
+            && ills.health().is_good()
             && self.plan.setup.kinds[node] == crate::config::MemberKind::Voter
             && self.plan.setup.priorities[node] > 0
     }
