@@ -30,6 +30,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("S6", "kevy-server's tests/cuts.rs"),
     ("S7", "kevy-server's tests/cuts.rs"),
     ("S8", "kevy-server's tests/cuts.rs"),
+    ("S9", "the simulator: invariant `contents`"),
+    ("S10", "the simulator: profile `reigns`"),
+    ("E9", "the simulator: profile `hung`"),
 ];
 const REWRITE: &str = "write with `REWRITE=1 cargo test --features sim --test scripts ends_as_written`";
 /// Fewer files than this, and some were not found.
