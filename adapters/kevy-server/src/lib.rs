@@ -15,6 +15,7 @@
 //! A shard is a thread of kevy; it reports through the hooks of its commands and takes orders from a few
 //! atomics. Nothing of the election runs on it.
 
+mod bounds;
 mod browser;
 mod burn;
 pub mod cli;

@@ -105,7 +105,7 @@ impl Server {
         let host = Arc::new(host.with_sink(sink(kevy)));
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
         // Before there is a store.
-        clock::begin();
+        clock::rest();
         let keeper = Keeper::new(&shards, kevy.server.bind, kevy.server.port, Inline::get()?);
         let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, keeper);
         let runtime = runtime(kevy, commands)

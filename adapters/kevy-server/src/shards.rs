@@ -3,8 +3,10 @@
 //! Every shard is a thread of kevy. It reports from its hooks (`commands.rs`) and reads a few atomics;
 //! nothing here makes a shard wait.
 
+use crate::clock;
 use crate::cuts::Cutter;
 use crate::ending::Ending;
+use crate::link::Link;
 use crate::office::{Office, Standing};
 use crate::pulse::Pulse;
 use crate::tag::{Tag, position_offset};
@@ -13,7 +15,7 @@ use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_rt::{Argv, ReplicaApply, ReplicaInboxSender, SnapshotGate};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// How often a shard of a node that is not primary looks for orders. Costs nothing while it is idle:
@@ -77,6 +79,10 @@ struct Shard {
     applied: AtomicU64,
     /// Snapshots that replaced the keyspace.
     loads: AtomicU64,
+    /// Who follows a stream for this shard.
+    link: Mutex<Weak<Link>>,
+    /// Whether a frame could not be applied: what comes after it is of no use before another snapshot.
+    broken: AtomicBool,
     /// Replicas whose acknowledgements kevy would count although they belong to a stream before a flush.
     stale_replicas: AtomicUsize,
     /// The newest cut that this shard has put into its stream.
@@ -102,6 +108,8 @@ impl Shards {
             sent: AtomicU64::default(),
             applied: AtomicU64::default(),
             loads: AtomicU64::default(),
+            link: Mutex::default(),
+            broken: AtomicBool::default(),
             stale_replicas: AtomicUsize::default(),
             cut: AtomicU64::default(),
         };
@@ -203,8 +211,10 @@ impl Shards {
         }
         if record.first() != Some(BARRIER) {
             shard.applied.fetch_add(1, Ordering::Release);
-            return false;
+            return shard.broken.load(Ordering::Acquire);
         }
+        // From here on it is a primary's own, for better or worse.
+        shard.broken.store(false, Ordering::Release);
         let epoch =
             record.get(1).and_then(|epoch| std::str::from_utf8(epoch).ok()).and_then(|e| e.parse().ok());
         // Only the order that is in force counts; an older one lost to a newer election.
@@ -312,8 +322,24 @@ impl Shards {
         }
     }
 
+    /// A frame could not be applied, so this shard is not what its primary's is. Nothing that comes is applied
+    /// before a snapshot has replaced it all.
+    pub(crate) fn note_unapplied(&self, shard: usize, verb: &str, error: &str) {
+        let state = &self.shards[shard];
+        if state.broken.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let reason = format!("cannot apply {verb}: {error}; the data is copied anew");
+        eprintln!("kevy-server: shard {shard}: {reason}");
+        let link = state.link.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(link) = link {
+            link.lost(&reason);
+        }
+    }
+
     /// A shipped snapshot has replaced the keyspace.
     pub fn note_load(&self, shard: usize) {
+        self.shards[shard].broken.store(false, Ordering::Release);
         self.shards[shard].loads.fetch_add(1, Ordering::Release);
     }
 
@@ -328,6 +354,7 @@ impl Shards {
     /// Gives up the office, if this node has it: snapshots say so from now on.
     pub fn end_reign(&self) {
         self.reign.store(0, Ordering::Release);
+        clock::rest();
     }
 
     /// Orders every shard to start the stream of `epoch` once it has applied all that it was sent. Nothing
@@ -449,6 +476,11 @@ impl Shards {
         [ReplicaApply::SnapshotBegin, ReplicaApply::SnapshotChunk(bytes), end]
             .into_iter()
             .all(|part| state.inbox.send(part).is_ok())
+    }
+
+    /// Who is to be told when this shard cannot apply what came.
+    pub(crate) fn set_link(&self, shard: usize, link: Weak<Link>) {
+        *self.shards[shard].link.lock().unwrap_or_else(PoisonError::into_inner) = link;
     }
 
     pub(crate) fn loads(&self, shard: usize) -> u64 {

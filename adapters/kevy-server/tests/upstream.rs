@@ -11,7 +11,6 @@ use common::process::BIN;
 use common::{Client, Dir, free_port, until};
 use kevy_replicate::replica::{ConnectOptions, ReplicaClient, ReplicaEvent};
 use kevy_resp_client::RespClient;
-use rustix::process::{Pid, Signal, kill_process};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -105,10 +104,6 @@ impl Plain {
     /// Somebody who follows its stream and calls himself `id`.
     fn feed(&self, id: &str) -> Feed {
         Feed::connect(self, ConnectOptions::new(id))
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Processor time that it has used, in hundredths of a second.
@@ -344,10 +339,17 @@ fn an_expiry_is_not_streamed_each_server_ends_keys_by_its_own_clock() {
         let set = Instant::now();
         assert_eq!(primary.ask(&format!("SET lock mine PX {}", LOCK.as_millis())), "+OK");
         let there = primary.ask("WAIT 1 900");
-        replica.signal(Signal::STOP);
+        // Busy, not stopped: its clock goes on.
+        let mut busy = TcpStream::connect(("127.0.0.1", replica.port)).unwrap();
+        busy.write_all(b"DEBUG SLEEP 1.5\r\n").unwrap();
+        until("the replica is busy", || {
+            let mut probe = TcpStream::connect(("127.0.0.1", replica.port)).ok()?;
+            probe.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            probe.write_all(b"PING\r\n").unwrap();
+            probe.read_exact(&mut [0]).is_err().then_some(())
+        });
         let renewed = primary.ask("PEXPIRE lock 1000000");
         until("the lock would have ended", || (set.elapsed() > LOCK + LOCK / 10).then_some(()));
-        replica.signal(Signal::CONT);
         // On a busy machine a second may not be enough for that; then it shows nothing.
         (there == ":1" && renewed == ":1").then_some(())
     };
@@ -514,6 +516,22 @@ fn a_server_without_descriptors_burns_a_processor() {
     let connect = || TcpStream::connect(("127.0.0.1", primary.port)).ok();
     let _idle: Vec<_> = (0..120).map_while(|_| connect()).collect();
     assert!(primary.spins(), "{MENDED}");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_tried_again_without_a_pause() {
+    let mut primary = Plain::primary();
+    // Half a megabyte, in the shell's blocks. What it says may be as long.
+    primary.restart("trap '' XFSZ; ulimit -f 1024;");
+    let value = "x".repeat(60_000);
+    for n in 0..12 {
+        assert_eq!(primary.ask(&format!("SET k{n} {value}")), "+OK");
+    }
+    let attempts = || {
+        let log = std::fs::read(primary.dir.0.join("log")).unwrap();
+        String::from_utf8_lossy(&log).lines().filter(|line| line.contains("aof")).count()
+    };
+    until("it has tried a thousand times", || (attempts() > 1000).then_some(()));
 }
 
 // ---- what clients are told ----
