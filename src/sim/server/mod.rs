@@ -12,9 +12,9 @@ mod mutation;
 mod stream;
 mod wait;
 
+pub(super) use self::log::End;
+pub use self::log::Fsync;
 pub use habits::Habits;
-pub(super) use log::End;
-pub use log::Fsync;
 pub use mutation::ServerMutation;
 
 use super::clock::MS;
@@ -25,7 +25,7 @@ use super::rng::Rng;
 use crate::config::MemberKind;
 use crate::ids::Epoch;
 use crate::position::Position;
-use log::Log;
+use self::log::Log;
 use stream::Inbox;
 use wait::Parked;
 
