@@ -15,23 +15,30 @@
 //! A shard is a thread of kevy; it reports through the hooks of its commands and takes orders from a few
 //! atomics. Nothing of the election runs on it.
 
+mod bounds;
+mod browser;
+mod burn;
 pub mod cli;
 mod clock;
 pub mod commands;
 pub mod config;
 mod cuts;
+mod descriptors;
 mod digest;
 mod effects;
 mod ending;
 mod expiry;
 mod fleet;
 mod guard;
+mod harmless;
 pub mod host;
 mod http;
 mod inline;
 mod link;
 pub mod office;
+mod probe;
 mod pulse;
+pub mod reactor;
 mod record;
 pub mod replies;
 mod run;
@@ -40,7 +47,11 @@ mod serve;
 mod session;
 pub mod shards;
 mod signals;
+mod sink;
+mod stderr;
 mod tag;
+mod verdict;
+mod watch;
 
 pub use run::run;
 pub use serve::{ServeError, Server, Stopper};

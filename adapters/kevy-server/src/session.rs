@@ -256,7 +256,7 @@ impl Drop for Landed {
         let shard = self.link.shard;
         if self.link.shards.loads(shard) == self.loads {
             // Thrown away at shutdown, or refused by kevy although it was whole.
-            self.link.lost();
+            self.link.lost("a snapshot was not loaded");
             return;
         }
         if let Some(crew) = self.link.crew.upgrade() {

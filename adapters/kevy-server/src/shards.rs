@@ -3,8 +3,10 @@
 //! Every shard is a thread of kevy. It reports from its hooks (`commands.rs`) and reads a few atomics;
 //! nothing here makes a shard wait.
 
+use crate::clock;
 use crate::cuts::Cutter;
 use crate::ending::Ending;
+use crate::link::Link;
 use crate::office::{Office, Standing};
 use crate::pulse::Pulse;
 use crate::tag::{Tag, position_offset};
@@ -13,7 +15,7 @@ use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_rt::{Argv, ReplicaApply, ReplicaInboxSender, SnapshotGate};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// How often a shard of a node that is not primary looks for orders. Costs nothing while it is idle:
@@ -21,6 +23,8 @@ use std::time::{Duration, Instant};
 pub(crate) const TICK_MS_STANDBY: u64 = 5;
 /// The same while something waits for it.
 const TICK_MS_URGENT: u64 = 1;
+/// On a primary: its shards have to be heard, or they count as stuck. kevy's own interval, where `hz` is not lower.
+const TICK_MS_PRIMARY_MAX: u64 = 100;
 
 /// The name of the order to become the primary's shard, put behind the last frame of the old stream. No
 /// client can send it: only records that are applied are looked at.
@@ -65,6 +69,8 @@ struct Shard {
     seen: AtomicU64,
     /// How often kevy told the offset of its own stream.
     views: AtomicU64,
+    /// Whether it began a snapshot of its data since.
+    own_work: AtomicBool,
     /// kevy's offset in its own stream.
     offset: AtomicU64,
     flushes: AtomicU64,
@@ -73,6 +79,10 @@ struct Shard {
     applied: AtomicU64,
     /// Snapshots that replaced the keyspace.
     loads: AtomicU64,
+    /// Who follows a stream for this shard.
+    link: Mutex<Weak<Link>>,
+    /// Whether a frame could not be applied: what comes after it is of no use before another snapshot.
+    broken: AtomicBool,
     /// Replicas whose acknowledgements kevy would count although they belong to a stream before a flush.
     stale_replicas: AtomicUsize,
     /// The newest cut that this shard has put into its stream.
@@ -92,11 +102,14 @@ impl Shards {
             started: AtomicU64::default(),
             seen: AtomicU64::default(),
             views: AtomicU64::default(),
+            own_work: AtomicBool::default(),
             offset: AtomicU64::default(),
             flushes: AtomicU64::default(),
             sent: AtomicU64::default(),
             applied: AtomicU64::default(),
             loads: AtomicU64::default(),
+            link: Mutex::default(),
+            broken: AtomicBool::default(),
             stale_replicas: AtomicUsize::default(),
             cut: AtomicU64::default(),
         };
@@ -198,8 +211,10 @@ impl Shards {
         }
         if record.first() != Some(BARRIER) {
             shard.applied.fetch_add(1, Ordering::Release);
-            return false;
+            return shard.broken.load(Ordering::Acquire);
         }
+        // From here on it is a primary's own, for better or worse.
+        shard.broken.store(false, Ordering::Release);
         let epoch =
             record.get(1).and_then(|epoch| std::str::from_utf8(epoch).ok()).and_then(|e| e.parse().ok());
         // Only the order that is in force counts; an older one lost to a newer election.
@@ -229,7 +244,7 @@ impl Shards {
             _ if self.is_urgent() => TICK_MS_URGENT,
             0 => TICK_MS_STANDBY,
             reign if shard.seen.load(Ordering::Relaxed) != reign => TICK_MS_URGENT,
-            _ => u64::MAX,
+            _ => TICK_MS_PRIMARY_MAX,
         };
         (shard.started.load(Ordering::Relaxed), tick_ms)
     }
@@ -271,6 +286,7 @@ impl Shards {
                 office.on_offset(shard, position_offset(state.flushes.load(Ordering::Relaxed), offset));
             }
         }
+        state.own_work.store(false, Ordering::Relaxed);
         // Last: whoever waits for this view may rely on the election having it.
         state.views.fetch_add(1, Ordering::Release);
         self.progress.notify(usize::MAX);
@@ -290,8 +306,9 @@ impl Shards {
         self.shards[shard].flushes.load(Ordering::Acquire)
     }
 
-    /// The mark for a snapshot of this shard.
+    /// The mark for a snapshot of this shard, which begins now.
     pub fn tag(&self, shard: usize) -> Tag {
+        self.shards[shard].own_work.store(true, Ordering::Relaxed);
         let (reign, state) = (self.reign.load(Ordering::Acquire), &self.shards[shard]);
         let reigns = reign != 0 && state.started.load(Ordering::Acquire) == reign;
         let epoch = if reigns { Epoch(reign) } else { Epoch::ZERO };
@@ -305,8 +322,24 @@ impl Shards {
         }
     }
 
+    /// A frame could not be applied, so this shard is not what its primary's is. Nothing that comes is applied
+    /// before a snapshot has replaced it all.
+    pub(crate) fn note_unapplied(&self, shard: usize, verb: &str, error: &str) {
+        let state = &self.shards[shard];
+        if state.broken.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let reason = format!("cannot apply {verb}: {error}; the data is copied anew");
+        eprintln!("kevy-server: shard {shard}: {reason}");
+        let link = state.link.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(link) = link {
+            link.lost(&reason);
+        }
+    }
+
     /// A shipped snapshot has replaced the keyspace.
     pub fn note_load(&self, shard: usize) {
+        self.shards[shard].broken.store(false, Ordering::Release);
         self.shards[shard].loads.fetch_add(1, Ordering::Release);
     }
 
@@ -321,6 +354,7 @@ impl Shards {
     /// Gives up the office, if this node has it: snapshots say so from now on.
     pub fn end_reign(&self) {
         self.reign.store(0, Ordering::Release);
+        clock::rest();
     }
 
     /// Orders every shard to start the stream of `epoch` once it has applied all that it was sent. Nothing
@@ -342,6 +376,24 @@ impl Shards {
     /// How often every shard has told its offset.
     pub fn views(&self) -> Vec<u64> {
         self.shards.iter().map(|shard| shard.views.load(Ordering::Acquire)).collect()
+    }
+
+    /// How often this shard has told its offset.
+    pub(crate) fn views_of(&self, shard: usize) -> u64 {
+        self.shards[shard].views.load(Ordering::Relaxed)
+    }
+
+    /// Whether this shard has begun a snapshot of its data since it last told its offset.
+    pub(crate) fn is_at_own_work(&self, shard: usize) -> bool {
+        self.shards[shard].own_work.load(Ordering::Relaxed)
+    }
+
+    /// Grows when data came in, from clients or from a stream.
+    pub(crate) fn written(&self) -> u64 {
+        let of = |shard: &Shard| {
+            shard.offset.load(Ordering::Relaxed).wrapping_add(shard.applied.load(Ordering::Relaxed))
+        };
+        self.shards.iter().map(of).fold(0, u64::wrapping_add)
     }
 
     /// Tells the election that this node holds the history of `epoch`, its own, and from now on how far.
@@ -424,6 +476,11 @@ impl Shards {
         [ReplicaApply::SnapshotBegin, ReplicaApply::SnapshotChunk(bytes), end]
             .into_iter()
             .all(|part| state.inbox.send(part).is_ok())
+    }
+
+    /// Who is to be told when this shard cannot apply what came.
+    pub(crate) fn set_link(&self, shard: usize, link: Weak<Link>) {
+        *self.shards[shard].link.lock().unwrap_or_else(PoisonError::into_inner) = link;
     }
 
     pub(crate) fn loads(&self, shard: usize) -> u64 {
