@@ -26,9 +26,13 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("F8", "the simulator of the whole stack"),
     ("F9", "the simulator of the whole stack"),
     ("F10", "the simulator of the whole stack"),
+    ("F11", "adapters/kevy-server/tests/fitness.rs"),
     ("S6", "kevy-server's tests/cuts.rs"),
     ("S7", "kevy-server's tests/cuts.rs"),
     ("S8", "kevy-server's tests/cuts.rs"),
+    ("S9", "the simulator: invariant `contents`"),
+    ("S10", "the simulator: profile `reigns`"),
+    ("E9", "the simulator: profile `hung`"),
 ];
 const REWRITE: &str = "write with `REWRITE=1 cargo test --features sim --test scripts ends_as_written`";
 /// Fewer files than this, and some were not found.

@@ -76,8 +76,8 @@ impl ReignCell {
     }
 }
 
-#[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::MEMBERS_MAX;

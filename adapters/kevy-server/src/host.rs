@@ -121,10 +121,10 @@ impl KevyHost {
         match select(turned, pin!(waited)).await {
             Either::Left(_) => {}
             Either::Right(((), turned)) => {
-                if self.swallow_answers() {
-                    if let (Some(guard), Some(reading)) = (&self.guard, reading) {
-                        guard.stand_down(reading);
-                    }
+                if self.swallow_answers()
+                    && let (Some(guard), Some(reading)) = (&self.guard, reading)
+                {
+                    guard.stand_down(reading);
                 }
                 turned.await;
             }

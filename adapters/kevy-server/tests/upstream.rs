@@ -518,6 +518,22 @@ fn a_server_without_descriptors_burns_a_processor() {
     assert!(primary.spins(), "{MENDED}");
 }
 
+#[test]
+fn a_log_that_cannot_be_written_is_tried_again_without_a_pause() {
+    let mut primary = Plain::primary();
+    // Half a megabyte, in the shell's blocks. What it says may be as long.
+    primary.restart("trap '' XFSZ; ulimit -f 1024;");
+    let value = "x".repeat(60_000);
+    for n in 0..12 {
+        assert_eq!(primary.ask(&format!("SET k{n} {value}")), "+OK");
+    }
+    let attempts = || {
+        let log = std::fs::read(primary.dir.0.join("log")).unwrap();
+        String::from_utf8_lossy(&log).lines().filter(|line| line.contains("aof")).count()
+    };
+    until("it has tried a thousand times", || (attempts() > 1000).then_some(()));
+}
+
 // ---- what clients are told ----
 
 #[test]

@@ -11,9 +11,14 @@ use crate::sim::data_nanos;
 use crate::sim::fault::FaultKind;
 use crate::sim::plan::Plan;
 
+/// How long a process is refused after a newer one of its id, and dials again.
+const STALE: u64 = 2_500 * MS;
+
 #[derive(Debug)]
 pub(in crate::sim) struct Convergence {
     pub(in crate::sim) bound: u64,
+    /// The same without what faults leave behind, and without copies: how long an election takes.
+    pub(in crate::sim) election: u64,
     /// How long after a storm frames that it delayed may still come in.
     pub(in crate::sim) residue: u64,
 }
@@ -28,14 +33,20 @@ impl Convergence {
             // Storms overlap, and what they delay adds up.
             FaultKind::Storm { delay_ms, .. } => delay_ms * MS,
             FaultKind::SlowHost { ms } => ms * MS,
+            // Its peers still refuse the one that was there before (T14).
+            FaultKind::Twin { .. } => STALE,
             _ => 0,
         });
         let residue = residue.sum();
-        let work = 4 * setup.host + 20 * setup.delay + 10 * setup.save + 300 * MS;
+        // A stream that stands still is noticed, and what is missing is copied.
+        let copies = if setup.habits.is_some() { 2_500 * MS + 4 * setup.host + 10 * setup.delay } else { 0 };
+        let work = copies + 4 * setup.host + 20 * setup.delay + 10 * setup.save + 300 * MS;
         let real = settled + residue + work;
+        let election = real - residue - copies;
         // All of it on clocks that may be slow.
         let percent = (setup.drift_percent * 10.0) as u64;
-        Self { bound: real + real * percent / 1000, residue }
+        let slow = |real: u64| real + real * percent / 1000;
+        Self { bound: slow(real), election: slow(election), residue }
     }
 
     pub(in crate::sim) fn waited(&self, waited: u64, state: impl FnOnce() -> String) -> Found {
