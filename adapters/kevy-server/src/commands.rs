@@ -3,7 +3,7 @@
 //! A newtype over [`KevyCommands`] that delegates every method of the trait: its defaults would silently
 //! switch off RESP3, blocking commands, indexes and more.
 
-use crate::browser::{Browser, Rest};
+use crate::browser::{self, Browser, Rest};
 use crate::cuts;
 use crate::digest;
 use crate::expiry::Keeper;
@@ -25,9 +25,6 @@ use std::time::Duration;
 
 /// For how long after a `WAIT` the shards look for acknowledgements often.
 const WAIT_HURRY: Duration = Duration::from_secs(1);
-
-/// For how long after a browser's request the shards tick often: its neighbours in memory are refused until one has.
-const BROWSER_HURRY: Duration = Duration::from_millis(20);
 
 /// kevy's own interval.
 const TICK_MS_DEFAULT: u64 = 100;
@@ -169,7 +166,8 @@ impl ElectedCommands {
     /// Why a command of a client must not run now, if it must not.
     fn refusal<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
         let verb = args.first()?;
-        let guarded = self.kevy.is_write(args) || (Own::of(verb).is_none() && !is_harmless(verb));
+        let guarded = self.kevy.is_write(args)
+            || Own::of(verb).map_or(!is_harmless(verb), |own| matches!(own, Own::Cut | Own::Expired));
         if !guarded {
             return None;
         }
@@ -182,11 +180,8 @@ impl ElectedCommands {
         if kevy_rt::applying_record() {
             return None;
         }
-        let line = args.first().and_then(Own::of) == Some(Own::Browser);
+        let line = args.first().and_then(Own::of) == Some(Own::Browser) || browser::is_request(args);
         let rest = if line { self.browser.line(args) } else { self.browser.rest(args)? };
-        if line {
-            self.shards().hurry(BROWSER_HURRY);
-        }
         let verdict = match rest {
             Rest::Refused => Verdict::Intruder,
             Rest::Ignored => Verdict::Ignored,
@@ -405,8 +400,13 @@ impl Commands for ElectedCommands {
                         resolved.verb = Verdict::Write.mark(resolved.verb);
                     }
                 }
-                None if !is_harmless(verb) && self.shards().check().is_err() => {
-                    return self.resolve_shut(args, resolved);
+                None if !is_harmless(verb) => {
+                    if browser::is_request(args) {
+                        return self.turn_away(args).unwrap_or(resolved);
+                    }
+                    if self.shards().check().is_err() {
+                        return self.resolve_shut(args, resolved);
+                    }
                 }
                 None => {}
             }
@@ -469,7 +469,6 @@ impl Commands for ElectedCommands {
     }
 
     fn live_runtime_config(&self) -> LiveRuntimeConfig {
-        self.browser.end();
         let mut live = self.kevy.live_runtime_config();
         if let Some(shard) = self.shard.get() {
             let (promotion, tick_ms_max) = self.shards().tick(shard);
@@ -561,6 +560,8 @@ impl Commands for ElectedCommands {
         self.kevy.on_write(store, key);
     }
     fn take_ext_out(&self) -> Vec<(usize, Vec<u8>)> {
+        // Asked after every write, and at the end of every turn of the shard's loop.
+        self.browser.turn();
         self.kevy.take_ext_out()
     }
     fn apply_ext(&self, store: &mut Store, payload: &[u8]) {

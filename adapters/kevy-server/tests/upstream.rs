@@ -60,6 +60,8 @@ impl Plain {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.0.join("log")).unwrap();
         let script = format!("{before} exec \"$0\" --config \"$1\"");
         let mut command = Command::new("sh");
+        // kevy as it is, with the reactor that it chooses.
+        command.env_remove("KEVY_IO_URING").env_remove("KEVY_AOF_OFFLOAD");
         command.args(["-c", &script, BIN]).arg(dir.0.join("kevy.toml"));
         command.stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
@@ -233,6 +235,37 @@ fn exec_after_watch_asks_nobody_whether_it_may_write() {
         client.ask(line);
     }
     assert_eq!(client.ask("EXEC"), "[+OK]", "{MENDED}");
+}
+
+/// Where there is no io_uring the fault is not there, and the test sees that instead.
+#[test]
+fn a_large_set_on_io_uring_asks_nobody_whether_it_may_write() {
+    let replica = Plain::replica(None, "");
+    let log = std::fs::read_to_string(replica.dir.0.join("log")).unwrap();
+    let mut client = replica.client();
+    assert!(client.ask("SET k v").starts_with("-READONLY"));
+    let reply = client.ask(&format!("SET k {}", "x".repeat(100_000)));
+    match log.contains("reactor = io_uring") {
+        true => assert_eq!((reply.as_str(), client.ask("STRLEN k").as_str()), ("+OK", ":100000"), "{MENDED}"),
+        false => assert!(reply.starts_with("-READONLY"), "{reply}"),
+    }
+}
+
+#[test]
+fn the_log_of_a_replica_ends_with_the_copy_where_a_thread_writes_it() {
+    let primary = Plain::primary();
+    assert_eq!(primary.client().ask("SET before 1"), "+OK");
+    let mut replica = Plain::replica(Some(&primary), "");
+    replica.restart("KEVY_IO_URING=0");
+    until("the copy is there", || (replica.client().ask("GET before") == "1").then_some(()));
+    assert_eq!(primary.client().ask("SET after 1"), "+OK");
+    until("the frame is there", || (replica.client().ask("GET after") == "1").then_some(()));
+    // The log is written once a second.
+    std::thread::sleep(Duration::from_secs(3));
+    let log = std::fs::read(replica.dir.0.join("aof-0.aof")).unwrap();
+    let has = |word: &[u8]| log.windows(word.len()).any(|at| at == word);
+    assert!(has(b"before"), "the copy is in the log");
+    assert!(!has(b"after"), "{MENDED}");
 }
 
 #[test]
