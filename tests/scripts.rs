@@ -33,6 +33,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("S9", "the simulator: invariant `contents`"),
     ("S10", "the simulator: profile `reigns`"),
     ("E9", "the simulator: profile `hung`"),
+    ("S11", "kevy-server's tests/wait.rs"),
+    ("S12", "kevy-server's tests/wait.rs"),
+    ("S13", "kevy-server's session.rs"),
+    ("S14", "kevy-server's tests/stream.rs"),
 ];
 const REWRITE: &str = "write with `REWRITE=1 cargo test --features sim --test scripts ends_as_written`";
 /// Fewer files than this, and some were not found.
