@@ -8,6 +8,7 @@ use crate::cuts;
 use crate::digest;
 use crate::expiry::Keeper;
 use crate::harmless::is_harmless;
+use crate::names::{Name, Row};
 use crate::record::{self, Record};
 use crate::replies::{self, Own, Replies};
 use crate::scripts;
@@ -203,6 +204,9 @@ impl ElectedCommands {
             Own::Wait => {
                 // kevy reads acknowledgements when it ticks: by default that is ten times a second.
                 self.shards().hurry(WAIT_HURRY);
+                if let Route::ReplWait { timeout_ms, .. } = route {
+                    self.shards().waits().park(timeout_ms);
+                }
                 route
             }
             Own::Token if !primary() => Route::Local,
@@ -253,11 +257,6 @@ fn declares(query: &[Vec<u8>], chunks: &[Vec<u8>]) -> bool {
     let of_index =
         query.first().and_then(|verb| verb.get(..4)).is_some_and(|verb| verb.eq_ignore_ascii_case(b"IDX."));
     of_index && chunks.iter().any(|chunk| chunk.first().is_some_and(|status| MISSING.contains(status)))
-}
-
-/// Whether a replica's id says that it follows this shard's stream as it is since `flushes` flushes.
-fn follows_current(id: &str, flushes: u64) -> bool {
-    crate::link::flushes_in_id(id).is_none_or(|known| known == flushes)
 }
 
 impl Clone for ElectedCommands {
@@ -439,14 +438,16 @@ impl Commands for ElectedCommands {
     fn on_replication_view(&self, master_repl_offset: u64, replicas: Vec<ReplicaViewRow>) {
         if let Some(shard) = self.shard.get() {
             let flushes = self.shards().flushes(shard);
-            let stale = replicas.iter().filter(|(id, ..)| !follows_current(id, flushes)).count();
             let behind = |(id, _, _, _, ack): &ReplicaViewRow| {
-                follows_current(id, flushes) && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
+                Name::read(id).is_some_and(|name| name.flushes == flushes)
+                    && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
             };
             if replicas.iter().any(behind) {
                 self.shards().note_behind(shard);
             }
-            self.shards().note_stream(shard, master_repl_offset, stale);
+            // Almost always there are none, or two.
+            let rows: Vec<Row> = replicas.iter().cloned().map(Row::new).collect();
+            self.shards().note_stream(shard, master_repl_offset, &rows);
         }
         self.kevy.on_replication_view(master_repl_offset, replicas);
     }

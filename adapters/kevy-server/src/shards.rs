@@ -7,9 +7,11 @@ use crate::clock;
 use crate::cuts::Cutter;
 use crate::ending::Ending;
 use crate::link::Link;
+use crate::names::{Row, judge};
 use crate::office::{Office, Standing};
 use crate::pulse::Pulse;
 use crate::tag::{Tag, position_offset};
+use crate::waits::Waits;
 use event_listener::Event;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
@@ -46,6 +48,7 @@ pub struct Shards {
     born: Instant,
     pulse: OnceLock<Pulse>,
     ending: OnceLock<Arc<Ending>>,
+    waits: Waits,
     cutter: OnceLock<Cutter>,
     /// The newest cut that was begun.
     cut: AtomicU64,
@@ -123,6 +126,7 @@ impl Shards {
             born: Instant::now(),
             pulse: OnceLock::new(),
             ending: OnceLock::new(),
+            waits: Waits::default(),
             cutter: OnceLock::new(),
             cut: AtomicU64::new(0),
             progress: Event::new(),
@@ -143,6 +147,11 @@ impl Shards {
     /// Makes known what ends the process, if this is a process's server.
     pub(crate) fn set_ending(&self, ending: Arc<Ending>) {
         drop(self.ending.set(ending));
+    }
+
+    /// What is parked for acknowledgements, and whose count.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// Makes known what cuts the streams. With one shard nothing does.
@@ -178,8 +187,8 @@ impl Shards {
         self.loading.load(Ordering::Acquire) > 0
     }
 
-    /// Whether kevy's count of acknowledgements cannot be trusted: its table of replicas keeps the highest
-    /// offset ever acknowledged, also over a `FLUSHALL`, after which offsets start at 0.
+    /// Whether kevy's count of acknowledgements cannot be trusted: it would count connections of an earlier reign or
+    /// flush, of strangers, or one node twice. They are ended as soon as they are seen.
     pub fn acks_are_stale(&self) -> bool {
         self.shards.iter().any(|shard| shard.stale_replicas.load(Ordering::Acquire) > 0)
     }
@@ -272,12 +281,20 @@ impl Shards {
             && self.shards[shard].cut.swap(number, Ordering::SeqCst) < number
     }
 
-    /// kevy's own stream has come to `offset`, and `stale` of its replicas follow a stream before a flush.
-    pub fn note_stream(&self, shard: usize, offset: u64, stale: usize) {
+    /// kevy's own stream has come to `offset`, and `rows` are the connections to it.
+    pub(crate) fn note_stream(&self, shard: usize, offset: u64, rows: &[Row]) {
         let reign = self.reign.load(Ordering::Acquire);
         let state = &self.shards[shard];
         state.offset.store(offset, Ordering::Release);
-        state.stale_replicas.store(stale, Ordering::Release);
+        let started = state.started.load(Ordering::Relaxed);
+        if !rows.is_empty() && reign != 0 && started == reign {
+            let flushes = state.flushes.load(Ordering::Relaxed);
+            let judged = judge(rows, Epoch(reign), flushes, |node| self.waits.is_member(node));
+            state.stale_replicas.store(judged.wrong, Ordering::Release);
+            self.waits.end_streams(judged.end);
+        } else {
+            state.stale_replicas.store(0, Ordering::Release);
+        }
         if reign != 0 && state.started.load(Ordering::Relaxed) == reign {
             state.seen.store(reign, Ordering::Release);
             if self.reported.load(Ordering::Acquire) == reign
@@ -357,11 +374,18 @@ impl Shards {
         clock::rest();
     }
 
+    /// Whether this process has, or had, an office.
+    pub(crate) fn has_reigned(&self) -> bool {
+        self.shards.iter().any(|shard| shard.started.load(Ordering::Acquire) != 0)
+    }
+
     /// Orders every shard to start the stream of `epoch` once it has applied all that it was sent. Nothing
     /// may be sent to the inboxes after this, so the followers must have been stopped.
     pub fn begin_reign(&self, epoch: Epoch) {
         self.reign.store(epoch.0, Ordering::Release);
         for shard in &self.shards {
+            // Until the first look at who is connected.
+            shard.stale_replicas.store(usize::MAX, Ordering::Release);
             let order = Argv::from(vec![BARRIER.to_vec(), epoch.0.to_string().into_bytes()]);
             // The offset means nothing: who follows again after a reign loads a snapshot, which sets it.
             drop(shard.inbox.send(ReplicaApply::Frame { offset: u64::MAX, argv: order }));
@@ -529,11 +553,11 @@ mod tests {
         assert!(apply(&shards, 0, &order(7)));
         assert_eq!(shards.tick(0).0, 7);
         assert_eq!(shards.tag(0).epoch, Epoch(7));
-        shards.note_stream(0, 0, 0);
+        shards.note_stream(0, 0, &[]);
         assert!(!shards.reigns(Epoch(7)), "the other shard has not");
         assert!(apply(&shards, 1, &order(7)));
         assert_eq!(shards.tick(1).0, 7);
-        shards.note_stream(1, 0, 0);
+        shards.note_stream(1, 0, &[]);
         assert!(shards.reigns(Epoch(7)));
     }
 
@@ -566,14 +590,27 @@ mod tests {
 
     #[test]
     fn acknowledgements_count_again_once_no_replica_follows_the_flushed_stream() {
-        let (shards, _inboxes) = shards(2);
+        let (shards, _inboxes) = shards(1);
+        restore(&shards);
+        shards.waits().set_up(vec!["n1".to_owned()], crate::waits::Ports::default());
+        shards.begin_reign(Epoch(7));
+        assert!(apply(&shards, 0, &order(7)));
+        shards.tick(0);
+        let row = |flushes, acknowledged| Row {
+            name: format!("kevy-replica-n1.7.{flushes}-6004#0.1"),
+            peer: std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1),
+            acknowledged,
+        };
+        shards.note_stream(0, 3, &[row(0, true)]);
         assert!(!shards.acks_are_stale());
-        shards.note_flush(1);
+        shards.note_flush(0);
         assert!(shards.acks_are_stale(), "before any tick has looked");
-        shards.note_stream(1, 3, 2);
+        shards.note_stream(0, 3, &[row(0, true)]);
         assert!(shards.acks_are_stale());
-        shards.note_stream(1, 5, 0);
+        shards.note_stream(0, 5, &[row(1, true)]);
         assert!(!shards.acks_are_stale());
-        assert_eq!(shards.tag(1).flushes, 1);
+        shards.note_stream(0, 5, &[row(0, false)]);
+        assert!(!shards.acks_are_stale(), "it has acknowledged nothing that could count");
+        assert_eq!(shards.tag(0).flushes, 1);
     }
 }
