@@ -1,6 +1,6 @@
 //! What a real server does that an ideal one does not.
 
-use super::log::Fsync;
+use super::journal::Fsync;
 
 /// How the servers of a run behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,14 +7,14 @@
 //! [`ServerMutation`] breaks one.
 
 mod habits;
-mod log;
+mod journal;
 mod mutation;
 mod stream;
 mod wait;
 
 pub use habits::Habits;
-pub(super) use log::End;
-pub use log::Fsync;
+pub(super) use journal::End;
+pub use journal::Fsync;
 pub use mutation::ServerMutation;
 
 use super::clock::MS;
@@ -25,7 +25,7 @@ use super::rng::Rng;
 use crate::config::MemberKind;
 use crate::ids::Epoch;
 use crate::position::Position;
-use log::Log;
+use journal::Log;
 use stream::Inbox;
 use wait::Parked;
 
