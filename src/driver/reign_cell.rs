@@ -77,7 +77,6 @@ impl ReignCell {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
     use crate::config::MEMBERS_MAX;

@@ -14,7 +14,7 @@ pub(crate) struct Fleet {
     epoch: Epoch,
     links: Vec<Arc<Link>>,
     shards: Arc<Shards>,
-    /// Whether this node holds the primary's history. Never becomes false again.
+    /// Whether this node holds the primary's history. Ends only when a shard could not apply a frame.
     joined: AtomicBool,
     progress: Mutex<Progress>,
 }
@@ -44,16 +44,18 @@ impl Fleet {
         shards: &Arc<Shards>,
     ) -> Result<Arc<Self>, HostError> {
         let count = shards.count();
+        let mut failed = None;
         let fleet = Arc::new_cyclic(|fleet: &Weak<Self>| {
             let link = |shard| {
                 let from = held.and_then(|held| held.get(shard).copied()).unwrap_or_default();
                 let crew: Weak<dyn Crew> = fleet.clone();
-                Arc::new(Link::new(shard, origin.clone(), from, Arc::clone(shards), crew))
+                let link = Link::new(shard, origin.clone(), from, Arc::clone(shards), crew);
+                link.map(Arc::new).map_err(|error| failed = Some(error)).ok()
             };
             Self {
                 primary,
                 epoch: origin.epoch,
-                links: (0..count).map(link).collect(),
+                links: (0..count).map_while(link).collect(),
                 shards: Arc::clone(shards),
                 joined: AtomicBool::new(held.is_some()),
                 progress: Mutex::new(Progress {
@@ -64,6 +66,9 @@ impl Fleet {
                 }),
             }
         });
+        if let Some(error) = failed {
+            return Err(HostError::new(format!("cannot make what wakes a stream: {error}")));
+        }
         for (shard, link) in fleet.links.iter().enumerate() {
             let link = Arc::clone(link);
             let thread = std::thread::Builder::new().name(format!("stream-{shard}"));
@@ -129,6 +134,13 @@ impl Fleet {
         }
     }
 
+    /// The primary is known to have more than this node, or not.
+    pub(crate) fn suspect(&self, behind: bool) {
+        for link in &self.links {
+            link.suspect(behind);
+        }
+    }
+
     /// How each stream is doing.
     pub(crate) fn look(&self) -> Vec<Look> {
         self.links.iter().map(|link| link.look()).collect()
@@ -151,6 +163,19 @@ impl Crew for Fleet {
             },
         };
         self.join(progress, &places);
+    }
+
+    fn lost(&self, shard: usize) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.landed[shard] = false;
+        progress.cuts.restart(shard);
+        progress.whole = None;
+        if self.joined.swap(false, Ordering::AcqRel)
+            && !progress.ended
+            && let Some(office) = self.shards.office()
+        {
+            office.on_joined(Epoch::ZERO, &vec![0; self.links.len()]);
+        }
     }
 
     fn restarted(&self, shard: usize) {

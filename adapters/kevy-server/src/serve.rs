@@ -17,6 +17,7 @@ use crate::reactor;
 use crate::replies::Replies;
 use crate::shards::Shards;
 use crate::sink::Sink;
+use crate::waits::Ports;
 use kevy::{KevyCommands, RuntimeState};
 use kevy_config::{Config, ReplicationRole};
 use kevy_persist::{ReplayMode, Routing};
@@ -80,6 +81,9 @@ impl Server {
         let replication_port = elect
             .peer(elect.config.node())
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
+        let members = elect.peers.iter().map(|peer| peer.id.to_string()).collect();
+        let ports = Ports::of(kevy, replication_port, count);
+        shards.waits().set_up(members, ports);
         let clients_max =
             descriptors::clients_max(kevy.server.max_clients, descriptors::raise(), count, elect.peers.len());
         if clients_max < kevy.server.max_clients {
@@ -105,7 +109,7 @@ impl Server {
         let host = Arc::new(host.with_sink(sink(kevy)));
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
         // Before there is a store.
-        clock::begin();
+        clock::rest();
         let keeper = Keeper::new(&shards, kevy.server.bind, kevy.server.port, Inline::get()?);
         let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, keeper);
         let runtime = runtime(kevy, commands)

@@ -3,17 +3,21 @@
 //! Every shard is a thread of kevy. It reports from its hooks (`commands.rs`) and reads a few atomics;
 //! nothing here makes a shard wait.
 
+use crate::clock;
 use crate::cuts::Cutter;
 use crate::ending::Ending;
+use crate::link::Link;
+use crate::names::{Row, judge};
 use crate::office::{Office, Standing};
 use crate::pulse::Pulse;
 use crate::tag::{Tag, position_offset};
+use crate::waits::Waits;
 use event_listener::Event;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_rt::{Argv, ReplicaApply, ReplicaInboxSender, SnapshotGate};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// How often a shard of a node that is not primary looks for orders. Costs nothing while it is idle:
@@ -44,6 +48,7 @@ pub struct Shards {
     born: Instant,
     pulse: OnceLock<Pulse>,
     ending: OnceLock<Arc<Ending>>,
+    waits: Waits,
     cutter: OnceLock<Cutter>,
     /// The newest cut that was begun.
     cut: AtomicU64,
@@ -77,6 +82,10 @@ struct Shard {
     applied: AtomicU64,
     /// Snapshots that replaced the keyspace.
     loads: AtomicU64,
+    /// Who follows a stream for this shard.
+    link: Mutex<Weak<Link>>,
+    /// Whether a frame could not be applied: what comes after it is of no use before another snapshot.
+    broken: AtomicBool,
     /// Replicas whose acknowledgements kevy would count although they belong to a stream before a flush.
     stale_replicas: AtomicUsize,
     /// The newest cut that this shard has put into its stream.
@@ -102,6 +111,8 @@ impl Shards {
             sent: AtomicU64::default(),
             applied: AtomicU64::default(),
             loads: AtomicU64::default(),
+            link: Mutex::default(),
+            broken: AtomicBool::default(),
             stale_replicas: AtomicUsize::default(),
             cut: AtomicU64::default(),
         };
@@ -115,6 +126,7 @@ impl Shards {
             born: Instant::now(),
             pulse: OnceLock::new(),
             ending: OnceLock::new(),
+            waits: Waits::default(),
             cutter: OnceLock::new(),
             cut: AtomicU64::new(0),
             progress: Event::new(),
@@ -135,6 +147,11 @@ impl Shards {
     /// Makes known what ends the process, if this is a process's server.
     pub(crate) fn set_ending(&self, ending: Arc<Ending>) {
         drop(self.ending.set(ending));
+    }
+
+    /// What is parked for acknowledgements, and whose count.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// Makes known what cuts the streams. With one shard nothing does.
@@ -170,8 +187,8 @@ impl Shards {
         self.loading.load(Ordering::Acquire) > 0
     }
 
-    /// Whether kevy's count of acknowledgements cannot be trusted: its table of replicas keeps the highest
-    /// offset ever acknowledged, also over a `FLUSHALL`, after which offsets start at 0.
+    /// Whether kevy's count of acknowledgements cannot be trusted: it would count connections of an earlier reign or
+    /// flush, of strangers, or one node twice. They are ended as soon as they are seen.
     pub fn acks_are_stale(&self) -> bool {
         self.shards.iter().any(|shard| shard.stale_replicas.load(Ordering::Acquire) > 0)
     }
@@ -203,8 +220,10 @@ impl Shards {
         }
         if record.first() != Some(BARRIER) {
             shard.applied.fetch_add(1, Ordering::Release);
-            return false;
+            return shard.broken.load(Ordering::Acquire);
         }
+        // From here on it is a primary's own, for better or worse.
+        shard.broken.store(false, Ordering::Release);
         let epoch =
             record.get(1).and_then(|epoch| std::str::from_utf8(epoch).ok()).and_then(|e| e.parse().ok());
         // Only the order that is in force counts; an older one lost to a newer election.
@@ -262,12 +281,20 @@ impl Shards {
             && self.shards[shard].cut.swap(number, Ordering::SeqCst) < number
     }
 
-    /// kevy's own stream has come to `offset`, and `stale` of its replicas follow a stream before a flush.
-    pub fn note_stream(&self, shard: usize, offset: u64, stale: usize) {
+    /// kevy's own stream has come to `offset`, and `rows` are the connections to it.
+    pub(crate) fn note_stream(&self, shard: usize, offset: u64, rows: &[Row]) {
         let reign = self.reign.load(Ordering::Acquire);
         let state = &self.shards[shard];
         state.offset.store(offset, Ordering::Release);
-        state.stale_replicas.store(stale, Ordering::Release);
+        let started = state.started.load(Ordering::Relaxed);
+        if !rows.is_empty() && reign != 0 && started == reign {
+            let flushes = state.flushes.load(Ordering::Relaxed);
+            let judged = judge(rows, Epoch(reign), flushes, |node| self.waits.is_member(node));
+            state.stale_replicas.store(judged.wrong, Ordering::Release);
+            self.waits.end_streams(judged.end);
+        } else {
+            state.stale_replicas.store(0, Ordering::Release);
+        }
         if reign != 0 && state.started.load(Ordering::Relaxed) == reign {
             state.seen.store(reign, Ordering::Release);
             if self.reported.load(Ordering::Acquire) == reign
@@ -312,8 +339,24 @@ impl Shards {
         }
     }
 
+    /// A frame could not be applied, so this shard is not what its primary's is. Nothing that comes is applied
+    /// before a snapshot has replaced it all.
+    pub(crate) fn note_unapplied(&self, shard: usize, verb: &str, error: &str) {
+        let state = &self.shards[shard];
+        if state.broken.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let reason = format!("cannot apply {verb}: {error}; the data is copied anew");
+        eprintln!("kevy-server: shard {shard}: {reason}");
+        let link = state.link.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(link) = link {
+            link.lost(&reason);
+        }
+    }
+
     /// A shipped snapshot has replaced the keyspace.
     pub fn note_load(&self, shard: usize) {
+        self.shards[shard].broken.store(false, Ordering::Release);
         self.shards[shard].loads.fetch_add(1, Ordering::Release);
     }
 
@@ -328,6 +371,12 @@ impl Shards {
     /// Gives up the office, if this node has it: snapshots say so from now on.
     pub fn end_reign(&self) {
         self.reign.store(0, Ordering::Release);
+        clock::rest();
+    }
+
+    /// Whether this process has, or had, an office.
+    pub(crate) fn has_reigned(&self) -> bool {
+        self.shards.iter().any(|shard| shard.started.load(Ordering::Acquire) != 0)
     }
 
     /// Orders every shard to start the stream of `epoch` once it has applied all that it was sent. Nothing
@@ -335,6 +384,8 @@ impl Shards {
     pub fn begin_reign(&self, epoch: Epoch) {
         self.reign.store(epoch.0, Ordering::Release);
         for shard in &self.shards {
+            // Until the first look at who is connected.
+            shard.stale_replicas.store(usize::MAX, Ordering::Release);
             let order = Argv::from(vec![BARRIER.to_vec(), epoch.0.to_string().into_bytes()]);
             // The offset means nothing: who follows again after a reign loads a snapshot, which sets it.
             drop(shard.inbox.send(ReplicaApply::Frame { offset: u64::MAX, argv: order }));
@@ -451,6 +502,11 @@ impl Shards {
             .all(|part| state.inbox.send(part).is_ok())
     }
 
+    /// Who is to be told when this shard cannot apply what came.
+    pub(crate) fn set_link(&self, shard: usize, link: Weak<Link>) {
+        *self.shards[shard].link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
     pub(crate) fn loads(&self, shard: usize) -> u64 {
         self.shards[shard].loads.load(Ordering::Acquire)
     }
@@ -497,11 +553,11 @@ mod tests {
         assert!(apply(&shards, 0, &order(7)));
         assert_eq!(shards.tick(0).0, 7);
         assert_eq!(shards.tag(0).epoch, Epoch(7));
-        shards.note_stream(0, 0, 0);
+        shards.note_stream(0, 0, &[]);
         assert!(!shards.reigns(Epoch(7)), "the other shard has not");
         assert!(apply(&shards, 1, &order(7)));
         assert_eq!(shards.tick(1).0, 7);
-        shards.note_stream(1, 0, 0);
+        shards.note_stream(1, 0, &[]);
         assert!(shards.reigns(Epoch(7)));
     }
 
@@ -534,14 +590,27 @@ mod tests {
 
     #[test]
     fn acknowledgements_count_again_once_no_replica_follows_the_flushed_stream() {
-        let (shards, _inboxes) = shards(2);
+        let (shards, _inboxes) = shards(1);
+        restore(&shards);
+        shards.waits().set_up(vec!["n1".to_owned()], crate::waits::Ports::default());
+        shards.begin_reign(Epoch(7));
+        assert!(apply(&shards, 0, &order(7)));
+        shards.tick(0);
+        let row = |flushes, acknowledged| Row {
+            name: format!("kevy-replica-n1.7.{flushes}-6004#0.1"),
+            peer: std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1),
+            acknowledged,
+        };
+        shards.note_stream(0, 3, &[row(0, true)]);
         assert!(!shards.acks_are_stale());
-        shards.note_flush(1);
+        shards.note_flush(0);
         assert!(shards.acks_are_stale(), "before any tick has looked");
-        shards.note_stream(1, 3, 2);
+        shards.note_stream(0, 3, &[row(0, true)]);
         assert!(shards.acks_are_stale());
-        shards.note_stream(1, 5, 0);
+        shards.note_stream(0, 5, &[row(1, true)]);
         assert!(!shards.acks_are_stale());
-        assert_eq!(shards.tag(1).flushes, 1);
+        shards.note_stream(0, 5, &[row(0, false)]);
+        assert!(!shards.acks_are_stale(), "it has acknowledged nothing that could count");
+        assert_eq!(shards.tag(0).flushes, 1);
     }
 }

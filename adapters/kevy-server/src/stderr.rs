@@ -1,7 +1,7 @@
 //! Keeps kevy's own lines from filling the log, and a log on a slow disk from holding anybody up.
 //!
 //! Whoever writes to a file waits for the disk when the machine has much to write. The election's thread that tells of
-//! the end of a lease must not: its watchdog would end the process meanwhile (seen: 7 of 30 times on a machine whose
+//! the end of a lease must not: its watchdog would end the process meanwhile (seen: 7 of 43 times on a machine whose
 //! disk was busy three quarters of the time). And kevy tells of what goes wrong on its standard error, once for each attempt: with a full disk that is some megabytes a
 //! second, for as long as the disk is full. So the standard error leads through a pipe, and a thread passes on what comes
 //! out of it, kevy's lines within limits and all others as they are.

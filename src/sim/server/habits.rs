@@ -1,6 +1,6 @@
 //! What a real server does that an ideal one does not.
 
-use super::journal::Fsync;
+use super::log::Fsync;
 
 /// How the servers of a run behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,7 +25,10 @@ impl Process {
     /// Starts the server of this file, whose log is beside it.
     pub fn start_file(file: &Path, port: u16) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(file.with_file_name("log"));
-        let child = Command::new(BIN).arg("--config").arg(file).stderr(log.unwrap()).spawn().unwrap();
+        let mut command = Command::new(BIN);
+        // As users start it: it sees to the rest itself.
+        command.env_remove("KEVY_IO_URING").env_remove("KEVY_AOF_OFFLOAD");
+        let child = command.arg("--config").arg(file).stderr(log.unwrap()).spawn().unwrap();
         Self { child, port }
     }
 
