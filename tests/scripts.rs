@@ -31,7 +31,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("F13", "kevy-server's tests/gate"),
     ("F14", "kevy-server's tests/config.rs"),
     ("F15", "kevy-server's tests/gate"),
-    ("F16", "kevy-server's tests/gate"),
+    ("F16", "kevy-server's tests/standing.rs"),
     ("S6", "kevy-server's tests/cuts.rs"),
     ("S7", "kevy-server's tests/cuts.rs"),
     ("S8", "kevy-server's tests/cuts.rs"),
