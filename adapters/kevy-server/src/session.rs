@@ -107,7 +107,7 @@ impl<'a> Session<'a> {
         }
         self.hastened = Some(Instant::now());
         // Only a matter of time.
-        drop(set_tcp_quickack(socket, true));
+        let _ = set_tcp_quickack(socket, true);
     }
 
     /// Nothing came for [`ACK_INTERVAL`]: waits for more, and fetches what the stream does not bring.
