@@ -4,8 +4,10 @@
 //! switch off RESP3, blocking commands, indexes and more.
 
 use crate::replies::{self, Own, Replies};
-use crate::shards::{Shards, TICK_MS_STANDBY};
+use crate::shards::{Record, Shards, TICK_MS_STANDBY};
+use crate::tag::Tag;
 use kevy::KevyCommands;
+use kevy_persist::Fsync;
 use kevy_rt::{
     Argv, ArgvView, BlockHint, BlockKind, Commands, ExtensionReduced, GeoHits, LiveRuntimeConfig, NotifyKind,
     ReplicaViewRow, ResolvedCmd, RespVersion, Route, Store, TxnKind, VerbId, propagation,
@@ -48,20 +50,22 @@ impl ElectedCommands {
         let applying = kevy_rt::applying_record();
         // A frame is resolved before it is applied, and what a frame wakes up is not.
         let waited = !applying || (!self.resolved.replace(false) && self.shards().is_restored(shard));
-        let taken = match waited {
+        let record = match waited {
             false => self.shards().note_record(shard, args),
             // It passed the gate when the client asked, in another reign perhaps: it must pass it again.
             true if self.kevy.is_write(args) && self.shards().check().is_err() => {
                 out.extend_from_slice(replies::UNBLOCKED);
-                true
+                Record::Done
             }
-            true => false,
+            true => Record::Kevys,
         };
-        if taken {
-            // Or kevy would log it, and stream it.
-            propagation::set_override(propagation::Propagate::Suppress);
-        }
-        taken
+        // Or kevy would log it, and stream it.
+        propagation::set_override(match record {
+            Record::Kevys => return false,
+            Record::Done => propagation::Propagate::Suppress,
+            Record::Logged(words) => propagation::Propagate::Replace(words),
+        });
+        true
     }
 
     /// Answers a command that kevy would answer wrongly. False: kevy may answer it.
@@ -184,7 +188,13 @@ impl Commands for ElectedCommands {
         if self.intercept(args, &mut out) {
             return out;
         }
-        self.kevy.dispatch(store, args)
+        let reply = self.kevy.dispatch(store, args);
+        if let Some(shard) = self.shard.get()
+            && kevy_rt::applying_record()
+        {
+            self.shards().note_replayed(shard, store, args);
+        }
+        reply
     }
 
     fn dispatch_into<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
@@ -241,9 +251,17 @@ impl Commands for ElectedCommands {
     }
 
     fn on_restored(&self, record: &mut dyn FnMut(&Argv) -> bool) {
-        self.kevy.on_restored(record);
+        let mut recorded = false;
+        self.kevy.on_restored(&mut |frame| {
+            recorded = true;
+            record(frame)
+        });
         if let Some(shard) = self.shard.get() {
-            self.shards().note_restored(shard);
+            let held = self.shards().note_restored(shard);
+            // What kevy has just logged is no frame of the stream: it must not be counted as one.
+            if recorded && !record(&Argv::from(held.mark(0))) {
+                log::warn!("shard {shard} could not say in its log what its data is");
+            }
         }
     }
 
@@ -268,7 +286,7 @@ impl Commands for ElectedCommands {
     fn snapshot_aux(&self) -> Option<Argv> {
         let frame = self.kevy.snapshot_aux()?;
         Some(match self.shard.get() {
-            Some(shard) => self.shards().tag(shard).mark(frame),
+            Some(shard) => Tag::add_held(self.shards().tag(shard).mark(frame), &self.shards().beside(shard)),
             None => frame,
         })
     }
@@ -277,7 +295,7 @@ impl Commands for ElectedCommands {
         self.kevy.load_snapshot_aux(frame, full_sync);
         match self.shard.get() {
             Some(shard) if full_sync => self.shards().note_load(shard),
-            Some(shard) => self.shards().note_data_on_disk(shard),
+            Some(shard) => self.shards().note_data_on_disk(shard, frame),
             None => {}
         }
     }
@@ -290,6 +308,11 @@ impl Commands for ElectedCommands {
             // Zero would switch ticks off, and with them every promotion; CONFIG SET can ask for it.
             let wanted = live.tick_interval_ms.filter(|ms| *ms > 0).unwrap_or(TICK_MS_DEFAULT);
             live.tick_interval_ms = Some(wanted.min(tick_ms_max));
+            self.shards().note_sync_policy(live.appendfsync == Some(Fsync::Always));
+            if self.shards().wants_rewrite(shard) {
+                // kevy then finds that the log has outgrown its limit.
+                live.auto_aof_rewrite_bytes = Some(1);
+            }
         }
         live
     }
@@ -318,6 +341,9 @@ impl Commands for ElectedCommands {
         self.kevy.on_data_dir(dir);
     }
     fn on_persist_stats(&self, in_flight: bool, aof_rewrites_total: u64) {
+        if let Some(shard) = self.shard.get() {
+            self.shards().note_rewrites(shard, aof_rewrites_total);
+        }
         self.kevy.on_persist_stats(in_flight, aof_rewrites_total);
     }
     fn on_tick_gap(&self, excess_us: u64) {
@@ -330,6 +356,11 @@ impl Commands for ElectedCommands {
         self.kevy.on_aof_format(format);
     }
     fn on_replay_report(&self, dropped_bytes: u64, corrupt: bool) {
+        if let Some(shard) = self.shard.get()
+            && corrupt
+        {
+            self.shards().note_damage(shard);
+        }
         self.kevy.on_replay_report(dropped_bytes, corrupt);
     }
     fn on_conn_gauge(&self, live: u64) {
@@ -340,6 +371,9 @@ impl Commands for ElectedCommands {
     }
     fn on_shard_tick(&self, store: &mut Store) {
         self.kevy.on_shard_tick(store);
+        if let Some(mark) = self.shard.get().and_then(|shard| self.shards().tick_mark(shard)) {
+            propagation::push_tick_frame(mark);
+        }
     }
     fn shutdown_save_requested(&self) -> bool {
         self.kevy.shutdown_save_requested()

@@ -16,13 +16,16 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod disk;
 mod ending;
 mod fleet;
 mod guard;
 pub mod host;
 mod http;
 mod inline;
+mod ledger;
 mod link;
+mod marks;
 pub mod office;
 mod pulse;
 pub mod replies;
@@ -32,6 +35,7 @@ mod session;
 pub mod shards;
 mod signals;
 mod tag;
+mod witness;
 
 pub use run::run;
 pub use serve::{ServeError, Server, Stopper};

@@ -11,6 +11,7 @@
 use crate::session::{End, Session};
 use crate::shards::Shards;
 use crate::tag::position_offset;
+use crate::witness;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_replicate::feed::FeedPosition;
 use kevy_replicate::replica::{ConnectOptions, ReplicaClient};
@@ -72,7 +73,8 @@ pub(crate) struct Link {
     pub(crate) shards: Arc<Shards>,
     pub(crate) crew: Weak<dyn Crew>,
     state: Mutex<State>,
-    closed: Condvar,
+    /// Notified when it is closed, and when there is something for the witness.
+    pub(crate) closed: Condvar,
 }
 
 /// See the head of this file.
@@ -89,6 +91,11 @@ pub(crate) struct State {
     /// The number of flushes in this replica's name.
     pub(crate) named: u64,
     acked: Option<u64>,
+    /// How far this node's disk holds the stream, where acknowledgements wait for that.
+    pub(crate) synced: Option<u64>,
+    /// Who looks after that, and the number of the newest who ever did. 0: nobody.
+    pub(crate) witness: u64,
+    pub(crate) newest_witness: u64,
     pub(crate) last_ack: Instant,
     pub(crate) last_heard: Instant,
     /// Why the last attempt failed.
@@ -138,6 +145,9 @@ impl Link {
             held: from.held,
             named: from.flushes,
             acked: None,
+            synced: None,
+            witness: 0,
+            newest_witness: 0,
             last_ack: now,
             last_heard: now,
             trouble: None,
@@ -199,26 +209,37 @@ impl Link {
     }
 
     /// Tells the election and the primary how far this shard is, now that the node has joined.
-    pub(crate) fn announce(&self) {
+    pub(crate) fn announce(self: &Arc<Self>) {
         self.report(&self.state());
         self.ack(true);
     }
 
     /// Tells the primary what is held, if the node holds the primary's history and there is news.
-    pub(crate) fn ack(&self, repeat: bool) {
+    pub(crate) fn ack(self: &Arc<Self>, repeat: bool) {
         if !self.joined() {
             return;
         }
         let mut state = self.state();
-        if !state.open || !state.held || (state.acked == Some(state.next) && !repeat) {
+        if !state.open || !state.held {
+            return;
+        }
+        let held = match self.shards.acks_after_sync() {
+            true => {
+                witness::ask(self, &mut state);
+                let Some(synced) = state.synced else { return };
+                synced
+            }
+            false => state.next,
+        };
+        if state.acked == Some(held) && !repeat {
             return;
         }
         let Some(socket) = &state.socket else { return };
-        let line = kevy_replicate::wire::encode_replconf_ack(state.next);
+        let line = kevy_replicate::wire::encode_replconf_ack(held);
         let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
         match rustix::net::send(socket, &line, flags) {
             Ok(sent) if sent == line.len() => {
-                state.acked = Some(state.next);
+                state.acked = Some(held);
                 state.last_ack = Instant::now();
             }
             // The primary does not read: the next acknowledgement covers this one.

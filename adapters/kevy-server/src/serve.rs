@@ -2,6 +2,7 @@
 
 use crate::commands::ElectedCommands;
 use crate::config::ElectSettings;
+use crate::disk::Disk;
 use crate::ending::Ending;
 use crate::host::KevyHost;
 use crate::inline::Inline;
@@ -11,7 +12,7 @@ use crate::replies::Replies;
 use crate::shards::Shards;
 use kevy::{KevyCommands, RuntimeState};
 use kevy_config::{Config, ReplicationRole};
-use kevy_persist::ReplayMode;
+use kevy_persist::{Fsync, ReplayMode};
 use kevy_rt::{Runtime, replica_inbox_pair};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,6 +64,8 @@ impl Server {
         let (senders, receivers) = (0..count).map(|_| replica_inbox_pair()).unzip();
         let shards = Arc::new(Shards::new(senders));
         shards.set_pulse(Pulse::new(Inline::get()?));
+        shards.set_disk(Disk::new(kevy.server.data_dir.clone(), kevy.persistence.aof));
+        shards.note_sync_policy(kevy.persistence.appendfsync == Fsync::Always);
         let replication_port = elect
             .peer(elect.config.node())
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);

@@ -1,8 +1,10 @@
 //! One connection of a stream: reads what the primary sends, and decides what of it may be applied.
 
 use crate::link::{Link, reached};
+use crate::marks::Place;
 use crate::shards::Shards;
 use crate::tag::Tag;
+use crate::witness;
 use kevy_replicate::replica::{ReplicaClient, ReplicaError, ReplicaEvent};
 use kevy_rt::SnapshotGate;
 use std::io::ErrorKind;
@@ -185,11 +187,13 @@ impl<'a> Session<'a> {
         }
         let renamed = state.named != tag.flushes;
         let landed = Landed { link: Arc::clone(link), loads: link.shards.loads(link.shard), loading };
-        if !link.shards.send_snapshot(link.shard, bytes, next, SnapshotGate::new(Arc::new(landed))) {
+        let at = Place { epoch: tag.epoch, flushes: tag.flushes, offset: next };
+        if !link.shards.send_snapshot(link.shard, bytes, at, SnapshotGate::new(Arc::new(landed))) {
             return Err(broken("this server has stopped"));
         }
         (state.generation, state.next, state.flushes) = (self.generation, next, tag.flushes);
         (state.held, state.named) = (true, tag.flushes);
+        state.synced = None;
         self.streaming = true;
         self.link.report(&state);
         if renamed {
@@ -247,11 +251,10 @@ impl Drop for Landed {
         let shard = self.link.shard;
         if self.link.shards.loads(shard) == self.loads {
             // Thrown away at shutdown, or refused by kevy although it was whole.
+            self.link.shards.note_lost(shard);
             self.link.lost();
             return;
         }
-        if let Some(crew) = self.link.crew.upgrade() {
-            crew.landed(shard);
-        }
+        witness::landed(&self.link);
     }
 }

@@ -3,16 +3,21 @@
 //! Every shard is a thread of kevy. It reports from its hooks (`commands.rs`) and reads a few atomics;
 //! nothing here makes a shard wait.
 
+use crate::disk::Disk;
 use crate::ending::Ending;
+use crate::ledger::{Incoming, Ledger};
+use crate::marks::{self, Before, Held, Place};
 use crate::office::{Office, Standing};
 use crate::pulse::Pulse;
 use crate::tag::{Tag, position_offset};
 use event_listener::Event;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
-use kevy_rt::{Argv, ReplicaApply, ReplicaInboxSender, SnapshotGate};
+use kevy_elect_plugin::position::Position;
+use kevy_rt::{Argv, ArgvView, ReplicaApply, ReplicaInboxSender, SnapshotGate, Store};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often a shard of a node that is not primary looks for orders. Costs nothing while it is idle:
@@ -24,6 +29,17 @@ const TICK_MS_URGENT: u64 = 1;
 /// The name of the order to become the primary's shard, put behind the last frame of the old stream. No
 /// client can send it: only records that are applied are looked at.
 const BARRIER: &[u8] = b"ELECT.BARRIER";
+
+/// What to do with a record that is applied.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// It is not one of ours.
+    Kevys,
+    /// It is done with.
+    Done,
+    /// It is done with, and this goes into the log.
+    Logged(Vec<Vec<u8>>),
+}
 
 /// All shards of this node.
 pub struct Shards {
@@ -41,6 +57,9 @@ pub struct Shards {
     born: Instant,
     pulse: OnceLock<Pulse>,
     ending: OnceLock<Arc<Ending>>,
+    disk: OnceLock<Disk>,
+    /// Whether a replica acknowledges only what is on its disk.
+    acks_after_sync: AtomicBool,
     progress: Event,
 }
 
@@ -50,7 +69,20 @@ struct Shard {
     /// Held while the parts of a snapshot are sent: nothing may come between them.
     bulk: Mutex<()>,
     restored: AtomicBool,
-    had_data: AtomicBool,
+    /// What the data is. Others than the shard's thread look at it only while it starts, and at orders.
+    ledger: Mutex<Ledger>,
+    /// Where the node was when it was ordered to reign.
+    before: Mutex<Option<Before>>,
+    /// Whether kevy found that a part of the log is missing.
+    damaged: AtomicBool,
+    /// The epoch whose beginning the log names.
+    named: AtomicU64,
+    /// The number of the last mark that was asked for, and of the last that was put into the log.
+    asked: AtomicU64,
+    marked: AtomicU64,
+    /// Whether the log has to be written anew, and how often it was.
+    rewrite: AtomicBool,
+    rewrites: AtomicU64,
     /// Whether kevy has taken the first value of its promotion counter, which promotes nothing.
     based: AtomicBool,
     /// The epoch that the last barrier ordered.
@@ -76,11 +108,20 @@ struct Shard {
 impl Shards {
     /// Shards that are fed through `inboxes`.
     pub fn new(inboxes: Vec<ReplicaInboxSender>) -> Self {
+        // Marks of an earlier process have other numbers.
+        let born = RandomState::new().build_hasher().finish() >> 1;
         let shard = |inbox| Shard {
             inbox,
             bulk: Mutex::new(()),
             restored: AtomicBool::default(),
-            had_data: AtomicBool::default(),
+            ledger: Mutex::new(Ledger::new()),
+            before: Mutex::default(),
+            damaged: AtomicBool::default(),
+            named: AtomicU64::default(),
+            asked: AtomicU64::new(born),
+            marked: AtomicU64::new(born),
+            rewrite: AtomicBool::default(),
+            rewrites: AtomicU64::default(),
             based: AtomicBool::default(),
             ordered: AtomicU64::default(),
             started: AtomicU64::default(),
@@ -103,6 +144,8 @@ impl Shards {
             born: Instant::now(),
             pulse: OnceLock::new(),
             ending: OnceLock::new(),
+            disk: OnceLock::new(),
+            acks_after_sync: AtomicBool::new(false),
             progress: Event::new(),
         }
     }
@@ -121,6 +164,11 @@ impl Shards {
     /// Makes known what ends the process, if this is a process's server.
     pub(crate) fn set_ending(&self, ending: Arc<Ending>) {
         drop(self.ending.set(ending));
+    }
+
+    /// Makes known where the logs are, if there are any. Before that, there are none.
+    pub(crate) fn set_disk(&self, disk: Disk) {
+        drop(self.disk.set(disk));
     }
 
     /// How many there are.
@@ -159,15 +207,41 @@ impl Shards {
 
     // ---- told by the hooks, on the shard's thread ----
 
-    /// A record from disk was applied, or a snapshot from disk loaded.
-    pub fn note_data_on_disk(&self, shard: usize) {
-        self.shards[shard].had_data.store(true, Ordering::Relaxed);
+    /// A snapshot from disk was loaded; `frame` stood beside the keyspace.
+    pub(crate) fn note_data_on_disk(&self, shard: usize, frame: Option<&Argv>) {
+        self.ledger(shard).replay().base(frame.and_then(Tag::held_beside).flatten());
     }
 
-    /// What was on disk is loaded.
-    pub fn note_restored(&self, shard: usize) {
-        self.shards[shard].restored.store(true, Ordering::Release);
+    /// A record of the log was applied.
+    pub(crate) fn note_replayed<A: ArgvView + ?Sized>(&self, shard: usize, store: &Store, record: &A) {
+        if !self.is_restored(shard) {
+            self.ledger(shard).replay().applied(store, record);
+        }
+    }
+
+    /// kevy found that a part of the log is missing.
+    pub(crate) fn note_damage(&self, shard: usize) {
+        self.shards[shard].damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// What was on disk is loaded. Says what the data is.
+    pub(crate) fn note_restored(&self, shard: usize) -> Held {
+        let state = &self.shards[shard];
+        let damaged = state.damaged.load(Ordering::Relaxed)
+            || self.disk.get().is_some_and(|disk| disk.logs && disk.is_damaged(shard));
+        if damaged {
+            log::error!(
+                "the log of shard {shard} is damaged, and what follows the damage is lost: this node does not say any more \
+                 that it holds anything of its data, and gets a copy from the primary"
+            );
+        }
+        let mut ledger = self.ledger(shard);
+        ledger.end_replay(damaged);
+        let held = ledger.now(0);
+        drop(ledger);
+        state.restored.store(true, Ordering::Release);
         self.progress.notify(usize::MAX);
+        held
     }
 
     /// Whether what was on disk is loaded.
@@ -175,24 +249,56 @@ impl Shards {
         self.shards[shard].restored.load(Ordering::Relaxed)
     }
 
-    /// A record is applied that no client sent. Says whether it was ours and is done with.
-    pub fn note_record<A: kevy_rt::ArgvView + ?Sized>(&self, shard: usize, record: &A) -> bool {
-        let shard = &self.shards[shard];
-        if !shard.restored.load(Ordering::Relaxed) {
-            shard.had_data.store(true, Ordering::Relaxed);
-            return false;
+    /// A record is applied that no client sent.
+    pub(crate) fn note_record<A: ArgvView + ?Sized>(&self, shard: usize, record: &A) -> Record {
+        if !self.is_restored(shard) {
+            let mut ledger = self.ledger(shard);
+            if let Some(held) = Tag::held_beside(record) {
+                // It ends the keyspace of a log that was written anew.
+                ledger.replay().base(held);
+                return Record::Kevys;
+            }
+            return if ledger.replay().take(record) { Record::Done } else { Record::Kevys };
         }
-        if record.first() != Some(BARRIER) {
-            shard.applied.fetch_add(1, Ordering::Release);
-            return false;
+        match record.first() {
+            Some(BARRIER) => self.obey(shard, record),
+            Some(marks::MARK) => self.mark(shard, record),
+            Some(marks::LOAD) => match Incoming::read(record) {
+                Some(incoming) => Record::Logged(self.ledger(shard).expect(incoming)),
+                None => Record::Done,
+            },
+            _ => {
+                self.shards[shard].applied.fetch_add(1, Ordering::Release);
+                Record::Kevys
+            }
         }
-        let epoch =
-            record.get(1).and_then(|epoch| std::str::from_utf8(epoch).ok()).and_then(|e| e.parse().ok());
+    }
+
+    /// The order to start the stream of an epoch.
+    fn obey<A: ArgvView + ?Sized>(&self, shard: usize, order: &A) -> Record {
+        let epoch = order.get(1).and_then(marks::number_of);
         // Only the order that is in force counts; an older one lost to a newer election.
         if epoch == Some(self.reign.load(Ordering::Acquire)) {
-            shard.ordered.store(epoch.unwrap_or_default(), Ordering::Release);
+            self.shards[shard].ordered.store(epoch.unwrap_or_default(), Ordering::Release);
         }
-        true
+        Record::Done
+    }
+
+    /// The order to put a mark into the log. What it says is what is true here, behind everything that was applied.
+    fn mark<A: ArgvView + ?Sized>(&self, shard: usize, order: &A) -> Record {
+        let number = order.get(1).and_then(marks::number_of).unwrap_or_default();
+        let state = &self.shards[shard];
+        let mut ledger = self.ledger(shard);
+        let held = ledger.now(state.applied.load(Ordering::Acquire));
+        ledger.note_marked(held);
+        drop(ledger);
+        state.marked.fetch_max(number, Ordering::AcqRel);
+        let epoch = held.at.map_or(0, |at| at.epoch.0);
+        if epoch != 0 && epoch == state.started.load(Ordering::Relaxed) {
+            state.named.store(epoch, Ordering::Release);
+            self.note_seen(shard);
+        }
+        Record::Logged(held.mark(number))
     }
 
     /// What this shard tells kevy as its promotion counter, and how long its ticks are at most.
@@ -209,6 +315,8 @@ impl Shards {
             // kevy starts a new stream right after this call, before any snapshot of it can be taken.
             shard.flushes.store(0, Ordering::Relaxed);
             shard.offset.store(0, Ordering::Relaxed);
+            let before = *shard.before.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.ledger.lock().unwrap_or_else(PoisonError::into_inner).reign(Epoch(ordered), before);
             shard.started.store(ordered, Ordering::Release);
         }
         let tick_ms = match reign {
@@ -222,28 +330,93 @@ impl Shards {
 
     /// kevy's own stream has come to `offset`, and `stale` of its replicas follow a stream before a flush.
     pub fn note_stream(&self, shard: usize, offset: u64, stale: usize) {
-        let reign = self.reign.load(Ordering::Acquire);
         let state = &self.shards[shard];
         state.offset.store(offset, Ordering::Release);
         state.stale_replicas.store(stale, Ordering::Release);
-        if reign != 0 && state.started.load(Ordering::Relaxed) == reign {
-            state.seen.store(reign, Ordering::Release);
-            if self.reported.load(Ordering::Acquire) == reign
-                && let Some(office) = self.office.get()
-            {
-                office.on_offset(shard, position_offset(state.flushes.load(Ordering::Relaxed), offset));
-            }
+        let (started, flushes) =
+            (state.started.load(Ordering::Relaxed), state.flushes.load(Ordering::Relaxed));
+        let mut ledger = self.ledger(shard);
+        ledger.own(Epoch(started), flushes, offset);
+        let unnamed = started != 0 && state.named.load(Ordering::Relaxed) != started;
+        // kevy takes what is in the inbox before it serves the next client: the mark is true where it is logged.
+        if !ledger.follows() && ledger.due(0, unnamed).is_some() {
+            drop(ledger);
+            self.order_mark(shard, 0, u64::MAX);
+        } else {
+            drop(ledger);
         }
+        self.note_seen(shard);
         // Last: whoever waits for this view may rely on the election having it.
         state.views.fetch_add(1, Ordering::Release);
         self.progress.notify(usize::MAX);
     }
 
+    /// Tells the election how far this shard's stream is, once its log names the epoch.
+    fn note_seen(&self, shard: usize) {
+        let reign = self.reign.load(Ordering::Acquire);
+        let state = &self.shards[shard];
+        if reign == 0
+            || state.started.load(Ordering::Relaxed) != reign
+            || state.named.load(Ordering::Relaxed) != reign
+        {
+            return;
+        }
+        if state.seen.swap(reign, Ordering::AcqRel) != reign {
+            self.progress.notify(usize::MAX);
+        }
+        if self.reported.load(Ordering::Acquire) == reign
+            && let Some(office) = self.office.get()
+        {
+            let offset = state.offset.load(Ordering::Relaxed);
+            office.on_offset(shard, position_offset(state.flushes.load(Ordering::Relaxed), offset));
+        }
+    }
+
+    /// A mark for the log, if one is due: asked at every tick, where kevy logs what it is given before anything else.
+    pub(crate) fn tick_mark(&self, shard: usize) -> Option<Vec<Vec<u8>>> {
+        if !self.is_restored(shard) {
+            return None;
+        }
+        let state = &self.shards[shard];
+        let mut ledger = self.ledger(shard);
+        let applied = state.applied.load(Ordering::Acquire);
+        if !ledger.follows() {
+            return None;
+        }
+        let held = ledger.now(applied);
+        // Asked for before the first frame: what is asked for later is ordered behind the frames.
+        let asked = state.asked.load(Ordering::Acquire);
+        if held.at.is_some_and(|at| at.offset == 0) && state.marked.fetch_max(asked, Ordering::AcqRel) < asked
+        {
+            ledger.note_marked(held);
+            return Some(held.mark(asked));
+        }
+        ledger.due(applied, false).map(|held| held.mark(0))
+    }
+
+    /// What stands beside a keyspace that is written now.
+    pub(crate) fn beside(&self, shard: usize) -> Held {
+        self.ledger(shard).beside(self.shards[shard].applied.load(Ordering::Acquire))
+    }
+
+    /// Puts the order for a mark behind what is in the shard's inbox. `offset`: the last frame that was sent.
+    fn order_mark(&self, shard: usize, number: u64, offset: u64) {
+        let order = Argv::from(vec![marks::MARK.to_vec(), number.to_string().into_bytes()]);
+        drop(self.shards[shard].inbox.send(ReplicaApply::Frame { offset, argv: order }));
+    }
+
+    fn ledger(&self, shard: usize) -> MutexGuard<'_, Ledger> {
+        self.shards[shard].ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A client flushes this shard: kevy starts its stream anew.
     pub fn note_flush(&self, shard: usize) {
+        let flushes = self.shards[shard].flushes.fetch_add(1, Ordering::Release) + 1;
         let shard = &self.shards[shard];
-        shard.flushes.fetch_add(1, Ordering::Release);
         shard.offset.store(0, Ordering::Release);
+        let mut ledger = shard.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.own(Epoch(shard.started.load(Ordering::Relaxed)), flushes, 0);
+        drop(ledger);
         // Until the next tick has looked: every replica may be one of the old stream.
         shard.stale_replicas.store(usize::MAX, Ordering::Release);
     }
@@ -270,15 +443,30 @@ impl Shards {
 
     /// A shipped snapshot has replaced the keyspace.
     pub fn note_load(&self, shard: usize) {
-        self.shards[shard].loads.fetch_add(1, Ordering::Release);
+        let state = &self.shards[shard];
+        self.ledger(shard).loaded(state.applied.load(Ordering::Acquire));
+        state.loads.fetch_add(1, Ordering::Release);
+    }
+
+    /// The data of a shard is not what it was to become.
+    pub(crate) fn note_lost(&self, shard: usize) {
+        self.ledger(shard).lose();
+    }
+
+    /// What kevy's settings are now: whether a replica acknowledges only what is on its disk.
+    pub(crate) fn note_sync_policy(&self, always: bool) {
+        self.acks_after_sync.store(always && self.has_logs(), Ordering::Relaxed);
     }
 
     // ---- asked and ordered by the host ----
 
-    /// Whether all shards have loaded what was on disk; then, whether that was anything.
-    pub fn restored(&self) -> Option<bool> {
-        let all = self.shards.iter().all(|shard| shard.restored.load(Ordering::Acquire));
-        all.then(|| self.shards.iter().any(|shard| shard.had_data.load(Ordering::Relaxed)))
+    /// Whether all shards have loaded what was on disk; then, what that is.
+    pub(crate) fn restored(&self) -> Option<Position> {
+        if !(0..self.count()).all(|shard| self.shards[shard].restored.load(Ordering::Acquire)) {
+            return None;
+        }
+        let restored: Option<Vec<_>> = (0..self.count()).map(|shard| self.ledger(shard).restored()).collect();
+        restored.map(|restored| marks::position(&restored))
     }
 
     /// Gives up the office, if this node has it: snapshots say so from now on.
@@ -287,9 +475,10 @@ impl Shards {
     }
 
     /// Orders every shard to start the stream of `epoch` once it has applied all that it was sent. Nothing
-    /// may be sent to the inboxes after this, so the followers must have been stopped.
-    pub fn begin_reign(&self, epoch: Epoch) {
+    /// may be sent to the inboxes after this, so the followers must have been stopped. The node held `before`.
+    pub fn begin_reign(&self, epoch: Epoch, before: &Position) {
         self.reign.store(epoch.0, Ordering::Release);
+        self.set_before(before);
         for shard in &self.shards {
             let order = Argv::from(vec![BARRIER.to_vec(), epoch.0.to_string().into_bytes()]);
             // The offset means nothing: who follows again after a reign loads a snapshot, which sets it.
@@ -297,7 +486,14 @@ impl Shards {
         }
     }
 
-    /// Whether every shard has started the stream of `epoch`.
+    /// Makes known what the node holds while its shards get another history.
+    pub(crate) fn set_before(&self, before: &Position) {
+        for (i, shard) in self.shards.iter().enumerate() {
+            *shard.before.lock().unwrap_or_else(PoisonError::into_inner) = Before::of(before, i);
+        }
+    }
+
+    /// Whether every shard has started the stream of `epoch`, and its log says so.
     pub fn reigns(&self, epoch: Epoch) -> bool {
         self.shards.iter().all(|shard| shard.seen.load(Ordering::Acquire) == epoch.0)
     }
@@ -378,15 +574,71 @@ impl Shards {
         &self,
         shard: usize,
         bytes: Vec<u8>,
-        next: u64,
+        at: Place,
         landed: SnapshotGate,
     ) -> bool {
         let state = &self.shards[shard];
+        let before = *state.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let order = Argv::from(Incoming { at, before }.order());
         let _whole = state.bulk.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = ReplicaApply::SnapshotEnd { ack_offset: next, routed: false, gate: Some(landed) };
-        [ReplicaApply::SnapshotBegin, ReplicaApply::SnapshotChunk(bytes), end]
-            .into_iter()
-            .all(|part| state.inbox.send(part).is_ok())
+        let end = ReplicaApply::SnapshotEnd { ack_offset: at.offset, routed: false, gate: Some(landed) };
+        [
+            ReplicaApply::Frame { offset: 0, argv: order },
+            ReplicaApply::SnapshotBegin,
+            ReplicaApply::SnapshotChunk(bytes),
+            end,
+        ]
+        .into_iter()
+        .all(|part| state.inbox.send(part).is_ok())
+    }
+
+    // ---- used by those who look for marks in the logs ----
+
+    pub(crate) fn has_logs(&self) -> bool {
+        self.disk.get().is_some_and(|disk| disk.logs)
+    }
+
+    pub(crate) fn disk(&self) -> Option<&Disk> {
+        self.disk.get()
+    }
+
+    /// Whether a replica acknowledges only what is on its disk.
+    pub(crate) fn acks_after_sync(&self) -> bool {
+        self.acks_after_sync.load(Ordering::Relaxed)
+    }
+
+    /// Asks for a mark behind the `next` frames that were put into the shard's inbox. Says its number.
+    pub(crate) fn ask_mark(&self, shard: usize, next: u64) -> u64 {
+        let state = &self.shards[shard];
+        let number = state.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        match next.checked_sub(1) {
+            Some(last) => self.order_mark(shard, number, last),
+            // There is no frame that this order could stand behind: the next tick gives the mark.
+            None => self.wake(),
+        }
+        number
+    }
+
+    /// The number of the last mark that was put into the log.
+    pub(crate) fn marked(&self, shard: usize) -> u64 {
+        self.shards[shard].marked.load(Ordering::Acquire)
+    }
+
+    /// Has the log of a shard written anew, until kevy has done it.
+    pub(crate) fn ask_rewrite(&self, shard: usize) {
+        self.shards[shard].rewrite.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn wants_rewrite(&self, shard: usize) -> bool {
+        self.shards[shard].rewrite.load(Ordering::Relaxed)
+    }
+
+    /// How often kevy has written the log of this shard anew.
+    pub(crate) fn note_rewrites(&self, shard: usize, rewrites: u64) {
+        let state = &self.shards[shard];
+        if state.rewrites.swap(rewrites, Ordering::Relaxed) != rewrites {
+            state.rewrite.store(false, Ordering::Release);
+        }
     }
 
     pub(crate) fn loads(&self, shard: usize) -> u64 {
@@ -413,9 +665,15 @@ mod tests {
         Argv::from(vec![BARRIER.to_vec(), epoch.to_string().into_bytes()])
     }
 
-    /// What kevy does with a frame or an order.
+    /// What kevy does with a frame or an order. Says whether it is nothing for kevy.
     fn apply(shards: &Shards, shard: usize, record: &Argv) -> bool {
-        shards.note_record(shard, record)
+        shards.note_record(shard, record) != Record::Kevys
+    }
+
+    /// kevy tells where the stream is, and takes what is in the inbox right afterwards.
+    fn view(shards: &Shards, shard: usize, offset: u64) {
+        shards.note_stream(shard, offset, 0);
+        assert!(apply(shards, shard, &Argv::from(vec![marks::MARK.to_vec(), b"0".to_vec()])));
     }
 
     fn restore(shards: &Shards) {
@@ -429,17 +687,19 @@ mod tests {
     fn a_shard_starts_its_stream_only_after_it_took_the_order_out_of_its_inbox() {
         let (shards, _inboxes) = shards(2);
         restore(&shards);
-        shards.begin_reign(Epoch(7));
+        shards.begin_reign(Epoch(7), &Position::NONE);
         assert_eq!(shards.tick(0).0, 0, "frames before the order are not applied yet");
         assert_eq!(shards.tag(0).epoch, Epoch::ZERO);
         assert!(apply(&shards, 0, &order(7)));
         assert_eq!(shards.tick(0).0, 7);
         assert_eq!(shards.tag(0).epoch, Epoch(7));
-        shards.note_stream(0, 0, 0);
+        view(&shards, 0, 0);
         assert!(!shards.reigns(Epoch(7)), "the other shard has not");
         assert!(apply(&shards, 1, &order(7)));
         assert_eq!(shards.tick(1).0, 7);
         shards.note_stream(1, 0, 0);
+        assert!(!shards.reigns(Epoch(7)), "its log does not say so yet");
+        view(&shards, 1, 0);
         assert!(shards.reigns(Epoch(7)));
     }
 
@@ -447,11 +707,11 @@ mod tests {
     fn an_order_that_lost_to_a_newer_election_does_nothing() {
         let (shards, _inboxes) = shards(1);
         restore(&shards);
-        shards.begin_reign(Epoch(7));
+        shards.begin_reign(Epoch(7), &Position::NONE);
         shards.end_reign();
         assert!(apply(&shards, 0, &order(7)), "it is still nothing for kevy");
         assert_eq!(shards.tick(0).0, 0);
-        shards.begin_reign(Epoch(9));
+        shards.begin_reign(Epoch(9), &Position::NONE);
         assert!(apply(&shards, 0, &order(7)));
         assert_eq!(shards.tick(0).0, 0);
         assert!(apply(&shards, 0, &order(9)));
@@ -462,12 +722,32 @@ mod tests {
     fn a_node_that_gave_up_its_office_marks_its_snapshots_with_no_epoch() {
         let (shards, _inboxes) = shards(1);
         restore(&shards);
-        shards.begin_reign(Epoch(7));
+        shards.begin_reign(Epoch(7), &Position::NONE);
         apply(&shards, 0, &order(7));
         shards.tick(0);
         assert_eq!(shards.tag(0).epoch, Epoch(7));
         shards.end_reign();
         assert_eq!(shards.tag(0).epoch, Epoch::ZERO);
+    }
+
+    #[test]
+    fn a_mark_says_what_the_data_is_where_it_is_logged() {
+        let (shards, _inboxes) = shards(1);
+        restore(&shards);
+        let at = Place { epoch: Epoch(4), flushes: 0, offset: 10 };
+        let order = Argv::from(Incoming { at, before: None }.order());
+        assert!(matches!(shards.note_record(0, &order), Record::Logged(words) if words[0] == marks::LOAD));
+        shards.note_load(0);
+        for _ in 0..3 {
+            assert!(!apply(&shards, 0, &Argv::from(vec![b"SET".to_vec(), b"k".to_vec(), b"v".to_vec()])));
+        }
+        let Record::Logged(words) =
+            shards.note_record(0, &Argv::from(vec![marks::MARK.to_vec(), b"77".to_vec()]))
+        else {
+            unreachable!("a mark is logged");
+        };
+        assert_eq!((words[2].as_slice(), words[4].as_slice()), (&b"4:0:13"[..], &b"77"[..]));
+        assert_eq!(shards.outstanding(0), 0, "orders are no frames");
     }
 
     #[test]
