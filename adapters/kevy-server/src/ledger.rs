@@ -92,7 +92,7 @@ impl Ledger {
     pub(crate) fn due(&mut self, applied: u64, at_once: bool) -> Option<Held> {
         let held = self.now(applied);
         let due = at_once || self.marked.is_none() || self.marked_at.elapsed() >= MARK_INTERVAL;
-        if held.at.is_none() || self.marked == Some(held) || !due {
+        if held.at.is_none() || self.is_loading() || self.marked == Some(held) || !due {
             return None;
         }
         self.note_marked(held);
@@ -105,9 +105,15 @@ impl Ledger {
     }
 
     /// Another keyspace is about to replace this one.
-    pub(crate) fn expect(&mut self, incoming: Incoming) -> Vec<Vec<u8>> {
+    pub(crate) fn expect(&mut self, incoming: Incoming, number: u64) -> Vec<Vec<u8>> {
         self.incoming = Some(incoming);
-        vec![LOAD.to_vec(), self.held.lineage.to_string().into_bytes()]
+        let word = |n: u64| n.to_string().into_bytes();
+        vec![LOAD.to_vec(), word(self.held.lineage), word(number)]
+    }
+
+    /// Whether another keyspace is expected: until then nothing is logged.
+    pub(crate) fn is_loading(&self) -> bool {
+        self.incoming.is_some()
     }
 
     /// The keyspace was replaced.
@@ -130,7 +136,8 @@ impl Ledger {
     pub(crate) fn reign(&mut self, epoch: Epoch, before: Option<Before>) {
         let lineage = if self.held.lineage == 0 { new_lineage() } else { self.held.lineage };
         self.held = Held { lineage, at: Some(Place { epoch, flushes: 0, offset: 0 }), before };
-        self.followed_from = None;
+        // A copy that was announced and never came.
+        (self.followed_from, self.incoming) = (None, None);
     }
 
     /// The stream of `epoch`, which this shard started, is there now.
@@ -151,18 +158,17 @@ impl Ledger {
 
 impl Incoming {
     /// The order that goes before the keyspace into the shard's inbox.
-    pub(crate) fn order(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn order(&self, number: u64) -> Vec<Vec<u8>> {
         let Place { epoch, flushes, offset } = self.at;
-        let number = |n: u64| n.to_string().into_bytes();
-        vec![LOAD.to_vec(), number(epoch.0), number(flushes), number(offset), Before::write(self.before)]
+        let word = |n: u64| n.to_string().into_bytes();
+        vec![LOAD.to_vec(), word(epoch.0), word(flushes), word(offset), Before::write(self.before), word(number)]
     }
 
-    pub(crate) fn read<A: ArgvView + ?Sized>(order: &A) -> Option<Self> {
+    /// With the number by which the record of it is found.
+    pub(crate) fn read<A: ArgvView + ?Sized>(order: &A) -> Option<(Self, u64)> {
         let number = |i| crate::marks::number_of(order.get(i)?);
-        Some(Self {
-            at: Place { epoch: Epoch(number(1)?), flushes: number(2)?, offset: number(3)? },
-            before: Before::read(order.get(4)?)?,
-        })
+        let at = Place { epoch: Epoch(number(1)?), flushes: number(2)?, offset: number(3)? };
+        Some((Self { at, before: Before::read(order.get(4)?)? }, number(5)?))
     }
 }
 
@@ -184,14 +190,14 @@ mod tests {
     #[test]
     fn frames_are_counted_from_the_copy_they_follow() {
         let mut ledger = Ledger::new();
-        ledger.expect(INCOMING);
+        ledger.expect(INCOMING, 1);
         assert_eq!(ledger.beside(3).at, None, "nobody knows yet what a copy will be");
         ledger.loaded(3);
         assert_eq!(ledger.now(3).at, Some(INCOMING.at));
         assert_eq!(ledger.now(5).at, Some(Place { offset: 42, ..INCOMING.at }));
         assert_eq!(ledger.now(5).before, INCOMING.before);
         let first = ledger.held.lineage;
-        ledger.expect(INCOMING);
+        ledger.expect(INCOMING, 1);
         ledger.loaded(9);
         assert_ne!(ledger.held.lineage, first, "another keyspace");
         assert_eq!(ledger.now(9).at, Some(INCOMING.at));
@@ -199,9 +205,9 @@ mod tests {
 
     #[test]
     fn the_order_to_expect_a_copy_comes_out_as_it_went_in() {
-        assert_eq!(Incoming::read(&Argv::from(INCOMING.order())), Some(INCOMING));
+        assert_eq!(Incoming::read(&Argv::from(INCOMING.order(8))), Some((INCOMING, 8)));
         let bare = Incoming { before: None, ..INCOMING };
-        assert_eq!(Incoming::read(&Argv::from(bare.order())), Some(bare));
+        assert_eq!(Incoming::read(&Argv::from(bare.order(9))), Some((bare, 9)));
     }
 
     #[test]

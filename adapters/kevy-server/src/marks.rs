@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 /// A record of the log: where the data is at this place. Words: lineage, place, place before, number.
 pub(crate) const MARK: &[u8] = b"ELECT.MARK";
-/// A record of the log: the keyspace is about to be replaced. Word: the lineage that ends here.
+/// A record of the log: the keyspace is about to be replaced. Words: the lineage that ends here, number.
 pub(crate) const LOAD: &[u8] = b"ELECT.LOAD";
 /// What stands before the words of [`Held`] in the frame beside a keyspace.
 const HELD: &[u8] = b"HELD1";
@@ -197,7 +197,8 @@ impl Replay {
         {
             log::warn!("a mark in the log says {said:?} where {counted:?} was counted; the mark is right");
         }
-        (self.held, self.named) = (held, true);
+        // A mark of this very keyspace: it was not replaced after all.
+        (self.held, self.named, self.loading) = (held, true, false);
     }
 
     fn count(&mut self, name: &[u8], key: &[u8]) {
@@ -356,12 +357,14 @@ mod tests {
 
     #[test]
     fn a_copy_that_began_and_did_not_land_leaves_the_old_data_or_nothing() {
-        let begun = [mark(held(1, 3, 10)), argv("ELECT.LOAD 1")];
+        let begun = [mark(held(1, 3, 10)), argv("ELECT.LOAD 1 5")];
         assert_eq!(replay(&begun).held, held(1, 3, 10));
+        let given_up = begun.iter().cloned().chain([mark(held(1, 4, 0)), argv("SET a 1")]).collect::<Vec<_>>();
+        assert_eq!(replay(&given_up).held, held(1, 4, 1), "elected instead");
         let mixed: Vec<Argv> = begun.into_iter().chain([argv("SET a 1"), mark(held(1, 3, 11))]).collect();
         let read = replay(&mixed);
         assert_eq!((read.held.at, read.named), (None, true));
-        let other = [mark(held(2, 3, 10)), argv("ELECT.LOAD 1"), argv("SET a 1")];
+        let other = [mark(held(2, 3, 10)), argv("ELECT.LOAD 1 5"), argv("SET a 1")];
         assert_eq!(replay(&other).held, held(2, 3, 11), "left over from data that was replaced");
     }
 

@@ -181,14 +181,17 @@ impl<'a> Session<'a> {
                 link.shards.count()
             )));
         }
+        let at = Place { epoch: tag.epoch, flushes: tag.flushes, offset: next };
+        if !witness::announce(link, at) {
+            return Err(End::Over);
+        }
         let mut state = link.state();
         if !state.open {
             return Err(End::Over);
         }
         let renamed = state.named != tag.flushes;
         let landed = Landed { link: Arc::clone(link), loads: link.shards.loads(link.shard), loading };
-        let at = Place { epoch: tag.epoch, flushes: tag.flushes, offset: next };
-        if !link.shards.send_snapshot(link.shard, bytes, at, SnapshotGate::new(Arc::new(landed))) {
+        if !link.shards.send_snapshot(link.shard, bytes, next, SnapshotGate::new(Arc::new(landed))) {
             return Err(broken("this server has stopped"));
         }
         (state.generation, state.next, state.flushes) = (self.generation, next, tag.flushes);

@@ -80,6 +80,8 @@ struct Shard {
     /// The number of the last mark that was asked for, and of the last that was put into the log.
     asked: AtomicU64,
     marked: AtomicU64,
+    /// The number of a mark that the next tick is to give; 0: none.
+    asked_first: AtomicU64,
     /// Whether the log has to be written anew, and how often it was.
     rewrite: AtomicBool,
     rewrites: AtomicU64,
@@ -120,6 +122,7 @@ impl Shards {
             named: AtomicU64::default(),
             asked: AtomicU64::new(born),
             marked: AtomicU64::new(born),
+            asked_first: AtomicU64::default(),
             rewrite: AtomicBool::default(),
             rewrites: AtomicU64::default(),
             based: AtomicBool::default(),
@@ -264,7 +267,7 @@ impl Shards {
             Some(BARRIER) => self.obey(shard, record),
             Some(marks::MARK) => self.mark(shard, record),
             Some(marks::LOAD) => match Incoming::read(record) {
-                Some(incoming) => Record::Logged(self.ledger(shard).expect(incoming)),
+                Some((incoming, number)) => Record::Logged(self.ledger(shard).expect(incoming, number)),
                 None => Record::Done,
             },
             _ => {
@@ -289,6 +292,10 @@ impl Shards {
         let number = order.get(1).and_then(marks::number_of).unwrap_or_default();
         let state = &self.shards[shard];
         let mut ledger = self.ledger(shard);
+        if ledger.is_loading() {
+            // The log rests until it is replaced.
+            return Record::Done;
+        }
         let held = ledger.now(state.applied.load(Ordering::Acquire));
         ledger.note_marked(held);
         drop(ledger);
@@ -570,26 +577,27 @@ impl Shards {
 
     /// Passes a whole snapshot on to its shard, which drops `landed` once it has loaded it. False: the
     /// server has stopped.
-    pub(crate) fn send_snapshot(
-        &self,
-        shard: usize,
-        bytes: Vec<u8>,
-        at: Place,
-        landed: SnapshotGate,
-    ) -> bool {
+    /// kevy crashes its own log if it replaces it while a record is on its way to the file (docs/upstream.md). So the log
+    /// rests before: a shard that was told of a copy logs that, and nothing more until it has it. Says the number by
+    /// which that record is found.
+    pub(crate) fn announce_snapshot(&self, shard: usize, at: Place) -> u64 {
         let state = &self.shards[shard];
         let before = *state.before.lock().unwrap_or_else(PoisonError::into_inner);
-        let order = Argv::from(Incoming { at, before }.order());
+        let number = state.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let order = Argv::from(Incoming { at, before }.order(number));
+        drop(state.inbox.send(ReplicaApply::Frame { offset: 0, argv: order }));
+        number
+    }
+
+    /// Passes a whole snapshot on to its shard, which drops `landed` once it has loaded it. It was announced, and nothing
+    /// was sent to the shard since. False: the server has stopped.
+    pub(crate) fn send_snapshot(&self, shard: usize, bytes: Vec<u8>, next: u64, landed: SnapshotGate) -> bool {
+        let state = &self.shards[shard];
         let _whole = state.bulk.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = ReplicaApply::SnapshotEnd { ack_offset: at.offset, routed: false, gate: Some(landed) };
-        [
-            ReplicaApply::Frame { offset: 0, argv: order },
-            ReplicaApply::SnapshotBegin,
-            ReplicaApply::SnapshotChunk(bytes),
-            end,
-        ]
-        .into_iter()
-        .all(|part| state.inbox.send(part).is_ok())
+        let end = ReplicaApply::SnapshotEnd { ack_offset: next, routed: false, gate: Some(landed) };
+        [ReplicaApply::SnapshotBegin, ReplicaApply::SnapshotChunk(bytes), end]
+            .into_iter()
+            .all(|part| state.inbox.send(part).is_ok())
     }
 
     // ---- used by those who look for marks in the logs ----
@@ -614,7 +622,10 @@ impl Shards {
         match next.checked_sub(1) {
             Some(last) => self.order_mark(shard, number, last),
             // There is no frame that this order could stand behind: the next tick gives the mark.
-            None => self.wake(),
+            None => {
+                state.asked_first.store(number, Ordering::Release);
+                self.wake();
+            }
         }
         number
     }
@@ -735,7 +746,7 @@ mod tests {
         let (shards, _inboxes) = shards(1);
         restore(&shards);
         let at = Place { epoch: Epoch(4), flushes: 0, offset: 10 };
-        let order = Argv::from(Incoming { at, before: None }.order());
+        let order = Argv::from(Incoming { at, before: None }.order(5));
         assert!(matches!(shards.note_record(0, &order), Record::Logged(words) if words[0] == marks::LOAD));
         shards.note_load(0);
         for _ in 0..3 {

@@ -9,6 +9,7 @@
 
 use crate::disk::Log;
 use crate::link::{Link, State};
+use crate::marks::Place;
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,10 +19,35 @@ const LOOK_MIN: Duration = Duration::from_micros(100);
 const LOOK_MAX: Duration = Duration::from_millis(5);
 /// For how long a mark that kevy was given may be missing in the file before the log is written anew.
 const MISSING_MAX: Duration = Duration::from_millis(500);
+/// For how long a log is waited for that is to rest.
+const REST_MAX: Duration = Duration::from_secs(1);
 /// For how long shards look around often while a log is to be written anew.
 const HURRY: Duration = Duration::from_secs(1);
 /// Between two looks at settings that a client may have changed.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// A full copy is about to go into the link's shard. Waits until the log rests, for kevy replaces it then. False: the link
+/// was closed meanwhile.
+pub(crate) fn announce(link: &Link, at: Place) -> bool {
+    let number = link.shards.announce_snapshot(link.shard, at);
+    let Some(disk) = link.shards.disk().filter(|disk| disk.logs) else { return true };
+    let (mut log, begun, mut pause) = (disk.log(link.shard), Instant::now(), LOOK_MIN);
+    // A log that cannot be read, or does not grow, is replaced as well.
+    while begun.elapsed() < REST_MAX && !log.has(&needle(number)).unwrap_or(true) {
+        let state = link.state();
+        if !state.open {
+            return false;
+        }
+        drop(link.closed.wait_timeout(state, pause));
+        pause = (pause * 2).min(LOOK_MAX);
+    }
+    true
+}
+
+/// How a number stands in a record.
+fn needle(number: u64) -> Vec<u8> {
+    format!("\r\n{number}\r\n").into_bytes()
+}
 
 /// A full copy has landed in the link's shard. Has the node join once the log names the history.
 pub(crate) fn landed(link: &Arc<Link>) {
@@ -127,7 +153,7 @@ impl Witness {
         let Some(mut sought) = self.seek() else { return Ok(None) };
         let mut given: Option<Instant> = None;
         loop {
-            if log.has(format!("\r\n{}\r\n", sought.mark).as_bytes())? {
+            if log.has(&needle(sought.mark))? {
                 return Ok(Some(sought));
             }
             if link.shards.marked(shard) >= sought.mark

@@ -7,12 +7,14 @@
 
 mod common;
 
+use common::process::{Process, primary};
 use common::{Client, Cluster, Dir, Node, until, until_reads};
 use kevy_elect_plugin::host::ReplicationHost;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::position::Position;
 use kevy_persist::{AOF2_MAGIC, Argv, RecordStep, layout, next_record, write_record_multibulk};
 use kevy_resp::parse_command;
+use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 
 fn position(epoch: u64, offsets: &[u64]) -> Position {
@@ -456,11 +458,11 @@ fn a_kill_while_a_full_copy_lands_claims_the_old_data_or_nothing_and_never_a_mix
     let path = log(&cluster, 0, 0);
     let line = lineage(&path);
     // Killed before the log was replaced: the old data is whole.
-    append(&path, &[&format!("ELECT.LOAD {line}")]);
+    append(&path, &[&format!("ELECT.LOAD {line} 1")]);
     assert_eq!(cluster.start_from(0, ahead()).position, position(3, &[20]));
     // Killed when the log could not be replaced and frames of the new history went behind the old ones.
     put_back(&cluster, 0, &whole);
-    append(&path, &[&format!("ELECT.LOAD {line}"), "SET other v", "ELECT.MARK 77 9:0:1 - 0"]);
+    append(&path, &[&format!("ELECT.LOAD {line} 1"), "SET other v", "ELECT.MARK 77 9:0:1 - 0"]);
     assert_eq!(cluster.start_from(0, ahead()).position, Position::NONE);
     // A mark of another lineage belongs to data that is not here.
     put_back(&cluster, 0, &whole);
@@ -511,5 +513,74 @@ fn data_that_no_election_has_named_is_more_than_nothing_and_less_than_any_histor
         node.promote(4);
         node.stop();
         assert_eq!(cluster.start_from(0, behind()).position, position(4, &vec![0; usize::from(shards)]));
+    }
+}
+
+/// Whether a node's log has a record that sets this key.
+fn has_write(cluster: &Cluster, node: usize, key: &str) -> bool {
+    let bytes = std::fs::read(log(cluster, node, 0)).unwrap_or_default();
+    bytes.windows(key.len()).any(|window| window == key.as_bytes())
+}
+
+/// After a full copy kevy replaces the log. What is acknowledged afterwards must be in the log that a restart reads.
+fn a_log_grows_after_a_full_copy(io_uring: &str, appendfsync: &'static str) {
+    let mut cluster = Cluster::new(3, 1);
+    cluster.appendfsync = appendfsync;
+    let start = |node| Process::start_with(&cluster, node, "", &[("KEVY_IO_URING", io_uring)]);
+    let mut nodes: Vec<Process> = (0..3).map(start).collect();
+    let first = primary(&nodes);
+    let confirmed = |node: &Process, key: &str| {
+        let mut client = Client::connect(node.port);
+        client.ask(&format!("SET {key} v")) == "+OK" && client.ask("WAIT 2 1000") == ":2"
+    };
+    until("both follow", || confirmed(&nodes[first], "early").then_some(()));
+    assert!(confirmed(&nodes[first], "first:copy"));
+    // Another primary: the others copy again.
+    nodes[first].signal(Signal::KILL);
+    nodes[first].wait();
+    nodes[first] = start(first);
+    let second = primary(&nodes);
+    until("both follow again", || confirmed(&nodes[second], "middle").then_some(()));
+    assert!(confirmed(&nodes[second], "second:copy"));
+    for node in 0..3 {
+        until(&format!("the log of node {node} has what was confirmed"), || {
+            (has_write(&cluster, node, "first:copy") && has_write(&cluster, node, "second:copy"))
+                .then_some(())
+        });
+    }
+}
+
+#[test]
+fn what_is_acknowledged_after_a_full_copy_is_in_the_log_with_io_uring() {
+    a_log_grows_after_a_full_copy("1", "everysec");
+}
+
+#[test]
+fn what_is_acknowledged_after_a_full_copy_is_in_the_log_with_epoll() {
+    a_log_grows_after_a_full_copy("0", "everysec");
+}
+
+#[test]
+fn under_always_what_is_acknowledged_after_a_full_copy_is_in_the_log_with_epoll() {
+    a_log_grows_after_a_full_copy("0", "always");
+}
+
+#[test]
+fn under_always_what_a_replica_acknowledges_is_in_its_file_already() {
+    let mut cluster = Cluster::new(3, 1);
+    cluster.appendfsync = "always";
+    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let first = primary(&nodes);
+    let mut client = Client::connect(nodes[first].port);
+    until("both follow", || {
+        client.ask("SET early v");
+        (client.ask("WAIT 2 1000") == ":2").then_some(())
+    });
+    for i in 0..100 {
+        assert_eq!(client.ask(&format!("SET key:{i}: v")), "+OK");
+        assert_eq!(client.ask("WAIT 2 5000"), ":2");
+        for node in 0..3 {
+            assert!(has_write(&cluster, node, &format!("key:{i}:")), "node {node}, write {i}");
+        }
     }
 }

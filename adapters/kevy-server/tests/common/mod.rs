@@ -119,6 +119,7 @@ pub struct Cluster {
     pub ports: Vec<u16>,
     pub dirs: Vec<Dir>,
     pub aof: bool,
+    pub appendfsync: &'static str,
 }
 
 impl Cluster {
@@ -130,7 +131,13 @@ impl Cluster {
                 ports.push(port);
             }
         }
-        Self { shards, ports, dirs: (0..nodes).map(|_| Dir::new()).collect(), aof: true }
+        Self {
+            shards,
+            ports,
+            dirs: (0..nodes).map(|_| Dir::new()).collect(),
+            aof: true,
+            appendfsync: "everysec",
+        }
     }
 
     pub fn id(node: usize) -> NodeId {
@@ -146,11 +153,12 @@ impl Cluster {
             .collect();
         let dir = self.dirs[node].0.display();
         let text = format!(
-            "[server]\nport = {}\nthreads = {}\ndata_dir = \"{dir}\"\n[persistence]\naof = {}\n[cluster]\n\
+            "[server]\nport = {}\nthreads = {}\ndata_dir = \"{dir}\"\n[persistence]\naof = {}\nappendfsync = \"{}\"\n[cluster]\n\
              node_id = \"n{node}\"\npeers = [{}]\n[elect]\nenabled = true\n{more}",
             self.ports[node],
             self.shards,
             self.aof,
+            self.appendfsync,
             peers.join(", ")
         );
         let file = self.dirs[node].0.join("kevy.toml");
@@ -251,6 +259,10 @@ impl Drop for Node {
 pub struct Client(RespClient);
 
 impl Client {
+    pub fn connect(port: u16) -> Self {
+        Self(RespClient::connect("127.0.0.1", port).unwrap())
+    }
+
     /// Sends words and shows the reply in a short form: `+OK`, `-ERR ..`, `:1`, the text, `nil`.
     pub fn ask(&mut self, line: &str) -> String {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();

@@ -15,12 +15,19 @@ pub struct Process {
 
 impl Process {
     pub fn start(cluster: &Cluster, node: usize, more: &str) -> Self {
+        Self::start_with(cluster, node, more, &[])
+    }
+
+    /// The same in an environment with these variables too.
+    pub fn start_with(cluster: &Cluster, node: usize, more: &str, environment: &[(&str, &str)]) -> Self {
         // Writes the node's file.
         drop(cluster.settings(node, more));
         let file = cluster.dirs[node].0.join("kevy.toml");
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(cluster.dirs[node].0.join("log"));
-        let child = Command::new(BIN).arg("--config").arg(file).stderr(log.unwrap()).spawn().unwrap();
+        let mut command = Command::new(BIN);
+        command.arg("--config").arg(file).stderr(log.unwrap()).envs(environment.iter().copied());
+        let child = command.spawn().unwrap();
         Self { child, port: cluster.ports[node] }
     }
 
