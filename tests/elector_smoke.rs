@@ -5,9 +5,9 @@
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::elector::{Elector, GateState, HostAction, HostReport, Output};
 use kevy_elect_plugin::event::{Event, EventKind};
-use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId};
+use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
-use kevy_elect_plugin::message::{Message, OfferKind, Role};
+use kevy_elect_plugin::message::{Message, Offer, OfferKind, Resign, Role};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::time::{Duration, Instant};
 use std::collections::VecDeque;
@@ -208,6 +208,106 @@ fn a_candidate_that_has_come_further_than_its_offer_asks_again_at_once() {
         cluster.run(Duration::from_millis(1));
         assert_eq!(cluster.primaries(), [1], "{before_the_refusal}: {:#?}", cluster.events);
     }
+}
+
+/// The primary's process and a second one with its id, which says `HELLO` to both voters.
+fn doubled_primary(first_event: Option<LinkEvent>) -> Cluster {
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_secs(3));
+    assert_eq!(cluster.primaries(), [0]);
+    // Out of reach from here on. Whether its process lives, nobody can know.
+    cluster.nodes[0] = None;
+    for at in [1, 2] {
+        first_event.into_iter().for_each(|event| cluster.link(at, 0, event));
+        cluster.link(at, 0, LinkEvent::Up { incarnation: Incarnation(2) });
+    }
+    cluster
+}
+
+#[test]
+fn p4_a_later_incarnation_alone_frees_nobody_from_a_promise_to_the_earlier_process() {
+    for first_event in [None, Some(LinkEvent::Reset), Some(LinkEvent::Refused)] {
+        let mut cluster = doubled_primary(first_event);
+        cluster.run(Duration::from_millis(890));
+        assert_eq!(
+            cluster.primaries(),
+            [],
+            "{first_event:?}: the first process may write until its lease ends"
+        );
+        cluster.run(Duration::from_millis(150));
+        assert_eq!(cluster.primaries(), [1], "{:#?}", cluster.events);
+    }
+}
+
+#[test]
+fn p4_a_later_incarnation_frees_the_voters_where_the_earlier_ones_links_ended_in_order() {
+    let mut cluster = doubled_primary(Some(LinkEvent::Closed));
+    cluster.run(Duration::from_millis(1));
+    assert_eq!(cluster.primaries(), [1], "{:#?}", cluster.events);
+}
+
+#[test]
+fn p4_the_orderly_end_may_be_read_after_the_later_process_has_said_hello() {
+    let mut cluster = doubled_primary(None);
+    cluster.run(Duration::from_millis(20));
+    assert_eq!(cluster.primaries(), []);
+    for at in [1, 2] {
+        cluster.link(at, 0, LinkEvent::OlderClosed { incarnation: Incarnation(1) });
+    }
+    cluster.run(Duration::from_millis(1));
+    assert_eq!(cluster.primaries(), [1], "{:#?}", cluster.events);
+}
+
+#[test]
+fn p4_the_end_of_the_second_process_frees_nobody_from_a_promise_to_the_first() {
+    let mut cluster = doubled_primary(None);
+    for at in [1, 2] {
+        // About a process that no promise was given to.
+        cluster.link(at, 0, LinkEvent::OlderClosed { incarnation: Incarnation(7) });
+        cluster.link(at, 0, LinkEvent::Closed);
+        cluster.link(at, 0, LinkEvent::Refused);
+        cluster.link(at, 0, LinkEvent::Up { incarnation: Incarnation(3) });
+    }
+    cluster.run(Duration::from_millis(890));
+    assert_eq!(cluster.primaries(), []);
+    cluster.run(Duration::from_millis(150));
+    assert_eq!(cluster.primaries(), [1], "{:#?}", cluster.events);
+}
+
+/// A promise is to a process, not to an id: the second one may neither have it nor give it back.
+#[test]
+fn p1_a_second_process_with_the_primarys_id_gets_no_vote_and_releases_nobody() {
+    let mut cluster = doubled_primary(None);
+    let epoch = cluster.nodes[1].as_ref().unwrap().epoch();
+    let double = cluster.ids[0];
+    let offer = Offer { epoch: Epoch(epoch.0 + 1), round: Round(1), position: Position::single(Epoch(9), 9) };
+    let resign = Resign { epoch: Epoch(epoch.0 + 1), successor: None };
+    for message in [Message::Resign(resign), Message::PreOffer(offer.clone()), Message::Offer(offer)] {
+        let now = cluster.now;
+        cluster.nodes[1].as_mut().unwrap().handle_message(now, double, message);
+        cluster.drain(1);
+    }
+    let answers: Vec<_> = cluster.wire.drain(..).filter(|(from, to, _)| (*from, *to) == (1, 0)).collect();
+    let yes = |(_, _, message): &(usize, usize, Message)| {
+        matches!(message, Message::PreAccept(_) | Message::Accept(_))
+    };
+    assert!(!answers.iter().any(yes), "{answers:?}");
+    assert!(cluster.nodes[1].as_ref().unwrap().status().promise.is_some());
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_voter_that_takes_a_later_incarnation_for_proof_is_caught_by_the_tests_above() {
+    use kevy_elect_plugin::elector::Mutation;
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_secs(3));
+    cluster.nodes[0] = None;
+    for at in [1, 2] {
+        cluster.nodes[at].as_mut().unwrap().set_mutation(Some(Mutation::NewIncarnationIsProof));
+        cluster.link(at, 0, LinkEvent::Up { incarnation: Incarnation(2) });
+    }
+    cluster.run(Duration::from_millis(1));
+    assert_eq!(cluster.primaries(), [1], "while the first process may write");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use kevy_elect_plugin::host::{HostError, ReplicationHost};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::plugin::ElectPlugin;
 use kevy_elect_plugin::position::Position;
-use kevy_elect_plugin::store::VoteStore;
+use kevy_elect_plugin::store::{VoteStore, decode_vote};
 use kevy_elect_plugin::time::{Duration, Instant};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -174,7 +174,7 @@ fn recorded_first(log: &Log) -> impl FnMut(&Cluster<'_>) + use<> {
         for entry in &calls[seen.min(calls.len())..] {
             if let Call::Promote(epoch) = entry.call {
                 let node = &cluster.nodes[entry.node];
-                let record = block_on(node.store.load()).unwrap().unwrap();
+                let record = decode_vote(&block_on(node.store.load()).unwrap().unwrap()).unwrap();
                 // A later vote may already have replaced it.
                 assert!(record.epoch >= epoch, "n{} promoted in {epoch}: {record:?}", entry.node + 1);
                 if record.epoch == epoch {

@@ -182,12 +182,12 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::RefusedIsCrash, "firewall", 3, 4),
     (Mutation::DetachOmitted, "crash", 3, 0),
     (Mutation::ResignWhileWriting, "suspend", 3, 0),
-    (Mutation::RoundNeverEnds, "reorder", 3, 432),
+    (Mutation::RoundNeverEnds, "chaos", 3, 364),
     (Mutation::TwoVotes, "calm", 3, 0),
     (Mutation::NoAdmission, "power", 3, 12),
     (Mutation::NewVoterSupports, "forget", 3, 686),
     (Mutation::SleepIgnored, "suspend", 3, 4),
-    (Mutation::PositionIgnored, "power", 3, 0),
+    (Mutation::PositionIgnored, "crash", 3, 2),
 ];
 
 #[test]

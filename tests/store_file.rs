@@ -7,9 +7,12 @@ use futures::executor::block_on;
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId};
 use kevy_elect_plugin::message::Standing;
 use kevy_elect_plugin::position::Position;
-use kevy_elect_plugin::store::{FileVoteStore, HardState, StoreError, VoteStore};
+use kevy_elect_plugin::store::{
+    FileVoteStore, HardState, StoreError, VoteStore, decode_position, decode_vote, encode_position,
+    encode_vote,
+};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -19,7 +22,7 @@ fn state(epoch: u64) -> HardState {
         voted_for: Some(NodeId::new("n2").unwrap()),
         standing: Standing::Member,
         incarnation: Incarnation(9),
-        position: Position::new(Epoch(3), &[100, 2000]).unwrap(),
+        position: Position::NONE,
     }
 }
 
@@ -28,11 +31,11 @@ fn open(path: &Path) -> FileVoteStore {
 }
 
 fn load(store: &FileVoteStore) -> Result<Option<HardState>, StoreError> {
-    block_on(store.load())
+    Ok(block_on(store.load())?.map(|record| decode_vote(&record).unwrap()))
 }
 
 fn save(store: &FileVoteStore, epoch: u64) -> Result<(), StoreError> {
-    block_on(store.save(&state(epoch)))
+    block_on(store.save(&encode_vote(&state(epoch)).unwrap()))
 }
 
 fn names(directory: &Path) -> Vec<String> {
@@ -52,41 +55,277 @@ fn assert_corrupt(store: &FileVoteStore, what: &str) {
     }
 }
 
+/// The bytes of a slot, and of a sector of an old disk.
+const SLOT: usize = 4096;
+const SECTOR: usize = 512;
+
+/// A record that fills several sectors, as that of a position does.
+fn long(n: u8) -> Vec<u8> {
+    vec![b'a' + n; 3 * SECTOR]
+}
+
+/// What loading a file with these bytes gives.
+fn loaded(path: &Path, bytes: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fs::write(path, bytes).unwrap();
+    block_on(open(path).load())
+}
+
+/// The file before and after the save of the second record, as it is at the moment in which the save returns: what is
+/// copied to the other slot afterwards is not synced.
+fn images(path: &Path, old: &[u8], new: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let store = open(path);
+    block_on(store.save(b"before")).unwrap();
+    block_on(store.save(old)).unwrap();
+    let before = fs::read(path).unwrap();
+    block_on(store.save(new)).unwrap();
+    let mut after = fs::read(path).unwrap();
+    // Saves alternate: the third is in the first slot. The copy in the second may not be on the disk.
+    after[SLOT..].copy_from_slice(&before[SLOT..]);
+    (before, after)
+}
+
 #[test]
-fn no_flipped_bit_and_no_truncation_gives_a_state() {
+fn an_interrupted_save_leaves_the_old_record_or_the_new_one_whichever_sectors_were_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vote");
+    let sectors = SLOT / SECTOR;
+    for (old, new) in [(long(0), long(1)), (long(0), b"short".to_vec()), (b"short".to_vec(), long(1))] {
+        let (before, after) = images(&path, &old, &new);
+        for written in 0_u32..1 << sectors {
+            // In any order, so any of them may be the ones that are there.
+            let mut torn = before.clone();
+            for sector in (0..sectors).filter(|sector| written & 1 << sector != 0) {
+                let bytes = sector * SECTOR..(sector + 1) * SECTOR;
+                torn[bytes.clone()].copy_from_slice(&after[bytes]);
+            }
+            let found = loaded(&path, &torn).unwrap().unwrap();
+            assert!(found == old || found == new, "sectors {written:#b} gave {} bytes", found.len());
+            if written + 1 == 1 << sectors {
+                assert_eq!(found, new, "all that was acknowledged is there");
+            }
+        }
+        for length in (0..SLOT).step_by(61) {
+            let short = [&after[..length], &before[length..]].concat();
+            let found = loaded(&path, &short).unwrap().unwrap();
+            assert!(found == old || found == new, "{length} bytes gave {} bytes", found.len());
+        }
+    }
+}
+
+/// After a save that was torn the next ones are as safe as ever.
+#[test]
+fn a_torn_slot_is_written_again_and_the_good_one_kept_meanwhile() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vote");
+    let (before, _) = images(&path, &long(0), &long(1));
+    let mut torn = before.clone();
+    torn[..SLOT].fill(b'x');
+    fs::write(&path, &torn).unwrap();
+    let store = open(&path);
+    assert_eq!(block_on(store.load()).unwrap(), Some(long(0)));
+    block_on(store.save(&long(2))).unwrap();
+    let after = fs::read(&path).unwrap();
+    let mut lost = after.clone();
+    // As if the copy in the second slot had not reached the disk.
+    lost[SLOT..].copy_from_slice(&before[SLOT..]);
+    drop(store);
+    assert_eq!(loaded(&path, &lost).unwrap(), Some(long(2)));
+    lost[..SLOT].fill(0);
+    assert_eq!(loaded(&path, &lost).unwrap(), Some(long(0)), "the slot that was good stayed so");
+}
+
+/// Damage to one slot never brings an older vote back: the other one has the newest, too.
+#[test]
+fn no_flipped_bit_gives_an_older_record_and_none_in_both_slots_gives_any() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("vote");
     let store = open(&path);
-    save(&store, 7).unwrap();
+    for epoch in 5..8 {
+        save(&store, epoch).unwrap();
+    }
+    drop(store);
     let good = fs::read(&path).unwrap();
-    for at in 0..good.len() {
-        // Each single bit, and the whole byte.
+    assert_eq!(good.len(), 2 * SLOT);
+    let store = open(&path);
+    let used = good.iter().position(|byte| *byte == 0).unwrap();
+    for at in 0..used {
         for mask in (0..8).map(|bit| 1 << bit).chain([0xff]) {
             let mut bad = good.clone();
             bad[at] ^= mask;
-            fs::write(&path, bad).unwrap();
-            assert_corrupt(&store, &format!("byte {at} xor {mask:#04x}"));
+            fs::write(&path, &bad).unwrap();
+            assert_eq!(load(&store).unwrap(), Some(state(7)), "byte {at} xor {mask:#04x} of the first slot");
+            bad[at] ^= mask;
+            bad[at + SLOT] ^= mask;
+            fs::write(&path, &bad).unwrap();
+            assert_eq!(load(&store).unwrap(), Some(state(7)), "byte {at} xor {mask:#04x} of the second slot");
+            bad[at] ^= mask;
+            fs::write(&path, &bad).unwrap();
+            assert_corrupt(&store, &format!("byte {at} xor {mask:#04x} of both"));
         }
     }
-    for length in 0..good.len() {
+    for length in (0..used).chain([SLOT - 1, SLOT, SLOT + used, 2 * SLOT - 1]) {
         fs::write(&path, &good[..length]).unwrap();
         assert_corrupt(&store, &format!("cut to {length} bytes"));
-        // What some file systems leave after a power cut: the length is right, the tail never arrived.
-        let mut zeros = good[..length].to_vec();
-        zeros.resize(good.len(), 0);
-        fs::write(&path, zeros).unwrap();
-        assert_corrupt(&store, &format!("zeros from byte {length}"));
     }
-    for tail in ["\n", " ", "\0", "crc 00000000\n"] {
-        fs::write(&path, [&good, tail.as_bytes()].concat()).unwrap();
-        assert_corrupt(&store, &format!("followed by {tail:?}"));
+    for tail in [vec![0], good.clone(), vec![b'k'; 1 << 20]] {
+        fs::write(&path, [&good[..], &tail].concat()).unwrap();
+        assert_corrupt(&store, "too long");
     }
-    fs::write(&path, good.repeat(2)).unwrap();
-    assert_corrupt(&store, "twice");
-    fs::write(&path, vec![b'k'; 1 << 20]).unwrap();
-    assert_corrupt(&store, "a megabyte");
+    fs::write(&path, vec![0; 2 * SLOT]).unwrap();
+    assert_corrupt(&store, "zeros");
     fs::write(&path, &good).unwrap();
     assert_eq!(load(&store).unwrap(), Some(state(7)), "the undamaged record still loads");
+}
+
+#[test]
+fn two_slots_of_one_number_that_differ_are_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vote");
+    let first = |epoch| {
+        fs::remove_file(&path).unwrap_or_default();
+        save(&open(&path), epoch).unwrap();
+        fs::read(&path).unwrap()
+    };
+    let (one, other) = (first(1), first(2));
+    fs::write(&path, [&one[..SLOT], &other[SLOT..]].concat()).unwrap();
+    assert_corrupt(&open(&path), "two first records");
+}
+
+/// A save in place: the file, its length and its directory stay what they are.
+#[test]
+fn only_the_first_save_makes_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vote");
+    let store = open(&path);
+    save(&store, 1).unwrap();
+    let identity = |path: &Path| {
+        let metadata = fs::metadata(path).unwrap();
+        (metadata.ino(), metadata.len())
+    };
+    let (file, directory_changed) =
+        (identity(&path), fs::metadata(directory.path()).unwrap().modified().unwrap());
+    for epoch in 2..10 {
+        save(&store, epoch).unwrap();
+    }
+    drop(store);
+    // Also the saves of the next process.
+    let store = open(&path);
+    assert_eq!(load(&store).unwrap(), Some(state(9)));
+    save(&store, 10).unwrap();
+    assert_eq!(identity(&path), file);
+    assert_eq!(load(&open_again(store, &path)).unwrap(), Some(state(10)));
+    let changed = fs::metadata(directory.path()).unwrap().modified().unwrap();
+    assert_eq!(changed, directory_changed, "no name came or went");
+}
+
+fn open_again(store: FileVoteStore, path: &Path) -> FileVoteStore {
+    drop(store);
+    open(path)
+}
+
+/// Somebody put another file in the place of the one that is open: a save into the old one would be lost.
+#[test]
+fn a_save_goes_to_the_file_that_a_restart_finds() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vote");
+    let store = open(&path);
+    save(&store, 1).unwrap();
+    let copy = directory.path().join("copy");
+    fs::copy(&path, &copy).unwrap();
+    fs::rename(&copy, &path).unwrap();
+    save(&store, 2).unwrap();
+    fs::remove_file(&path).unwrap();
+    save(&store, 3).unwrap();
+    assert_eq!(load(&open_again(store, &path)).unwrap(), Some(state(3)));
+}
+
+/// A process that has no file descriptor left can still vote.
+#[test]
+fn a_save_in_place_opens_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vote");
+    let store = open(&path);
+    save(&store, 1).unwrap();
+    // A directory in the way of the next file, which a save in place does not need.
+    fs::create_dir_all(directory.path().join("vote.tmp/x")).unwrap();
+    save(&store, 2).unwrap();
+    assert_eq!(load(&store).unwrap(), Some(state(2)));
+}
+
+/// The record as the release before the slots wrote it.
+const OLDER: &str = "kevy-elect-vote 1\nepoch 42\nvoted_for \"n2\"\nstanding member\n\
+                     incarnation 1763712000123\nstream_epoch 41\noffsets 1000,2000\ncrc 87ad6dec\n";
+
+#[test]
+fn a_record_of_the_release_before_the_slots_is_read_and_replaced_by_the_first_save() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vote");
+    fs::write(&path, OLDER).unwrap();
+    let store = open(&path);
+    let found = load(&store).unwrap().unwrap();
+    assert_eq!((found.epoch, found.position.offsets()), (Epoch(42), &[1000, 2000][..]));
+    assert_eq!(fs::read_to_string(&path).unwrap(), OLDER, "reading replaces nothing");
+    save(&store, 43).unwrap();
+    assert_eq!(load(&open_again(store, &path)).unwrap(), Some(state(43)));
+}
+
+#[test]
+fn a_damaged_record_of_the_release_before_the_slots_is_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vote");
+    for length in 0..OLDER.len() {
+        fs::write(&path, &OLDER[..length]).unwrap();
+        let found = block_on(open(&path).load());
+        assert!(
+            !found.is_ok_and(|record| record.is_none_or(|record| decode_vote(&record).is_ok())),
+            "{length}"
+        );
+    }
+}
+
+#[test]
+fn positions_have_a_file_of_their_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vote");
+    let store = open(&path);
+    assert_eq!(block_on(store.load_position()).unwrap(), None);
+    save(&store, 1).unwrap();
+    let position = Position::new(Epoch(3), &[100, 2000]).unwrap();
+    block_on(store.save_position(&encode_position(&position).unwrap())).unwrap();
+    assert_eq!(names(directory.path()), ["vote", "vote.lock", "vote.position"]);
+    let store = open_again(store, &path);
+    let found = block_on(store.load_position()).unwrap().unwrap();
+    assert_eq!(decode_position(&found).unwrap(), position);
+    assert_eq!(load(&store).unwrap(), Some(state(1)));
+}
+
+#[test]
+fn a_record_that_does_not_fit_is_not_saved() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory.path().join("vote"));
+    save(&store, 1).unwrap();
+    let error = block_on(store.save(&[b'x'; SLOT])).unwrap_err();
+    assert!(matches!(error, StoreError::Unstorable { .. }), "{error:?}");
+    assert_eq!(load(&store).unwrap(), Some(state(1)));
+}
+
+/// What `docs/runbooks.md` says, and nothing that brings an older vote back.
+#[test]
+fn a_damaged_record_advises_what_the_runbook_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vote");
+    fs::write(&path, "rubbish").unwrap();
+    let text = load(&open(&path)).unwrap_err().to_string();
+    let advice = "estore nothing from a backup";
+    let runbook = include_str!("../docs/runbooks.md");
+    assert!(text.contains(advice) && runbook.contains(advice), "{text}");
+    for words in
+        ["whole data directory", "one node at a time", "others form a quorum", "comes back as a new node"]
+    {
+        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(one_line(&text).contains(words) && one_line(runbook).contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains("from a copy"), "{text}");
 }
 
 #[test]

@@ -18,13 +18,15 @@ use std::time::Instant;
 const PATIENCE: Duration = Duration::from_secs(20);
 const PARENT: &str = "TRANSPORT_CRASH_PARENT";
 const READS: &str = "TRANSPORT_CRASH_READS";
+const INCARNATION: &str = "TRANSPORT_CRASH_INCARNATION";
 
 fn id(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
 }
 
-fn hello(node: &str) -> Hello {
-    Hello { protocol: PROTOCOL, cluster: "test".into(), node: id(node), incarnation: Incarnation(1) }
+fn hello(node: &str, incarnation: u64) -> Hello {
+    let incarnation = Incarnation(incarnation);
+    Hello { protocol: PROTOCOL, cluster: "test".into(), node: id(node), incarnation }
 }
 
 fn vote(round: u64) -> Message {
@@ -52,11 +54,30 @@ fn child() {
             }
         }
     };
-    smol::block_on(smol::future::or(async { transport.run(hello("b")).await.unwrap() }, echo));
+    let incarnation = std::env::var(INCARNATION).unwrap().parse().unwrap();
+    smol::block_on(smol::future::or(async { transport.run(hello("b", incarnation)).await.unwrap() }, echo));
+}
+
+/// Node `b` as a process, and where it listens.
+fn spawn(parent: SocketAddr, incarnation: u64, reads: bool) -> (Child, SocketAddr) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child", "--ignored", "--nocapture"]).stdout(Stdio::piped());
+    command.env(PARENT, parent.to_string()).env(INCARNATION, incarnation.to_string());
+    if reads {
+        command.env(READS, "1");
+    }
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = lines
+        .map_while(Result::ok)
+        .find_map(|line| line.split_once("address ").map(|(_, address)| address.parse().unwrap()))
+        .expect("the child says where it listens");
+    (child, address)
 }
 
 struct Pair {
     child: Child,
+    parent: SocketAddr,
     transport: Arc<TcpTransport>,
     _run: smol::Task<()>,
 }
@@ -71,23 +92,13 @@ impl Drop for Pair {
 impl Pair {
     fn start(reads: bool) -> Self {
         let door = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "child", "--ignored", "--nocapture"]).stdout(Stdio::piped());
-        command.env(PARENT, door.local_addr().unwrap().to_string());
-        if reads {
-            command.env(READS, "1");
-        }
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address: SocketAddr = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.split_once("address ").map(|(_, address)| address.parse().unwrap()))
-            .expect("the child says where it listens");
+        let parent = door.local_addr().unwrap();
+        let (child, address) = spawn(parent, 1, reads);
         let transport =
             Arc::new(TcpTransport::with_listener(door).peer(id("b"), address.to_string()).build());
         let running = transport.clone();
-        let run = smol::spawn(async move { running.run(hello("a")).await.unwrap() });
-        let pair = Self { child, transport, _run: run };
+        let run = smol::spawn(async move { running.run(hello("a", 1)).await.unwrap() });
+        let pair = Self { child, parent, transport, _run: run };
         assert_eq!(pair.next(), link(LinkEvent::Up { incarnation: Incarnation(1) }));
         pair
     }
@@ -179,4 +190,46 @@ fn a_stopped_process_is_neither_closed_nor_refused_and_goes_on_where_it_was() {
     assert_eq!(pair.next_within(Duration::from_millis(300)), None, "its kernel keeps the links");
     pair.signal("-CONT");
     assert_eq!(pair.next(), TransportEvent::Message { from: id("b"), message: vote(2) });
+}
+
+/// A second process with the node's id, while the first one lives and cannot speak: nothing may be told that sounds like
+/// the first one's death. When it dies, it is told, although its place is taken.
+#[cfg(target_os = "linux")]
+#[test]
+fn t13_a_later_process_is_no_evidence_about_an_earlier_one_that_lives_and_its_death_still_is() {
+    let mut pair = Pair::start(true);
+    pair.send(1);
+    assert_eq!(pair.next(), TransportEvent::Message { from: id("b"), message: vote(1) });
+    pair.stop();
+    // Not dialled: this process dials the first one's address. It dials this process, and that is enough for `Up`.
+    let (mut second, _) = spawn(pair.parent, 2, true);
+    assert_eq!(pair.next(), link(LinkEvent::Up { incarnation: Incarnation(2) }));
+    assert_eq!(pair.next_within(Duration::from_millis(100)), None, "the first one lives");
+    pair.child.kill().unwrap();
+    let event = pair.next();
+    second.kill().unwrap();
+    second.wait().unwrap();
+    assert_eq!(event, link(LinkEvent::OlderClosed { incarnation: Incarnation(1) }));
+}
+
+#[test]
+fn t13_a_process_that_is_killed_and_started_again_at_once_is_known_to_be_gone() {
+    let mut pair = Pair::start(true);
+    pair.child.kill().unwrap();
+    let (second, _) = spawn(pair.parent, 2, true);
+    let mut told = vec![pair.next()];
+    while told.last() != Some(&link(LinkEvent::Up { incarnation: Incarnation(2) })) {
+        told.push(pair.next());
+    }
+    if !told.contains(&link(LinkEvent::Closed)) {
+        // The end was read after the `HELLO`.
+        told.push(pair.next());
+        assert_eq!(
+            told.last(),
+            Some(&link(LinkEvent::OlderClosed { incarnation: Incarnation(1) })),
+            "{told:?}"
+        );
+    }
+    let _ = pair.child.wait();
+    pair.child = second;
 }

@@ -37,7 +37,7 @@ use log_limit::Cause;
 pub(crate) use log_limit::LogLimit;
 use pin_project_lite::pin_project;
 use position_cell::PositionCell;
-use save::Saves;
+use save::{Queued, Saves};
 use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -131,7 +131,7 @@ enum Input {
 impl Driver {
     /// Runs until shut down, or until it cannot.
     pub(crate) async fn run(mut self, config: crate::config::Config, seed: u64) -> Result<(), ElectError> {
-        let restored = self.store.load().await?;
+        let restored = save::load(&*self.store).await?;
         let position = self.host.start(restored.as_ref().map(|state| state.position.clone())).await?;
         self.shared.position.replace_with(&position);
 
@@ -166,7 +166,7 @@ impl Driver {
 
         loop {
             self.pump(&mut told, &mut transitions, &mut saves);
-            if closing && !saves.busy() && !self.elector(|elector| elector.is_reigning()) {
+            if closing && saves.idle() && !self.elector(|elector| elector.is_reigning()) {
                 sources.as_mut().close(&*self.transport).await;
                 return Ok(());
             }
@@ -271,7 +271,18 @@ impl Driver {
             match output {
                 None => break,
                 Some(Output::Persist(seq, state)) => {
-                    saves.queue(seq, state);
+                    match saves.queue(seq, &state) {
+                        Ok(Queued::Waits) => {}
+                        Ok(Queued::Durable) => {
+                            let now = self.shared.clock.now();
+                            self.elector(|elector| elector.handle_persisted(now, seq));
+                        }
+                        Err(error) => {
+                            let now = self.shared.clock.now();
+                            let error = error.to_string();
+                            self.elector(|elector| elector.handle_persist_failed(now, seq, &error));
+                        }
+                    }
                     if self.wrong(DriverMutation::SpeakBeforeSaved) {
                         self.elector(|elector| elector.handle_persisted(self.shared.clock.now(), seq));
                     }

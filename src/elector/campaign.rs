@@ -64,7 +64,7 @@ impl Elector {
     /// The primary is held to be gone.
     pub(super) fn suspect(&mut self, evidence: Reason) {
         let primary = self.primary();
-        let heard = self.primary.and_then(|index| self.peers[index].heard);
+        let heard = self.primary_heard.or_else(|| self.primary.and_then(|index| self.peers[index].heard));
         let silence = heard.map_or(crate::time::Duration::ZERO, |at| self.now.saturating_since(at));
         self.cause = evidence;
         self.event(EventKind::PrimarySuspected { primary, evidence, silence });

@@ -19,6 +19,7 @@ impl Elector {
                 self.peers[peer].linked = false;
                 self.on_support_lost(peer);
             }
+            LinkEvent::OlderClosed { incarnation } => self.on_older_closed(peer, incarnation),
             // A refusal alone proves nothing: a firewall refuses too, but it does not end links in order.
             LinkEvent::Refused => {
                 let careless = self.mutated(Mutation::RefusedIsCrash);
@@ -35,23 +36,50 @@ impl Elector {
     }
 
     fn on_link_up(&mut self, peer: usize, incarnation: Incarnation) {
+        let careless = self.mutated(Mutation::NewIncarnationIsProof);
+        let orderly_ends_count = self.config.crash_detection == CrashDetection::Refused;
         let known = &mut self.peers[peer];
         let before = known.incarnation.replace(incarnation);
+        let ended = known.closed && orderly_ends_count || careless;
         known.linked = true;
         known.closed = false;
         known.dead = false;
-        if before.is_some_and(|before| before != incarnation) {
-            // The transport lets nobody in who is older than what it knew, so this is a later start.
-            // First: afterwards nobody knows when the old process was last heard.
-            if self.primary == Some(peer) {
-                self.suspect(Reason::Restart);
+        // The transport lets nobody in who is older than what it knew, so another number is a later start.
+        match before.filter(|before| *before != incarnation) {
+            Some(before) if ended => {
+                // First: afterwards nobody knows when the old process was last heard.
+                if self.primary == Some(peer) {
+                    self.suspect(Reason::Restart);
+                }
+                self.peers[peer].restarted();
+                self.gone(peer, Some(before), Reason::Restart);
             }
-            self.peers[peer].restarted();
-            self.gone(peer, before, Reason::Restart);
+            // Somebody may have started a second process with this node's id: the first one may live, out of our
+            // reach, and write. What was promised to it holds.
+            Some(_) => {
+                if self.primary == Some(peer) && self.primary_heard.is_none() {
+                    self.primary_heard = self.peers[peer].heard;
+                }
+                self.peers[peer].restarted();
+                self.on_support_lost(peer);
+            }
+            None => {}
         }
         // What this voter echoed before its link ended does not count any more: ask anew at once.
         if self.reign().is_some() {
             self.send_heartbeats();
+        }
+    }
+
+    /// What a link that was replaced still said: the process that it led to is gone.
+    fn on_older_closed(&mut self, peer: usize, incarnation: Incarnation) {
+        let older = self.peers[peer].incarnation.is_some_and(|present| present != incarnation);
+        if older
+            && self.config.crash_detection == CrashDetection::Refused
+            && self.void_promise_to(peer, Some(incarnation))
+        {
+            // The promise was to that process, so the primary that we follow is that one too.
+            self.look_for_another_than(peer, Reason::Restart);
         }
     }
 
@@ -68,6 +96,10 @@ impl Elector {
     fn gone(&mut self, peer: usize, incarnation: Option<Incarnation>, reason: Reason) {
         self.on_support_lost(peer);
         self.void_promise_to(peer, incarnation);
+        self.look_for_another_than(peer, reason);
+    }
+
+    fn look_for_another_than(&mut self, peer: usize, reason: Reason) {
         if self.primary == Some(peer) {
             self.suspect(reason);
         }

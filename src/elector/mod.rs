@@ -109,6 +109,8 @@ pub struct Elector {
     state: State,
     /// The primary that we follow, or ourselves.
     primary: Option<usize>,
+    /// When it was last heard, where another process speaks as its node since.
+    primary_heard: Option<Instant>,
     /// The host was fenced and still counts what it wrote: until it has, our position is too low to vote on.
     settling: bool,
     /// What the host was last told to follow, and has not been detached from since.
@@ -194,6 +196,7 @@ impl Elector {
             leaving: false,
             state: State::Replica,
             primary: None,
+            primary_heard: None,
             settling: false,
             following: None,
             following_since: now,
@@ -438,6 +441,7 @@ impl Elector {
     fn set_primary(&mut self, primary: Option<usize>) {
         if self.primary != primary {
             self.primary = primary;
+            self.primary_heard = None;
             let primary = self.primary();
             self.event(EventKind::PrimaryChanged { primary });
         }

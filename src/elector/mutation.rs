@@ -29,6 +29,8 @@ pub enum Mutation {
     EchoOfAnotherEpoch,
     /// A refused connection alone proves a crash.
     RefusedIsCrash,
+    /// A later incarnation alone proves that the earlier process is gone.
+    NewIncarnationIsProof,
     /// Voters vote without letting go of the old stream.
     DetachOmitted,
     /// A primary that resigns frees the voters and goes on writing until its lease ends.

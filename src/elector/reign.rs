@@ -311,7 +311,7 @@ impl Elector {
 
     /// A primary or a candidate gave up.
     pub(super) fn on_resign(&mut self, from: usize, resign: Resign) {
-        if self.promise.is_some_and(|promise| promise.to == from && promise.epoch <= resign.epoch) {
+        if self.promise.is_some_and(|promise| self.is_to(&promise, from) && promise.epoch <= resign.epoch) {
             self.promise = None;
             if self.primary.is_none() {
                 self.retry_campaign();

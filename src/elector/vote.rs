@@ -53,11 +53,19 @@ impl Elector {
         });
     }
 
-    /// Drops the promise to a process that is known to be dead, and answers who waited for that.
-    pub(super) fn void_promise_to(&mut self, peer: usize, dead: Option<Incarnation>) {
-        if self.promise.is_some_and(|promise| promise.to == peer && promise.incarnation == dead) {
+    /// Drops the promise to a process that is known to be dead; says whether there was one.
+    pub(super) fn void_promise_to(&mut self, peer: usize, dead: Option<Incarnation>) -> bool {
+        let void = self.promise.is_some_and(|promise| promise.to == peer && promise.incarnation == dead);
+        if void {
             self.promise = None;
         }
+        void
+    }
+
+    /// Whether a promise was given to the process that speaks as `peer` now, not to an earlier one of its node:
+    /// that one may live and write.
+    pub(super) fn is_to(&self, promise: &Promise, peer: usize) -> bool {
+        promise.to == peer && promise.incarnation == self.peers[peer].incarnation
     }
 
     /// Why this node may not help `candidate`, whoever else it may help. In the order in which an operator
@@ -72,7 +80,7 @@ impl Elector {
         if self.reign().is_some() && self.holds_office() {
             return Some(RejectReason::PrimaryAlive);
         }
-        if self.live_promise().is_some_and(|promise| promise.to != candidate)
+        if self.live_promise().is_some_and(|promise| !self.is_to(promise, candidate))
             && !self.mutated(Mutation::NoStickiness)
         {
             return Some(RejectReason::Promise);

@@ -1,7 +1,6 @@
 //! The vote record in memory, for tests and simulations.
 
-use super::record::{self, RecordError};
-use super::{HardState, StoreError, VoteStore};
+use super::{StoreError, VoteStore};
 use async_trait::async_trait;
 use std::future::poll_fn;
 use std::io;
@@ -12,8 +11,7 @@ use std::task::{Poll, Waker};
 /// A vote record that lives as long as the value and its clones, which share it: drop a node, keep a
 /// clone, and the next start of the node finds its record.
 ///
-/// It can be told to behave like a bad disk. What is stored passes through the same format as in
-/// [`super::FileVoteStore`]. **Not durable**: never use it for a node that somebody relies on.
+/// It can be told to behave like a bad disk. **Not durable**: never use it for a node that somebody relies on.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryVoteStore(Arc<Mutex<Disk>>);
 
@@ -29,6 +27,7 @@ pub enum Hang {
 #[derive(Debug, Default)]
 struct Disk {
     record: Option<Vec<u8>>,
+    position: Option<Vec<u8>>,
     saves: u64,
     failures_left: u32,
     hang: Option<Hang>,
@@ -72,7 +71,7 @@ impl MemoryVoteStore {
         self.disk().hanging
     }
 
-    /// Damages the record, so that loading refuses it until the next save. Of an empty store it makes an
+    /// Damages the record, so that nobody can read it until the next save. Of an empty store it makes an
     /// empty record, as a crash between creating and writing a file would.
     pub fn damage(&self) {
         let mut disk = self.disk();
@@ -85,7 +84,8 @@ impl MemoryVoteStore {
 
     /// Forgets the record, as a replaced disk does.
     pub fn wipe(&self) {
-        self.disk().record = None;
+        let mut disk = self.disk();
+        (disk.record, disk.position) = (None, None);
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -130,15 +130,11 @@ impl Drop for Hanging<'_> {
 
 #[async_trait]
 impl VoteStore for MemoryVoteStore {
-    async fn load(&self) -> Result<Option<HardState>, StoreError> {
-        let disk = self.disk();
-        let state = disk.record.as_deref().map(record::decode).transpose();
-        state.map_err(|reason: RecordError| StoreError::Corrupt { path: path(), reason: reason.to_string() })
+    async fn load(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.disk().record.clone())
     }
 
-    async fn save(&self, state: &HardState) -> Result<(), StoreError> {
-        let record = record::encode(state)
-            .map_err(|reason| StoreError::Unstorable { path: path(), reason: reason.to_string() })?;
+    async fn save(&self, record: &[u8]) -> Result<(), StoreError> {
         self.pass(Hang::Before).await;
         {
             let mut disk = self.disk();
@@ -147,11 +143,24 @@ impl VoteStore for MemoryVoteStore {
                 let source = io::Error::other("told to fail by `fail_next`");
                 return Err(StoreError::Io { path: path(), action: "write", source });
             }
-            disk.record = Some(record.into_bytes());
+            disk.record = Some(record.to_vec());
         }
         self.pass(Hang::After).await;
         self.disk().saves += 1;
         Ok(())
+    }
+
+    async fn load_position(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.disk().position.clone())
+    }
+
+    async fn save_position(&self, record: &[u8]) -> Result<(), StoreError> {
+        self.disk().position = Some(record.to_vec());
+        Ok(())
+    }
+
+    fn place(&self) -> PathBuf {
+        path()
     }
 }
 

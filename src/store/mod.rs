@@ -1,29 +1,53 @@
 //! The vote store: where a node keeps what it must not forget.
+//!
+//! A store keeps bytes and looks into none of them: [`encode_vote`] and the others make them, so a field that is added
+//! to the record cannot be lost by a store that was written before.
 
 mod file;
 mod memory;
 mod record;
+mod slots;
 
 pub use crate::state::HardState;
 pub use file::FileVoteStore;
 pub use memory::{Hang, MemoryVoteStore};
+pub use record::{RangeError, RecordError, decode_position, decode_vote, encode_position, encode_vote};
 
 use async_trait::async_trait;
 use std::path::PathBuf;
 
-/// Keeps one [`HardState`].
+/// Keeps one vote record, and apart from it one record of a position.
 ///
-/// Contract, checked by the conformance suite: when `save` returns `Ok` the state survives the death of
-/// the process and of the machine; when it is interrupted or fails, `load` gives the old state or the new
-/// one, never anything else; `load` gives `None` only where nothing was ever saved.
+/// Contract, checked by the conformance suite: when a save returns `Ok` the record survives the death of
+/// the process and of the machine; when it is interrupted or fails, loading gives the old record or the new
+/// one, never anything else; it gives `None` only where nothing was ever saved.
 #[async_trait]
 pub trait VoteStore: Send + Sync + 'static {
-    /// The last saved state, `None` if there never was one.
-    async fn load(&self) -> Result<Option<HardState>, StoreError>;
+    /// The last saved vote record, `None` if there never was one.
+    async fn load(&self) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Replaces the state. Calls never overlap: the next one comes after this one's future has completed
+    /// Replaces the vote record. Calls never overlap: the next one comes after this one's future has completed
     /// or was dropped. A dropped one takes effect before any later call, or not at all.
-    async fn save(&self, state: &HardState) -> Result<(), StoreError>;
+    async fn save(&self, record: &[u8]) -> Result<(), StoreError>;
+
+    /// The last saved position, as [`VoteStore::load`]. A store that keeps none leaves the node to what its host
+    /// finds in its data.
+    async fn load_position(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(None)
+    }
+
+    /// Replaces the position, as [`VoteStore::save`]. May be called while a save of the vote record is under way and the
+    /// other way round: neither may wait for the other, because nobody waits for a position and a failover
+    /// waits for a vote.
+    async fn save_position(&self, record: &[u8]) -> Result<(), StoreError> {
+        let _ = record;
+        Ok(())
+    }
+
+    /// What to call the vote record in errors.
+    fn place(&self) -> PathBuf {
+        PathBuf::from("(unnamed)")
+    }
 }
 
 /// Why the store could not do its work. What was stored is unchanged, with one exception: after an error
@@ -44,8 +68,9 @@ pub enum StoreError {
     /// The file is there and is not a vote record, or a damaged one. Not voting is the only safe thing.
     #[error(
         "vote record {} is damaged ({reason}); this node must not vote, because it may have voted already. \
-         Restore the file from a copy, or, if a majority of the other nodes is up, remove it: the node then \
-         rejoins without a vote until they have told it what it may have forgotten",
+         Restore nothing from a backup: an older record votes twice. Remove the node's whole data directory, on one node \
+         at a time and only while the others form a quorum; it comes back as a new node, which votes once they \
+         have told it what it may have forgotten",
         path.display()
     )]
     Corrupt {

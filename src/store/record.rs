@@ -1,19 +1,26 @@
-//! How a vote record looks on disk: a few lines that `cat` shows and a checksum that guards them.
+//! How the records look on disk: a few lines that `cat` shows and a checksum that guards them.
 //!
 //! ```text
-//! kevy-elect-vote 1
+//! kevy-elect-vote 2
 //! epoch 42
 //! voted_for "n2"
 //! standing member
 //! incarnation 1763712000123
+//! crc c6605bae
+//! ```
+//!
+//! ```text
+//! kevy-elect-position 1
 //! stream_epoch 41
 //! offsets 1000,2000
-//! crc 87ad6dec
+//! crc 4cc105e9
 //! ```
 //!
 //! `voted_for none` and `offsets none` stand for nothing; a node id is quoted, so that a node may be named
 //! `none`. The checksum (CRC-32) covers every byte before its own line. A state has exactly one spelling:
 //! whatever the checksum lets through by chance or by hand is still refused unless it is that spelling.
+//!
+//! Version 1 of the vote record had the two lines of the position before the checksum. It is read, never written.
 //!
 //! Later versions keep the shape of the first and of the last line, and change the rest as they like. So
 //! a record of a newer release is told from a damaged one.
@@ -24,32 +31,58 @@ use crate::message::Standing;
 use crate::position::{OFFSET_MAX, Position};
 use std::fmt::{Display, Write};
 
-/// The largest record. [`SHARDS_MAX`] offsets of 17 digits and a node id of 63 bytes leave room to spare.
-pub(super) const RECORD_BYTES_MAX: usize = 4096;
-
-const MAGIC: &str = "kevy-elect-vote";
-const VERSION: u64 = 1;
+const VOTE: &str = "kevy-elect-vote";
+const VOTE_VERSION: u64 = 2;
+/// The version that kept the position in the vote record.
+const VOTE_WITH_POSITION: u64 = 1;
+const POSITION: &str = "kevy-elect-position";
+const POSITION_VERSION: u64 = 1;
 /// `crc `, eight digits, a newline.
 const CRC_LINE_BYTES: usize = 13;
 
-/// Why bytes are not a vote record.
+/// Why bytes are not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RecordError {
+#[non_exhaustive]
+pub enum RecordError {
     /// What a crash leaves that created a file and never wrote it.
     #[error("it is empty")]
     Empty,
-    #[error("it is larger than {RECORD_BYTES_MAX} bytes")]
-    TooLarge,
-    #[error("it is not a text that begins with \"{MAGIC}\"")]
-    Magic,
+    /// Something else.
+    #[error("it is not a text that begins with \"{magic}\"")]
+    Magic {
+        /// The first word of such a record.
+        magic: &'static str,
+    },
+    /// Damaged.
     #[error("its last line is not the checksum of the rest, \"crc {expected:08x}\"")]
-    Checksum { expected: u32 },
-    #[error("it is of version {found}, this release reads version {VERSION}: use the newer release again")]
-    Version { found: u64 },
+    Checksum {
+        /// The checksum of what is there.
+        expected: u32,
+    },
+    /// Of a newer release.
+    #[error(
+        "it is of version {found}, this release reads up to version {newest}: use the newer release again"
+    )]
+    Version {
+        /// Its version.
+        found: u64,
+        /// The newest that is known here.
+        newest: u64,
+    },
+    /// A line that is not the one that belongs there.
     #[error("line {line} is {found:?}, expected \"{expected}\"")]
-    Line { line: usize, found: String, expected: &'static str },
+    Line {
+        /// Which, from 1.
+        line: usize,
+        /// What it says.
+        found: String,
+        /// What belongs there.
+        expected: &'static str,
+    },
+    /// A value that cannot be.
     #[error("{0}")]
     Range(#[from] RangeError),
+    /// Not what this program writes for these values.
     #[error("its values are right, but not spelled as this program writes them")]
     Spelling,
 }
@@ -57,18 +90,63 @@ pub(super) enum RecordError {
 /// A value that no healthy node has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is {value}; at most {max} can be")]
-pub(super) struct RangeError {
+pub struct RangeError {
     field: &'static str,
     value: u64,
     max: u64,
 }
 
-/// The record of `state`, or the value in it that [`decode`] would refuse.
-pub(super) fn encode(state: &HardState) -> Result<String, RangeError> {
-    check(state)?;
+/// The vote record of `state`, without its position; or the value in it that [`decode_vote`] would refuse.
+pub fn encode_vote(state: &HardState) -> Result<Vec<u8>, RangeError> {
+    spell_vote(state, VOTE_VERSION)
+}
+
+/// The state that `bytes` record. Its position is none, unless the record is of the version that kept it.
+pub fn decode_vote(bytes: &[u8]) -> Result<HardState, RecordError> {
+    let mut lines = Lines::open(bytes, VOTE)?;
+    let version = lines.version(VOTE, "kevy-elect-vote <version>", VOTE_VERSION)?;
+    let state = HardState {
+        epoch: Epoch(lines.number("epoch", "epoch <number>")?),
+        voted_for: lines.value("voted_for", "voted_for \"<node id>\" | none", |text| match text {
+            "none" => Some(None),
+            quoted => NodeId::new(quoted.strip_prefix('"')?.strip_suffix('"')?).ok().map(Some),
+        })?,
+        standing: lines.value("standing", "standing member | new", |text| {
+            [Standing::Member, Standing::New].into_iter().find(|s| standing_word(*s) == text)
+        })?,
+        incarnation: Incarnation(lines.number("incarnation", "incarnation <number>")?),
+        position: if version == VOTE_WITH_POSITION { lines.position()? } else { Position::NONE },
+    };
+    if spell_vote(&state, version)? != bytes {
+        return Err(RecordError::Spelling);
+    }
+    Ok(state)
+}
+
+/// The record of a position.
+pub fn encode_position(position: &Position) -> Result<Vec<u8>, RangeError> {
+    let mut record = String::with_capacity(128);
+    line(&mut record, POSITION, POSITION_VERSION);
+    position_lines(&mut record, position)?;
+    Ok(sealed(record))
+}
+
+/// The position that `bytes` record.
+pub fn decode_position(bytes: &[u8]) -> Result<Position, RecordError> {
+    let mut lines = Lines::open(bytes, POSITION)?;
+    lines.version(POSITION, "kevy-elect-position <version>", POSITION_VERSION)?;
+    let position = lines.position()?;
+    if encode_position(&position)? != bytes {
+        return Err(RecordError::Spelling);
+    }
+    Ok(position)
+}
+
+fn spell_vote(state: &HardState, version: u64) -> Result<Vec<u8>, RangeError> {
     let HardState { epoch, voted_for, standing, incarnation, position } = state;
+    check("epoch", *epoch)?;
     let mut record = String::with_capacity(256);
-    line(&mut record, MAGIC, VERSION);
+    line(&mut record, VOTE, version);
     line(&mut record, "epoch", epoch);
     match voted_for {
         Some(node) => line(&mut record, "voted_for", format_args!("\"{node}\"")),
@@ -76,42 +154,30 @@ pub(super) fn encode(state: &HardState) -> Result<String, RangeError> {
     }
     line(&mut record, "standing", standing_word(*standing));
     line(&mut record, "incarnation", incarnation);
-    line(&mut record, "stream_epoch", position.stream_epoch());
+    if version == VOTE_WITH_POSITION {
+        position_lines(&mut record, position)?;
+    }
+    Ok(sealed(record))
+}
+
+fn position_lines(record: &mut String, position: &Position) -> Result<(), RangeError> {
+    check("stream_epoch", position.stream_epoch())?;
+    line(record, "stream_epoch", position.stream_epoch());
     let offsets: Vec<String> = position.offsets().iter().map(u64::to_string).collect();
-    line(&mut record, "offsets", if offsets.is_empty() { "none".to_owned() } else { offsets.join(",") });
+    line(record, "offsets", if offsets.is_empty() { "none".to_owned() } else { offsets.join(",") });
+    Ok(())
+}
+
+fn sealed(mut record: String) -> Vec<u8> {
     let crc = crc_line(record.as_bytes());
     record.push_str(&crc);
-    Ok(record)
+    record.into_bytes()
 }
 
-/// The state that `bytes` record.
-pub(super) fn decode(bytes: &[u8]) -> Result<HardState, RecordError> {
-    if bytes.is_empty() {
-        return Err(RecordError::Empty);
-    }
-    if bytes.len() > RECORD_BYTES_MAX {
-        return Err(RecordError::TooLarge);
-    }
-    let text = std::str::from_utf8(bytes).map_err(|_| RecordError::Magic)?;
-    if !text.starts_with(MAGIC) {
-        return Err(RecordError::Magic);
-    }
-    let (body, crc) = bytes.split_at(bytes.len().saturating_sub(CRC_LINE_BYTES));
-    if crc != crc_line(body).as_bytes() {
-        return Err(RecordError::Checksum { expected: crc32fast::hash(body) });
-    }
-    let state = Lines { lines: text.lines(), read: 0 }.state()?;
-    if encode(&state)?.as_bytes() != bytes {
-        return Err(RecordError::Spelling);
-    }
-    Ok(state)
-}
-
-fn check(state: &HardState) -> Result<(), RangeError> {
-    let epochs = [("epoch", state.epoch), ("stream_epoch", state.position.stream_epoch())];
-    match epochs.into_iter().find(|(_, epoch)| *epoch > EPOCH_MAX) {
-        Some((field, Epoch(value))) => Err(RangeError { field, value, max: EPOCH_MAX.0 }),
-        None => Ok(()),
+fn check(field: &'static str, epoch: Epoch) -> Result<(), RangeError> {
+    match epoch > EPOCH_MAX {
+        true => Err(RangeError { field, value: epoch.0, max: EPOCH_MAX.0 }),
+        false => Ok(()),
     }
 }
 
@@ -132,33 +198,36 @@ const fn standing_word(standing: Standing) -> &'static str {
 }
 
 /// Reads a record line by line, in the one order there is.
+#[derive(Debug)]
 struct Lines<'a> {
     lines: std::str::Lines<'a>,
     read: usize,
 }
 
 impl<'a> Lines<'a> {
-    fn state(mut self) -> Result<HardState, RecordError> {
-        let found = self.number(MAGIC, "kevy-elect-vote <version>")?;
-        if found != VERSION {
-            return Err(RecordError::Version { found });
+    fn open(bytes: &'a [u8], magic: &'static str) -> Result<Self, RecordError> {
+        if bytes.is_empty() {
+            return Err(RecordError::Empty);
         }
-        Ok(HardState {
-            epoch: Epoch(self.number("epoch", "epoch <number>")?),
-            voted_for: self.value("voted_for", "voted_for \"<node id>\" | none", |text| match text {
-                "none" => Some(None),
-                quoted => NodeId::new(quoted.strip_prefix('"')?.strip_suffix('"')?).ok().map(Some),
-            })?,
-            standing: self.value("standing", "standing member | new", |text| {
-                [Standing::Member, Standing::New].into_iter().find(|s| standing_word(*s) == text)
-            })?,
-            incarnation: Incarnation(self.number("incarnation", "incarnation <number>")?),
-            position: self.position()?,
-        })
+        let text = std::str::from_utf8(bytes).ok().filter(|text| text.starts_with(magic));
+        let text = text.ok_or(RecordError::Magic { magic })?;
+        let (body, crc) = bytes.split_at(bytes.len().saturating_sub(CRC_LINE_BYTES));
+        if crc != crc_line(body).as_bytes() {
+            return Err(RecordError::Checksum { expected: crc32fast::hash(body) });
+        }
+        Ok(Self { lines: text.lines(), read: 0 })
+    }
+
+    fn version(&mut self, magic: &str, expected: &'static str, newest: u64) -> Result<u64, RecordError> {
+        match self.number(magic, expected)? {
+            found if (1..=newest).contains(&found) => Ok(found),
+            found => Err(RecordError::Version { found, newest }),
+        }
     }
 
     fn position(&mut self) -> Result<Position, RecordError> {
         let stream_epoch = Epoch(self.number("stream_epoch", "stream_epoch <number>")?);
+        check("stream_epoch", stream_epoch)?;
         let offsets = self.value("offsets", "offsets <number>,... | none", |text| match text {
             "none" => Some(Vec::new()),
             list => list.split(',').map(|offset| offset.parse().ok()).collect::<Option<Vec<u64>>>(),
@@ -194,6 +263,7 @@ impl<'a> Lines<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::slots::RECORD_BYTES_MAX;
     use super::*;
 
     fn state() -> HardState {
@@ -207,63 +277,83 @@ mod tests {
     }
 
     /// `body` with the checksum that belongs to it: damage that only the strict parser can see.
-    fn sealed(body: &str) -> Vec<u8> {
-        format!("{body}{}", crc_line(body.as_bytes())).into_bytes()
+    fn resealed(body: &str) -> Vec<u8> {
+        sealed(body.to_owned())
+    }
+
+    /// A record without its checksum.
+    fn body(record: &[u8]) -> String {
+        String::from_utf8(record[..record.len() - CRC_LINE_BYTES].to_vec()).unwrap()
     }
 
     #[test]
-    fn the_record_of_version_1_never_changes() {
-        let golden = "kevy-elect-vote 1\nepoch 42\nvoted_for \"n2\"\nstanding member\n\
-                      incarnation 1763712000123\nstream_epoch 41\noffsets 1000,2000\ncrc 87ad6dec\n";
-        assert_eq!(encode(&state()).unwrap(), golden);
-        assert_eq!(decode(golden.as_bytes()).unwrap(), state());
+    fn the_records_of_each_version_never_change() {
+        let vote = "kevy-elect-vote 2\nepoch 42\nvoted_for \"n2\"\nstanding member\n\
+                    incarnation 1763712000123\ncrc c6605bae\n";
+        let position = "kevy-elect-position 1\nstream_epoch 41\noffsets 1000,2000\ncrc 4cc105e9\n";
+        assert_eq!(String::from_utf8(encode_vote(&state()).unwrap()).unwrap(), vote);
+        assert_eq!(String::from_utf8(encode_position(&state().position).unwrap()).unwrap(), position);
+        let without = HardState { position: Position::NONE, ..state() };
+        assert_eq!(decode_vote(vote.as_bytes()).unwrap(), without);
+        assert_eq!(decode_position(position.as_bytes()).unwrap(), state().position);
+        let older = "kevy-elect-vote 1\nepoch 42\nvoted_for \"n2\"\nstanding member\n\
+                     incarnation 1763712000123\nstream_epoch 41\noffsets 1000,2000\ncrc 87ad6dec\n";
+        assert_eq!(decode_vote(older.as_bytes()).unwrap(), state(), "with the position that it kept");
     }
 
     #[test]
-    fn the_extremes_of_every_field_come_back() {
+    fn the_extremes_of_every_field_come_back_and_fit() {
         let longest = NodeId::new(&"~".repeat(63)).unwrap();
         let ids =
             [None, Some("none"), Some("-"), Some("n\\1")].map(|id| id.map(|id| NodeId::new(id).unwrap()));
         for voted_for in ids.into_iter().chain([Some(longest)]) {
             for standing in [Standing::Member, Standing::New] {
-                for position in [
-                    Position::NONE,
-                    Position::new(EPOCH_MAX, &[]).unwrap(),
-                    Position::single(Epoch(1), 0),
-                    Position::new(EPOCH_MAX, &[u64::MAX; SHARDS_MAX]).unwrap(),
-                ] {
-                    let incarnation = Incarnation(u64::MAX);
-                    let state = HardState { epoch: EPOCH_MAX, voted_for, standing, incarnation, position };
-                    let record = encode(&state).unwrap();
-                    assert!(record.len() <= RECORD_BYTES_MAX, "{} bytes", record.len());
-                    assert_eq!(decode(record.as_bytes()), Ok(state));
-                }
+                let (incarnation, position) = (Incarnation(u64::MAX), Position::NONE);
+                let state = HardState { epoch: EPOCH_MAX, voted_for, standing, incarnation, position };
+                let record = encode_vote(&state).unwrap();
+                // In one sector, with the line before it: a torn write then leaves the old slot or the new one.
+                assert!(record.len() + 64 <= 512, "{} bytes", record.len());
+                assert_eq!(decode_vote(&record), Ok(state));
             }
+        }
+        for position in [
+            Position::NONE,
+            Position::new(EPOCH_MAX, &[]).unwrap(),
+            Position::single(Epoch(1), 0),
+            Position::new(EPOCH_MAX, &[u64::MAX; SHARDS_MAX]).unwrap(),
+        ] {
+            let record = encode_position(&position).unwrap();
+            assert!(record.len() <= RECORD_BYTES_MAX, "{} bytes", record.len());
+            assert_eq!(decode_position(&record), Ok(position));
         }
     }
 
     #[test]
     fn values_out_of_range_are_neither_written_nor_read() {
         let over = Epoch(EPOCH_MAX.0 + 1);
-        assert_eq!(encode(&HardState { epoch: over, ..state() }).unwrap_err().field, "epoch");
+        let error = encode_vote(&HardState { epoch: over, ..state() }).unwrap_err();
+        assert!(
+            error.to_string().contains("epoch") && error.to_string().contains(&over.to_string()),
+            "{error}"
+        );
+        let bad = body(&encode_vote(&state()).unwrap()).replace("epoch 42", &format!("epoch {over}"));
+        assert!(matches!(decode_vote(&resealed(&bad)), Err(RecordError::Range(_))));
 
-        let good = encode(&state()).unwrap();
-        let body = &good[..good.len() - CRC_LINE_BYTES];
+        let good = body(&encode_position(&state().position).unwrap());
         for (from, to) in [
-            ("epoch 42", format!("epoch {over}")),
             ("stream_epoch 41", format!("stream_epoch {}", u64::MAX)),
             ("1000,2000", format!("1000,{}", OFFSET_MAX + 1)),
             ("1000,2000", vec!["0"; SHARDS_MAX + 1].join(",")),
         ] {
-            let error = decode(&sealed(&body.replace(from, &to))).unwrap_err();
+            let error = decode_position(&resealed(&good.replace(from, &to))).unwrap_err();
             assert!(matches!(error, RecordError::Range(_)), "{to}: {error:?}");
         }
     }
 
     #[test]
     fn a_right_checksum_does_not_excuse_a_wrong_text() {
-        let good = encode(&state()).unwrap();
-        let body = &good[..good.len() - CRC_LINE_BYTES];
+        let (vote, position) = (encode_vote(&state()).unwrap(), encode_position(&state().position).unwrap());
+        let refused = |error: RecordError| matches!(error, RecordError::Line { .. } | RecordError::Spelling);
         for (from, to) in [
             ("epoch 42", "epoch  42"),
             ("epoch 42", "epoch +42"),
@@ -277,35 +367,56 @@ mod tests {
             ("\"n2\"", "\"n@2\""),
             ("\"n2\"", "\"\""),
             ("member", "Member"),
+            ("0123\n", "0123\n\n"),
+            ("0123\n", "0123"),
+        ] {
+            let good = body(&vote);
+            assert!(good.contains(from), "{from:?} is not in the record");
+            let error = decode_vote(&resealed(&good.replacen(from, to, 1))).unwrap_err();
+            assert!(refused(error.clone()), "{from:?} -> {to:?}: {error:?}");
+        }
+        for (from, to) in [
             ("1000,2000", ""),
             ("1000,2000", "1000,,2000"),
             ("1000,2000", "1000,2000,"),
             ("2000\n", "2000\n\n"),
             ("2000\n", "2000"),
         ] {
-            assert!(body.contains(from), "{from:?} is not in the record");
-            let error = decode(&sealed(&body.replacen(from, to, 1))).unwrap_err();
-            assert!(
-                matches!(error, RecordError::Line { .. } | RecordError::Spelling),
-                "{from:?} -> {to:?}: {error:?}"
-            );
+            let good = body(&position);
+            let error = decode_position(&resealed(&good.replacen(from, to, 1))).unwrap_err();
+            assert!(refused(error.clone()), "{from:?} -> {to:?}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_truncation_gives_a_state() {
+        let good = encode_vote(&state()).unwrap();
+        for at in 0..good.len() {
+            for mask in (0..8).map(|bit| 1 << bit).chain([0xff]) {
+                let mut bad = good.clone();
+                bad[at] ^= mask;
+                assert!(decode_vote(&bad).is_err(), "byte {at} xor {mask:#04x}");
+            }
+            assert!(decode_vote(&good[..at]).is_err(), "cut to {at} bytes");
         }
     }
 
     #[test]
     fn a_newer_version_is_told_from_damage() {
-        let record = sealed("kevy-elect-vote 2\nsomething else entirely\n");
-        assert_eq!(decode(&record), Err(RecordError::Version { found: 2 }));
-        assert!(RecordError::Version { found: 2 }.to_string().contains("newer release"));
+        let record = resealed("kevy-elect-vote 3\nsomething else entirely\n");
+        let error = decode_vote(&record).unwrap_err();
+        assert_eq!(error, RecordError::Version { found: 3, newest: 2 });
+        assert!(error.to_string().contains("newer release"));
     }
 
     #[test]
     fn each_kind_of_damage_has_its_own_reason() {
-        assert_eq!(decode(b""), Err(RecordError::Empty));
-        assert_eq!(decode(&[0; 512]), Err(RecordError::Magic));
-        assert_eq!(decode(b"\xff\xfe"), Err(RecordError::Magic));
-        assert_eq!(decode(&vec![b'k'; RECORD_BYTES_MAX + 1]), Err(RecordError::TooLarge));
-        assert!(matches!(decode(b"kevy-elect-vote 1\n"), Err(RecordError::Checksum { .. })));
-        assert!(matches!(decode(b"kevy-elect-vote"), Err(RecordError::Checksum { .. })));
+        assert_eq!(decode_vote(b""), Err(RecordError::Empty));
+        assert!(matches!(decode_vote(&[0; 512]), Err(RecordError::Magic { .. })));
+        assert!(matches!(decode_vote(b"\xff\xfe"), Err(RecordError::Magic { .. })));
+        assert!(matches!(decode_vote(b"kevy-elect-vote 1\n"), Err(RecordError::Checksum { .. })));
+        assert!(matches!(decode_vote(b"kevy-elect-vote"), Err(RecordError::Checksum { .. })));
+        let position = encode_position(&state().position).unwrap();
+        assert!(matches!(decode_vote(&position), Err(RecordError::Magic { .. })));
     }
 }

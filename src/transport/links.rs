@@ -9,6 +9,8 @@
 //! 2. `Refused` is told only of an attempt that began after that, to the very address that the last `Out`
 //!    link led to: a refusal by another address says nothing about the process.
 //! 3. What ended one link counts no more once that direction is linked again.
+//! 4. `OlderClosed` is told only of an incarnation one of whose links ended in order while another link, or a later
+//!    process, had its place.
 
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Pushed};
@@ -71,6 +73,8 @@ struct Peer {
     incarnation: Option<Incarnation>,
     outgoing: Option<Slot>,
     incoming: Option<Slot>,
+    /// The last incoming link of an earlier process, while its end may still say that this one is gone.
+    leaving: Option<Leaving>,
     /// Whether the last link of each direction ended in order: outgoing, incoming.
     ended_clean: [bool; 2],
     /// How often the peer went from linked to not linked, and when last.
@@ -90,6 +94,13 @@ struct Peer {
 struct Slot {
     id: LinkId,
     task: Option<Waker>,
+}
+
+/// A link that a later process of the same node has replaced. What comes on it is dropped.
+#[derive(Debug)]
+struct Leaving {
+    slot: Slot,
+    incarnation: Incarnation,
 }
 
 impl Peer {
@@ -153,10 +164,23 @@ impl Links {
         if recent && p.incarnation.is_some_and(|newest| incarnation < newest) {
             return Err(RefuseReason::StaleIncarnation);
         }
+        let mut older_closed = None;
         if p.incarnation != Some(incarnation) {
-            // The links of the other process end here, whatever their sockets will still say.
-            let slots = p.outgoing.take().into_iter().chain(p.incoming.take());
+            // The links of the other process have no place from here on. If it was linked, one of them may have ended
+            // in order already; otherwise the end of the incoming one may be on its way, and is waited for.
+            let linked = p.linked();
+            let ended = linked && p.ended_clean.contains(&true);
+            let older = p.incarnation.filter(|_| linked);
+            older_closed = older.filter(|_| ended);
+            let leaving = older.filter(|_| !ended).zip(p.incoming.take());
+            let leaving = leaving.map(|(incarnation, slot)| Leaving { slot, incarnation });
+            let replaced = std::mem::replace(&mut p.leaving, leaving).map(|leaving| leaving.slot);
+            let slots = p.outgoing.take().into_iter().chain(p.incoming.take()).chain(replaced);
             slots.filter_map(|slot| slot.task).for_each(|task| wakes.add(task));
+            p.leaving
+                .iter_mut()
+                .filter_map(|leaving| leaving.slot.task.take())
+                .for_each(|task| wakes.add(task));
             p.outbox.clear();
             p.writing = false;
             p.address = None;
@@ -185,13 +209,23 @@ impl Links {
             p.refusal_told = false;
             self.tell(peer, LinkEvent::Up { incarnation });
         }
+        if let Some(incarnation) = older_closed {
+            self.tell(peer, LinkEvent::OlderClosed { incarnation });
+        }
         Ok(id)
     }
 
-    /// A link ended. Nothing is told of one that was replaced before.
+    /// A link ended. Of one that a later process replaced, only an orderly end is told; of one that the same process
+    /// replaced, nothing.
     pub(super) fn end(&mut self, direction: Direction, peer: NodeId, id: LinkId, end: End, now: Instant) {
         let wakes = &mut self.wakes;
         let Some(p) = self.peers.get_mut(&peer) else { return };
+        if let Some(leaving) = p.leaving.take_if(|leaving| leaving.slot.id == id) {
+            if end == End::Clean {
+                self.tell(peer, LinkEvent::OlderClosed { incarnation: leaving.incarnation });
+            }
+            return;
+        }
         let slot = p.slot(direction);
         if slot.as_ref().is_none_or(|slot| slot.id != id) {
             return;
@@ -255,6 +289,19 @@ impl Links {
         }
     }
 
+    /// Whether the link lost its place to a later process and its end would still be evidence; its task is woken when
+    /// that is over.
+    pub(super) fn leaves(&mut self, peer: NodeId, id: LinkId, task: &Waker) -> bool {
+        let leaving = self.peers.get_mut(&peer).and_then(|p| p.leaving.as_mut());
+        match leaving.filter(|leaving| leaving.slot.id == id) {
+            Some(leaving) => {
+                leaving.slot.task = Some(task.clone());
+                true
+            }
+            None => false,
+        }
+    }
+
     // ---- messages out ----
 
     /// Whether there is a link to send on.
@@ -311,9 +358,12 @@ impl Links {
         message: Message,
         task: &Waker,
     ) -> Result<(), Option<Message>> {
-        let current =
-            self.peers.get(&from).and_then(|p| p.incoming.as_ref()).is_some_and(|slot| slot.id == id);
-        if !current {
+        let Some(p) = self.peers.get(&from) else { return Err(None) };
+        if p.leaving.as_ref().is_some_and(|leaving| leaving.slot.id == id) {
+            // Nothing of an earlier process is delivered; what comes behind it may be its end.
+            return Ok(());
+        }
+        if p.incoming.as_ref().is_none_or(|slot| slot.id != id) {
             return Err(None);
         }
         if !self.has_room(task) {
@@ -385,7 +435,7 @@ impl Links {
     pub(super) fn end_run(&mut self) {
         self.running = false;
         for p in self.peers.values_mut() {
-            (p.outgoing, p.incoming, p.writing) = (None, None, false);
+            (p.outgoing, p.incoming, p.leaving, p.writing) = (None, None, None, false);
             p.outbox.clear();
         }
         self.closer.take().into_iter().for_each(|closer| self.wakes.add(closer));
@@ -444,6 +494,8 @@ mod tests {
     }
 
     const UP: LinkEvent = LinkEvent::Up { incarnation: OLD };
+    const UP_NEW: LinkEvent = LinkEvent::Up { incarnation: NEW };
+    const OLDER_CLOSED: LinkEvent = LinkEvent::OlderClosed { incarnation: OLD };
 
     #[test]
     fn t8_a_peer_is_up_with_its_first_link_and_down_with_its_last() {
@@ -521,11 +573,84 @@ mod tests {
         t.up(Direction::In, NEW).unwrap();
         assert_eq!(t.told(), [UP, LinkEvent::Up { incarnation: NEW }]);
         let message = Message::Announce(crate::message::Announce { epoch: crate::ids::Epoch(1) });
-        assert_eq!(t.links.deliver(t.peer, old, message.clone(), Waker::noop()), Err(None));
+        assert_eq!(t.links.deliver(t.peer, old, message.clone(), Waker::noop()), Ok(()), "taken and dropped");
         t.end(Direction::Out, out, End::Clean);
+        assert_eq!(t.told(), [], "it was reset by us");
         t.end(Direction::In, old, End::Clean);
-        assert_eq!(t.told(), [], "ends of replaced links are not told");
+        assert_eq!(t.told(), [OLDER_CLOSED]);
+        t.end(Direction::In, old, End::Clean);
+        assert_eq!(t.told(), [], "once");
         assert_eq!(t.links.send(t.peer, &message), Err(SendError::NoLink(t.peer)));
+    }
+
+    #[test]
+    fn t13_an_orderly_end_of_the_older_process_is_told_in_whatever_order_it_comes() {
+        // Both ends before the later process: told as ever.
+        let mut t = Table::new();
+        let (out, old) = (t.up(Direction::Out, OLD).unwrap(), t.up(Direction::In, OLD).unwrap());
+        t.end(Direction::Out, out, End::Broken);
+        t.end(Direction::In, old, End::Clean);
+        t.up(Direction::In, NEW).unwrap();
+        assert_eq!(t.told(), [UP, LinkEvent::Closed, UP_NEW]);
+
+        // One of the two before, the other never.
+        for direction in [Direction::Out, Direction::In] {
+            let mut t = Table::new();
+            let (out, old) = (t.up(Direction::Out, OLD).unwrap(), t.up(Direction::In, OLD).unwrap());
+            t.end(direction, if direction == Direction::In { old } else { out }, End::Clean);
+            t.up(Direction::In, NEW).unwrap();
+            assert_eq!(t.told(), [UP, UP_NEW, OLDER_CLOSED], "{direction:?}");
+        }
+
+        // After the later process, which comes and goes itself.
+        let mut t = Table::new();
+        let old = t.up(Direction::In, OLD).unwrap();
+        let new = t.up(Direction::In, NEW).unwrap();
+        t.end(Direction::In, new, End::Broken);
+        t.end(Direction::In, old, End::Clean);
+        assert_eq!(t.told(), [UP, UP_NEW, LinkEvent::Reset, OLDER_CLOSED]);
+    }
+
+    #[test]
+    fn t13_without_an_orderly_end_nothing_is_told_of_the_older_process() {
+        let mut t = Table::new();
+        let (out, old) = (t.up(Direction::Out, OLD).unwrap(), t.up(Direction::In, OLD).unwrap());
+        t.end(Direction::Out, out, End::Broken);
+        t.up(Direction::In, NEW).unwrap();
+        t.end(Direction::In, old, End::Broken);
+        t.end(Direction::In, old, End::Clean);
+        assert_eq!(t.told(), [UP, UP_NEW]);
+
+        // Linked again after an orderly end, it lives: a middlebox had ended the link.
+        let mut t = Table::new();
+        let old = t.up(Direction::In, OLD).unwrap();
+        t.end(Direction::In, old, End::Clean);
+        t.up(Direction::In, OLD).unwrap();
+        t.up(Direction::In, NEW).unwrap();
+        assert_eq!(t.told(), [UP, LinkEvent::Closed, UP, UP_NEW]);
+
+        // How a link ended that the same process had replaced says nothing.
+        let mut t = Table::new();
+        let (out, first) = (t.up(Direction::Out, OLD).unwrap(), t.up(Direction::In, OLD).unwrap());
+        t.up(Direction::In, OLD).unwrap();
+        t.end(Direction::In, first, End::Clean);
+        t.end(Direction::Out, out, End::Broken);
+        t.up(Direction::In, NEW).unwrap();
+        assert_eq!(t.told(), [UP, UP_NEW]);
+    }
+
+    #[test]
+    fn t13_one_link_of_an_older_process_is_waited_for_at_a_time() {
+        let mut t = Table::new();
+        let old = t.up(Direction::In, OLD).unwrap();
+        let new = t.up(Direction::In, NEW).unwrap();
+        assert!(t.links.leaves(t.peer, old, Waker::noop()));
+        t.up(Direction::In, Incarnation(3)).unwrap();
+        assert!(!t.links.leaves(t.peer, old, Waker::noop()) && t.links.leaves(t.peer, new, Waker::noop()));
+        t.end(Direction::In, old, End::Clean);
+        t.end(Direction::In, new, End::Clean);
+        let up = LinkEvent::Up { incarnation: Incarnation(3) };
+        assert_eq!(t.told(), [UP, UP_NEW, up, LinkEvent::OlderClosed { incarnation: NEW }]);
     }
 
     #[test]

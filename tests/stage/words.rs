@@ -92,6 +92,7 @@ fn what(note: &Note, shown: &[&str]) -> Option<String> {
         What::Link(peer, event) if links => match event {
             LinkEvent::Up { .. } => format!("is linked to {peer}"),
             LinkEvent::Closed => format!("sees its link to {peer} end in order"),
+            LinkEvent::OlderClosed { .. } => format!("sees the link to an earlier {peer} end in order"),
             LinkEvent::Reset => format!("sees its link to {peer} break"),
             LinkEvent::Refused => format!("is refused by {peer}"),
         },

@@ -1,13 +1,15 @@
-//! What the nodes of a cluster believe, what they decided and why: `kevy-electctl --help`.
+//! What the nodes of a cluster believe, what they decided and why, and whether they hold the same: `kevy-electctl --help`.
 
 mod check;
 mod cli;
 mod client;
+mod compare;
 mod history;
 mod paint;
 mod status;
 
 use cli::{Cli, Command};
+use kevy_elect_compare::Outcome;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +18,12 @@ use std::time::Duration;
 const USAGE: u8 = 2;
 /// Between two looks of `--watch`.
 const WATCH: Duration = Duration::from_secs(1);
+/// The same for contents: every look reads everything.
+const WATCH_CONTENTS: Duration = Duration::from_secs(60);
+/// Keys differ.
+const DIFFERENT: u8 = 3;
+/// Not everything could be decided.
+const UNDECIDED: u8 = 4;
 
 fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
@@ -32,7 +40,7 @@ fn main() -> ExitCode {
     match run(&cli) {
         // A reader that has seen enough, as in `| head`, is no failure.
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Ok(code)) => code,
         Ok(Err(error)) => fail(&error.to_string()),
         Err(error) => fail(&error),
     }
@@ -43,8 +51,8 @@ fn fail(error: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn run(cli: &Cli) -> Result<std::io::Result<()>, String> {
-    let say = |text: String| std::io::stdout().write_all(text.as_bytes());
+fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
+    let say = |text: String| std::io::stdout().write_all(text.as_bytes()).map(|()| ExitCode::SUCCESS);
     match &cli.command {
         Command::Check(config) => check::check(config).map(say),
         Command::Status { json, watch: false } => status::status(&cli.nodes, *json).map(say),
@@ -61,6 +69,23 @@ fn run(cli: &Cli) -> Result<std::io::Result<()>, String> {
             }
             std::thread::sleep(WATCH);
         },
+        Command::Compare(what) if what.watch => loop {
+            // A node that does not answer now may answer the next time.
+            let text = compare::run(what).map_or_else(|error| error + "\n", |said| said.text);
+            if let Err(error) = say(text + "\n") {
+                return Ok(Err(error));
+            }
+            std::thread::sleep(WATCH_CONTENTS);
+        },
+        Command::Compare(what) => {
+            let said = compare::run(what)?;
+            let code = match said.outcome {
+                Outcome::Equal => ExitCode::SUCCESS,
+                Outcome::Different => ExitCode::from(DIFFERENT),
+                Outcome::Moving => ExitCode::from(UNDECIDED),
+            };
+            Ok(say(said.text).map(|_| code))
+        }
         Command::History { json } => history::history(&cli.nodes, *json).map(say),
         Command::Explain(epoch) => history::explain(&cli.nodes, *epoch).map(say),
     }

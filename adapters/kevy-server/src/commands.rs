@@ -3,8 +3,13 @@
 //! A newtype over [`KevyCommands`] that delegates every method of the trait: its defaults would silently
 //! switch off RESP3, blocking commands, indexes and more.
 
+use crate::cuts;
+use crate::digest;
+use crate::expiry::Keeper;
+use crate::record::{self, Record};
 use crate::replies::{self, Own, Replies};
-use crate::shards::{Record, Shards, TICK_MS_STANDBY};
+use crate::scripts;
+use crate::shards::{Applied, Shards, TICK_MS_STANDBY};
 use crate::tag::Tag;
 use kevy::KevyCommands;
 use kevy_persist::Fsync;
@@ -31,15 +36,27 @@ pub struct ElectedCommands {
     /// Whether a command was resolved that has not been dispatched yet. A dispatch without one serves a
     /// client that was waiting for data.
     resolved: Cell<bool>,
+    /// What is recorded of commands.
+    pub(crate) record: Record,
 }
 
 impl ElectedCommands {
     /// kevy's commands, answering for the election through `replies`.
-    pub fn new(kevy: KevyCommands, replies: Replies) -> Self {
-        Self { kevy, replies, shard: Cell::new(None), resolved: Cell::new(false) }
+    pub(crate) fn new(kevy: KevyCommands, replies: Replies, keeper: Arc<Keeper>) -> Self {
+        let record = Record::new(&kevy, keeper);
+        Self { kevy, replies, shard: Cell::new(None), resolved: Cell::new(false), record }
     }
 
-    fn shards(&self) -> &Arc<Shards> {
+    pub(crate) fn kevy(&self) -> &KevyCommands {
+        &self.kevy
+    }
+
+    /// This clone's shard; the first before kevy has said which.
+    pub(crate) fn own_shard(&self) -> usize {
+        self.shard.get().unwrap_or_default()
+    }
+
+    pub(crate) fn shards(&self) -> &Arc<Shards> {
         &self.replies.shards
     }
 
@@ -48,22 +65,28 @@ impl ElectedCommands {
     fn intercept<A: ArgvView + ?Sized>(&self, args: &A, out: &mut Vec<u8>) -> bool {
         let Some(shard) = self.shard.get() else { return false };
         let applying = kevy_rt::applying_record();
+        if applying && cuts::number(args).is_some() {
+            // Nothing to kevy, but the log of a replica is to be the stream.
+            self.resolved.set(false);
+            self.shards().note_record(shard, args);
+            return true;
+        }
         // A frame is resolved before it is applied, and what a frame wakes up is not.
         let waited = !applying || (!self.resolved.replace(false) && self.shards().is_restored(shard));
-        let record = match waited {
+        let applied = match waited {
             false => self.shards().note_record(shard, args),
             // It passed the gate when the client asked, in another reign perhaps: it must pass it again.
             true if self.kevy.is_write(args) && self.shards().check().is_err() => {
                 out.extend_from_slice(replies::UNBLOCKED);
-                Record::Done
+                Applied::Done
             }
-            true => Record::Kevys,
+            true => Applied::Kevys,
         };
         // Or kevy would log it, and stream it.
-        propagation::set_override(match record {
-            Record::Kevys => return false,
-            Record::Done => propagation::Propagate::Suppress,
-            Record::Logged(words) => propagation::Propagate::Replace(words),
+        propagation::set_override(match applied {
+            Applied::Kevys => return false,
+            Applied::Done => propagation::Propagate::Suppress,
+            Applied::Logged(words) => propagation::Propagate::Replace(words),
         });
         true
     }
@@ -87,6 +110,20 @@ impl ElectedCommands {
             Own::Wait if !primary() => out.extend_from_slice(replies::WAIT_ON_REPLICA),
             Own::Wait if self.shards().acks_are_stale() => out.extend_from_slice(b":0\r\n"),
             Own::Steer => out.extend_from_slice(replies::STEER),
+            Own::Expired if args.len() == 2 => self.record_ended(store, out),
+            Own::Cut => {
+                let taken = self
+                    .shard
+                    .get()
+                    .zip(cuts::number(args))
+                    .is_some_and(|(s, n)| self.shards().take_cut(s, n));
+                if taken {
+                    out.extend_from_slice(replies::CUT_DONE);
+                } else {
+                    propagation::set_override(propagation::Propagate::Suppress);
+                    out.extend_from_slice(replies::CUT_REFUSED);
+                }
+            }
             Own::Shutdown if args.len() == 1 => self.shards().note_shutdown(false),
             Own::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"NOSAVE") => {
                 self.shards().note_shutdown(false)
@@ -110,6 +147,7 @@ impl ElectedCommands {
         let primary = || self.shards().standing().primary;
         match own {
             Own::Steer => Route::Local,
+            Own::Elect => Route::Extension,
             Own::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
             Own::Wait => {
                 // kevy reads acknowledgements when it ticks: by default that is ten times a second.
@@ -118,6 +156,7 @@ impl ElectedCommands {
             }
             Own::Token if !primary() => Route::Local,
             Own::TokenWait if !primary() => self.token_barrier(args),
+            Own::Cut if args.len() == 3 => Route::Single(1),
             _ => route,
         }
     }
@@ -162,7 +201,13 @@ fn follows_current(id: &str, flushes: u64) -> bool {
 
 impl Clone for ElectedCommands {
     fn clone(&self) -> Self {
-        Self::new(self.kevy.clone(), self.replies.clone())
+        Self {
+            kevy: self.kevy.clone(),
+            replies: self.replies.clone(),
+            shard: Cell::new(None),
+            resolved: Cell::new(false),
+            record: self.record.fork(),
+        }
     }
 }
 
@@ -185,30 +230,29 @@ impl Commands for ElectedCommands {
 
     fn dispatch<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A) -> Vec<u8> {
         let mut out = Vec::new();
-        if self.intercept(args, &mut out) {
-            return out;
-        }
-        let reply = self.kevy.dispatch(store, args);
-        if let Some(shard) = self.shard.get()
-            && kevy_rt::applying_record()
-        {
-            self.shards().note_replayed(shard, store, args);
-        }
-        reply
+        self.dispatch_into(store, args, &mut out);
+        out
     }
 
     fn dispatch_into<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
         if self.intercept(args, out) {
             return;
         }
-        self.kevy.dispatch_into(store, args, out);
+        if kevy_rt::applying_record() {
+            self.apply(store, args, out);
+            if let Some(shard) = self.shard.get() {
+                self.shards().note_replayed(shard, store, args);
+            }
+        } else {
+            self.recorded(store, args, out, |store, out| self.kevy.dispatch_into(store, args, out));
+        }
     }
 
     fn dispatch_into_resp3<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
         if self.intercept(args, out) {
             return;
         }
-        self.kevy.dispatch_into_resp3(store, args, out);
+        self.recorded(store, args, out, |store, out| self.kevy.dispatch_into_resp3(store, args, out));
     }
 
     fn block_ready<A: ArgvView + ?Sized>(&self, store: &mut Store, argv: &A, kind: BlockKind) -> bool {
@@ -225,22 +269,36 @@ impl Commands for ElectedCommands {
         proto: RespVersion,
         out: &mut Vec<u8>,
     ) {
+        if verb != VerbId::UNKNOWN && args.len() <= 3 && !self.record.is_alert() {
+            let from = out.len();
+            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+            if out.get(from) == Some(&b'-') {
+                record::refused(&self.kevy, args);
+            }
+            return;
+        }
         let own = if verb == VerbId::UNKNOWN { args.first().and_then(Own::of) } else { None };
         if own.is_some_and(|own| self.answer(own, store, args, proto, out)) {
             return;
         }
-        self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+        self.recorded(store, args, out, |store, out| {
+            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+        });
     }
 
     fn route<A: ArgvView + ?Sized>(&self, args: &A) -> Route {
-        self.reroute(args, self.kevy.route(args))
+        self.reroute_move(args, self.reroute(args, self.kevy.route(args)))
     }
 
     fn resolve<A: ArgvView + ?Sized>(&self, args: &A) -> ResolvedCmd {
         self.resolved.set(true);
         let mut resolved = self.kevy.resolve(args);
-        if resolved.verb == VerbId::UNKNOWN && args.first().and_then(Own::of).is_some() {
-            resolved.route = self.reroute(args, resolved.route);
+        if resolved.verb == VerbId::UNKNOWN {
+            if let Some(own) = args.first().and_then(Own::of) {
+                resolved.is_write |= matches!(own, Own::Cut | Own::Expired);
+                resolved.route = self.reroute(args, resolved.route);
+            }
+            resolved.route = self.reroute_move(args, resolved.route);
         }
         resolved
     }
@@ -248,6 +306,7 @@ impl Commands for ElectedCommands {
     fn on_shard_start(&self, shard: usize) {
         self.shard.set(Some(shard));
         self.kevy.on_shard_start(shard);
+        scripts::install(self.kevy.state(), self.shards(), shard);
     }
 
     fn on_restored(&self, record: &mut dyn FnMut(&Argv) -> bool) {
@@ -278,6 +337,12 @@ impl Commands for ElectedCommands {
         if let Some(shard) = self.shard.get() {
             let flushes = self.shards().flushes(shard);
             let stale = replicas.iter().filter(|(id, ..)| !follows_current(id, flushes)).count();
+            let behind = |(id, _, _, _, ack): &ReplicaViewRow| {
+                follows_current(id, flushes) && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
+            };
+            if replicas.iter().any(behind) {
+                self.shards().note_behind(shard);
+            }
             self.shards().note_stream(shard, master_repl_offset, stale);
         }
         self.kevy.on_replication_view(master_repl_offset, replicas);
@@ -286,7 +351,10 @@ impl Commands for ElectedCommands {
     fn snapshot_aux(&self) -> Option<Argv> {
         let frame = self.kevy.snapshot_aux()?;
         Some(match self.shard.get() {
-            Some(shard) => Tag::add_held(self.shards().tag(shard).mark(frame), &self.shards().beside(shard)),
+            Some(shard) => {
+                let (held, cuts) = self.shards().beside(shard);
+                Tag::add_held(self.shards().tag(shard).mark(frame), &held, &cuts)
+            }
             None => frame,
         })
     }
@@ -370,7 +438,7 @@ impl Commands for ElectedCommands {
         self.kevy.on_blocked_gauge(blocked);
     }
     fn on_shard_tick(&self, store: &mut Store) {
-        self.kevy.on_shard_tick(store);
+        self.tick(store, |store| self.kevy.on_shard_tick(store));
         if let Some(mark) = self.shard.get().and_then(|shard| self.shards().tick_mark(shard)) {
             propagation::push_tick_frame(mark);
         }
@@ -379,6 +447,9 @@ impl Commands for ElectedCommands {
         self.kevy.shutdown_save_requested()
     }
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
+        if digest::is_ours(argv) {
+            return digest::answer(self.shards(), store, argv);
+        }
         self.kevy.extension_op(store, argv)
     }
     fn geo_search(&self, store: &mut Store, argv: &[Vec<u8>]) -> GeoHits {
@@ -393,6 +464,9 @@ impl Commands for ElectedCommands {
         chunks: Vec<Vec<u8>>,
         proto: RespVersion,
     ) -> ExtensionReduced {
+        if digest::is_ours(argv) {
+            return ExtensionReduced::Reply(chunks.concat());
+        }
         self.kevy.extension_reduce(argv, chunks, proto)
     }
     fn on_write(&self, store: &mut Store, key: &[u8]) {
@@ -405,6 +479,9 @@ impl Commands for ElectedCommands {
         self.kevy.apply_ext(store, payload);
     }
     fn extension_targets(&self, argv: &[Vec<u8>]) -> Option<Vec<usize>> {
+        if digest::is_ours(argv) {
+            return Some(vec![digest::target(argv, self.shards().count())]);
+        }
         self.kevy.extension_targets(argv)
     }
     fn on_command(&self) {

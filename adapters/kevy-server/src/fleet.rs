@@ -1,11 +1,16 @@
 //! All streams from one primary, one per shard.
 
+use crate::cuts::{Place, Tracker};
 use crate::link::{Crew, Link, Look, Origin, Reached};
 use crate::shards::Shards;
 use kevy_elect_plugin::host::HostError;
 use kevy_elect_plugin::ids::{Epoch, NodeId};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Whole cuts that may wait for the disk. The newest is what matters.
+const UNSYNCED_MAX: usize = 64;
 
 /// The streams that make up one following of one primary in one epoch.
 pub(crate) struct Fleet {
@@ -21,6 +26,19 @@ pub(crate) struct Fleet {
 struct Progress {
     ended: bool,
     landed: Vec<bool>,
+    cuts: Tracker,
+    /// The newest whole cut.
+    whole: Option<Vec<Place>>,
+    /// Whole cuts that are not known to be on disk on all shards, the newest last.
+    unsynced: VecDeque<Vec<Place>>,
+}
+
+/// How far a fleet came.
+pub(crate) struct Held {
+    /// Of each stream; enough to go on from there.
+    pub(crate) reached: Vec<Reached>,
+    /// What the node may say that it holds: with several shards the last whole cut, if there was one.
+    pub(crate) places: Option<Vec<Place>>,
 }
 
 impl Fleet {
@@ -44,7 +62,13 @@ impl Fleet {
                 links: (0..count).map(link).collect(),
                 shards: Arc::clone(shards),
                 joined: AtomicBool::new(held.is_some()),
-                progress: Mutex::new(Progress { ended: false, landed: vec![held.is_some(); count] }),
+                progress: Mutex::new(Progress {
+                    ended: false,
+                    landed: vec![held.is_some(); count],
+                    cuts: Tracker::new(count),
+                    whole: None,
+                    unsynced: VecDeque::new(),
+                }),
             }
         });
         for (shard, link) in fleet.links.iter().enumerate() {
@@ -75,12 +99,41 @@ impl Fleet {
 
     /// Ends it: no frame and no acknowledgement passes after this. Says how far each stream came, if the
     /// node held the primary's history by then.
-    pub(crate) fn stop(&self) -> Option<Vec<Reached>> {
+    pub(crate) fn stop(&self) -> Option<Held> {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.ended = true;
+        let whole = progress.whole.clone();
         drop(progress);
-        let reached = self.links.iter().map(|link| link.close()).collect();
-        self.joined.load(Ordering::Acquire).then_some(reached)
+        let reached: Vec<Reached> = self.links.iter().map(|link| link.close()).collect();
+        let places = match reached.as_slice() {
+            [alone] => Some(vec![alone.place()]),
+            _ => whole,
+        };
+        self.joined.load(Ordering::Acquire).then_some(Held { reached, places })
+    }
+
+    /// Takes the primary's history for held, up to `places`, once all that was in it before is loaded.
+    fn join(&self, progress: MutexGuard<'_, Progress>, places: &[Place]) {
+        // An ended fleet claims nothing: by now the node may hold a newer history.
+        if progress.ended || self.joined() || !progress.landed.iter().all(|landed| *landed) {
+            return;
+        }
+        if let Some(office) = self.shards.office() {
+            office.on_joined(self.epoch, &offsets(places));
+        }
+        self.joined.store(true, Ordering::Release);
+        drop(progress);
+        self.allow(places);
+        for link in &self.links {
+            link.announce();
+        }
+        self.shards.progress().notify(usize::MAX);
+    }
+
+    fn allow(&self, places: &[Place]) {
+        for (link, place) in self.links.iter().zip(places) {
+            link.allow(*place);
+        }
     }
 
     /// How each stream is doing.
@@ -89,24 +142,63 @@ impl Fleet {
     }
 }
 
+fn offsets(places: &[Place]) -> Vec<u64> {
+    places.iter().map(Place::position_offset).collect()
+}
+
 impl Crew for Fleet {
     fn landed(&self, shard: usize) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.landed[shard] = true;
-        // An ended fleet claims nothing: by now the node may hold a newer history.
-        if progress.ended || self.joined() || !progress.landed.iter().all(|landed| *landed) {
+        let places = match self.links.as_slice() {
+            [alone] => vec![alone.look().reached.place()],
+            _ => match &progress.whole {
+                Some(whole) => whole.clone(),
+                None => return,
+            },
+        };
+        self.join(progress, &places);
+    }
+
+    fn restarted(&self, shard: usize) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).cuts.restart(shard);
+    }
+
+    fn cut(&self, shard: usize, number: u64, place: Place) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(places) = progress.cuts.note(shard, number, place) else { return };
+        progress.whole = Some(places.clone());
+        if self.shards.acks_after_sync() {
+            if progress.unsynced.len() == UNSYNCED_MAX {
+                progress.unsynced.pop_front();
+            }
+            progress.unsynced.push_back(places.clone());
+        }
+        if progress.ended {
             return;
         }
+        if !self.joined() {
+            self.join(progress, &places);
+            return;
+        }
+        // Said before it is acknowledged, and under the lock: an ended fleet claims nothing.
         if let Some(office) = self.shards.office() {
-            let offsets: Vec<u64> = self.look().iter().map(|look| look.reached.position_offset()).collect();
-            office.on_joined(self.epoch, &offsets);
+            office.on_offsets(self.epoch, &offsets(&places));
         }
-        self.joined.store(true, Ordering::Release);
         drop(progress);
-        for link in &self.links {
-            link.announce();
+        self.allow(&places);
+    }
+
+    fn synced(&self) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let on_disk =
+            |places: &Vec<Place>| self.links.iter().zip(places).all(|(link, place)| link.has_synced(*place));
+        let Some(newest) = progress.unsynced.iter().rposition(on_disk) else { return };
+        let durable = progress.unsynced.drain(..=newest).next_back();
+        drop(progress);
+        for (link, place) in self.links.iter().zip(durable.iter().flatten()) {
+            link.allow_durable(*place);
         }
-        self.shards.progress().notify(usize::MAX);
     }
 
     fn joined(&self) -> bool {

@@ -9,7 +9,8 @@
 //! the old history that a quorum confirmed; and until the last shard is loaded nothing is acknowledged.
 
 use crate::config::ElectSettings;
-use crate::fleet::Fleet;
+use crate::cuts::Place;
+use crate::fleet::{Fleet, Held};
 use crate::guard::Guard;
 use crate::link::{Origin, Reached};
 use crate::replies::{Source, Upstream};
@@ -126,10 +127,8 @@ impl KevyHost {
                 false => before.clone(),
             },
             Role::Replica(fleet, before) => {
-                let offsets =
-                    fleet.stop().map(|reached| reached.iter().map(Reached::position_offset).collect());
-                let position = offsets.and_then(|o: Vec<u64>| Position::new(fleet.epoch(), &o));
-                position.unwrap_or_else(|| before.clone())
+                let held = fleet.stop().and_then(|held| position(fleet.epoch(), &held));
+                held.unwrap_or_else(|| before.clone())
             }
         }
     }
@@ -148,6 +147,12 @@ impl KevyHost {
             client_port: own.client_port,
         })
     }
+}
+
+/// What a node holds of the history of `epoch`.
+fn position(epoch: Epoch, held: &Held) -> Option<Position> {
+    let offsets: Vec<u64> = held.places.as_ref()?.iter().map(Place::position_offset).collect();
+    Position::new(epoch, &offsets)
 }
 
 #[async_trait]
@@ -227,14 +232,14 @@ impl ReplicationHost for KevyHost {
         if let Role::Replica(fleet, before) = &state.role {
             let fleet = Arc::clone(fleet);
             let before = before.clone();
-            let held = fleet.stop().and_then(|reached| {
-                let offsets: Vec<u64> = reached.iter().map(Reached::position_offset).collect();
-                Some((Position::new(fleet.epoch(), &offsets)?, reached))
-            });
-            state.role = match held {
-                Some((position, reached)) => {
-                    Role::Detached { primary: fleet.primary(), epoch: fleet.epoch(), reached, position }
-                }
+            state.role = match fleet.stop() {
+                Some(held) => Role::Detached {
+                    primary: fleet.primary(),
+                    epoch: fleet.epoch(),
+                    // Detached again before the first cut after it went on: it holds what it held then.
+                    position: position(fleet.epoch(), &held).unwrap_or(before),
+                    reached: held.reached,
+                },
                 None => Role::Idle(before),
             };
         }

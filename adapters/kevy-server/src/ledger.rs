@@ -3,7 +3,7 @@
 //! Exact on a replica: its frames are counted as they are applied. On a primary kevy says at every tick how far the
 //! stream is; a mark that is put into the shard's own inbox at that moment is applied before the next write.
 
-use crate::marks::{Before, Held, LOAD, Place, Replay, Restored};
+use crate::marks::{Before, Cuts, Held, LOAD, Place, Replay, Restored};
 use kevy_elect_plugin::ids::Epoch;
 use kevy_rt::ArgvView;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -16,6 +16,8 @@ const MARK_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Ledger {
     held: Held,
+    /// The newest cuts of this history that the shard has.
+    cuts: Cuts,
     /// How many frames were applied when `held` was true, where the shard follows a stream.
     followed_from: Option<u64>,
     /// What the keyspace will be that replaces this one.
@@ -40,6 +42,7 @@ impl Ledger {
     pub(crate) fn new() -> Self {
         Self {
             held: Held::default(),
+            cuts: Cuts::default(),
             followed_from: None,
             incoming: None,
             marked: None,
@@ -58,13 +61,14 @@ impl Ledger {
     /// What was on disk is loaded, all of it unless `damaged`.
     pub(crate) fn end_replay(&mut self, damaged: bool) {
         let restored = self.replay.end(damaged);
-        self.restored = Some(restored);
         self.held = restored.held;
+        self.cuts = restored.cuts.clone();
+        self.restored = Some(restored);
         self.marked = Some(self.held);
     }
 
     pub(crate) fn restored(&self) -> Option<Restored> {
-        self.restored
+        self.restored.clone()
     }
 
     // ---- afterwards ----
@@ -79,12 +83,19 @@ impl Ledger {
     }
 
     /// What stands beside a keyspace that is written now. The log behind it then needs a mark of its own.
-    pub(crate) fn beside(&mut self, applied: u64) -> Held {
+    pub(crate) fn beside(&mut self, applied: u64) -> (Held, Cuts) {
         self.marked = None;
         match self.incoming {
             // A copy that kevy could not load in full is nobody's history.
-            Some(_) => Held { at: None, before: None, ..self.held },
-            None => self.now(applied),
+            Some(_) => (Held { at: None, before: None, ..self.held }, Cuts::default()),
+            None => (self.now(applied), self.cuts.clone()),
+        }
+    }
+
+    /// A cut is the newest frame of this shard.
+    pub(crate) fn note_cut(&mut self, number: u64, applied: u64) {
+        if let Some(at) = self.now(applied).at {
+            self.cuts.note(number, at);
         }
     }
 
@@ -125,17 +136,20 @@ impl Ledger {
             before: incoming.and_then(|incoming| incoming.before),
         };
         self.followed_from = Some(applied);
+        self.cuts = Cuts::default();
     }
 
     /// The data is not what was expected: nobody knows what it is.
     pub(crate) fn lose(&mut self) {
         (self.held.at, self.held.before, self.incoming) = (None, None, None);
+        self.cuts = Cuts::default();
     }
 
     /// This shard starts the stream of `epoch`; its node held `before`.
     pub(crate) fn reign(&mut self, epoch: Epoch, before: Option<Before>) {
         let lineage = if self.held.lineage == 0 { new_lineage() } else { self.held.lineage };
         self.held = Held { lineage, at: Some(Place { epoch, flushes: 0, offset: 0 }), before };
+        self.cuts = Cuts::of_own(epoch);
         // A copy that was announced and never came.
         (self.followed_from, self.incoming) = (None, None);
     }
@@ -161,7 +175,14 @@ impl Incoming {
     pub(crate) fn order(&self, number: u64) -> Vec<Vec<u8>> {
         let Place { epoch, flushes, offset } = self.at;
         let word = |n: u64| n.to_string().into_bytes();
-        vec![LOAD.to_vec(), word(epoch.0), word(flushes), word(offset), Before::write(self.before), word(number)]
+        vec![
+            LOAD.to_vec(),
+            word(epoch.0),
+            word(flushes),
+            word(offset),
+            Before::write(self.before),
+            word(number),
+        ]
     }
 
     /// With the number by which the record of it is found.
@@ -191,7 +212,7 @@ mod tests {
     fn frames_are_counted_from_the_copy_they_follow() {
         let mut ledger = Ledger::new();
         ledger.expect(INCOMING, 1);
-        assert_eq!(ledger.beside(3).at, None, "nobody knows yet what a copy will be");
+        assert_eq!(ledger.beside(3).0.at, None, "nobody knows yet what a copy will be");
         ledger.loaded(3);
         assert_eq!(ledger.now(3).at, Some(INCOMING.at));
         assert_eq!(ledger.now(5).at, Some(Place { offset: 42, ..INCOMING.at }));

@@ -10,14 +10,21 @@
 //!   plugin ◄──► office       host ◄── plugin    host.rs: promote, follow, detach
 //! ```
 //!
+//! With several shards, `cuts.rs` makes one history of their streams.
+//!
 //! A shard is a thread of kevy; it reports through the hooks of its commands and takes orders from a few
 //! atomics. Nothing of the election runs on it.
 
 pub mod cli;
+mod clock;
 pub mod commands;
 pub mod config;
+mod cuts;
+mod digest;
 mod disk;
+mod effects;
 mod ending;
+mod expiry;
 mod fleet;
 mod guard;
 pub mod host;
@@ -28,8 +35,10 @@ mod link;
 mod marks;
 pub mod office;
 mod pulse;
+mod record;
 pub mod replies;
 mod run;
+mod scripts;
 mod serve;
 mod session;
 pub mod shards;

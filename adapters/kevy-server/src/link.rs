@@ -6,11 +6,12 @@
 //! Invariants of [`State`], all under its lock: (1) once `open` is false no frame and no acknowledgement
 //! passes any more, and it never becomes true again; (2) an acknowledged offset is at most `next`;
 //! (3) everything below `next` is in the shard's inbox or applied; (4) nothing is acknowledged before the
-//! whole node holds the primary's history, because until then its position does not say so.
+//! whole node holds the primary's history, because until then its position does not say so; (5) with several
+//! shards nothing is acknowledged that lies behind the last whole cut.
 
+use crate::cuts::Place;
 use crate::session::{End, Session};
 use crate::shards::Shards;
-use crate::tag::position_offset;
 use crate::witness;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_replicate::feed::FeedPosition;
@@ -62,6 +63,12 @@ pub(crate) fn flushes_in_id(id: &str) -> Option<u64> {
 pub(crate) trait Crew: Send + Sync + 'static {
     /// A link's snapshot has landed in its shard.
     fn landed(&self, shard: usize);
+    /// A link gets a snapshot: what came before it is no part of what comes.
+    fn restarted(&self, shard: usize);
+    /// A cut has come in on a link.
+    fn cut(&self, shard: usize, number: u64, place: Place);
+    /// More of a link's stream is on disk.
+    fn synced(&self);
     /// Whether the node holds the primary's history.
     fn joined(&self) -> bool;
 }
@@ -90,6 +97,10 @@ pub(crate) struct State {
     pub(crate) held: bool,
     /// The number of flushes in this replica's name.
     pub(crate) named: u64,
+    /// The newest whole cut: nothing behind it is acknowledged. With one shard it means nothing.
+    whole: Option<Place>,
+    /// The newest cut that is on this node's disk on all shards, where acknowledgements wait for that.
+    durable: Option<Place>,
     acked: Option<u64>,
     /// How far this node's disk holds the stream, where acknowledgements wait for that.
     pub(crate) synced: Option<u64>,
@@ -122,8 +133,9 @@ pub(crate) struct Look {
 }
 
 impl Reached {
-    pub(crate) fn position_offset(&self) -> u64 {
-        position_offset(self.flushes, self.next)
+    /// How far it came.
+    pub(crate) fn place(&self) -> Place {
+        Place { flushes: self.flushes, next: self.next }
     }
 }
 
@@ -144,6 +156,8 @@ impl Link {
             flushes: from.flushes,
             held: from.held,
             named: from.flushes,
+            whole: None,
+            durable: None,
             acked: None,
             synced: None,
             witness: 0,
@@ -197,14 +211,15 @@ impl Link {
     }
 
     /// Tells the election how far this shard is. Under the lock, so that nothing of this stream is told
-    /// once the link is closed and the node may hold another history.
+    /// once the link is closed and the node may hold another history. With several shards the fleet tells of cuts.
     pub(crate) fn report(&self, state: &State) {
-        if state.open
+        if self.shards.count() == 1
+            && state.open
             && state.held
             && self.joined()
             && let Some(office) = self.shards.office()
         {
-            office.on_offset(self.shard, reached(state).position_offset());
+            office.on_offset(self.shard, reached(state).place().position_offset());
         }
     }
 
@@ -212,6 +227,35 @@ impl Link {
     pub(crate) fn announce(self: &Arc<Self>) {
         self.report(&self.state());
         self.ack(true);
+    }
+
+    /// A cut is whole: what lies before it may be acknowledged.
+    pub(crate) fn allow(self: &Arc<Self>, place: Place) {
+        self.state().whole = Some(place);
+        self.ack(false);
+    }
+
+    /// A cut is on disk on all shards.
+    pub(crate) fn allow_durable(self: &Arc<Self>, place: Place) {
+        self.state().durable = Some(place);
+        self.ack(false);
+    }
+
+    /// Whether this shard's part of a cut is on disk.
+    pub(crate) fn has_synced(&self, place: Place) -> bool {
+        let state = self.state();
+        state.flushes == place.flushes && state.synced.is_some_and(|synced| synced >= place.next)
+    }
+
+    /// Up to where this shard may acknowledge.
+    fn ackable(&self, state: &State) -> Option<u64> {
+        let synced = self.shards.acks_after_sync();
+        if self.shards.count() == 1 {
+            return if synced { state.synced } else { Some(state.next) };
+        }
+        let whole = if synced { state.durable } else { state.whole };
+        let whole = whole.filter(|place| place.flushes == state.flushes)?;
+        Some(whole.next.min(state.next))
     }
 
     /// Tells the primary what is held, if the node holds the primary's history and there is news.
@@ -223,23 +267,19 @@ impl Link {
         if !state.open || !state.held {
             return;
         }
-        let held = match self.shards.acks_after_sync() {
-            true => {
-                witness::ask(self, &mut state);
-                let Some(synced) = state.synced else { return };
-                synced
-            }
-            false => state.next,
-        };
-        if state.acked == Some(held) && !repeat {
+        if self.shards.acks_after_sync() {
+            witness::ask(self, &mut state);
+        }
+        let Some(ackable) = self.ackable(&state) else { return };
+        if state.acked == Some(ackable) && !repeat {
             return;
         }
         let Some(socket) = &state.socket else { return };
-        let line = kevy_replicate::wire::encode_replconf_ack(held);
+        let line = kevy_replicate::wire::encode_replconf_ack(ackable);
         let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
         match rustix::net::send(socket, &line, flags) {
             Ok(sent) if sent == line.len() => {
-                state.acked = Some(held);
+                state.acked = Some(ackable);
                 state.last_ack = Instant::now();
             }
             // The primary does not read: the next acknowledgement covers this one.

@@ -20,6 +20,8 @@ pub(crate) const LOAD: &[u8] = b"ELECT.LOAD";
 /// What stands before the words of [`Held`] in the frame beside a keyspace.
 const HELD: &[u8] = b"HELD1";
 const NONE: &[u8] = b"-";
+/// Cuts that are remembered of one shard: as far as one may be ahead of another.
+const CUTS_MAX: usize = 256;
 
 /// Where one shard is in one history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +38,50 @@ pub(crate) struct Before {
     pub(crate) epoch: Epoch,
     /// As in a [`Position`].
     pub(crate) offset: u64,
+}
+
+/// Cuts that one shard has, with the place behind each: with several shards a node holds what lies before the newest cut
+/// that all of them have. Marks do not carry them, for the log has their records.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Cuts(VecDeque<(u64, Place)>);
+
+impl Cuts {
+    /// Those of a history that this node has just begun: all shards are at its beginning.
+    pub(crate) fn of_own(epoch: Epoch) -> Self {
+        Self(VecDeque::from([(0, Place { epoch, flushes: 0, offset: 0 })]))
+    }
+
+    pub(crate) fn note(&mut self, number: u64, place: Place) {
+        if self.0.back().is_some_and(|(last, at)| at.epoch == place.epoch && *last >= number) {
+            return;
+        }
+        if self.0.len() == CUTS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((number, place));
+    }
+
+    fn place(&self, number: u64) -> Option<Place> {
+        self.0.iter().find(|(known, _)| *known == number).map(|(_, place)| *place)
+    }
+
+    fn newest(&self) -> Option<Place> {
+        self.0.back().map(|(_, place)| *place)
+    }
+
+    fn write(&self) -> Vec<u8> {
+        let words = self.0.iter().map(|(n, p)| format!("{n}:{}:{}:{}", p.epoch.0, p.flushes, p.offset));
+        words.collect::<Vec<_>>().join(",").into_bytes()
+    }
+
+    fn read(word: &[u8]) -> Option<Self> {
+        let cut = |word| {
+            let [number, epoch, flushes, offset] = numbers(word)?;
+            Some((number, Place { epoch: Epoch(epoch), flushes, offset }))
+        };
+        let words = word.split(|byte| *byte == b',').filter(|word| !word.is_empty());
+        words.map(cut).collect::<Option<_>>().map(Self)
+    }
 }
 
 /// What the data of one shard is.
@@ -124,14 +170,17 @@ impl Held {
     }
 
     /// The words that say so in the frame beside a keyspace.
-    pub(crate) fn beside(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn beside(&self, cuts: &Cuts) -> Vec<Vec<u8>> {
         let [lineage, at, before] = self.words();
-        vec![HELD.to_vec(), lineage, at, before]
+        vec![HELD.to_vec(), lineage, at, before, cuts.write()]
     }
 
     /// What [`beside`](Self::beside) wrote, in a frame in which it begins at `from`.
-    pub(crate) fn read_beside<A: ArgvView + ?Sized>(frame: &A, from: usize) -> Option<Self> {
-        (frame.get(from)? == HELD).then(|| Self::read(frame, from + 1))?
+    pub(crate) fn read_beside<A: ArgvView + ?Sized>(frame: &A, from: usize) -> Option<(Self, Cuts)> {
+        if frame.get(from)? != HELD {
+            return None;
+        }
+        Some((Self::read(frame, from + 1)?, Cuts::read(frame.get(from + 4)?)?))
     }
 }
 
@@ -139,6 +188,7 @@ impl Held {
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
     held: Held,
+    cuts: Cuts,
     /// Whether anything of the data says what it is.
     named: bool,
     /// Whether there is any data.
@@ -152,17 +202,20 @@ pub(crate) struct Replay {
 }
 
 /// What is known of one shard once its data is read back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Restored {
     pub(crate) held: Held,
+    pub(crate) cuts: Cuts,
     pub(crate) named: bool,
     pub(crate) data: bool,
 }
 
 impl Replay {
     /// A whole keyspace was read. `held`: what stood beside it.
-    pub(crate) fn base(&mut self, held: Option<Held>) {
-        *self = Self { held: held.unwrap_or_default(), named: held.is_some(), data: true, ..Self::default() };
+    pub(crate) fn base(&mut self, beside: Option<(Held, Cuts)>) {
+        let named = beside.is_some();
+        let (held, cuts) = beside.unwrap_or_default();
+        *self = Self { held, cuts, named, data: true, ..Self::default() };
     }
 
     /// A record is applied. Says whether it is one of ours, and nothing for kevy.
@@ -181,6 +234,9 @@ impl Replay {
             }
             name => {
                 self.count(name.unwrap_or_default(), record.get(1).unwrap_or_default());
+                if let (Some(number), Some(at)) = (crate::cuts::number(record), self.held.at) {
+                    self.cuts.note(number, at);
+                }
                 false
             }
         }
@@ -197,6 +253,10 @@ impl Replay {
         {
             log::warn!("a mark in the log says {said:?} where {counted:?} was counted; the mark is right");
         }
+        if let Some(said) = held.at.filter(|said| self.held.at.is_none_or(|at| at.epoch != said.epoch)) {
+            // Within one keyspace only an office that this node took up begins another history.
+            self.cuts = Cuts::of_own(said.epoch);
+        }
         // A mark of this very keyspace: it was not replaced after all.
         (self.held, self.named, self.loading) = (held, true, false);
     }
@@ -205,6 +265,7 @@ impl Replay {
         self.data = true;
         if std::mem::take(&mut self.loading) {
             (self.held.at, self.held.before) = (None, None);
+            self.cuts = Cuts::default();
             self.void = true;
         }
         match self.added.pop_front() {
@@ -235,7 +296,7 @@ impl Replay {
         if damaged {
             (held.at, held.before) = (None, None);
         }
-        Restored { held, named: self.named || damaged, data: self.data }
+        Restored { held, cuts: self.cuts.clone(), named: self.named || damaged, data: self.data }
     }
 }
 
@@ -244,7 +305,10 @@ pub(crate) fn position(shards: &[Restored]) -> Position {
     if !shards.iter().any(|shard| shard.data || shard.held.at.is_some()) {
         return Position::NONE;
     }
-    let entries: Vec<Vec<Before>> = shards.iter().enumerate().map(|(i, shard)| entries(i, shard)).collect();
+    if let Some(position) = same_history(shards) {
+        return position;
+    }
+    let entries: Vec<Vec<Before>> = (0..shards.len()).map(|shard| entries(shard, shards)).collect();
     let in_history = |epoch| {
         let offset =
             |of: &Vec<Before>| of.iter().find(|entry| entry.epoch == epoch).map(|entry| entry.offset);
@@ -256,13 +320,42 @@ pub(crate) fn position(shards: &[Restored]) -> Position {
     newest.unwrap_or(Position::NONE)
 }
 
+/// Where the node is in the history that all its shards have: one shard, where that is, several at the newest cut that all of
+/// them have (S7).
+fn same_history(shards: &[Restored]) -> Option<Position> {
+    let (first, others) = shards.split_first()?;
+    let at = first.held.at?;
+    if others.is_empty() {
+        return Position::new(at.epoch, &[at.position_offset()]);
+    }
+    let in_history = |shard: &Restored| shard.held.at.is_some_and(|there| there.epoch == at.epoch);
+    let cut = |number| {
+        let place = |shard: &Restored| shard.cuts.place(number).filter(|place| place.epoch == at.epoch);
+        let offsets = shards.iter().map(|shard| place(shard).map(Place::position_offset));
+        Position::new(at.epoch, &offsets.collect::<Option<Vec<u64>>>()?)
+    };
+    let numbers = first.cuts.0.iter().rev().map(|(number, _)| *number);
+    others.iter().all(in_history).then(|| numbers.into_iter().find_map(cut))?
+}
+
 /// The histories of which a shard says where it is. Data that no election has named belongs to a history without a name:
 /// more than nothing, less than any that an election began.
-fn entries(shard: usize, restored: &Restored) -> Vec<Before> {
+fn entries(shard: usize, shards: &[Restored]) -> Vec<Before> {
+    let restored = &shards[shard];
     let unnamed = Before { epoch: Epoch::ZERO, offset: u64::from(shard == 0) };
-    let at = restored.held.at.map(|at| Before { epoch: at.epoch, offset: at.position_offset() });
+    let place = match shards {
+        [alone] => alone.held.at,
+        // What it said as part of its node lay before a cut.
+        _ => {
+            restored.cuts.newest().filter(|place| restored.held.at.is_some_and(|at| at.epoch == place.epoch))
+        }
+    };
+    let at = place.map(|at| Before { epoch: at.epoch, offset: at.position_offset() });
     let at = at.or((!restored.named).then_some(unnamed));
-    at.into_iter().chain(restored.held.before).collect()
+    // A shard alone in its history holds what it holds; one of several was not part of it before they all had a cut.
+    let all = shards.len() > 1
+        && shards.iter().all(|other| other.held.at.map(|at| at.epoch) == restored.held.at.map(|at| at.epoch));
+    at.filter(|_| !all || !restored.named).into_iter().chain(restored.held.before).collect()
 }
 
 #[cfg(test)]
@@ -303,7 +396,10 @@ mod tests {
         ];
         for one in all {
             assert_eq!(Held::read(&mark(one), 1), Some(one));
-            assert_eq!(Held::read_beside(&Argv::from(one.beside()), 0), Some(one));
+            let mut cuts = Cuts::of_own(Epoch(3));
+            assert_eq!(Held::read_beside(&Argv::from(one.beside(&cuts)), 0), Some((one, cuts.clone())));
+            cuts.note(9, Place { epoch: Epoch(3), flushes: 1, offset: 77 });
+            assert_eq!(Held::read_beside(&Argv::from(one.beside(&cuts)), 0), Some((one, cuts)));
         }
         for wrong in
             ["ELECT.MARK x - - 0", "ELECT.MARK 1 1:2 - 0", "ELECT.MARK 1 1:2:3:4 - 0", "ELECT.MARK 1 - 5 0"]
@@ -347,7 +443,7 @@ mod tests {
     fn a_whole_keyspace_begins_anew_and_only_its_own_marks_count() {
         let mut replay = Replay::default();
         replay.take(&mark(held(1, 3, 10)));
-        replay.base(Some(held(2, 5, 100)));
+        replay.base(Some((held(2, 5, 100), Cuts::default())));
         replay.take(&argv("SET a 1"));
         replay.take(&mark(held(1, 3, 11)));
         assert_eq!(replay.end(false).held, held(2, 5, 101));
@@ -359,7 +455,8 @@ mod tests {
     fn a_copy_that_began_and_did_not_land_leaves_the_old_data_or_nothing() {
         let begun = [mark(held(1, 3, 10)), argv("ELECT.LOAD 1 5")];
         assert_eq!(replay(&begun).held, held(1, 3, 10));
-        let given_up = begun.iter().cloned().chain([mark(held(1, 4, 0)), argv("SET a 1")]).collect::<Vec<_>>();
+        let given_up =
+            begun.iter().cloned().chain([mark(held(1, 4, 0)), argv("SET a 1")]).collect::<Vec<_>>();
         assert_eq!(replay(&given_up).held, held(1, 4, 1), "elected instead");
         let mixed: Vec<Argv> = begun.into_iter().chain([argv("SET a 1"), mark(held(1, 3, 11))]).collect();
         let read = replay(&mixed);
@@ -378,24 +475,41 @@ mod tests {
 
     #[test]
     fn a_node_claims_the_newest_history_that_all_its_shards_know() {
-        let shard = |epoch, offset, before: Option<(u64, u64)>| Restored {
-            held: Held {
-                lineage: 1,
-                at: at(epoch, offset),
-                before: before.map(|(epoch, offset)| Before { epoch: Epoch(epoch), offset }),
-            },
-            named: true,
-            data: true,
+        let shard = |epoch, cuts: &[(u64, u64)], before: Option<(u64, u64)>| {
+            let place = |offset| Place { epoch: Epoch(epoch), flushes: 0, offset };
+            Restored {
+                held: Held {
+                    lineage: 1,
+                    // Somewhere behind its last cut.
+                    at: Some(place(1000)),
+                    before: before.map(|(epoch, offset)| Before { epoch: Epoch(epoch), offset }),
+                },
+                cuts: Cuts(cuts.iter().map(|(number, offset)| (*number, place(*offset))).collect()),
+                named: true,
+                data: true,
+            }
         };
         let claim = |epoch, offsets: &[u64]| Position::new(Epoch(epoch), offsets).unwrap();
-        assert_eq!(position(&[shard(7, 1, None), shard(7, 2, None)]), claim(7, &[1, 2]));
-        assert_eq!(position(&[shard(7, 1, Some((5, 40))), shard(5, 50, None)]), claim(5, &[40, 50]));
+        assert_eq!(position(&[shard(7, &[], None)]), claim(7, &[1000]), "one shard needs no cuts");
+        let (ahead, back) = (shard(7, &[(3, 10), (4, 20)], None), shard(7, &[(2, 1), (3, 5)], None));
+        assert_eq!(position(&[ahead.clone(), back.clone()]), claim(7, &[10, 5]), "the newest that both have");
+        assert_eq!(position(&[back, ahead]), claim(7, &[5, 10]));
+        let old = shard(5, &[(9, 50)], None);
+        assert_eq!(position(&[shard(7, &[(1, 1)], Some((5, 40))), old.clone()]), claim(5, &[40, 50]));
+        // Both have a copy, and no cut yet: the node has not joined.
+        assert_eq!(
+            position(&[shard(7, &[], Some((5, 40))), shard(7, &[], Some((5, 50)))]),
+            claim(5, &[40, 50])
+        );
         // Was on its way to 7 when 9 came, and held 5 all the while.
-        assert_eq!(position(&[shard(9, 0, Some((5, 40))), shard(7, 3, Some((5, 50)))]), claim(5, &[40, 50]));
-        assert_eq!(position(&[shard(7, 1, None), shard(5, 50, None)]), Position::NONE);
+        assert_eq!(
+            position(&[shard(9, &[], Some((5, 40))), shard(7, &[(1, 3)], Some((5, 50)))]),
+            claim(5, &[40, 50])
+        );
+        assert_eq!(position(&[shard(7, &[(1, 1)], None), old]), Position::NONE);
         let unnamed = Restored { data: true, ..Restored::default() };
-        assert_eq!(position(&[Restored::default(), unnamed]), claim(0, &[1, 0]));
-        assert_eq!(position(&[shard(7, 0, Some((0, 1))), unnamed]), claim(0, &[1, 0]));
+        assert_eq!(position(&[Restored::default(), unnamed.clone()]), claim(0, &[1, 0]));
+        assert_eq!(position(&[shard(7, &[], Some((0, 1))), unnamed]), claim(0, &[1, 0]));
         assert_eq!(position(&[Restored::default(), Restored::default()]), Position::NONE);
     }
 }

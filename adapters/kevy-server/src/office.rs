@@ -14,8 +14,25 @@ pub trait Office: Send + Sync + 'static {
     fn standing(&self) -> Standing;
     /// `shard` has come to `offset` in the history that this node holds.
     fn on_offset(&self, shard: usize, offset: u64);
+    /// All shards have come this far in the history of `epoch`, which this node has held before.
+    fn on_offsets(&self, epoch: Epoch, offsets: &[u64]);
     /// This node now holds the history of the primary of `epoch`, at `offsets`.
     fn on_joined(&self, epoch: Epoch, offsets: &[u64]);
+    /// What this node holds, as the election knows it.
+    fn progress(&self) -> Option<Progress> {
+        None
+    }
+}
+
+/// What a node holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The node.
+    pub node: NodeId,
+    /// The epoch of the primary whose history it holds.
+    pub stream_epoch: Epoch,
+    /// How far, all shards together.
+    pub offset: u64,
 }
 
 /// Who reigns.
@@ -47,7 +64,18 @@ impl Office for PluginOffice {
         self.0.on_offset(shard, offset);
     }
 
+    fn on_offsets(&self, epoch: Epoch, offsets: &[u64]) {
+        // All at once: of two nodes that hold parts of two cuts neither need be ahead.
+        self.0.on_joined(epoch, offsets);
+    }
+
     fn on_joined(&self, epoch: Epoch, offsets: &[u64]) {
         self.0.on_joined(epoch, offsets);
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        let snapshot = self.0.snapshot();
+        let (stream_epoch, offset) = (snapshot.progress.stream_epoch, snapshot.progress.offset);
+        Some(Progress { node: snapshot.node, stream_epoch, offset })
     }
 }

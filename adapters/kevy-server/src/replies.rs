@@ -1,5 +1,6 @@
 //! What the server says about its role, and what it refuses because of it.
 
+use crate::cuts;
 use crate::shards::Shards;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_resp::{encode_array_len, encode_bulk, encode_integer};
@@ -57,6 +58,12 @@ pub enum Own {
     Steer,
     /// `SHUTDOWN`
     Shutdown,
+    /// `ELECT`, which kevy does not know.
+    Elect,
+    /// `ELECT.EXPIRED`, by which the server records what ended by itself.
+    Expired,
+    /// `ELECT.CUT`: see `cuts.rs`
+    Cut,
 }
 
 impl Own {
@@ -64,11 +71,14 @@ impl Own {
     #[inline]
     pub fn of(verb: &[u8]) -> Option<Self> {
         // Almost every command ends here, on its first letter.
-        if !matches!(verb.first(), Some(b'r' | b'R' | b'i' | b'I' | b'w' | b'W' | b's' | b'S' | b'f' | b'F'))
-        {
+        if !matches!(
+            verb.first(),
+            Some(b'r' | b'R' | b'i' | b'I' | b'w' | b'W' | b's' | b'S' | b'f' | b'F' | b'e' | b'E')
+        ) {
             return None;
         }
-        const WORDS: [(&[u8], Own); 9] = [
+        const WORDS: [(&[u8], Own); 12] = [
+            (crate::digest::VERB, Own::Elect),
             (b"ROLE", Own::Role),
             (b"INFO", Own::Info),
             (b"WAIT", Own::Wait),
@@ -78,6 +88,8 @@ impl Own {
             (b"SLAVEOF", Own::Steer),
             (b"FAILOVER", Own::Steer),
             (b"SHUTDOWN", Own::Shutdown),
+            (crate::expiry::COMMAND, Own::Expired),
+            (cuts::CUT, Own::Cut),
         ];
         WORDS.iter().find(|(word, _)| verb.eq_ignore_ascii_case(word)).map(|(_, own)| *own)
     }
@@ -106,6 +118,11 @@ pub fn answers_while_loading(verb: &[u8]) -> bool {
 /// The refusal to be steered by a client.
 pub const STEER: &[u8] =
     b"-ERR the election decides which node is primary; stop this server to hand the office over\r\n";
+
+/// The answer to a cut.
+pub const CUT_DONE: &[u8] = b"+OK\r\n";
+/// The answer to a cut that is none.
+pub const CUT_REFUSED: &[u8] = b"-ERR ELECT.CUT is for the server itself\r\n";
 
 /// The end of a wait for data that began while this node was primary, as Redis words it.
 pub const UNBLOCKED: &[u8] =

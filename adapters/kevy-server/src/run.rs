@@ -1,5 +1,6 @@
 //! The process: server, election, signals, and the order in which they begin and end.
 
+use crate::clock;
 use crate::config::{ElectSettings, Settings};
 use crate::ending::Ending;
 use crate::host::KevyHost;
@@ -41,8 +42,11 @@ pub fn run(settings: Settings) -> Result<(), String> {
     banner(&settings.kevy);
     match settings.elect {
         Some(elect) => serve(&settings.kevy, elect),
-        // Never returns: it ends the process itself.
-        None => kevy::serve(Arc::new(settings.kevy)),
+        None => {
+            clock::run_alone().map_err(|error| format!("cannot start a thread for the clock: {error}"))?;
+            // Never returns: it ends the process itself.
+            kevy::serve(Arc::new(settings.kevy))
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! Builds and runs the server.
 
+use crate::clock;
 use crate::commands::ElectedCommands;
 use crate::config::ElectSettings;
+use crate::cuts::Cutter;
 use crate::disk::Disk;
 use crate::ending::Ending;
+use crate::expiry::Keeper;
 use crate::host::KevyHost;
 use crate::inline::Inline;
 use crate::office::Office;
@@ -12,8 +15,9 @@ use crate::replies::Replies;
 use crate::shards::Shards;
 use kevy::{KevyCommands, RuntimeState};
 use kevy_config::{Config, ReplicationRole};
-use kevy_persist::{Fsync, ReplayMode};
+use kevy_persist::{Fsync, ReplayMode, Routing};
 use kevy_rt::{Runtime, replica_inbox_pair};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,12 +70,19 @@ impl Server {
         shards.set_pulse(Pulse::new(Inline::get()?));
         shards.set_disk(Disk::new(kevy.server.data_dir.clone(), kevy.persistence.aof));
         shards.note_sync_policy(kevy.persistence.appendfsync == Fsync::Always);
+        if count > 1 {
+            let routing = if kevy.cluster.enabled { Routing::Slots } else { Routing::KevyHash };
+            shards.set_cutter(Cutter::start(&shards, own_address(kevy), routing)?);
+        }
         let replication_port = elect
             .peer(elect.config.node())
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
         let host = Arc::new(KevyHost::new(elect, Arc::clone(&shards))?);
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
-        let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies);
+        // Before there is a store.
+        clock::begin();
+        let keeper = Keeper::new(&shards, kevy.server.bind, kevy.server.port, Inline::get()?);
+        let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, keeper);
         let runtime = runtime(kevy, commands)
             .with_replica_inboxes(receivers)
             .with_replication(true)
@@ -118,6 +129,12 @@ impl Server {
         host.stop();
         Ok(result?)
     }
+}
+
+/// Where the server reaches itself.
+fn own_address(kevy: &Config) -> SocketAddr {
+    let bound = Ipv4Addr::from(kevy.server.bind);
+    (if bound.is_unspecified() { Ipv4Addr::LOCALHOST } else { bound }, kevy.server.port).into()
 }
 
 /// Stops a running server.

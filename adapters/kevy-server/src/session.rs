@@ -1,7 +1,8 @@
 //! One connection of a stream: reads what the primary sends, and decides what of it may be applied.
 
+use crate::cuts::{self, Place};
 use crate::link::{Link, reached};
-use crate::marks::Place;
+use crate::marks;
 use crate::shards::Shards;
 use crate::tag::Tag;
 use crate::witness;
@@ -129,6 +130,7 @@ impl<'a> Session<'a> {
                 self.wait_for_room();
                 let size = frame.argv.iter().map(<[u8]>::len).sum::<usize>();
                 self.bytes += size;
+                let cut = (self.link.shards.count() > 1).then(|| cuts::number(&frame.argv)).flatten();
                 let mut state = self.link.state();
                 if !state.open {
                     return Err(End::Over);
@@ -141,7 +143,11 @@ impl<'a> Session<'a> {
                 state.last_heard = now;
                 let due = now.duration_since(state.last_ack) >= ACK_INTERVAL;
                 self.link.report(&state);
+                let place = Place { flushes: state.flushes, next: state.next };
                 drop(state);
+                if let (Some(number), Some(crew)) = (cut, self.link.crew.upgrade()) {
+                    crew.cut(self.link.shard, number, place);
+                }
                 if due {
                     self.link.ack(false);
                 }
@@ -181,9 +187,12 @@ impl<'a> Session<'a> {
                 link.shards.count()
             )));
         }
-        let at = Place { epoch: tag.epoch, flushes: tag.flushes, offset: next };
+        let at = marks::Place { epoch: tag.epoch, flushes: tag.flushes, offset: next };
         if !witness::announce(link, at) {
             return Err(End::Over);
+        }
+        if let Some(crew) = link.crew.upgrade() {
+            crew.restarted(link.shard);
         }
         let mut state = link.state();
         if !state.open {

@@ -3,10 +3,11 @@
 //! Every shard is a thread of kevy. It reports from its hooks (`commands.rs`) and reads a few atomics;
 //! nothing here makes a shard wait.
 
+use crate::cuts::Cutter;
 use crate::disk::Disk;
 use crate::ending::Ending;
 use crate::ledger::{Incoming, Ledger};
-use crate::marks::{self, Before, Held, Place};
+use crate::marks::{self, Before, Cuts, Held, Place};
 use crate::office::{Office, Standing};
 use crate::pulse::Pulse;
 use crate::tag::{Tag, position_offset};
@@ -32,7 +33,7 @@ const BARRIER: &[u8] = b"ELECT.BARRIER";
 
 /// What to do with a record that is applied.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Record {
+pub(crate) enum Applied {
     /// It is not one of ours.
     Kevys,
     /// It is done with.
@@ -60,6 +61,9 @@ pub struct Shards {
     disk: OnceLock<Disk>,
     /// Whether a replica acknowledges only what is on its disk.
     acks_after_sync: AtomicBool,
+    cutter: OnceLock<Cutter>,
+    /// The newest cut that was begun.
+    cut: AtomicU64,
     progress: Event,
 }
 
@@ -105,6 +109,8 @@ struct Shard {
     loads: AtomicU64,
     /// Replicas whose acknowledgements kevy would count although they belong to a stream before a flush.
     stale_replicas: AtomicUsize,
+    /// The newest cut that this shard has put into its stream.
+    cut: AtomicU64,
 }
 
 impl Shards {
@@ -136,6 +142,7 @@ impl Shards {
             applied: AtomicU64::default(),
             loads: AtomicU64::default(),
             stale_replicas: AtomicUsize::default(),
+            cut: AtomicU64::default(),
         };
         Self {
             shards: inboxes.into_iter().map(shard).collect(),
@@ -149,6 +156,8 @@ impl Shards {
             ending: OnceLock::new(),
             disk: OnceLock::new(),
             acks_after_sync: AtomicBool::new(false),
+            cutter: OnceLock::new(),
+            cut: AtomicU64::new(0),
             progress: Event::new(),
         }
     }
@@ -172,6 +181,11 @@ impl Shards {
     /// Makes known where the logs are, if there are any. Before that, there are none.
     pub(crate) fn set_disk(&self, disk: Disk) {
         drop(self.disk.set(disk));
+    }
+
+    /// Makes known what cuts the streams. With one shard nothing does.
+    pub(crate) fn set_cutter(&self, cutter: Cutter) {
+        drop(self.cutter.set(cutter));
     }
 
     /// How many there are.
@@ -253,48 +267,51 @@ impl Shards {
     }
 
     /// A record is applied that no client sent.
-    pub(crate) fn note_record<A: ArgvView + ?Sized>(&self, shard: usize, record: &A) -> Record {
+    pub(crate) fn note_record<A: ArgvView + ?Sized>(&self, shard: usize, record: &A) -> Applied {
         if !self.is_restored(shard) {
             let mut ledger = self.ledger(shard);
             if let Some(held) = Tag::held_beside(record) {
                 // It ends the keyspace of a log that was written anew.
                 ledger.replay().base(held);
-                return Record::Kevys;
+                return Applied::Kevys;
             }
-            return if ledger.replay().take(record) { Record::Done } else { Record::Kevys };
+            return if ledger.replay().take(record) { Applied::Done } else { Applied::Kevys };
         }
         match record.first() {
             Some(BARRIER) => self.obey(shard, record),
             Some(marks::MARK) => self.mark(shard, record),
             Some(marks::LOAD) => match Incoming::read(record) {
-                Some((incoming, number)) => Record::Logged(self.ledger(shard).expect(incoming, number)),
-                None => Record::Done,
+                Some((incoming, number)) => Applied::Logged(self.ledger(shard).expect(incoming, number)),
+                None => Applied::Done,
             },
             _ => {
-                self.shards[shard].applied.fetch_add(1, Ordering::Release);
-                Record::Kevys
+                let applied = self.shards[shard].applied.fetch_add(1, Ordering::Release) + 1;
+                if let Some(number) = crate::cuts::number(record) {
+                    self.ledger(shard).note_cut(number, applied);
+                }
+                Applied::Kevys
             }
         }
     }
 
     /// The order to start the stream of an epoch.
-    fn obey<A: ArgvView + ?Sized>(&self, shard: usize, order: &A) -> Record {
+    fn obey<A: ArgvView + ?Sized>(&self, shard: usize, order: &A) -> Applied {
         let epoch = order.get(1).and_then(marks::number_of);
         // Only the order that is in force counts; an older one lost to a newer election.
         if epoch == Some(self.reign.load(Ordering::Acquire)) {
             self.shards[shard].ordered.store(epoch.unwrap_or_default(), Ordering::Release);
         }
-        Record::Done
+        Applied::Done
     }
 
     /// The order to put a mark into the log. What it says is what is true here, behind everything that was applied.
-    fn mark<A: ArgvView + ?Sized>(&self, shard: usize, order: &A) -> Record {
+    fn mark<A: ArgvView + ?Sized>(&self, shard: usize, order: &A) -> Applied {
         let number = order.get(1).and_then(marks::number_of).unwrap_or_default();
         let state = &self.shards[shard];
         let mut ledger = self.ledger(shard);
         if ledger.is_loading() {
             // The log rests until it is replaced.
-            return Record::Done;
+            return Applied::Done;
         }
         let held = ledger.now(state.applied.load(Ordering::Acquire));
         ledger.note_marked(held);
@@ -305,7 +322,7 @@ impl Shards {
             state.named.store(epoch, Ordering::Release);
             self.note_seen(shard);
         }
-        Record::Logged(held.mark(number))
+        Applied::Logged(held.mark(number))
     }
 
     /// What this shard tells kevy as its promotion counter, and how long its ticks are at most.
@@ -333,6 +350,34 @@ impl Shards {
             _ => u64::MAX,
         };
         (shard.started.load(Ordering::Relaxed), tick_ms)
+    }
+
+    /// A replica has not acknowledged all of this shard's stream: it needs a cut to do so.
+    pub(crate) fn note_behind(&self, shard: usize) {
+        let reign = self.reign.load(Ordering::Acquire);
+        if reign != 0
+            && self.shards[shard].seen.load(Ordering::Relaxed) == reign
+            && let Some(cutter) = self.cutter.get()
+        {
+            cutter.want();
+        }
+    }
+
+    /// The number of a cut that begins now.
+    pub(crate) fn begin_cut(&self) -> u64 {
+        self.cut.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Whether `shard` takes this cut into its stream: the one that was begun last, once. Whoever else sends one can
+    /// at most bring it in a little earlier.
+    pub(crate) fn take_cut(&self, shard: usize, number: u64) -> bool {
+        let taken = number == self.cut.load(Ordering::SeqCst)
+            && self.shards[shard].cut.swap(number, Ordering::SeqCst) < number;
+        if taken {
+            // It is at least as far as kevy has told. The record of it in the log says exactly where.
+            self.ledger(shard).note_cut(number, 0);
+        }
+        taken
     }
 
     /// kevy's own stream has come to `offset`, and `stale` of its replicas follow a stream before a flush.
@@ -402,7 +447,7 @@ impl Shards {
     }
 
     /// What stands beside a keyspace that is written now.
-    pub(crate) fn beside(&self, shard: usize) -> Held {
+    pub(crate) fn beside(&self, shard: usize) -> (Held, Cuts) {
         self.ledger(shard).beside(self.shards[shard].applied.load(Ordering::Acquire))
     }
 
@@ -591,7 +636,13 @@ impl Shards {
 
     /// Passes a whole snapshot on to its shard, which drops `landed` once it has loaded it. It was announced, and nothing
     /// was sent to the shard since. False: the server has stopped.
-    pub(crate) fn send_snapshot(&self, shard: usize, bytes: Vec<u8>, next: u64, landed: SnapshotGate) -> bool {
+    pub(crate) fn send_snapshot(
+        &self,
+        shard: usize,
+        bytes: Vec<u8>,
+        next: u64,
+        landed: SnapshotGate,
+    ) -> bool {
         let state = &self.shards[shard];
         let _whole = state.bulk.lock().unwrap_or_else(PoisonError::into_inner);
         let end = ReplicaApply::SnapshotEnd { ack_offset: next, routed: false, gate: Some(landed) };
@@ -678,7 +729,7 @@ mod tests {
 
     /// What kevy does with a frame or an order. Says whether it is nothing for kevy.
     fn apply(shards: &Shards, shard: usize, record: &Argv) -> bool {
-        shards.note_record(shard, record) != Record::Kevys
+        shards.note_record(shard, record) != Applied::Kevys
     }
 
     /// kevy tells where the stream is, and takes what is in the inbox right afterwards.
@@ -747,12 +798,12 @@ mod tests {
         restore(&shards);
         let at = Place { epoch: Epoch(4), flushes: 0, offset: 10 };
         let order = Argv::from(Incoming { at, before: None }.order(5));
-        assert!(matches!(shards.note_record(0, &order), Record::Logged(words) if words[0] == marks::LOAD));
+        assert!(matches!(shards.note_record(0, &order), Applied::Logged(words) if words[0] == marks::LOAD));
         shards.note_load(0);
         for _ in 0..3 {
             assert!(!apply(&shards, 0, &Argv::from(vec![b"SET".to_vec(), b"k".to_vec(), b"v".to_vec()])));
         }
-        let Record::Logged(words) =
+        let Applied::Logged(words) =
             shards.note_record(0, &Argv::from(vec![marks::MARK.to_vec(), b"77".to_vec()]))
         else {
             unreachable!("a mark is logged");

@@ -8,7 +8,7 @@
 //! The mark travels in the frame that kevy keeps beside the keyspace (its catalog record), behind the
 //! parts that kevy reads; plain kevy ignores it.
 
-use crate::marks::Held;
+use crate::marks::{Cuts, Held};
 use kevy_elect_plugin::ids::Epoch;
 use kevy_rt::{Argv, ArgvView, Store};
 use std::fmt;
@@ -59,15 +59,15 @@ impl Tag {
     }
 
     /// `frame` as [`Tag::mark`] made it, with what the data beside it is.
-    pub(crate) fn add_held(mut frame: Argv, held: &Held) -> Argv {
+    pub(crate) fn add_held(mut frame: Argv, held: &Held, cuts: &Cuts) -> Argv {
         if frame.len() == KEVY_PARTS + MARK_PARTS {
-            held.beside().iter().for_each(|word| frame.push(word));
+            held.beside(cuts).iter().for_each(|word| frame.push(word));
         }
         frame
     }
 
     /// Whether `frame` stood beside a keyspace that this server wrote; then, what it says of the data.
-    pub(crate) fn held_beside<A: ArgvView + ?Sized>(frame: &A) -> Option<Option<Held>> {
+    pub(crate) fn held_beside<A: ArgvView + ?Sized>(frame: &A) -> Option<Option<(Held, Cuts)>> {
         (frame.get(KEVY_PARTS)? == MARK).then(|| Held::read_beside(frame, KEVY_PARTS + MARK_PARTS))
     }
 
@@ -92,6 +92,7 @@ pub(crate) fn position_offset(flushes: u64, next: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::marks::Place;
 
     fn record() -> Argv {
         Argv::from(["CATALOG", "7", "1", "", "", ""].map(|part| part.as_bytes().to_vec()).to_vec())
@@ -112,8 +113,10 @@ mod tests {
         assert_eq!(Tag::held_beside(&record()), None, "kevy's own");
         assert_eq!(Tag::held_beside(&marked), Some(None), "of an earlier version");
         let held = Held { lineage: 9, ..Held::default() };
-        let full = Tag::add_held(marked, &held);
-        assert_eq!(Tag::held_beside(&full), Some(Some(held)));
+        let mut cuts = Cuts::default();
+        cuts.note(7, Place { epoch: Epoch(5), flushes: 2, offset: 40 });
+        let full = Tag::add_held(marked, &held, &cuts);
+        assert_eq!(Tag::held_beside(&full), Some(Some((held, cuts))));
         assert_eq!(Tag::read(&full), Some(Tag { epoch: Epoch(5), flushes: 2, shards: 4 }));
     }
 

@@ -119,13 +119,13 @@ impl Witness {
             }
             if let Some(crew) = self.link.crew.upgrade() {
                 crew.landed(self.link.shard);
+                crew.synced();
             }
         }
         while self.wait_for_work() {
             let Some(found) = self.find(&mut log)? else { return Ok(()) };
             log.sync()?;
             self.tell(&found);
-            self.link.ack(false);
         }
         Ok(())
     }
@@ -194,6 +194,13 @@ impl Witness {
         let mut state = self.link.state();
         if self.is_wanted(&state) && state.generation == found.generation {
             state.synced = Some(found.next);
+        }
+        drop(state);
+        match (self.link.shards.count(), self.link.crew.upgrade()) {
+            (1, _) => self.link.ack(false),
+            // Of several shards only what all have is acknowledged.
+            (_, Some(crew)) => crew.synced(),
+            (_, None) => {}
         }
     }
 }

@@ -59,13 +59,16 @@ fn replicates(shards: u16) {
         until_reads(&b, &format!("after{i}"), &i.to_string());
     }
     let role = b.client().ask("ROLE");
-    assert_eq!(role, format!("[slave 127.0.0.1 :{} connected :200]", a.port));
+    assert!(role.starts_with(&format!("[slave 127.0.0.1 :{} connected :", a.port)), "{role}");
     let info = client.ask("INFO replication");
     assert!(info.contains("connected_slaves:1"), "{info}");
     assert!(info.contains(&format!("port={},state=online", b.port)), "{info}");
     let held = b.host.detach();
     assert_eq!(held.stream_epoch(), Epoch(1));
-    assert_eq!(held.progress().offset, 200, "{held:?}");
+    match shards {
+        1 => assert_eq!(held.progress().offset, 200, "{held:?}"),
+        _ => assert!(held.progress().offset > 200, "cuts are frames too: {held:?}"),
+    }
     assert_eq!(held.offsets(), &*b.office.offsets.lock().unwrap());
 }
 
@@ -164,7 +167,7 @@ fn data_survives_a_restart_and_an_empty_directory_is_owned_up_to() {
     assert_eq!(node.client().ask("SET k v"), "+OK");
     node.stop();
     let node = cluster.start_from(0, None);
-    assert_eq!(node.position, position(3, &[1, 0]), "the data says so, not the record");
+    assert_eq!(node.position, position(3, &[0, 0]), "the data says so: no cut behind the beginning");
     assert_eq!(node.client().ask("GET k"), "v");
     node.promote(4);
     assert_eq!(node.client().ask("SET k w"), "+OK", "promoted again after a restart");
@@ -194,11 +197,9 @@ fn a_flush_moves_the_position_on_and_reaches_the_replica() {
     let before = b.office.offsets.lock().unwrap().iter().sum::<u64>();
     assert_eq!(client.ask("FLUSHALL"), "+OK");
     assert_eq!(client.ask("SET after yes"), "+OK");
-    assert_eq!(
-        client.ask("WAIT 1 100"),
-        ":0",
-        "what was acknowledged before the flush says nothing about this"
-    );
+    let confirmed = client.ask("WAIT 1 100") == ":1";
+    let held = b.office.offsets.lock().unwrap().iter().sum::<u64>();
+    assert!(!confirmed || held > before, "what was acknowledged before the flush says nothing about this");
     until_reads(&b, "after", "yes");
     until_reads(&b, "k1", "nil");
     until("the replica is counted again", || (client.ask("WAIT 1 100") == ":1").then_some(()));

@@ -1,9 +1,12 @@
 //! A vote store on a simulated disk: it takes its time, fails, hangs, and goes on while the process stands.
 
 use super::state::{Scene, State};
+use crate::position::Position;
 use crate::sim::clock::MS;
 use crate::state::HardState;
-use crate::store::{MemoryVoteStore, StoreError, VoteStore};
+use crate::store::{
+    MemoryVoteStore, StoreError, VoteStore, decode_position, decode_vote, encode_position, encode_vote,
+};
 use async_trait::async_trait;
 use futures::future::{FutureExt, poll_fn};
 use std::io;
@@ -39,9 +42,15 @@ struct Write {
 
 impl Disk {
     fn keep(&mut self, state: HardState) {
-        // In memory a save never waits.
-        let _ = self.store.save(&state).now_or_never();
+        // In memory a save never waits. What was decoded before can be encoded.
+        let record = encode_vote(&state).unwrap_or_default();
+        let _ = self.store.save(&record).now_or_never();
         self.before = self.record.replace(state);
+    }
+
+    fn keep_position(&self, position: &Position) {
+        let record = encode_position(position).unwrap_or_default();
+        let _ = self.store.save_position(&record).now_or_never();
     }
 
     pub(super) fn wipe(&mut self) {
@@ -60,13 +69,29 @@ impl Disk {
 
 #[async_trait]
 impl VoteStore for SimStore {
-    async fn load(&self) -> Result<Option<HardState>, StoreError> {
+    async fn load(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let store = self.scene.with(|state| state.nodes[self.node].disk.store.clone());
         store.load().await
     }
 
-    async fn save(&self, hard: &HardState) -> Result<(), StoreError> {
-        let number = self.scene.with(|state| state.begin_write(self.node, hard.clone()));
+    async fn load_position(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let store = self.scene.with(|state| state.nodes[self.node].disk.store.clone());
+        store.load_position().await
+    }
+
+    /// Takes no time here: nobody waits for it.
+    async fn save_position(&self, record: &[u8]) -> Result<(), StoreError> {
+        if let Ok(position) = decode_position(record) {
+            self.scene.with(|state| state.nodes[self.node].disk.keep_position(&position));
+        }
+        Ok(())
+    }
+
+    async fn save(&self, record: &[u8]) -> Result<(), StoreError> {
+        let place = PathBuf::from("(simulated)");
+        let hard = decode_vote(record)
+            .map_err(|error| StoreError::Corrupt { path: place.clone(), reason: error.to_string() })?;
+        let number = self.scene.with(|state| state.begin_write(self.node, hard));
         let failed = poll_fn(|cx| {
             self.scene.with(|state| {
                 let disk = &mut state.nodes[self.node].disk;
@@ -83,9 +108,7 @@ impl VoteStore for SimStore {
         let told = || io::Error::other("the plan lets the disk fail");
         match failed {
             false => Ok(()),
-            true => {
-                Err(StoreError::Io { path: PathBuf::from("(simulated)"), action: "write", source: told() })
-            }
+            true => Err(StoreError::Io { path: place, action: "write", source: told() }),
         }
     }
 }

@@ -35,6 +35,8 @@ pub(super) enum Event {
         peer: usize,
         life: Life,
         conn: u64,
+        /// The peer's process that it led to.
+        incarnation: Incarnation,
         closed: bool,
     },
     /// One end tries to connect.

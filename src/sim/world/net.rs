@@ -3,6 +3,7 @@
 use super::World;
 use super::event::{Event, Frame, Payload};
 use super::machine::Life;
+use crate::ids::Incarnation;
 use crate::link::LinkEvent;
 use crate::message::Message;
 use crate::sim::clock::MS;
@@ -19,6 +20,7 @@ pub(super) struct View {
     pub(super) up: bool,
     /// The peer's process.
     pub(super) life: Life,
+    incarnation: Incarnation,
     retrying: bool,
 }
 
@@ -204,7 +206,8 @@ impl World {
         {
             let life = process.life;
             let when = self.now + self.rng.below(within);
-            self.push(when, Event::LinkEnd { at, peer, life, conn: view.conn, closed: false });
+            let (conn, incarnation) = (view.conn, view.incarnation);
+            self.push(when, Event::LinkEnd { at, peer, life, conn, incarnation, closed: false });
         }
     }
 
@@ -220,6 +223,7 @@ impl World {
             if !view.up {
                 continue;
             }
+            let (conn, incarnation) = (view.conn, view.incarnation);
             let index = self.net.index(node, peer);
             if dark || self.net.cut[index] > 0 {
                 // Nothing comes: only a timeout of the link tells.
@@ -227,13 +231,13 @@ impl World {
                 let when = self.now + self.rng.between(timeout / 2, 2 * timeout);
                 self.push(
                     when,
-                    Event::LinkEnd { at: peer, peer: node, life, conn: view.conn, closed: false },
+                    Event::LinkEnd { at: peer, peer: node, life, conn, incarnation, closed: false },
                 );
             } else {
                 // Unread data in its receive buffer makes the kernel reset instead of closing.
                 let closed = self.rng.chance(750);
                 let when = (self.now + self.rng.below(self.plan.setup.delay)).max(self.net.last[index] + 1);
-                self.push(when, Event::LinkEnd { at: peer, peer: node, life, conn: view.conn, closed });
+                self.push(when, Event::LinkEnd { at: peer, peer: node, life, conn, incarnation, closed });
             }
         }
     }
@@ -321,7 +325,7 @@ impl World {
         peer: usize,
         life: Life,
         peer_life: Life,
-        incarnation: crate::ids::Incarnation,
+        incarnation: Incarnation,
         conn: u64,
     ) {
         let view = self.view_mut(at, peer);
@@ -329,12 +333,12 @@ impl World {
             return;
         }
         let view = self.view_mut(at, peer);
-        (view.conn, view.up, view.life) = (conn, true, peer_life);
+        (view.conn, view.up, view.life, view.incarnation) = (conn, true, peer_life, incarnation);
         self.link_event(at, peer, LinkEvent::Up { incarnation });
     }
 
     pub(super) fn on_link_end(&mut self, event: Event) {
-        let Event::LinkEnd { at, peer, life, conn, closed } = event else { return };
+        let Event::LinkEnd { at, peer, life, conn, incarnation, closed } = event else { return };
         let machine = &mut self.machines[at];
         let runs = machine.runs();
         let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
@@ -349,6 +353,9 @@ impl World {
             (self.net.disturbed[there], self.net.disturbed[back]) = (self.now, self.now);
             self.link_event(at, peer, if closed { LinkEvent::Closed } else { LinkEvent::Reset });
             self.retry_soon(at, peer);
+        } else if closed && incarnation != view.incarnation {
+            // A later process of the peer said `HELLO` before the end of this one was read.
+            self.link_event(at, peer, LinkEvent::OlderClosed { incarnation });
         }
     }
 

@@ -4,7 +4,7 @@ use super::super::RefuseReason;
 use super::super::handshake::{self, Incoming, TurnedAway};
 use super::super::links::{Direction, End, LinkId};
 use super::stream::{Frames, Stopped, Stream, abort, tune, write_first};
-use super::{ACCEPT_RETRY, HELLO_PENDING_MAX, HELLO_TIMEOUT, TcpTransport, now, within};
+use super::{ACCEPT_RETRY, HELLO_PENDING_MAX, HELLO_TIMEOUT, LATE_END_WAIT, TcpTransport, now, within};
 use crate::ids::NodeId;
 use crate::message::{Hello, Message};
 use crate::wire::{encode_hello, encode_refuse};
@@ -135,7 +135,10 @@ async fn serve(transport: &TcpTransport, stream: Stream, hello: &Hello, waiting:
         Some(Stopped::Ended(End::Broken))
     };
     match stopped {
-        None => abort(stream),
+        None => {
+            abort(stream);
+            transport.links().end(Direction::In, peer, id, End::Broken, now());
+        }
         Some(Stopped::Ended(end)) => transport.links().end(Direction::In, peer, id, end, now()),
         Some(Stopped::Violation(reason)) => {
             abort(stream);
@@ -157,7 +160,7 @@ async fn greet(transport: &TcpTransport, frames: &mut Frames, stream: &Stream) -
     Ok(first)
 }
 
-/// Hands messages up until the link ends; `None`: a newer one took its place.
+/// Hands messages up until the link ends; `None`: a newer one took its place, and no end came soon after.
 async fn receive(
     transport: &TcpTransport,
     stream: &Stream,
@@ -184,9 +187,19 @@ async fn receive(
             }
         }
     });
-    match select(replaced, messages).await {
+    let messages = match select(replaced, messages).await {
+        Either::Left(((), messages)) => messages,
+        Either::Right((stopped, _)) => return stopped,
+    };
+    // A process that died a moment ago may have been replaced before its end was read here. That end frees the voters
+    // from what they promised to it.
+    let over = std::pin::pin!(poll_fn(|cx| match transport.links().leaves(peer, id, cx.waker()) {
+        true => Poll::Pending,
+        false => Poll::Ready(()),
+    }));
+    match select(over, std::pin::pin!(within(LATE_END_WAIT, messages))).await {
         Either::Left(_) => None,
-        Either::Right((stopped, _)) => stopped,
+        Either::Right((stopped, _)) => stopped.flatten(),
     }
 }
 

@@ -62,6 +62,9 @@ pub const HELLO_PENDING_MAX: usize = 32;
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How long [`Transport::close`] waits for queued messages to be written.
 pub const CLOSE_FLUSH_MAX: Duration = Duration::from_millis(200);
+/// How long the end of an earlier process's link is waited for after a later process has said `HELLO`. A lost packet is
+/// sent again within that time.
+pub const LATE_END_WAIT: Duration = Duration::from_secs(1);
 /// How long a process must have been gone before an older incarnation of its node is linked again, unless
 /// [`TcpTransportBuilder::stale_after`] says otherwise.
 pub const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(2);

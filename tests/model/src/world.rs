@@ -185,6 +185,10 @@ impl World {
                 let old = self.machines[at].process.as_ref().and_then(|process| process.linked[peer]);
                 if old.is_some() {
                     self.wires[peer][at] = Arc::default();
+                    // Nothing is cut here, so the end of what led to the process before is read first (T6).
+                    self.step(at, rules, |machine, tick| {
+                        machine.input(tick, Input::Link(peer, LinkEvent::Closed))
+                    });
                 }
                 let event = LinkEvent::Up { incarnation: Incarnation(there) };
                 self.step(at, rules, |machine, tick| machine.input(tick, Input::Link(peer, event)));

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file uses a part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+pub mod contents;
 pub mod process;
 
 use futures::executor::block_on;
@@ -37,6 +38,17 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         }
         assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Looks for as long as `patience` whether `condition` gives something.
+pub fn within<T>(patience: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+    let start = Instant::now();
+    loop {
+        match condition() {
+            None if start.elapsed() < patience => std::thread::sleep(Duration::from_millis(20)),
+            found => return found,
+        }
     }
 }
 
@@ -87,6 +99,9 @@ impl Office for StubOffice {
     }
     fn on_offset(&self, shard: usize, offset: u64) {
         self.offsets.lock().unwrap()[shard] = offset;
+    }
+    fn on_offsets(&self, _epoch: Epoch, offsets: &[u64]) {
+        *self.offsets.lock().unwrap() = offsets.to_vec();
     }
     fn on_joined(&self, epoch: Epoch, offsets: &[u64]) {
         self.joined.lock().unwrap().push((epoch, offsets.to_vec()));
@@ -170,9 +185,18 @@ impl Cluster {
         self.start_from(node, None)
     }
 
+    /// Starts a node with more in its file.
+    pub fn start_with(&self, node: usize, more: &str) -> Node {
+        self.start_as(node, None, more)
+    }
+
     /// Starts a node whose vote record holds `last`.
     pub fn start_from(&self, node: usize, last: Option<Position>) -> Node {
-        let settings = self.settings(node, "");
+        self.start_as(node, last, "")
+    }
+
+    fn start_as(&self, node: usize, last: Option<Position>, more: &str) -> Node {
+        let settings = self.settings(node, more);
         let server = Server::new(&settings.kevy, settings.elect.unwrap()).unwrap();
         let office = Arc::new(StubOffice::new(usize::from(self.shards)));
         server.set_office(Arc::clone(&office) as _);
@@ -259,14 +283,53 @@ impl Drop for Node {
 pub struct Client(RespClient);
 
 impl Client {
+    /// To the server at this port, once it accepts.
+    #[track_caller]
     pub fn connect(port: u16) -> Self {
-        Self(RespClient::connect("127.0.0.1", port).unwrap())
+        Self(until("the port accepts", || RespClient::connect("127.0.0.1", port).ok()))
     }
 
     /// Sends words and shows the reply in a short form: `+OK`, `-ERR ..`, `:1`, the text, `nil`.
     pub fn ask(&mut self, line: &str) -> String {
-        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.ask_words(&line.split(' ').collect::<Vec<_>>())
+    }
+
+    /// The same with words that may have spaces in them.
+    pub fn ask_words(&mut self, words: &[&str]) -> String {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         show(&self.0.request_borrowed(&words).unwrap())
+    }
+
+    /// An array's elements; none if the reply is no array.
+    pub fn list(&mut self, words: &[&str]) -> Vec<String> {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        match self.0.request_borrowed(&words).unwrap() {
+            Reply::Array(items) => items.iter().map(show).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub fn ask_list(&mut self, line: &str) -> Vec<String> {
+        self.list(&line.split(' ').collect::<Vec<_>>())
+    }
+
+    /// An array of arrays, each flattened.
+    pub fn ask_all(&mut self, line: &str) -> Vec<Vec<String>> {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let flat = |reply: &Reply| match reply {
+            Reply::Array(items) => items
+                .iter()
+                .flat_map(|item| match item {
+                    Reply::Array(inner) => inner.iter().map(show).collect(),
+                    other => vec![show(other)],
+                })
+                .collect(),
+            other => vec![show(other)],
+        };
+        match self.0.request_borrowed(&words).unwrap() {
+            Reply::Array(items) => items.iter().map(flat).collect(),
+            _ => Vec::new(),
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use super::{Cluster, until};
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs::OpenOptions;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 
 pub const BIN: &str = env!("CARGO_BIN_EXE_kevy-server");
@@ -22,13 +24,19 @@ impl Process {
     pub fn start_with(cluster: &Cluster, node: usize, more: &str, environment: &[(&str, &str)]) -> Self {
         // Writes the node's file.
         drop(cluster.settings(node, more));
-        let file = cluster.dirs[node].0.join("kevy.toml");
-        let log =
-            std::fs::OpenOptions::new().create(true).append(true).open(cluster.dirs[node].0.join("log"));
+        Self::start_file_with(&cluster.dirs[node].0.join("kevy.toml"), cluster.ports[node], environment)
+    }
+
+    /// Starts the server of this file, whose log is beside it.
+    pub fn start_file(file: &Path, port: u16) -> Self {
+        Self::start_file_with(file, port, &[])
+    }
+
+    fn start_file_with(file: &Path, port: u16, environment: &[(&str, &str)]) -> Self {
+        let log = OpenOptions::new().create(true).append(true).open(file.with_file_name("log"));
         let mut command = Command::new(BIN);
         command.arg("--config").arg(file).stderr(log.unwrap()).envs(environment.iter().copied());
-        let child = command.spawn().unwrap();
-        Self { child, port: cluster.ports[node] }
+        Self { child: command.spawn().unwrap(), port }
     }
 
     pub fn ask(&self, line: &str) -> Option<String> {

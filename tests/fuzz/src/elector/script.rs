@@ -161,6 +161,7 @@ pub(super) enum Time {
 pub(super) enum Link {
     Up(Number),
     Closed,
+    OlderClosed(Number),
     Reset,
     Refused,
 }
@@ -323,6 +324,9 @@ impl Link {
         match self {
             Self::Up(incarnation) => LinkEvent::Up { incarnation: Incarnation(incarnation.at(1)) },
             Self::Closed => LinkEvent::Closed,
+            Self::OlderClosed(incarnation) => {
+                LinkEvent::OlderClosed { incarnation: Incarnation(incarnation.at(1)) }
+            }
             Self::Reset => LinkEvent::Reset,
             Self::Refused => LinkEvent::Refused,
         }

@@ -1,0 +1,59 @@
+//! The clock by which keys end.
+//!
+//! The store asks this crate for the time (its feature `external-clock`), and is told how late it is only while this
+//! node may write. So a replica, a fenced primary and a log that is read back end no key by themselves: a key ends when
+//! the primary's clock says so, and everybody else hears of it as of any other deletion. Both clocks of the store are
+//! this one, so that a deadline is the same moment in a log, in a snapshot and in memory.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, TryLockError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How late the store is told to be at first: at most this, and so before every deadline that there is. Not zero, and
+/// not twice the same, because kevy makes identities of snapshots out of it.
+const FIRST_MS_MAX: u64 = 1 << 30;
+/// How exact the clock of a server without elections is.
+const ALONE: Duration = Duration::from_millis(5);
+
+/// What the store was told last, in milliseconds since 1970.
+static TOLD: Mutex<u64> = Mutex::new(0);
+
+/// Tells the store some early moment, before there is anything in it.
+pub(crate) fn begin() {
+    tell(RandomState::new().hash_one(std::process::id()) % FIRST_MS_MAX + 1);
+}
+
+/// Tells the store how late it is. Only for a node that may write. Never goes back.
+pub(crate) fn advance() {
+    tell(now_ms());
+}
+
+fn tell(ms: u64) {
+    let mut told = match TOLD.try_lock() {
+        Ok(told) => told,
+        // Somebody else tells it just now.
+        Err(TryLockError::WouldBlock) => return,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+    };
+    if ms > *told {
+        *told = ms;
+        kevy_store::set_wall_clock_ms(ms);
+        kevy_store::set_clock_ns(ms.saturating_mul(1_000_000));
+    }
+}
+
+/// How late it is, in milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Keeps telling it, for a server that takes no part in elections.
+pub(crate) fn run_alone() -> std::io::Result<()> {
+    advance();
+    let forever = || loop {
+        std::thread::sleep(ALONE);
+        advance();
+    };
+    std::thread::Builder::new().name("clock".to_owned()).spawn(forever).map(drop)
+}

@@ -1,0 +1,447 @@
+//! A replica, and a primary after its restart, hold what the primary holds, whatever the commands were.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::contents::{contents, differences};
+use common::{Client, Cluster, Node, until};
+use kevy_elect_plugin::host::ReplicationHost;
+use kevy_elect_plugin::ids::Epoch;
+use kevy_elect_plugin::position::Position;
+use std::time::Duration;
+
+/// A primary and a replica that has joined.
+fn pair(shards: u16) -> (Cluster, Node, Node) {
+    let cluster = Cluster::new(2, shards);
+    let (a, b) = (cluster.start(0), cluster.start(1));
+    a.promote(1);
+    b.follow(1, &a);
+    b.wait_joined(1);
+    (cluster, a, b)
+}
+
+/// All that was written is on the replica, and both hold the same. Then the primary is restarted, and still does.
+#[track_caller]
+fn same_everywhere(cluster: &Cluster, a: Node, b: &Node) {
+    assert_eq!(a.client().ask("SET last 1"), "+OK");
+    until("the replica has all", || (a.client().ask("WAIT 1 100") == ":1").then_some(()));
+    until("and has applied it", || {
+        let offsets: u64 = b.office.offsets.lock().unwrap().iter().sum();
+        (offsets == a.office.offsets.lock().unwrap().iter().sum::<u64>()).then_some(())
+    });
+    // What came before the last frame of each shard is applied once that shard has nothing left to do.
+    let expected = contents(&mut a.client());
+    assert!(expected.len() > 1, "the test wrote something");
+    let mut seen = Vec::new();
+    let same = common::within(Duration::from_secs(5), || {
+        seen = differences(&expected, &contents(&mut b.client()));
+        seen.is_empty().then_some(())
+    });
+    assert!(
+        same.is_some(),
+        "on the replica: {} differences, among them {:#?}",
+        seen.len(),
+        &seen[..seen.len().min(20)]
+    );
+    a.stop();
+    let a =
+        cluster.start_from(0, Some(Position::new(Epoch(1), &vec![1; usize::from(cluster.shards)]).unwrap()));
+    let seen = differences(&expected, &contents(&mut a.client()));
+    assert!(
+        seen.is_empty(),
+        "after a restart: {} differences, among them {:#?}",
+        seen.len(),
+        &seen[..seen.len().min(20)]
+    );
+}
+
+/// Keys of every type, named so that one command can be tried on each. The tag keeps them on one shard.
+const KEYS: [(&str, &str); 9] = [
+    ("{t}string", "SET {t}string some"),
+    ("{t}number", "SET {t}number 17"),
+    ("{t}list", "RPUSH {t}list a b c a b c"),
+    ("{t}set", "SADD {t}set a b c d e f g h"),
+    ("{t}hash", "HSET {t}hash f v g 1 h 2"),
+    ("{t}zset", "ZADD {t}zset 1 a 2 b 3 c"),
+    ("{t}stream", "XADD {t}stream * f v"),
+    ("{t}timed", "SET {t}timed v EX 100"),
+    ("{t}none", "DEL {t}none"),
+];
+
+/// What may follow a command's key.
+const TAILS: [&str; 39] = [
+    "1 a x b",
+    "f v g",
+    "13.4 38.1 p 500 500 q",
+    "1 b NX 2 c",
+    "",
+    "1",
+    "2",
+    "-1",
+    "v",
+    "f v",
+    "f 2",
+    "1 v",
+    "2 3",
+    "0 -1",
+    "f",
+    "a b",
+    "1 a",
+    "1.5 a",
+    "{t}list",
+    "{t}other",
+    "{t}other LEFT RIGHT",
+    "{t}other 0.01",
+    "1000",
+    "100000 v",
+    "v EX 100",
+    "v PX 100000 NX",
+    "v XX",
+    "v NX",
+    "EX 100",
+    "PX 100000",
+    "* f v",
+    "MAXLEN ~ 1 * f v",
+    "100 FIELDS 1 f",
+    "100 NX FIELDS 2 f g",
+    "FIELDS 1 f",
+    "0 FIELDS 1 f",
+    "2000000000000 FIELDS 1 g",
+    "BEFORE b x",
+    "13.4 38.1 p",
+];
+
+/// Commands with their key elsewhere, or several.
+const OTHERS: [&str; 47] = [
+    "PEXPIREAT {t}string 2000000000000",
+    "EXPIREAT {t}number 2000000000",
+    "EXPIREAT {t}timed 1",
+    "EXPIRE {t}number -1",
+    "HPEXPIREAT {t}hash 2000000000000 FIELDS 1 f",
+    "HPEXPIREAT {t}hash 1 FIELDS 2 f g",
+    "BLPOP {t}none {t}list 0.01",
+    "BRPOP {t}list 0.01",
+    "BZPOPMIN {t}zset 0.01",
+    "BLPOP {t}none far9 0.01",
+    "MSET {t}m1 1 {t}m2 2",
+    "MSET m3 1 m4 2 m5 3",
+    "DEL {t}m1 m3",
+    "UNLINK {t}m2 m4",
+    "RENAME {t}string {t}renamed",
+    "RENAMENX {t}renamed {t}string",
+    "SET far v EX 1000",
+    "RENAME far elsewhere",
+    "RENAME elsewhere far2",
+    "COPY {t}list {t}copied",
+    "COPY {t}timed copied",
+    "COPY far2 {t}copied REPLACE",
+    "BITOP OR {t}bits {t}string {t}number",
+    "BITOP AND bits2 {t}string {t}number",
+    "SINTERSTORE {t}stored {t}set {t}set",
+    "SUNIONSTORE stored2 {t}set {t}set",
+    "SDIFFSTORE {t}stored3 {t}set {t}none",
+    "ZUNIONSTORE {t}zstored 2 {t}zset {t}set WEIGHTS 2 3",
+    "ZINTERSTORE zstored2 1 {t}zset",
+    "ZDIFFSTORE {t}zstored3 1 {t}zset",
+    "GEOADD {t}geo 13.361389 38.115556 Palermo 15.087269 37.502669 Catania",
+    "GEOSEARCHSTORE {t}found {t}geo FROMLONLAT 15 37 BYRADIUS 200 km ASC",
+    "GEORADIUS {t}geo 15 37 200 km STORE {t}found2",
+    "XGROUP CREATE {t}stream g 0",
+    "XGROUP CREATECONSUMER {t}stream g c",
+    "XREADGROUP GROUP g c COUNT 1 STREAMS {t}stream >",
+    "XREADGROUP GROUP g d COUNT 1 STREAMS {t}stream 0",
+    "XCLAIM {t}stream g d 0 1-1",
+    "XAUTOCLAIM {t}stream g d 0 0",
+    "XADD {t}stream * k v",
+    "XADD {t}stream 9999999999999-* k v",
+    "XREADGROUP GROUP g c STREAMS {t}stream >",
+    "LMOVE {t}list far3 LEFT RIGHT",
+    "LMOVE {t}list {t}moved RIGHT LEFT",
+    "RPOPLPUSH {t}list {t}moved",
+    "RPOPLPUSH {t}moved far3",
+    "BRPOPLPUSH {t}list {t}moved 0.01",
+];
+
+/// Commands of which another test, or another part of the server, takes care.
+const ELSEWHERE: [&str; 8] =
+    ["FLUSHALL", "FLUSHDB", "EVAL", "EVALSHA", "BLPOP", "BRPOP", "BRPOPLPUSH", "BZPOPMIN"];
+
+/// Every command that the server says may change data.
+fn writes(client: &mut Client) -> Vec<String> {
+    let rows = client.ask_all("COMMAND");
+    let mut names = Vec::new();
+    for row in rows {
+        let (name, flags) = (row[0].clone(), &row[2..]);
+        if flags.iter().any(|flag| flag == "write") {
+            names.push(name.to_uppercase());
+        }
+    }
+    assert!(names.len() > 60, "{names:?}");
+    names
+}
+
+fn every_command(shards: u16) {
+    let (cluster, a, b) = pair(shards);
+    let mut client = a.client();
+    let (mut done, mut tried) = (0, 0);
+    for command in writes(&mut client) {
+        if ELSEWHERE.contains(&command.as_str()) {
+            continue;
+        }
+        for (round, tail) in TAILS.iter().enumerate() {
+            // What is left of each round, for the comparison: its keys have names of their own.
+            let name = |text: &str| text.replace("{t}", &format!("{{{command}{round}}}"));
+            for (key, make) in KEYS {
+                client.ask(&name(make));
+                let reply = client.ask(name(&format!("{command} {key} {tail}")).trim_end());
+                tried += 1;
+                done += usize::from(!reply.starts_with('-'));
+            }
+        }
+    }
+    for round in 0..3 {
+        for (_, make) in KEYS {
+            client.ask(&make.replace("{t}", "{o}"));
+        }
+        for line in OTHERS {
+            let reply = client.ask(&line.replace("{t}", "{o}"));
+            assert!(
+                round > 0 || !reply.starts_with("-ERR unknown") && !reply.contains("wrong number"),
+                "{line}: {reply}"
+            );
+        }
+    }
+    println!("{done} of {tried} commands did something");
+    assert!(done > 1_000);
+    same_everywhere(&cluster, a, &b);
+}
+
+#[test]
+fn every_command_leaves_the_same_on_a_replica_and_after_a_restart_on_one_shard() {
+    every_command(1);
+}
+
+#[test]
+fn every_command_leaves_the_same_on_a_replica_and_after_a_restart_on_two_shards() {
+    every_command(2);
+}
+
+const RANDOM: &str = "redis.call('SADD',KEYS[1],unpack(ARGV))redis.call('SPOP',KEYS[1],3)\
+    redis.call('SET',KEYS[1]..'r',tostring(math.random()))redis.call('SET',KEYS[1]..'t',redis.call('TIME')[2],'EX',100)\
+    redis.call('XADD',KEYS[1]..'x','*','f',redis.call('SPOP',KEYS[1]))return(redis.pcall('INCR',KEYS[1]))";
+
+fn scripts(shards: u16) {
+    let (cluster, a, b) = pair(shards);
+    let mut client = a.client();
+    for i in 0..20 {
+        let reply = client.ask_words(&[
+            "EVAL",
+            RANDOM,
+            "1",
+            &format!("{{{i}}}s"),
+            "a",
+            "b",
+            "c",
+            "d",
+            "e",
+            "f",
+            "g",
+            "h",
+        ]);
+        assert!(reply.starts_with("-WRONGTYPE"), "{reply}");
+    }
+    // By its digest: no other node has heard of the script.
+    let sha = client.ask_words(&["SCRIPT", "LOAD", "return(redis.call('INCRBY',KEYS[1],ARGV[1]))"]);
+    assert_eq!(client.ask(&format!("EVALSHA {sha} 1 balance 1000")), ":1000");
+    assert_eq!(client.ask("EVAL return(redis.call('GET',KEYS[1])) 1 balance"), "1000");
+    // Nothing of a script that fails half way is forgotten.
+    let reply = client.ask_words(&["EVAL", "redis.call('SET',KEYS[1],'yes')error('no')", "1", "half"]);
+    assert!(reply.starts_with('-'), "{reply}");
+    assert_eq!(client.ask("GET half"), "yes");
+    let many: Vec<String> = (0..2_000).map(|i| i.to_string()).collect();
+    let mut words = vec!["EVAL", "for i=1,#ARGV do redis.call('RPUSH',KEYS[1],ARGV[i]) end", "1", "long"];
+    words.extend(many.iter().map(String::as_str));
+    assert_eq!(client.ask_words(&words), "nil");
+    assert_eq!(client.ask("LLEN long"), ":2000");
+    same_everywhere(&cluster, a, &b);
+}
+
+#[test]
+fn a_script_leaves_the_same_everywhere_on_one_shard() {
+    scripts(1);
+}
+
+#[test]
+fn a_script_leaves_the_same_everywhere_on_two_shards() {
+    scripts(2);
+}
+
+#[test]
+fn a_script_does_not_reach_what_clients_may_not() {
+    let cluster = Cluster::new(2, 1);
+    let a = cluster.start(0);
+    a.promote(1);
+    let mut client = a.client();
+    for words in [
+        "SHUTDOWN",
+        "SHUTDOWN NOSAVE",
+        "FAILOVER",
+        "REPLICAOF 127.0.0.1 1",
+        "REPLICAOF NO ONE",
+        "SLAVEOF NO ONE",
+        "DEBUG SLEEP 9",
+        "CONFIG SET maxmemory 1",
+        "EVAL return(1) 0",
+        "SCRIPT FLUSH",
+        "MOVE-SCOPE-INGEST x",
+        "XINTERNAL.CATALOG",
+        "CLIENT KILL TYPE normal",
+        "CLUSTER RESET",
+        "BGREWRITEAOF",
+        "SAVE",
+        "TABLE.DROP t",
+        "ELECT.BARRIER 9",
+        "ELECT.EXPIRED k",
+    ] {
+        let list = words.split(' ').map(|word| format!("'{word}'")).collect::<Vec<_>>().join(",");
+        let reply = client.ask_words(&["EVAL", &format!("return redis.call({list})"), "0"]);
+        assert!(reply.starts_with("-") && reply.contains("not allowed from script"), "{words}: {reply}");
+    }
+    // Still there, still the primary.
+    assert_eq!(client.ask("SET k v"), "+OK");
+    for (words, right) in [
+        ("'PING'", "+PONG"),
+        ("'ECHO','x'", "x"),
+        ("'TYPE','k'", "+string"),
+        ("'GET','k'", "v"),
+        ("'DBSIZE'", ":1"),
+    ] {
+        assert_eq!(client.ask_words(&["EVAL", &format!("return redis.call({words})"), "1", "k"]), right);
+    }
+    assert!(
+        client
+            .ask_words(&["EVAL_RO", "return redis.call('SET',KEYS[1],'w')", "1", "k"])
+            .starts_with("-READONLY")
+    );
+    assert_eq!(client.ask("GET k"), "v");
+}
+
+#[test]
+fn a_relative_expiry_means_the_same_moment_on_a_replica_that_is_late() {
+    let (cluster, a, b) = pair(1);
+    let mut client = a.client();
+    client.ask("SET expire v");
+    client.ask("HSET hash f v");
+    b.host.detach();
+    for line in [
+        "SET set v EX 100",
+        "SET nx v NX PX 100000",
+        "SETEX setex 100 v",
+        "PSETEX psetex 100000 v",
+        "EXPIRE expire 100",
+        "GETEX set EX 100",
+        "HEXPIRE hash 100 FIELDS 1 f",
+    ] {
+        assert!(!client.ask(line).starts_with('-'), "{line}");
+    }
+    std::thread::sleep(Duration::from_millis(1_500));
+    b.follow(1, &a);
+    until("the replica has all", || (client.ask("WAIT 1 1000") == ":1").then_some(()));
+    for key in ["set", "nx", "setex", "psetex", "expire"] {
+        until("it is there", || (b.client().ask(&format!("EXISTS {key}")) == ":1").then_some(()));
+        let ttl = |node: &Node| node.client().ask(&format!("PTTL {key}"))[1..].parse::<i64>().unwrap();
+        let (there, here) = (ttl(&b), ttl(&a));
+        assert!((there - here).abs() < 700, "{key}: {here} ms on the primary, {there} ms on the replica");
+    }
+    let ttl = |node: &Node| node.client().ask("HPTTL hash FIELDS 1 f");
+    until("the field's expiry is there", || (ttl(&b) != "[:-1]").then_some(()));
+    let number = |text: String| text.trim_matches(|c| "[]:".contains(c)).parse::<i64>().unwrap();
+    assert!((number(ttl(&a)) - number(ttl(&b))).abs() < 700);
+    drop(cluster);
+}
+
+/// Fills a server with values of a kilobyte until it refuses one. Says how many it took.
+fn fill(client: &mut Client) -> usize {
+    let value = "x".repeat(1_000);
+    let full = (0..5_000).find(|i| client.ask(&format!("SET fill{i} {value}")).starts_with("-OOM"));
+    full.unwrap()
+}
+
+#[test]
+fn what_the_primary_refuses_for_want_of_memory_is_nowhere() {
+    let cluster = Cluster::new(2, 1);
+    let (a, b) = (cluster.start_with(0, "[memory]\nmaxmemory = \"1mb\"\n"), cluster.start(1));
+    a.promote(1);
+    b.follow(1, &a);
+    b.wait_joined(1);
+    let mut client = a.client();
+    let taken = fill(&mut client);
+    for line in [
+        "SET refused v",
+        "RPUSH refused v",
+        "SET refused v EX 9",
+        "HSET refused f v",
+        "LMOVE fill0 refused LEFT LEFT",
+    ] {
+        assert!(client.ask(line).starts_with("-OOM"), "{line}");
+    }
+    let reply = client.ask_words(&["EVAL", "return(redis.call('SET',KEYS[1],'v'))", "1", "refused"]);
+    assert!(reply.starts_with("-OOM"), "{reply}");
+    assert_eq!(client.ask("DEL fill0"), ":1", "what frees memory is let pass");
+    until("the replica has all", || (client.ask("WAIT 1 1000") == ":1").then_some(()));
+    let count = format!(":{}", taken - 1);
+    until("the replica has as many", || (b.client().ask("DBSIZE") == count).then_some(()));
+    assert_eq!(b.client().ask("EXISTS refused"), ":0");
+    assert_eq!(client.ask("DBSIZE"), count);
+}
+
+#[test]
+fn a_replica_with_less_memory_has_all_all_the_same_and_keeps_it_over_a_restart() {
+    let cluster = Cluster::new(2, 1);
+    let (a, b) = (cluster.start(0), cluster.start_with(1, "[memory]\nmaxmemory = \"1mb\"\n"));
+    a.promote(1);
+    b.follow(1, &a);
+    b.wait_joined(1);
+    let mut client = a.client();
+    let value = "x".repeat(1_000);
+    for i in 0..3_000 {
+        assert_eq!(client.ask(&format!("SET k{i} {value}")), "+OK");
+    }
+    until("the replica has all", || (client.ask("WAIT 1 1000") == ":1").then_some(()));
+    until("the replica has applied all", || (b.client().ask("DBSIZE") == ":3000").then_some(()));
+    b.stop();
+    let b = cluster.start_with(1, "[memory]\nmaxmemory = \"1mb\"\n");
+    assert_eq!(b.client().ask("DBSIZE"), ":3000");
+}
+
+#[test]
+fn what_gives_way_on_the_primary_gives_way_everywhere() {
+    const SMALL: &str = "[memory]\nmaxmemory = \"1mb\"\nmaxmemory_policy = \"allkeys-lru\"\n";
+    let cluster = Cluster::new(2, 1);
+    let (a, b) = (cluster.start_with(0, SMALL), cluster.start_with(1, SMALL));
+    a.promote(1);
+    b.follow(1, &a);
+    b.wait_joined(1);
+    let mut client = a.client();
+    // The shard has ticked, and so knows of its limit.
+    until("it knows of its limit", || client.ask("CONFIG GET maxmemory").contains("1048576").then_some(()));
+    let value = "x".repeat(1_000);
+    for i in 0..3_000 {
+        assert_eq!(client.ask(&format!("SET k{i} {value}")), "+OK");
+        assert_eq!(
+            client.ask_words(&[
+                "EVAL",
+                "return(redis.call('SET',KEYS[1],ARGV[1]))",
+                "1",
+                &format!("s{i}"),
+                &value
+            ]),
+            "+OK"
+        );
+    }
+    let count = client.ask("DBSIZE");
+    assert!(count.len() <= 5, "{count}: it did not make room");
+    until("the replica has as many", || (b.client().ask("DBSIZE") == count).then_some(()));
+    same_everywhere(&cluster, a, &b);
+}
