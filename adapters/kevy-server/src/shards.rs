@@ -622,7 +622,7 @@ impl Shards {
 
     /// Passes a whole snapshot on to its shard, which drops `landed` once it has loaded it. False: the
     /// server has stopped.
-    /// kevy crashes its own log if it replaces it while a record is on its way to the file (docs/upstream.md). So the log
+    /// kevy spoils its own log if it replaces it while a record is on its way to the file: the write fails, or ends in the new one. So the log
     /// rests before: a shard that was told of a copy logs that, and nothing more until it has it. Says the number by
     /// which that record is found.
     pub(crate) fn announce_snapshot(&self, shard: usize, at: Place) -> u64 {
