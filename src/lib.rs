@@ -51,4 +51,4 @@ mod types;
 pub mod wire;
 
 pub use host::gate;
-pub use types::{config, event, fence, ids, link, message, position, state, time};
+pub use types::{bounds, config, event, fence, ids, link, message, position, state, time};

@@ -4,6 +4,7 @@
 
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::elector::{Elector, HostAction, HostReport, Output};
+use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, NodeId, Round};
 use kevy_elect_plugin::message::{Echo, Grant, Heartbeat, Message, Role, Standing};
 use kevy_elect_plugin::position::{Position, Progress};
@@ -46,6 +47,7 @@ fn heartbeat(epoch: u64, round: u64, role: Role, primary: Option<NodeId>) -> Mes
         primary,
         primary_age: Duration::ZERO,
         lease,
+        health: Health::Good,
     })
 }
 

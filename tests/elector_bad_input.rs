@@ -6,6 +6,7 @@
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::elector::{EPOCH_STEP_MAX, Elector, HostAction, HostReport, Output, Status};
 use kevy_elect_plugin::event::EventKind;
+use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::message::{
@@ -65,6 +66,7 @@ fn heartbeat(epoch: u64, role: Role) -> Message {
         primary,
         primary_age: Duration::ZERO,
         lease: Duration::from_millis(900),
+        health: Health::Good,
     })
 }
 

@@ -330,3 +330,26 @@ fn a_single_voter_elects_itself() {
     assert_eq!(cluster.primaries(), [0]);
     assert_eq!(cluster.nodes[0].as_ref().unwrap().role(), Role::Primary);
 }
+
+/// Kept in silence, an old position would vote for somebody who has less than this node holds.
+#[test]
+fn a_host_with_too_many_shards_neither_votes_nor_stands_and_says_why_once() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_secs(3));
+    cluster.hold(1, 10);
+    for offsets in [&[7; 129][..], &[8; 129], &[9; 129]] {
+        let report = HostReport::Position { stream_epoch: Epoch(1), offsets };
+        cluster.nodes[1].as_mut().unwrap().handle_host(cluster.now, report);
+        cluster.drain(1);
+    }
+    let refusals =
+        cluster.events.iter().filter(|(_, event)| event.to_string().contains("event=position_refused"));
+    let refusals: Vec<_> = refusals.map(|(node, event)| format!("{node} {event}")).collect();
+    assert!(refusals.len() == 1 && refusals[0].contains("129 shards"), "{refusals:?}");
+    cluster.nodes[0] = None;
+    cluster.run(Duration::from_secs(5));
+    assert_eq!(cluster.primaries(), [], "one voter of three that may vote is no quorum");
+    cluster.hold(1, 10);
+    cluster.run(Duration::from_secs(5));
+    assert_eq!(cluster.primaries(), [1], "{:#?}", cluster.events);
+}

@@ -5,7 +5,9 @@
 
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::message::Role;
-use kevy_elect_plugin::sim::{Cluster, Mutation, PROFILES, Plan, Profile, run, shrink};
+use kevy_elect_plugin::sim::{
+    Cluster, FaultKind, Fsync, Habits, Loss, Mutation, PROFILES, Plan, Profile, ServerMutation, run, shrink,
+};
 
 fn id(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
@@ -80,6 +82,11 @@ fn seeds_that_found_something_hold() {
     holds(1524, 3, "all");
     // A voter whose disk was wiped took a member that knew of no election for proof of a new cluster.
     holds(8529, 3, "forget");
+    // A second process with a node's id voided the promise to the first one.
+    holds(3, 3, "twins");
+    holds(0, 5, "twins");
+    // The checker took a second process for the voter whose id it has.
+    holds(482, 3, "twins");
     // The checker took a link for one in order while frames of a storm that was over were still on it.
     holds(1_000_062, 5, "split");
 }
@@ -166,6 +173,59 @@ fn the_node_with_the_most_data_is_elected() {
     assert_eq!(cluster.current_primary(), Some(id("c")));
 }
 
+/// A cluster whose servers have the habits of real ones.
+fn real(seed: u64, wrong: Option<ServerMutation>) -> Cluster {
+    let mut plan = Plan::calm(seed, 3);
+    plan.setup.quiet = true;
+    plan.setup.habits = Some(Habits { fsync: Fsync::Everysec, watchdog: true });
+    plan.server_mutation = wrong;
+    Cluster::with_plan(plan, nodes(["a", "b", "c"]))
+}
+
+#[test]
+fn a_hung_shard_on_one_replica_does_not_keep_the_other_from_the_office() {
+    let mut cluster = real(11, None);
+    cluster.tick_all(40);
+    let first = cluster.current_primary().unwrap();
+    let others: Vec<_> = ["a", "b", "c"].map(id).into_iter().filter(|id| *id != first).collect();
+    cluster.begin_fault(others[0], FaultKind::HungShard).unwrap();
+    cluster.tick_all(5);
+    cluster.kill_node(first);
+    cluster.tick_all(100);
+    assert_eq!(cluster.violation(), None);
+    assert_eq!(cluster.current_primary(), Some(others[1]), "{:#?}", cluster.trace());
+}
+
+/// A write is confirmed somewhere between two instants, then all machines lose power, and come back: what a client was told.
+fn blackout(seed: u64, wrong: Option<ServerMutation>) -> bool {
+    let mut plan = Plan::calm(seed, 3);
+    plan.setup.quiet = true;
+    plan.setup.habits = Some(Habits { fsync: Fsync::Always, watchdog: true });
+    plan.server_mutation = wrong;
+    let mut cluster = Cluster::with_plan(plan, nodes(["a", "b", "c"]));
+    cluster.tick_all(40);
+    let primary = cluster.current_primary().unwrap();
+    assert!(matches!(cluster.write(primary, 0, 1), Some(Ok(()))));
+    cluster.run_for(std::time::Duration::from_millis(20 + 3 * seed));
+    let power = FaultKind::Crash { power: true, loss: Loss::Tail };
+    let cuts: Vec<_> =
+        ["a", "b", "c"].map(|name| cluster.begin_fault(id(name), power).unwrap()).into_iter().collect();
+    cluster.tick_all(1);
+    cuts.into_iter().for_each(|cut| cluster.end_fault(cut));
+    cluster.tick_all(60);
+    assert!(cluster.violation().is_some() || cluster.current_primary().is_some());
+    cluster.violation().is_none()
+}
+
+#[test]
+fn what_was_confirmed_and_synced_survives_a_power_cut_of_all() {
+    for seed in 0..20 {
+        assert!(blackout(seed, None), "seed {seed}");
+    }
+    let lost = (0..20).filter(|seed| !blackout(*seed, Some(ServerMutation::AcknowledgesReceived))).count();
+    assert!(lost > 0, "what was only received is confirmed, and nobody notices");
+}
+
 /// Where each mutation is caught: the first seed that `cargo sim --mutations` finds. Renew the table with that
 /// command when the simulator's draws change.
 const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
@@ -180,6 +240,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::PrimaryNotDemoted, "pause", 3, 0),
     (Mutation::EchoOfAnotherEpoch, "firewall", 5, 7),
     (Mutation::RefusedIsCrash, "firewall", 3, 4),
+    (Mutation::NewIncarnationIsProof, "twins", 5, 3),
     (Mutation::DetachOmitted, "crash", 3, 0),
     (Mutation::ResignWhileWriting, "suspend", 3, 0),
     (Mutation::RoundNeverEnds, "chaos", 3, 364),
@@ -189,6 +250,37 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::SleepIgnored, "suspend", 3, 4),
     (Mutation::PositionIgnored, "crash", 3, 2),
 ];
+
+/// Where each fault of a server is caught, likewise.
+const CAUGHT_SERVERS: &[(ServerMutation, &str, usize, u64)] = &[
+    (ServerMutation::ClaimsTheRecord, "logs", 5, 7),
+    (ServerMutation::AcknowledgesUnnamed, "logs", 3, 5),
+    (ServerMutation::AcknowledgesReceived, "logs", 3, 29),
+    (ServerMutation::WaitsForStalled, "memory", 3, 0),
+    (ServerMutation::CountsBehindCuts, "streams", 3, 64),
+    (ServerMutation::CountsRefused, "memory", 3, 0),
+    (ServerMutation::CountsOldReigns, "memory", 3, 16),
+    (ServerMutation::WaitOutlivesReign, "reigns", 3, 24),
+    (ServerMutation::EndsKeys, "logs", 3, 0),
+    (ServerMutation::NoWatchdog, "answers", 3, 37),
+    (ServerMutation::HangsInSilence, "hung", 3, 56),
+];
+
+#[test]
+fn every_fault_of_a_server_is_caught() {
+    for mutation in ServerMutation::ALL {
+        let Some((_, profile, nodes, seed)) = CAUGHT_SERVERS.iter().find(|(of, ..)| *of == mutation) else {
+            panic!("no seed catches {mutation:?}");
+        };
+        let mut plan = Plan::draw(*seed, *nodes, Profile::named(profile).unwrap());
+        assert_eq!(run(&plan, false).violation, None, "without {mutation:?}");
+        plan.server_mutation = Some(mutation);
+        assert!(
+            run(&plan, false).violation.is_some(),
+            "{mutation:?} is not caught by seed {seed} of {profile}"
+        );
+    }
+}
 
 #[test]
 fn every_mutation_is_caught() {

@@ -5,6 +5,7 @@
 
 use futures::FutureExt;
 use kevy_elect_plugin::clock::SystemClock;
+use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
@@ -168,6 +169,7 @@ fn heartbeat(round: u64) -> Message {
         primary: Some(id("a")),
         primary_age: Duration::ZERO,
         lease: Duration::from_millis(900),
+        health: Health::Good,
     })
 }
 

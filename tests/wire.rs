@@ -4,6 +4,7 @@
 // The allowance for tests in clippy.toml does not reach their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round, SHARDS_MAX};
 use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
@@ -47,6 +48,7 @@ fn heartbeat() -> Heartbeat {
         primary: Some(id("n1")),
         primary_age: Duration::ZERO,
         lease: Duration::from_micros(970_297),
+        health: Health::Good,
     }
 }
 
@@ -56,6 +58,10 @@ fn golden() -> Vec<(&'static str, Message)> {
     let progress = Progress { stream_epoch: Epoch(7), offset: 55 };
     vec![
         ("HB|7|1201|primary|member|7:48213|n1|0|970297", Message::Heartbeat(heartbeat())),
+        (
+            "HB|7|1201|primary|member|7:48213|n1|0|970297|disk",
+            Message::Heartbeat(Heartbeat { health: Health::Disk, ..heartbeat() }),
+        ),
         (
             "HB|0|1|replica|new|0:0||0|0",
             Message::Heartbeat(Heartbeat {
@@ -67,6 +73,7 @@ fn golden() -> Vec<(&'static str, Message)> {
                 primary: None,
                 primary_age: Duration::ZERO,
                 lease: Duration::ZERO,
+                health: Health::Good,
             }),
         ),
         (
@@ -216,6 +223,7 @@ fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
             primary: Some(long),
             primary_age: Duration::MAX,
             lease: Duration::MAX,
+            health: Health::Good,
         }),
         Message::Echo(Echo { epoch, round, primary: Some(long), standing: Standing::Member, progress }),
         Message::Reject(Reject {
@@ -306,7 +314,10 @@ fn w5_unknown_verbs_are_skipped_and_further_elements_of_known_ones_ignored() {
         assert_eq!(decode(&bytes), Ok(Some((Frame::Unknown, bytes.len()))), "{text}");
     }
     for (text, message) in golden() {
-        let bytes = frame(&format!("{text}|more|of a newer version"));
+        // Whatever comes behind the last field, that field is there then.
+        let fit = matches!(message, Message::Heartbeat(Heartbeat { health: Health::Good, .. }));
+        let health = if fit { "|good" } else { "" };
+        let bytes = frame(&format!("{text}{health}|more|of a newer version"));
         assert_eq!(decode(&bytes), Ok(Some((Frame::Message(message), bytes.len()))), "{text}");
     }
     let bytes = frame("HELLO|1|kevy|n1|1763712000123|cookie");
@@ -321,11 +332,28 @@ fn w6_hello_of_another_protocol_is_still_readable() {
 }
 
 #[test]
+fn w16_an_unfit_node_says_what_is_wrong_and_words_of_a_newer_version_count_as_failing() {
+    let health =
+        |word: &str| match decode(&frame(&format!("HB|7|1201|primary|member|7:48213|n1|0|970297|{word}"))) {
+            Ok(Some((Frame::Message(Message::Heartbeat(hb)), _))) => Some(hb.health),
+            _ => None,
+        };
+    for known in Health::ALL {
+        assert_eq!(health(known.as_str()), Some(known));
+    }
+    assert_eq!(health("on-fire"), Some(Health::Failing));
+    assert_eq!(health(&"x".repeat(32)), Some(Health::Failing));
+    assert_eq!((health(""), health(&"x".repeat(33))), (None, None));
+}
+
+#[test]
 fn a_missing_or_impossible_field_is_named() {
     let verbs = golden();
     for (text, _) in &verbs {
         let elements: Vec<_> = text.split('|').collect();
-        for count in 1..elements.len() {
+        // The last field of a heartbeat is there only if something is wrong.
+        let least = elements.len() - usize::from(elements.len() == 10);
+        for count in 1..least {
             let short = elements[..count].join("|");
             assert!(matches!(decode(&frame(&short)), Err(DecodeError::Missing { .. })), "{short}");
         }
@@ -425,20 +453,30 @@ fn grant() -> impl Strategy<Value = Grant> {
 fn message() -> impl Strategy<Value = Message> {
     let roles = proptest::sample::select(Role::ALL.to_vec());
     let reasons = proptest::sample::select(RejectReason::ALL.to_vec());
-    let heartbeat =
-        (epoch(), round(), roles, standing(), progress(), proptest::option::of(any_id()), micros(), micros())
-            .prop_map(|(epoch, round, role, standing, progress, primary, primary_age, lease)| {
-                Message::Heartbeat(Heartbeat {
-                    epoch,
-                    round,
-                    role,
-                    standing,
-                    progress,
-                    primary,
-                    primary_age,
-                    lease,
-                })
-            });
+    let healths = proptest::sample::select(Health::ALL.to_vec());
+    let heartbeat = (
+        epoch(),
+        round(),
+        roles,
+        (standing(), healths),
+        progress(),
+        proptest::option::of(any_id()),
+        micros(),
+        micros(),
+    )
+        .prop_map(|(epoch, round, role, (standing, health), progress, primary, primary_age, lease)| {
+            Message::Heartbeat(Heartbeat {
+                epoch,
+                round,
+                role,
+                standing,
+                progress,
+                primary,
+                primary_age,
+                lease,
+                health,
+            })
+        });
     let echo = (epoch(), round(), proptest::option::of(any_id()), standing(), progress()).prop_map(
         |(epoch, round, primary, standing, progress)| {
             Message::Echo(Echo { epoch, round, primary, standing, progress })
@@ -563,7 +601,7 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
             "" => Some(Vec::new()),
             list => list.split(',').map(|offset| number(offset, OFFSET_MAX)).collect(),
         };
-        let position = Position::new(epoch_of(stream)?, &offsets?)?;
+        let position = Position::new(epoch_of(stream)?, &offsets?).ok()?;
         Some(Offer { epoch: epoch()?, round: round()?, position })
     };
     let grant = || Some(Grant { epoch: epoch()?, round: round()? });
@@ -577,6 +615,13 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
             primary: node(field(6)?)?,
             primary_age: micros(7)?,
             lease: micros(8)?,
+            health: match field(9) {
+                None => Health::Good,
+                Some(word) if word.is_empty() || word.len() > 32 => return None,
+                Some(word) => {
+                    Health::ALL.into_iter().find(|health| health.as_str() == word).unwrap_or(Health::Failing)
+                }
+            },
         }),
         "ECHO" => Message::Echo(Echo {
             epoch: epoch()?,

@@ -6,6 +6,7 @@
 
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::elector::{Elector, HostAction, HostReport, Output};
+use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, NodeId, Round};
 use kevy_elect_plugin::message::{Echo, Grant, Heartbeat, Message, Role, Standing};
 use kevy_elect_plugin::position::{Position, Progress};
@@ -150,6 +151,7 @@ impl Cluster {
             primary,
             primary_age: Duration::ZERO,
             lease,
+            health: Health::Good,
         };
         self.elector.handle_message(self.now, self.ids[peer], Message::Heartbeat(heartbeat));
     }

@@ -1,8 +1,10 @@
 //! How cost grows with members: `cargo growth`. Prints Markdown; `--help` tells the rest.
 //!
-//! Ends with 1 where the messages grow faster than the observers, or an observer's own time grows with their number.
+//! Ends with 1 where the messages grow faster than the observers, an observer's own time grows with their number, or a
+//! driver sets the gauges of its peers more than once per heartbeat interval.
 //! The primary's time is no such proof, because it depends on the processor's cache: `cargo instructions` is.
 
+mod gauges;
 mod model;
 mod report;
 mod sockets;
@@ -70,6 +72,7 @@ fn run(markdown: Option<String>, svg: Option<String>, with_sockets: bool) -> Res
         eprintln!("{voters} voters, {observers} observers on virtual time");
         rows.push(simulate(voters, observers)?);
     }
+    gauges::count()?;
     let mut socket_rows = Vec::new();
     for (voters, observers) in SOCKET_SHAPES.into_iter().filter(|_| with_sockets) {
         eprintln!("{voters} voters, {observers} observers over sockets");
@@ -83,7 +86,7 @@ fn run(markdown: Option<String>, svg: Option<String>, with_sockets: bool) -> Res
     if let Some(path) = svg {
         std::fs::write(path, report::svg(&rows))?;
     }
-    Ok(report::is_linear(&rows))
+    Ok(report::is_linear(&rows) && report::gauges_are_rare(&socket_rows))
 }
 
 fn simulate(voters: usize, observers: usize) -> Result<Row, Box<dyn Error>> {

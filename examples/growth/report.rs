@@ -70,18 +70,19 @@ pub(crate) fn markdown(rows: &[Row], socket_rows: &[SocketRow]) -> String {
     if !socket_rows.is_empty() {
         text.push_str(
             "\nOver real sockets on loopback, all nodes in one process on one thread. Processor time is that of the whole \
-             process, kernel included, divided by the nodes; votes are kept in memory.\n\n\
-             | voters | observers | messages/s | KiB/s | processor time per node (ms/s) | election (ms) |\n\
-             |--:|--:|--:|--:|--:|--:|\n",
+             process, kernel included, divided by the nodes, with a recorder of metrics; votes are kept in memory.\n\n\
+             | voters | observers | messages/s | KiB/s | processor time per node (ms/s) | gauges set per node (1/s) | election (ms) |\n\
+             |--:|--:|--:|--:|--:|--:|--:|\n",
         );
     }
     for SocketRow { voters, observers, measured } in socket_rows {
         let _ = writeln!(
             text,
-            "| {voters} | {observers} | {:.0} | {:.0} | {:.2} | {:.1} |",
+            "| {voters} | {observers} | {:.0} | {:.0} | {:.2} | {:.0} | {:.1} |",
             measured.messages,
             measured.bytes / 1024.0,
             measured.cpu.as_secs_f64() * 1e3 / (voters + observers) as f64,
+            measured.gauges / (voters + observers) as f64,
             measured.election.as_secs_f64() * 1e3,
         );
     }
@@ -94,6 +95,15 @@ pub(crate) fn is_linear(rows: &[Row]) -> bool {
     let times = many.observers as f64 / few.observers as f64;
     let own = many.observer_us.unwrap_or(f64::NAN) / few.observer_us.unwrap_or(f64::NAN);
     caused(rows, many) / caused(rows, few) <= times * 1.01 && own <= SLACK
+}
+
+/// Whether no node sets more than three gauges for each other member and a dozen of its own per heartbeat interval, with
+/// some allowance for wakes that come early.
+pub(crate) fn gauges_are_rare(rows: &[SocketRow]) -> bool {
+    rows.iter().all(|row| {
+        let nodes = row.voters + row.observers;
+        row.measured.gauges <= (nodes * (3 * nodes + 12)) as f64 * 10.0 * 1.2
+    })
 }
 
 /// Two rows with the same voters, many observers, and a tenth of those.

@@ -35,6 +35,8 @@ pub(crate) struct Measured {
     pub(crate) bytes: f64,
     /// Processor time of the whole process, kernel included.
     pub(crate) cpu: Duration,
+    /// Gauges set, by all nodes.
+    pub(crate) gauges: f64,
     /// From the primary's end to the next open gate.
     pub(crate) election: Duration,
 }
@@ -117,7 +119,10 @@ pub(crate) fn measure(voters: usize, observers: usize) -> Result<Measured, Box<d
     smol::block_on(executor.run(async {
         let primary = writable(&nodes, None).await.ok_or("nobody was elected")?;
         smol::Timer::after(SETTLE).await;
-        let read = || (count.messages.load(Ordering::Relaxed), count.bytes.load(Ordering::Relaxed), cpu());
+        let read = || {
+            let (messages, bytes) = (&count.messages, &count.bytes);
+            (messages.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed), cpu(), crate::gauges::sets())
+        };
         let (begun, before) = (Instant::now(), read());
         smol::Timer::after(LOOK).await;
         let (time, after) = (begun.elapsed(), read());
@@ -129,6 +134,7 @@ pub(crate) fn measure(voters: usize, observers: usize) -> Result<Measured, Box<d
             messages: (after.0 - before.0) as f64 / time.as_secs_f64(),
             bytes: (after.1 - before.1) as f64 / time.as_secs_f64(),
             cpu: (after.2 - before.2).div_f64(time.as_secs_f64()),
+            gauges: (after.3 - before.3) as f64 / time.as_secs_f64(),
             election: killed.elapsed(),
         })
     }))

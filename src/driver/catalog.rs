@@ -2,7 +2,7 @@
 //! dashboards are checked against.
 
 use crate::event::{Outcome, Reason};
-use crate::fence::FenceReason;
+use crate::fence::{FenceReason, Health};
 use crate::message::{OfferKind, RejectReason, Role, Verb};
 use crate::transport::RefuseReason;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
@@ -69,6 +69,7 @@ pub(super) const LOSSES: [&str; 4] = ["no-link", "queue-full", "overtaken", "imp
 pub(super) const HOST_CALLS: [&str; 4] = ["promote", "follow", "fence", "resume"];
 
 const ROLES: LabelValues = LabelValues::Words(|| Role::ALL.map(Role::as_str).to_vec());
+const HEALTHS: LabelValues = LabelValues::Words(|| Health::ALL.map(Health::as_str).to_vec());
 const REASONS: LabelValues = LabelValues::Words(|| Reason::ALL.map(Reason::as_str).to_vec());
 const OUTCOMES: LabelValues = LabelValues::Words(|| Outcome::ALL.map(Outcome::as_str).to_vec());
 const KINDS: LabelValues =
@@ -97,7 +98,7 @@ impl MetricInfo {
 }
 
 /// All metrics of the plugin.
-pub const METRICS: [MetricInfo; 29] = [
+pub const METRICS: [MetricInfo; 31] = [
     gauge("kevy_elect_epoch", "Epoch of this node."),
     gauge("kevy_elect_role", "1 for the role this node has, 0 for the others.").by(&[("role", ROLES)]),
     counter("kevy_elect_role_transitions_total", "Changes of this node's role.")
@@ -169,6 +170,10 @@ pub const METRICS: [MetricInfo; 29] = [
     )]),
     histogram("kevy_elect_vote_save_duration_seconds", "How long saving the vote record took."),
     counter("kevy_elect_vote_save_failures_total", "Saves of the vote record that failed."),
+    gauge("kevy_elect_health", "1 for how fit this node is to be primary, 0 for the other words.")
+        .by(&[("health", HEALTHS)]),
+    counter("kevy_elect_unfit_total", "Times this node became unfit to be primary, by what was wrong.")
+        .by(&[("health", HEALTHS)]),
     gauge("kevy_elect_paused", "1 while automatic elections are paused."),
     gauge("kevy_elect_build_info", "1, with the version as a label.").by(&[("version", LabelValues::Version)]),
 ];

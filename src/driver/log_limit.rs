@@ -80,7 +80,8 @@ pub(crate) fn caused_by_others(kind: &EventKind) -> Option<Cause> {
         | EventKind::Following { .. }
         | EventKind::FollowFailed { .. }
         | EventKind::PeerUp { .. }
-        | EventKind::PeerDown { .. } => Some(Cause::Belief),
+        | EventKind::PeerDown { .. }
+        | EventKind::Fitness { .. } => Some(Cause::Belief),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::elector::{Elector, GateState};
 use crate::event::{Event, EventKind, Outcome, Reason};
-use crate::fence::FenceReason;
+use crate::fence::{FenceReason, Health};
 use crate::ids::{NodeId, Round};
 use crate::message::{Message, OfferKind, RejectReason, Role, Verb};
 use crate::time::{Duration, Instant};
@@ -31,6 +31,8 @@ pub(crate) struct Metrics {
     reachable: Gauge,
     last_role_change: Gauge,
     paused: Gauge,
+    health: BTreeMap<Health, Gauge>,
+    unfit: BTreeMap<Health, Counter>,
     elections: BTreeMap<Outcome, Counter>,
     pre_votes: BTreeMap<Outcome, Counter>,
     fences: BTreeMap<FenceReason, Counter>,
@@ -46,6 +48,7 @@ pub(crate) struct Metrics {
     phases: BTreeMap<(&'static str, &'static str), Histogram>,
     unavailable: Histogram,
     peers: BTreeMap<NodeId, PeerMetrics>,
+    interval: Duration,
     recent: Mutex<Recent>,
 }
 
@@ -61,6 +64,10 @@ struct Recent {
     rounds: [(Round, Instant); ROUNDS],
     failover: Option<Failover>,
     fenced: Option<Instant>,
+    /// When the gauges are set again, if nothing is told before.
+    gauges_due: Instant,
+    /// Something was told since they were set: what they say of this node may have changed.
+    told: bool,
 }
 
 /// The failover that is under way, seen from this node.
@@ -125,6 +132,12 @@ impl Metrics {
             reachable: gauge!("kevy_elect_quorum_members_reachable"),
             last_role_change: gauge!("kevy_elect_last_role_change_timestamp_seconds"),
             paused: gauge!("kevy_elect_paused"),
+            health: Health::ALL
+                .map(|health| (health, gauge!("kevy_elect_health", "health" => health.as_str())))
+                .into(),
+            unfit: Health::ALL
+                .map(|health| (health, counter!("kevy_elect_unfit_total", "health" => health.as_str())))
+                .into(),
             elections: by_outcome("kevy_elect_elections_total"),
             pre_votes: by_outcome("kevy_elect_prevotes_total"),
             fences: FenceReason::ALL
@@ -151,7 +164,10 @@ impl Metrics {
                 rounds: [(Round(0), Instant::ZERO); ROUNDS],
                 failover: None,
                 fenced: None,
+                gauges_due: Instant::ZERO,
+                told: true,
             }),
+            interval: config.heartbeat_interval(),
         };
         metrics.last_role_change.set(0.0);
         metrics
@@ -211,6 +227,7 @@ impl Metrics {
     }
 
     pub(super) fn event(&self, event: &Event, clock: &dyn Clock) {
+        self.recent().told = true;
         let since = |at: Option<Instant>| at.map(|at| event.at.saturating_since(at).as_secs_f64());
         match &event.kind {
             EventKind::RoleChanged { from, to, reason } => {
@@ -260,9 +277,16 @@ impl Metrics {
                 let reason = self.recent().failover.take().map_or(TOLD, |failover| failover.reason);
                 self.phase("retarget", reason, *took);
             }
+            EventKind::PeerUp { peer } => self.set_up(peer, true),
+            EventKind::PeerDown { peer } => self.set_up(peer, false),
             EventKind::PromoteFailed { .. } => self.host_failed("promote"),
             EventKind::FollowFailed { .. } => self.host_failed("follow"),
             EventKind::Implausible { .. } => self.lose("implausible"),
+            EventKind::Fitness { health } if !health.is_good() => {
+                if let Some(counter) = self.unfit.get(health) {
+                    counter.increment(1);
+                }
+            }
             EventKind::Fenced { reason } => {
                 self.recent().fenced = Some(event.at);
                 if let Some(counter) = self.fences.get(reason) {
@@ -300,10 +324,35 @@ impl Metrics {
         }
     }
 
-    /// Sets the gauges to what the elector believes.
+    fn set_up(&self, peer: &NodeId, up: bool) {
+        if let Some(metrics) = self.peers.get(peer) {
+            metrics.up.set(if up { 1.0 } else { 0.0 });
+        }
+    }
+
+    /// Sets the gauges to what the elector believes: once per heartbeat interval, and those about this node also after
+    /// everything that was told. Not after every input: a node with many peers wakes for each of them, so that all of
+    /// theirs would be set as often as their number squared.
     pub(super) fn observe(&self, elector: &Elector, clock: &dyn Clock) {
+        let now = clock.now();
+        let (due, told) = {
+            let mut recent = self.recent();
+            let due = now >= recent.gauges_due;
+            if due {
+                recent.gauges_due = now + self.interval;
+            }
+            (due, std::mem::take(&mut recent.told))
+        };
+        if due || told {
+            self.observe_node(elector, now);
+        }
+        if due {
+            self.observe_peers(elector, now, clock.wall_ms());
+        }
+    }
+
+    fn observe_node(&self, elector: &Elector, now: Instant) {
         let status = elector.status();
-        let (now, wall_ms) = (clock.now(), clock.wall_ms());
         self.epoch.set(status.epoch.0 as f64);
         for (role, gauge) in &self.roles {
             gauge.set(if *role == status.role { 1.0 } else { 0.0 });
@@ -316,6 +365,12 @@ impl Metrics {
         self.position_stream_epoch.set(status.progress.stream_epoch.0 as f64);
         self.reachable.set(status.voters_reachable as f64);
         self.paused.set(if status.paused { 1.0 } else { 0.0 });
+        for (health, gauge) in &self.health {
+            gauge.set(if *health == status.health { 1.0 } else { 0.0 });
+        }
+    }
+
+    fn observe_peers(&self, elector: &Elector, now: Instant, wall_ms: u64) {
         for peer in elector.peers() {
             if let Some(metrics) = self.peers.get(&peer.member.id) {
                 metrics.up.set(if peer.up { 1.0 } else { 0.0 });

@@ -8,6 +8,7 @@ mod log_limit;
 mod metrics;
 mod mutation;
 mod position_cell;
+mod reign_cell;
 mod save;
 mod transition;
 
@@ -17,16 +18,17 @@ pub(crate) use metrics::Metrics;
 pub use mutation::DriverMutation;
 #[cfg(not(feature = "sim"))]
 use mutation::DriverMutation;
+pub use reign_cell::Reign;
 
 use crate::clock::Clock;
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
 use crate::error::ElectError;
 use crate::event::Event;
-use crate::fence::{Denied, FenceReason};
+use crate::fence::{Denied, FenceReason, Health};
 use crate::gate::WriteGate;
 use crate::host::ReplicationHost;
 use crate::ids::NodeId;
-use crate::message::{Hello, PROTOCOL};
+use crate::message::{Hello, PROTOCOL, Role};
 use crate::position::Position;
 use crate::store::VoteStore;
 use crate::time::{Duration, Instant};
@@ -37,6 +39,7 @@ use log_limit::Cause;
 pub(crate) use log_limit::LogLimit;
 use pin_project_lite::pin_project;
 use position_cell::PositionCell;
+use reign_cell::ReignCell;
 use save::{Queued, Saves};
 use std::fmt;
 use std::pin::{Pin, pin};
@@ -55,7 +58,11 @@ const INPUTS_PER_TURN: u32 = 64;
 pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) gate: WriteGate,
+    /// Beside the gate, so that a client's command that asks who reigns waits for the election as little as a write does.
+    pub(crate) reign: ReignCell,
     pub(crate) position: PositionCell,
+    /// What is wrong with the host, where something is.
+    ailment: Mutex<Option<String>>,
     /// `None` before the driver has started.
     elector: Mutex<Option<Elector>>,
     events: async_broadcast::Sender<Event>,
@@ -75,7 +82,9 @@ impl Shared {
         Self {
             gate: WriteGate::new(clock.clone(), lease),
             clock,
+            reign: ReignCell::default(),
             position: PositionCell::new(),
+            ailment: Mutex::new(None),
             elector: Mutex::new(None),
             events,
             listeners: receiver.deactivate(),
@@ -86,6 +95,11 @@ impl Shared {
 
     pub(crate) fn listen(&self) -> async_broadcast::Receiver<Event> {
         self.listeners.activate_cloned()
+    }
+
+    /// What is wrong with the host, for people.
+    pub(crate) fn ailment(&self) -> MutexGuard<'_, Option<String>> {
+        self.ailment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn elector(&self) -> MutexGuard<'_, Option<Elector>> {
@@ -103,6 +117,7 @@ impl Drop for ShutOnDrop<'_> {
             return;
         }
         self.0.gate.set(GateState::Shut(Denied::Fenced(FenceReason::Stopped)));
+        self.0.reign.end();
     }
 }
 
@@ -143,6 +158,7 @@ impl Driver {
             HostReport::Position { stream_epoch: position.stream_epoch(), offsets: position.offsets() };
         elector.handle_host(clock.now(), report);
         let incarnation = elector.status().incarnation;
+        self.shared.reign.name(elector.members());
         *self.shared.elector() = Some(elector);
 
         let transport = self.transport.clone();
@@ -190,6 +206,7 @@ impl Driver {
                 Input::Timer => {
                     self.metrics.count(&*self.transport);
                     let health = self.host.health();
+                    self.note_ailment(health);
                     self.elector(|elector| {
                         elector.handle_host(now, HostReport::Health(health));
                         elector.handle_timeout(now);
@@ -240,6 +257,22 @@ impl Driver {
         }
     }
 
+    /// Keeps what is wrong with the host for those who look, and logs it when it is new.
+    fn note_ailment(&self, health: Health) {
+        let mut known = self.shared.ailment();
+        if health.is_good() {
+            *known = None;
+            return;
+        }
+        let now =
+            self.host.ailment().unwrap_or_else(|| format!("the server says that it is {}", health.as_str()));
+        if known.is_none() {
+            let node = self.metrics.node();
+            log::warn!(target: "kevy_elect", "elect event=ailment health={} what={now:?} node={node}", health.as_str());
+        }
+        *known = Some(now);
+    }
+
     fn elector<R>(&self, with: impl FnOnce(&mut Elector) -> R) -> R
     where
         R: Default,
@@ -254,7 +287,12 @@ impl Driver {
             let (gate, output) = {
                 let mut elector = self.shared.elector();
                 let Some(elector) = elector.as_mut() else { return };
-                (elector.gate(), elector.poll_output())
+                let gate = elector.gate();
+                if *told != gate {
+                    // Before the gate opens: whoever may write has been told that he reigns.
+                    self.tell_reign(elector);
+                }
+                (gate, elector.poll_output())
             };
             if *told != gate && (output.is_none() || !self.wrong(DriverMutation::SendBeforeShut)) {
                 if self.wrong(DriverMutation::OpenBeforeTold) {
@@ -315,8 +353,13 @@ impl Driver {
         }
         let elector = self.shared.elector();
         if let Some(elector) = elector.as_ref() {
+            self.tell_reign(elector);
             self.metrics.observe(elector, &*self.shared.clock);
         }
+    }
+
+    fn tell_reign(&self, elector: &Elector) {
+        self.shared.reign.set(elector.epoch(), elector.primary_index(), elector.role() == Role::Primary);
     }
 
     fn tell(&self, event: Event) {
@@ -341,7 +384,7 @@ impl Driver {
     fn last_told(&self) -> Position {
         let mut offsets = Vec::new();
         let stream_epoch = self.shared.position.read(&mut offsets);
-        stream_epoch.and_then(|epoch| Position::new(epoch, &offsets)).unwrap_or_default()
+        stream_epoch.and_then(|epoch| Position::new(epoch, &offsets).ok()).unwrap_or_default()
     }
 }
 

@@ -4,6 +4,9 @@ use crate::ids::{Epoch, SHARDS_MAX};
 use crate::position::Position;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+/// Of a host with too many shards no more than this many are counted.
+const SHARDS_TOLD_MAX: usize = 4096;
+
 /// The live position: one atomic store per report, no lock.
 ///
 /// A reader may see one shard newer than another, or, while a new history begins, [`None`]. Both are fine:
@@ -32,9 +35,9 @@ impl PositionCell {
     pub(crate) fn set_offset(&self, shard: usize, offset: u64) {
         if let Some(cell) = self.offsets.get(shard) {
             cell.store(offset, Ordering::Release);
-            if self.shards.load(Ordering::Relaxed) <= shard {
-                self.shards.fetch_max(shard + 1, Ordering::AcqRel);
-            }
+        }
+        if self.shards.load(Ordering::Relaxed) <= shard {
+            self.shards.fetch_max(shard.saturating_add(1), Ordering::AcqRel);
         }
     }
 
@@ -46,7 +49,6 @@ impl PositionCell {
             std::hint::spin_loop();
         }
         self.stream_epoch.store(stream_epoch.0, Ordering::Release);
-        let offsets = &offsets[..offsets.len().min(SHARDS_MAX)];
         for (cell, offset) in self.offsets.iter().zip(offsets) {
             cell.store(*offset, Ordering::Release);
         }
@@ -54,16 +56,18 @@ impl PositionCell {
         self.version.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The position, into `into`; `None` while a history is being replaced.
+    /// The position, into `into`; `None` while a history is being replaced. Where there are more shards than
+    /// [`SHARDS_MAX`] it has that many zeros too many, and the elector says so.
     pub(crate) fn read(&self, into: &mut Vec<u64>) -> Option<Epoch> {
         let before = self.version.load(Ordering::Acquire);
         if before & 1 == 1 {
             return None;
         }
         let stream_epoch = Epoch(self.stream_epoch.load(Ordering::Acquire));
-        let shards = self.shards.load(Ordering::Acquire).min(SHARDS_MAX);
+        let shards = self.shards.load(Ordering::Acquire).min(SHARDS_TOLD_MAX);
         into.clear();
-        into.extend(self.offsets[..shards].iter().map(|cell| cell.load(Ordering::Acquire)));
+        into.extend(self.offsets.iter().take(shards).map(|cell| cell.load(Ordering::Acquire)));
+        into.resize(shards, 0);
         (self.version.load(Ordering::Acquire) == before).then_some(stream_epoch)
     }
 
@@ -87,7 +91,16 @@ mod tests {
         assert_eq!(cell.read(&mut offsets), Some(Epoch(2)));
         assert_eq!(offsets, [0, 0]);
         cell.set_offset(SHARDS_MAX, 1);
-        assert_eq!(cell.read(&mut offsets), Some(Epoch(2)), "a shard too many is ignored");
-        assert_eq!(offsets.len(), 2);
+        assert_eq!(cell.read(&mut offsets), Some(Epoch(2)));
+        assert_eq!(offsets.len(), SHARDS_MAX + 1, "the elector hears of a shard too many");
+        cell.set_offset(usize::MAX, 1);
+        cell.read(&mut offsets);
+        assert_eq!(offsets.len(), SHARDS_TOLD_MAX);
+        cell.replace(Epoch(3), &[0; SHARDS_MAX + 7]);
+        cell.read(&mut offsets);
+        assert_eq!(offsets.len(), SHARDS_MAX + 7);
+        cell.replace(Epoch(3), &[5]);
+        cell.read(&mut offsets);
+        assert_eq!(offsets, [5], "as if nothing had been");
     }
 }

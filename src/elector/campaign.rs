@@ -3,19 +3,14 @@
 use super::vote::Judging;
 use super::voters::VoterSet;
 use super::{Elector, Epoch, HostAction, Message, Mutation, Position, Reason, Round, Standing, State, Timer};
+use crate::bounds::{
+    PRE_VOTE_HEARTBEATS, RANK_STEPS_MAX, RANK_STEPS_PER_HEARTBEAT, RETRY_HEARTBEATS, VOTE_PARTS_OF_TIMEOUT,
+};
 use crate::event::{EventKind, Outcome};
-use crate::fence::Health;
 use crate::message::{Grant, Offer, OfferKind, Reject, RejectReason, Resign};
 use crate::position::Progress;
 use crate::time::Instant;
 use std::cmp::Reverse;
-
-/// How long answers to a pre-vote may take, in heartbeat intervals.
-const PRE_VOTE_HEARTBEATS: u32 = 3;
-/// How many candidates may go one after the other within a heartbeat interval.
-const RANK_STEPS_PER_HEARTBEAT: u32 = 4;
-/// A failed campaign is repeated after one to this many heartbeat intervals.
-const RETRY_HEARTBEATS: u32 = 3;
 
 /// A campaign of this node.
 #[derive(Debug, Clone)]
@@ -43,10 +38,11 @@ impl Elector {
             let peer = &self.peers[*index];
             Some(*index) != self.primary
                 && peer.member.eligible()
+                && peer.health.is_good()
                 && peer.reachable(self.now, timeout)
                 && self.rank(*index, peer.progress) < mine
         });
-        let steps = better.count().min(8) as u32;
+        let steps = better.count().min(RANK_STEPS_MAX as usize) as u32;
         self.timers
             .set(Timer::Campaign, base + self.config.heartbeat_interval / RANK_STEPS_PER_HEARTBEAT * steps);
     }
@@ -78,6 +74,7 @@ impl Elector {
         if self.primary.is_some() {
             self.suspect(Reason::Timeout);
         }
+        self.leave_to_the_fit();
         if self.may_campaign() {
             self.ask_for_pre_votes();
         } else if self.member().eligible() {
@@ -88,7 +85,7 @@ impl Elector {
     /// Whether this node could be primary and may vote for itself.
     pub(super) fn may_campaign(&self) -> bool {
         self.member().eligible()
-            && self.health == Health::Good
+            && self.may_stand()
             && !self.paused
             && !self.leaving
             && self.hard.standing == Standing::Member
@@ -97,6 +94,7 @@ impl Elector {
             && self.can_save()
             && self.judging.is_none()
             && !self.settling
+            && self.position_refused.is_none()
     }
 
     pub(super) fn retry_campaign(&mut self) {
@@ -159,7 +157,7 @@ impl Elector {
             campaign.no = VoterSet::EMPTY;
             // Half a timeout: the winner's lease, which counts from the request, is then still of use; and
             // the round is over long before a voter that restarted meanwhile may vote again.
-            self.timers.set(Timer::Round, self.now + self.config.election_timeout / 2);
+            self.timers.set(Timer::Round, self.now + self.config.election_timeout / VOTE_PARTS_OF_TIMEOUT);
             self.detach(Judging::Myself);
         }
     }

@@ -53,7 +53,7 @@ impl Elector {
 
         (self.hard.epoch, self.hard.voted_for, new, self.hard.incarnation).hash(hasher);
         (mine.beat == Round(0), self.primary, self.settling, self.following).hash(hasher);
-        (self.booting_until.map(ahead), self.health as u8, self.paused, self.leaving).hash(hasher);
+        (self.booting_until.map(ahead), self.fitness(), self.paused, self.leaving).hash(hasher);
         self.position.hash(hasher);
         if self.position != self.hard.position {
             self.hard.position.hash(hasher);
@@ -119,9 +119,9 @@ impl Elector {
 pub fn digest_message(message: &Message, sender: Rounds, receiver: Rounds, hasher: &mut impl Hasher) {
     message.verb().hash(hasher);
     match message {
-        Message::Heartbeat(Heartbeat { epoch, round, role, standing, progress, lease, .. }) => {
+        Message::Heartbeat(Heartbeat { epoch, round, role, standing, progress, lease, health, .. }) => {
             let reigning = matches!(role, Role::Primary | Role::Promoting).then_some(*role);
-            (epoch, sender.since_beat(*round), reigning, standing, progress, lease).hash(hasher);
+            (epoch, sender.since_beat(*round), reigning, standing, progress, lease, health).hash(hasher);
         }
         Message::Echo(echo) => {
             let round = receiver.since_beat(echo.round);

@@ -3,7 +3,6 @@
 use super::{Elector, HOST_TIMEOUTS, HostAction, Mutation, Round, State, Timer};
 use crate::config::{Config, MemberKind};
 use crate::event::{EventKind, Outcome, Reason};
-use crate::fence::Health;
 use crate::ids::Epoch;
 use crate::message::{Echo, Heartbeat, Message, Role, Standing};
 use crate::time::Duration;
@@ -12,6 +11,7 @@ impl Elector {
     pub(super) fn on_heartbeat_due(&mut self) {
         self.timers.set(Timer::Heartbeat, self.now + self.config.heartbeat_interval);
         self.retry_failed_save();
+        self.look_after_fitness();
         self.send_heartbeats();
         self.look_after_peers();
         self.persist_position();
@@ -45,6 +45,7 @@ impl Elector {
             primary,
             primary_age,
             lease: if reigning { self.config.lease } else { Duration::ZERO },
+            health: self.fitness(),
         };
         for number in 0..self.partners.len() {
             let index = self.partners[number];
@@ -234,16 +235,6 @@ impl Elector {
             self.event(EventKind::FollowFailed { primary, error: error.to_owned() });
             // Tried again after half a timeout, not at every heartbeat: a retarget costs a full resync.
             self.timers.set(Timer::Follow, self.now + self.config.election_timeout / 2);
-        }
-    }
-
-    pub(super) fn on_health(&mut self, health: Health) {
-        if self.health != health {
-            self.health = health;
-            if health == Health::Failing {
-                self.abandon_campaign();
-                self.step_down(crate::fence::FenceReason::HostFailing);
-            }
         }
     }
 }

@@ -22,6 +22,7 @@ mod admission;
 mod campaign;
 #[cfg(feature = "sim")]
 mod digest;
+mod fitness;
 mod heartbeat;
 mod io;
 mod lease;
@@ -48,11 +49,11 @@ pub use status::{PeerStatus, Status};
 
 use crate::config::{Config, Member};
 use crate::event::{Event, EventKind, Reason};
-use crate::fence::{FenceReason, Health};
+use crate::fence::FenceReason;
 use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
 use crate::link::LinkEvent;
 use crate::message::{Message, Standing};
-use crate::position::Position;
+use crate::position::{Position, PositionError};
 use crate::state::HardState;
 use crate::time::{Duration, Instant};
 use campaign::Campaign;
@@ -102,7 +103,9 @@ pub struct Elector {
 
     /// How far our data goes, as the host last said.
     position: Position,
-    health: Health,
+    /// Why the host's position cannot be told. What is kept above is then too low to vote on.
+    position_refused: Option<PositionError>,
+    fitness: fitness::Fitness,
     paused: bool,
     leaving: bool,
 
@@ -191,7 +194,8 @@ impl Elector {
             booting_until: (!quorum_of_one).then_some(now + config.election_timeout),
             admission: admission::Admission::default(),
             position: hard.position.clone(),
-            health: Health::Good,
+            position_refused: None,
+            fitness: fitness::Fitness::new(),
             paused: false,
             leaving: false,
             state: State::Replica,
@@ -270,7 +274,10 @@ impl Elector {
         self.catch_up(now);
         match report {
             HostReport::Position { stream_epoch, offsets } => {
-                self.position.set(stream_epoch, offsets);
+                match self.position.set(stream_epoch, offsets) {
+                    Ok(()) => self.position_refused = None,
+                    Err(error) => self.refuse_position(error),
+                }
             }
             HostReport::Fenced => self.on_fenced(),
             HostReport::Detached(position) => self.on_detached(position),
@@ -377,6 +384,14 @@ impl Elector {
         fine
     }
 
+    /// Told once for each reason: the host says it again many times a second.
+    fn refuse_position(&mut self, error: PositionError) {
+        if self.position_refused.replace(error) != Some(error) {
+            self.abandon_campaign();
+            self.event(EventKind::PositionRefused { error });
+        }
+    }
+
     fn index(&self, id: NodeId) -> Option<usize> {
         self.peers.binary_search_by(|peer| peer.member.id.cmp(&id)).ok()
     }
@@ -441,6 +456,9 @@ impl Elector {
     fn set_primary(&mut self, primary: Option<usize>) {
         if self.primary != primary {
             self.primary = primary;
+            if primary.is_some() {
+                self.primary_is_known();
+            }
             self.primary_heard = None;
             let primary = self.primary();
             self.event(EventKind::PrimaryChanged { primary });

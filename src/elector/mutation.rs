@@ -57,7 +57,7 @@ impl Mutation {
     }
 
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NoPreVote,
         Self::NoStickiness,
         Self::LeaseIsPromise,
@@ -69,6 +69,7 @@ impl Mutation {
         Self::PrimaryNotDemoted,
         Self::EchoOfAnotherEpoch,
         Self::RefusedIsCrash,
+        Self::NewIncarnationIsProof,
         Self::DetachOmitted,
         Self::ResignWhileWriting,
         Self::RoundNeverEnds,

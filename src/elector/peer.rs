@@ -1,6 +1,7 @@
 //! What this node knows of one peer.
 
 use crate::config::Member;
+use crate::fence::Health;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::{Heartbeat, Offer, Role, Standing};
 use crate::position::Progress;
@@ -27,6 +28,7 @@ pub(super) struct Peer {
     pub(super) was_fresh: bool,
     pub(super) progress: Progress,
     pub(super) primary: Option<NodeId>,
+    pub(super) health: Health,
     /// A pre-vote that was refused for a reason that passes by itself; answered when it has passed.
     pub(super) waiting: Option<Offer>,
     /// The lease that did not fit our promise, as last complained about.
@@ -50,6 +52,7 @@ impl Peer {
             was_fresh: false,
             progress: Progress::NONE,
             primary: None,
+            health: Health::Good,
             waiting: None,
             lease_mismatch: None,
         }
@@ -63,6 +66,7 @@ impl Peer {
         self.was_fresh |= heartbeat.standing == Standing::New && heartbeat.epoch == Epoch::ZERO;
         self.progress = heartbeat.progress;
         self.primary = heartbeat.primary;
+        self.health = heartbeat.health;
     }
 
     /// A new process took the place of the one this was known of.
@@ -74,6 +78,7 @@ impl Peer {
         self.was_fresh = false;
         self.progress = Progress::NONE;
         self.primary = None;
+        self.health = Health::Good;
         self.waiting = None;
         self.lease_mismatch = None;
         self.heard = None;

@@ -203,6 +203,7 @@ impl Elector {
 
     fn leave_office(&mut self, fence: FenceReason, reason: Reason) {
         let State::Reigning(reign) = &self.state else { return };
+        let served = reign.promoted;
         if reign.promoted && reign.fenced.is_none() {
             self.event(EventKind::Fenced { reason: fence });
         }
@@ -210,7 +211,9 @@ impl Elector {
             self.timers.clear(timer);
         }
         self.lease.revoke();
-        self.settling = true;
+        // Whose gate was never open has nothing to count. Without this, a server that hangs refuses its vote for as
+        // long as its promotion hangs.
+        self.settling = served;
         self.host(HostAction::Fence(self.hard.epoch, fence));
         self.enter(State::Replica, reason);
         self.set_primary(None);
@@ -249,7 +252,13 @@ impl Elector {
             })
             .map(|index| (index, self.peers[index].progress))
             .max_by(|(a, x), (b, y)| {
-                (x, self.peers[*a].member.priority, b).cmp(&(y, self.peers[*b].member.priority, a))
+                let fit = |index: usize| self.peers[index].health.is_good();
+                (fit(*a), x, self.peers[*a].member.priority, b).cmp(&(
+                    fit(*b),
+                    y,
+                    self.peers[*b].member.priority,
+                    a,
+                ))
             })
     }
 
@@ -266,19 +275,23 @@ impl Elector {
     /// Asks the replicas how far they are, or ends the wait for them.
     pub(super) fn on_handover_due(&mut self) {
         self.hand_over_if_caught_up();
-        let State::Reigning(reign) = &mut self.state else { return };
-        match reign.handover {
+        let Some(handover) = self.reign().map(|reign| reign.handover) else { return };
+        let anyway = handover.is_some_and(|handover| self.resigns_anyway(handover.reason));
+        match handover {
             Some(handover) if self.now < handover.deadline => {
                 let next = self.now + self.config.heartbeat_interval / HANDOVER_POLLS;
                 self.timers.set(Timer::Handover, next.min(handover.deadline));
                 self.send_heartbeats();
             }
-            Some(handover) if handover.anyway => {
+            Some(handover) if anyway => {
                 self.resign(handover.reason, self.successor().map(|(index, _)| index));
             }
             // Nobody caught up in time: better this primary than lost writes.
             Some(_) => {
-                reign.handover = None;
+                if let State::Reigning(reign) = &mut self.state {
+                    reign.handover = None;
+                }
+                self.put_handover_off();
                 self.renew_lease();
             }
             None => {}

@@ -2,7 +2,7 @@
 
 use super::{Elector, State};
 use crate::config::{Config, Member};
-use crate::fence::{Denied, FenceReason, GateState};
+use crate::fence::{Denied, FenceReason, GateState, Health};
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::{Role, Standing};
 use crate::position::Progress;
@@ -39,6 +39,8 @@ pub struct Status {
     pub paused: bool,
     /// Whether this node has handed over and does not want the office back.
     pub leaving: bool,
+    /// Whether it can serve as primary, and what is wrong if not.
+    pub health: Health,
 }
 
 /// What this node believes about a peer.
@@ -60,6 +62,8 @@ pub struct PeerStatus {
     pub progress: Progress,
     /// The primary it last said it follows.
     pub primary: Option<NodeId>,
+    /// Whether it last said that it can serve as primary.
+    pub health: Health,
 }
 
 /// Getters.
@@ -94,6 +98,16 @@ impl Elector {
         self.primary.map(|index| self.peers[index].member.id)
     }
 
+    /// Which of [`Elector::members`] that is.
+    pub(crate) fn primary_index(&self) -> Option<usize> {
+        self.primary
+    }
+
+    /// All members, this node included, in the order in which they are counted.
+    pub(crate) fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.iter().map(|peer| peer.member.id)
+    }
+
     /// Whether writes may pass, and until when.
     pub fn gate(&self) -> GateState {
         match &self.state {
@@ -122,6 +136,7 @@ impl Elector {
             voters_reachable: self.voters_reachable(),
             paused: self.paused,
             leaving: self.leaving,
+            health: self.fitness(),
         }
     }
 
@@ -139,6 +154,7 @@ impl Elector {
                 epoch: peer.epoch,
                 progress: peer.progress,
                 primary: peer.primary,
+                health: peer.health,
             }
         })
     }

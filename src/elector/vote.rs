@@ -92,7 +92,7 @@ impl Elector {
         if self.hard.standing == Standing::New && !admitted {
             return Some(RejectReason::NoRecord);
         }
-        if self.settling {
+        if self.settling || self.position_refused.is_some() {
             return Some(RejectReason::Settling);
         }
         if !self.can_save() {

@@ -65,9 +65,17 @@ pub trait ReplicationHost: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Whether this node can serve as primary. Asked once every heartbeat interval; must not block.
+    /// Whether this node can serve as primary. Asked at least once every heartbeat interval; must not block.
+    ///
+    /// An unfit primary hands over to a fit node, an unfit replica leaves the office to fit ones. So a host that is
+    /// unfit now and then has to say so for longer than that, or the office goes to and fro.
     fn health(&self) -> Health {
         Health::Good
+    }
+
+    /// What is wrong while [`ReplicationHost::health`] is not good: one sentence for people, without its full stop.
+    fn ailment(&self) -> Option<String> {
+        None
     }
 }
 

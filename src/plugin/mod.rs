@@ -3,7 +3,7 @@
 mod quorum;
 mod snapshot;
 
-pub use crate::driver::{LabelValues, METRICS, MetricInfo, MetricKind};
+pub use crate::driver::{LabelValues, METRICS, MetricInfo, MetricKind, Reign};
 pub use crate::fence::Denied;
 pub use crate::gate::WriteGate;
 pub use quorum::{QuorumParts, QuorumPlugin};
@@ -18,13 +18,14 @@ use std::sync::Arc;
 
 /// An election plugin, as the server that hosts it sees it.
 ///
-/// Everything but [`ElectPlugin::run`] and [`ElectPlugin::shutdown`] is cheap, never blocks, and may be
-/// called from any thread.
+/// Everything but [`ElectPlugin::run`] and [`ElectPlugin::shutdown`] is cheap and may be called from any thread. Only
+/// [`ElectPlugin::snapshot`] may wait, for an election that is at work just then.
 #[async_trait]
 pub trait ElectPlugin: Send + Sync + 'static {
     /// The replication source reports how far `shard` has come in the current stream: on a primary what it
     /// has written, on a replica what it has applied. Call it at least every tick; more often is cheap
-    /// (one atomic store). Shards from [`crate::ids::SHARDS_MAX`] on are ignored.
+    /// (one atomic store). With more than [`crate::ids::SHARDS_MAX`] shards the node neither votes nor stands, and
+    /// says so ([`crate::event::EventKind::PositionRefused`]).
     fn on_offset(&self, shard: usize, offset: u64);
 
     /// From here on the host's data is the history of the primary of `epoch`, at these offsets: a promoted
@@ -35,7 +36,11 @@ pub trait ElectPlugin: Send + Sync + 'static {
     /// Whether a write may pass: ask before every write.
     fn write_gate(&self) -> &WriteGate;
 
-    /// What this node believes now.
+    /// Who reigns, for the commands of clients: a few atomics beside the gate. It never waits, whatever the election does
+    /// meanwhile.
+    fn reign(&self) -> Reign;
+
+    /// What this node believes now, for people and metrics. Takes the election's lock.
     fn snapshot(&self) -> ElectSnapshot;
 
     /// Every decision from now on. A reader that falls behind by more than

@@ -1,6 +1,6 @@
 //! The implementation: the elector, its driver, and what a server calls.
 
-use super::{EVENT_BACKLOG, ElectPlugin, ElectSnapshot, PeerSnapshot, WriteGate};
+use super::{EVENT_BACKLOG, ElectPlugin, ElectSnapshot, PeerSnapshot, Reign, WriteGate};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::driver::{Driver, LogLimit, Metrics, Shared};
@@ -123,10 +123,17 @@ impl ElectPlugin for QuorumPlugin {
         &self.shared.gate
     }
 
+    fn reign(&self) -> Reign {
+        self.shared.reign.get()
+    }
+
     fn snapshot(&self) -> ElectSnapshot {
         let elector = self.shared.elector();
         match elector.as_ref() {
-            Some(elector) => snapshot(elector, &*self.shared.clock, &*self.transport),
+            Some(elector) => {
+                let ailment = self.shared.ailment().clone();
+                snapshot(elector, ailment, &*self.shared.clock, &*self.transport)
+            }
             None => ElectSnapshot::not_started(&self.config),
         }
     }
@@ -171,7 +178,12 @@ impl fmt::Debug for QuorumPlugin {
     }
 }
 
-fn snapshot(elector: &Elector, clock: &dyn Clock, transport: &dyn Transport) -> ElectSnapshot {
+fn snapshot(
+    elector: &Elector,
+    ailment: Option<String>,
+    clock: &dyn Clock,
+    transport: &dyn Transport,
+) -> ElectSnapshot {
     let now = clock.now();
     let status = elector.status();
     let writable = matches!(status.gate, GateState::Open(until) if until > now);
@@ -203,13 +215,20 @@ fn snapshot(elector: &Elector, clock: &dyn Clock, transport: &dyn Transport) -> 
                 epoch: peer.epoch,
                 progress: peer.progress,
                 primary: peer.primary,
+                health: peer.health,
                 linked: peer.linked,
                 links: transport.directions(peer.member.id),
             })
             .collect(),
         voters_reachable: status.voters_reachable,
         quorum: elector.config().quorum(),
-        why: why(elector, now),
+        why: match (status.health.is_good(), &ailment) {
+            (true, _) => why(elector, now),
+            (false, Some(ailment)) => format!("{}; unfit: {ailment}", why(elector, now)),
+            (false, None) => format!("{}; unfit: {}", why(elector, now), status.health.as_str()),
+        },
+        health: status.health,
+        ailment,
     }
 }
 

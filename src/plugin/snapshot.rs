@@ -1,7 +1,7 @@
 //! What a node believes, in one consistent copy.
 
 use crate::config::Config;
-use crate::fence::FenceReason;
+use crate::fence::{FenceReason, Health};
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::{Role, Standing};
 use crate::position::Progress;
@@ -43,6 +43,10 @@ pub struct ElectSnapshot {
     pub quorum: usize,
     /// Why the node is in this state, for people: one sentence.
     pub why: String,
+    /// Whether it can serve as primary, and what is wrong if not.
+    pub health: Health,
+    /// The same for people, where the host says it.
+    pub ailment: Option<String>,
 }
 
 impl ElectSnapshot {
@@ -65,6 +69,8 @@ impl ElectSnapshot {
             voters_reachable: 0,
             quorum: config.quorum(),
             why: "the election has not started".to_owned(),
+            health: Health::Good,
+            ailment: None,
         }
     }
 
@@ -91,6 +97,8 @@ pub struct PeerSnapshot {
     pub progress: Progress,
     /// The primary it last said it follows.
     pub primary: Option<NodeId>,
+    /// Whether it last said that it can serve as primary.
+    pub health: Health,
     /// Whether it is linked now.
     pub linked: bool,
     /// Its links in both directions; `None` where the transport does not tell them apart.

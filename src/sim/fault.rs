@@ -108,6 +108,17 @@ pub enum FaultKind {
     HangingHost,
     /// The host says that it cannot serve.
     Unhealthy,
+    /// The server has no room for some of what it is sent.
+    LowMemory,
+    /// A shard does not turn, beside a driver that runs: nothing is promoted, counted, applied or answered.
+    HungShard,
+    /// A second process with the target's id is started somewhere, and says `HELLO` to all others.
+    Twin {
+        /// The first one is cut off from all others meanwhile, not from its clients.
+        cut: bool,
+    },
+    /// The host says that it serves, but badly.
+    Ailing,
     /// An operator asks for a planned transfer.
     StepDown,
     /// The process is ended in order (SIGTERM): it hands over, then goes, and comes back later.
@@ -129,6 +140,11 @@ impl FaultKind {
             Self::CutOneWay { to } if to != node => cut.push((node, to)),
             Self::Cut { to } if to != node => cut.extend([(node, to), (to, node)]),
             Self::CutOneWay { .. } | Self::Cut { .. } => cut.push((node, (node + 1) % nodes)),
+            Self::Twin { cut: true } => {
+                (0..nodes).filter(|other| *other != node).for_each(|other| {
+                    cut.extend([(node, other), (other, node)]);
+                });
+            }
             Self::Partition { side, one_way } => {
                 let inside = |node: usize| side >> node & 1 == 1;
                 for a in (0..nodes).filter(|a| inside(*a)) {
@@ -182,6 +198,10 @@ impl FaultKind {
             Self::FailingHost => "failing host",
             Self::HangingHost => "hanging host",
             Self::Unhealthy => "unhealthy host",
+            Self::LowMemory => "low memory",
+            Self::HungShard => "hung shard",
+            Self::Twin { .. } => "second process",
+            Self::Ailing => "ailing host",
             Self::StepDown => "step down",
             Self::Shutdown => "shutdown",
             Self::OperatorPause => "elections paused",

@@ -16,6 +16,7 @@ mod invariants;
 mod note;
 mod plan;
 mod rng;
+mod server;
 pub mod stack;
 mod stats;
 mod world;
@@ -27,6 +28,7 @@ pub use fault::{Fault, FaultKind, Loss, Target};
 pub use invariants::{INVARIANTS, Violation};
 pub use note::{Note, What};
 pub use plan::{PROFILES, Plan, Profile, Setup};
+pub use server::{Fsync, Habits, ServerMutation};
 pub use stats::Stats;
 
 use crate::ids::NodeId;

@@ -3,6 +3,7 @@
 use super::clock::MS;
 use super::fault::{Fault, FaultKind, Loss, Target};
 use super::rng::Rng;
+use super::server::{Fsync, Habits, ServerMutation};
 use crate::config::{Config, ConfigError, CrashDetection, LossPolicy, Member, MemberKind};
 use crate::driver::DriverMutation;
 use crate::elector::Mutation;
@@ -21,6 +22,8 @@ pub struct Profile {
     unordered: bool,
     /// Clocks run at the bounds of the configured drift.
     drift: bool,
+    /// Servers have the habits of real ones.
+    real: bool,
     /// The protocol does not promise to survive this; violations are counted, not failures.
     pub beyond: bool,
 }
@@ -45,6 +48,10 @@ enum Kind {
     Operator,
     Clock,
     Lying,
+    Blackout,
+    Memory,
+    Hung,
+    Twin,
 }
 
 /// All but those against which nothing is promised.
@@ -68,16 +75,42 @@ const EVERY: &[Kind] = &[
     Kind::Clock,
 ];
 
+/// The same, and what real servers do.
+const REAL: &[Kind] = &[
+    Kind::Crash,
+    Kind::QuickRestart,
+    Kind::Power,
+    Kind::Wipe,
+    Kind::Pause,
+    Kind::Suspend,
+    Kind::Cut,
+    Kind::OneWay,
+    Kind::Partition,
+    Kind::Partial,
+    Kind::Storm,
+    Kind::Firewall,
+    Kind::Resets,
+    Kind::Disk,
+    Kind::Host,
+    Kind::Operator,
+    Kind::Clock,
+    Kind::Blackout,
+    Kind::Memory,
+];
+
 macro_rules! profile {
     ($name:literal, $about:literal, every $(, $flag:ident)*) => {
         profile!(@ $name, $about, EVERY $(, $flag)*)
+    };
+    ($name:literal, $about:literal, server $(, $flag:ident)*) => {
+        profile!(@ $name, $about, REAL, real $(, $flag)*)
     };
     ($name:literal, $about:literal, [$($kind:ident),*] $(, $flag:ident)*) => {
         profile!(@ $name, $about, &[$(Kind::$kind),*] $(, $flag)*)
     };
     (@ $name:literal, $about:literal, $kinds:expr $(, $flag:ident)*) => {
         Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: $kinds,
-            unordered: false, drift: false, beyond: false } }
+            unordered: false, drift: false, real: false, beyond: false } }
     };
 }
 
@@ -111,6 +144,40 @@ pub const PROFILES: &[Profile] = &[
     ),
     profile!("all", "everything at once", every, drift),
     profile!("chaos", "everything at once, with frames that overtake each other", every, drift, unordered),
+    profile!(
+        "logs",
+        "logs lose their tails, also on all nodes at once",
+        [Power, Blackout, Crash, QuickRestart],
+        real
+    ),
+    profile!(
+        "streams",
+        "streams of single shards are late or stand still",
+        [Crash, Cut, Partition, Pause],
+        real
+    ),
+    profile!(
+        "memory",
+        "replicas have no room for what they are sent",
+        [Memory, Memory, Crash, QuickRestart],
+        real
+    ),
+    profile!(
+        "reigns",
+        "the office changes hands and comes back",
+        [Operator, Cut, Partition, Pause, Host],
+        real
+    ),
+    profile!(
+        "answers",
+        "answers leave later than writes pass",
+        [Pause, Pause, Suspend, Cut, Clock],
+        real,
+        drift
+    ),
+    profile!("hung", "shards hang beside drivers that run", [Hung], real),
+    profile!("twins", "second processes with a node's id", [Twin, Twin, Cut, Crash], real),
+    profile!("server", "everything at once, with all the habits of real servers", server, drift),
     profile!(
         "lying",
         "a disk loses saves it had acknowledged: beyond what any vote protocol survives",
@@ -160,6 +227,8 @@ pub struct Setup {
     pub steady: bool,
     /// No clients write by themselves.
     pub quiet: bool,
+    /// What real servers do; without it they are ideal.
+    pub habits: Option<Habits>,
 }
 
 impl Setup {
@@ -206,6 +275,8 @@ pub struct Plan {
     pub mutation: Option<Mutation>,
     /// A deliberate fault in the driver; only [`super::stack`] has one.
     pub driver_mutation: Option<DriverMutation>,
+    /// A deliberate fault in the servers, where they have habits.
+    pub server_mutation: Option<ServerMutation>,
 }
 
 impl Plan {
@@ -227,8 +298,17 @@ impl Plan {
             host: 5 * MS,
             steady: false,
             quiet: false,
+            habits: None,
         };
-        Self { seed, setup, faults: Vec::new(), heal_at: 0, mutation: None, driver_mutation: None }
+        Self {
+            seed,
+            setup,
+            faults: Vec::new(),
+            heal_at: 0,
+            mutation: None,
+            driver_mutation: None,
+            server_mutation: None,
+        }
     }
 
     /// The run of `seed`.
@@ -271,8 +351,23 @@ impl Plan {
         setup.delay = rng.pick(&[MS / 5, 2 * MS, 2 * MS, 20 * MS]);
         setup.save = rng.pick(&[0, MS, 2 * MS, 15 * MS]);
         setup.host = rng.pick(&[MS, 5 * MS, 50 * MS, 300 * MS]);
+        if profile.real {
+            if rng.chance(400) {
+                setup.shards = super::data::SHARDS;
+            }
+            if setup.shards > 1 {
+                // Cuts through the streams make both safe.
+                setup.loss_policy = rng.pick(&[LossPolicy::Sum, LossPolicy::Dominate]);
+            }
+            let fsync = rng.pick(&[Fsync::Always, Fsync::Everysec, Fsync::No]);
+            setup.habits = Some(Habits { fsync, watchdog: rng.chance(800) });
+        }
         let timeout = super::data_nanos(setup.timeout);
-        let window = rng.between(3 * timeout, 14 * timeout);
+        // What hangs has to hang for longer than an election may take; and where nobody writes it is not behind.
+        let hangs = profile.kinds.contains(&Kind::Hung);
+        setup.quiet = hangs && rng.chance(500);
+        let (shortest, longest) = if hangs { (10, 30) } else { (3, 14) };
+        let window = rng.between(shortest * timeout, longest * timeout);
         plan.heal_at = window;
         if !profile.kinds.is_empty() {
             let count = rng.between(1, 12);
@@ -286,6 +381,9 @@ impl Plan {
                     at = (last.at + rng.below(timeout * 3 / 2)).min(window);
                 }
                 draw_fault(rng, kind, plan.setup.kinds.len(), at, timeout, &mut plan.faults);
+            }
+            if hangs {
+                plan.faults.iter_mut().for_each(|fault| fault.lasts *= 4);
             }
             plan.faults.sort_by_key(|fault| fault.at);
         }
@@ -346,6 +444,28 @@ fn draw_fault(rng: &mut Rng, kind: Kind, nodes: usize, at: u64, timeout: u64, fa
             2 => FaultKind::Shutdown,
             _ => FaultKind::OperatorPause,
         },
+        Kind::Blackout => {
+            // Within a moment of each other; each machine is back when it is.
+            for node in 1..nodes {
+                let target = Target { node: (target.node + node) % nodes, primary: false };
+                let (at, lasts) = (at + rng.below(300 * MS), lasts + rng.below(timeout));
+                let kind = FaultKind::Crash { power: true, loss: Loss::Tail };
+                faults.push(Fault { at, lasts, target, kind });
+            }
+            FaultKind::Crash { power: true, loss: Loss::Tail }
+        }
+        Kind::Memory => FaultKind::LowMemory,
+        Kind::Hung => {
+            // What hurts is a shard that hangs when its node is needed.
+            if rng.chance(500) {
+                lasts = rng.between(3 * timeout, 5 * timeout);
+                let crash = FaultKind::Crash { power: false, loss: Loss::Nothing };
+                let (at, target) = (at + rng.below(200 * MS), Target { primary: true, ..target });
+                faults.push(Fault { at, lasts, target, kind: crash });
+            }
+            FaultKind::HungShard
+        }
+        Kind::Twin => FaultKind::Twin { cut: rng.chance(700) },
         Kind::Clock => FaultKind::ClockRate { of_bound: rng.between(0, 2_000_000) as i64 - 1_000_000 },
     };
     faults.push(Fault { at, lasts, target, kind });

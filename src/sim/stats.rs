@@ -35,6 +35,8 @@ pub struct Stats {
     pub deposed_by_old_epoch: u64,
     /// Runs in which lost copies left nobody who may be elected under `dominate`.
     pub stuck_by_policy: u64,
+    /// Answers that left a server while another one might write: only without a watchdog.
+    pub answered_late: u64,
     /// Simulated time, in nanoseconds.
     pub virtual_ns: u64,
     /// Faults that came, by name.
@@ -66,6 +68,7 @@ impl Stats {
             (&mut self.admitted, other.admitted),
             (&mut self.deposed_by_old_epoch, other.deposed_by_old_epoch),
             (&mut self.stuck_by_policy, other.stuck_by_policy),
+            (&mut self.answered_late, other.answered_late),
             (&mut self.virtual_ns, other.virtual_ns),
         ] {
             *mine += theirs;

@@ -26,9 +26,9 @@
 //! a record of a newer release is told from a damaged one.
 
 use super::HardState;
-use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, SHARDS_MAX};
+use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId};
 use crate::message::Standing;
-use crate::position::{OFFSET_MAX, Position};
+use crate::position::{OFFSET_MAX, Position, PositionError};
 use std::fmt::{Display, Write};
 
 const VOTE: &str = "kevy-elect-vote";
@@ -82,6 +82,9 @@ pub enum RecordError {
     /// A value that cannot be.
     #[error("{0}")]
     Range(#[from] RangeError),
+    /// A position that cannot be.
+    #[error("{0}")]
+    Position(#[from] PositionError),
     /// Not what this program writes for these values.
     #[error("its values are right, but not spelled as this program writes them")]
     Spelling,
@@ -227,7 +230,6 @@ impl<'a> Lines<'a> {
 
     fn position(&mut self) -> Result<Position, RecordError> {
         let stream_epoch = Epoch(self.number("stream_epoch", "stream_epoch <number>")?);
-        check("stream_epoch", stream_epoch)?;
         let offsets = self.value("offsets", "offsets <number>,... | none", |text| match text {
             "none" => Some(Vec::new()),
             list => list.split(',').map(|offset| offset.parse().ok()).collect::<Option<Vec<u64>>>(),
@@ -236,12 +238,7 @@ impl<'a> Lines<'a> {
         if let Some(value) = offsets.iter().find(|offset| **offset > OFFSET_MAX) {
             return Err(RangeError { field: "an offset", value: *value, max: OFFSET_MAX }.into());
         }
-        let shards = RangeError {
-            field: "the number of offsets",
-            value: offsets.len() as u64,
-            max: SHARDS_MAX as u64,
-        };
-        Position::new(stream_epoch, &offsets).ok_or(shards.into())
+        Ok(Position::new(stream_epoch, &offsets)?)
     }
 
     fn number(&mut self, key: &str, expected: &'static str) -> Result<u64, RecordError> {
@@ -265,6 +262,7 @@ impl<'a> Lines<'a> {
 mod tests {
     use super::super::slots::RECORD_BYTES_MAX;
     use super::*;
+    use crate::ids::SHARDS_MAX;
 
     fn state() -> HardState {
         HardState {
@@ -346,7 +344,7 @@ mod tests {
             ("1000,2000", vec!["0"; SHARDS_MAX + 1].join(",")),
         ] {
             let error = decode_position(&resealed(&good.replace(from, &to))).unwrap_err();
-            assert!(matches!(error, RecordError::Range(_)), "{to}: {error:?}");
+            assert!(matches!(error, RecordError::Range(_) | RecordError::Position(_)), "{to}: {error:?}");
         }
     }
 

@@ -89,8 +89,15 @@ impl SlotFile {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.failed("read", error)),
         }
-        let file = OpenOptions::new().read(true).write(true).open(&self.path);
-        let file = file.map_err(|error| self.failed("open", error))?;
+        let read_only = |error: &io::Error| {
+            matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
+        };
+        let (file, writable) = match OpenOptions::new().read(true).write(true).open(&self.path) {
+            // A node that cannot save may still say what it holds, and serve it. The next save says why it cannot.
+            Err(error) if read_only(&error) => (File::open(&self.path), false),
+            opened => (opened, true),
+        };
+        let file = file.map_err(|error| self.failed("read", error))?;
         // One byte more than fits, so that an oversized file shows.
         let mut bytes = Vec::with_capacity(FILE_BYTES + 1);
         let read = (&file).take(FILE_BYTES as u64 + 1).read_to_end(&mut bytes);
@@ -101,7 +108,8 @@ impl SlotFile {
         self.sync_directory(&self.open_directory()?)?;
         let Some((newest, number, record)) = found else { return Ok(Some(bytes)) };
         let record = record.to_vec();
-        self.open = Some(Open { file, newest, number, record: record.clone(), synced: false });
+        let open = Open { file, newest, number, record: record.clone(), synced: false };
+        self.open = Some(open).filter(|_| writable);
         Ok(Some(record))
     }
 

@@ -1,10 +1,10 @@
 //! What happened: the elector's decisions, in the order in which it took them. Metrics, logs and
 //! `history` are made of these.
 
-use crate::fence::FenceReason;
+use crate::fence::{FenceReason, Health};
 use crate::ids::{Epoch, NodeId};
 use crate::message::{OfferKind, RejectReason, Role};
-use crate::position::Progress;
+use crate::position::{PositionError, Progress};
 use crate::time::{Duration, Instant};
 use std::fmt;
 
@@ -149,6 +149,11 @@ pub enum EventKind {
         /// What the store said.
         error: String,
     },
+    /// The host's position cannot be told to anybody: this node neither votes nor stands until it can.
+    PositionRefused {
+        /// Why.
+        error: PositionError,
+    },
     /// A peer's message was ignored because a value in it cannot be.
     Implausible {
         /// Who sent it.
@@ -167,6 +172,11 @@ pub enum EventKind {
     },
     /// A node that started without a record may vote from now on.
     Admitted,
+    /// This node has become unfit to be primary, in another way than before, or fit again.
+    Fitness {
+        /// How it is now.
+        health: Health,
+    },
 }
 
 /// Why a role changed, and what a failover is labelled with.
@@ -312,11 +322,13 @@ impl fmt::Display for Event {
             }
             EventKind::PeerUp { peer } | EventKind::PeerDown { peer } => write!(f, " peer={peer}"),
             EventKind::SaveFailed { error } => write!(f, " error={error:?}"),
+            EventKind::PositionRefused { error } => write!(f, " error={:?}", error.to_string()),
             EventKind::Implausible { peer, what } => write!(f, " peer={peer} what={what}"),
             EventKind::LeaseMismatch { peer, lease, lease_max } => {
                 write!(f, " peer={peer} lease_ms={} lease_max_ms={}", Ms(*lease), Ms(*lease_max))
             }
             EventKind::Admitted => Ok(()),
+            EventKind::Fitness { health } => write!(f, " health={}", health.as_str()),
         }
     }
 }
@@ -325,13 +337,15 @@ impl EventKind {
     /// How loud it is: an error needs somebody to act, a warning is worth a look, the rest tells the story.
     pub const fn level(&self) -> log::Level {
         match self {
-            Self::PromoteFailed { .. } | Self::SaveFailed { .. } | Self::LeaseMismatch { .. } => {
-                log::Level::Error
-            }
+            Self::PromoteFailed { .. }
+            | Self::SaveFailed { .. }
+            | Self::PositionRefused { .. }
+            | Self::LeaseMismatch { .. } => log::Level::Error,
             Self::PrimarySuspected { .. }
             | Self::FollowFailed { .. }
             | Self::Fenced { .. }
             | Self::PeerDown { .. }
+            | Self::Fitness { .. }
             | Self::Implausible { .. } => log::Level::Warn,
             _ => log::Level::Info,
         }
@@ -359,9 +373,11 @@ impl EventKind {
             Self::PeerUp { .. } => "peer_up",
             Self::PeerDown { .. } => "peer_down",
             Self::SaveFailed { .. } => "save_failed",
+            Self::PositionRefused { .. } => "position_refused",
             Self::Implausible { .. } => "implausible",
             Self::LeaseMismatch { .. } => "lease_mismatch",
             Self::Admitted => "admitted",
+            Self::Fitness { .. } => "fitness",
         }
     }
 }

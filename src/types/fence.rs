@@ -11,13 +11,50 @@ pub enum Denied {
     Fenced(FenceReason),
 }
 
-/// Whether a host can serve as primary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether a host can serve as primary, and what is wrong where it cannot (`docs/protocol.md`, "Fitness").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Health {
     /// It can.
     Good,
-    /// It cannot now: a primary resigns, a replica does not ask for votes.
+    /// It cannot now, for a reason that has no word here.
     Failing,
+    /// A part of the server does not answer.
+    Stuck,
+    /// What it accepts cannot be written to disk.
+    Disk,
+    /// Its votes cannot be saved.
+    Store,
+    /// It can open no more files and sockets.
+    Descriptors,
+}
+
+impl Health {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Good, Self::Failing, Self::Stuck, Self::Disk, Self::Store, Self::Descriptors];
+
+    /// Nothing is wrong.
+    pub const fn is_good(self) -> bool {
+        matches!(self, Self::Good)
+    }
+
+    /// Better this one than nobody: it answers clients, if badly.
+    pub const fn serves(self) -> bool {
+        !matches!(self, Self::Failing | Self::Stuck)
+    }
+
+    /// The word for it on the wire, in metrics and in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Failing => "failing",
+            Self::Stuck => "stuck",
+            Self::Disk => "disk",
+            Self::Store => "store",
+            Self::Descriptors => "descriptors",
+        }
+    }
 }
 
 /// Why writes are refused.

@@ -1,5 +1,6 @@
 //! What nodes tell each other. How it looks on the wire: [`crate::wire`] and `docs/protocol.md`.
 
+use crate::fence::Health;
 use crate::ids::{Epoch, Incarnation, NodeId, Round};
 use crate::position::{Position, Progress};
 use crate::time::Duration;
@@ -85,6 +86,8 @@ pub struct Heartbeat {
     /// How long a primary's lease runs from the send time of a heartbeat; zero from others. A voter whose
     /// promise would not outlast it does not echo.
     pub lease: Duration,
+    /// Whether the sender can serve as primary, and what is wrong if not.
+    pub health: Health,
 }
 
 /// The answer to a primary's heartbeat (which renews its lease) or to one of a [`Standing::New`] node

@@ -1,5 +1,6 @@
 //! The words that every layer speaks. Each is found at the crate's root, as `crate::ids`.
 
+pub mod bounds;
 pub mod config;
 pub mod event;
 pub mod fence;

@@ -45,11 +45,10 @@ impl Position {
 
     /// A position in the history of `stream_epoch` with one offset per shard.
     ///
-    /// Offsets over [`OFFSET_MAX`] are capped; more than [`SHARDS_MAX`] shards, or a history above
-    /// [`EPOCH_MAX`], give `None`.
-    pub fn new(stream_epoch: Epoch, offsets: &[u64]) -> Option<Self> {
+    /// Offsets over [`OFFSET_MAX`] are capped.
+    pub fn new(stream_epoch: Epoch, offsets: &[u64]) -> Result<Self, PositionError> {
         let mut position = Self { stream_epoch, offsets: Vec::new() };
-        position.set(stream_epoch, offsets).then_some(position)
+        position.set(stream_epoch, offsets).map(|()| position)
     }
 
     /// A position of a host with a single stream; both numbers are capped at the highest there can be.
@@ -58,16 +57,18 @@ impl Position {
     }
 
     /// Replaces the position, in place: no allocation while the number of shards stays the same.
-    /// Says `false` and changes nothing where there are more than [`SHARDS_MAX`] shards, or where no election
-    /// can have begun this history: no peer could read the heartbeats of a node that tells of it.
-    pub fn set(&mut self, stream_epoch: Epoch, offsets: &[u64]) -> bool {
-        if offsets.len() > SHARDS_MAX || stream_epoch > EPOCH_MAX {
-            return false;
+    /// An error changes nothing: no peer could read the heartbeats of a node that told of such a position.
+    pub fn set(&mut self, stream_epoch: Epoch, offsets: &[u64]) -> Result<(), PositionError> {
+        if offsets.len() > SHARDS_MAX {
+            return Err(PositionError::Shards { shards: offsets.len() });
+        }
+        if stream_epoch > EPOCH_MAX {
+            return Err(PositionError::StreamEpoch { stream_epoch });
         }
         self.stream_epoch = stream_epoch;
         self.offsets.clear();
         self.offsets.extend(offsets.iter().map(|offset| (*offset).min(OFFSET_MAX)));
-        true
+        Ok(())
     }
 
     /// Epoch of the primary whose history this is.
@@ -96,6 +97,24 @@ impl Position {
             && self.offsets().iter().zip(other.offsets()).all(|(mine, theirs)| mine >= theirs)
             || *other == Self::NONE
     }
+}
+
+/// Why there is no such position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PositionError {
+    /// More than [`SHARDS_MAX`].
+    #[error("a position of {shards} shards; at most {SHARDS_MAX} can be told, so run the server with fewer")]
+    Shards {
+        /// How many.
+        shards: usize,
+    },
+    /// No election can have begun this history.
+    #[error("a position in history {stream_epoch}; at most {EPOCH_MAX} can be")]
+    StreamEpoch {
+        /// The epoch that was given for it.
+        stream_epoch: Epoch,
+    },
 }
 
 impl fmt::Debug for Position {
@@ -134,6 +153,17 @@ mod tests {
     fn garbage_offsets_are_capped_and_sums_do_not_wrap() {
         let all = at(1, &[u64::MAX; SHARDS_MAX]);
         assert_eq!(all.progress().offset, OFFSET_MAX * SHARDS_MAX as u64);
-        assert!(Position::new(Epoch(1), &[0; SHARDS_MAX + 1]).is_none());
+    }
+
+    #[test]
+    fn each_position_that_cannot_be_has_its_own_error_and_changes_nothing() {
+        let shards = PositionError::Shards { shards: SHARDS_MAX + 1 };
+        let over = Epoch(EPOCH_MAX.0 + 1);
+        let stream_epoch = PositionError::StreamEpoch { stream_epoch: over };
+        let mut position = at(3, &[7, 8]);
+        assert_eq!(position.set(Epoch(4), &[0; SHARDS_MAX + 1]), Err(shards));
+        assert_eq!(position.set(over, &[1]), Err(stream_epoch));
+        assert_eq!(position, at(3, &[7, 8]));
+        assert!(shards.to_string().contains("129 shards") && stream_epoch.to_string().contains("history"));
     }
 }

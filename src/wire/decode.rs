@@ -5,6 +5,7 @@ use super::{
     CLUSTER_BYTES_MAX, DURATION_US_MAX, ELEMENTS_MAX, FRAME_BYTES_MAX, Frame, PROGRESS_OFFSET_MAX,
     REFUSE_TEXT_BYTES_MAX,
 };
+use crate::fence::Health;
 use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round, SHARDS_MAX};
 use crate::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
@@ -41,6 +42,9 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, DecodeError> {
     }
 }
 
+/// The longest word for what is wrong with a node.
+const HEALTH_BYTES_MAX: usize = 32;
+
 const HEARTBEAT_BLANK: Heartbeat = Heartbeat {
     epoch: Epoch::ZERO,
     round: Round(0),
@@ -50,6 +54,7 @@ const HEARTBEAT_BLANK: Heartbeat = Heartbeat {
     primary: None,
     primary_age: Duration::ZERO,
     lease: Duration::ZERO,
+    health: Health::Good,
 };
 
 /// Reading ended before the end of the frame: with [`Reader::error`], or for want of more bytes. Without
@@ -152,7 +157,23 @@ impl<'a> Reader<'a> {
         hb.primary = self.node_or_none("primary")?;
         hb.primary_age = self.micros("primary-age")?;
         hb.lease = self.micros("lease")?;
+        if self.element < self.elements {
+            hb.health = self.health()?;
+        }
         Ok(())
+    }
+
+    /// A word that a newer version has for it says that something is wrong, and not what.
+    #[cold]
+    fn health(&mut self) -> Read<Health> {
+        let word = self.field("health")?;
+        let known = Health::ALL.into_iter().find(|health| health.as_str().as_bytes() == word);
+        match known {
+            // Said by a newer version that has something to say behind it.
+            Some(health) => Ok(health),
+            None if word.is_empty() || word.len() > HEALTH_BYTES_MAX => self.value("health"),
+            None => Ok(Health::Failing),
+        }
     }
 
     fn echo(&mut self) -> Read<Echo> {
@@ -279,8 +300,8 @@ impl<'a> Reader<'a> {
             }
         }
         match Position::new(epoch, &offsets[..shards]) {
-            Some(position) => Ok(position),
-            None => self.bad(DecodeError::TooManyShards { verb: self.verb }),
+            Ok(position) => Ok(position),
+            Err(_) => self.bad(DecodeError::TooManyShards { verb: self.verb }),
         }
     }
 

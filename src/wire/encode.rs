@@ -1,6 +1,7 @@
 //! Values to bytes.
 
 use super::{CLUSTER_BYTES_MAX, DURATION_US_MAX, REFUSE_TEXT_BYTES_MAX};
+use crate::fence::Health;
 use crate::ids::NodeId;
 use crate::message::{Grant, Hello, Message, Offer, OfferKind, Role, Standing};
 use crate::position::{Position, Progress};
@@ -15,7 +16,11 @@ const SMALL_FRAME_BYTES_MAX: usize = 352;
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
     small(out, |w| match message {
         Message::Heartbeat(hb) => {
-            w.raw(b"*9\r\n$2\r\nHB\r\n");
+            // A heartbeat of a node that is well is as short as ever.
+            match hb.health {
+                Health::Good => w.raw(b"*9\r\n$2\r\nHB\r\n"),
+                _ => w.raw(b"*10\r\n$2\r\nHB\r\n"),
+            }
             w.number(hb.epoch.0);
             w.number(hb.round.0);
             match hb.role {
@@ -29,6 +34,9 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.node(hb.primary.as_ref());
             w.micros(hb.primary_age);
             w.micros(hb.lease);
+            if hb.health != Health::Good {
+                w.bulk(hb.health.as_str().as_bytes());
+            }
         }
         Message::Echo(echo) => {
             w.raw(b"*6\r\n$4\r\nECHO\r\n");

@@ -22,7 +22,7 @@
 //! | `double` | every message comes twice |
 //! | `heal` | ends all of these |
 //! | `disk 1 fails`, `disk 1 hangs`, `disk 1 works` | its saves do |
-//! | `host 1 fails`, `hangs`, `unhealthy`, `works` | its promotions and retargets do |
+//! | `host 1 fails`, `hangs`, `unhealthy`, `ails`, `works` | its promotions and retargets do; it says that it cannot serve, or badly |
 //! | `step-down 1`, `shutdown 1` | the operator's commands |
 //! | `pause 1`, `resume 1` | no automatic elections on n1 |
 //! | `offset 2=57`, `offset 2=(5,9)` | how far the data goes in the history that the node holds, per shard |
@@ -153,13 +153,14 @@ impl Stage {
                 _ => self
                     .end_each(case, |kind| matches!(kind, FaultKind::FailingDisk | FaultKind::HangingDisk))?,
             },
-            "host" => match which(case, ["fails", "hangs", "unhealthy", "works"])? {
+            "host" => match which(case, ["fails", "hangs", "unhealthy", "ails", "works"])? {
                 "fails" => self.begin_each(case, FaultKind::FailingHost)?,
                 "hangs" => self.begin_each(case, FaultKind::HangingHost)?,
                 "unhealthy" => self.begin_each(case, FaultKind::Unhealthy)?,
+                "ails" => self.begin_each(case, FaultKind::Ailing)?,
                 _ => self.end_each(case, |kind| {
-                    use FaultKind::{FailingHost, HangingHost, Unhealthy};
-                    matches!(kind, FailingHost | HangingHost | Unhealthy)
+                    use FaultKind::{Ailing, FailingHost, HangingHost, Unhealthy};
+                    matches!(kind, FailingHost | HangingHost | Unhealthy | Ailing)
                 })?,
             },
             "step-down" => self.begin_each(case, FaultKind::StepDown)?,

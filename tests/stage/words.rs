@@ -153,6 +153,8 @@ fn decided(kind: &EventKind) -> Option<String> {
         EventKind::Implausible { peer, what } => format!("ignores an impossible {what} of {peer}"),
         EventKind::LeaseMismatch { peer, .. } => format!("cannot promise for as long as {peer} writes"),
         EventKind::Admitted => "is admitted".to_owned(),
+        EventKind::Fitness { health } if health.is_good() => "is fit again".to_owned(),
+        EventKind::Fitness { health } => format!("is unfit: {}", health.as_str()),
         _ => format!("{kind:?}"),
     })
 }

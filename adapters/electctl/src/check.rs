@@ -7,12 +7,6 @@ use kevy_server::config::Settings;
 use std::path::Path;
 use std::time::Duration;
 
-/// A round of pre-votes or votes that is not answered ends after this many heartbeat intervals, and the
-/// next one begins after up to this many more.
-const ROUND_HEARTBEATS: f64 = 3.0;
-/// A candidate waits a quarter of a heartbeat interval for each one that is better, up to eight.
-const RANKS_MAX: usize = 8;
-
 pub(crate) fn check(file: &Path) -> Result<String, String> {
     // The environment of who checks is not that of the server.
     let settings =
@@ -24,7 +18,7 @@ pub(crate) fn check(file: &Path) -> Result<String, String> {
         ));
     };
     let mut text = format!("{}: {}\n\n", file.display(), good("accepted"));
-    let rows: Vec<Vec<String>> = bounds(&elect.config, elect.watchdog)
+    let rows: Vec<Vec<String>> = figures(&elect.config, elect.watchdog)
         .into_iter()
         .map(|(what, value)| vec![bold(what), value])
         .collect();
@@ -35,16 +29,15 @@ pub(crate) fn check(file: &Path) -> Result<String, String> {
     Ok(text.trim_end().to_owned() + "\n")
 }
 
-fn bounds(config: &Config, watchdog: Option<Duration>) -> Vec<(&'static str, String)> {
+fn figures(config: &Config, watchdog: Option<Duration>) -> Vec<(&'static str, String)> {
     let ms = |seconds: f64| format!("{:.0} ms", seconds * 1e3);
     let (promise, lease) = (config.election_timeout().as_secs_f64(), config.lease().as_secs_f64());
     let heartbeat = config.heartbeat_interval().as_secs_f64();
     let (drift, margin) = (config.drift_percent() / 100.0, LEASE_MARGIN.as_secs_f64());
     let (voters, quorum) = (config.voters(), config.quorum());
-    let candidates = config.members().iter().filter(|member| member.eligible()).count();
+    let worst = config.bounds();
     // The last of the candidates goes when all better ones have failed to.
-    let ranks = candidates.saturating_sub(2).min(RANKS_MAX) as f64 * heartbeat / 4.0;
-    let silent = promise * (1.0 + drift) + ranks;
+    let silent = (worst.silence + worst.ranks).as_secs_f64();
     let crash = match config.crash_detection() {
         CrashDetection::Refused => "at once: a closed link and a refused connection prove it".to_owned(),
         CrashDetection::Off => format!("as a silent one, {}", ms(silent)),
@@ -60,10 +53,11 @@ fn bounds(config: &Config, watchdog: Option<Duration>) -> Vec<(&'static str, Str
             "worst failover time",
             format!(
                 "{} if one round decides, {} more for each that fails; plus two saves of the vote record and the promotion",
-                ms(silent + 2.0 * ROUND_HEARTBEATS * heartbeat),
-                ms(2.0 * ROUND_HEARTBEATS * heartbeat)
+                ms(worst.failover.as_secs_f64()),
+                ms(worst.attempt.as_secs_f64())
             ),
         ),
+        ("all faults healed: settled", format!("after {} at the latest", ms(worst.settled.as_secs_f64()))),
         ("cut-off primary stops writing", format!("{} after its last confirmed heartbeat", ms(lease))),
         (
             "stopped or frozen primary",
@@ -150,6 +144,8 @@ mod tests {
             "500 ms after its last",
             "470 ms after the end of its lease",
             "32.67 %",
+            "1835 ms if one round decides, 1100 ms more for each that fails",
+            "after 6464 ms at the latest",
             "500 ms between",
             "485 ms with clocks",
         ] {

@@ -118,6 +118,10 @@ fn remarks(answers: &[Answer]) -> String {
     for node in said.iter().filter(|said| said["paused"] == true) {
         text += &warn(&format!("\nAutomatic elections are paused on {}.", word(node, "node")));
     }
+    for node in said.iter().filter(|said| said["health"].as_str().is_some_and(|health| health != "good")) {
+        let what = if node["ailment"].is_null() { "health" } else { "ailment" };
+        text += &warn(&format!("\n{} is unfit to be primary: {}.", word(node, "node"), word(node, what)));
+    }
     text + "\n"
 }
 

@@ -6,7 +6,7 @@
 //! this one, so that a deadline is the same moment in a log, in a snapshot and in memory.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, TryLockError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How late the store is told to be at first: at most this, and so before every deadline that there is. Not zero, and
@@ -18,28 +18,31 @@ const ALONE: Duration = Duration::from_millis(5);
 /// What the store was told last, in milliseconds since 1970.
 static TOLD: Mutex<u64> = Mutex::new(0);
 
-/// Tells the store some early moment, before there is anything in it.
-pub(crate) fn begin() {
-    tell(RandomState::new().hash_one(std::process::id()) % FIRST_MS_MAX + 1);
+/// Tells the store some early moment: before there is anything in it, and when another node's clock counts from now on,
+/// which may be behind ours.
+pub(crate) fn rest() {
+    let early = RandomState::new().hash_one(std::process::id()) % FIRST_MS_MAX + 1;
+    tell(&mut TOLD.lock().unwrap_or_else(PoisonError::into_inner), early);
 }
 
-/// Tells the store how late it is. Only for a node that may write. Never goes back.
+/// Tells the store how late it is. Only for a node that may write. Does not go back.
 pub(crate) fn advance() {
-    tell(now_ms());
-}
-
-fn tell(ms: u64) {
     let mut told = match TOLD.try_lock() {
         Ok(told) => told,
         // Somebody else tells it just now.
         Err(TryLockError::WouldBlock) => return,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
     };
-    if ms > *told {
-        *told = ms;
-        kevy_store::set_wall_clock_ms(ms);
-        kevy_store::set_clock_ns(ms.saturating_mul(1_000_000));
+    let now = now_ms();
+    if now > *told {
+        tell(&mut told, now);
     }
+}
+
+fn tell(told: &mut u64, ms: u64) {
+    *told = ms;
+    kevy_store::set_wall_clock_ms(ms);
+    kevy_store::set_clock_ns(ms.saturating_mul(1_000_000));
 }
 
 /// How late it is, in milliseconds since 1970.

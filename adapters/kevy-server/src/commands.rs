@@ -3,15 +3,19 @@
 //! A newtype over [`KevyCommands`] that delegates every method of the trait: its defaults would silently
 //! switch off RESP3, blocking commands, indexes and more.
 
+use crate::browser::{Browser, Rest};
 use crate::cuts;
 use crate::digest;
 use crate::expiry::Keeper;
+use crate::harmless::is_harmless;
 use crate::record::{self, Record};
 use crate::replies::{self, Own, Replies};
 use crate::scripts;
 use crate::shards::{Applied, Shards, TICK_MS_STANDBY};
 use crate::tag::Tag;
+use crate::verdict::{self, Verdict};
 use kevy::KevyCommands;
+use kevy_elect_plugin::plugin::Denied;
 use kevy_persist::Fsync;
 use kevy_rt::{
     Argv, ArgvView, BlockHint, BlockKind, Commands, ExtensionReduced, GeoHits, LiveRuntimeConfig, NotifyKind,
@@ -23,6 +27,9 @@ use std::time::Duration;
 
 /// For how long after a `WAIT` the shards look for acknowledgements often.
 const WAIT_HURRY: Duration = Duration::from_secs(1);
+
+/// For how long after a browser's request the shards tick often: its neighbours in memory are refused until one has.
+const BROWSER_HURRY: Duration = Duration::from_millis(20);
 
 /// kevy's own interval.
 const TICK_MS_DEFAULT: u64 = 100;
@@ -38,13 +45,15 @@ pub struct ElectedCommands {
     resolved: Cell<bool>,
     /// What is recorded of commands.
     pub(crate) record: Record,
+    browser: Browser,
 }
 
 impl ElectedCommands {
     /// kevy's commands, answering for the election through `replies`.
     pub(crate) fn new(kevy: KevyCommands, replies: Replies, keeper: Arc<Keeper>) -> Self {
         let record = Record::new(&kevy, keeper);
-        Self { kevy, replies, shard: Cell::new(None), resolved: Cell::new(false), record }
+        let (shard, resolved) = (Cell::new(None), Cell::new(false));
+        Self { kevy, replies, shard, resolved, record, browser: Browser::default() }
     }
 
     pub(crate) fn kevy(&self) -> &KevyCommands {
@@ -124,6 +133,9 @@ impl ElectedCommands {
                     out.extend_from_slice(replies::CUT_REFUSED);
                 }
             }
+            Own::Load => out.extend_from_slice(replies::LOAD),
+            // Answered by what `resolve` made of it.
+            Own::Browser => return false,
             Own::Shutdown if args.len() == 1 => self.shards().note_shutdown(false),
             Own::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"NOSAVE") => {
                 self.shards().note_shutdown(false)
@@ -141,12 +153,60 @@ impl ElectedCommands {
         true
     }
 
+    /// What becomes of a command that may change something, while the gate is shut.
+    #[cold]
+    fn resolve_shut<A: ArgvView + ?Sized>(&self, args: &A, mut resolved: ResolvedCmd) -> ResolvedCmd {
+        if !kevy_rt::applying_record() {
+            // Away from every path that kevy has for it: none of them but the plainest asks again.
+            return ResolvedCmd::new(Route::Local)
+                .with_txn_kind(resolved.txn_kind)
+                .with_verb(Verdict::Refused.mark(VerbId::UNKNOWN));
+        }
+        // The primary wrote it.
+        let reads = args.first().is_some_and(|verb| verb.eq_ignore_ascii_case(b"XADD"));
+        if verdict::has_movers() && !reads {
+            resolved.wake_idx = None;
+        }
+        resolved
+    }
+
+    /// Why a command of a client must not run now, if it must not.
+    fn refusal<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
+        let verb = args.first()?;
+        let guarded = self.kevy.is_write(args) || (Own::of(verb).is_none() && !is_harmless(verb));
+        if !guarded {
+            return None;
+        }
+        self.shards().check().err().map(replies::denied)
+    }
+
+    /// A browser's request, or what stands behind one.
+    #[cold]
+    fn turn_away<A: ArgvView + ?Sized>(&self, args: &A) -> Option<ResolvedCmd> {
+        if kevy_rt::applying_record() {
+            return None;
+        }
+        let line = args.first().and_then(Own::of) == Some(Own::Browser);
+        let rest = if line { self.browser.line(args) } else { self.browser.rest(args)? };
+        if line {
+            self.shards().hurry(BROWSER_HURRY);
+        }
+        let verdict = match rest {
+            Rest::Refused => Verdict::Intruder,
+            Rest::Ignored => Verdict::Ignored,
+        };
+        // Who is told nothing must not wait for it.
+        let closes = line || rest == Rest::Ignored;
+        let local = ResolvedCmd::new(Route::Local).with_verb(verdict.mark(VerbId::UNKNOWN));
+        Some(local.with_quit(closes))
+    }
+
     /// Where a command goes that kevy, which takes itself for a primary, would send elsewhere.
     fn reroute<A: ArgvView + ?Sized>(&self, args: &A, route: Route) -> Route {
         let Some(own) = args.first().and_then(Own::of) else { return route };
         let primary = || self.shards().standing().primary;
         match own {
-            Own::Steer => Route::Local,
+            Own::Steer | Own::Load | Own::Browser => Route::Local,
             Own::Elect => Route::Extension,
             Own::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
             Own::Wait => {
@@ -194,6 +254,16 @@ fn token<A: ArgvView + ?Sized>(args: &A) -> Option<(Vec<(u64, u64)>, u64)> {
     Some((pairs?, timeout_ms))
 }
 
+/// Whether kevy may declare an index now, because a query for it failed often enough. It does so on a node that it does not
+/// take for a replica, and here it takes none for one.
+fn declares(query: &[Vec<u8>], chunks: &[Vec<u8>]) -> bool {
+    /// How the answer of a shard begins that has no such index, or no such column.
+    const MISSING: [u8; 2] = [2, 7];
+    let of_index =
+        query.first().and_then(|verb| verb.get(..4)).is_some_and(|verb| verb.eq_ignore_ascii_case(b"IDX."));
+    of_index && chunks.iter().any(|chunk| chunk.first().is_some_and(|status| MISSING.contains(status)))
+}
+
 /// Whether a replica's id says that it follows this shard's stream as it is since `flushes` flushes.
 fn follows_current(id: &str, flushes: u64) -> bool {
     crate::link::flushes_in_id(id).is_none_or(|known| known == flushes)
@@ -207,6 +277,7 @@ impl Clone for ElectedCommands {
             shard: Cell::new(None),
             resolved: Cell::new(false),
             record: self.record.fork(),
+            browser: Browser::default(),
         }
     }
 }
@@ -215,15 +286,14 @@ impl Commands for ElectedCommands {
     // ---- where the election speaks ----
 
     fn write_denied(&self) -> Option<Vec<u8>> {
-        match self.shards().check() {
-            Ok(()) => self.kevy.write_denied(),
-            Err(denied) => Some(replies::denied(denied)),
-        }
+        // `resolve` has asked the gate, on every way in; this is asked on some of them only.
+        self.kevy.write_denied()
     }
 
     fn read_denied<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
         if self.shards().is_loading() && !args.first().is_some_and(replies::answers_while_loading) {
-            return Some(replies::LOADING.to_vec());
+            // Who cannot write here should not wait for the end of the load.
+            return Some(self.refusal(args).unwrap_or_else(|| replies::LOADING.to_vec()));
         }
         self.kevy.read_denied(args)
     }
@@ -269,6 +339,26 @@ impl Commands for ElectedCommands {
         proto: RespVersion,
         out: &mut Vec<u8>,
     ) {
+        let (verdict, verb) = Verdict::of(verb);
+        match verdict {
+            Verdict::Free => {}
+            Verdict::Write => {
+                // It may have come from another shard, and the lease may have ended on its way.
+                if let Err(denied) = self.shards().check() {
+                    out.extend_from_slice(&replies::denied(denied));
+                    // Or kevy would log it, and stream it.
+                    propagation::set_override(propagation::Propagate::Suppress);
+                    return;
+                }
+            }
+            Verdict::Refused => {
+                // The gate may have opened since; but this was not sent where it would run.
+                let denied = self.shards().check().err().unwrap_or(Denied::Replica);
+                return out.extend_from_slice(&replies::denied(denied));
+            }
+            Verdict::Intruder => return out.extend_from_slice(replies::BROWSER),
+            Verdict::Ignored => return,
+        }
         if verb != VerbId::UNKNOWN && args.len() <= 3 && !self.record.is_alert() {
             let from = out.len();
             self.kevy.dispatch_verb_into(store, args, verb, proto, out);
@@ -292,13 +382,41 @@ impl Commands for ElectedCommands {
 
     fn resolve<A: ArgvView + ?Sized>(&self, args: &A) -> ResolvedCmd {
         self.resolved.set(true);
+        if self.browser.is_near()
+            && let Some(refused) = self.turn_away(args)
+        {
+            return refused;
+        }
         let mut resolved = self.kevy.resolve(args);
-        if resolved.verb == VerbId::UNKNOWN {
-            if let Some(own) = args.first().and_then(Own::of) {
-                resolved.is_write |= matches!(own, Own::Cut | Own::Expired);
-                resolved.route = self.reroute(args, resolved.route);
+        if resolved.is_write {
+            if self.shards().check().is_err() {
+                return self.resolve_shut(args, resolved);
             }
-            resolved.route = self.reroute_move(args, resolved.route);
+            verdict::note_mover(&resolved, self.shards().count());
+            if resolved.verb == VerbId::UNKNOWN {
+                resolved.route = self.reroute_move(args, resolved.route);
+            }
+            resolved.verb = Verdict::Write.mark(resolved.verb);
+        } else if resolved.verb == VerbId::UNKNOWN
+            && let Some(verb) = args.first()
+        {
+            match Own::of(verb) {
+                Some(Own::Browser) => return self.turn_away(args).unwrap_or(resolved),
+                Some(own) => {
+                    resolved.route = self.reroute(args, resolved.route);
+                    if matches!(own, Own::Cut | Own::Expired) {
+                        resolved.is_write = true;
+                        if self.shards().check().is_err() {
+                            return self.resolve_shut(args, resolved);
+                        }
+                        resolved.verb = Verdict::Write.mark(resolved.verb);
+                    }
+                }
+                None if !is_harmless(verb) && self.shards().check().is_err() => {
+                    return self.resolve_shut(args, resolved);
+                }
+                None => {}
+            }
         }
         resolved
     }
@@ -369,6 +487,7 @@ impl Commands for ElectedCommands {
     }
 
     fn live_runtime_config(&self) -> LiveRuntimeConfig {
+        self.browser.end();
         let mut live = self.kevy.live_runtime_config();
         if let Some(shard) = self.shard.get() {
             let (promotion, tick_ms_max) = self.shards().tick(shard);
@@ -409,9 +528,6 @@ impl Commands for ElectedCommands {
         self.kevy.on_data_dir(dir);
     }
     fn on_persist_stats(&self, in_flight: bool, aof_rewrites_total: u64) {
-        if let Some(shard) = self.shard.get() {
-            self.shards().note_rewrites(shard, aof_rewrites_total);
-        }
         self.kevy.on_persist_stats(in_flight, aof_rewrites_total);
     }
     fn on_tick_gap(&self, excess_us: u64) {
@@ -467,6 +583,9 @@ impl Commands for ElectedCommands {
         if digest::is_ours(argv) {
             return ExtensionReduced::Reply(chunks.concat());
         }
+        if declares(argv, &chunks) && self.shards().check().is_err() {
+            return ExtensionReduced::Reply(replies::NO_INDEX.to_vec());
+        }
         self.kevy.extension_reduce(argv, chunks, proto)
     }
     fn on_write(&self, store: &mut Store, key: &[u8]) {
@@ -507,7 +626,7 @@ impl Commands for ElectedCommands {
         self.kevy.block_restore_argv(store, kind, key)
     }
     fn queue_error<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
-        self.kevy.queue_error(args)
+        self.kevy.queue_error(args).or_else(|| self.refusal(args))
     }
 }
 

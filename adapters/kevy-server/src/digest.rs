@@ -472,6 +472,7 @@ mod tests {
 
     #[test]
     fn keys_that_end_soon_are_left_out_and_looking_removes_nothing() {
+        crate::clock::advance();
         let mut store = Store::new();
         set(&mut store, "soon", b"v", Some(Duration::from_millis(1)));
         set(&mut store, "later", b"v", Some(Duration::from_secs(100)));

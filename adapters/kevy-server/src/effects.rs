@@ -42,6 +42,7 @@ pub(crate) fn is_conditional(upper: &[u8]) -> bool {
             | b"HEXPIRE"
             | b"HPEXPIRE"
             | b"HPEXPIREAT"
+            | b"RENAMENX"
     )
 }
 
@@ -57,6 +58,7 @@ pub(crate) fn settled<A: ArgvView + ?Sized>(
         b"SET" if reply.starts_with(b"+") => set(store, key, &args[2]),
         b"SETNX" if reply == b":1\r\n" => set(store, key, &args[2]),
         b"SETEX" | b"PSETEX" if reply.starts_with(b"+") => set(store, key, &args[3]),
+        b"RENAMENX" if reply == b":1\r\n" => vec![frame(&[b"RENAME", key, &args[2]])],
         // A value came back, so there is a key whose deadline was moved.
         b"GETEX" if args.len() > 2 && matches!(reply, [b'$', b'0'..=b'9', ..]) => deadline(store, key),
         b"EXPIRE" | b"PEXPIRE" | b"EXPIREAT" | b"PEXPIREAT" if reply == b":1\r\n" => deadline(store, key),
@@ -287,6 +289,10 @@ mod tests {
         assert_eq!(run(&mut store, "EXPIRE k -1"), ["DEL k"]);
         assert_eq!(run(&mut store, "EXPIRE k 1"), [""; 0]);
         assert_eq!(run(&mut store, "INCR k x"), [""; 0], "an error");
+        run(&mut store, "SET from v");
+        assert_eq!(run(&mut store, "RENAMENX from to"), ["RENAME from to"]);
+        run(&mut store, "SET from v");
+        assert_eq!(run(&mut store, "RENAMENX from to"), [""; 0]);
         run(&mut store, "HSET h f v g v");
         let fields = run(&mut store, "HPEXPIRE h 100000 FIELDS 3 f none g");
         assert!(fields[0].starts_with("HPEXPIREAT h ") && fields[0].ends_with(" FIELDS 2 f g"), "{fields:?}");

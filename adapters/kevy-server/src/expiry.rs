@@ -13,7 +13,7 @@ use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use kevy_store::{KeyspaceEvent, Store};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -62,6 +62,17 @@ impl Ended {
     pub(crate) fn forget_existing(&self, store: &Store) {
         self.keys.borrow_mut().retain(|key| !exists(store, key));
         self.update();
+    }
+
+    /// Takes the deletions of fields of these hashes.
+    pub(crate) fn take_fields_of<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Vec<Frame> {
+        let keys: Vec<&[u8]> = keys.collect();
+        let mut fields = self.fields.borrow_mut();
+        let (own, others) = fields.drain(..).partition(|words: &Frame| keys.contains(&words[1].as_slice()));
+        *fields = others;
+        drop(fields);
+        self.update();
+        own
     }
 
     /// Takes the keys that exist again, because of the write that ran just now.
@@ -117,6 +128,96 @@ impl Ended {
 
     fn update(&self) {
         self.any.set(!self.keys.borrow().is_empty() || !self.fields.borrow().is_empty());
+    }
+}
+
+/// A hash's key, and a field of it.
+type Field = (Vec<u8>, Vec<u8>);
+
+/// When fields of hashes end on this shard. kevy removes one that is over whenever it touches its hash, and tells
+/// nobody; so they are removed here first.
+pub(crate) struct Fields {
+    due: RefCell<BTreeMap<u64, Vec<Field>>>,
+    /// The earliest; `u64::MAX` if there is none.
+    next: Cell<u64>,
+    known: Cell<bool>,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self { due: RefCell::default(), next: Cell::new(u64::MAX), known: Cell::new(false) }
+    }
+}
+
+impl Fields {
+    /// Whether some field may be over.
+    #[inline]
+    pub(crate) fn are_due(&self) -> bool {
+        self.known.get() && self.next.get() <= kevy_store::now_unix_ms()
+    }
+
+    /// Whether any field has a deadline.
+    pub(crate) fn any(&self) -> bool {
+        self.next.get() < u64::MAX
+    }
+
+    /// Looks through the whole store, once in a reign.
+    pub(crate) fn learn(&self, store: &Store) {
+        if self.known.replace(true) {
+            return;
+        }
+        store.hash_ttl_each(|key, field, at| self.insert(key, field, at));
+        self.update();
+    }
+
+    /// Another primary decides now.
+    pub(crate) fn forget(&self) {
+        self.known.set(false);
+        self.due.borrow_mut().clear();
+        self.update();
+    }
+
+    /// Learns from what was recorded.
+    pub(crate) fn note(&self, frames: &[Frame]) {
+        for words in frames.iter().filter(|words| words[0] == b"HPEXPIREAT") {
+            let at = std::str::from_utf8(&words[2]).ok().and_then(|at| at.parse().ok());
+            for field in words.iter().skip(5) {
+                self.insert(&words[1], field, at.unwrap_or(0));
+            }
+        }
+        self.update();
+    }
+
+    /// Removes the fields that are over, and gives their hashes and them.
+    pub(crate) fn take(&self, store: &mut Store) -> Vec<(Vec<u8>, Vec<Vec<u8>>)> {
+        // Sets, because one that was noted may have been learnt as well.
+        let mut over: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>> = BTreeMap::new();
+        let now = kevy_store::now_unix_ms();
+        let mut due = self.due.borrow_mut();
+        while let Some(entry) = due.first_entry().filter(|entry| *entry.key() <= now) {
+            for (key, field) in entry.remove() {
+                // It may have got another deadline since, or none, or be gone with its hash.
+                if store.hash_field_deadlines(&key, &[&field])[0].is_some_and(|at| at <= now) {
+                    over.entry(key).or_default().insert(field);
+                }
+            }
+        }
+        drop(due);
+        self.update();
+        for (key, fields) in &over {
+            let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
+            // Whatever it says: kevy removes them itself as soon as it looks, so they are gone.
+            let _ = store.hdel(key, &fields);
+        }
+        over.into_iter().map(|(key, fields)| (key, fields.into_iter().collect())).collect()
+    }
+
+    fn insert(&self, key: &[u8], field: &[u8], at: u64) {
+        self.due.borrow_mut().entry(at).or_default().push((key.to_vec(), field.to_vec()));
+    }
+
+    fn update(&self) {
+        self.next.set(self.due.borrow().first_key_value().map_or(u64::MAX, |(at, _)| *at));
     }
 }
 
@@ -269,6 +370,29 @@ mod tests {
         store.set(b"b", b"new".to_vec(), None, SetCondition::Always);
         assert_eq!(ended.take_existing(&store), [b"b".to_vec()]);
         assert_eq!(text(&ended.take(&store)), ["DEL a"]);
+    }
+
+    #[test]
+    fn a_field_that_is_over_is_removed_once_and_one_that_was_renewed_is_not() {
+        clock::advance();
+        let (fields, mut store) = (Fields::default(), Store::new());
+        let over = kevy_store::now_unix_ms() + 1;
+        store.hset(b"h", &[(b"f", b"v"), (b"g", b"v"), (b"k", b"v")]).unwrap();
+        for (field, at) in [(b"f", over), (b"g", over), (b"g", over + 100_000)] {
+            store.hexpire_at(b"h", &[field], at, kevy_store::HExpireCond::Always).unwrap();
+            let words: [&[u8]; 6] =
+                [b"HPEXPIREAT", b"h", &at.to_string().into_bytes(), b"FIELDS", b"1", field];
+            fields.note(&[frame(&words)]);
+        }
+        assert!(!fields.are_due(), "nothing is known before the first look");
+        fields.learn(&store);
+        while kevy_store::now_unix_ms() < over {
+            clock::advance();
+        }
+        assert!(fields.are_due());
+        assert_eq!(fields.take(&mut store), [(b"h".to_vec(), vec![b"f".to_vec()])]);
+        assert!(!fields.are_due() && fields.take(&mut store).is_empty());
+        assert_eq!(store.hlen(b"h").unwrap(), 2);
     }
 
     #[test]

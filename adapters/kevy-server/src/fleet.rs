@@ -18,7 +18,7 @@ pub(crate) struct Fleet {
     epoch: Epoch,
     links: Vec<Arc<Link>>,
     shards: Arc<Shards>,
-    /// Whether this node holds the primary's history. Never becomes false again.
+    /// Whether this node holds the primary's history. Ends only when a shard could not apply a frame.
     joined: AtomicBool,
     progress: Mutex<Progress>,
 }
@@ -158,6 +158,19 @@ impl Crew for Fleet {
             },
         };
         self.join(progress, &places);
+    }
+
+    fn lost(&self, shard: usize) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.landed[shard] = false;
+        progress.cuts.restart(shard);
+        progress.whole = None;
+        if self.joined.swap(false, Ordering::AcqRel)
+            && !progress.ended
+            && let Some(office) = self.shards.office()
+        {
+            office.on_joined(Epoch::ZERO, &vec![0; self.links.len()]);
+        }
     }
 
     fn restarted(&self, shard: usize) {

@@ -20,6 +20,8 @@ struct State {
     /// How often it was put off: a wish to stand down that is older than the last time is void.
     reading: Reading,
     up: bool,
+    /// When it goes off while it is up.
+    alarm: Option<Alarm>,
 }
 
 /// A moment between two leases.
@@ -38,12 +40,13 @@ impl Guard {
         // This clock first: a stop between the two makes the alarm early, never late.
         let alarm =
             Alarm::now().map(|now| now + until.saturating_since(SystemClock::new().now()) + self.slack);
+        let alarm_at = alarm.as_ref().ok().copied();
         if let Err(error) = alarm.and_then(|alarm| self.watchdog.put_off(alarm)) {
             // It goes off at the end of the lease before: too early, which is safe.
             log::error!(target: "kevy_elect", "elect event=watchdog_failed error={error:?}");
         }
         state.reading.0 += 1;
-        state.up = true;
+        (state.up, state.alarm) = (true, alarm_at);
     }
 
     /// The moment from which [`Guard::stand_down`] counts.
@@ -54,6 +57,13 @@ impl Guard {
     /// Whether the process ends unless this is put off or stands down.
     pub(crate) fn is_up(&self) -> bool {
         self.state().up
+    }
+
+    /// How long until it goes off.
+    pub(crate) fn left(&self) -> Duration {
+        let state = self.state();
+        let (Some(alarm), Ok(now)) = (state.alarm, Alarm::now()) else { return Duration::ZERO };
+        alarm.saturating_since(now)
     }
 
     /// Everything that passed before `since` is answered.

@@ -13,14 +13,20 @@ use crate::cuts::Place;
 use crate::fleet::{Fleet, Held};
 use crate::guard::Guard;
 use crate::link::{Origin, Reached};
+use crate::probe::Probe;
 use crate::replies::{Source, Upstream};
 use crate::shards::Shards;
+use crate::sink::{Sink, Whose};
+use crate::watch::{Watch, Work};
+use async_io::Timer;
 use async_trait::async_trait;
 use event_listener::listener;
-use kevy_elect_plugin::host::{FenceReason, HostError, ReplicationHost};
+use futures::future::{Either, select};
+use kevy_elect_plugin::host::{FenceReason, Health, HostError, ReplicationHost};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::time::Instant;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +46,9 @@ pub struct KevyHost {
     shards: Arc<Shards>,
     state: Mutex<State>,
     guard: Option<Guard>,
+    watch: Watch,
+    probe: Option<Arc<Probe>>,
+    sink: Option<Sink>,
 }
 
 struct State {
@@ -64,7 +73,28 @@ impl KevyHost {
     pub fn new(settings: ElectSettings, shards: Arc<Shards>) -> std::io::Result<Self> {
         let state = State { role: Role::Idle(Position::NONE), newest: Epoch::ZERO };
         let guard = settings.watchdog.map(Guard::new).transpose()?;
-        Ok(Self { settings, shards, state: Mutex::new(state), guard })
+        let watch = Watch::new(&settings.config, settings.shard_timeout);
+        Ok(Self { settings, shards, state: Mutex::new(state), guard, watch, probe: None, sink: None })
+    }
+
+    /// Has a look at the disk too, from time to time.
+    pub(crate) fn with_probe(mut self, probe: Arc<Probe>) -> Self {
+        self.probe = Some(probe);
+        self
+    }
+
+    /// Can take clients' connections away.
+    pub(crate) fn with_sink(mut self, sink: Sink) -> Self {
+        self.sink = Some(sink);
+        self
+    }
+
+    /// What the shards are at.
+    fn work(&self) -> Work {
+        match self.state().role {
+            Role::Primary(epoch, _) if !self.shards.reigns(epoch) => Work::Promotes,
+            _ => Work::Serves,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -79,6 +109,52 @@ impl KevyHost {
     pub(crate) async fn drain(&self) {
         let reading = self.guard.as_ref().map(Guard::reading);
         self.shards.hurry(HURRY);
+        let turned = pin!(self.turned());
+        // Half of what is left: the other half is for the swallowing, on a machine that has other work too.
+        let patience = self.guard.as_ref().filter(|guard| guard.is_up()).map(|guard| guard.left() / 2);
+        let waited = async {
+            match patience {
+                Some(patience) => drop(Timer::after(patience).await),
+                None => std::future::pending().await,
+            }
+        };
+        match select(turned, pin!(waited)).await {
+            Either::Left(_) => {}
+            Either::Right(((), turned)) => {
+                if self.swallow_answers()
+                    && let (Some(guard), Some(reading)) = (&self.guard, reading)
+                {
+                    guard.stand_down(reading);
+                }
+                turned.await;
+            }
+        }
+        if let (Some(guard), Some(reading)) = (&self.guard, reading) {
+            guard.stand_down(reading);
+        }
+    }
+
+    /// Some shard does not turn, and the watchdog is about to end this process for what it may answer. Closes the
+    /// connections of all clients instead. Whether that was possible.
+    fn swallow_answers(&self) -> bool {
+        let Some(sink) = &self.sink else { return false };
+        match sink.swallow(Whose::All) {
+            Ok(clients) => {
+                log::warn!(
+                    target: "kevy_elect",
+                    "elect event=clients_closed clients={clients} why=\"a shard does not turn, and may answer too late\""
+                );
+                true
+            }
+            Err(error) => {
+                log::error!(target: "kevy_elect", "elect event=clients_not_closed error={error:?}");
+                false
+            }
+        }
+    }
+
+    /// Waits until every shard has gone through the turns after which no answer is under way.
+    async fn turned(&self) {
         let rounds = if self.shards.count() > 1 { TURNS_BETWEEN_SHARDS } else { 1 };
         for _ in 0..rounds {
             let before = self.shards.views();
@@ -89,9 +165,6 @@ impl KevyHost {
                 }
                 listener.await;
             }
-        }
-        if let (Some(guard), Some(reading)) = (&self.guard, reading) {
-            guard.stand_down(reading);
         }
     }
 
@@ -122,7 +195,7 @@ impl KevyHost {
             Role::Idle(position) | Role::Detached { position, .. } => position.clone(),
             Role::Primary(epoch, before) => match self.shards.reigns(*epoch) {
                 true => {
-                    Position::new(*epoch, &self.shards.stream_offsets()).unwrap_or_else(|| before.clone())
+                    Position::new(*epoch, &self.shards.stream_offsets()).unwrap_or_else(|_| before.clone())
                 }
                 false => before.clone(),
             },
@@ -152,7 +225,7 @@ impl KevyHost {
 /// What a node holds of the history of `epoch`.
 fn position(epoch: Epoch, held: &Held) -> Option<Position> {
     let offsets: Vec<u64> = held.places.as_ref()?.iter().map(Place::position_offset).collect();
-    Position::new(epoch, &offsets)
+    Position::new(epoch, &offsets).ok()
 }
 
 #[async_trait]
@@ -253,6 +326,17 @@ impl ReplicationHost for KevyHost {
     async fn fence(&self, _epoch: Epoch, _reason: FenceReason) -> Result<(), HostError> {
         self.drain().await;
         Ok(())
+    }
+
+    fn health(&self) -> Health {
+        match self.watch.look(std::time::Instant::now(), &self.shards, self.work()) {
+            Health::Good => self.probe.as_ref().map_or(Health::Good, |probe| probe.health()),
+            stuck => stuck,
+        }
+    }
+
+    fn ailment(&self) -> Option<String> {
+        self.watch.ailment().or_else(|| self.probe.as_ref()?.ailment())
     }
 
     fn lease_renewed(&self, until: Instant) {

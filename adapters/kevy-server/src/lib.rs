@@ -15,11 +15,15 @@
 //! A shard is a thread of kevy; it reports through the hooks of its commands and takes orders from a few
 //! atomics. Nothing of the election runs on it.
 
+mod bounds;
+mod browser;
+mod burn;
 pub mod cli;
 mod clock;
 pub mod commands;
 pub mod config;
 mod cuts;
+mod descriptors;
 mod digest;
 mod disk;
 mod effects;
@@ -27,6 +31,7 @@ mod ending;
 mod expiry;
 mod fleet;
 mod guard;
+mod harmless;
 pub mod host;
 mod http;
 mod inline;
@@ -34,7 +39,9 @@ mod ledger;
 mod link;
 mod marks;
 pub mod office;
+mod probe;
 mod pulse;
+pub mod reactor;
 mod record;
 pub mod replies;
 mod run;
@@ -43,7 +50,11 @@ mod serve;
 mod session;
 pub mod shards;
 mod signals;
+mod sink;
+mod stderr;
 mod tag;
+mod verdict;
+mod watch;
 mod witness;
 
 pub use run::run;

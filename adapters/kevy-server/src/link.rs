@@ -63,6 +63,8 @@ pub(crate) fn flushes_in_id(id: &str) -> Option<u64> {
 pub(crate) trait Crew: Send + Sync + 'static {
     /// A link's snapshot has landed in its shard.
     fn landed(&self, shard: usize);
+    /// What a link's shard holds is not what its primary's does.
+    fn lost(&self, shard: usize);
     /// A link gets a snapshot: what came before it is no part of what comes.
     fn restarted(&self, shard: usize);
     /// A cut has come in on a link.
@@ -111,6 +113,8 @@ pub(crate) struct State {
     pub(crate) last_heard: Instant,
     /// Why the last attempt failed.
     trouble: Option<String>,
+    /// Why what was held is held no more.
+    lost: Option<String>,
 }
 
 /// How far a link came; enough to go on from there.
@@ -165,6 +169,7 @@ impl Link {
             last_ack: now,
             last_heard: now,
             trouble: None,
+            lost: None,
         };
         Self { shard, origin, shards, crew, state: Mutex::new(state), closed: Condvar::new() }
     }
@@ -197,12 +202,17 @@ impl Link {
         }
     }
 
-    /// The shard could not load what it was sent: it is empty now and needs a snapshot.
-    pub(crate) fn lost(&self) {
+    /// The shard could not load or apply what it was sent: it needs a snapshot, and the node holds nothing until then.
+    pub(crate) fn lost(&self, reason: &str) {
         let mut state = self.state();
         state.held = false;
+        state.lost = Some(reason.to_owned());
         if let Some(socket) = &state.socket {
             drop(socket.shutdown(Shutdown::Both));
+        }
+        drop(state);
+        if let Some(crew) = self.crew.upgrade() {
+            crew.lost(self.shard);
         }
     }
 
@@ -292,9 +302,11 @@ impl Link {
     /// The body of the link's thread: follows until closed.
     pub(crate) fn run(self: &Arc<Self>) {
         let mut pause = RETRY_MIN;
+        self.shards.set_link(self.shard, Arc::downgrade(self));
         loop {
             let end = self.session();
             let mut state = self.state();
+            let end = state.lost.take().map_or(end, End::Broken);
             if !state.open {
                 return;
             }

@@ -316,7 +316,7 @@ pub(crate) fn position(shards: &[Restored]) -> Position {
     };
     let mut epochs: Vec<Epoch> = entries.iter().flatten().map(|entry| entry.epoch).collect();
     epochs.sort_unstable();
-    let newest = epochs.into_iter().rev().find_map(|epoch| Position::new(epoch, &in_history(epoch)?));
+    let newest = epochs.into_iter().rev().find_map(|epoch| Position::new(epoch, &in_history(epoch)?).ok());
     newest.unwrap_or(Position::NONE)
 }
 
@@ -326,13 +326,13 @@ fn same_history(shards: &[Restored]) -> Option<Position> {
     let (first, others) = shards.split_first()?;
     let at = first.held.at?;
     if others.is_empty() {
-        return Position::new(at.epoch, &[at.position_offset()]);
+        return Position::new(at.epoch, &[at.position_offset()]).ok();
     }
     let in_history = |shard: &Restored| shard.held.at.is_some_and(|there| there.epoch == at.epoch);
     let cut = |number| {
         let place = |shard: &Restored| shard.cuts.place(number).filter(|place| place.epoch == at.epoch);
         let offsets = shards.iter().map(|shard| place(shard).map(Place::position_offset));
-        Position::new(at.epoch, &offsets.collect::<Option<Vec<u64>>>()?)
+        Position::new(at.epoch, &offsets.collect::<Option<Vec<u64>>>()?).ok()
     };
     let numbers = first.cuts.0.iter().rev().map(|(number, _)| *number);
     others.iter().all(in_history).then(|| numbers.into_iter().find_map(cut))?

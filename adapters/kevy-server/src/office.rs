@@ -1,7 +1,6 @@
 //! What the server asks the election, and tells it.
 
 use kevy_elect_plugin::ids::{Epoch, NodeId};
-use kevy_elect_plugin::message::Role;
 use kevy_elect_plugin::plugin::{Denied, ElectPlugin};
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use std::sync::Arc;
 pub trait Office: Send + Sync + 'static {
     /// Whether a write may pass now. Asked before every write.
     fn check(&self) -> Result<(), Denied>;
-    /// Who reigns, as far as this node knows.
+    /// Who reigns, as far as this node knows. Asked by commands of clients, so it must not wait.
     fn standing(&self) -> Standing;
     /// `shard` has come to `offset` in the history that this node holds.
     fn on_offset(&self, shard: usize, offset: u64);
@@ -56,8 +55,8 @@ impl Office for PluginOffice {
     }
 
     fn standing(&self) -> Standing {
-        let snapshot = self.0.snapshot();
-        Standing { primary: snapshot.role == Role::Primary, epoch: snapshot.epoch, of: snapshot.primary }
+        let reign = self.0.reign();
+        Standing { primary: reign.own, epoch: reign.epoch, of: reign.primary }
     }
 
     fn on_offset(&self, shard: usize, offset: u64) {

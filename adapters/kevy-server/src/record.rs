@@ -3,16 +3,16 @@
 //! kevy streams and logs a write by its words, with few exceptions. This sees every command before and after it ran,
 //! and puts in place of the words what makes every node the same: see `effects.rs`, `scripts.rs` and `expiry.rs`.
 
+use crate::bounds::{self, Bound};
 use crate::clock;
 use crate::commands::ElectedCommands;
-use crate::cuts;
 use crate::effects::{self, Frame};
-use crate::expiry::{self, Ended, Keeper};
+use crate::expiry::{self, Ended, Fields, Keeper};
 use crate::replies;
 use crate::scripts;
 use kevy::KevyCommands;
 use kevy_persist::Routing;
-use kevy_resp::{ArgvView, encode_integer};
+use kevy_resp::{Argv, ArgvView, encode_error, encode_integer};
 use kevy_rt::propagation::{Propagate, set_override};
 use kevy_rt::{Commands, Route, Store, shard_of_key};
 use kevy_store::{EvictionPolicy, KeyspaceEvent};
@@ -25,6 +25,7 @@ pub(crate) struct Record {
     keeper: Arc<Keeper>,
     routing: Routing,
     ended: Ended,
+    fields: Fields,
     /// Whether there is a limit of memory and keys give way to it.
     evicting: Cell<bool>,
 }
@@ -63,7 +64,13 @@ impl Record {
     pub(crate) fn new(kevy: &KevyCommands, keeper: Arc<Keeper>) -> Self {
         let slots = kevy.state().config().cluster.enabled;
         let routing = if slots { Routing::Slots } else { Routing::KevyHash };
-        Self { keeper, routing, ended: Ended::default(), evicting: Cell::new(false) }
+        Self {
+            keeper,
+            routing,
+            ended: Ended::default(),
+            fields: Fields::default(),
+            evicting: Cell::new(false),
+        }
     }
 
     /// The same for another shard.
@@ -72,6 +79,7 @@ impl Record {
             keeper: Arc::clone(&self.keeper),
             routing: self.routing,
             ended: Ended::default(),
+            fields: Fields::default(),
             evicting: Cell::new(self.evicting.get()),
         }
     }
@@ -104,6 +112,23 @@ impl ElectedCommands {
         let mut buffer = [0; 32];
         let upper = args.first().map_or(&b""[..], |name| upper_verb(name, &mut buffer));
         let what = What::of(upper);
+        match bounds::check(store, upper, args) {
+            None => {}
+            Some(Bound::Refuse(error)) => {
+                encode_error(out, error);
+                refused(self.kevy(), args);
+                return;
+            }
+            Some(Bound::Count(at, count)) => {
+                let mut words = effects::to_frame(args);
+                words[at] = count.to_string().into_bytes();
+                self.kevy().dispatch_into(store, &Argv::from(words), out);
+                return;
+            }
+        }
+        if self.record.fields.are_due() {
+            self.end_fields(store);
+        }
         if self.record.is_alert() {
             self.brace(store);
         }
@@ -126,9 +151,12 @@ impl ElectedCommands {
             }
             What::Conditional => {
                 // kevy drops a key that ended without a word when `SET` with `XX` finds it.
-                let refused = upper == b"SET" && out[from..].starts_with(b"$-1");
+                let refused = upper == b"SET" && out.get(from) != Some(&b'+');
                 if refused && store.expires_count() > 0 && !expiry::exists(store, &args[1]) {
                     self.record.ended.add(vec![args[1].to_vec()]);
+                }
+                if upper == b"RENAMENX" {
+                    self.after_move(store, upper, args, &out[from..]);
                 }
                 Some(effects::settled(store, upper, args, &out[from..]))
             }
@@ -147,6 +175,7 @@ impl ElectedCommands {
             false => frames,
         };
         if let Some(frames) = frames {
+            self.record.fields.note(&frames);
             set_override(effects::one(frames).map_or(Propagate::Suppress, Propagate::Replace));
         }
     }
@@ -177,14 +206,31 @@ impl ElectedCommands {
         if !self.kevy().is_write(args) {
             return frames;
         }
+        let mut before =
+            self.record.ended.take_fields_of(effects::keys(upper, args).into_iter().map(|i| &args[i]));
         let again = self.record.ended.take_existing(store);
-        if again.is_empty() {
+        if !again.is_empty() {
+            let mut deletion = effects::frame(&[b"DEL"]);
+            deletion.extend(again);
+            before.push(deletion);
+        }
+        if before.is_empty() {
             return frames;
         }
-        let mut deletion = effects::frame(&[b"DEL"]);
-        deletion.extend(again);
         let own = frames.unwrap_or_else(|| vec![effects::of_creation(upper, args, reply)]);
-        Some(std::iter::once(deletion).chain(own).collect())
+        Some(before.into_iter().chain(own).collect())
+    }
+
+    /// Removes the fields of hashes that are over, before kevy does.
+    #[cold]
+    fn end_fields(&self, store: &mut Store) {
+        if self.shards().check().is_err() {
+            return;
+        }
+        for (key, fields) in self.record.fields.take(store) {
+            self.touched(store, std::slice::from_ref(&key));
+            self.record.ended.add_fields(&key, &fields);
+        }
     }
 
     /// Takes over what the store says has ended.
@@ -228,7 +274,7 @@ impl ElectedCommands {
 
     /// kevy looks after the first key only.
     fn after_move<A: ArgvView + ?Sized>(&self, store: &mut Store, upper: &[u8], args: &A, reply: &[u8]) {
-        if matches!(reply, [b'$', b'0'..=b'9', ..])
+        if matches!(reply, [b'$', b'0'..=b'9', ..] | b":1\r\n")
             && let Some(to) = scripts::wakes(self.kevy(), upper, args)
         {
             self.touched(store, &[to.to_vec()]);
@@ -270,13 +316,16 @@ impl ElectedCommands {
         }
         // It is written to the log as it came, and as one record.
         set_override(Propagate::AsIs);
+        let shard = self.own_shard();
+        if out.first() == Some(&b'-') && self.shards().is_restored(shard) {
+            let error = String::from_utf8_lossy(&out[1..]);
+            let verb = String::from_utf8_lossy(args.first().unwrap_or_default()).into_owned();
+            self.shards().note_unapplied(shard, &verb, error.trim_end());
+            set_override(Propagate::Suppress);
+        }
     }
 
     fn apply_one<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
-        if args.first() == Some(cuts::CUT) {
-            // Changes nothing; it is looked at where it comes in.
-            return;
-        }
         self.kevy().dispatch_into(store, args, out);
         let is = |verb: &[u8]| args.len() == 1 && args[0].eq_ignore_ascii_case(verb);
         if is(b"FLUSHALL") || is(b"FLUSHDB") {
@@ -293,15 +342,11 @@ impl ElectedCommands {
 
     /// Once per tick, around kevy's own.
     pub(crate) fn tick(&self, store: &mut Store, kevy: impl FnOnce(&mut Store)) {
-        /// Hashes whose fields are looked at in one tick; kevy's own number.
-        const HASHES_MAX: usize = 64;
         let writes = self.shards().check().is_ok();
         if writes {
             clock::advance();
-            for (key, fields) in store.tick_hash_ttl(HASHES_MAX) {
-                self.touched(store, std::slice::from_ref(&key));
-                self.record.ended.add_fields(&key, &fields);
-            }
+            self.record.fields.learn(store);
+            self.end_fields(store);
         }
         kevy(store);
         let policy = store.eviction_policy();
@@ -310,19 +355,22 @@ impl ElectedCommands {
             self.note_ended(store);
             self.record.ended.forget_existing(store);
             let ended = self.record.ended.some_key();
-            if ended.is_some() || store.expires_count() > 0 {
+            if ended.is_some() || store.expires_count() > 0 || self.record.fields.any() {
                 self.record.keeper.call(self.own_shard(), ended);
             }
-        } else if self.record.ended.any() && !self.shards().standing().primary {
+        } else if !self.shards().standing().primary {
             self.record.ended.clear();
+            self.record.fields.forget();
         }
     }
 
-    /// kevy forgets the pushed half when both keys are on one shard, unless the shard moves the element itself.
+    /// When both keys are on one shard, kevy forgets the pushed half of a move, and records `RENAMENX` with its condition;
+    /// not if the shard's own dispatch runs them.
     pub(crate) fn reroute_move<A: ArgvView + ?Sized>(&self, args: &A, route: Route) -> Route {
         let shard = |i: usize| shard_of_key(&args[i], self.shards().count(), self.record.routing);
         match route {
             Route::ListMove { .. } if shard(1) == shard(2) => Route::Single(1),
+            Route::Rename { nx: true } if args.len() == 3 && shard(1) == shard(2) => Route::Single(1),
             route => route,
         }
     }

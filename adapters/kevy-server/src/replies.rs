@@ -64,34 +64,43 @@ pub enum Own {
     Expired,
     /// `ELECT.CUT`: see `cuts.rs`
     Cut,
+    /// `MOVE-SCOPE`, `MOVE-SCOPE-INGEST`: kevy neither logs nor streams what they bring.
+    Load,
+    /// `POST`, `Host:`: no command, but a browser that a page has sent here.
+    Browser,
 }
 
 impl Own {
     /// Which of them `verb` is.
     #[inline]
     pub fn of(verb: &[u8]) -> Option<Self> {
-        // Almost every command ends here, on its first letter.
-        if !matches!(
-            verb.first(),
-            Some(b'r' | b'R' | b'i' | b'I' | b'w' | b'W' | b's' | b'S' | b'f' | b'F' | b'e' | b'E')
-        ) {
-            return None;
-        }
-        const WORDS: [(&[u8], Own); 12] = [
-            (crate::digest::VERB, Own::Elect),
-            (b"ROLE", Own::Role),
-            (b"INFO", Own::Info),
-            (b"WAIT", Own::Wait),
-            (b"REPL.TOKEN", Own::Token),
-            (b"REPL.WAIT", Own::TokenWait),
-            (b"REPLICAOF", Own::Steer),
-            (b"SLAVEOF", Own::Steer),
-            (b"FAILOVER", Own::Steer),
-            (b"SHUTDOWN", Own::Shutdown),
-            (crate::expiry::COMMAND, Own::Expired),
-            (cuts::CUT, Own::Cut),
-        ];
-        WORDS.iter().find(|(word, _)| verb.eq_ignore_ascii_case(word)).map(|(_, own)| *own)
+        // Almost every command ends here, on its first letter and its length.
+        let (word, own): (&[u8], Self) = match verb.first()?.to_ascii_uppercase() {
+            b'R' => match verb.len() {
+                4 => (b"ROLE", Self::Role),
+                9 if verb[4] == b'.' => (b"REPL.WAIT", Self::TokenWait),
+                9 => (b"REPLICAOF", Self::Steer),
+                10 => (b"REPL.TOKEN", Self::Token),
+                _ => return None,
+            },
+            b'I' if verb.len() == 4 => (b"INFO", Self::Info),
+            b'W' if verb.len() == 4 => (b"WAIT", Self::Wait),
+            b'S' if verb.len() == 7 => (b"SLAVEOF", Self::Steer),
+            b'S' if verb.len() == 8 => (b"SHUTDOWN", Self::Shutdown),
+            b'F' if verb.len() == 8 => (b"FAILOVER", Self::Steer),
+            b'M' if verb.len() == 10 => (b"MOVE-SCOPE", Self::Load),
+            b'M' if verb.len() == 17 => (b"MOVE-SCOPE-INGEST", Self::Load),
+            b'P' if verb.len() == 4 => (b"POST", Self::Browser),
+            b'H' if verb.len() == 5 => (b"HOST:", Self::Browser),
+            b'E' => match verb.len() {
+                5 => (crate::digest::VERB, Self::Elect),
+                9 => (cuts::CUT, Self::Cut),
+                13 => (crate::expiry::COMMAND, Self::Expired),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        verb.eq_ignore_ascii_case(word).then_some(own)
     }
 }
 
@@ -123,6 +132,16 @@ pub const STEER: &[u8] =
 pub const CUT_DONE: &[u8] = b"+OK\r\n";
 /// The answer to a cut that is none.
 pub const CUT_REFUSED: &[u8] = b"-ERR ELECT.CUT is for the server itself\r\n";
+/// The refusal of data that would be on this node alone.
+pub const LOAD: &[u8] =
+    b"-ERR what this command brings reaches no replica and no log; bring the data with ordinary writes\r\n";
+
+/// The refusal of a web page. What follows it gets no answer at all.
+pub const BROWSER: &[u8] =
+    b"-ERR this is not a web server; the connection is closed, and nothing of the request is executed\r\n";
+
+/// What a query is told that fails on a node that may not declare the index it wants.
+pub const NO_INDEX: &[u8] = b"-ERR no such index or column (IDX.LIST enumerates the indexes)\r\n";
 
 /// The end of a wait for data that began while this node was primary, as Redis words it.
 pub const UNBLOCKED: &[u8] =
@@ -234,7 +253,16 @@ mod tests {
     fn own_commands_are_told_from_all_others_in_any_case() {
         assert_eq!(Own::of(b"role"), Some(Own::Role));
         assert_eq!(Own::of(b"SlaveOf"), Some(Own::Steer));
-        for other in ["GET", "SET", "INFOS", "ROL", "", "REPL", "FLUSHALL", "SADD"] {
+        for own in
+            ["INFO", "WAIT", "repl.token", "REPL.wait", "FAILOVER", "Shutdown", "replicaof", "post", "host:"]
+        {
+            assert!(Own::of(own.as_bytes()).is_some(), "{own}");
+        }
+        assert_eq!(Own::of(b"move-scope"), Some(Own::Load));
+        assert_eq!(Own::of(b"MOVE-SCOPE-INGEST"), Some(Own::Load));
+        for other in
+            ["GET", "SET", "INFOS", "ROL", "", "REPL", "FLUSHALL", "SADD", "HSET", "POST:", "REPL.WAI\0"]
+        {
             assert_eq!(Own::of(other.as_bytes()), None, "{other}");
         }
     }

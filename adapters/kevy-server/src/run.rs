@@ -7,8 +7,10 @@ use crate::host::KevyHost;
 use crate::http::{self, History, Pages, Views};
 use crate::inline::Inline;
 use crate::office::PluginOffice;
+use crate::reactor;
 use crate::serve::{ServeError, Server, Stopper};
 use crate::signals;
+use crate::stderr::Detour;
 use futures::executor::block_on;
 use futures::future::FutureExt;
 use kevy_config::{Config, LogLevel};
@@ -35,9 +37,20 @@ const HAND_OVER_MAX: Duration = Duration::from_secs(10);
 
 /// Serves until stopped. `Err` is what to tell the operator; the process then ends with 1.
 pub fn run(settings: Settings) -> Result<(), String> {
+    if settings.elect.is_some() {
+        reactor::settle()?;
+    }
     for warning in &settings.warnings {
         eprintln!("kevy-server: warning: {warning}");
     }
+    // Plain kevy ends the process itself, and nothing would be passed on then.
+    let _detour = settings.elect.as_ref().and_then(|_| match Detour::begin() {
+        Ok(detour) => Some(detour),
+        Err(error) => {
+            eprintln!("kevy-server: warning: what kevy says is not limited: {error}");
+            None
+        }
+    });
     log(&settings.kevy);
     banner(&settings.kevy);
     match settings.elect {

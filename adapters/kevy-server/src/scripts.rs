@@ -3,6 +3,7 @@
 //! kevy runs scripts on one interpreter per shard, and takes one that is there. This one sees every `redis.call`:
 //! it lets data commands pass and nothing else, asks the gate for every write, and notes what each has done.
 
+use crate::bounds::{self, Bound};
 use crate::effects::{self, Frame};
 use crate::replies;
 use crate::shards::Shards;
@@ -120,6 +121,16 @@ impl Caller {
         if !self.owns_all(upper, args) {
             return encode_error(out, CROSS_SHARD);
         }
+        let bounded = match bounds::check(store, upper, args) {
+            None => None,
+            Some(Bound::Refuse(error)) => return encode_error(out, error),
+            Some(Bound::Count(at, count)) => {
+                let mut words = effects::to_frame(args);
+                words[at] = count.to_string().into_bytes();
+                Some(Argv::from(words))
+            }
+        };
+        let args = bounded.as_ref().unwrap_or(args);
         if !verb.write {
             kevy_verbs::exec(store, upper, args, out);
             return;
@@ -188,7 +199,7 @@ pub(crate) fn wakes<'a, A: ArgvView + ?Sized>(
     args: &'a A,
 ) -> Option<&'a [u8]> {
     match upper {
-        b"LMOVE" | b"RPOPLPUSH" | b"BRPOPLPUSH" => args.get(2),
+        b"LMOVE" | b"RPOPLPUSH" | b"BRPOPLPUSH" | b"RENAMENX" => args.get(2),
         _ => args.get(usize::from(kevy.resolve(args).wake_idx?)),
     }
 }

@@ -1,18 +1,23 @@
 //! Builds and runs the server.
 
+use crate::burn::Burn;
 use crate::clock;
 use crate::commands::ElectedCommands;
 use crate::config::ElectSettings;
 use crate::cuts::Cutter;
+use crate::descriptors;
 use crate::disk::Disk;
 use crate::ending::Ending;
 use crate::expiry::Keeper;
 use crate::host::KevyHost;
 use crate::inline::Inline;
 use crate::office::Office;
+use crate::probe::Probe;
 use crate::pulse::Pulse;
+use crate::reactor;
 use crate::replies::Replies;
 use crate::shards::Shards;
+use crate::sink::Sink;
 use kevy::{KevyCommands, RuntimeState};
 use kevy_config::{Config, ReplicationRole};
 use kevy_persist::{Fsync, ReplayMode, Routing};
@@ -42,8 +47,8 @@ pub enum ServeError {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// kevy refuses its settings.
-    #[error("kevy refuses its settings: {0}")]
+    /// kevy, or the election with it, cannot run with its settings.
+    #[error("the server cannot run with these settings: {0}")]
     Settings(String),
     /// The system refused something, or kevy ended with an error.
     #[error("{0}")]
@@ -53,6 +58,7 @@ pub enum ServeError {
 impl Server {
     /// Builds the server. Nothing is opened yet, no thread of kevy runs.
     pub fn new(kevy: &Config, elect: ElectSettings) -> Result<Self, ServeError> {
+        reactor::check().map_err(ServeError::Settings)?;
         let data_dir = kevy.server.data_dir.clone();
         std::fs::create_dir_all(&data_dir)
             .map_err(|source| ServeError::DataDir { path: data_dir.clone(), source })?;
@@ -77,13 +83,36 @@ impl Server {
         let replication_port = elect
             .peer(elect.config.node())
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
-        let host = Arc::new(KevyHost::new(elect, Arc::clone(&shards))?);
+        let clients_max =
+            descriptors::clients_max(kevy.server.max_clients, descriptors::raise(), count, elect.peers.len());
+        if clients_max < kevy.server.max_clients {
+            log::warn!(
+                target: "kevy_elect",
+                "max_clients = {} is more than the system's limit of open files allows ({}): {clients_max} clients are \
+                 taken, so that the election has room for its own. Raise the limit (ulimit -n, LimitNOFILE=)",
+                kevy.server.max_clients,
+                descriptors::raise().unwrap_or(u64::MAX),
+            );
+        }
+        let mut host = KevyHost::new(elect, Arc::clone(&shards))?;
+        let always = kevy.persistence.appendfsync == kevy_persist::Fsync::Always;
+        let log_dir = kevy.persistence.aof.then_some(kevy.server.data_dir.as_path());
+        if let Some(dir) = log_dir {
+            let elect = dir.join("elect");
+            std::fs::create_dir_all(&elect).map_err(|source| ServeError::DataDir { path: elect, source })?;
+        }
+        let probe = Probe::new(log_dir, always);
+        let (written, burn) = (Arc::clone(&shards), Burn::new(sink(kevy)));
+        probe.start(move || written.written(), burn)?;
+        host = host.with_probe(probe);
+        let host = Arc::new(host.with_sink(sink(kevy)));
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
         // Before there is a store.
-        clock::begin();
+        clock::rest();
         let keeper = Keeper::new(&shards, kevy.server.bind, kevy.server.port, Inline::get()?);
         let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, keeper);
         let runtime = runtime(kevy, commands)
+            .with_max_clients(clients_max)
             .with_replica_inboxes(receivers)
             .with_replication(true)
             .with_replication_buffer_size(kevy.replication.replication_buffer_size)
@@ -160,6 +189,24 @@ impl Stopper {
     }
 }
 
+/// Where clients come in, for when their connections have to be taken away.
+fn sink(kevy: &Config) -> Sink {
+    let mut ports = vec![kevy.server.port..=kevy.server.port];
+    if kevy.cluster.enabled {
+        let base = cluster_base(kevy);
+        let last = base.saturating_add(u16::try_from(kevy.server.threads.max(1)).unwrap_or(u16::MAX) - 1);
+        ports.push(base..=last);
+    }
+    Sink::new(ports, std::env::var_os("KEVY_UNIX_SOCKET").is_some_and(|path| !path.is_empty()))
+}
+
+fn cluster_base(kevy: &Config) -> u16 {
+    match kevy.cluster.port_base {
+        0 => kevy.server.port.saturating_add(1),
+        base => base,
+    }
+}
+
 /// kevy's runtime, with what kevy itself would set up for these settings.
 fn runtime(kevy: &Config, commands: ElectedCommands) -> Runtime<ElectedCommands> {
     let (server, persistence, advanced) = (&kevy.server, &kevy.persistence, &kevy.advanced);
@@ -185,10 +232,7 @@ fn runtime(kevy: &Config, commands: ElectedCommands) -> Runtime<ElectedCommands>
         .with_recv_buffers(u16::try_from(advanced.recv_buffers).unwrap_or(u16::MAX))
         .with_slowlog(kevy.slowlog.slower_than_micros, kevy.slowlog.max_len);
     if kevy.cluster.enabled {
-        let base = match kevy.cluster.port_base {
-            0 => server.port.saturating_add(1),
-            base => base,
-        };
+        let base = cluster_base(kevy);
         let announced = (kevy.cluster.announce_port_base != 0).then_some(kevy.cluster.announce_port_base);
         runtime = runtime.with_cluster(base).with_cluster_announce(kevy.cluster.announce_ip, announced);
     }

@@ -264,7 +264,7 @@ impl Drop for Landed {
         if self.link.shards.loads(shard) == self.loads {
             // Thrown away at shutdown, or refused by kevy although it was whole.
             self.link.shards.note_lost(shard);
-            self.link.lost();
+            self.link.lost("a snapshot was not loaded");
             return;
         }
         witness::landed(&self.link);

@@ -3,10 +3,12 @@
 //! Every shard is a thread of kevy. It reports from its hooks (`commands.rs`) and reads a few atomics;
 //! nothing here makes a shard wait.
 
+use crate::clock;
 use crate::cuts::Cutter;
 use crate::disk::Disk;
 use crate::ending::Ending;
 use crate::ledger::{Incoming, Ledger};
+use crate::link::Link;
 use crate::marks::{self, Before, Cuts, Held, Place};
 use crate::office::{Office, Standing};
 use crate::pulse::Pulse;
@@ -18,7 +20,7 @@ use kevy_elect_plugin::position::Position;
 use kevy_rt::{Argv, ArgvView, ReplicaApply, ReplicaInboxSender, SnapshotGate, Store};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// How often a shard of a node that is not primary looks for orders. Costs nothing while it is idle:
@@ -26,6 +28,8 @@ use std::time::{Duration, Instant};
 pub(crate) const TICK_MS_STANDBY: u64 = 5;
 /// The same while something waits for it.
 const TICK_MS_URGENT: u64 = 1;
+/// On a primary: its shards have to be heard, or they count as stuck. kevy's own interval, where `hz` is not lower.
+const TICK_MS_PRIMARY_MAX: u64 = 100;
 
 /// The name of the order to become the primary's shard, put behind the last frame of the old stream. No
 /// client can send it: only records that are applied are looked at.
@@ -86,9 +90,8 @@ struct Shard {
     marked: AtomicU64,
     /// The number of a mark that the next tick is to give; 0: none.
     asked_first: AtomicU64,
-    /// Whether the log has to be written anew, and how often it was.
+    /// Whether the log has to be written anew.
     rewrite: AtomicBool,
-    rewrites: AtomicU64,
     /// Whether kevy has taken the first value of its promotion counter, which promotes nothing.
     based: AtomicBool,
     /// The epoch that the last barrier ordered.
@@ -99,6 +102,8 @@ struct Shard {
     seen: AtomicU64,
     /// How often kevy told the offset of its own stream.
     views: AtomicU64,
+    /// Whether it began a snapshot of its data since.
+    own_work: AtomicBool,
     /// kevy's offset in its own stream.
     offset: AtomicU64,
     flushes: AtomicU64,
@@ -107,6 +112,10 @@ struct Shard {
     applied: AtomicU64,
     /// Snapshots that replaced the keyspace.
     loads: AtomicU64,
+    /// Who follows a stream for this shard.
+    link: Mutex<Weak<Link>>,
+    /// Whether a frame could not be applied: what comes after it is of no use before another snapshot.
+    broken: AtomicBool,
     /// Replicas whose acknowledgements kevy would count although they belong to a stream before a flush.
     stale_replicas: AtomicUsize,
     /// The newest cut that this shard has put into its stream.
@@ -130,17 +139,19 @@ impl Shards {
             marked: AtomicU64::new(born),
             asked_first: AtomicU64::default(),
             rewrite: AtomicBool::default(),
-            rewrites: AtomicU64::default(),
             based: AtomicBool::default(),
             ordered: AtomicU64::default(),
             started: AtomicU64::default(),
             seen: AtomicU64::default(),
             views: AtomicU64::default(),
+            own_work: AtomicBool::default(),
             offset: AtomicU64::default(),
             flushes: AtomicU64::default(),
             sent: AtomicU64::default(),
             applied: AtomicU64::default(),
             loads: AtomicU64::default(),
+            link: Mutex::default(),
+            broken: AtomicBool::default(),
             stale_replicas: AtomicUsize::default(),
             cut: AtomicU64::default(),
         };
@@ -296,6 +307,8 @@ impl Shards {
 
     /// The order to start the stream of an epoch.
     fn obey<A: ArgvView + ?Sized>(&self, shard: usize, order: &A) -> Applied {
+        // From here on it is a primary's own, for better or worse.
+        self.shards[shard].broken.store(false, Ordering::Release);
         let epoch = order.get(1).and_then(marks::number_of);
         // Only the order that is in force counts; an older one lost to a newer election.
         if epoch == Some(self.reign.load(Ordering::Acquire)) {
@@ -347,7 +360,7 @@ impl Shards {
             _ if self.is_urgent() => TICK_MS_URGENT,
             0 => TICK_MS_STANDBY,
             reign if shard.seen.load(Ordering::Relaxed) != reign => TICK_MS_URGENT,
-            _ => u64::MAX,
+            _ => TICK_MS_PRIMARY_MAX,
         };
         (shard.started.load(Ordering::Relaxed), tick_ms)
     }
@@ -398,6 +411,7 @@ impl Shards {
             drop(ledger);
         }
         self.note_seen(shard);
+        state.own_work.store(false, Ordering::Relaxed);
         // Last: whoever waits for this view may rely on the election having it.
         state.views.fetch_add(1, Ordering::Release);
         self.progress.notify(usize::MAX);
@@ -478,8 +492,9 @@ impl Shards {
         self.shards[shard].flushes.load(Ordering::Acquire)
     }
 
-    /// The mark for a snapshot of this shard.
+    /// The mark for a snapshot of this shard, which begins now.
     pub fn tag(&self, shard: usize) -> Tag {
+        self.shards[shard].own_work.store(true, Ordering::Relaxed);
         let (reign, state) = (self.reign.load(Ordering::Acquire), &self.shards[shard]);
         let reigns = reign != 0 && state.started.load(Ordering::Acquire) == reign;
         let epoch = if reigns { Epoch(reign) } else { Epoch::ZERO };
@@ -493,9 +508,28 @@ impl Shards {
         }
     }
 
+    /// A frame could not be applied, so this shard is not what its primary's is. Nothing that comes is applied
+    /// before a snapshot has replaced it all.
+    pub(crate) fn note_unapplied(&self, shard: usize, verb: &str, error: &str) {
+        let state = &self.shards[shard];
+        if state.broken.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let reason = format!("cannot apply {verb}: {error}; the data is copied anew");
+        eprintln!("kevy-server: shard {shard}: {reason}");
+        // Also after a restart: the log says so.
+        self.note_lost(shard);
+        self.order_mark(shard, 0, 0);
+        let link = state.link.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(link) = link {
+            link.lost(&reason);
+        }
+    }
+
     /// A shipped snapshot has replaced the keyspace.
     pub fn note_load(&self, shard: usize) {
         let state = &self.shards[shard];
+        state.broken.store(false, Ordering::Release);
         self.ledger(shard).loaded(state.applied.load(Ordering::Acquire));
         state.loads.fetch_add(1, Ordering::Release);
     }
@@ -524,6 +558,7 @@ impl Shards {
     /// Gives up the office, if this node has it: snapshots say so from now on.
     pub fn end_reign(&self) {
         self.reign.store(0, Ordering::Release);
+        clock::rest();
     }
 
     /// Orders every shard to start the stream of `epoch` once it has applied all that it was sent. Nothing
@@ -553,6 +588,24 @@ impl Shards {
     /// How often every shard has told its offset.
     pub fn views(&self) -> Vec<u64> {
         self.shards.iter().map(|shard| shard.views.load(Ordering::Acquire)).collect()
+    }
+
+    /// How often this shard has told its offset.
+    pub(crate) fn views_of(&self, shard: usize) -> u64 {
+        self.shards[shard].views.load(Ordering::Relaxed)
+    }
+
+    /// Whether this shard has begun a snapshot of its data since it last told its offset.
+    pub(crate) fn is_at_own_work(&self, shard: usize) -> bool {
+        self.shards[shard].own_work.load(Ordering::Relaxed)
+    }
+
+    /// Grows when data came in, from clients or from a stream.
+    pub(crate) fn written(&self) -> u64 {
+        let of = |shard: &Shard| {
+            shard.offset.load(Ordering::Relaxed).wrapping_add(shard.applied.load(Ordering::Relaxed))
+        };
+        self.shards.iter().map(of).fold(0, u64::wrapping_add)
     }
 
     /// Tells the election that this node holds the history of `epoch`, its own, and from now on how far.
@@ -651,6 +704,11 @@ impl Shards {
             .all(|part| state.inbox.send(part).is_ok())
     }
 
+    /// Who is to be told when this shard cannot apply what came.
+    pub(crate) fn set_link(&self, shard: usize, link: Weak<Link>) {
+        *self.shards[shard].link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
     // ---- used by those who look for marks in the logs ----
 
     pub(crate) fn has_logs(&self) -> bool {
@@ -686,21 +744,13 @@ impl Shards {
         self.shards[shard].marked.load(Ordering::Acquire)
     }
 
-    /// Has the log of a shard written anew, until kevy has done it.
-    pub(crate) fn ask_rewrite(&self, shard: usize) {
-        self.shards[shard].rewrite.store(true, Ordering::Release);
+    /// Has kevy write the log of a shard anew, again and again until it is enough.
+    pub(crate) fn ask_rewrite(&self, shard: usize, wanted: bool) {
+        self.shards[shard].rewrite.store(wanted, Ordering::Release);
     }
 
     pub(crate) fn wants_rewrite(&self, shard: usize) -> bool {
         self.shards[shard].rewrite.load(Ordering::Relaxed)
-    }
-
-    /// How often kevy has written the log of this shard anew.
-    pub(crate) fn note_rewrites(&self, shard: usize, rewrites: u64) {
-        let state = &self.shards[shard];
-        if state.rewrites.swap(rewrites, Ordering::Relaxed) != rewrites {
-            state.rewrite.store(false, Ordering::Release);
-        }
     }
 
     pub(crate) fn loads(&self, shard: usize) -> u64 {

@@ -4,8 +4,9 @@
 //! A node joins a history only once its log names that history. And where `appendfsync` is `always`, a replica
 //! acknowledges only what is on its disk. So a mark is put behind the frames, looked for in the file, and the file synced.
 //!
-//! It also finds a log that does not grow any more: with epoll kevy goes on writing into the old file after a full copy.
-//! Then kevy is made to write the log anew, which ends that.
+//! It also finds a log that does not grow any more: where kevy has a thread that writes the log (`KEVY_AOF_OFFLOAD`), it goes on
+//! writing into the old file after a full copy, and whatever is acknowledged then is gone with the process. Only when kevy
+//! writes the log anew by itself does that end; so it is made to.
 
 use crate::disk::Log;
 use crate::link::{Link, State};
@@ -19,6 +20,8 @@ const LOOK_MIN: Duration = Duration::from_micros(100);
 const LOOK_MAX: Duration = Duration::from_millis(5);
 /// For how long a mark that kevy was given may be missing in the file before the log is written anew.
 const MISSING_MAX: Duration = Duration::from_millis(500);
+/// For how long one may be missing while the log is written anew.
+const AGAIN: Duration = Duration::from_millis(20);
 /// For how long a log is waited for that is to rest.
 const REST_MAX: Duration = Duration::from_secs(1);
 /// For how long shards look around often while a log is to be written anew.
@@ -80,7 +83,7 @@ fn start(link: &Arc<Link>, state: &mut State, joined: bool) {
         let witness = Witness { link: of, number };
         if let Err(error) = witness.run(joined) {
             log::error!("shard {shard}: cannot look into the log for what is held: {error}");
-            witness.link.lost();
+            witness.link.lost("the log cannot be read");
         }
         let mut state = witness.link.state();
         if state.witness == number {
@@ -97,6 +100,15 @@ fn start(link: &Arc<Link>, state: &mut State, joined: bool) {
 struct Witness {
     link: Arc<Link>,
     number: u64,
+}
+
+/// However a search ends, the log is not written anew any more.
+struct Rewrite<'a>(&'a Link);
+
+impl Drop for Rewrite<'_> {
+    fn drop(&mut self) {
+        self.0.shards.ask_rewrite(self.0.shard, false);
+    }
 }
 
 /// What is to be found: a mark, and the frames of a stream before it.
@@ -149,22 +161,29 @@ impl Witness {
     /// Has a mark put behind all frames that have come, and waits until the log has it. `None`: it is over.
     fn find(&self, log: &mut Log) -> io::Result<Option<Sought>> {
         let (link, shard) = (&self.link, self.link.shard);
+        let _rewrite = Rewrite(link);
         let mut pause = LOOK_MIN;
         let Some(mut sought) = self.seek() else { return Ok(None) };
-        let mut given: Option<Instant> = None;
+        let (mut given, mut anew): (Option<Instant>, _) = (None, false);
         loop {
+            if anew {
+                link.shards.ask_rewrite(shard, true);
+                link.shards.hurry(HURRY);
+            }
             if log.has(&needle(sought.mark))? {
                 return Ok(Some(sought));
             }
+            let missing_max = if anew { AGAIN } else { MISSING_MAX };
             if link.shards.marked(shard) >= sought.mark
-                && given.get_or_insert_with(Instant::now).elapsed() > MISSING_MAX
+                && given.get_or_insert_with(Instant::now).elapsed() > missing_max
             {
-                log::warn!(
-                    "shard {shard}: the log does not grow although kevy writes it; it is written anew"
-                );
-                link.shards.ask_rewrite(shard);
-                link.shards.hurry(HURRY);
-                given = None;
+                if !anew {
+                    log::warn!(
+                        "shard {shard}: the log does not grow although kevy writes it; it is written anew"
+                    );
+                }
+                (anew, given) = (true, None);
+                // What was logged before the rewrite began is not in the new log.
                 match self.seek() {
                     Some(newer) => sought = newer,
                     None => return Ok(None),

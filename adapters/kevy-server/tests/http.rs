@@ -121,7 +121,7 @@ fn requests_that_are_too_large_or_too_slow_are_cut_short() {
 
 #[test]
 fn thousands_of_connections_cost_little_and_keep_nobody_out() {
-    const IDLE: [&str; 2] = ["async-io", "http"];
+    const IDLE: [&str; 4] = ["async-io", "http", "probe", "stderr"];
     let (_cluster, http, nodes) = start(1);
     let port = http[0];
     primary(&nodes);

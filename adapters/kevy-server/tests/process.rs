@@ -62,7 +62,7 @@ fn a_terminated_primary_hands_over_and_ends_with_zero() {
 }
 
 #[test]
-fn an_idle_election_has_one_thread_and_its_pages_one_more() {
+fn an_idle_election_has_three_threads_and_its_pages_one_more() {
     let cluster = Cluster::new(3, 1);
     let page = format!("http = \"127.0.0.1:{}\"\n", cluster.ports[2] + 5);
     let nodes: Vec<Process> = ["", "", page.as_str()]
@@ -75,7 +75,11 @@ fn an_idle_election_has_one_thread_and_its_pages_one_more() {
         nodes[first].ask("SET k v")?;
         (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
     });
-    for (node, added) in nodes.iter().zip([&["async-io"][..], &["async-io"], &["async-io", "http"]]) {
+    for (node, added) in nodes.iter().zip([
+        &["async-io", "probe", "stderr"][..],
+        &["async-io", "probe", "stderr"],
+        &["async-io", "http", "probe", "stderr"],
+    ]) {
         let what = format!("the node on port {} has only {added:?}", node.port);
         until(&what, || (node.threads_beside_kevys() == added).then_some(()));
     }

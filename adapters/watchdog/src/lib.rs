@@ -45,6 +45,11 @@ impl Instant {
     pub fn now() -> io::Result<Self> {
         timer::now().map(Self)
     }
+
+    /// The time from `earlier` to this; zero if that was later.
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
 }
 
 impl Add<Duration> for Instant {

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot be set up must not go on")]
 
 use divan::{Bencher, Divan, black_box};
+use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, NodeId, Round};
 use kevy_elect_plugin::message::{Heartbeat, Message, Role, Standing};
 use kevy_elect_plugin::position::Progress;
@@ -33,6 +34,7 @@ fn ours() -> Message {
         primary: Some(NodeId::new("node-a").unwrap()),
         primary_age: Duration::ZERO,
         lease: Duration::from_micros(970_297),
+        health: Health::Good,
     })
 }
 

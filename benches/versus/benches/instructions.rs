@@ -11,6 +11,7 @@ mod support;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use kevy_elect_plugin::clock::{Clock, ManualClock};
+use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, NodeId, Round};
 use kevy_elect_plugin::message::{Heartbeat, Message, Role, Standing};
 use kevy_elect_plugin::plugin::WriteGate;
@@ -109,6 +110,7 @@ fn message() -> (Message, Vec<u8>) {
         primary: Some(NodeId::new("node-a").unwrap()),
         primary_age: Duration::ZERO,
         lease: Duration::from_micros(970_297),
+        health: Health::Good,
     };
     (Message::Heartbeat(heartbeat), Vec::with_capacity(FRAME_BYTES_MAX))
 }

@@ -6,6 +6,7 @@
 use super::Found;
 use crate::ids::Epoch;
 use crate::sim::data::{Data, Offsets};
+use crate::sim::server::Server;
 
 #[derive(Debug, Default)]
 pub(in crate::sim) struct Confirmed {
@@ -24,10 +25,10 @@ impl Confirmed {
         &mut self,
         node: usize,
         epoch: Epoch,
-        all: &[&Data],
+        all: &[&Server],
         quorum: usize,
     ) -> Found {
-        self.elected.push((epoch, node, all[node].clone()));
+        self.elected.push((epoch, node, all[node].data.clone()));
         let index = self.elected.len() - 1;
         for confirmed in 0..self.confirmed.len() {
             let (old, offsets) = self.confirmed[confirmed];
@@ -45,7 +46,7 @@ impl Confirmed {
         &mut self,
         epoch: Epoch,
         offsets: Offsets,
-        all: &[&Data],
+        all: &[&Server],
         quorum: usize,
     ) -> Found {
         let index = match self.confirmed.iter().position(|(other, _)| *other == epoch) {
@@ -64,13 +65,13 @@ impl Confirmed {
             .find_map(|later| self.check(later, epoch, offsets, all, quorum))
     }
 
-    fn check(&self, index: usize, epoch: Epoch, offsets: Offsets, all: &[&Data], quorum: usize) -> Found {
+    fn check(&self, index: usize, epoch: Epoch, offsets: Offsets, all: &[&Server], quorum: usize) -> Found {
         let (elected, node, data) = &self.elected[index];
         for (shard, offset) in offsets.into_iter().enumerate() {
             if data.holds(epoch, shard, offset) {
                 continue;
             }
-            let holders = all.iter().filter(|data| data.holds(epoch, shard, offset)).count();
+            let holders = all.iter().filter(|server| server.names(epoch, shard, offset)).count();
             if self.copies_lost && holders <= all.len() - quorum {
                 continue;
             }

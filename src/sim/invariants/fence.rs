@@ -3,6 +3,7 @@
 
 use super::Found;
 use crate::fence::GateState;
+use crate::ids::Epoch;
 use crate::time::Instant;
 
 #[derive(Debug)]
@@ -49,6 +50,12 @@ impl Fence {
         (gate > told).then(|| {
             (UNTOLD, format!("n{node}'s gate is open until {gate:?}; its host was told of {told:?}"))
         })
+    }
+
+    /// An answer leaves for a write that passed earlier, and somebody else may write by now.
+    pub(in crate::sim) fn on_answer(&self, node: usize, epoch: Epoch, other: usize) -> Found {
+        let text = format!("n{node} answers a write of epoch {epoch} while n{other} may write");
+        Some(("answered within the lease (F10)", text))
     }
 
     /// The links of a process end, in order or by force.

@@ -2,6 +2,7 @@
 //! that it guards.
 
 pub(super) mod confirmed;
+pub(super) mod contents;
 pub(super) mod convergence;
 pub(super) mod epochs;
 pub(super) mod fence;
@@ -11,12 +12,13 @@ pub(super) mod one_primary;
 pub(super) mod one_writer;
 pub(super) mod orders;
 pub(super) mod position;
+pub(super) mod served;
 pub(super) mod votes;
 
 use super::plan::Plan;
 
 /// The invariants, with the sentences of `docs/protocol.md` that they guard.
-pub const INVARIANTS: [&str; 11] = [
+pub const INVARIANTS: [&str; 13] = [
     "one primary per epoch (E1)",
     "one vote per epoch, durable before spoken (E2, E3)",
     "epochs only grow (E4)",
@@ -28,6 +30,8 @@ pub const INVARIANTS: [&str; 11] = [
     "confirmed writes survive (S1)",
     "votes go to more data, after letting go (S2, S3)",
     "opens once promoted, host calls in order (F7, F8)",
+    "equal contents at equal positions (S9)",
+    "a fit server is elected (E9)",
 ];
 
 /// Their places in the list.
@@ -44,6 +48,8 @@ pub(super) enum Check {
     Confirmed,
     Position,
     Orders,
+    Contents,
+    Served,
 }
 
 /// An invariant that did not hold.
@@ -73,6 +79,8 @@ pub(super) struct Invariants {
     pub(super) healthy: healthy::Healthy,
     pub(super) convergence: convergence::Convergence,
     pub(super) orders: orders::Orders,
+    pub(super) contents: contents::Contents,
+    pub(super) served: served::Served,
 }
 
 impl Invariants {
@@ -90,6 +98,8 @@ impl Invariants {
             healthy: healthy::Healthy::new(plan),
             convergence: convergence::Convergence::new(plan),
             orders: orders::Orders,
+            contents: contents::Contents,
+            served: served::Served::default(),
         }
     }
 

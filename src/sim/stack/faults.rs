@@ -124,6 +124,11 @@ impl State {
             FaultKind::FailingHost => ills.host_failing += 1,
             FaultKind::HangingHost => ills.host_hanging += 1,
             FaultKind::Unhealthy => ills.unhealthy += 1,
+            FaultKind::LowMemory => ills.low_memory += 1,
+            FaultKind::HungShard if runs => ills.hung += 1,
+            // The network in memory knows one process per node.
+            FaultKind::HungShard | FaultKind::Twin { .. } => return None,
+            FaultKind::Ailing => ills.ailing += 1,
             FaultKind::StepDown => {
                 let plugin = self.nodes[node].plugin.as_ref().filter(|_| runs)?;
                 plugin.step_down();
@@ -165,28 +170,16 @@ impl State {
 
     /// What a crash takes with it, once the process is gone.
     pub(super) fn lose(&mut self, index: usize) {
-        let FaultKind::Crash { loss, .. } = self.plan.faults[index].kind else { return };
+        let FaultKind::Crash { loss, power } = self.plan.faults[index].kind else { return };
         let node = self.active[index].node;
         let keep = self.rng.between(500, 1000);
         let machine = &mut self.nodes[node];
         match loss {
-            Loss::Nothing => {}
-            Loss::Tail => {
-                for offset in &mut machine.server.data.last_mut().offsets {
-                    *offset = *offset * keep / 1000;
-                }
-            }
-            Loss::Record => machine.disk.wipe(),
-            Loss::Disk => {
-                machine.disk.wipe();
-                machine.server.data.0.clear();
-            }
-            Loss::Data => machine.server.data.0.clear(),
+            Loss::Nothing | Loss::Tail | Loss::Data => {}
+            Loss::Record | Loss::Disk => machine.disk.wipe(),
             Loss::AcknowledgedSave => machine.disk.lose_last(),
         }
-        if matches!(loss, Loss::Tail | Loss::Disk | Loss::Data) {
-            self.invariants.confirmed.copies_lost = true;
-        }
+        self.invariants.confirmed.copies_lost |= machine.server.lose(loss, power, keep);
         if matches!(loss, Loss::Disk | Loss::Record) {
             self.invariants.forgot(node);
         }
@@ -250,11 +243,16 @@ impl State {
             FaultKind::FailingHost => ills.host_failing -= 1,
             FaultKind::HangingHost => {
                 ills.host_hanging -= 1;
-                if ills.host_hanging == 0 {
-                    self.unhang_host(node);
-                }
+                self.unhang_host(node);
+            }
+            FaultKind::LowMemory => ills.low_memory -= 1,
+            FaultKind::HungShard => {
+                // What hung may be gone with its process.
+                ills.hung = ills.hung.saturating_sub(1);
+                self.unhang_host(node);
             }
             FaultKind::Unhealthy => ills.unhealthy -= 1,
+            FaultKind::Ailing => ills.ailing -= 1,
             FaultKind::OperatorPause => {
                 ills.elections_paused -= 1;
                 self.pause_elections(node);
@@ -266,6 +264,7 @@ impl State {
             | FaultKind::PartialPartition { .. }
             | FaultKind::Resets
             | FaultKind::StepDown
+            | FaultKind::Twin { .. }
             | FaultKind::ClockRate { .. } => {}
         }
         Deed::Nothing

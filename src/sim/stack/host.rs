@@ -1,6 +1,6 @@
 //! The host as the plugin sees it: what the plan lets go wrong around it, and a check of what it is promised.
 
-use super::state::{Life, Scene, State};
+use super::state::{Life, Machine, Scene, State};
 use crate::clock::{Clock, ManualClock};
 use crate::fence::{FenceReason, Health};
 use crate::host::{HostError, ReplicationHost};
@@ -8,11 +8,12 @@ use crate::ids::{Epoch, NodeId};
 use crate::plugin::ElectPlugin;
 use crate::position::Position;
 use crate::sim::invariants::Check;
+use crate::sim::server::ServerMutation;
 use crate::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// A [`ReplicationHost`] around another one: slow, failing or hanging as the plan says.
 pub(super) struct WatchedHost {
@@ -80,7 +81,7 @@ impl WatchedHost {
             let ills = state.nodes[self.node].ills;
             let takes = state.rng.below(state.plan.setup.host.max(ills.host_slow));
             let fails = ills.host_failing > 0 && state.rng.chance(700);
-            (ills.host_hanging == 0).then_some((takes, fails))
+            (ills.host_hanging == 0 && ills.hung == 0).then_some((takes, fails))
         });
         match drawn {
             Some((takes, fails)) => {
@@ -88,19 +89,7 @@ impl WatchedHost {
                 if fails { Err(HostError::new("the plan lets the host fail")) } else { Ok(()) }
             }
             None => {
-                poll_fn(|cx| {
-                    self.scene.with(|state| {
-                        let machine = &mut state.nodes[self.node];
-                        if machine.ills.host_hanging == 0 {
-                            return Poll::Ready(());
-                        }
-                        if !machine.watch.hung.iter().any(|waker| waker.will_wake(cx.waker())) {
-                            machine.watch.hung.push(cx.waker().clone());
-                        }
-                        Poll::Pending
-                    })
-                })
-                .await;
+                poll_fn(|cx| self.scene.with(|state| state.nodes[self.node].poll_unhung(cx, true))).await;
                 Err(HostError::new("the plan let the host hang"))
             }
         }
@@ -151,6 +140,8 @@ impl ReplicationHost for WatchedHost {
             state.rng.below(state.plan.setup.host)
         });
         self.sleep(takes).await;
+        // Nobody has counted what a shard that hangs has let pass.
+        poll_fn(|cx| self.scene.with(|state| state.nodes[self.node].poll_unhung(cx, false))).await;
         self.inner.fence(epoch, reason).await
     }
 
@@ -164,10 +155,29 @@ impl ReplicationHost for WatchedHost {
     }
 
     fn health(&self) -> Health {
-        match self.scene.with(|state| state.nodes[self.node].ills.unhealthy) {
-            0 => self.inner.health(),
-            _ => Health::Failing,
+        let (ills, silent) = self.scene.with(|state| {
+            let silent = state.plan.server_mutation == Some(ServerMutation::HangsInSilence);
+            (state.nodes[self.node].ills, silent)
+        });
+        match (ills.unhealthy, ills.hung, ills.ailing) {
+            (1.., ..) => Health::Failing,
+            (_, 1.., _) if !silent => Health::Stuck,
+            (.., 1..) => Health::Disk,
+            _ => self.inner.health(),
         }
+    }
+}
+
+impl Machine {
+    /// Ready once no shard hangs, and with `jobs` no promotion or retarget either.
+    fn poll_unhung(&mut self, cx: &Context<'_>, jobs: bool) -> Poll<()> {
+        if self.ills.hung == 0 && !(jobs && self.ills.host_hanging > 0) {
+            return Poll::Ready(());
+        }
+        if !self.watch.hung.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.watch.hung.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 }
 

@@ -142,7 +142,7 @@ impl State {
 
     pub(super) fn judge_promotion(&mut self, node: usize, epoch: Epoch) {
         self.stats.checks[Check::Confirmed as usize] += 1;
-        let data: Vec<_> = self.nodes[self.voters()].iter().map(|machine| &machine.server.data).collect();
+        let data: Vec<_> = self.nodes[self.voters()].iter().map(|machine| &machine.server).collect();
         let quorum = self.plan.setup.voters() / 2 + 1;
         let found = self.invariants.confirmed.on_promoted(node, epoch, &data, quorum);
         self.take(found);
@@ -150,7 +150,7 @@ impl State {
 
     pub(super) fn judge_confirmed(&mut self, epoch: Epoch, confirmed: Offsets) {
         self.stats.checks[Check::Confirmed as usize] += 1;
-        let data: Vec<_> = self.nodes[self.voters()].iter().map(|machine| &machine.server.data).collect();
+        let data: Vec<_> = self.nodes[self.voters()].iter().map(|machine| &machine.server).collect();
         let quorum = self.plan.setup.voters() / 2 + 1;
         let found = self.invariants.confirmed.on_confirmed(epoch, confirmed, &data, quorum);
         self.take(found);
@@ -271,9 +271,8 @@ impl State {
         if self.plan.setup.loss_policy != LossPolicy::Dominate || !self.invariants.confirmed.copies_lost {
             return false;
         }
-        let shards = self.plan.setup.shards;
         let positions: Vec<_> =
-            self.nodes[self.voters()].iter().map(|machine| machine.server.data.position(shards)).collect();
+            self.nodes[self.voters()].iter().map(|machine| machine.server.position()).collect();
         !positions.iter().any(|candidate| {
             let agree =
                 |voter: &&Position| candidate.progress() >= voter.progress() && candidate.dominates(voter);

@@ -1,6 +1,5 @@
 //! The network: the real [`MemoryNetwork`] for the electors, a small one beside it for the servers' data.
 
-use super::server::Payload;
 use super::state::{Event, State};
 use crate::clock::ManualClock;
 use crate::ids::NodeId;
@@ -8,6 +7,7 @@ use crate::sim::clock::MS;
 use crate::sim::data_nanos;
 use crate::sim::plan::Plan;
 use crate::sim::rng::Rng;
+use crate::sim::server::Payload;
 use crate::time::Duration;
 use crate::transport::MemoryNetwork;
 use std::collections::VecDeque;

@@ -3,7 +3,6 @@
 use super::clock::NodeClock;
 use super::host::Watch;
 use super::net::Net;
-use super::server::{Payload, Server};
 use super::store::Disk;
 use crate::clock::{Clock, ManualClock};
 use crate::event;
@@ -15,6 +14,7 @@ use crate::sim::data::Data;
 use crate::sim::invariants::{Invariants, Violation};
 use crate::sim::plan::Plan;
 use crate::sim::rng::Rng;
+use crate::sim::server::{Act, Payload, Server};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::collections::{BTreeMap, VecDeque};
@@ -97,7 +97,10 @@ pub(super) struct Ills {
     pub(super) host_hanging: u16,
     pub(super) host_slow: u64,
     pub(super) unhealthy: u16,
+    pub(super) ailing: u16,
     pub(super) elections_paused: u16,
+    pub(super) low_memory: u16,
+    pub(super) hung: u16,
 }
 
 /// One simulated machine.
@@ -106,6 +109,8 @@ pub(super) struct Machine {
     pub(super) clock: NodeClock,
     pub(super) disk: Disk,
     pub(super) server: Server,
+    /// The history that the plugin was told of last; `None`: its host has not said where it starts.
+    pub(super) told: Option<Epoch>,
     pub(super) watch: Watch,
     pub(super) ills: Ills,
     /// The process that runs, or ran last.
@@ -155,6 +160,8 @@ pub(super) struct State {
     pub(super) fingerprint: u64,
     pub(super) violation: Option<Violation>,
     pub(super) active: Vec<super::faults::Active>,
+    /// Of a server's step: kept for its room.
+    pub(super) acts: Vec<Act>,
     pub(super) healed: bool,
     pub(super) settled: Option<u64>,
     /// Where the run ends.
@@ -177,7 +184,8 @@ impl State {
                     id: ids[node],
                     clock: NodeClock::new(real.clone(), drift, Rng::new(plan.seed, 100 + node as u64)),
                     disk: Disk::default(),
-                    server: Server::new(nodes),
+                    server: Server::new(&plan, node),
+                    told: None,
                     watch: Watch::default(),
                     ills: Ills::default(),
                     life: 0,
@@ -195,6 +203,7 @@ impl State {
             net: Net::new(&plan, &real, &ids),
             invariants: Invariants::new(&plan),
             active: vec![super::faults::Active::default(); plan.faults.len()],
+            acts: Vec::new(),
             real,
             base,
             queue: BTreeMap::new(),

@@ -15,6 +15,7 @@ use crate::sim::Outcome;
 use crate::sim::clock::MS;
 use crate::sim::plan::Plan;
 use crate::sim::rng::Rng;
+use crate::sim::server::End;
 use crate::time::Duration;
 use futures::future::FutureExt;
 use futures::stream::StreamExt;
@@ -123,7 +124,7 @@ impl<'a> World<'a> {
                 machine.life == life && machine.leaving
             });
             match ended {
-                Ok(()) if leaving => self.gone(node),
+                Ok(()) if leaving => self.gone(node, End::Orderly),
                 Ok(()) => self
                     .scene
                     .with(|state| state.violate("runs", format!("n{node}'s driver ended by itself"))),
@@ -256,15 +257,15 @@ impl<'a> World<'a> {
         });
         if alive {
             self.executor.kill(node);
-            self.gone(node);
+            self.gone(node, if power { End::Power } else { End::Killed });
         }
     }
 
     /// The driver's future is gone.
-    fn gone(&mut self, node: usize) {
+    fn gone(&mut self, node: usize, end: End) {
         self.executor.kill(node);
         // A host's own end may look at the state: it comes after the lock.
-        let plugin = self.scene.with(|state| state.end_life(node));
+        let plugin = self.scene.with(|state| state.end_life(node, end));
         drop(plugin);
     }
 
@@ -289,7 +290,7 @@ impl<'a> World<'a> {
 impl State {
     fn begin_life(&mut self, node: usize, plugin: Arc<QuorumPlugin>) {
         let now = self.now();
-        self.start_server(node);
+        self.nodes[node].told = None;
         let machine = &mut self.nodes[node];
         let life = machine.life;
         machine.events = Some(plugin.events());
@@ -302,13 +303,14 @@ impl State {
         self.push(at, Event::Tick { node, life });
     }
 
-    fn end_life(&mut self, node: usize) -> Option<Arc<QuorumPlugin>> {
+    fn end_life(&mut self, node: usize, end: End) -> Option<Arc<QuorumPlugin>> {
         let machine = &mut self.nodes[node];
         let plugin = machine.plugin.take()?;
         (machine.events, machine.reigning_since, machine.leaving) = (None, None, false);
         machine.inbox.clear();
         self.abandon_write(node);
-        self.stop_server(node);
+        self.stop_server(node, end);
+        self.nodes[node].ills.hung = 0;
         self.log(|| format!("n{node} is gone"));
         Some(plugin)
     }

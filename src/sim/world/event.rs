@@ -4,7 +4,8 @@ use super::machine::Life;
 use crate::elector::PersistSeq;
 use crate::ids::{Epoch, Incarnation};
 use crate::message::Message;
-use crate::sim::data::{Data, Offsets};
+use crate::sim::data::Data;
+use crate::sim::server;
 
 #[derive(Debug, Clone)]
 pub(super) enum Event {
@@ -80,6 +81,24 @@ pub(super) enum Event {
         turn: u64,
         data: Data,
     },
+    /// A write that passed the gate is answered.
+    Answer {
+        node: usize,
+        life: Life,
+        epoch: Epoch,
+    },
+    /// The kernel ends a process that was stopped for too long.
+    Alarm {
+        node: usize,
+        life: Life,
+    },
+    /// The server looked after its shards: one does not turn.
+    Looked {
+        node: usize,
+        life: Life,
+    },
+    /// Looks whether somebody serves.
+    Look,
     /// A fault of the plan comes, and goes.
     Fault(usize),
     Heal(usize),
@@ -114,22 +133,5 @@ pub(super) struct Frame {
 #[derive(Debug, Clone)]
 pub(super) enum Payload {
     Elector(Message),
-    /// "Send me all you have, then the stream of this epoch."
-    Join {
-        epoch: Epoch,
-        turn: u64,
-    },
-    Snapshot {
-        turn: u64,
-        data: Data,
-    },
-    /// The stream up to these offsets.
-    Stream {
-        turn: u64,
-        offsets: Offsets,
-    },
-    Ack {
-        epoch: Epoch,
-        offsets: Offsets,
-    },
+    Server(server::Payload),
 }

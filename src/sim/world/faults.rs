@@ -23,6 +23,8 @@ pub(super) struct Active {
     /// Directions that it cut.
     cut: Vec<(usize, usize)>,
     slept_at: u64,
+    /// The second process that it started.
+    ghost: Life,
 }
 
 impl World {
@@ -59,18 +61,33 @@ impl World {
         self.machines[node].disturbed = self.now;
         match kind {
             FaultKind::Crash { power, loss } => return self.crash(node, power, loss),
-            FaultKind::Pause => self.machines[node].ills.stopped += 1,
+            FaultKind::Pause => {
+                self.machines[node].ills.stopped += 1;
+                self.await_alarm(node);
+            }
             FaultKind::Suspend => {
                 if self.machines[node].ills.asleep > 0 {
                     return false;
                 }
                 active.slept_at = self.now;
                 self.machines[node].ills.asleep += 1;
+                self.await_alarm(node);
             }
             FaultKind::CutOneWay { .. }
             | FaultKind::Cut { .. }
             | FaultKind::Partition { .. }
             | FaultKind::PartialPartition { .. } => active.cut = kind.cuts(node, nodes),
+            FaultKind::Twin { .. } => {
+                active.cut = kind.cuts(node, nodes);
+                active.ghost = self.double(node);
+            }
+            FaultKind::LowMemory => self.machines[node].ills.low_memory += 1,
+            FaultKind::HungShard => {
+                if !self.machines[node].runs() {
+                    return false;
+                }
+                self.hang(node);
+            }
             FaultKind::Storm { loss, duplication, delay_ms } => {
                 self.net.storms.push((loss, duplication, delay_ms * MS));
                 self.disturb_net();
@@ -109,7 +126,11 @@ impl World {
             FaultKind::HangingHost => self.machines[node].ills.host_hanging += 1,
             FaultKind::Unhealthy => {
                 self.machines[node].ills.unhealthy += 1;
-                self.input(node, |e, now| e.handle_host(now, HostReport::Health(Health::Failing)));
+                self.tell_health(node);
+            }
+            FaultKind::Ailing => {
+                self.machines[node].ills.ailing += 1;
+                self.tell_health(node);
             }
             FaultKind::StepDown => {
                 if !self.machines[node].runs() {
@@ -167,24 +188,11 @@ impl World {
         let keep = self.rng.between(500, 1000);
         let machine = &mut self.machines[node];
         match loss {
-            Loss::Nothing => {}
-            Loss::Tail => {
-                let part = machine.server.data.last_mut();
-                for offset in &mut part.offsets {
-                    *offset = *offset * keep / 1000;
-                }
-            }
-            Loss::Record => (machine.disk.record, machine.disk.before) = (None, None),
-            Loss::Disk => {
-                (machine.disk.record, machine.disk.before) = (None, None);
-                machine.server.data.0.clear();
-            }
-            Loss::Data => machine.server.data.0.clear(),
+            Loss::Nothing | Loss::Tail | Loss::Data => {}
+            Loss::Record | Loss::Disk => (machine.disk.record, machine.disk.before) = (None, None),
             Loss::AcknowledgedSave => machine.disk.record = machine.disk.before.take(),
         }
-        if matches!(loss, Loss::Tail | Loss::Disk | Loss::Data) {
-            self.invariants.confirmed.copies_lost = true;
-        }
+        self.invariants.confirmed.copies_lost |= machine.server.lose(loss, power, keep);
         if forgets {
             self.invariants.forgot(node);
         }
@@ -245,7 +253,9 @@ impl World {
                     // The deadline in the queue was reckoned with a clock that ran.
                     process.wake_at = u64::MAX;
                 }
-                self.wake(node);
+                if !self.ended_by_kernel(node) {
+                    self.wake(node);
+                }
             }
             FaultKind::Storm { loss, duplication, delay_ms } => {
                 let storm = (loss, duplication, delay_ms * MS);
@@ -284,15 +294,20 @@ impl World {
             FaultKind::FailingHost => self.machines[node].ills.host_failing -= 1,
             FaultKind::HangingHost => {
                 self.machines[node].ills.host_hanging -= 1;
-                if self.machines[node].ills.host_hanging == 0 {
+                if self.machines[node].ills.host_hanging == 0 && self.machines[node].ills.hung == 0 {
                     self.unhang_host(node);
                 }
             }
+            FaultKind::LowMemory => self.machines[node].ills.low_memory -= 1,
+            FaultKind::HungShard => self.unhang(node),
+            FaultKind::Twin { .. } => self.end_double(node, active.ghost),
             FaultKind::Unhealthy => {
                 self.machines[node].ills.unhealthy -= 1;
-                if self.machines[node].ills.unhealthy == 0 {
-                    self.input(node, |e, now| e.handle_host(now, HostReport::Health(Health::Good)));
-                }
+                self.tell_health(node);
+            }
+            FaultKind::Ailing => {
+                self.machines[node].ills.ailing -= 1;
+                self.tell_health(node);
             }
             FaultKind::OperatorPause => {
                 self.machines[node].ills.elections_paused -= 1;
@@ -337,6 +352,11 @@ impl World {
         }
         self.end = self.now + 2 * self.invariants.convergence.bound;
         self.push(self.now, Event::Probe);
+    }
+
+    pub(super) fn tell_health(&mut self, node: usize) {
+        let health = self.machines[node].ills.health();
+        self.input(node, |e, now| e.handle_host(now, HostReport::Health(health)));
     }
 
     /// Writes the vote record, one save at a time.

@@ -85,10 +85,9 @@ impl World {
             return Some(Err(Denied::Fenced(crate::fence::FenceReason::LeaseExpired)));
         }
         self.judge_write(node);
-        let server = &mut self.machines[node].server;
-        if server.serving.is_some() {
+        if self.machines[node].server.serving.is_some() {
             self.stats.writes += 1;
-            server.data.last_mut().offsets[shard] += frames;
+            let _ = self.machines[node].server.write(self.now, shard, frames);
             self.tell_position(node);
         }
         Some(Ok(()))

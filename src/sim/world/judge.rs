@@ -120,14 +120,14 @@ impl World {
 
     pub(super) fn judge_promotion(&mut self, node: usize, epoch: Epoch) {
         self.stats.checks[Check::Confirmed as usize] += 1;
-        let data: Vec<_> = self.machines[self.voters()].iter().map(|machine| &machine.server.data).collect();
+        let data: Vec<_> = self.machines[self.voters()].iter().map(|machine| &machine.server).collect();
         let found = self.invariants.confirmed.on_promoted(node, epoch, &data, self.quorum());
         self.take(found);
     }
 
     pub(super) fn judge_confirmed(&mut self, epoch: Epoch, confirmed: Offsets) {
         self.stats.checks[Check::Confirmed as usize] += 1;
-        let data: Vec<_> = self.machines[self.voters()].iter().map(|machine| &machine.server.data).collect();
+        let data: Vec<_> = self.machines[self.voters()].iter().map(|machine| &machine.server).collect();
         let found = self.invariants.confirmed.on_confirmed(epoch, confirmed, &data, self.quorum());
         self.take(found);
     }
@@ -162,6 +162,7 @@ impl World {
         let hears = |voter: &usize| {
             *voter == node
                 || self.well(*voter, since)
+                    && self.is_itself(node, *voter)
                     && [(node, *voter), (*voter, node)].iter().all(|(from, to)| {
                         let index = self.net.index(*from, *to);
                         self.net.cut[index] == 0
@@ -194,8 +195,9 @@ impl World {
             && ills.host_failing == 0
             && ills.host_hanging == 0
             && ills.host_slow == 0
-            && ills.unhealthy == 0
+            && ills.health().is_good()
             && ills.elections_paused == 0
+            && ills.hung == 0
             && machine.process.as_ref().is_some_and(|process| {
                 process.leaving_at.is_none() && process.elector.status().standing == Standing::Member
             })
@@ -245,20 +247,38 @@ impl World {
         self.push(self.now + PROBE, Event::Probe);
     }
 
-    fn settled_now(&self) -> bool {
+    fn settled_now(&mut self) -> bool {
         let Some(writer) = self.writer() else { return false };
         let Some(epoch) = self.machines[writer].process.as_ref().map(|process| process.elector.epoch())
         else {
             return false;
         };
         let id = self.machines[writer].id;
-        self.machines.iter().enumerate().all(|(node, machine)| {
+        let all = self.machines.iter().enumerate().all(|(node, machine)| {
             machine.process.as_ref().is_some_and(|process| {
                 process.elector.epoch() == epoch && process.elector.primary() == Some(id)
             }) && (node == writer
                 || machine.server.joined
                 || self.plan.setup.kinds[node] == crate::config::MemberKind::Witness)
-        })
+        });
+        all && (self.plan.setup.habits.is_none() || self.caught_up(writer))
+    }
+
+    /// Whether all have what the writer had when all had joined it first: a stream that stands still is noticed.
+    fn caught_up(&mut self, writer: usize) -> bool {
+        let last = self.machines[writer].server.data.last();
+        match self.settling {
+            Some((of, epoch, offsets)) if of == writer && epoch == last.epoch => {
+                let kinds = &self.plan.setup.kinds;
+                self.machines.iter().zip(kinds).all(|(machine, kind)| {
+                    *kind == crate::config::MemberKind::Witness || machine.server.has(epoch, &offsets)
+                })
+            }
+            _ => {
+                self.settling = Some((writer, last.epoch, last.offsets));
+                false
+            }
+        }
     }
 
     /// Under `dominate`, after data was wiped, nobody may be left who is behind no voter of a quorum: then
@@ -269,9 +289,8 @@ impl World {
         {
             return false;
         }
-        let shards = self.plan.setup.shards;
         let positions: Vec<_> =
-            self.machines[self.voters()].iter().map(|machine| machine.server.data.position(shards)).collect();
+            self.machines[self.voters()].iter().map(|machine| machine.server.position()).collect();
         !positions.iter().any(|candidate| {
             let agree = |voter: &&crate::position::Position| {
                 candidate.progress() >= voter.progress() && candidate.dominates(voter)
@@ -280,7 +299,7 @@ impl World {
         })
     }
 
-    fn take(&mut self, found: Option<(&'static str, String)>) {
+    pub(super) fn take(&mut self, found: Option<(&'static str, String)>) {
         if let Some((invariant, text)) = found {
             self.violate(invariant, text);
         }

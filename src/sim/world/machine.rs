@@ -2,10 +2,11 @@
 
 use super::event::Event;
 use crate::elector::{Elector, GateState, PersistSeq};
+use crate::fence::Health;
 use crate::ids::{Epoch, Incarnation, NodeId};
-use crate::position::Position;
 use crate::sim::clock::DriftClock;
-use crate::sim::data::{Data, Offsets};
+use crate::sim::data::Offsets;
+use crate::sim::server::Server;
 use crate::state::HardState;
 use std::collections::VecDeque;
 
@@ -17,6 +18,7 @@ pub(super) struct Machine {
     pub(super) clock: DriftClock,
     pub(super) disk: Disk,
     pub(super) server: Server,
+    pub(super) jobs: Jobs,
     pub(super) process: Option<Process>,
     /// The machine has no power: nothing answers, not even its kernel.
     pub(super) dark: bool,
@@ -39,7 +41,25 @@ pub(super) struct Ills {
     pub(super) host_hanging: u16,
     pub(super) host_slow: u64,
     pub(super) unhealthy: u16,
+    pub(super) ailing: u16,
     pub(super) elections_paused: u16,
+    pub(super) low_memory: u16,
+    /// A shard does not turn, beside a driver that does.
+    pub(super) hung: u16,
+    /// The server has noticed that.
+    pub(super) stuck: bool,
+}
+
+impl Ills {
+    /// What the server says of itself.
+    pub(super) fn health(&self) -> Health {
+        match (self.unhealthy, self.ailing) {
+            (1.., _) => Health::Failing,
+            _ if self.stuck => Health::Stuck,
+            (_, 1..) => Health::Disk,
+            _ => Health::Good,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -55,31 +75,19 @@ pub(super) struct Disk {
     pub(super) writes: u64,
 }
 
-/// The server: kevy, as far as replication goes.
-#[derive(Default)]
-pub(super) struct Server {
-    pub(super) data: Data,
-    /// Serves the stream of this epoch.
-    pub(super) serving: Option<Epoch>,
-    /// Per node: attached to the stream with this number of its own, and acknowledged so far.
-    pub(super) attached: Vec<Option<u64>>,
-    pub(super) acked: Vec<Offsets>,
-    /// What this server was told to follow.
-    pub(super) target: Option<(Epoch, usize)>,
-    /// Numbers the retargets and promotions of this machine: answers to an older one are too late.
-    pub(super) turn: u64,
-    /// It began to follow; it loaded what the primary had.
-    pub(super) following: bool,
-    pub(super) joined: bool,
+/// What the server was asked to do, and has not answered.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Jobs {
     /// Numbers the fences: only the answer to the newest one counts.
     pub(super) fences: u64,
+    /// How often the kernel's timer was wound up when the newest one came.
+    pub(super) wound: u64,
     /// A promotion under way.
     pub(super) promoting: Option<Epoch>,
     /// A job that hangs until all is healed.
     pub(super) hanging: Option<u64>,
-    pub(super) asked_at: u64,
-    /// Where the data ended when the elector last had the server let go.
-    pub(super) detached: Position,
+    /// A fence that is not carried out while the host hangs.
+    pub(super) fence_hangs: bool,
 }
 
 pub(super) struct Process {
@@ -98,8 +106,27 @@ pub(super) struct Process {
     pub(super) told: (Epoch, Offsets),
     /// Ends when it has handed over, or at this time.
     pub(super) leaving_at: Option<u64>,
+    /// When the kernel ends it, if it does not run before (F10), in nanoseconds of real time.
+    pub(super) alarm: Option<u64>,
+    /// The gate was shut and every shard has turned since: the timer is withdrawn once no answer is under way.
+    pub(super) disarm: bool,
+    /// Counts how often it was wound up: a wish to withdraw it that is older is void.
+    pub(super) wound: u64,
+    /// Its gate was open, and the server has not counted what passed.
+    pub(super) uncounted: bool,
+    /// Answers under way.
+    pub(super) answering: u32,
     /// In office without a break since, in nanoseconds of real time.
     pub(super) reigning_since: Option<u64>,
+}
+
+impl Process {
+    /// Withdraws the kernel's timer where nothing is under way any more that it is for.
+    pub(super) fn disarm_if_answered(&mut self) {
+        if self.disarm && self.answering == 0 {
+            self.alarm = None;
+        }
+    }
 }
 
 impl Machine {

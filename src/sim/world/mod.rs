@@ -11,6 +11,7 @@ mod judge;
 mod machine;
 mod net;
 mod server;
+mod vices;
 
 use super::Stats;
 use super::clock::{DriftClock, MS};
@@ -18,13 +19,14 @@ use super::invariants::{Invariants, Violation};
 use super::note::{Note, What};
 use super::plan::Plan;
 use super::rng::Rng;
+use super::server::{Act, End, Server};
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
-use crate::fence::{Denied, Health};
+use crate::fence::Denied;
 use crate::ids::{Epoch, NodeId};
 use crate::message::Message;
 use crate::time::Instant;
 use event::Event;
-use machine::{Disk, Ills, Life, Machine, Process, Server};
+use machine::{Disk, Ills, Jobs, Life, Machine, Process};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -57,8 +59,13 @@ pub(super) struct World {
     active: Vec<faults::Active>,
     healed: bool,
     pub(super) settled: Option<u64>,
+    /// What the primary had when all had joined it: settled is who has that.
+    settling: Option<(usize, Epoch, super::data::Offsets)>,
+    alarm_extra: Option<u64>,
     /// Messages of the step under way: sent after the gate is copied.
     outbox: Vec<(NodeId, Message)>,
+    /// Of a server's step: kept for its room.
+    acts: Vec<Act>,
     /// Where the run ends.
     end: u64,
 }
@@ -77,11 +84,8 @@ impl World {
                     plan.setup.of_bound[node] * drift_ppm / 1_000_000,
                 ),
                 disk: Disk::default(),
-                server: Server {
-                    attached: vec![None; nodes],
-                    acked: vec![[0; 3]; nodes],
-                    ..Server::default()
-                },
+                server: Server::new(&plan, node),
+                jobs: Jobs::default(),
                 process: None,
                 dark: false,
                 ills: Ills::default(),
@@ -98,6 +102,7 @@ impl World {
             pushed: 0,
             rng,
             machines,
+            alarm_extra: Self::alarm_extra(&plan, &ids),
             ids,
             net: net::Net::new(nodes),
             lives: 0,
@@ -109,7 +114,9 @@ impl World {
             active: Vec::new(),
             healed: false,
             settled: None,
+            settling: None,
             outbox: Vec::new(),
+            acts: Vec::new(),
             end: u64::MAX,
             plan,
         };
@@ -122,6 +129,9 @@ impl World {
             world.push(world.plan.faults[fault].at, Event::Fault(fault));
         }
         world.push(heal_at, Event::HealAll);
+        if world.plan.setup.habits.is_some() {
+            world.push(0, Event::Look);
+        }
         world
     }
 
@@ -178,6 +188,10 @@ impl World {
             Event::HostDone { .. } => self.on_host_done(event),
             Event::Fenced { .. } => self.on_fenced(event),
             Event::Loaded { .. } => self.on_loaded(event),
+            Event::Answer { .. } => self.on_answer(event),
+            Event::Alarm { node, life } => self.on_alarm(node, life),
+            Event::Looked { node, life } => self.on_looked(node, life),
+            Event::Look => self.on_look(),
             Event::Fault(fault) => self.on_fault(fault),
             Event::Heal(fault) => self.on_heal(fault),
             Event::Start { node } => self.start(node),
@@ -250,7 +264,12 @@ impl World {
             }
         }
         let opened = process.gate != gate && matches!(gate, GateState::Open(until) if until > local);
+        let renewed = process.gate != gate;
         process.gate = gate;
+        process.uncounted |= matches!(gate, GateState::Open(_));
+        if let (GateState::Open(until), true) = (gate, renewed) {
+            self.set_alarm(node, until);
+        }
         if opened {
             self.fingerprint = mix(self.fingerprint, now);
             self.judge_open_gate(node);
@@ -329,6 +348,7 @@ impl World {
         let mut elector = Elector::new(config, machine.disk.record.clone(), floor, seed, local);
         elector.set_mutation(self.plan.mutation);
         let incarnation = elector.status().incarnation;
+        machine.server.start(machine.disk.record.as_ref().map(|record| &record.position));
         machine.process = Some(Process {
             life,
             elector,
@@ -339,10 +359,15 @@ impl World {
             slept: false,
             told: (Epoch(u64::MAX), [0; 3]),
             leaving_at: None,
+            alarm: None,
+            disarm: false,
+            wound: 0,
+            uncounted: false,
+            answering: 0,
             reigning_since: None,
         });
         let paused = machine.ills.elections_paused > 0;
-        let unhealthy = machine.ills.unhealthy > 0;
+        let health = machine.ills.health();
         machine.disturbed = self.now;
         self.log(|| format!("n{node} starts as process {life}, incarnation {incarnation}"));
         self.note(node, || What::Started);
@@ -351,8 +376,8 @@ impl World {
         if paused {
             self.step(node, |elector, now| elector.handle_command(now, Command::Pause(true)));
         }
-        if unhealthy {
-            self.step(node, |elector, now| elector.handle_host(now, HostReport::Health(Health::Failing)));
+        if !health.is_good() {
+            self.step(node, |elector, now| elector.handle_host(now, HostReport::Health(health)));
         }
         let at = self.now + self.rng.below(30 * MS);
         self.push(at, Event::Tick { node, life });
@@ -361,9 +386,12 @@ impl World {
     /// The process is gone, with everything that was only in its memory.
     fn stop(&mut self, node: usize) {
         let machine = &mut self.machines[node];
-        if machine.process.take().is_none() {
-            return;
-        }
+        let Some(process) = machine.process.take() else { return };
+        let end = match process.leaving_at {
+            _ if machine.dark => End::Power,
+            Some(_) => End::Orderly,
+            None => End::Killed,
+        };
         // A save that was under way has reached the disk, or has not: never half of it.
         if let Some((_, _, state)) = machine.disk.writing.take()
             && self.rng.chance(500)
@@ -371,10 +399,9 @@ impl World {
             machine.disk.before = machine.disk.record.replace(state);
         }
         machine.disk.waiting = None;
-        let server = &mut machine.server;
-        (server.serving, server.target, server.promoting, server.hanging) = (None, None, None, None);
-        (server.following, server.joined) = (false, false);
-        server.turn += 1;
+        (machine.jobs.promoting, machine.jobs.hanging, machine.jobs.fence_hangs) = (None, None, false);
+        (machine.ills.hung, machine.ills.stuck) = (0, false);
+        machine.server.stop(end);
         self.log(|| format!("n{node} is gone"));
         self.note(node, || What::Gone);
         self.close_links_of(node);

@@ -20,7 +20,7 @@ pub(super) struct View {
     pub(super) up: bool,
     /// The peer's process.
     pub(super) life: Life,
-    incarnation: Incarnation,
+    pub(super) incarnation: Incarnation,
     retrying: bool,
 }
 
@@ -34,7 +34,10 @@ pub(super) struct Net {
     stalled: Vec<VecDeque<Box<Frame>>>,
     /// Per direction: when the last frame arrives. The next one on a connection comes later.
     last: Vec<u64>,
-    conns: u64,
+    pub(super) conns: u64,
+    /// Second processes with a node's id; and those that are gone, with the time until which the first one is refused for them.
+    pub(super) ghosts: Vec<(usize, Life)>,
+    pub(super) gone_ghosts: Vec<(Life, u64)>,
     pub(super) storms: Vec<(u64, u64, u64)>,
     /// Per direction: when something was last not in order.
     pub(super) disturbed: Vec<u64>,
@@ -54,6 +57,8 @@ impl Net {
             stalled: vec![VecDeque::new(); pairs],
             last: vec![0; pairs],
             conns: 0,
+            ghosts: Vec::new(),
+            gone_ghosts: Vec::new(),
             storms: Vec::new(),
             disturbed: vec![0; pairs],
             late: vec![0; pairs],
@@ -87,14 +92,7 @@ impl World {
         }
     }
 
-    /// Sends what a server wants sent, on a connection of its own.
-    pub(super) fn send_data(&mut self, from: usize, to: usize, payload: Payload) {
-        if let Some(life) = self.machines[to].process.as_ref().map(|process| process.life) {
-            self.send(from, to, 0, life, payload);
-        }
-    }
-
-    fn send(&mut self, from: usize, to: usize, conn: u64, to_life: Life, payload: Payload) {
+    pub(super) fn send(&mut self, from: usize, to: usize, conn: u64, to_life: Life, payload: Payload) {
         let Some(process) = &self.machines[from].process else { return };
         let (from_life, incarnation) = (process.life, process.incarnation);
         let index = self.net.index(from, to);
@@ -116,7 +114,9 @@ impl World {
             }
         }
         let mut at = self.now + delay;
-        if !self.plan.setup.unordered {
+        // Every shard has a connection of its own.
+        let alone = matches!(payload, Payload::Server(crate::sim::server::Payload::Frames(_)));
+        if !self.plan.setup.unordered && !alone {
             at = at.max(self.net.last[index] + 1);
             self.net.last[index] = at;
         }
@@ -220,7 +220,8 @@ impl World {
             let Some(life) = self.machines[peer].process.as_ref().map(|process| process.life) else {
                 continue;
             };
-            if !view.up {
+            // A second process with its id may have taken the place of its link.
+            if !view.up || self.net.ghosts.contains(&(node, view.life)) {
                 continue;
             }
             let (conn, incarnation) = (view.conn, view.incarnation);
@@ -273,7 +274,9 @@ impl World {
         if self.view(at, peer).up {
             return;
         }
-        let open = !self.is_cut(at, peer) && !self.is_cut(peer, at) && !self.machines[peer].dark;
+        // A second process with its id has the place, or had it until just now.
+        let refused = self.is_older(peer, at, life);
+        let open = !refused && !self.is_cut(at, peer) && !self.is_cut(peer, at) && !self.machines[peer].dark;
         if open {
             let refuses = self.net.refused[self.net.index(at, peer)] > 0;
             let there = self.machines[peer].process.as_ref().map(|p| (p.life, p.incarnation));
@@ -312,9 +315,9 @@ impl World {
             return;
         }
         // The other end may have gone since: then there is nobody to say `HELLO`.
-        if self.machines[peer].process.as_ref().is_some_and(|process| process.life == peer_life)
-            && conn > self.view(at, peer).conn
-        {
+        let there = self.machines[peer].process.as_ref().is_some_and(|process| process.life == peer_life)
+            || self.net.ghosts.contains(&(peer, peer_life));
+        if there && conn > self.view(at, peer).conn {
             self.on_link_up(at, peer, life, peer_life, incarnation, conn);
         }
     }
@@ -328,13 +331,39 @@ impl World {
         incarnation: Incarnation,
         conn: u64,
     ) {
-        let view = self.view_mut(at, peer);
-        if peer_life < view.life || self.machines[at].process.as_ref().is_none_or(|p| p.life != life) {
+        if self.is_older(at, peer, peer_life)
+            || self.machines[at].process.as_ref().is_none_or(|p| p.life != life)
+        {
             return;
         }
         let view = self.view_mut(at, peer);
         (view.conn, view.up, view.life, view.incarnation) = (conn, true, peer_life, incarnation);
+        if self.knows_ghosts() {
+            // Another process speaks as this node, or the first one does again.
+            for (from, to) in [(at, peer), (peer, at)] {
+                let index = self.net.index(from, to);
+                self.net.disturbed[index] = self.net.disturbed[index].max(self.now);
+            }
+        }
         self.link_event(at, peer, LinkEvent::Up { incarnation });
+    }
+
+    /// Whether `at` knows a later process of `peer` than this one, so that this one is refused (T14).
+    fn is_older(&self, at: usize, peer: usize, life: Life) -> bool {
+        let known = self.view(at, peer).life;
+        let gone = |(ghost, until): &(Life, u64)| *ghost == known && *until <= self.now;
+        life < known && !self.net.gone_ghosts.iter().any(gone)
+    }
+
+    /// Whether `at` hears the process of `peer` that all else is judged by, and not a second one with its id.
+    pub(super) fn is_itself(&self, at: usize, peer: usize) -> bool {
+        let there = self.machines[peer].process.as_ref().map(|process| process.life);
+        !self.knows_ghosts() || self.view(at, peer).up && Some(self.view(at, peer).life) == there
+    }
+
+    /// Whether there are, or were, second processes with a node's id.
+    fn knows_ghosts(&self) -> bool {
+        !self.net.ghosts.is_empty() || !self.net.gone_ghosts.is_empty()
     }
 
     pub(super) fn on_link_end(&mut self, event: Event) {

@@ -1,21 +1,14 @@
-//! A model of kevy's replication: streams that count from zero at every promotion, snapshots when a
-//! replica joins, acknowledgements back to the primary, writes that a quorum has confirmed.
+//! The servers of this world: carries out what the model of [`crate::sim::server`] wants done.
 
 use super::World;
 use super::event::{Event, Job, Payload};
 use super::machine::Life;
-use crate::config::MemberKind;
 use crate::elector::{GateState, HostAction, HostReport};
 use crate::ids::Epoch;
 use crate::position::Position;
 use crate::sim::clock::MS;
-use crate::sim::data::Offsets;
 use crate::sim::note::What;
-
-/// How often a server does its own work, at most.
-const TICK: u64 = 40 * MS;
-/// A replica that is not answered asks again.
-const ASK_AGAIN: u64 = 150 * MS;
+use crate::sim::server::{Act, Payload as Data, TICK};
 
 impl World {
     pub(super) fn host_action(&mut self, node: usize, action: HostAction) {
@@ -27,25 +20,28 @@ impl World {
             HostAction::Fence(..) => {
                 self.cancel_promotion(node);
                 let machine = &mut self.machines[node];
-                machine.server.fences += 1;
-                let fence = machine.server.fences;
-                let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
+                machine.jobs.fences += 1;
+                let fence = machine.jobs.fences;
+                let Some((life, wound)) = machine.process.as_ref().map(|p| (p.life, p.wound)) else { return };
+                machine.jobs.wound = wound;
+                machine.jobs.fence_hangs = machine.ills.host_hanging > 0;
+                if machine.jobs.fence_hangs {
+                    return;
+                }
                 let at = self.now + self.rng.below(self.plan.setup.host);
                 self.push(at, Event::Fenced { node, life, fence });
+                self.end_if_hung(node);
             }
             HostAction::Promote(epoch) => {
                 self.cancel_promotion(node);
-                let server = &mut self.machines[node].server;
-                (server.promoting, server.target) = (Some(epoch), None);
-                (server.following, server.joined) = (false, false);
+                self.machines[node].jobs.promoting = Some(epoch);
+                self.machines[node].server.turn_to(None);
                 self.begin_job(node, Job::Promote(epoch));
             }
             HostAction::Follow(epoch, primary) => {
                 self.cancel_promotion(node);
-                let primary = self.number(primary);
-                let server = &mut self.machines[node].server;
-                server.target = primary.map(|primary| (epoch, primary));
-                (server.serving, server.following, server.joined) = (None, false, false);
+                let Some(primary) = self.number(primary) else { return };
+                self.machines[node].server.turn_to(Some((epoch, primary)));
                 self.begin_job(node, Job::Follow(epoch));
             }
         }
@@ -53,31 +49,22 @@ impl World {
 
     /// A promotion that is not wanted any more: it may have happened all the same.
     fn cancel_promotion(&mut self, node: usize) {
-        if let Some(epoch) = self.machines[node].server.promoting.take() {
+        if let Some(epoch) = self.machines[node].jobs.promoting.take() {
             self.machines[node].server.turn += 1;
-            if self.rng.chance(500) {
-                self.promote(node, epoch);
+            // What hangs does not happen.
+            if !self.is_hung(node) && self.rng.chance(500) {
+                self.machines[node].server.promote(epoch);
             }
         }
     }
 
-    fn promote(&mut self, node: usize, epoch: Epoch) {
-        let nodes = self.machines.len();
-        let server = &mut self.machines[node].server;
-        server.data.begin(epoch);
-        server.serving = Some(epoch);
-        server.attached = vec![None; nodes];
-        server.acked = vec![[0; crate::sim::data::SHARDS]; nodes];
-    }
-
     fn begin_job(&mut self, node: usize, job: Job) {
         let machine = &mut self.machines[node];
-        machine.server.turn += 1;
         let turn = machine.server.turn;
         let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
         let ills = machine.ills;
-        if ills.host_hanging > 0 {
-            machine.server.hanging = Some(turn);
+        if ills.host_hanging > 0 || ills.hung > 0 {
+            machine.jobs.hanging = Some(turn);
             return;
         }
         let most = self.plan.setup.host.max(ills.host_slow);
@@ -89,9 +76,16 @@ impl World {
     /// What hung fails now.
     pub(super) fn unhang_host(&mut self, node: usize) {
         let machine = &mut self.machines[node];
-        let Some(turn) = machine.server.hanging.take() else { return };
+        let fence = machine.jobs.fences;
+        if std::mem::take(&mut machine.jobs.fence_hangs)
+            && let Some(life) = machine.process.as_ref().map(|process| process.life)
+        {
+            self.push(self.now + MS, Event::Fenced { node, life, fence });
+        }
+        let machine = &mut self.machines[node];
+        let Some(turn) = machine.jobs.hanging.take() else { return };
         let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
-        let job = match (machine.server.promoting, machine.server.target) {
+        let job = match (machine.jobs.promoting, machine.server.target) {
             (Some(epoch), _) => Job::Promote(epoch),
             (None, Some((epoch, _))) => Job::Follow(epoch),
             (None, None) => return,
@@ -114,14 +108,14 @@ impl World {
         self.log(|| format!("n{node} host: {job:?} {}", if failed { "failed" } else { "done" }));
         match job {
             Job::Promote(epoch) if failed => {
-                self.machines[node].server.promoting = None;
+                self.machines[node].jobs.promoting = None;
                 self.step(node, |e, now| {
                     e.handle_host(now, HostReport::PromoteFailed(epoch, "told to fail"))
                 });
             }
             Job::Promote(epoch) => {
-                self.machines[node].server.promoting = None;
-                self.promote(node, epoch);
+                self.machines[node].jobs.promoting = None;
+                self.machines[node].server.promote(epoch);
                 self.judge_promotion(node, epoch);
                 self.step(node, |e, now| e.handle_host(now, HostReport::Promoted(epoch)));
                 self.tell_position(node);
@@ -132,7 +126,7 @@ impl World {
             Job::Follow(epoch) => {
                 self.machines[node].server.following = true;
                 self.step(node, |e, now| e.handle_host(now, HostReport::Followed(epoch)));
-                self.ask_to_join(node);
+                self.with_server(node, |server, now, out| server.follow(now, out));
             }
         }
     }
@@ -140,137 +134,86 @@ impl World {
     pub(super) fn on_fenced(&mut self, event: Event) {
         let Event::Fenced { node, life, fence } = event else { return };
         let machine = &mut self.machines[node];
-        let (runs, newest) = (machine.runs(), machine.server.fences == fence);
+        let (runs, newest, wound) = (machine.runs(), machine.jobs.fences == fence, machine.jobs.wound);
+        let hung = machine.ills.hung > 0;
         let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
         if !runs {
             process.inbox.push_back(event);
+        } else if newest && (hung || process.answering > 0) {
+            // Not all that passed is counted and answered.
+            let at = self.now + TICK;
+            self.push(at, event);
         } else if newest {
+            if process.wound == wound {
+                (process.disarm, process.uncounted) = (true, false);
+            }
+            process.disarm_if_answered();
             self.tell_position(node);
             self.step(node, |e, now| e.handle_host(now, HostReport::Fenced));
         }
     }
 
-    fn ask_to_join(&mut self, node: usize) {
-        let server = &mut self.machines[node].server;
-        if let Some((epoch, primary)) = server.target
-            && server.following
-            && !server.joined
-        {
-            server.asked_at = self.now;
-            let turn = server.turn;
-            self.send_data(node, primary, Payload::Join { epoch, turn });
-        }
-    }
-
     /// Lets go of the old primary: from here on nothing is acknowledged.
     pub(super) fn detach(&mut self, node: usize) -> Position {
-        let shards = self.plan.setup.shards;
-        if !self.detach_omitted() {
-            let server = &mut self.machines[node].server;
-            if server.promoting.is_none() {
-                server.turn += 1;
-                (server.target, server.following, server.joined) = (None, false, false);
-            }
-        }
-        let server = &mut self.machines[node].server;
-        let position = server.data.position(shards);
-        server.detached.clone_from(&position);
+        let omitted = self.plan.mutation == Some(crate::elector::Mutation::DetachOmitted);
+        let machine = &mut self.machines[node];
+        let position = machine.server.detach(omitted, machine.jobs.promoting.is_some());
         self.log(|| format!("n{node} host: detached at {position:?}"));
         position
     }
 
-    fn detach_omitted(&self) -> bool {
-        self.plan.mutation == Some(crate::elector::Mutation::DetachOmitted)
-    }
-
     pub(super) fn on_data(&mut self, from: usize, to: usize, payload: Payload) {
-        match payload {
-            Payload::Elector(_) => {}
-            Payload::Join { epoch, turn } => {
-                let server = &mut self.machines[to].server;
-                if server.serving == Some(epoch) {
-                    server.attached[from] = Some(turn);
-                    let data = server.data.clone();
-                    self.send_data(to, from, Payload::Snapshot { turn, data });
-                }
-            }
-            Payload::Snapshot { turn, data } => {
-                let machine = &self.machines[to];
-                let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
-                if machine.server.turn == turn && !machine.server.joined {
-                    let at = self.now + self.rng.below(self.plan.setup.host.max(machine.ills.host_slow));
-                    self.push(at, Event::Loaded { node: to, life, turn, data });
-                }
-            }
-            Payload::Stream { turn, offsets } => {
-                let server = &mut self.machines[to].server;
-                if server.turn == turn && server.joined {
-                    let part = server.data.last_mut();
-                    for (mine, theirs) in part.offsets.iter_mut().zip(offsets) {
-                        *mine = (*mine).max(theirs);
-                    }
-                    self.acknowledge(to);
-                }
-            }
-            Payload::Ack { epoch, offsets } => self.on_ack(from, to, epoch, offsets),
+        if let Payload::Server(payload) = payload
+            && self.machines[to].ills.hung == 0
+        {
+            self.with_server(to, |server, now, out| server.on_data(now, from, payload, out));
         }
     }
 
     pub(super) fn on_loaded(&mut self, event: Event) {
         let Event::Loaded { node, life, turn, data } = event else { return };
         let machine = &mut self.machines[node];
-        let runs = machine.runs();
+        let (runs, hung) = (machine.runs(), machine.ills.hung > 0);
         let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
         if !runs {
             process.inbox.push_back(Event::Loaded { node, life, turn, data });
-            return;
-        }
-        if machine.server.turn == turn && !machine.server.joined {
-            machine.server.joined = true;
-            machine.server.data = data;
-            self.log(|| format!("n{node} host: joined"));
-            self.note(node, || What::Joined);
-            self.tell_position(node);
-            self.acknowledge(node);
+        } else if !hung {
+            self.with_server(node, |server, now, out| server.loaded(now, turn, data, out));
         }
     }
 
-    fn acknowledge(&mut self, node: usize) {
-        let server = &self.machines[node].server;
-        if let Some((epoch, primary)) = server.target
-            && server.joined
-        {
-            let offsets = server.data.last().offsets;
-            self.send_data(node, primary, Payload::Ack { epoch, offsets });
+    /// One step of a server, and all that follows from it at once.
+    fn with_server(
+        &mut self,
+        node: usize,
+        step: impl FnOnce(&mut crate::sim::server::Server, u64, &mut Vec<Act>),
+    ) {
+        let mut acts = std::mem::take(&mut self.acts);
+        step(&mut self.machines[node].server, self.now, &mut acts);
+        for act in acts.drain(..) {
+            self.act(node, act);
         }
+        self.acts = acts;
     }
 
-    /// A replica holds the stream so far. Confirmations reach clients of a fenced primary too, as kevy does it.
-    fn on_ack(&mut self, from: usize, to: usize, epoch: Epoch, offsets: Offsets) {
-        let replicas = self.quorum() - 1;
-        let server = &mut self.machines[to].server;
-        if server.serving != Some(epoch) {
-            return;
-        }
-        for (old, new) in server.acked[from].iter_mut().zip(offsets) {
-            *old = (*old).max(new);
-        }
-        let mut confirmed = [0; crate::sim::data::SHARDS];
-        let kinds = &self.plan.setup.kinds;
-        let counts = |node: usize| kinds[node] == MemberKind::Voter;
-        let (acked, shards) = (&server.acked, self.plan.setup.shards);
-        for (shard, confirmed) in confirmed.iter_mut().enumerate().take(shards) {
-            let mut offsets = [0; 32];
-            for (node, (slot, acked)) in offsets.iter_mut().zip(acked).enumerate() {
-                // An observer has no vote: what it holds binds no election.
-                *slot = if counts(node) { acked[shard] } else { 0 };
+    fn act(&mut self, node: usize, act: Act) {
+        match act {
+            Act::Send(to, payload) => self.send_data(node, to, payload),
+            Act::Load { turn, data } => {
+                let machine = &self.machines[node];
+                let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
+                let at = self.now + self.rng.below(self.plan.setup.host.max(machine.ills.host_slow));
+                self.push(at, Event::Loaded { node, life, turn, data });
             }
-            let offsets = &mut offsets[..acked.len()];
-            offsets.sort_unstable_by(|a, b| b.cmp(a));
-            *confirmed =
-                if replicas == 0 { server.data.last().offsets[shard] } else { offsets[replicas - 1] };
+            Act::Joined => {
+                self.log(|| format!("n{node} host: joined"));
+                self.note(node, || What::Joined);
+            }
+            Act::Moved => self.tell_position(node),
+            Act::Confirmed(epoch, offsets) => self.judge_confirmed(epoch, offsets),
+            Act::CopyLost => self.invariants.confirmed.copies_lost = true,
+            Act::Note(text) => self.log(|| format!("n{node} host: {text}")),
         }
-        self.judge_confirmed(epoch, confirmed);
     }
 
     /// The server's own work.
@@ -280,16 +223,17 @@ impl World {
         }
         let at = self.now + self.rng.between(TICK / 2, TICK);
         self.push(at, Event::Tick { node, life });
-        if !self.machines[node].runs() {
+        let machine = &self.machines[node];
+        if !machine.runs() || machine.ills.hung > 0 {
             return;
         }
+        let low_memory = machine.ills.low_memory > 0;
         self.client(node);
         self.tell_position(node);
-        let server = &self.machines[node].server;
-        if server.serving.is_some() {
-            self.push_stream(node);
-        } else if server.following && !server.joined && self.now >= server.asked_at + ASK_AGAIN {
-            self.ask_to_join(node);
+        self.with_server(node, |server, now, out| server.tick(now, low_memory, out));
+        if self.plan.setup.habits.is_some() {
+            self.tell_position(node);
+            self.judge_contents(node);
         }
     }
 
@@ -297,7 +241,7 @@ impl World {
     pub(super) fn client(&mut self, node: usize) {
         let machine = &self.machines[node];
         let Some(process) = &machine.process else { return };
-        let now = machine.clock.local(self.now);
+        let (life, now) = (process.life, machine.clock.local(self.now));
         if !matches!(process.gate, GateState::Open(until) if now < until) {
             return;
         }
@@ -306,19 +250,12 @@ impl World {
             return;
         }
         let shard = self.rng.below(self.plan.setup.shards as u64) as usize;
-        let server = &mut self.machines[node].server;
-        if server.serving.is_some() {
+        if self.machines[node].server.serving.is_some() {
             self.stats.writes += 1;
-            server.data.last_mut().offsets[shard] += self.rng.between(1, 3);
-        }
-    }
-
-    fn push_stream(&mut self, node: usize) {
-        for peer in 0..self.machines.len() {
-            let server = &self.machines[node].server;
-            if let Some(turn) = server.attached[peer] {
-                let offsets = server.data.last().offsets;
-                self.send_data(node, peer, Payload::Stream { turn, offsets });
+            let frames = self.rng.between(1, 3);
+            let written = self.machines[node].server.write(self.now, shard, frames);
+            if let Some((epoch, _)) = written {
+                self.answer_later(node, life, epoch);
             }
         }
     }
@@ -327,14 +264,31 @@ impl World {
     pub(super) fn tell_position(&mut self, node: usize) {
         let shards = self.plan.setup.shards;
         let machine = &mut self.machines[node];
-        let last = machine.server.data.last();
+        let claimed = machine.server.claimed();
         let Some(process) = &mut machine.process else { return };
-        if process.told != (last.epoch, last.offsets) {
-            process.told = (last.epoch, last.offsets);
+        if process.told != claimed {
+            process.told = claimed;
             self.step(node, |e, now| {
-                let (stream_epoch, offsets) = (last.epoch, &last.offsets[..shards]);
+                let (stream_epoch, offsets) = (claimed.0, &claimed.1[..shards]);
                 e.handle_host(now, HostReport::Position { stream_epoch, offsets });
             });
         }
+    }
+
+    /// Sends what a server wants sent, on a connection of its own.
+    fn send_data(&mut self, from: usize, to: usize, payload: Data) {
+        if let Some(life) = self.machines[to].process.as_ref().map(|process| process.life) {
+            self.send(from, to, 0, life, Payload::Server(payload));
+        }
+    }
+
+    /// Whether the driver of this node's process runs beside a shard that does not turn.
+    pub(super) fn is_hung(&self, node: usize) -> bool {
+        self.machines[node].ills.hung > 0
+    }
+
+    /// The epoch whose stream a node serves.
+    pub(super) fn serves(&self, node: usize) -> Option<Epoch> {
+        self.machines[node].server.serving
     }
 }

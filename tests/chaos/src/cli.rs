@@ -1,6 +1,7 @@
 //! What the person asked for.
 
 use crate::fault::Fault;
+use crate::way::Way;
 use kevy_elect_harness::server::Server;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ OPTIONS
     --nodes N,...     3, 5 or 3,5 (default 3)
     --shards N,...    kevy shards per node, 1 to 64 (default 1); with several numbers every combination has its turn
     --fault NAME      only this fault (may be given several times; default: each one)
+    --ways NAME,...   in which ways clients write beside the plain load: all, none, or some of the names below
+                      (default none)
     --rounds N        rounds of each fault (default 1)
     --seconds N       afterwards, random faults for so long, all clusters together (default 60)
     --seed N          what the random faults and times are drawn from (default: another one every time)
@@ -31,7 +34,8 @@ OPTIONS
     -h, --help        this text
 
 EXIT CODE
-    0    no confirmed write lost, never two nodes at once, every register linearizable, no needless failover
+    0    no confirmed write lost, never two nodes at once, every register linearizable, no needless failover, and
+         after every round all nodes hold the same keys, types, values and expiries
     1    one of these did not hold, a server crashed, or the cluster did not become whole again
     2    it could not be carried out (the message says why)
     130  Ctrl-C
@@ -39,6 +43,8 @@ EXIT CODE
 FAULTS
 ";
 
+/// In which ways clients write if nobody says so.
+const WAYS_DEFAULT: &[Way] = &[];
 /// More shards than this per node, and the replication ports of a node would run into the next one's.
 const SHARDS_MAX: u64 = 64;
 const ROUNDS_MAX: u64 = 1000;
@@ -51,6 +57,7 @@ pub(crate) struct Options {
     pub(crate) nodes: Vec<usize>,
     pub(crate) shards: Vec<usize>,
     pub(crate) faults: Vec<Fault>,
+    pub(crate) ways: Vec<Way>,
     pub(crate) rounds: usize,
     pub(crate) random: Duration,
     pub(crate) seed: u64,
@@ -69,7 +76,7 @@ pub(crate) enum Request {
     /// Print [`HELP`].
     Help,
     /// Run.
-    Run(Options),
+    Run(Box<Options>),
 }
 
 /// Reads the arguments (without the program's name).
@@ -80,6 +87,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
         nodes: vec![3],
         shards: vec![1],
         faults: Vec::new(),
+        ways: WAYS_DEFAULT.to_vec(),
         rounds: 1,
         random: Duration::from_secs(60),
         seed: fastrand::u64(..1_000_000),
@@ -111,6 +119,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
                 let fault = Fault::ALL.into_iter().find(|fault| fault.name() == name);
                 options.faults.push(fault.ok_or_else(|| format!("there is no fault '{name}'"))?);
             }
+            Long("ways") => options.ways = ways(&text(&mut parser)?)?,
             Long("svg") => options.svg = Some(path(&mut parser)?),
             Long("markdown") => options.markdown = Some(path(&mut parser)?),
             Long("timelines") => options.timelines = true,
@@ -123,7 +132,20 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
     if options.faults.is_empty() {
         options.faults = Fault::ALL.to_vec();
     }
-    Ok(Request::Run(options))
+    Ok(Request::Run(Box::new(options)))
+}
+
+fn ways(names: &str) -> Result<Vec<Way>, String> {
+    match names {
+        "all" => return Ok(Way::ALL.to_vec()),
+        "none" => return Ok(Vec::new()),
+        _ => {}
+    }
+    let way = |name: &str| {
+        let way = Way::ALL.into_iter().find(|way| way.name() == name);
+        way.ok_or_else(|| format!("there is no way '{name}'"))
+    };
+    names.split(',').map(way).collect()
 }
 
 fn path(parser: &mut lexopt::Parser) -> Result<PathBuf, String> {
@@ -155,7 +177,7 @@ mod tests {
 
     fn options(args: &[&str]) -> Result<Options, String> {
         match parse(args.iter().map(OsString::from))? {
-            Request::Run(options) => Ok(options),
+            Request::Run(options) => Ok(*options),
             Request::Help => Err("help".into()),
         }
     }
@@ -177,6 +199,7 @@ mod tests {
         assert!(options(&["--nodes", "3,"]).unwrap_err().contains("''"));
         assert!(options(&["--shards", "65"]).unwrap_err().contains("from 1 to 64"));
         assert!(options(&["--fault", "rain"]).unwrap_err().contains("'rain'"));
+        assert!(options(&["--ways", "plain,shout"]).unwrap_err().contains("'shout'"));
         assert!(options(&["--what"]).is_err());
     }
 
@@ -184,6 +207,13 @@ mod tests {
     fn several_clusters_are_separated_by_commas() {
         let options = options(&["--nodes", "3,5", "--shards", "1,4"]).unwrap();
         assert_eq!((options.nodes, options.shards), (vec![3, 5], vec![1, 4]));
+    }
+
+    #[test]
+    fn ways_are_taken_by_name_or_all_at_once() {
+        assert_eq!(options(&["--ways", "all"]).unwrap().ways, Way::ALL);
+        assert_eq!(options(&["--ways", "none"]).unwrap().ways, []);
+        assert_eq!(options(&["--ways", "mset,eval"]).unwrap().ways, [Way::Mset, Way::Eval]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod busy;
 mod cli;
+mod contents;
 mod disk;
 mod fault;
 mod inflict;
@@ -12,6 +13,8 @@ mod registers;
 mod report;
 mod round;
 mod session;
+mod way;
+mod ways;
 
 use cli::{Options, Request};
 use fault::Fault;
@@ -22,6 +25,7 @@ use kevy_elect_harness::style::Style;
 use kevy_elect_harness::{guard, server};
 use session::Run;
 use std::process::ExitCode;
+use way::Way;
 
 fn main() -> ExitCode {
     if let Some(code) = guard::play_part(std::env::args_os().skip(1)) {
@@ -32,6 +36,10 @@ fn main() -> ExitCode {
             print!("{}", cli::HELP);
             for fault in Fault::ALL {
                 println!("    {:<17} {}", fault.name(), fault.spelled());
+            }
+            println!("\nWAYS (\"all\", \"none\", or some of)");
+            for way in Way::ALL {
+                println!("    {:<17} {}", way.name(), way.spelled());
             }
             return ExitCode::SUCCESS;
         }

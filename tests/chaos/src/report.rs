@@ -3,7 +3,10 @@
 use crate::cli::Options;
 use crate::fault::Fault;
 use crate::round::Round;
+use crate::way::Way;
+use crate::ways::Fate;
 use kevy_elect_harness::style::{Style, count, ms};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -69,6 +72,18 @@ pub(crate) fn line(round: &Round, style: Style) -> String {
     if !round.registers.wrong.is_empty() {
         remarks.push(format!("{} not linearizable", plural(round.registers.wrong.len(), "register")));
     }
+    for (way, fate) in round.ways.iter().filter(|(_, fate)| !fate.innocent()) {
+        remarks.push(match fate.lost {
+            0 => format!("{} never acknowledged", way.name()),
+            lost => format!("{lost} confirmed {} lost", way.name()),
+        });
+    }
+    if round.contents.differing > 0 {
+        remarks.push(format!("{} differ", plural(round.contents.differing, "key")));
+    }
+    if let Some(why) = &round.contents.undecided {
+        remarks.push(format!("contents not compared: {why}"));
+    }
     if round.watchdog_kills() > 0 {
         remarks.push(plural(round.watchdog_kills(), "watchdog kill"));
     }
@@ -111,6 +126,9 @@ pub(crate) fn timeline(round: &Round) -> String {
             dual.acks[1]
         );
     }
+    for key in &round.contents.named {
+        let _ = writeln!(text, "differs: {key}");
+    }
     for register in &round.registers.wrong {
         let _ = writeln!(text, "not linearizable: register:{register}");
     }
@@ -123,6 +141,10 @@ pub(crate) fn markdown(legs: &[Leg], options: &Options, lasted: Duration) -> Str
     let mut rest = String::new();
     if options.faults != Fault::ALL {
         options.faults.iter().for_each(|fault| rest.push_str(&format!(" --fault {}", fault.name())));
+    }
+    if !options.ways.is_empty() {
+        let names: Vec<_> = options.ways.iter().map(|way| way.name()).collect();
+        rest.push_str(&format!(" --ways {}", names.join(",")));
     }
     if options.without_wait {
         rest.push_str(" --without-wait");
@@ -141,7 +163,8 @@ pub(crate) fn markdown(legs: &[Leg], options: &Options, lasted: Duration) -> Str
         let _ = write!(
             text,
             "\n### {} nodes, {}\n\n{}; {} confirmed writes, {} lost, {} more missing some rounds later; \
-             {} confirmed register operations in {} registers, {} not linearizable; {} plain reads on all nodes, {} stale\n\n{}",
+             {} confirmed register operations in {} registers, {} not linearizable; {} plain reads on all nodes, {} stale; \
+             the nodes' contents compared after every round, {} keys in all, {} differed\n\n{}{}",
             leg.nodes,
             plural(leg.shards, "shard"),
             plural(leg.rounds.len(), "round"),
@@ -153,6 +176,9 @@ pub(crate) fn markdown(legs: &[Leg], options: &Options, lasted: Duration) -> Str
             leg.sum(|round| round.registers.wrong.len()),
             reads,
             leg.sum(|round| round.registers.stale),
+            leg.sum(|round| usize::try_from(round.contents.keys).unwrap_or(usize::MAX)),
+            leg.sum(|round| round.contents.differing),
+            ways(&leg.rounds),
             table(&leg.rounds),
         );
         for broken in &leg.broken {
@@ -171,12 +197,42 @@ pub(crate) fn markdown(legs: &[Leg], options: &Options, lasted: Duration) -> Str
     text
 }
 
+/// A Markdown table with one line per way in which clients wrote, if there are any.
+fn ways(rounds: &[Round]) -> String {
+    let mut all: BTreeMap<Way, Fate> = BTreeMap::new();
+    for (way, fate) in rounds.iter().flat_map(|round| &round.ways) {
+        let sum = all.entry(*way).or_default();
+        sum.acked += fate.acked;
+        sum.confirmed += fate.confirmed;
+        sum.lost += fate.lost;
+        sum.unconfirmed_lost += fate.unconfirmed_lost;
+    }
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "| written by | acknowledged | confirmed | of them lost | unconfirmed lost |\n|---|---|---|---|---|\n",
+    );
+    for (way, fate) in all {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            way.spelled(),
+            fate.acked,
+            fate.confirmed,
+            fate.lost,
+            fate.unconfirmed_lost
+        );
+    }
+    text + "\n"
+}
+
 /// A Markdown table with one line per fault.
 fn table(rounds: &[Round]) -> String {
     let mut text = String::from(
         "| fault | rounds | elections | longest outage, min / median / max (ms) | confirmed | of them lost | unconfirmed lost | \
-         two at once (ms) | needless failovers | register operations | not linearizable | killed by watchdog |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
+         two at once (ms) | needless failovers | register operations | not linearizable | keys that differ | killed by watchdog |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for fault in Fault::ALL {
         let of: Vec<_> = rounds.iter().filter(|round| round.fault == fault).collect();
@@ -193,7 +249,7 @@ fn table(rounds: &[Round]) -> String {
         let sum = |what: &dyn Fn(&Round) -> usize| of.iter().map(|round| what(round)).sum::<usize>();
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {:.0} / {:.0} / {:.0} | {} | {} | {} | {:.1} | {needless} | {} | {} | {} |",
+            "| {} | {} | {} | {:.0} / {:.0} / {:.0} | {} | {} | {} | {:.1} | {needless} | {} | {} | {} | {} |",
             fault.spelled(),
             of.len(),
             sum(&|round| round.elections),
@@ -206,6 +262,7 @@ fn table(rounds: &[Round]) -> String {
             millis(&dual),
             sum(&|round| round.registers.confirmed),
             sum(&|round| round.registers.wrong.len()),
+            sum(&|round| round.contents.differing),
             sum(&|round| round.watchdog_kills()),
         );
     }

@@ -1,17 +1,20 @@
 //! One round: load on a whole cluster, a fault, recovery, verdict.
 
+use crate::contents::{Contents, contents};
 use crate::disk::Disks;
 use crate::fault::Fault;
 use crate::linear::{self, Check};
 use crate::net::Net;
 use crate::registers::Clients;
+use crate::way::Way;
+use crate::ways::{self, Fate, Ways};
 use fastrand::Rng;
 use kevy_elect_harness::cluster::Restart;
 use kevy_elect_harness::failure::Failure;
 use kevy_elect_harness::observe::Event;
 use kevy_elect_harness::round::{Stage, elections};
 use kevy_elect_harness::verdict::{self, Ack, Dual, Lost, Node, Resumed};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -21,6 +24,8 @@ const QUIET: Duration = Duration::from_millis(60);
 const COOL_DOWN: Duration = Duration::from_millis(300);
 /// How long the register clients may take to come to rest. Longer than a reply and a `WAIT` may take.
 const PAUSE_PATIENCE: Duration = Duration::from_secs(10);
+/// The same of those that write in every way: some of them ask several times.
+const WAYS_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the linearizability check of a round may take. It takes milliseconds; the history that it cannot decide is
 /// reported, not passed over.
 const CHECK_PATIENCE: Duration = Duration::from_secs(60);
@@ -64,6 +69,9 @@ pub(crate) struct Round {
     /// Processes that ended although nobody here asked them to.
     pub(crate) restarts: Vec<Restart>,
     pub(crate) registers: Check,
+    /// What became of what was written in every way.
+    pub(crate) ways: BTreeMap<Way, Fate>,
+    pub(crate) contents: Contents,
     /// Who acknowledged from when to when.
     pub(crate) writable: Vec<(Node, Duration, Duration)>,
     pub(crate) timeline: Vec<(Duration, String)>,
@@ -75,6 +83,8 @@ impl Round {
         self.lost.waited == 0
             && self.dual.is_none()
             && self.registers.wrong.is_empty()
+            && self.ways.values().all(Fate::innocent)
+            && self.contents.equal()
             && self.crashes() == 0
             && !self.needless()
     }
@@ -101,6 +111,7 @@ pub(crate) struct Player<'a> {
     pub(crate) net: &'a mut Net,
     pub(crate) disks: &'a Disks,
     pub(crate) clients: &'a Clients,
+    pub(crate) ways: &'a Ways,
     pub(crate) shards: usize,
     pub(crate) rng: &'a mut Rng,
     pub(crate) trouble: Trouble,
@@ -123,6 +134,7 @@ impl Player<'_> {
         let begun = self.stage.clock.now();
         self.stage.writers.go();
         self.clients.go();
+        self.ways.go();
         let primary = self.stage.warm_up()?;
         self.stage.progress.say(fault.spelled());
         let struck = self.stage.clock.now();
@@ -135,17 +147,28 @@ impl Player<'_> {
         // Before the load pauses: that silence is ours.
         let ended = self.stage.clock.now();
         self.clients.pause();
+        self.ways.pause();
         let acks = self.stage.collect()?;
         let registers = self.registers()?;
         // The primary may have changed since; then the next one to serve everybody must have the writes.
         let last = if self.acknowledged_last(&acks) == Some(last) { last } else { self.stage.whole()? };
         let lost = verdict::lost(&acks, &self.stage.read_back(last, &acks)?);
+        let operations = self.operations()?;
+        let address = self.stage.cluster.members[last].address();
+        let ways = ways::judge(address, &self.ways.chosen, &operations)
+            .map_err(|error| Failure::ReadBack { node: self.stage.name(last), why: error.to_string() })?;
+        self.stage.progress.say("comparing the contents of all nodes");
+        let addresses: Vec<_> =
+            self.stage.cluster.members.iter().map(|member| member.address().to_string()).collect();
+        let contents = contents(&addresses, self.stage.interrupt)?;
         self.notice_restarts();
         let events = self.stage.events(begun);
         let elected = elections(&events);
+        // In whatever way it was written: who acknowledges, acknowledges.
+        let every: Vec<Ack> = acks.iter().chain(operations.iter().map(|done| &done.ack)).copied().collect();
         let dual = std::iter::once(None)
             .chain(self.trouble.resumed.iter().copied().map(Some))
-            .filter_map(|resumed| verdict::dual(&acks, &elected, resumed))
+            .filter_map(|resumed| verdict::dual(&every, &elected, resumed))
             .max_by_key(|dual| dual.lasted);
         let mut timeline = std::mem::take(&mut self.trouble.notes);
         let mut said = BTreeSet::new();
@@ -180,6 +203,8 @@ impl Player<'_> {
             elections: elected.iter().filter(|elected| elected.at >= struck).count(),
             restarts: std::mem::take(&mut self.trouble.restarts),
             registers,
+            ways,
+            contents,
             writable,
             timeline,
         };
@@ -215,6 +240,19 @@ impl Player<'_> {
                 .map_err(Failure::os(format!("write {}", path.display())))?;
         }
         Ok(check)
+    }
+
+    /// What was acknowledged in every way, once nothing is under way any more.
+    fn operations(&mut self) -> Result<Vec<ways::Operation>, Failure> {
+        let ways = self.ways;
+        let paused = self.stage.interrupt.wait_for(WAYS_PATIENCE, || Ok(ways.paused().then_some(())))?;
+        match paused {
+            Some(()) => Ok(ways.take()),
+            None => {
+                let what = "the clients that write in every way did not pause".to_owned();
+                Err(self.stage.cluster.timeout(what, WAYS_PATIENCE))
+            }
+        }
     }
 
     pub(crate) fn nodes(&self) -> usize {
@@ -293,6 +331,8 @@ mod tests {
             elections: 0,
             restarts: Vec::new(),
             registers: Check::default(),
+            ways: BTreeMap::new(),
+            contents: Contents::default(),
             writable: Vec::new(),
             timeline: Vec::new(),
         }
@@ -333,6 +373,23 @@ mod tests {
         assert!(!Round { registers, ..round(Fault::Kill) }.innocent());
         let unconfirmed = Lost { waited: 0, unwaited: 9 };
         assert!(Round { lost: unconfirmed, ..round(Fault::Kill) }.innocent());
+    }
+
+    #[test]
+    fn contents_that_differ_and_operations_that_are_lost_are_guilt() {
+        let contents = Contents { differing: 1, ..Contents::default() };
+        assert!(!Round { contents, ..round(Fault::Kill) }.innocent());
+        let contents = Contents { undecided: Some("n2 is behind".into()), ..Contents::default() };
+        assert!(!Round { contents, ..round(Fault::Kill) }.innocent());
+        let ways = |fate| BTreeMap::from([(Way::Eval, fate)]);
+        let lost = Fate { acked: 1, confirmed: 1, lost: 1, unconfirmed_lost: 0 };
+        assert!(!Round { ways: ways(lost), ..round(Fault::Kill) }.innocent());
+        assert!(
+            !Round { ways: ways(Fate::default()), ..round(Fault::Kill) }.innocent(),
+            "nobody could write"
+        );
+        let unconfirmed = Fate { acked: 1, confirmed: 0, lost: 0, unconfirmed_lost: 1 };
+        assert!(Round { ways: ways(unconfirmed), ..round(Fault::Kill) }.innocent());
     }
 
     #[test]

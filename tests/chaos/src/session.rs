@@ -7,6 +7,7 @@ use crate::net::Net;
 use crate::registers::Clients;
 use crate::report::{self, Leg};
 use crate::round::{Player, Trouble};
+use crate::ways::Ways;
 use crate::{net, picture};
 use fastrand::Rng;
 use kevy_elect_harness::client::Client;
@@ -142,7 +143,9 @@ impl<'a> Run<'a> {
         // Confirmed means: a quorum holds it, the primary included.
         let writers = Writers::start(&servers, nodes / 2, clock)?;
         let believed = if self.options.without_wait { 0 } else { nodes / 2 };
-        let clients = Clients::start(servers, net.spaces(), believed, clock, self.options.seed)?;
+        let (chosen, seed) = (&self.options.ways, self.options.seed);
+        let ways = Ways::start(chosen, servers.clone(), nodes / 2, clock, seed)?;
+        let clients = Clients::start(servers, net.spaces(), believed, clock, seed)?;
         let stage = Stage { cluster: &mut cluster, writers: &writers, interrupt, clock, progress: &progress };
         let mut rng = plan.rng.fork();
         let mut player = Player {
@@ -150,6 +153,7 @@ impl<'a> Run<'a> {
             net: &mut net,
             disks: &disks,
             clients: &clients,
+            ways: &ways,
             shards,
             rng: &mut rng,
             trouble: Trouble::default(),

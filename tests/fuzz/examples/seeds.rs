@@ -1,6 +1,7 @@
 //! Writes the seed corpora for the fuzzers: one frame of each verb, good and bad greetings, and short noise of
 //! several lengths for scripts.
 
+use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
@@ -66,7 +67,7 @@ fn frames(greetings: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     let (kind, reason) = (OfferKind::Vote, RejectReason::Position);
     let role = Role::Primary;
     let messages = [
-        Message::Heartbeat(Heartbeat { epoch, round, role, standing, progress, primary, primary_age, lease }),
+        Message::Heartbeat(Heartbeat { epoch, round, role, standing, progress, primary, primary_age, lease, health: Health::Good }),
         Message::Echo(Echo { epoch, round, primary: None, standing: Standing::New, progress }),
         Message::PreOffer(offer.clone()),
         Message::Offer(offer),

@@ -1,4 +1,5 @@
-//! A small blocking RESP2 client: one request, one reply, and a reply that may be long in coming.
+//! A small blocking RESP client: one request, one reply, and a reply that may be long in coming. Of RESP3 it reads
+//! what a server says after `HELLO 3`.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -71,8 +72,19 @@ impl Client {
 
     /// Sends a request and waits for its reply for as long as `wanted` says so.
     pub fn call(&mut self, parts: &[&[u8]], wanted: impl Fn() -> bool) -> Result<Reply, ClientError> {
-        encode(parts, &mut self.request);
+        self.request.clear();
+        encode_request(parts, &mut self.request);
         self.stream.write_all(&self.request)?;
+        self.reply(wanted)
+    }
+
+    /// Sends these bytes as they are. Their replies come from [`Client::reply`], one each.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        Ok(self.stream.write_all(bytes)?)
+    }
+
+    /// Waits for the next reply for as long as `wanted` says so.
+    pub fn reply(&mut self, wanted: impl Fn() -> bool) -> Result<Reply, ClientError> {
         let mut chunk = [0; 4096];
         loop {
             if let Some((reply, used)) = decode(&self.received, 0)? {
@@ -103,8 +115,8 @@ impl Client {
     }
 }
 
-fn encode(parts: &[&[u8]], out: &mut Vec<u8>) {
-    out.clear();
+/// Appends a request.
+pub fn encode_request(parts: &[&[u8]], out: &mut Vec<u8>) {
     out.extend_from_slice(format!("*{}\r\n", parts.len()).as_bytes());
     for part in parts {
         out.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
@@ -129,7 +141,9 @@ fn decode(bytes: &[u8], depth: usize) -> Result<Option<(Reply, usize)>, ClientEr
         '+' => (Reply::Simple(rest.to_owned()), after),
         '-' => (Reply::Error(rest.to_owned()), after),
         ':' => (Reply::Integer(rest.parse().map_err(|_| protocol())?), after),
-        '$' => match length()? {
+        '_' => (Reply::Null, after),
+        ',' | '#' => (Reply::Simple(rest.to_owned()), after),
+        '$' | '=' => match length()? {
             None => (Reply::Null, after),
             Some(n) => match bytes.get(after..after + n + 2) {
                 Some(body) if body.ends_with(b"\r\n") => (Reply::Bulk(body[..n].to_vec()), after + n + 2),
@@ -137,9 +151,11 @@ fn decode(bytes: &[u8], depth: usize) -> Result<Option<(Reply, usize)>, ClientEr
                 None => return Ok(None),
             },
         },
-        '*' if depth < DEPTH_MAX => match length()? {
+        '*' | '~' | '%' if depth < DEPTH_MAX => match length()? {
             None => (Reply::Null, after),
             Some(n) => {
+                // A map is its keys and values in turn.
+                let n = if kind == '%' { n * 2 } else { n };
                 let (mut items, mut at) = (Vec::new(), after);
                 for _ in 0..n {
                     let Some((item, used)) = decode(&bytes[at..], depth + 1)? else { return Ok(None) };
@@ -182,6 +198,15 @@ mod tests {
             assert_eq!(decode(&whole[..cut], 0).unwrap(), None, "cut at {cut}");
         }
         assert!(decode(whole, 0).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_resp3_adds_is_read_too() {
+        let map = b"%1\r\n$5\r\nproto\r\n:3\r\n";
+        let pair = Reply::Array(vec![Reply::Bulk(b"proto".to_vec()), Reply::Integer(3)]);
+        assert_eq!(decode(map, 0).unwrap(), Some((pair, map.len())));
+        assert_eq!(decode(b"_\r\n", 0).unwrap(), Some((Reply::Null, 3)));
+        assert_eq!(decode(b"=2\r\nab\r\n", 0).unwrap(), Some((Reply::Bulk(b"ab".to_vec()), 8)));
     }
 
     #[test]

@@ -16,6 +16,11 @@ const ELECT_PORT_OFFSET: u16 = 200;
 /// How far above the client port kevy puts the first port of replication.
 const REPLICATION_PORT_OFFSET: u16 = 10_000;
 
+/// How long a shard may not turn, unless `shard_timeout_ms` or a longer election timeout says otherwise.
+const SHARD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+/// A shorter one would mistake the pause between two ticks for a shard that hangs.
+const SHARD_TIMEOUT_HEARTBEATS_MIN: u32 = 3;
+
 /// What the plugin runs with.
 #[derive(Debug, Clone)]
 pub struct ElectSettings {
@@ -31,6 +36,8 @@ pub struct ElectSettings {
     pub http_peers: Vec<(NodeId, String)>,
     /// How long after the end of its lease a primary that does not run any more is ended. `None`: not at all.
     pub watchdog: Option<Duration>,
+    /// How long a shard may not turn before the node is unfit to be primary.
+    pub shard_timeout: Duration,
 }
 
 impl ElectSettings {
@@ -121,7 +128,25 @@ pub(super) fn check(
         return Err(at(split, SECTION, "http", http, reason.to_owned()));
     }
     let http_peers = http_peers(section, node, &peers, split)?;
-    Ok(ElectSettings { config, listen, peers, http: section.http, http_peers, watchdog })
+    let shard_timeout = shard_timeout(section, &config, split)?;
+    Ok(ElectSettings { config, listen, peers, http: section.http, http_peers, watchdog, shard_timeout })
+}
+
+/// How long a shard may not turn. Commands take that long in earnest, and a handover for one of them helps nobody.
+fn shard_timeout(section: &ElectSection, config: &Config, split: &Split) -> Result<Duration, SetupError> {
+    let least = config.heartbeat_interval() * SHARD_TIMEOUT_HEARTBEATS_MIN;
+    match section.shard_timeout {
+        None => Ok(config.election_timeout().max(SHARD_TIMEOUT_DEFAULT)),
+        Some(given) if given < least => {
+            let reason = format!(
+                "is shorter than a shard needs to be heard at all: use at least {} ({SHARD_TIMEOUT_HEARTBEATS_MIN} \
+                 heartbeats)",
+                least.as_millis()
+            );
+            Err(at(split, SECTION, "shard_timeout_ms", given.as_millis(), reason))
+        }
+        Some(given) => Ok(given),
+    }
 }
 
 /// Where the page asks the others for their links: as listed, else at their host and the port of our own.

@@ -27,6 +27,8 @@ pub struct ElectSection {
     pub loss_policy: Option<LossPolicy>,
     /// Whether the kernel ends a primary that is stopped when its lease ends. `None`: where that can be had.
     pub watchdog: Option<bool>,
+    /// How long a shard may not turn before the node is unfit to be primary.
+    pub shard_timeout: Option<Duration>,
     /// Nodes of other clusters are refused.
     pub cluster_name: Option<String>,
     /// Where pages for operators, Prometheus and load balancers are served.
@@ -38,7 +40,7 @@ pub struct ElectSection {
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 13] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
@@ -47,6 +49,7 @@ pub const KEYS: [&str; 12] = [
     "crash_detection",
     "loss_policy",
     "watchdog",
+    "shard_timeout_ms",
     "cluster_name",
     "http",
     "http_public",
@@ -99,6 +102,7 @@ impl ElectSection {
                 self.loss_policy = Some(entry.word(&words)?);
             }
             "watchdog" => self.watchdog = Some(entry.boolean()?),
+            "shard_timeout_ms" => self.shard_timeout = Some(entry.time()?),
             "cluster_name" => self.cluster_name = Some(entry.text()?.to_owned()),
             "http" => {
                 let address = entry.text()?.parse();

@@ -90,11 +90,15 @@ impl Pages {
 
 /// Whether this node does its work: a primary that may write, or a replica whose primary it hears.
 fn health(snapshot: &ElectSnapshot) -> Result<String, String> {
+    if !snapshot.health.is_good() {
+        return Err(snapshot.why.clone());
+    }
     if snapshot.role == Role::Primary { primary(snapshot) } else { replica(snapshot, None) }
 }
 
 fn primary(snapshot: &ElectSnapshot) -> Result<String, String> {
-    match snapshot.role == Role::Primary && snapshot.writable {
+    // A primary that serves badly and keeps its office, because nobody else is fit, is still where writes go.
+    match snapshot.role == Role::Primary && snapshot.writable && snapshot.health.serves() {
         true => Ok(snapshot.why.clone()),
         false => Err(snapshot.why.clone()),
     }
@@ -104,6 +108,9 @@ fn primary(snapshot: &ElectSnapshot) -> Result<String, String> {
 fn replica(snapshot: &ElectSnapshot, max: Option<u64>) -> Result<String, String> {
     let primary = snapshot.primary.and_then(|id| snapshot.peers.iter().find(|peer| peer.id == id));
     let (Role::Replica, Some(primary)) = (snapshot.role, primary) else { return Err(snapshot.why.clone()) };
+    if !snapshot.health.serves() {
+        return Err(snapshot.why.clone());
+    }
     if !primary.up {
         return Err(format!("{}, which is silent", snapshot.why));
     }
@@ -148,6 +155,7 @@ fn answer(status: &'static str, kind: &'static str, body: String) -> Answer {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 pub(super) mod tests {
     use super::*;
+    use kevy_elect_plugin::host::Health;
     use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId};
     use kevy_elect_plugin::message::Standing;
     use kevy_elect_plugin::plugin::PeerSnapshot;
@@ -169,6 +177,7 @@ pub(super) mod tests {
             epoch: Epoch(3),
             progress: at(3, 110),
             primary: Some(id("a")),
+            health: Health::Good,
             linked: true,
             links: None,
         };
@@ -189,6 +198,8 @@ pub(super) mod tests {
             voters_reachable: 2,
             quorum: 2,
             why: "follows a".to_owned(),
+            health: Health::Good,
+            ailment: None,
         }
     }
 
@@ -216,6 +227,17 @@ pub(super) mod tests {
         assert!(primary(&node).is_err() && replica(&node, None).is_err(), "fenced");
         node.writable = true;
         assert!(primary(&node).is_ok() && health(&node).is_ok());
+    }
+
+    #[test]
+    fn nothing_goes_to_a_server_that_does_not_answer_and_writes_go_to_one_that_answers_badly() {
+        let mut node = behind();
+        node.health = Health::Stuck;
+        assert!(replica(&node, None).is_err());
+        (node.role, node.primary, node.writable) = (Role::Primary, Some(node.node), true);
+        assert!(primary(&node).is_err() && health(&node).is_err());
+        node.health = Health::Disk;
+        assert!(primary(&node).is_ok() && health(&node).is_err());
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) fn status(snapshot: &ElectSnapshot, cluster: &str, history: &History)
         "voters_reachable": snapshot.voters_reachable,
         "quorum": snapshot.quorum,
         "incarnation": snapshot.incarnation.0,
+        "health": snapshot.health.as_str(),
+        "ailment": snapshot.ailment,
         "why": snapshot.why,
         "peers": peers,
         "transitions": history.transitions(),
@@ -45,6 +47,7 @@ fn of_peer(snapshot: &ElectSnapshot, peer: &PeerSnapshot) -> Value {
         "stream_epoch": peer.progress.stream_epoch.0,
         "offset": peer.progress.offset,
         "lag": behind(snapshot, peer),
+        "health": peer.health.as_str(),
     })
 }
 

@@ -17,26 +17,19 @@ pub struct Process {
 
 impl Process {
     pub fn start(cluster: &Cluster, node: usize, more: &str) -> Self {
-        Self::start_with(cluster, node, more, &[])
-    }
-
-    /// The same in an environment with these variables too.
-    pub fn start_with(cluster: &Cluster, node: usize, more: &str, environment: &[(&str, &str)]) -> Self {
         // Writes the node's file.
         drop(cluster.settings(node, more));
-        Self::start_file_with(&cluster.dirs[node].0.join("kevy.toml"), cluster.ports[node], environment)
+        Self::start_file(&cluster.dirs[node].0.join("kevy.toml"), cluster.ports[node])
     }
 
     /// Starts the server of this file, whose log is beside it.
     pub fn start_file(file: &Path, port: u16) -> Self {
-        Self::start_file_with(file, port, &[])
-    }
-
-    fn start_file_with(file: &Path, port: u16, environment: &[(&str, &str)]) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(file.with_file_name("log"));
         let mut command = Command::new(BIN);
-        command.arg("--config").arg(file).stderr(log.unwrap()).envs(environment.iter().copied());
-        Self { child: command.spawn().unwrap(), port }
+        // As users start it: it sees to the rest itself.
+        command.env_remove("KEVY_IO_URING").env_remove("KEVY_AOF_OFFLOAD");
+        let child = command.arg("--config").arg(file).stderr(log.unwrap()).spawn().unwrap();
+        Self { child, port }
     }
 
     pub fn ask(&self, line: &str) -> Option<String> {

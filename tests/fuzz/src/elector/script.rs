@@ -249,6 +249,7 @@ impl Say {
                     primary: primary.map(name),
                     primary_age: Duration::ZERO,
                     lease: lease.duration(),
+                    health: Health::Good,
                 })
             }
             Self::Echo { epoch, round, primary, new, data } => Message::Echo(Echo {

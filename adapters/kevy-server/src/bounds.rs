@@ -1,0 +1,47 @@
+//! Numbers in a command that would end the server.
+//!
+//! kevy reserves memory for as many members, or as long a string, as a client names, and a process that gets none ends.
+//! The client comes back, to the next primary.
+
+use kevy_resp::ArgvView;
+use kevy_store::Store;
+
+/// Longest string, as Redis has it.
+const STRING_BYTES_MAX: u64 = 512 << 20;
+/// Most members that one command draws with repetition, or without a look at how many there are.
+const DRAWN_MAX: u64 = 1 << 20;
+
+const TOO_LONG: &str = "ERR string exceeds maximum allowed size (512 MiB)";
+const BIT_TOO_FAR: &str = "ERR bit offset is not an integer or out of range";
+const TOO_MANY: &str = "ERR value is out of range";
+
+/// What is wrong with a command, or the words to run in its place; `None`: nothing.
+pub(crate) enum Bound {
+    /// The error to answer.
+    Refuse(&'static str),
+    /// The count that does the same, and where it is.
+    Count(usize, u64),
+}
+
+/// Looks at the numbers of one command.
+pub(crate) fn check<A: ArgvView + ?Sized>(store: &mut Store, upper: &[u8], args: &A) -> Option<Bound> {
+    let number = |i: usize| std::str::from_utf8(args.get(i)?).ok()?.parse::<i64>().ok();
+    match upper {
+        b"SETRANGE" if args.len() == 4 => {
+            let end = number(2)?.unsigned_abs().saturating_add(args[3].len() as u64);
+            (end > STRING_BYTES_MAX).then_some(Bound::Refuse(TOO_LONG))
+        }
+        b"SETBIT" if args.len() == 4 => {
+            (number(2)?.unsigned_abs() >= STRING_BYTES_MAX * 8).then_some(Bound::Refuse(BIT_TOO_FAR))
+        }
+        b"SRANDMEMBER" if args.len() == 3 && number(2)? < 0 => {
+            (number(2)?.unsigned_abs() > DRAWN_MAX).then_some(Bound::Refuse(TOO_MANY))
+        }
+        b"SPOP" | b"SRANDMEMBER" if args.len() == 3 => {
+            let wanted = u64::try_from(number(2)?).ok().filter(|wanted| *wanted > DRAWN_MAX)?;
+            let there = (store.scard(&args[1]).ok()? as u64).max(1);
+            (wanted > there).then_some(Bound::Count(2, there))
+        }
+        _ => None,
+    }
+}

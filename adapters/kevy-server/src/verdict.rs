@@ -1,0 +1,86 @@
+//! What was decided about a command where it came in, carried to the shard that runs it.
+
+use kevy_rt::{BlockHint, BlockKind, ResolvedCmd, VerbId};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// kevy hands the id of a verb from the shard where a command came in to the one that runs it, and leaves its meaning to
+/// its commands. Its own ids are 0, 1 and 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing to ask.
+    Free,
+    /// A write that passed the gate. It asks once more where it runs.
+    Write,
+    /// Must not run.
+    Refused,
+    /// Stands behind a browser's request.
+    Intruder,
+    /// The same, and there were so many that it gets no answer.
+    Ignored,
+}
+
+/// The bits of an id that are ours.
+const BITS: u16 = 0b111 << 13;
+
+impl Verdict {
+    /// The id that says so, beside what kevy's id says.
+    #[inline]
+    pub(crate) const fn mark(self, verb: VerbId) -> VerbId {
+        let bits = match self {
+            Self::Free => 0,
+            Self::Write => 1,
+            Self::Refused => 2,
+            Self::Intruder => 3,
+            Self::Ignored => 4,
+        };
+        VerbId::new(verb.get() & !BITS | bits << 13)
+    }
+
+    /// What an id says, and kevy's own.
+    #[inline]
+    pub(crate) const fn of(verb: VerbId) -> (Self, VerbId) {
+        let verdict = match verb.get() >> 13 {
+            0 => Self::Free,
+            1 => Self::Write,
+            3 => Self::Intruder,
+            4 => Self::Ignored,
+            _ => Self::Refused,
+        };
+        (verdict, VerbId::new(verb.get() & !BITS))
+    }
+}
+
+/// Whether a client of this process ever waited for a list to move an element out of, with several shards.
+///
+/// kevy moves it between two shards as soon as the list has one, and asks nobody. So the pushes that a primary sends to a
+/// node that may not write must not wake such a client.
+static MOVERS: AtomicBool = AtomicBool::new(false);
+
+/// Remembers that such a client may wait from now on.
+#[inline]
+pub(crate) fn note_mover(resolved: &ResolvedCmd, shards: usize) {
+    if shards > 1 && matches!(resolved.block_hint, BlockHint::Block { kind: BlockKind::Brpoplpush, .. }) {
+        MOVERS.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether one may be waiting.
+pub(crate) fn has_movers() -> bool {
+    MOVERS.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_and_kevys_id_travel_together() {
+        for id in [0, 1, 2, (BITS - 1) & !BITS] {
+            for verdict in
+                [Verdict::Free, Verdict::Write, Verdict::Refused, Verdict::Intruder, Verdict::Ignored]
+            {
+                assert_eq!(Verdict::of(verdict.mark(VerbId::new(id))), (verdict, VerbId::new(id)));
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What a real server does that an ideal one does not.
+
+use super::log::Fsync;
+
+/// How the servers of a run behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Habits {
+    /// When logs are synced.
+    pub fsync: Fsync,
+    /// The kernel ends a process that was stopped between a write's passing and its answer (F10).
+    pub watchdog: bool,
+}

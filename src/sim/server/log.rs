@@ -1,0 +1,105 @@
+//! A server's log: what a killed process leaves, and what a machine without power leaves.
+
+use crate::sim::clock::MS;
+use crate::sim::data::{Data, Offsets, SHARDS};
+use crate::sim::rng::Rng;
+
+/// When the log is made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fsync {
+    /// With every write.
+    Always,
+    /// Once a second.
+    Everysec,
+    /// When the kernel likes.
+    No,
+}
+
+/// How often a kernel writes back by itself.
+const WRITEBACK: u64 = 5_000 * MS;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::sim) enum End {
+    /// In order: everything was written.
+    Orderly,
+    /// What it had not handed to the kernel is gone.
+    Killed,
+    /// What was not on the disk is gone.
+    Power,
+}
+
+/// What was handed to the kernel, and what of that is on the disk.
+#[derive(Default)]
+pub(super) struct Log {
+    written: Data,
+    synced: Data,
+    synced_at: u64,
+}
+
+impl Log {
+    /// A turn of the server: the sync that was under way is over, what was applied is handed to the kernel.
+    pub(super) fn turn(&mut self, now: u64, data: &Data, fsync: Fsync) {
+        let due = match fsync {
+            Fsync::Always => true,
+            Fsync::Everysec => now >= self.synced_at + 1_000 * MS,
+            Fsync::No => now >= self.synced_at + WRITEBACK,
+        };
+        if due {
+            self.synced_at = now;
+            self.synced.catch_up(&self.written);
+        }
+        self.written.catch_up(data);
+    }
+
+    /// All there is, at once: a copy was put in place, or a promotion was written down.
+    pub(super) fn write_all(&mut self, data: &Data, fsync: Fsync) {
+        self.written.catch_up(data);
+        if fsync == Fsync::Always {
+            self.synced.catch_up(data);
+        }
+    }
+
+    /// What an acknowledgement may tell of `data`: nothing before the log names its history.
+    /// `cuts`: and nothing behind the last cut that it has on all shards.
+    pub(super) fn covers(&self, data: &Data, fsync: Fsync, cuts: bool) -> Option<Offsets> {
+        let log = if fsync == Fsync::Always { &self.synced } else { &self.written };
+        let (mut kept, mut last) = (log.last(), data.last());
+        if cuts {
+            (kept.offsets, last.offsets) = (log.cut.1, data.cut.1);
+        }
+        (kept.epoch == last.epoch)
+            .then(|| std::array::from_fn(|shard| kept.offsets[shard].min(last.offsets[shard])))
+    }
+
+    /// What the next start finds.
+    pub(super) fn recover(&mut self, end: End, data: &mut Data, rng: &mut Rng) {
+        match end {
+            End::Orderly => self.written.catch_up(data),
+            End::Killed => {}
+            End::Power => {
+                let (kept, lost) = (&mut self.synced, &self.written);
+                let within = kept.parts.len() == lost.parts.len() && kept.last().epoch == lost.last().epoch;
+                if within && !kept.parts.is_empty() {
+                    // The kernel wrote some of it back, of each shard's file as much as it liked.
+                    let newest = lost.last().offsets;
+                    for shard in 0..SHARDS {
+                        let offset = &mut kept.last_mut().offsets[shard];
+                        *offset += rng.below(newest[shard].saturating_sub(*offset) + 1);
+                    }
+                } else if rng.chance(500) {
+                    kept.clone_from(lost);
+                }
+                self.written.clone_from(kept);
+            }
+        }
+        data.clone_from(&self.written);
+        self.synced.clone_from(&self.written);
+    }
+
+    /// It says that it holds nothing.
+    pub(super) fn clear(&mut self) {
+        self.written.clear();
+        self.synced.clear();
+    }
+}

@@ -1,0 +1,101 @@
+//! Acknowledgements, and who waits for them.
+
+use super::{Act, Payload, Server, ServerMutation};
+use crate::ids::Epoch;
+use crate::sim::data::{Offsets, SHARDS};
+use crate::sim::rng::Rng;
+
+/// The most clients that wait at one server.
+const PARKED_MAX: usize = 4;
+
+/// Clients that asked for a write to be confirmed: the reign in which they asked, the shard, the offset.
+#[derive(Debug, Default)]
+pub(super) struct Parked(Vec<(Epoch, usize, u64)>);
+
+impl Parked {
+    pub(super) fn ask(&mut self, epoch: Epoch, shard: usize, offset: u64, rng: &mut Rng) {
+        if self.0.len() < PARKED_MAX && rng.chance(300) {
+            self.0.push((epoch, shard, offset));
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Those whose write is among what was confirmed.
+    fn answer(&mut self, confirmed: &Offsets, out: &mut Vec<Act>) {
+        self.0.retain(|(epoch, shard, offset)| {
+            let waits = confirmed[*shard] < *offset;
+            if !waits {
+                let mut offsets = [0; SHARDS];
+                offsets[*shard] = *offset;
+                out.push(Act::Confirmed(*epoch, offsets));
+            }
+            waits
+        });
+    }
+}
+
+impl Server {
+    /// Tells the primary what is held. `anyway`: also if that was said before.
+    pub(super) fn acknowledge(&mut self, anyway: bool, out: &mut Vec<Act>) {
+        let Some((epoch, primary)) = self.target.filter(|_| self.joined) else { return };
+        let offsets = match self.habits {
+            None => self.data.last().offsets,
+            Some(_) if self.wrong(ServerMutation::AcknowledgesUnnamed) => self.place().1,
+            Some(habits) => match self.log.covers(&self.data, habits.fsync, !self.to_the_end()) {
+                Some(offsets) => offsets,
+                None => return,
+            },
+        };
+        // A message may be lost: it is said again with the next change, as over a connection that is never lost for long.
+        if anyway || self.told != Some((epoch, offsets)) || self.rng.chance(100) {
+            self.told = Some((epoch, offsets));
+            out.push(Act::Send(primary, Payload::Ack { epoch, offsets }));
+        }
+    }
+
+    /// A replica holds the stream so far. Confirmations reach clients of a fenced primary too, as kevy does it.
+    pub(super) fn on_ack(&mut self, from: usize, epoch: Epoch, offsets: Offsets, out: &mut Vec<Act>) {
+        let known = self.serving == Some(epoch);
+        if !known && (self.serving.is_none() || !self.wrong(ServerMutation::CountsOldReigns)) {
+            return;
+        }
+        for (old, new) in self.acked[from].iter_mut().zip(offsets) {
+            *old = (*old).max(new);
+        }
+        self.count_confirmed(out);
+    }
+
+    /// What a quorum holds, this node included.
+    pub(super) fn count_confirmed(&mut self, out: &mut Vec<Act>) {
+        let Some(epoch) = self.serving else { return };
+        let last = self.data.last().offsets;
+        let mut confirmed = [0; SHARDS];
+        for (shard, confirmed) in confirmed.iter_mut().enumerate().take(self.shards) {
+            let mut offsets = [0; 32];
+            for ((slot, acked), counts) in offsets.iter_mut().zip(&self.acked).zip(&self.counts) {
+                *slot = if *counts { acked[shard] } else { 0 };
+            }
+            let offsets = &mut offsets[..self.acked.len()];
+            offsets.sort_unstable_by(|a, b| b.cmp(a));
+            *confirmed = if self.replicas == 0 { last[shard] } else { offsets[self.replicas - 1] };
+        }
+        let Some(habits) = self.habits else {
+            out.push(Act::Confirmed(epoch, confirmed));
+            return;
+        };
+        // The primary's own log is one of the copies.
+        let own = match self.wrong(ServerMutation::AcknowledgesUnnamed) {
+            true => last,
+            false => self.log.covers(&self.data, habits.fsync, false).unwrap_or_default(),
+        };
+        confirmed.iter_mut().zip(own).for_each(|(confirmed, own)| *confirmed = (*confirmed).min(own));
+        if confirmed != self.confirmed {
+            self.confirmed = confirmed;
+            out.push(Act::Confirmed(epoch, confirmed));
+        }
+        self.parked.answer(&confirmed, out);
+    }
+}

@@ -1,0 +1,307 @@
+//! What real servers and their owners do beyond the faults of machines and networks: answers that come late, shards that hang beside
+//! a driver that runs, a second process with a node's id.
+
+use super::World;
+use super::event::Event;
+use super::machine::Life;
+use crate::config::{Config, LossPolicy};
+use crate::elector::GateState;
+use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::message::Standing;
+use crate::sim::clock::MS;
+use crate::sim::data_nanos;
+use crate::sim::invariants::Check;
+use crate::sim::plan::Plan;
+use crate::sim::server::ServerMutation;
+use crate::time::{Duration, Instant, nanos};
+
+/// How many writes in a thousand are answered later than they pass.
+const LATER: u64 = 400;
+/// How much later, at most.
+const ANSWER: u64 = 12 * MS;
+/// After how many heartbeat intervals a server says that one of its shards does not turn.
+const LOOKS: u64 = 2;
+/// How often it is looked whether somebody serves.
+const LOOK: u64 = 50 * MS;
+/// How long a process that the kernel ended takes to be started again.
+const RESTART: u64 = 400 * MS;
+/// How long a peer still refuses an older process after a newer one of the same id is gone (T14).
+pub(super) const STALE_AFTER: u64 = 2_000 * MS;
+
+impl World {
+    /// By how much the longest safe lease is longer than the configured one; `None`: there is no watchdog.
+    pub(super) fn alarm_extra(plan: &Plan, ids: &[NodeId]) -> Option<u64> {
+        let off = plan.server_mutation == Some(ServerMutation::NoWatchdog);
+        plan.setup.habits.filter(|habits| habits.watchdog && !off)?;
+        let config = plan.setup.config(0, ids).ok()?;
+        let longest = Config::lease_max(config.election_timeout(), config.drift_percent());
+        Some(nanos(longest).saturating_sub(nanos(config.lease())))
+    }
+
+    /// The gate was set: the kernel is told when to end a process that does not run then.
+    pub(super) fn set_alarm(&mut self, node: usize, until: Instant) {
+        let Some(extra) = self.alarm_extra else { return };
+        let machine = &mut self.machines[node];
+        let at = machine.clock.real(until + Duration::from_nanos(extra));
+        if let Some(process) = &mut machine.process {
+            (process.alarm, process.disarm) = (Some(at), false);
+            process.wound += 1;
+        }
+    }
+
+    /// A process does not run any more, or one of its shards does not: the kernel's timer goes on.
+    pub(super) fn await_alarm(&mut self, node: usize) {
+        if let Some(process) = &self.machines[node].process
+            && let Some(at) = process.alarm
+        {
+            let life = process.life;
+            self.push(at, Event::Alarm { node, life });
+        }
+    }
+
+    /// A server that is fenced while a shard hangs ends when the kernel's timer does.
+    pub(super) fn end_if_hung(&mut self, node: usize) {
+        if self.is_hung(node) {
+            self.await_alarm(node);
+        }
+    }
+
+    pub(super) fn on_alarm(&mut self, node: usize, life: Life) {
+        let machine = &self.machines[node];
+        let Some(process) = machine.process.as_ref().filter(|process| process.life == life) else { return };
+        let fenced = !matches!(process.gate, GateState::Open(until) if machine.clock.local(self.now) < until);
+        let stuck = !machine.runs() || machine.ills.hung > 0 && fenced;
+        // Set anew, or withdrawn, since this was put into the queue.
+        if !stuck || machine.ills.asleep > 0 || process.alarm.is_none_or(|at| at > self.now) {
+            return;
+        }
+        self.end_by_kernel(node);
+    }
+
+    /// A machine wakes up: its kernel ends what should not run any more, before it runs.
+    pub(super) fn ended_by_kernel(&mut self, node: usize) -> bool {
+        let late = |at: u64| at <= self.now;
+        let ends =
+            self.machines[node].process.as_ref().is_some_and(|process| process.alarm.is_some_and(late));
+        if ends {
+            self.end_by_kernel(node);
+        }
+        ends
+    }
+
+    fn end_by_kernel(&mut self, node: usize) {
+        self.log(|| format!("n{node} is ended by the kernel: it was stopped for longer than its lease"));
+        self.stop(node);
+        let at = self.now + RESTART;
+        self.push(at, Event::Start { node });
+    }
+
+    /// A write passed the gate; its answer may leave later.
+    pub(super) fn answer_later(&mut self, node: usize, life: Life, epoch: Epoch) {
+        if self.plan.setup.habits.is_some() && self.rng.chance(LATER) {
+            let at = self.now + self.rng.below(ANSWER);
+            if let Some(process) = &mut self.machines[node].process {
+                process.answering += 1;
+            }
+            self.push(at, Event::Answer { node, life, epoch });
+        }
+    }
+
+    pub(super) fn on_answer(&mut self, event: Event) {
+        let Event::Answer { node, life, epoch } = event else { return };
+        let machine = &mut self.machines[node];
+        let (runs, hung) = (machine.runs(), machine.ills.hung > 0);
+        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
+        if !runs {
+            process.inbox.push_back(event);
+        } else if hung {
+            let at = self.now + 20 * MS;
+            self.push(at, event);
+        } else {
+            process.answering = process.answering.saturating_sub(1);
+            process.disarm_if_answered();
+            self.stats.checks[Check::Fence as usize] += 1;
+            let Some(other) = (0..self.machines.len()).find(|other| *other != node && self.may_write(*other))
+            else {
+                return;
+            };
+            let watched = self.plan.setup.habits.is_some_and(|habits| habits.watchdog);
+            if watched {
+                let found = self.invariants.fence.on_answer(node, epoch, other);
+                self.take(found);
+            } else {
+                self.stats.answered_late += 1;
+            }
+        }
+    }
+
+    /// A shard does not turn any more. The server finds that out, and says so.
+    pub(super) fn hang(&mut self, node: usize) {
+        self.machines[node].ills.hung += 1;
+        self.await_alarm(node);
+        let Some(process) = &self.machines[node].process else { return };
+        let life = process.life;
+        let at = self.now + LOOKS * data_nanos(self.plan.setup.heartbeat);
+        self.push(at, Event::Looked { node, life });
+    }
+
+    pub(super) fn on_looked(&mut self, node: usize, life: Life) {
+        let silent = self.plan.server_mutation == Some(ServerMutation::HangsInSilence);
+        let machine = &self.machines[node];
+        let same = machine.process.as_ref().is_some_and(|process| process.life == life);
+        if !same || machine.ills.hung == 0 || silent {
+            return;
+        }
+        if !machine.runs() {
+            let at = self.now + 20 * MS;
+            self.push(at, Event::Looked { node, life });
+            return;
+        }
+        self.machines[node].ills.stuck = true;
+        self.tell_health(node);
+    }
+
+    pub(super) fn unhang(&mut self, node: usize) {
+        let ills = &mut self.machines[node].ills;
+        // The process may be another one by now: what hung is gone with the old one.
+        if ills.hung == 0 {
+            return;
+        }
+        ills.hung -= 1;
+        if ills.hung == 0 && ills.host_hanging == 0 {
+            self.unhang_host(node);
+        }
+        if self.machines[node].ills.hung == 0 {
+            self.machines[node].ills.stuck = false;
+            self.tell_health(node);
+        }
+    }
+
+    /// Somebody starts a second process with this node's id: it says `HELLO` to the others, and nothing more. Gives its life.
+    pub(super) fn double(&mut self, node: usize) -> Life {
+        self.lives += 1;
+        let ghost = self.lives;
+        self.net.ghosts.push((node, ghost));
+        // As the floor of a process that starts now; the one that lives is older.
+        let lives = self.machines[node].process.as_ref().map_or(0, |process| process.incarnation.0);
+        let incarnation = Incarnation((1_000_000 + self.now / MS).max(lives + 1));
+        self.log(|| format!("a second n{node} starts as process {ghost}, incarnation {incarnation}"));
+        let timeout = data_nanos(self.plan.setup.timeout);
+        for peer in (0..self.machines.len()).filter(|peer| *peer != node) {
+            let Some(life) = self.machines[peer].process.as_ref().map(|process| process.life) else {
+                continue;
+            };
+            self.net.conns += 1;
+            let conn = self.net.conns;
+            let at = self.now + self.rng.below(timeout / 2);
+            self.push(at, Event::LinkUp { at: peer, peer: node, life, peer_life: ghost, incarnation, conn });
+        }
+        ghost
+    }
+
+    /// It ends again. For a while its peers refuse the process that was there before it, as older.
+    pub(super) fn end_double(&mut self, node: usize, ghost: Life) {
+        self.net.ghosts.retain(|(_, life)| *life != ghost);
+        for peer in (0..self.machines.len()).filter(|peer| *peer != node) {
+            let view = self.view(peer, node);
+            let Some(life) = self.machines[peer].process.as_ref().map(|process| process.life) else {
+                continue;
+            };
+            if view.life == ghost && view.up {
+                let closed = self.rng.chance(500);
+                let at = self.now + self.rng.below(5 * MS);
+                let (conn, incarnation) = (view.conn, view.incarnation);
+                self.push(at, Event::LinkEnd { at: peer, peer: node, life, conn, incarnation, closed });
+            }
+        }
+        let until = self.now + STALE_AFTER;
+        self.net.gone_ghosts.push((ghost, until));
+    }
+
+    /// Whether nobody serves although somebody could: looked at now and then.
+    pub(super) fn on_look(&mut self) {
+        self.stats.checks[Check::Served as usize] += 1;
+        let unserved = self.unserved();
+        let bound = self.invariants.convergence.election + RESTART;
+        let (since, fit) = (unserved.map(|(since, _)| since), unserved.map_or(0, |(_, fit)| fit));
+        let found = self.invariants.served.look(self.now, since, bound, fit);
+        self.take(found);
+        self.push(self.now + LOOK, Event::Look);
+    }
+
+    /// Nobody may write, although a quorum of electors is well and this node's server fit: since when nothing else is in the way.
+    fn unserved(&self) -> Option<(u64, usize)> {
+        if self.writer().is_some() || !self.net.storms.is_empty() {
+            return None;
+        }
+        let well: Vec<_> = self.voters().filter(|node| self.elects(*node)).collect();
+        if well.len() < self.quorum() {
+            return None;
+        }
+        let mut since = well.iter().map(|node| self.machines[*node].disturbed).max()?;
+        for a in &well {
+            for b in well.iter().filter(|b| *b != a) {
+                let (index, view) = (self.net.index(*a, *b), self.view(*a, *b));
+                let there = self.machines[*b].process.as_ref().map(|process| process.life);
+                if self.net.cut[index] > 0
+                    || self.net.refused[index] > 0
+                    || !view.up
+                    || Some(view.life) != there
+                {
+                    return None;
+                }
+                since = since.max(self.net.disturbed[index]).max(self.net.late[index]);
+            }
+        }
+        let positions: Vec<_> = well.iter().map(|node| self.machines[*node].server.position()).collect();
+        let fit = well.iter().zip(&positions).find(|(node, mine)| {
+            let behind = |theirs: &&crate::position::Position| {
+                theirs.progress() > mine.progress()
+                    || self.plan.setup.loss_policy == LossPolicy::Dominate && !mine.dominates(theirs)
+            };
+            self.is_fit(**node) && positions.iter().filter(|theirs| !behind(theirs)).count() >= self.quorum()
+        });
+        fit.map(|(node, _)| (since, *node))
+    }
+
+    /// Whether this node's elector can take its part, whatever its server does. One whose server hangs may have let writes pass
+    /// that nobody has counted: then it may not.
+    fn elects(&self, node: usize) -> bool {
+        let machine = &self.machines[node];
+        let ills = machine.ills;
+        machine.runs()
+            && ills.disk_failing == 0
+            && ills.disk_hanging == 0
+            && ills.disk_slow == 0
+            && ills.host_failing == 0
+            && ills.host_hanging == 0
+            && ills.host_slow == 0
+            && ills.elections_paused == 0
+            && machine.process.as_ref().is_some_and(|process| {
+                process.leaving_at.is_none()
+                    && !(process.uncounted && ills.hung > 0)
+                    && process.elector.status().standing == Standing::Member
+            })
+    }
+
+    fn is_fit(&self, node: usize) -> bool {
+        let ills = self.machines[node].ills;
+        ills.hung == 0
+            && ills.health().is_good()
+            && self.plan.setup.kinds[node] == crate::config::MemberKind::Voter
+            && self.plan.setup.priorities[node] > 0
+    }
+
+    /// Two that hold the same history to the same place hold the same.
+    pub(super) fn judge_contents(&mut self, node: usize) {
+        let server = &self.machines[node].server;
+        let Some((epoch, primary)) = server.target.filter(|_| server.joined) else { return };
+        if self.serves(primary) != Some(epoch) {
+            return;
+        }
+        self.stats.checks[Check::Contents as usize] += 1;
+        let theirs = &self.machines[primary].server.data;
+        let found = self.invariants.contents.look(node, &server.data, primary, theirs);
+        self.take(found);
+    }
+}
