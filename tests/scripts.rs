@@ -26,13 +26,22 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("F8", "the simulator of the whole stack"),
     ("F9", "the simulator of the whole stack"),
     ("F10", "the simulator of the whole stack"),
-    ("F11", "adapters/kevy-server/tests/fitness.rs"),
+    ("F11", "kevy-server's tests/fitness.rs"),
+    ("F12", "kevy-server's tests/gate"),
+    ("F13", "kevy-server's tests/gate"),
+    ("F14", "kevy-server's tests/config.rs"),
+    ("F15", "kevy-server's tests/gate"),
+    ("F16", "kevy-server's tests/standing.rs"),
     ("S6", "kevy-server's tests/cuts.rs"),
     ("S7", "kevy-server's tests/cuts.rs"),
     ("S8", "kevy-server's tests/cuts.rs"),
     ("S9", "the simulator: invariant `contents`"),
     ("S10", "the simulator: profile `reigns`"),
     ("E9", "the simulator: profile `hung`"),
+    ("S11", "kevy-server's tests/wait.rs"),
+    ("S12", "kevy-server's tests/wait.rs"),
+    ("S13", "kevy-server's session.rs"),
+    ("S14", "kevy-server's tests/stream.rs"),
 ];
 const REWRITE: &str = "write with `REWRITE=1 cargo test --features sim --test scripts ends_as_written`";
 /// Fewer files than this, and some were not found.

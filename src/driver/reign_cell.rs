@@ -76,7 +76,6 @@ impl ReignCell {
     }
 }
 
-#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #[cfg(test)]
 mod tests {
     use super::*;

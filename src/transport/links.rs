@@ -270,6 +270,11 @@ impl Links {
         self.peers.get(&peer).filter(|p| !p.refusal_told && p.losses > 0).and_then(|p| p.address)
     }
 
+    /// Where the last `Out` link to this process of `peer` leads, or led.
+    pub(super) fn address(&self, peer: NodeId) -> Option<SocketAddr> {
+        self.peers.get(&peer).and_then(|p| p.address)
+    }
+
     /// Whether the dialler was called since it was last asked; it is woken at the next call.
     pub(super) fn redial_called(&mut self, peer: NodeId, dialler: &Waker) -> bool {
         let Some(p) = self.peers.get_mut(&peer) else { return false };

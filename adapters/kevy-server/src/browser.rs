@@ -3,9 +3,10 @@
 //! A page can have a browser send an HTTP request with any body to any port. Read line by line it is a list of commands,
 //! and the body is what the page likes. As Redis does, the server ends such a connection at the first line that begins
 //! with `POST` or `Host:`. kevy closes a connection only after everything that came with that line was executed, and does
-//! not say which connection a command is from. So what stands behind that line in memory is refused until the shard has
-//! gone on to its next tick, and that is after it closed the connection. Another client whose request was read into memory
-//! behind it is told an error then, which it would not have been told a millisecond later.
+//! not say which connection a command is from. But it executes what came at once in one go and in the order of its memory.
+//! So what stands behind that line in memory is refused until the shard looks at something else, or has gone once through
+//! its loop; by then the connection is closed. Another client whose request came in the same turn, and was read into memory
+//! behind that line, is told an error that it would not have been told a moment later.
 
 use kevy_rt::ArgvView;
 use std::cell::Cell;
@@ -23,6 +24,8 @@ pub(crate) struct Browser {
     /// The address behind what was refused last; zero: nothing is refused.
     behind: Cell<usize>,
     answers: Cell<u32>,
+    /// Whether one was refused since the shard was last heard of.
+    refused: Cell<bool>,
     logged: Cell<Option<Instant>>,
 }
 
@@ -62,21 +65,38 @@ impl Browser {
     #[cold]
     pub(crate) fn rest<A: ArgvView + ?Sized>(&self, command: &A) -> Option<Rest> {
         let start = command.first().map_or(0, |verb| verb.as_ptr().addr());
-        (start >= self.behind.get()).then(|| self.refuse(command))
+        if start < self.behind.get() {
+            // Another buffer, so that line's own is done with.
+            self.end();
+            return None;
+        }
+        Some(self.refuse(command))
     }
 
     fn refuse<A: ArgvView + ?Sized>(&self, command: &A) -> Rest {
+        self.refused.set(true);
         self.behind.set(end(command).max(1));
         let answers = self.answers.get();
         self.answers.set(answers.saturating_add(1));
         if answers < ANSWERS_MAX { Rest::Refused } else { Rest::Ignored }
     }
 
-    /// The shard has gone on.
+    /// The shard does what it does at the end of every turn of its loop, and also behind some commands.
     #[inline]
-    pub(crate) fn end(&self) {
+    pub(crate) fn turn(&self) {
+        if self.is_near() && !self.refused.take() {
+            self.end();
+        }
+    }
+
+    fn end(&self) {
         self.behind.set(0);
     }
+}
+
+/// Whether this is how an HTTP request begins: `PUT /path HTTP/1.1`.
+pub(crate) fn is_request<A: ArgvView + ?Sized>(line: &A) -> bool {
+    line.len() == 3 && line[2].starts_with(b"HTTP/")
 }
 
 /// Where the last word ends.
@@ -108,7 +128,18 @@ mod tests {
         assert_eq!(said, [None, Some(Rest::Refused), Some(Rest::Refused), Some(Rest::Refused)]);
         let (before, _) = parse_command_borrowed(bytes).unwrap().unwrap();
         assert_eq!(browser.rest(&before), None, "another buffer, before it in memory");
-        browser.end();
+        assert!(!browser.is_near(), "so that line's buffer is done with");
+    }
+
+    #[test]
+    fn it_is_over_with_the_turn_of_the_loop_in_which_nothing_was_refused() {
+        let (line, _) = parse_command_borrowed(b"POST / HTTP/1.1\r\n").unwrap().unwrap();
+        assert!(is_request(&line));
+        let browser = Browser::default();
+        browser.line(&line);
+        browser.turn();
+        assert!(browser.is_near(), "that may have been behind the very line");
+        browser.turn();
         assert!(!browser.is_near());
     }
 

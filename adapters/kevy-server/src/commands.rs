@@ -3,11 +3,12 @@
 //! A newtype over [`KevyCommands`] that delegates every method of the trait: its defaults would silently
 //! switch off RESP3, blocking commands, indexes and more.
 
-use crate::browser::{Browser, Rest};
+use crate::browser::{self, Browser, Rest};
 use crate::cuts;
 use crate::digest;
 use crate::expiry::Keeper;
 use crate::harmless::is_harmless;
+use crate::names::{Name, Row};
 use crate::record::{self, Record};
 use crate::replies::{self, Own, Replies};
 use crate::scripts;
@@ -27,9 +28,6 @@ use std::time::Duration;
 
 /// For how long after a `WAIT` the shards look for acknowledgements often.
 const WAIT_HURRY: Duration = Duration::from_secs(1);
-
-/// For how long after a browser's request the shards tick often: its neighbours in memory are refused until one has.
-const BROWSER_HURRY: Duration = Duration::from_millis(20);
 
 /// kevy's own interval.
 const TICK_MS_DEFAULT: u64 = 100;
@@ -173,7 +171,8 @@ impl ElectedCommands {
     /// Why a command of a client must not run now, if it must not.
     fn refusal<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
         let verb = args.first()?;
-        let guarded = self.kevy.is_write(args) || (Own::of(verb).is_none() && !is_harmless(verb));
+        let guarded = self.kevy.is_write(args)
+            || Own::of(verb).map_or(!is_harmless(verb), |own| matches!(own, Own::Cut | Own::Expired));
         if !guarded {
             return None;
         }
@@ -186,11 +185,8 @@ impl ElectedCommands {
         if kevy_rt::applying_record() {
             return None;
         }
-        let line = args.first().and_then(Own::of) == Some(Own::Browser);
+        let line = args.first().and_then(Own::of) == Some(Own::Browser) || browser::is_request(args);
         let rest = if line { self.browser.line(args) } else { self.browser.rest(args)? };
-        if line {
-            self.shards().hurry(BROWSER_HURRY);
-        }
         let verdict = match rest {
             Rest::Refused => Verdict::Intruder,
             Rest::Ignored => Verdict::Ignored,
@@ -212,6 +208,9 @@ impl ElectedCommands {
             Own::Wait => {
                 // kevy reads acknowledgements when it ticks: by default that is ten times a second.
                 self.shards().hurry(WAIT_HURRY);
+                if let Route::ReplWait { timeout_ms, .. } = route {
+                    self.shards().waits().park(timeout_ms);
+                }
                 route
             }
             Own::Token if !primary() => Route::Local,
@@ -262,11 +261,6 @@ fn declares(query: &[Vec<u8>], chunks: &[Vec<u8>]) -> bool {
     let of_index =
         query.first().and_then(|verb| verb.get(..4)).is_some_and(|verb| verb.eq_ignore_ascii_case(b"IDX."));
     of_index && chunks.iter().any(|chunk| chunk.first().is_some_and(|status| MISSING.contains(status)))
-}
-
-/// Whether a replica's id says that it follows this shard's stream as it is since `flushes` flushes.
-fn follows_current(id: &str, flushes: u64) -> bool {
-    crate::link::flushes_in_id(id).is_none_or(|known| known == flushes)
 }
 
 impl Clone for ElectedCommands {
@@ -412,8 +406,13 @@ impl Commands for ElectedCommands {
                         resolved.verb = Verdict::Write.mark(resolved.verb);
                     }
                 }
-                None if !is_harmless(verb) && self.shards().check().is_err() => {
-                    return self.resolve_shut(args, resolved);
+                None if !is_harmless(verb) => {
+                    if browser::is_request(args) {
+                        return self.turn_away(args).unwrap_or(resolved);
+                    }
+                    if self.shards().check().is_err() {
+                        return self.resolve_shut(args, resolved);
+                    }
                 }
                 None => {}
             }
@@ -454,14 +453,16 @@ impl Commands for ElectedCommands {
     fn on_replication_view(&self, master_repl_offset: u64, replicas: Vec<ReplicaViewRow>) {
         if let Some(shard) = self.shard.get() {
             let flushes = self.shards().flushes(shard);
-            let stale = replicas.iter().filter(|(id, ..)| !follows_current(id, flushes)).count();
             let behind = |(id, _, _, _, ack): &ReplicaViewRow| {
-                follows_current(id, flushes) && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
+                Name::read(id).is_some_and(|name| name.flushes == flushes)
+                    && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
             };
             if replicas.iter().any(behind) {
                 self.shards().note_behind(shard);
             }
-            self.shards().note_stream(shard, master_repl_offset, stale);
+            // Almost always there are none, or two.
+            let rows: Vec<Row> = replicas.iter().cloned().map(Row::new).collect();
+            self.shards().note_stream(shard, master_repl_offset, &rows);
         }
         self.kevy.on_replication_view(master_repl_offset, replicas);
     }
@@ -487,7 +488,6 @@ impl Commands for ElectedCommands {
     }
 
     fn live_runtime_config(&self) -> LiveRuntimeConfig {
-        self.browser.end();
         let mut live = self.kevy.live_runtime_config();
         if let Some(shard) = self.shard.get() {
             let (promotion, tick_ms_max) = self.shards().tick(shard);
@@ -592,6 +592,8 @@ impl Commands for ElectedCommands {
         self.kevy.on_write(store, key);
     }
     fn take_ext_out(&self) -> Vec<(usize, Vec<u8>)> {
+        // Asked after every write, and at the end of every turn of the shard's loop.
+        self.browser.turn();
         self.kevy.take_ext_out()
     }
     fn apply_ext(&self, store: &mut Store, payload: &[u8]) {

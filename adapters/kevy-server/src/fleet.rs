@@ -50,16 +50,18 @@ impl Fleet {
         shards: &Arc<Shards>,
     ) -> Result<Arc<Self>, HostError> {
         let count = shards.count();
+        let mut failed = None;
         let fleet = Arc::new_cyclic(|fleet: &Weak<Self>| {
             let link = |shard| {
                 let from = held.and_then(|held| held.get(shard).copied()).unwrap_or_default();
                 let crew: Weak<dyn Crew> = fleet.clone();
-                Arc::new(Link::new(shard, origin.clone(), from, Arc::clone(shards), crew))
+                let link = Link::new(shard, origin.clone(), from, Arc::clone(shards), crew);
+                link.map(Arc::new).map_err(|error| failed = Some(error)).ok()
             };
             Self {
                 primary,
                 epoch: origin.epoch,
-                links: (0..count).map(link).collect(),
+                links: (0..count).map_while(link).collect(),
                 shards: Arc::clone(shards),
                 joined: AtomicBool::new(held.is_some()),
                 progress: Mutex::new(Progress {
@@ -71,6 +73,9 @@ impl Fleet {
                 }),
             }
         });
+        if let Some(error) = failed {
+            return Err(HostError::new(format!("cannot make what wakes a stream: {error}")));
+        }
         for (shard, link) in fleet.links.iter().enumerate() {
             let link = Arc::clone(link);
             let thread = std::thread::Builder::new().name(format!("stream-{shard}"));
@@ -133,6 +138,13 @@ impl Fleet {
     fn allow(&self, places: &[Place]) {
         for (link, place) in self.links.iter().zip(places) {
             link.allow(*place);
+        }
+    }
+
+    /// The primary is known to have more than this node, or not.
+    pub(crate) fn suspect(&self, behind: bool) {
+        for link in &self.links {
+            link.suspect(behind);
         }
     }
 

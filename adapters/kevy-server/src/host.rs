@@ -8,6 +8,7 @@
 //! That is a lower bound: the new primary was elected by a quorum, so its snapshots hold every write of
 //! the old history that a quorum confirmed; and until the last shard is loaded nothing is acknowledged.
 
+use crate::addresses::{Addresses, Proven};
 use crate::config::ElectSettings;
 use crate::cuts::Place;
 use crate::fleet::{Fleet, Held};
@@ -17,6 +18,7 @@ use crate::probe::Probe;
 use crate::replies::{Source, Upstream};
 use crate::shards::Shards;
 use crate::sink::{Sink, Whose};
+use crate::stall;
 use crate::watch::{Watch, Work};
 use async_io::Timer;
 use async_trait::async_trait;
@@ -26,8 +28,10 @@ use kevy_elect_plugin::host::{FenceReason, Health, HostError, ReplicationHost};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::time::Instant;
+use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Ticks of every shard after which what was under way on it before the first of them is over: the tick under way may
@@ -49,7 +53,15 @@ pub struct KevyHost {
     watch: Watch,
     probe: Option<Arc<Probe>>,
     sink: Option<Sink>,
+    /// Where each peer is.
+    addresses: Vec<(NodeId, Arc<Addresses>)>,
+    proven: Arc<OnceLock<ProvenAddress>>,
+    /// Whether it was said that a stream stands still.
+    said_stalled: AtomicBool,
 }
+
+/// Says where the election's link to a node leads.
+type ProvenAddress = Box<dyn Fn(NodeId) -> Option<IpAddr> + Send + Sync>;
 
 struct State {
     role: Role,
@@ -73,8 +85,51 @@ impl KevyHost {
     pub fn new(settings: ElectSettings, shards: Arc<Shards>) -> std::io::Result<Self> {
         let state = State { role: Role::Idle(Position::NONE), newest: Epoch::ZERO };
         let guard = settings.watchdog.map(Guard::new).transpose()?;
+        let proven: Arc<OnceLock<ProvenAddress>> = Arc::default();
+        let addresses = settings.peers.iter().map(|peer| {
+            let (id, proven) = (peer.id, Arc::clone(&proven));
+            let proven: Proven = Arc::new(move || proven.get().and_then(|proven| proven(id)));
+            (id, Arc::new(Addresses::new(&peer.host, Some(proven))))
+        });
+        let addresses = addresses.collect();
+        // There from the first scrape.
+        metrics::gauge!("kevy_server_stream_stalled_seconds").set(0.0);
+        metrics::counter!("kevy_server_stream_fetched_total").increment(0);
+        let (state, said_stalled) = (Mutex::new(state), AtomicBool::default());
         let watch = Watch::new(&settings.config, settings.shard_timeout);
-        Ok(Self { settings, shards, state: Mutex::new(state), guard, watch, probe: None, sink: None })
+        let (probe, sink) = (None, None);
+        Ok(Self { settings, shards, state, guard, watch, probe, sink, addresses, proven, said_stalled })
+    }
+
+    /// Makes known where the election's links lead: an address that works, also while names cannot be resolved.
+    pub fn set_proven(&self, proven: impl Fn(NodeId) -> Option<IpAddr> + Send + Sync + 'static) {
+        // A second way would be a mistake of this crate; the first stays.
+        drop(self.proven.set(Box::new(proven)));
+    }
+
+    /// Looks whether the primary has more than this node while nothing comes: says so, and has it fetched.
+    fn look_at_streams(&self) {
+        // Somebody steers just now: the next look is a heartbeat away.
+        let Ok(state) = self.state.try_lock() else { return };
+        let mut stalled = None;
+        if let Role::Replica(fleet, _) = &state.role {
+            let fleet = Arc::clone(fleet);
+            drop(state);
+            fleet.suspect(self.shards.office().is_some_and(|office| office.is_behind()));
+            stalled = fleet.look().into_iter().filter_map(|look| look.stalled).max();
+        }
+        metrics::gauge!("kevy_server_stream_stalled_seconds").set(stalled.unwrap_or_default().as_secs_f64());
+        let says = stalled.is_some_and(|stalled| stalled >= stall::SAID_AFTER);
+        if self.said_stalled.swap(says, Ordering::Relaxed) == says {
+            return;
+        }
+        match says {
+            true => log::warn!(
+                "this replica is behind its primary and has received nothing for {} s; INFO replication says why",
+                stall::SAID_AFTER.as_secs()
+            ),
+            false => log::info!("this replica receives again what its primary has, or follows another one"),
+        }
     }
 
     /// Has a look at the disk too, from time to time.
@@ -214,8 +269,14 @@ impl KevyHost {
         let own = settings.peer(node).ok_or_else(|| unknown(node))?;
         Ok(Origin {
             epoch,
-            host: peer.host.clone(),
+            addresses: self
+                .addresses
+                .iter()
+                .find(|(id, _)| *id == primary)
+                .map(|(_, a)| Arc::clone(a))
+                .ok_or_else(|| unknown(primary))?,
             port: peer.replication_port,
+            primary_client_port: peer.client_port,
             node: node.to_string(),
             client_port: own.client_port,
         })
@@ -250,6 +311,12 @@ impl ReplicationHost for KevyHost {
     }
 
     async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {
+        if self.shards.has_reigned() {
+            // Nothing that was acknowledged to an earlier reign, and nobody who waits for it, may be there when
+            // offsets begin anew.
+            let (shards, sink) = (Arc::clone(&self.shards), self.sink.clone());
+            blocking::unblock(move || shards.waits().end_reign(sink.as_ref())).await;
+        }
         {
             let mut state = self.state();
             Self::accept(&mut state, epoch)?;
@@ -329,6 +396,7 @@ impl ReplicationHost for KevyHost {
     }
 
     fn health(&self) -> Health {
+        self.look_at_streams();
         match self.watch.look(std::time::Instant::now(), &self.shards, self.work()) {
             Health::Good => self.probe.as_ref().map_or(Health::Good, |probe| probe.health()),
             stuck => stuck,
@@ -356,13 +424,19 @@ impl Source for KevyHost {
         };
         let looks = fleet.look();
         let peer = self.settings.peer(fleet.primary());
+        let stalled = looks.iter().filter_map(|look| look.stalled).max();
+        let stalled = stalled.filter(|stalled| *stalled >= stall::SAID_AFTER);
+        let stands =
+            stalled.map(|s| format!("behind the primary and received nothing for {} s", s.as_secs()));
+        let troubles = stands.into_iter().chain(looks.iter().find_map(|look| look.trouble.clone()));
         Upstream {
             host: peer.map(|peer| peer.host.clone()).unwrap_or_default(),
             port: peer.map(|peer| peer.client_port).unwrap_or_default(),
-            up: looks.iter().all(|look| look.up),
+            up: stalled.is_none() && looks.iter().all(|look| look.up),
+            stalled,
             silent_seconds: looks.iter().map(|look| look.silence.as_secs()).max().unwrap_or_default(),
             offset: looks.iter().map(|look| look.reached.next).sum(),
-            trouble: looks.iter().find_map(|look| look.trouble.clone()).unwrap_or_default(),
+            trouble: troubles.collect::<Vec<_>>().join(": "),
             token: looks.iter().map(|look| (look.reached.generation, look.reached.next)).collect(),
         }
     }

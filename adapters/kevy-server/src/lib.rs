@@ -15,13 +15,16 @@
 //! A shard is a thread of kevy; it reports through the hooks of its commands and takes orders from a few
 //! atomics. Nothing of the election runs on it.
 
+mod addresses;
 mod bounds;
 mod browser;
 mod burn;
+mod catch_up;
 pub mod cli;
 mod clock;
 pub mod commands;
 pub mod config;
+mod connections;
 mod cuts;
 mod descriptors;
 mod digest;
@@ -29,6 +32,7 @@ mod disk;
 mod effects;
 mod ending;
 mod expiry;
+mod feed;
 mod fleet;
 mod guard;
 mod harmless;
@@ -38,7 +42,9 @@ mod inline;
 mod ledger;
 mod link;
 mod marks;
+mod names;
 pub mod office;
+mod ports;
 mod probe;
 mod pulse;
 pub mod reactor;
@@ -51,9 +57,11 @@ mod session;
 pub mod shards;
 mod signals;
 mod sink;
+mod stall;
 mod stderr;
 mod tag;
 mod verdict;
+mod waits;
 mod watch;
 mod witness;
 

@@ -9,14 +9,17 @@
 //! whole node holds the primary's history, because until then its position does not say so; (5) with several
 //! shards nothing is acknowledged that lies behind the last whole cut.
 
+use crate::addresses::Addresses;
 use crate::cuts::Place;
+use crate::names::Name;
 use crate::session::{End, Session};
 use crate::shards::Shards;
+use crate::stall::{Bell, Stall};
 use crate::witness;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_replicate::feed::FeedPosition;
 use kevy_replicate::replica::{ConnectOptions, ReplicaClient};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -28,35 +31,18 @@ const RETRY_MAX: Duration = Duration::from_millis(250);
 /// Longest pause after a snapshot that was not loaded: each one costs its sender as much as a good one.
 const RETRY_REFUSED_MAX: Duration = Duration::from_secs(2);
 /// Where a stream comes from, and who follows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Origin {
     pub(crate) epoch: Epoch,
-    pub(crate) host: String,
+    /// Where the primary's host is.
+    pub(crate) addresses: Arc<Addresses>,
     /// The port of the first shard's stream.
     pub(crate) port: u16,
+    /// The port for clients.
+    pub(crate) primary_client_port: u16,
     /// This node's name and client port.
     pub(crate) node: String,
     pub(crate) client_port: u16,
-}
-
-/// How this node is called in kevy's table of replicas.
-///
-/// One name for a node's lifetime in one epoch, so that a connection that died unnoticed and its successor
-/// count as one replica. Another name in another epoch or after a `FLUSHALL`, because kevy keeps the
-/// highest offset that a name ever acknowledged, and a new stream starts at 0. kevy sums up the streams of
-/// names that are equal before `#`, and takes what follows the last `-` for the client port.
-fn replica_id(origin: &Origin, flushes: u64, shard: usize) -> String {
-    format!("kevy-replica-{}.{}.{flushes}-{}#{shard}", origin.node, origin.epoch, origin.client_port)
-}
-
-/// After how many flushes a replica of this name began; `None` if it is no name of ours.
-pub(crate) fn flushes_in_id(id: &str) -> Option<u64> {
-    let (name, _) = id.strip_prefix("kevy-replica-")?.split_once('#')?;
-    let (name, _) = name.rsplit_once('-')?;
-    let mut numbers = name.rsplit('.');
-    let flushes = numbers.next()?.parse().ok()?;
-    numbers.next()?.parse::<u64>().ok()?;
-    Some(flushes)
 }
 
 /// What the links of one fleet share.
@@ -81,6 +67,7 @@ pub(crate) struct Link {
     pub(crate) origin: Origin,
     pub(crate) shards: Arc<Shards>,
     pub(crate) crew: Weak<dyn Crew>,
+    pub(crate) bell: Bell,
     state: Mutex<State>,
     /// Notified when it is closed, and when there is something for the witness.
     pub(crate) closed: Condvar,
@@ -91,6 +78,8 @@ pub(crate) struct Link {
 pub(crate) struct State {
     pub(crate) open: bool,
     socket: Option<TcpStream>,
+    /// The connection that fetches what the stream does not bring.
+    pub(crate) feed: Option<TcpStream>,
     /// The stream's identity in kevy; 0: none of it is held yet.
     pub(crate) generation: u64,
     pub(crate) next: u64,
@@ -111,6 +100,8 @@ pub(crate) struct State {
     pub(crate) newest_witness: u64,
     pub(crate) last_ack: Instant,
     pub(crate) last_heard: Instant,
+    /// Whether the primary has more than this and nothing comes.
+    pub(crate) stall: Stall,
     /// Why the last attempt failed.
     trouble: Option<String>,
     /// Why what was held is held no more.
@@ -132,6 +123,8 @@ pub(crate) struct Look {
     pub(crate) up: bool,
     /// For how long the primary has been silent.
     pub(crate) silence: Duration,
+    /// For how long the primary has had more than this while nothing came.
+    pub(crate) stalled: Option<Duration>,
     /// Why the last attempt to connect failed.
     pub(crate) trouble: Option<String>,
 }
@@ -150,11 +143,12 @@ impl Link {
         from: Reached,
         shards: Arc<Shards>,
         crew: Weak<dyn Crew>,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let now = Instant::now();
         let state = State {
             open: true,
             socket: None,
+            feed: None,
             generation: from.generation,
             next: from.next,
             flushes: from.flushes,
@@ -168,10 +162,12 @@ impl Link {
             newest_witness: 0,
             last_ack: now,
             last_heard: now,
+            stall: Stall::new(now),
             trouble: None,
             lost: None,
         };
-        Self { shard, origin, shards, crew, state: Mutex::new(state), closed: Condvar::new() }
+        let bell = Bell::new()?;
+        Ok(Self { shard, origin, shards, crew, bell, state: Mutex::new(state), closed: Condvar::new() })
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -183,7 +179,7 @@ impl Link {
     pub(crate) fn close(&self) -> Reached {
         let mut state = self.state();
         state.open = false;
-        if let Some(socket) = state.socket.take() {
+        for socket in [state.socket.take(), state.feed.take()].into_iter().flatten() {
             // It may have ended already.
             drop(socket.shutdown(Shutdown::Both));
         }
@@ -198,7 +194,25 @@ impl Link {
             reached: reached(&state),
             up: state.socket.is_some(),
             silence: state.last_heard.elapsed(),
+            stalled: state.stall.lasts(Instant::now()),
             trouble: state.trouble.clone(),
+        }
+    }
+
+    /// Says why a connection that is up does not bring all; once, not with every attempt.
+    pub(crate) fn complain(&self, reason: &str) {
+        let mut state = self.state();
+        if state.trouble.as_deref() != Some(reason) {
+            eprintln!("kevy-server: shard {}: {reason}; trying again", self.shard);
+            state.trouble = Some(reason.to_owned());
+        }
+    }
+
+    /// The primary is known to have more than this node, or not. Where nothing comes, it is fetched.
+    pub(crate) fn suspect(&self, behind: bool) {
+        let looks = self.state().stall.suspect(Instant::now(), behind);
+        if looks {
+            self.bell.ring();
         }
     }
 
@@ -318,7 +332,7 @@ impl Link {
             };
             // Told once, not with every attempt.
             if let Some(reason) = trouble.as_ref().filter(|_| trouble != state.trouble) {
-                let (host, port) = (&self.origin.host, self.port());
+                let (host, port) = (self.origin.addresses.host(), self.port());
                 eprintln!(
                     "kevy-server: shard {}: stream of {host}:{port}: {reason}; trying again",
                     self.shard
@@ -355,11 +369,20 @@ impl Link {
         let port = u16::try_from(self.port()).map_err(|_| "the port is above 65535".to_owned())?;
         let resume =
             if from.held { FeedPosition::new(from.generation, from.next) } else { FeedPosition::new(0, 0) };
-        let options = ConnectOptions::new(replica_id(&self.origin, named, self.shard))
+        // One name for one connection: see `names.rs`.
+        let name = Name {
+            node: self.origin.node.clone(),
+            epoch: self.origin.epoch,
+            flushes: named,
+            dialled: Name::now(),
+        };
+        let options = ConnectOptions::new(name.spell(self.origin.client_port, self.shard))
             .with_from(resume)
             .with_timeout(CONNECT_TIMEOUT);
-        let client = ReplicaClient::connect_with((self.origin.host.as_str(), port), &options)
-            .map_err(|e| e.to_string())?;
+        let (client, ip) = self.origin.addresses.try_each(|ip| {
+            ReplicaClient::connect_with(SocketAddr::new(ip, port), &options).map_err(|e| e.to_string())
+        })?;
+        self.origin.addresses.worked(ip);
         let socket = client.socket_handle().map_err(|error| error.to_string())?;
         socket.set_nodelay(true).map_err(|error| error.to_string())?;
         let for_others = socket.try_clone().map_err(|error| error.to_string())?;
@@ -376,24 +399,4 @@ impl Link {
 
 pub(crate) fn reached(state: &State) -> Reached {
     Reached { generation: state.generation, next: state.next, flushes: state.flushes, held: state.held }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn origin() -> Origin {
-        Origin { epoch: Epoch(5), host: "h".into(), port: 1, node: "db-1.example".into(), client_port: 6004 }
-    }
-
-    #[test]
-    fn kevy_finds_port_and_process_in_a_replicas_name_and_we_the_flushes() {
-        let id = replica_id(&origin(), 3, 1);
-        assert_eq!(id, "kevy-replica-db-1.example.5.3-6004#1");
-        let process = id.split('#').next().unwrap();
-        assert_eq!(process.rsplit('-').next(), Some("6004"), "what kevy takes for the client port");
-        assert_eq!(flushes_in_id(&id), Some(3));
-        assert_eq!(flushes_in_id("kevy-replica-6004#1"), None, "kevy's own");
-        assert_eq!(flushes_in_id("someone"), None);
-    }
 }

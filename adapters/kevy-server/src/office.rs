@@ -11,6 +11,10 @@ pub trait Office: Send + Sync + 'static {
     fn check(&self) -> Result<(), Denied>;
     /// Who reigns, as far as this node knows. Asked by commands of clients, so it must not wait.
     fn standing(&self) -> Standing;
+    /// Whether the primary has told of more than this node holds. Asked about ten times a second.
+    fn is_behind(&self) -> bool {
+        false
+    }
     /// `shard` has come to `offset` in the history that this node holds.
     fn on_offset(&self, shard: usize, offset: u64);
     /// All shards have come this far in the history of `epoch`, which this node has held before.
@@ -57,6 +61,15 @@ impl Office for PluginOffice {
     fn standing(&self) -> Standing {
         let reign = self.0.reign();
         Standing { primary: reign.own, epoch: reign.epoch, of: reign.primary }
+    }
+
+    fn is_behind(&self) -> bool {
+        let snapshot = self.0.snapshot();
+        let primary = snapshot.peers.iter().find(|peer| Some(peer.id) == snapshot.primary);
+        primary.is_some_and(|primary| {
+            primary.progress.stream_epoch == snapshot.progress.stream_epoch
+                && primary.progress.offset > snapshot.progress.offset
+        })
     }
 
     fn on_offset(&self, shard: usize, offset: u64) {

@@ -6,6 +6,7 @@ use kevy_elect_plugin::plugin::Denied;
 use kevy_resp::{encode_array_len, encode_bulk, encode_integer};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where this node gets its data from, for people and clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,8 +15,10 @@ pub struct Upstream {
     pub host: String,
     /// The port where clients reach it.
     pub port: u16,
-    /// Whether all streams are up.
+    /// Whether all streams are up, and none stands still although the primary has more.
     pub up: bool,
+    /// For how long the primary has had more while nothing came, where that is too long.
+    pub stalled: Option<Duration>,
     /// Seconds since the primary was last heard on the stream that was silent longest.
     pub silent_seconds: u64,
     /// Frames received, of all shards.

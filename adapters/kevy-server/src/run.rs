@@ -7,6 +7,7 @@ use crate::host::KevyHost;
 use crate::http::{self, History, Pages, Views};
 use crate::inline::Inline;
 use crate::office::PluginOffice;
+use crate::ports;
 use crate::reactor;
 use crate::serve::{ServeError, Server, Stopper};
 use crate::signals;
@@ -102,22 +103,26 @@ fn banner(kevy: &Config) {
 fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     let (http_at, http_peers, listen) = (elect.http, elect.http_peers.clone(), elect.listen);
     // Bound now and held for the process's life: peers take a refused connection for proof of its death.
-    let door =
-        TcpListener::bind(listen).map_err(|e| format!("cannot listen on election port {listen}: {e}"))?;
+    let door = ports::listen(listen).map_err(|e| format!("cannot listen on election port {listen}: {e}"))?;
     let (cluster, node) = (elect.config.cluster().to_owned(), elect.config.node());
     let replication_port = elect.peer(node).map_or(0, |own| own.replication_port);
+    let streams =
+        (0..kevy.server.threads.max(1)).filter_map(|n| replication_port.checked_add(u16::try_from(n).ok()?));
+    ports::until_free(kevy.server.bind.into(), std::iter::once(kevy.server.port).chain(streams));
     let recorder = http_at.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
     let inline = Inline::get().map_err(|error| format!("cannot open a pair of sockets: {error}"))?;
     let server = Server::new(kevy, elect.clone()).map_err(|error| error.to_string())?;
-    let plugin = plugin(elect, &kevy.server.data_dir, door)?;
+    let (plugin, transport) = plugin(elect, &kevy.server.data_dir, door)?;
     plugin.set_host(server.host());
+    server.host().set_proven(move |peer| transport.address(peer).map(|address| address.ip()));
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
     let history = History::open(kevy.server.data_dir.join(HISTORY_FILE));
     inline.spawn(history.clone().follow(node, Arc::clone(&plugin) as _));
     if let (Some(address), Some(metrics)) = (http_at, recorder) {
         let wrong = |error| format!("cannot serve [elect] http at {address}: {error}");
         let views = Views::new(&cluster, &http_peers).map_err(wrong)?;
-        let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, history, cluster, views };
+        let source = server.host() as _;
+        let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, source, history, cluster, views };
         let at = http::serve(address, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
     }
@@ -145,7 +150,11 @@ fn ended(error: &ServeError, client_port: u16, replication_port: u16) -> String 
     }
 }
 
-fn plugin(elect: ElectSettings, data_dir: &Path, door: TcpListener) -> Result<Arc<QuorumPlugin>, String> {
+fn plugin(
+    elect: ElectSettings,
+    data_dir: &Path,
+    door: TcpListener,
+) -> Result<(Arc<QuorumPlugin>, Arc<TcpTransport>), String> {
     let store = FileVoteStore::open(data_dir.join(VOTE_FILE)).map_err(|error| error.to_string())?;
     let seed = RandomState::new().hash_one(elect.config.node());
     let node = elect.config.node();
@@ -154,13 +163,15 @@ fn plugin(elect: ElectSettings, data_dir: &Path, door: TcpListener) -> Result<Ar
     for peer in elect.peers.iter().filter(|peer| peer.id != node) {
         transport = transport.peer(peer.id, format!("{}:{}", peer.host, peer.elect_port));
     }
-    Ok(QuorumPlugin::new(QuorumParts {
+    let transport = Arc::new(transport.build());
+    let plugin = QuorumPlugin::new(QuorumParts {
         config: elect.config,
         clock: Arc::new(SystemClock::new()),
         store: Arc::new(store),
-        transport: Arc::new(transport.build()),
+        transport: Arc::clone(&transport) as _,
         seed,
-    }))
+    });
+    Ok((plugin, transport))
 }
 
 /// The election. A server without it ends.

@@ -18,6 +18,7 @@ use crate::reactor;
 use crate::replies::Replies;
 use crate::shards::Shards;
 use crate::sink::Sink;
+use crate::waits::Ports;
 use kevy::{KevyCommands, RuntimeState};
 use kevy_config::{Config, ReplicationRole};
 use kevy_persist::{Fsync, ReplayMode, Routing};
@@ -83,6 +84,9 @@ impl Server {
         let replication_port = elect
             .peer(elect.config.node())
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
+        let members = elect.peers.iter().map(|peer| peer.id.to_string()).collect();
+        let ports = Ports::of(kevy, replication_port, count);
+        shards.waits().set_up(members, ports);
         let clients_max =
             descriptors::clients_max(kevy.server.max_clients, descriptors::raise(), count, elect.peers.len());
         if clients_max < kevy.server.max_clients {

@@ -1,13 +1,16 @@
 //! One connection of a stream: reads what the primary sends, and decides what of it may be applied.
 
+use crate::catch_up::CatchUp;
 use crate::cuts::{self, Place};
 use crate::link::{Link, reached};
 use crate::marks;
 use crate::shards::Shards;
+use crate::stall::COPIED_AFTER;
 use crate::tag::Tag;
 use crate::witness;
 use kevy_replicate::replica::{ReplicaClient, ReplicaError, ReplicaEvent};
-use kevy_rt::SnapshotGate;
+use kevy_rt::{Argv, SnapshotGate};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -21,6 +24,8 @@ const SNAPSHOT_SILENCE_MAX: Duration = Duration::from_secs(120);
 /// While frames pour in, one acknowledgement covers those of so long. The first after a pause goes out at once. Every
 /// millisecond, two replicas took a twentieth of a busy primary's processor time.
 const ACK_INTERVAL: Duration = Duration::from_millis(4);
+/// Between two looks for frames that the stream does not bring.
+const CATCH_UP_INTERVAL: Duration = Duration::from_millis(5);
 /// Frames and bytes that may wait in a shard's inbox before the stream is read on. A promotion waits until
 /// they are applied: at a million frames a second this many take 8 ms.
 const INBOX_FRAMES_MAX: u64 = 8_192;
@@ -42,69 +47,87 @@ fn broken(reason: impl Into<String>) -> End {
 
 /// One connection's reading half.
 pub(crate) struct Session<'a> {
-    link: &'a Arc<Link>,
+    pub(crate) link: &'a Arc<Link>,
     /// The stream that the primary said it serves.
-    generation: u64,
+    pub(crate) generation: u64,
     /// The snapshot that is coming in.
     snapshot: Option<(Vec<u8>, Loading)>,
     /// Whether frames of this connection are ones to apply.
     streaming: bool,
     /// Bytes of frames since the inbox was last seen empty.
     bytes: usize,
+    /// What fetches frames that the stream does not bring, while it does not.
+    catch_up: Option<CatchUp>,
 }
 
 impl<'a> Session<'a> {
     pub(crate) fn new(link: &'a Arc<Link>, client: &ReplicaClient) -> Self {
         let generation = client.primary_at_handshake().generation;
-        Self { link, generation, snapshot: None, streaming: false, bytes: 0 }
+        Self { link, generation, snapshot: None, streaming: false, bytes: 0, catch_up: None }
     }
 
     pub(crate) fn follow(&mut self, client: &mut ReplicaClient, socket: &TcpStream) -> Result<(), End> {
         let state = reached(&self.link.state());
         // The primary takes this position for its own and sends what comes after it, or a snapshot.
         self.streaming = state.held && state.generation == self.generation;
-        let mut patience = self.patience(false);
-        let set =
-            |patience| socket.set_read_timeout(Some(patience)).map_err(|error| broken(error.to_string()));
-        set(patience)?;
+        socket.set_read_timeout(Some(ACK_INTERVAL)).map_err(|error| broken(error.to_string()))?;
         if self.streaming {
             self.link.ack(true);
         }
         while let Some(event) = client.next_event() {
-            let mut owes_ack = false;
             match event {
-                Ok(event) => owes_ack = self.take(event)?,
+                Ok(event) => self.take(event)?,
                 Err(ReplicaError::Io(error))
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
                 {
-                    if patience != ACK_INTERVAL {
-                        return Err(broken(format!("silent for {} s", patience.as_secs())));
-                    }
                     self.link.ack(false);
+                    self.rest(socket)?;
                 }
                 Err(_) if !self.link.state().open => return Ok(()),
                 Err(error) => return Err(broken(error.to_string())),
-            }
-            let now = self.patience(owes_ack);
-            if now != patience {
-                patience = now;
-                set(patience)?;
             }
         }
         Ok(())
     }
 
-    /// How long to wait for the next event.
-    fn patience(&self, owes_ack: bool) -> Duration {
-        match (owes_ack, self.streaming) {
-            (true, _) => ACK_INTERVAL,
-            (false, true) => SILENCE_MAX,
-            (false, false) => SNAPSHOT_SILENCE_MAX,
+    /// Nothing came for [`ACK_INTERVAL`]: waits for more, and fetches what the stream does not bring.
+    fn rest(&mut self, socket: &TcpStream) -> Result<(), End> {
+        self.fetch(socket)?;
+        let patience = match (&self.catch_up, self.streaming) {
+            (Some(_), _) => CATCH_UP_INTERVAL,
+            (None, true) => SILENCE_MAX,
+            (None, false) => SNAPSHOT_SILENCE_MAX,
+        };
+        let timeout = Timespec::try_from(patience).map_err(|error| broken(error.to_string()))?;
+        let mut waits = [PollFd::new(socket, PollFlags::IN), PollFd::new(&self.link.bell, PollFlags::IN)];
+        match poll(&mut waits, Some(&timeout)) {
+            Ok(0) if self.catch_up.is_none() => Err(broken(format!("silent for {} s", patience.as_secs()))),
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(broken(error.to_string())),
         }
     }
 
-    /// Takes one event. Says whether an acknowledgement is still owed.
-    fn take(&mut self, event: ReplicaEvent) -> Result<bool, End> {
+    /// Fetches, if the stream stands still.
+    fn fetch(&mut self, socket: &TcpStream) -> Result<(), End> {
+        if !self.streaming {
+            return Ok(());
+        }
+        if self.link.bell.rang() && self.catch_up.is_none() {
+            self.catch_up = Some(CatchUp::new(self.link, socket).map_err(broken)?);
+        }
+        let Some(mut catch_up) = self.catch_up.take() else { return Ok(()) };
+        let outcome = catch_up.step(self);
+        if catch_up.goes_on() {
+            self.catch_up = Some(catch_up);
+        } else if outcome.is_ok() && catch_up.fetched() {
+            // The stream stands where it stood; a new one begins behind what was fetched.
+            return Err(End::Over);
+        }
+        outcome
+    }
+
+    /// Takes one event.
+    fn take(&mut self, event: ReplicaEvent) -> Result<(), End> {
         match event {
             ReplicaEvent::SnapshotBegin if self.streaming => {
                 // FLUSHALL, most likely: then this node must follow the new stream under another name.
@@ -127,44 +150,73 @@ impl<'a> Session<'a> {
                 self.take_snapshot(bytes, ack_offset, loading)?;
             }
             ReplicaEvent::Frame(frame) if self.streaming => {
-                self.wait_for_room();
-                let size = frame.argv.iter().map(<[u8]>::len).sum::<usize>();
-                self.bytes += size;
-                let cut = (self.link.shards.count() > 1).then(|| cuts::number(&frame.argv)).flatten();
-                let mut state = self.link.state();
-                if !state.open {
-                    return Err(End::Over);
+                if self.pass(frame.offset, frame.argv)? {
+                    // The stream moves: there is nothing to fetch.
+                    self.catch_up = None;
                 }
-                if !self.link.shards.send_frame(self.link.shard, frame.offset, frame.argv) {
-                    return Err(broken("this server has stopped"));
-                }
-                let now = Instant::now();
-                state.next = frame.offset.saturating_add(1);
-                state.last_heard = now;
-                let due = now.duration_since(state.last_ack) >= ACK_INTERVAL;
-                self.link.report(&state);
-                let place = Place { flushes: state.flushes, next: state.next };
-                drop(state);
-                if let (Some(number), Some(crew)) = (cut, self.link.crew.upgrade()) {
-                    crew.cut(self.link.shard, number, place);
-                }
-                if due {
-                    self.link.ack(false);
-                }
-                return Ok(!due);
+                return Ok(());
             }
             ReplicaEvent::Frame(_) => return Err(broken("a frame before the snapshot that it belongs to")),
             ReplicaEvent::Ping(tail) => {
-                self.link.state().last_heard = Instant::now();
                 if tail.generation != 0 && tail.generation != self.generation {
                     return Err(End::Over);
                 }
+                let behind = self.streaming && self.link.state().next < tail.offset;
+                self.link.suspect(behind);
                 self.link.ack(true);
             }
             _ => {}
         }
         self.link.state().last_heard = Instant::now();
-        Ok(false)
+        Ok(())
+    }
+
+    /// Passes a frame on, if it is the next one. Says whether it was.
+    pub(crate) fn pass(&mut self, offset: u64, argv: Argv) -> Result<bool, End> {
+        self.wait_for_room();
+        self.bytes += argv.iter().map(<[u8]>::len).sum::<usize>();
+        let cut = (self.link.shards.count() > 1).then(|| cuts::number(&argv)).flatten();
+        let mut state = self.link.state();
+        if !state.open {
+            return Err(End::Over);
+        }
+        match offset.cmp(&state.next) {
+            // It was fetched.
+            std::cmp::Ordering::Less => return Ok(false),
+            std::cmp::Ordering::Equal => {}
+            std::cmp::Ordering::Greater => {
+                return Err(broken(format!("frame {offset} came and {} was due", state.next)));
+            }
+        }
+        if !self.link.shards.send_frame(self.link.shard, offset, argv) {
+            return Err(broken("this server has stopped"));
+        }
+        let now = Instant::now();
+        state.next = offset.saturating_add(1);
+        state.last_heard = now;
+        state.stall.moved(now);
+        let due = now.duration_since(state.last_ack) >= ACK_INTERVAL;
+        self.link.report(&state);
+        let place = Place { flushes: state.flushes, next: state.next };
+        drop(state);
+        if let (Some(number), Some(crew)) = (cut, self.link.crew.upgrade()) {
+            crew.cut(self.link.shard, number, place);
+        }
+        if due {
+            self.link.ack(false);
+        }
+        Ok(true)
+    }
+
+    /// The stream stands still, and what it lacks cannot be had: after a while a copy is made.
+    pub(crate) fn give_up(&self, reason: &str, at_once: bool) -> Result<(), End> {
+        let mut state = self.link.state();
+        let lasts = state.stall.lasts(Instant::now()).unwrap_or_default();
+        if !at_once && lasts < COPIED_AFTER {
+            return Ok(());
+        }
+        state.held = false;
+        Err(End::Refused(format!("{reason}; all of this shard is copied anew")))
     }
 
     fn take_snapshot(&mut self, bytes: Vec<u8>, next: u64, loading: Loading) -> Result<(), End> {
@@ -199,15 +251,23 @@ impl<'a> Session<'a> {
             return Err(End::Over);
         }
         let renamed = state.named != tag.flushes;
-        let landed = Landed { link: Arc::clone(link), loads: link.shards.loads(link.shard), loading };
-        if !link.shards.send_snapshot(link.shard, bytes, next, SnapshotGate::new(Arc::new(landed))) {
+        // Held until the lock is given back: where the shard has stopped, what it was sent is dropped at once, and the
+        // last of these takes the lock when it goes.
+        let landed =
+            Arc::new(Landed { link: Arc::clone(link), loads: link.shards.loads(link.shard), loading });
+        let gate = SnapshotGate::new(Arc::clone(&landed) as _);
+        if !link.shards.send_snapshot(link.shard, bytes, next, gate) {
+            drop(state);
             return Err(broken("this server has stopped"));
         }
         (state.generation, state.next, state.flushes) = (self.generation, next, tag.flushes);
         (state.held, state.named) = (true, tag.flushes);
         state.synced = None;
+        state.stall.moved(Instant::now());
         self.streaming = true;
         self.link.report(&state);
+        drop(state);
+        drop(landed);
         if renamed {
             // Acknowledgements under this name could be taken for ones of a stream before a FLUSHALL.
             return Err(End::Over);
@@ -268,5 +328,96 @@ impl Drop for Landed {
             return;
         }
         witness::landed(&self.link);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+    use crate::addresses::Addresses;
+    use crate::link::{Crew, Origin, Reached};
+    use kevy_elect_plugin::ids::Epoch;
+    use kevy_persist::{WithAux, write_snapshot_to};
+    use kevy_rt::Store;
+    use std::sync::mpsc::channel;
+    use std::sync::{Mutex, Weak};
+
+    /// Far above what is ever needed, so that only a hang hits it.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[derive(Default)]
+    struct Alone(Mutex<Vec<usize>>);
+
+    impl Crew for Alone {
+        fn landed(&self, shard: usize) {
+            self.0.lock().unwrap().push(shard);
+        }
+        fn restarted(&self, _shard: usize) {}
+        fn lost(&self, _shard: usize) {}
+        fn cut(&self, _shard: usize, _number: u64, _place: Place) {}
+        fn synced(&self) {}
+        fn joined(&self) -> bool {
+            true
+        }
+    }
+
+    /// A link whose shard is played by the test.
+    fn link(crew: &Arc<Alone>) -> (Arc<Link>, kevy_rt::ReplicaInboxReceiver) {
+        let (sender, inbox) = kevy_rt::replica_inbox_pair();
+        let origin = Origin {
+            epoch: Epoch(5),
+            addresses: Arc::new(Addresses::new("127.0.0.1", None)),
+            port: 1,
+            primary_client_port: 1,
+            node: "n1".to_owned(),
+            client_port: 2,
+        };
+        let crew: Weak<dyn Crew> = Arc::downgrade(crew) as _;
+        let shards = Arc::new(Shards::new(vec![sender]));
+        (Arc::new(Link::new(0, origin, Reached::default(), shards, crew).unwrap()), inbox)
+    }
+
+    fn session(link: &Arc<Link>) -> Session<'_> {
+        Session { link, generation: 7, snapshot: None, streaming: false, bytes: 0, catch_up: None }
+    }
+
+    /// What a primary of epoch 5 ships.
+    fn snapshot() -> Vec<u8> {
+        let record =
+            Argv::from(["CATALOG", "7", "1", "", "", ""].map(|part| part.as_bytes().to_vec()).to_vec());
+        let marked = Tag { epoch: Epoch(5), flushes: 0, shards: 1 }.mark(record);
+        let mut image = Vec::new();
+        write_snapshot_to(&WithAux::new(&Store::new(), Some(&marked)), &mut image).unwrap();
+        image
+    }
+
+    #[test]
+    fn a_snapshot_that_comes_after_its_shard_has_stopped_stops_nothing_else() {
+        let crew = Arc::new(Alone::default());
+        let (link, inbox) = link(&crew);
+        drop(inbox);
+        let (done, ended) = channel();
+        std::thread::spawn(move || {
+            let loading = Loading::new(Arc::clone(&link.shards));
+            let end = session(&link).take_snapshot(snapshot(), 40, loading);
+            done.send((end.is_err(), link.close().held)).unwrap();
+        });
+        assert_eq!(ended.recv_timeout(PATIENCE), Ok((true, false)), "it holds nothing, and can be closed");
+        assert!(crew.0.lock().unwrap().is_empty(), "nothing has landed");
+    }
+
+    #[test]
+    fn only_the_next_frame_passes() {
+        let crew = Arc::new(Alone::default());
+        let (link, _inbox) = link(&crew);
+        let mut session = session(&link);
+        let frame = || Argv::from(vec![b"DEL".to_vec(), b"k".to_vec()]);
+        assert!(matches!(session.pass(0, frame()), Ok(true)));
+        assert!(matches!(session.pass(0, frame()), Ok(false)), "it was fetched before it came");
+        assert!(matches!(session.pass(2, frame()), Err(End::Broken(_))), "one is missing");
+        assert!(matches!(session.pass(1, frame()), Ok(true)));
+        link.close();
+        assert!(matches!(session.pass(2, frame()), Err(End::Over)));
     }
 }

@@ -10,9 +10,11 @@ use crate::ending::Ending;
 use crate::ledger::{Incoming, Ledger};
 use crate::link::Link;
 use crate::marks::{self, Before, Cuts, Held, Place};
+use crate::names::{Row, judge};
 use crate::office::{Office, Standing};
 use crate::pulse::Pulse;
 use crate::tag::{Tag, position_offset};
+use crate::waits::Waits;
 use event_listener::Event;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
@@ -65,6 +67,7 @@ pub struct Shards {
     disk: OnceLock<Disk>,
     /// Whether a replica acknowledges only what is on its disk.
     acks_after_sync: AtomicBool,
+    waits: Waits,
     cutter: OnceLock<Cutter>,
     /// The newest cut that was begun.
     cut: AtomicU64,
@@ -167,6 +170,7 @@ impl Shards {
             ending: OnceLock::new(),
             disk: OnceLock::new(),
             acks_after_sync: AtomicBool::new(false),
+            waits: Waits::default(),
             cutter: OnceLock::new(),
             cut: AtomicU64::new(0),
             progress: Event::new(),
@@ -192,6 +196,11 @@ impl Shards {
     /// Makes known where the logs are, if there are any. Before that, there are none.
     pub(crate) fn set_disk(&self, disk: Disk) {
         drop(self.disk.set(disk));
+    }
+
+    /// What is parked for acknowledgements, and whose count.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// Makes known what cuts the streams. With one shard nothing does.
@@ -227,8 +236,8 @@ impl Shards {
         self.loading.load(Ordering::Acquire) > 0
     }
 
-    /// Whether kevy's count of acknowledgements cannot be trusted: its table of replicas keeps the highest
-    /// offset ever acknowledged, also over a `FLUSHALL`, after which offsets start at 0.
+    /// Whether kevy's count of acknowledgements cannot be trusted: it would count connections of an earlier reign or
+    /// flush, of strangers, or one node twice. They are ended as soon as they are seen.
     pub fn acks_are_stale(&self) -> bool {
         self.shards.iter().any(|shard| shard.stale_replicas.load(Ordering::Acquire) > 0)
     }
@@ -393,22 +402,29 @@ impl Shards {
         taken
     }
 
-    /// kevy's own stream has come to `offset`, and `stale` of its replicas follow a stream before a flush.
-    pub fn note_stream(&self, shard: usize, offset: u64, stale: usize) {
+    /// kevy's own stream has come to `offset`, and `rows` are the connections to it.
+    pub(crate) fn note_stream(&self, shard: usize, offset: u64, rows: &[Row]) {
+        let reign = self.reign.load(Ordering::Acquire);
         let state = &self.shards[shard];
         state.offset.store(offset, Ordering::Release);
-        state.stale_replicas.store(stale, Ordering::Release);
-        let (started, flushes) =
-            (state.started.load(Ordering::Relaxed), state.flushes.load(Ordering::Relaxed));
+        let started = state.started.load(Ordering::Relaxed);
+        if !rows.is_empty() && reign != 0 && started == reign {
+            let flushes = state.flushes.load(Ordering::Relaxed);
+            let judged = judge(rows, Epoch(reign), flushes, |node| self.waits.is_member(node));
+            state.stale_replicas.store(judged.wrong, Ordering::Release);
+            self.waits.end_streams(judged.end);
+        } else {
+            state.stale_replicas.store(0, Ordering::Release);
+        }
+        let flushes = state.flushes.load(Ordering::Relaxed);
+        let unnamed = started != 0 && state.named.load(Ordering::Relaxed) != started;
         let mut ledger = self.ledger(shard);
         ledger.own(Epoch(started), flushes, offset);
-        let unnamed = started != 0 && state.named.load(Ordering::Relaxed) != started;
-        // kevy takes what is in the inbox before it serves the next client: the mark is true where it is logged.
-        if !ledger.follows() && ledger.due(0, unnamed).is_some() {
-            drop(ledger);
+        let due = !ledger.follows() && ledger.due(0, unnamed).is_some();
+        drop(ledger);
+        if due {
+            // kevy takes what is in the inbox before it serves the next client: the mark is true where it is logged.
             self.order_mark(shard, 0, u64::MAX);
-        } else {
-            drop(ledger);
         }
         self.note_seen(shard);
         state.own_work.store(false, Ordering::Relaxed);
@@ -561,12 +577,19 @@ impl Shards {
         clock::rest();
     }
 
+    /// Whether this process has, or had, an office.
+    pub(crate) fn has_reigned(&self) -> bool {
+        self.shards.iter().any(|shard| shard.started.load(Ordering::Acquire) != 0)
+    }
+
     /// Orders every shard to start the stream of `epoch` once it has applied all that it was sent. Nothing
     /// may be sent to the inboxes after this, so the followers must have been stopped. The node held `before`.
     pub fn begin_reign(&self, epoch: Epoch, before: &Position) {
         self.reign.store(epoch.0, Ordering::Release);
         self.set_before(before);
         for shard in &self.shards {
+            // Until the first look at who is connected.
+            shard.stale_replicas.store(usize::MAX, Ordering::Release);
             let order = Argv::from(vec![BARRIER.to_vec(), epoch.0.to_string().into_bytes()]);
             // The offset means nothing: who follows again after a reign loads a snapshot, which sets it.
             drop(shard.inbox.send(ReplicaApply::Frame { offset: u64::MAX, argv: order }));
@@ -784,7 +807,7 @@ mod tests {
 
     /// kevy tells where the stream is, and takes what is in the inbox right afterwards.
     fn view(shards: &Shards, shard: usize, offset: u64) {
-        shards.note_stream(shard, offset, 0);
+        shards.note_stream(shard, offset, &[]);
         assert!(apply(shards, shard, &Argv::from(vec![marks::MARK.to_vec(), b"0".to_vec()])));
     }
 
@@ -809,7 +832,7 @@ mod tests {
         assert!(!shards.reigns(Epoch(7)), "the other shard has not");
         assert!(apply(&shards, 1, &order(7)));
         assert_eq!(shards.tick(1).0, 7);
-        shards.note_stream(1, 0, 0);
+        shards.note_stream(1, 0, &[]);
         assert!(!shards.reigns(Epoch(7)), "its log does not say so yet");
         view(&shards, 1, 0);
         assert!(shards.reigns(Epoch(7)));
@@ -864,14 +887,27 @@ mod tests {
 
     #[test]
     fn acknowledgements_count_again_once_no_replica_follows_the_flushed_stream() {
-        let (shards, _inboxes) = shards(2);
+        let (shards, _inboxes) = shards(1);
+        restore(&shards);
+        shards.waits().set_up(vec!["n1".to_owned()], crate::waits::Ports::default());
+        shards.begin_reign(Epoch(7), &Position::NONE);
+        assert!(apply(&shards, 0, &order(7)));
+        shards.tick(0);
+        let row = |flushes, acknowledged| Row {
+            name: format!("kevy-replica-n1.7.{flushes}-6004#0.1"),
+            peer: std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1),
+            acknowledged,
+        };
+        shards.note_stream(0, 3, &[row(0, true)]);
         assert!(!shards.acks_are_stale());
-        shards.note_flush(1);
+        shards.note_flush(0);
         assert!(shards.acks_are_stale(), "before any tick has looked");
-        shards.note_stream(1, 3, 2);
+        shards.note_stream(0, 3, &[row(0, true)]);
         assert!(shards.acks_are_stale());
-        shards.note_stream(1, 5, 0);
+        shards.note_stream(0, 5, &[row(1, true)]);
         assert!(!shards.acks_are_stale());
-        assert_eq!(shards.tag(1).flushes, 1);
+        shards.note_stream(0, 5, &[row(0, false)]);
+        assert!(!shards.acks_are_stale(), "it has acknowledged nothing that could count");
+        assert_eq!(shards.tag(0).flushes, 1);
     }
 }

@@ -161,6 +161,51 @@ fn a_primary_that_loses_its_quorum_outlives_its_lease() {
     assert!(nodes.iter_mut().all(|node| node.child.try_wait().unwrap().is_none()), "all live");
 }
 
+/// As client libraries' transactions come, and what kevy stores by itself where it uses io_uring.
+#[test]
+fn a_primary_without_a_quorum_takes_no_transaction_and_no_large_value() {
+    let cluster = Cluster::new(3, 2);
+    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let first = primary(&nodes);
+    assert_eq!(nodes[first].ask("SET k 10").as_deref(), Some("OK"));
+    let mut client = RespClient::connect("127.0.0.1", nodes[first].port).unwrap();
+    let others = [(first + 1) % 3, (first + 2) % 3];
+    others.iter().for_each(|node| nodes[*node].signal(Signal::STOP));
+    until("it is fenced", || nodes[first].ask("SET probe 2").filter(|said| said.starts_with('-')));
+    let value = vec![b'x'; 300_000];
+    for _ in 0..8 {
+        for watched in ["k", "elsewhere", "far"] {
+            let mut ask = |words: &[&[u8]]| client.request_borrowed(words).unwrap();
+            assert_eq!(ask(&[b"WATCH", watched.as_bytes()]), Reply::Simple(b"OK".to_vec()));
+            assert_eq!(ask(&[b"MULTI"]), Reply::Simple(b"OK".to_vec()));
+            assert!(
+                matches!(ask(&[b"DECR", b"k"]), Reply::Error(_)),
+                "refused before it is queued, as Redis does"
+            );
+            assert!(matches!(ask(&[b"EXEC"]), Reply::Error(_)));
+            assert!(matches!(ask(&[b"SET", watched.as_bytes(), &value]), Reply::Error(_)));
+        }
+        // On another shard, perhaps.
+        client = RespClient::connect("127.0.0.1", nodes[first].port).unwrap();
+    }
+    assert_eq!(nodes[first].ask("GET k").as_deref(), Some("10"));
+    assert_eq!(nodes[first].ask("DBSIZE").as_deref(), Some("2"), "k and the probe");
+    others.iter().for_each(|node| nodes[*node].signal(Signal::CONT));
+}
+
+#[test]
+fn what_would_let_writes_past_the_gate_is_refused_at_the_start() {
+    let cluster = Cluster::new(1, 1);
+    drop(cluster.settings(0, ""));
+    let file = cluster.dirs[0].0.join("kevy.toml");
+    for name in ["KEVY_IO_URING", "KEVY_AOF_OFFLOAD"] {
+        let output = Command::new(BIN).arg("--config").arg(&file).env(name, "1").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(&format!("remove it, or set {name}=0")), "{said}");
+    }
+}
+
 #[test]
 fn without_the_section_it_is_plain_kevy() {
     let dir = common::Dir::new();

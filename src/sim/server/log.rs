@@ -1,7 +1,7 @@
 //! A server's log: what a killed process leaves, and what a machine without power leaves.
 
 use crate::sim::clock::MS;
-use crate::sim::data::{Data, Offsets, SHARDS};
+use crate::sim::data::{Data, Offsets};
 use crate::sim::rng::Rng;
 
 /// When the log is made durable.
@@ -83,9 +83,8 @@ impl Log {
                 if within && !kept.parts.is_empty() {
                     // The kernel wrote some of it back, of each shard's file as much as it liked.
                     let newest = lost.last().offsets;
-                    for shard in 0..SHARDS {
-                        let offset = &mut kept.last_mut().offsets[shard];
-                        *offset += rng.below(newest[shard].saturating_sub(*offset) + 1);
+                    for (offset, newest) in kept.last_mut().offsets.iter_mut().zip(newest) {
+                        *offset += rng.below(newest.saturating_sub(*offset) + 1);
                     }
                 } else if rng.chance(500) {
                     kept.clone_from(lost);

@@ -12,11 +12,12 @@ mod mutation;
 mod stream;
 mod wait;
 
+pub(super) use self::log::End;
+pub use self::log::Fsync;
 pub use habits::Habits;
-pub(super) use log::End;
-pub use log::Fsync;
 pub use mutation::ServerMutation;
 
+use self::log::Log;
 use super::clock::MS;
 use super::data::{Cut, Data, Offsets, SHARDS};
 use super::fault::Loss;
@@ -25,7 +26,6 @@ use super::rng::Rng;
 use crate::config::MemberKind;
 use crate::ids::Epoch;
 use crate::position::Position;
-use log::Log;
 use stream::Inbox;
 use wait::Parked;
 

@@ -104,6 +104,11 @@ impl TcpTransport {
         TcpTransportBuilder::new(Door::Bound(listener))
     }
 
+    /// The address at which `peer` was linked last: one that works, also while its name cannot be resolved.
+    pub fn address(&self, peer: NodeId) -> Option<SocketAddr> {
+        self.links().address(peer)
+    }
+
     fn links(&self) -> Locked<'_, Links> {
         Locked::new(&self.links)
     }

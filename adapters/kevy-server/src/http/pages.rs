@@ -4,6 +4,7 @@ use super::connection::{Answer, Bad, Request};
 use super::history::History;
 use super::views::Views;
 use super::{page, status};
+use crate::replies::Source;
 use kevy_elect_plugin::message::Role;
 use kevy_elect_plugin::plugin::{ElectPlugin, ElectSnapshot};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -24,6 +25,8 @@ pub(super) const PATHS: &str = "/ /status /history /health /primary /replica?lag
 pub(crate) struct Pages {
     pub(crate) metrics: PrometheusHandle,
     pub(crate) plugin: Arc<dyn ElectPlugin>,
+    /// Where a replica's data comes from.
+    pub(crate) source: Arc<dyn Source>,
     pub(crate) history: History,
     pub(crate) cluster: String,
     pub(crate) views: Views,
@@ -77,13 +80,22 @@ impl Pages {
                 let history = json!({ "cluster": self.cluster, "decisions": self.history.decisions() });
                 answer(OK, JSON, format!("{history:#}\n"))
             }
-            "/health" => judged(health(&snapshot())),
+            "/health" => judged(health(&snapshot()).and_then(|why| self.moves(why))),
             "/primary" => judged(primary(&snapshot())),
             "/replica" => match lag(&request.query) {
-                Ok(lag) => judged(replica(&snapshot(), lag)),
+                Ok(lag) => judged(replica(&snapshot(), lag).and_then(|why| self.moves(why))),
                 Err(reason) => text("400 Bad Request", &reason),
             },
             _ => text("404 Not Found", &format!("here are {PATHS}")),
+        }
+    }
+
+    /// `why`, unless this node is a replica that is behind and receives nothing.
+    fn moves(&self, why: String) -> Result<String, String> {
+        let upstream = self.source.upstream();
+        match upstream.stalled {
+            Some(_) => Err(format!("{why}; {}", upstream.trouble)),
+            None => Ok(why),
         }
     }
 }

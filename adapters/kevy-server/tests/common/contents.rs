@@ -48,6 +48,8 @@ pub fn contents(client: &mut Client) -> Contents {
             let left = client.ask_words(&["PTTL", &key])[1..].parse::<i64>().ok().filter(|left| *left >= 0);
             (key, (format!("{kind} {value}"), left.map(|left| now + left)))
         })
+        // It ended after the keys were listed.
+        .filter(|(_, (text, _))| !text.starts_with("+none"))
         .collect()
 }
 

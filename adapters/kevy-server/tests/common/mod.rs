@@ -300,6 +300,12 @@ impl Client {
         show(&self.0.request_borrowed(&words).unwrap())
     }
 
+    /// The same where the server may end the connection.
+    pub fn try_ask(&mut self, line: &str) -> Option<String> {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.0.request_borrowed(&words).ok().as_ref().map(show)
+    }
+
     /// An array's elements; none if the reply is no array.
     pub fn list(&mut self, words: &[&str]) -> Vec<String> {
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();

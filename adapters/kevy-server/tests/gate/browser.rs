@@ -31,8 +31,11 @@ fn nothing_of_an_http_request_is_executed_and_its_connection_ends() {
         node.promote(1);
         let mut other = Wire::open(node.port);
         other.ask("SET there 1");
-        for method in ["POST", "post", "PUT", "GET"] {
-            for body in &bodies {
+        // A browser sends no body with GET.
+        for (method, bodies) in
+            [("POST", &bodies[..]), ("post", &bodies[..]), ("PUT", &bodies[..]), ("GET", &bodies[..1])]
+        {
+            for body in bodies {
                 let mut page = Wire::open(node.port);
                 page.send(&request(method, body));
                 let said: Vec<Reply> = std::iter::from_fn(|| page.reply()).collect();
@@ -42,10 +45,9 @@ fn nothing_of_an_http_request_is_executed_and_its_connection_ends() {
                     "{said:?}"
                 );
                 assert_eq!(text(&other.ask("KEYS *")), "[there]", "{method} on {shards} shards");
+                assert_eq!(text(&other.ask("SET there 2")), "OK", "who has nothing to do with it goes on");
             }
         }
-        // Those who have nothing to do with it go on.
-        assert_eq!(text(&other.ask("SET there 2")), "OK");
     }
 }
 

@@ -110,10 +110,6 @@ impl Shut {
     }
 }
 
-/// What scripts may call is decided where they call it, and that is not here yet.
-const LEFT_TO_SCRIPTS: [(Way, &str); 2] =
-    [(Way::EvalRo, "MOVE-SCOPE-INGEST"), (Way::EvalShaRo, "MOVE-SCOPE-INGEST")];
-
 /// Sends every command in every way, and says what went wrong.
 fn try_everything(shut: &Shut, commands: &[Command]) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -123,9 +119,7 @@ fn try_everything(shut: &Shut, commands: &[Command]) -> Vec<String> {
     let mut before = Contents::of(&mut look);
     assert!(before.len() > 10, "there is something to change");
     for way in Way::ALL {
-        for command in
-            commands.iter().filter(|command| !LEFT_TO_SCRIPTS.contains(&(way, command.name.as_str())))
-        {
+        for command in commands {
             let tries = command
                 .tries
                 .iter()

@@ -84,11 +84,14 @@ impl Way {
                 if !command.iter().all(fits) {
                     return None;
                 }
-                Group { bytes: [&command.join(&b' ')[..], b"\r\n"].concat(), commands: 1, waits }
+                Group { first: None, bytes: [&command.join(&b' ')[..], b"\r\n"].concat(), commands: 1, waits }
             }
             Self::Resp3 => group(&[&words("HELLO 3"), command]),
             Self::Multi => group(&[&multi, command, &exec]),
-            Self::Watched => group(&[&words("WATCH nobody-writes-this"), &multi, command, &exec]),
+            // Sent at once, EXEC would not wait for what WATCH finds on another shard, and watch nothing.
+            Self::Watched => {
+                Group { first: Some(words("WATCH nobody-writes-this")), ..group(&[&multi, command, &exec]) }
+            }
             Self::EvalInMulti => group(&[&multi, &script("EVAL", CALL, command), &exec]),
             Self::Eval => group(&[&script("EVAL", CALL, command)]),
             Self::EvalRo => group(&[&script("EVAL_RO", CALL, command)]),

@@ -33,6 +33,8 @@ pub fn frame(out: &mut Vec<u8>, words: &[Vec<u8>]) {
 
 /// Commands that belong together.
 pub struct Group {
+    /// Sent, and answered, before the others are.
+    pub first: Option<Words>,
     pub bytes: Vec<u8>,
     pub commands: usize,
     /// Whether nothing may be sent behind it before it is answered.
@@ -43,7 +45,7 @@ impl Group {
     pub fn of(commands: &[&Words], waits: bool) -> Self {
         let mut bytes = Vec::new();
         commands.iter().for_each(|words| frame(&mut bytes, words));
-        Self { bytes, commands: commands.len(), waits }
+        Self { first: None, bytes, commands: commands.len(), waits }
     }
 }
 
@@ -83,11 +85,16 @@ impl Wire {
         while all.len() < groups.len() {
             let rest = &groups[all.len()..];
             // Behind a command that waits kevy mixes up the answers, so nothing is sent behind one.
-            let sent = if rest[0].waits { 1 } else { rest.iter().take_while(|group| !group.waits).count() };
+            let alone = |group: &Group| group.waits || group.first.is_some();
+            let sent =
+                if alone(&rest[0]) { 1 } else { rest.iter().take_while(|group| !alone(group)).count() };
             let first = self.echoes;
             let mut bytes = Vec::new();
             let mut answered = Vec::new();
             for group in &rest[..sent] {
+                if let Some(words) = &group.first {
+                    self.ask_all(std::slice::from_ref(words));
+                }
                 bytes.extend_from_slice(&group.bytes);
                 if group.waits {
                     self.send(&std::mem::take(&mut bytes));
