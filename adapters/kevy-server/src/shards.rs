@@ -465,11 +465,13 @@ impl Shards {
         if !ledger.follows() {
             return None;
         }
-        let held = ledger.now(applied);
-        // Asked for before the first frame: what is asked for later is ordered behind the frames.
-        let asked = state.asked.load(Ordering::Acquire);
-        if held.at.is_some_and(|at| at.offset == 0) && state.marked.fetch_max(asked, Ordering::AcqRel) < asked
-        {
+        // Asked for before the first frame. What is asked for later is ordered behind the frames.
+        let asked = state.asked_first.load(Ordering::Acquire);
+        if asked != 0 && !ledger.is_loading() {
+            // Whoever asked again meanwhile gets the next one.
+            let _ = state.asked_first.compare_exchange(asked, 0, Ordering::AcqRel, Ordering::Relaxed);
+            state.marked.fetch_max(asked, Ordering::AcqRel);
+            let held = ledger.now(applied);
             ledger.note_marked(held);
             return Some(held.mark(asked));
         }
