@@ -12,10 +12,12 @@ use crate::names::{Name, Row};
 use crate::record::{self, Record};
 use crate::replies::{self, Own, Replies};
 use crate::scripts;
-use crate::shards::{Shards, TICK_MS_STANDBY};
+use crate::shards::{Applied, Shards, TICK_MS_STANDBY};
+use crate::tag::Tag;
 use crate::verdict::{self, Verdict};
 use kevy::KevyCommands;
 use kevy_elect_plugin::plugin::Denied;
+use kevy_persist::Fsync;
 use kevy_rt::{
     Argv, ArgvView, BlockHint, BlockKind, Commands, ExtensionReduced, GeoHits, LiveRuntimeConfig, NotifyKind,
     ReplicaViewRow, ResolvedCmd, RespVersion, Route, Store, TxnKind, VerbId, propagation,
@@ -78,20 +80,22 @@ impl ElectedCommands {
         }
         // A frame is resolved before it is applied, and what a frame wakes up is not.
         let waited = !applying || (!self.resolved.replace(false) && self.shards().is_restored(shard));
-        let taken = match waited {
+        let applied = match waited {
             false => self.shards().note_record(shard, args),
             // It passed the gate when the client asked, in another reign perhaps: it must pass it again.
             true if self.kevy.is_write(args) && self.shards().check().is_err() => {
                 out.extend_from_slice(replies::UNBLOCKED);
-                true
+                Applied::Done
             }
-            true => false,
+            true => Applied::Kevys,
         };
-        if taken {
-            // Or kevy would log it, and stream it.
-            propagation::set_override(propagation::Propagate::Suppress);
-        }
-        taken
+        // Or kevy would log it, and stream it.
+        propagation::set_override(match applied {
+            Applied::Kevys => return false,
+            Applied::Done => propagation::Propagate::Suppress,
+            Applied::Logged(words) => propagation::Propagate::Replace(words),
+        });
+        true
     }
 
     /// Answers a command that kevy would answer wrongly. False: kevy may answer it.
@@ -300,6 +304,9 @@ impl Commands for ElectedCommands {
         }
         if kevy_rt::applying_record() {
             self.apply(store, args, out);
+            if let Some(shard) = self.shard.get() {
+                self.shards().note_replayed(shard, store, args);
+            }
         } else {
             self.recorded(store, args, out, |store, out| self.kevy.dispatch_into(store, args, out));
         }
@@ -420,9 +427,17 @@ impl Commands for ElectedCommands {
     }
 
     fn on_restored(&self, record: &mut dyn FnMut(&Argv) -> bool) {
-        self.kevy.on_restored(record);
+        let mut recorded = false;
+        self.kevy.on_restored(&mut |frame| {
+            recorded = true;
+            record(frame)
+        });
         if let Some(shard) = self.shard.get() {
-            self.shards().note_restored(shard);
+            let held = self.shards().note_restored(shard);
+            // What kevy has just logged is no frame of the stream: it must not be counted as one.
+            if recorded && !record(&Argv::from(held.mark(0))) {
+                log::warn!("shard {shard} could not say in its log what its data is");
+            }
         }
     }
 
@@ -455,7 +470,10 @@ impl Commands for ElectedCommands {
     fn snapshot_aux(&self) -> Option<Argv> {
         let frame = self.kevy.snapshot_aux()?;
         Some(match self.shard.get() {
-            Some(shard) => self.shards().tag(shard).mark(frame),
+            Some(shard) => {
+                let (held, cuts) = self.shards().beside(shard);
+                Tag::add_held(self.shards().tag(shard).mark(frame), &held, &cuts)
+            }
             None => frame,
         })
     }
@@ -464,7 +482,7 @@ impl Commands for ElectedCommands {
         self.kevy.load_snapshot_aux(frame, full_sync);
         match self.shard.get() {
             Some(shard) if full_sync => self.shards().note_load(shard),
-            Some(shard) => self.shards().note_data_on_disk(shard),
+            Some(shard) => self.shards().note_data_on_disk(shard, frame),
             None => {}
         }
     }
@@ -477,6 +495,11 @@ impl Commands for ElectedCommands {
             // Zero would switch ticks off, and with them every promotion; CONFIG SET can ask for it.
             let wanted = live.tick_interval_ms.filter(|ms| *ms > 0).unwrap_or(TICK_MS_DEFAULT);
             live.tick_interval_ms = Some(wanted.min(tick_ms_max));
+            self.shards().note_sync_policy(live.appendfsync == Some(Fsync::Always));
+            if self.shards().wants_rewrite(shard) {
+                // kevy then finds that the log has outgrown its limit.
+                live.auto_aof_rewrite_bytes = Some(1);
+            }
         }
         live
     }
@@ -517,6 +540,11 @@ impl Commands for ElectedCommands {
         self.kevy.on_aof_format(format);
     }
     fn on_replay_report(&self, dropped_bytes: u64, corrupt: bool) {
+        if let Some(shard) = self.shard.get()
+            && corrupt
+        {
+            self.shards().note_damage(shard);
+        }
         self.kevy.on_replay_report(dropped_bytes, corrupt);
     }
     fn on_conn_gauge(&self, live: u64) {
@@ -527,6 +555,9 @@ impl Commands for ElectedCommands {
     }
     fn on_shard_tick(&self, store: &mut Store) {
         self.tick(store, |store| self.kevy.on_shard_tick(store));
+        if let Some(mark) = self.shard.get().and_then(|shard| self.shards().tick_mark(shard)) {
+            propagation::push_tick_frame(mark);
+        }
     }
     fn shutdown_save_requested(&self) -> bool {
         self.kevy.shutdown_save_requested()

@@ -5,8 +5,12 @@ use crate::link::{Crew, Link, Look, Origin, Reached};
 use crate::shards::Shards;
 use kevy_elect_plugin::host::HostError;
 use kevy_elect_plugin::ids::{Epoch, NodeId};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Whole cuts that may wait for the disk. The newest is what matters.
+const UNSYNCED_MAX: usize = 64;
 
 /// The streams that make up one following of one primary in one epoch.
 pub(crate) struct Fleet {
@@ -25,6 +29,8 @@ struct Progress {
     cuts: Tracker,
     /// The newest whole cut.
     whole: Option<Vec<Place>>,
+    /// Whole cuts that are not known to be on disk on all shards, the newest last.
+    unsynced: VecDeque<Vec<Place>>,
 }
 
 /// How far a fleet came.
@@ -63,6 +69,7 @@ impl Fleet {
                     landed: vec![held.is_some(); count],
                     cuts: Tracker::new(count),
                     whole: None,
+                    unsynced: VecDeque::new(),
                 }),
             }
         });
@@ -186,6 +193,12 @@ impl Crew for Fleet {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(places) = progress.cuts.note(shard, number, place) else { return };
         progress.whole = Some(places.clone());
+        if self.shards.acks_after_sync() {
+            if progress.unsynced.len() == UNSYNCED_MAX {
+                progress.unsynced.pop_front();
+            }
+            progress.unsynced.push_back(places.clone());
+        }
         if progress.ended {
             return;
         }
@@ -199,6 +212,18 @@ impl Crew for Fleet {
         }
         drop(progress);
         self.allow(&places);
+    }
+
+    fn synced(&self) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let on_disk =
+            |places: &Vec<Place>| self.links.iter().zip(places).all(|(link, place)| link.has_synced(*place));
+        let Some(newest) = progress.unsynced.iter().rposition(on_disk) else { return };
+        let durable = progress.unsynced.drain(..=newest).next_back();
+        drop(progress);
+        for (link, place) in self.links.iter().zip(durable.iter().flatten()) {
+            link.allow_durable(*place);
+        }
     }
 
     fn joined(&self) -> bool {

@@ -292,23 +292,20 @@ fn position(epoch: Epoch, held: &Held) -> Option<Position> {
 #[async_trait]
 impl ReplicationHost for KevyHost {
     async fn start(&self, last: Option<Position>) -> Result<Position, HostError> {
-        let had_data = loop {
+        let position = loop {
             listener!(self.shards.progress() => listener);
-            if let Some(had_data) = self.shards.restored() {
-                break had_data;
+            if let Some(position) = self.shards.restored() {
+                break position;
             }
             listener.await;
         };
-        let position = match last {
-            _ if !had_data => Position::NONE,
-            Some(position) if position != Position::NONE => position,
-            // Data of a history without a name: more than nothing, less than any that an election began.
-            _ => {
-                let mut offsets = vec![0; self.shards.count()];
-                offsets[0] = 1;
-                Position::new(Epoch::ZERO, &offsets).unwrap_or(Position::NONE)
+        // What the vote record remembers was written at another time than the data: it is not even a hint.
+        match last {
+            Some(last) if last != position => {
+                log::info!("the data on disk is {position:?}; the vote record says {last:?}")
             }
-        };
+            _ => log::info!("the data on disk is {position:?}"),
+        }
         self.state().role = Role::Idle(position.clone());
         Ok(position)
     }
@@ -324,8 +321,8 @@ impl ReplicationHost for KevyHost {
             let mut state = self.state();
             Self::accept(&mut state, epoch)?;
             let held = self.leave(&state);
+            self.shards.begin_reign(epoch, &held);
             state.role = Role::Primary(epoch, held);
-            self.shards.begin_reign(epoch);
         }
         self.shards.hurry(HURRY);
         loop {
@@ -363,6 +360,7 @@ impl ReplicationHost for KevyHost {
             _ => None,
         };
         self.shards.end_reign();
+        self.shards.set_before(&before);
         state.role = Role::Idle(before.clone());
         let fleet = Fleet::start(primary, &origin, held.as_deref(), &self.shards)?;
         state.role = Role::Replica(fleet, before);

@@ -15,6 +15,7 @@ use crate::names::Name;
 use crate::session::{End, Session};
 use crate::shards::Shards;
 use crate::stall::{Bell, Stall};
+use crate::witness;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_replicate::feed::FeedPosition;
 use kevy_replicate::replica::{ConnectOptions, ReplicaClient};
@@ -54,6 +55,8 @@ pub(crate) trait Crew: Send + Sync + 'static {
     fn restarted(&self, shard: usize);
     /// A cut has come in on a link.
     fn cut(&self, shard: usize, number: u64, place: Place);
+    /// More of a link's stream is on disk.
+    fn synced(&self);
     /// Whether the node holds the primary's history.
     fn joined(&self) -> bool;
 }
@@ -66,7 +69,8 @@ pub(crate) struct Link {
     pub(crate) crew: Weak<dyn Crew>,
     pub(crate) bell: Bell,
     state: Mutex<State>,
-    closed: Condvar,
+    /// Notified when it is closed, and when there is something for the witness.
+    pub(crate) closed: Condvar,
 }
 
 /// See the head of this file.
@@ -86,7 +90,14 @@ pub(crate) struct State {
     pub(crate) named: u64,
     /// The newest whole cut: nothing behind it is acknowledged. With one shard it means nothing.
     whole: Option<Place>,
+    /// The newest cut that is on this node's disk on all shards, where acknowledgements wait for that.
+    durable: Option<Place>,
     acked: Option<u64>,
+    /// How far this node's disk holds the stream, where acknowledgements wait for that.
+    pub(crate) synced: Option<u64>,
+    /// Who looks after that, and the number of the newest who ever did. 0: nobody.
+    pub(crate) witness: u64,
+    pub(crate) newest_witness: u64,
     pub(crate) last_ack: Instant,
     pub(crate) last_heard: Instant,
     /// Whether the primary has more than this and nothing comes.
@@ -144,7 +155,11 @@ impl Link {
             held: from.held,
             named: from.flushes,
             whole: None,
+            durable: None,
             acked: None,
+            synced: None,
+            witness: 0,
+            newest_witness: 0,
             last_ack: now,
             last_heard: now,
             stall: Stall::new(now),
@@ -233,34 +248,54 @@ impl Link {
     }
 
     /// Tells the election and the primary how far this shard is, now that the node has joined.
-    pub(crate) fn announce(&self) {
+    pub(crate) fn announce(self: &Arc<Self>) {
         self.report(&self.state());
         self.ack(true);
     }
 
     /// A cut is whole: what lies before it may be acknowledged.
-    pub(crate) fn allow(&self, place: Place) {
+    pub(crate) fn allow(self: &Arc<Self>, place: Place) {
         self.state().whole = Some(place);
         self.ack(false);
     }
 
+    /// A cut is on disk on all shards.
+    pub(crate) fn allow_durable(self: &Arc<Self>, place: Place) {
+        self.state().durable = Some(place);
+        self.ack(false);
+    }
+
+    /// Whether this shard's part of a cut is on disk.
+    pub(crate) fn has_synced(&self, place: Place) -> bool {
+        let state = self.state();
+        state.flushes == place.flushes && state.synced.is_some_and(|synced| synced >= place.next)
+    }
+
     /// Up to where this shard may acknowledge.
     fn ackable(&self, state: &State) -> Option<u64> {
+        let synced = self.shards.acks_after_sync();
         if self.shards.count() == 1 {
-            return Some(state.next);
+            return if synced { state.synced } else { Some(state.next) };
         }
-        let whole = state.whole.filter(|place| place.flushes == state.flushes)?;
+        let whole = if synced { state.durable } else { state.whole };
+        let whole = whole.filter(|place| place.flushes == state.flushes)?;
         Some(whole.next.min(state.next))
     }
 
     /// Tells the primary what is held, if the node holds the primary's history and there is news.
-    pub(crate) fn ack(&self, repeat: bool) {
+    pub(crate) fn ack(self: &Arc<Self>, repeat: bool) {
         if !self.joined() {
             return;
         }
         let mut state = self.state();
+        if !state.open || !state.held {
+            return;
+        }
+        if self.shards.acks_after_sync() {
+            witness::ask(self, &mut state);
+        }
         let Some(ackable) = self.ackable(&state) else { return };
-        if !state.open || !state.held || (state.acked == Some(ackable) && !repeat) {
+        if state.acked == Some(ackable) && !repeat {
             return;
         }
         let Some(socket) = &state.socket else { return };

@@ -6,6 +6,7 @@ use crate::commands::ElectedCommands;
 use crate::config::ElectSettings;
 use crate::cuts::Cutter;
 use crate::descriptors;
+use crate::disk::Disk;
 use crate::ending::Ending;
 use crate::expiry::Keeper;
 use crate::host::KevyHost;
@@ -20,7 +21,7 @@ use crate::sink::Sink;
 use crate::waits::Ports;
 use kevy::{KevyCommands, RuntimeState};
 use kevy_config::{Config, ReplicationRole};
-use kevy_persist::{ReplayMode, Routing};
+use kevy_persist::{Fsync, ReplayMode, Routing};
 use kevy_rt::{Runtime, replica_inbox_pair};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -75,6 +76,8 @@ impl Server {
         let (senders, receivers) = (0..count).map(|_| replica_inbox_pair()).unzip();
         let shards = Arc::new(Shards::new(senders));
         shards.set_pulse(Pulse::new(Inline::get()?));
+        shards.set_disk(Disk::new(kevy.server.data_dir.clone(), kevy.persistence.aof));
+        shards.note_sync_policy(kevy.persistence.appendfsync == Fsync::Always);
         if count > 1 {
             let routing = if kevy.cluster.enabled { Routing::Slots } else { Routing::KevyHash };
             shards.set_cutter(Cutter::start(&shards, own_address(kevy), routing)?);

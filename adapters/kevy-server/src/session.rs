@@ -3,9 +3,11 @@
 use crate::catch_up::CatchUp;
 use crate::cuts::{self, Place};
 use crate::link::{Link, reached};
+use crate::marks;
 use crate::shards::Shards;
 use crate::stall::COPIED_AFTER;
 use crate::tag::Tag;
+use crate::witness;
 use kevy_replicate::replica::{ReplicaClient, ReplicaError, ReplicaEvent};
 use kevy_rt::{Argv, SnapshotGate};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -259,6 +261,10 @@ impl<'a> Session<'a> {
                 link.shards.count()
             )));
         }
+        let at = marks::Place { epoch: tag.epoch, flushes: tag.flushes, offset: next };
+        if !witness::announce(link, at) {
+            return Err(End::Over);
+        }
         if let Some(crew) = link.crew.upgrade() {
             crew.restarted(link.shard);
         }
@@ -278,6 +284,7 @@ impl<'a> Session<'a> {
         }
         (state.generation, state.next, state.flushes) = (self.generation, next, tag.flushes);
         (state.held, state.named) = (true, tag.flushes);
+        state.synced = None;
         state.stall.moved(Instant::now());
         self.streaming = true;
         self.link.report(&state);
@@ -338,12 +345,11 @@ impl Drop for Landed {
         let shard = self.link.shard;
         if self.link.shards.loads(shard) == self.loads {
             // Thrown away at shutdown, or refused by kevy although it was whole.
+            self.link.shards.note_lost(shard);
             self.link.lost("a snapshot was not loaded");
             return;
         }
-        if let Some(crew) = self.link.crew.upgrade() {
-            crew.landed(shard);
-        }
+        witness::landed(&self.link);
     }
 }
 
@@ -372,6 +378,7 @@ mod tests {
         fn restarted(&self, _shard: usize) {}
         fn lost(&self, _shard: usize) {}
         fn cut(&self, _shard: usize, _number: u64, _place: Place) {}
+        fn synced(&self) {}
         fn joined(&self) -> bool {
             true
         }

@@ -8,13 +8,16 @@
 //! The mark travels in the frame that kevy keeps beside the keyspace (its catalog record), behind the
 //! parts that kevy reads; plain kevy ignores it.
 
+use crate::marks::{Cuts, Held};
 use kevy_elect_plugin::ids::Epoch;
-use kevy_rt::{Argv, Store};
+use kevy_rt::{Argv, ArgvView, Store};
 use std::fmt;
 
 const MARK: &[u8] = b"ELECT1";
 /// Parts of the catalog record that are kevy's: its name, lineage, version and three catalogs.
 const KEVY_PARTS: usize = 6;
+/// Parts of a mark. What this shard's data is follows them.
+const MARK_PARTS: usize = 4;
 /// Bits of a position's offset that hold kevy's own offset; `FLUSHALL` count above them.
 const OFFSET_BITS: u32 = 40;
 
@@ -55,6 +58,19 @@ impl Tag {
         })
     }
 
+    /// `frame` as [`Tag::mark`] made it, with what the data beside it is.
+    pub(crate) fn add_held(mut frame: Argv, held: &Held, cuts: &Cuts) -> Argv {
+        if frame.len() == KEVY_PARTS + MARK_PARTS {
+            held.beside(cuts).iter().for_each(|word| frame.push(word));
+        }
+        frame
+    }
+
+    /// Whether `frame` stood beside a keyspace that this server wrote; then, what it says of the data.
+    pub(crate) fn held_beside<A: ArgvView + ?Sized>(frame: &A) -> Option<Option<(Held, Cuts)>> {
+        (frame.get(KEVY_PARTS)? == MARK).then(|| Held::read_beside(frame, KEVY_PARTS + MARK_PARTS))
+    }
+
     /// The mark in a shipped snapshot. Reads all of it, so a damaged one is found before it replaces data.
     pub fn of_snapshot(bytes: &[u8]) -> Result<Option<Self>, String> {
         let aux = kevy_persist::load_snapshot_with_aux(&mut Store::new(), bytes, |_| false);
@@ -76,6 +92,7 @@ pub(crate) fn position_offset(flushes: u64, next: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::marks::Place;
 
     fn record() -> Argv {
         Argv::from(["CATALOG", "7", "1", "", "", ""].map(|part| part.as_bytes().to_vec()).to_vec())
@@ -88,6 +105,19 @@ mod tests {
         assert_eq!(Tag::read(&marked), Some(tag));
         assert!((0..KEVY_PARTS).all(|i| marked.get(i) == record().get(i)));
         assert_eq!(tag.mark(marked.clone()), marked, "a record is marked once");
+    }
+
+    #[test]
+    fn what_the_data_is_stands_behind_the_mark() {
+        let marked = Tag { epoch: Epoch(5), flushes: 2, shards: 4 }.mark(record());
+        assert_eq!(Tag::held_beside(&record()), None, "kevy's own");
+        assert_eq!(Tag::held_beside(&marked), Some(None), "of an earlier version");
+        let held = Held { lineage: 9, ..Held::default() };
+        let mut cuts = Cuts::default();
+        cuts.note(7, Place { epoch: Epoch(5), flushes: 2, offset: 40 });
+        let full = Tag::add_held(marked, &held, &cuts);
+        assert_eq!(Tag::held_beside(&full), Some(Some((held, cuts))));
+        assert_eq!(Tag::read(&full), Some(Tag { epoch: Epoch(5), flushes: 2, shards: 4 }));
     }
 
     #[test]

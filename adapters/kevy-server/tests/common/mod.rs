@@ -112,11 +112,14 @@ impl Office for StubOffice {
 /// A free client port whose neighbours for elections and replication are free too.
 pub fn free_port(shards: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    assert!(shards <= 4, "a step has room for four shards");
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     loop {
-        // Far below the ephemeral ports, in steps that leave room for the shards.
+        // Far below the ephemeral ports, in steps that leave room for the shards. None is given twice: a node that is
+        // down between two starts still needs its own.
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 11_000 + (std::process::id() as u16 % 97) * 90 + (step % 8) * 11;
+        assert!(step < 49, "this process has no ports left");
+        let port = 11_000 + (std::process::id() as u16 % 22) * 400 + step * 4;
         let mut needed = vec![port, port + 200];
         needed.extend((0..shards).map(|shard| port + 10_000 + shard));
         if needed.into_iter().all(free) {
@@ -131,6 +134,7 @@ pub struct Cluster {
     pub ports: Vec<u16>,
     pub dirs: Vec<Dir>,
     pub aof: bool,
+    pub appendfsync: &'static str,
 }
 
 impl Cluster {
@@ -142,7 +146,13 @@ impl Cluster {
                 ports.push(port);
             }
         }
-        Self { shards, ports, dirs: (0..nodes).map(|_| Dir::new()).collect(), aof: true }
+        Self {
+            shards,
+            ports,
+            dirs: (0..nodes).map(|_| Dir::new()).collect(),
+            aof: true,
+            appendfsync: "everysec",
+        }
     }
 
     pub fn id(node: usize) -> NodeId {
@@ -158,11 +168,12 @@ impl Cluster {
             .collect();
         let dir = self.dirs[node].0.display();
         let text = format!(
-            "[server]\nport = {}\nthreads = {}\ndata_dir = \"{dir}\"\n[persistence]\naof = {}\n[cluster]\n\
+            "[server]\nport = {}\nthreads = {}\ndata_dir = \"{dir}\"\n[persistence]\naof = {}\nappendfsync = \"{}\"\n[cluster]\n\
              node_id = \"n{node}\"\npeers = [{}]\n[elect]\nenabled = true\n{more}",
             self.ports[node],
             self.shards,
             self.aof,
+            self.appendfsync,
             peers.join(", ")
         );
         let file = self.dirs[node].0.join("kevy.toml");

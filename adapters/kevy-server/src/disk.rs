@@ -1,0 +1,180 @@
+//! What is asked of the log files themselves, because kevy does not tell it.
+//!
+//! kevy repairs a log before it reads it back, so what was damaged looks whole afterwards; what it cut off it keeps
+//! in a file beside the log. It tells nobody when a record has reached the file, nor when the file was synced.
+
+use kevy_persist::{RecordStep, layout, next_record};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// How much of what was cut off is looked at. More than that is no torn write.
+const CUT_BYTES_MAX: u64 = 64 << 20;
+/// How much of the end of a log is looked at for a record that was written just now.
+const TAIL_BYTES_MAX: u64 = 8 << 20;
+/// A record's length and checksum.
+const HEADER: usize = 8;
+
+/// A server's log files.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    dir: PathBuf,
+    /// Whether there are logs.
+    pub(crate) logs: bool,
+    /// What had been cut off before this process began.
+    cut_before: HashSet<OsString>,
+}
+
+impl Disk {
+    pub(crate) fn new(dir: PathBuf, logs: bool) -> Self {
+        let cut_before = cut_off(&dir).collect();
+        Self { dir, logs, cut_before }
+    }
+
+    /// Whether something is missing in the middle of a shard's log: records that were whole follow what could not be read.
+    /// A log that just ends early is not damaged.
+    pub(crate) fn is_damaged(&self, shard: usize) -> bool {
+        let prefix = format!("{}.", layout::aof_file(shard));
+        let of_shard = |name: &OsString| name.to_str().is_some_and(|name| name.starts_with(&prefix));
+        cut_off(&self.dir)
+            .filter(|name| of_shard(name) && !self.cut_before.contains(name))
+            .any(|name| holds_records_behind_damage(&self.dir.join(name)).unwrap_or(true))
+    }
+
+    /// The log of a shard.
+    pub(crate) fn log(&self, shard: usize) -> Log {
+        Log { path: layout::aof_path(&self.dir, shard), open: None, from: 0, rest: Vec::new() }
+    }
+
+    /// Makes durable which files there are.
+    pub(crate) fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+/// The files into which kevy put what it cut off its logs.
+fn cut_off(dir: &Path) -> impl Iterator<Item = OsString> + use<> {
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.filter(|name| name.to_str().is_some_and(|name| name.contains(".corrupt-quarantine.")))
+}
+
+fn holds_records_behind_damage(path: &Path) -> io::Result<bool> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() > CUT_BYTES_MAX {
+        return Ok(true);
+    }
+    let mut bytes = Vec::new();
+    file.take(CUT_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(records_behind_damage(&bytes))
+}
+
+/// Whether whole records follow damage. Whole ones at the very beginning are a transaction that was not finished.
+fn records_behind_damage(bytes: &[u8]) -> bool {
+    let mut at = 0;
+    while let RecordStep::Ok { consumed, .. } = next_record(bytes, at) {
+        at += consumed;
+    }
+    // A record holds one RESP array. So only where one may begin is a checksum worth its price.
+    let begins = |at: &usize| {
+        bytes.get(at + HEADER) == Some(&b'*') && bytes.get(at + HEADER + 1).is_some_and(u8::is_ascii_digit)
+    };
+    (at + 1..bytes.len()).filter(begins).any(|at| matches!(next_record(bytes, at), RecordStep::Ok { .. }))
+}
+
+/// One shard's log, as it grows.
+#[derive(Debug)]
+pub(crate) struct Log {
+    path: PathBuf,
+    open: Option<(File, u64)>,
+    /// How far it was looked at.
+    from: u64,
+    /// The last bytes before that: what is looked for may have been written in two parts.
+    rest: Vec<u8>,
+}
+
+impl Log {
+    /// Whether `words` have been written since the last time. A log that was replaced is looked at from its end.
+    pub(crate) fn has(&mut self, words: &[u8]) -> io::Result<bool> {
+        let inode = std::fs::metadata(&self.path)?.ino();
+        if self.open.as_ref().is_none_or(|(_, known)| *known != inode) {
+            let file = File::open(&self.path)?;
+            let inode = file.metadata()?.ino();
+            (self.open, self.from) = (Some((file, inode)), 0);
+            self.rest.clear();
+        }
+        let Some((file, _)) = &mut self.open else { return Ok(false) };
+        let end = file.metadata()?.len();
+        let from = self.from.max(end.saturating_sub(TAIL_BYTES_MAX)).min(end);
+        if from != self.from {
+            self.rest.clear();
+        }
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = std::mem::take(&mut self.rest);
+        let read = file.take(end - from).read_to_end(&mut bytes)?;
+        self.from = from + read as u64;
+        let found = bytes.windows(words.len().max(1)).any(|window| window == words);
+        let kept = bytes.len().saturating_sub(words.len().saturating_sub(1));
+        self.rest = bytes.split_off(kept);
+        Ok(found)
+    }
+
+    /// Waits until everything that was seen is on disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.open.as_ref().map_or(Ok(()), |(file, _)| file.sync_data())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kevy_persist::{Argv, write_record_multibulk};
+    use std::io::Write;
+
+    fn record(line: &str) -> Vec<u8> {
+        let words: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        let mut bytes = Vec::new();
+        write_record_multibulk(&mut bytes, &Argv::from(words), &mut Vec::new()).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_torn_end_is_not_damage_and_what_has_whole_records_behind_it_is() {
+        let (a, b) = (record("SET a 1"), record("SET b 2"));
+        assert!(!records_behind_damage(&a[..a.len() - 3]), "a torn record");
+        assert!(
+            !records_behind_damage(&[a.clone(), b[..5].to_vec()].concat()),
+            "a transaction without its end"
+        );
+        assert!(!records_behind_damage(&[0; 100]));
+        let mut broken = a.clone();
+        broken[12] ^= 1;
+        assert!(!records_behind_damage(&broken));
+        assert!(records_behind_damage(&[broken, b.clone()].concat()));
+        assert!(records_behind_damage(&[vec![0; 33], b].concat()));
+    }
+
+    #[test]
+    fn a_log_shows_what_was_written_also_in_two_parts_and_after_it_was_replaced() {
+        let dir = std::env::temp_dir().join(format!("kevy-server-log-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = layout::aof_path(&dir, 0);
+        std::fs::write(&path, "one").unwrap();
+        let mut log = Disk::new(dir.clone(), true).log(0);
+        assert!(log.has(b"one").unwrap());
+        assert!(!log.has(b"two").unwrap());
+        let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b" t").unwrap();
+        assert!(!log.has(b"two").unwrap());
+        file.write_all(b"wo ").unwrap();
+        assert!(log.has(b"two").unwrap());
+        log.sync().unwrap();
+        let next = dir.join("next");
+        std::fs::write(&next, "three").unwrap();
+        std::fs::rename(&next, &path).unwrap();
+        assert!(log.has(b"three").unwrap());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}
