@@ -358,6 +358,9 @@ impl ElectedCommands {
             if ended.is_some() || store.expires_count() > 0 || self.record.fields.any() {
                 self.record.keeper.call(self.own_shard(), ended);
             }
+        } else if self.shards().tells_time() {
+            // Recorded once the gate is open.
+            self.note_ended(store);
         } else if !self.shards().standing().primary {
             self.record.ended.clear();
             self.record.fields.forget();

@@ -71,6 +71,8 @@ pub struct Shards {
     cutter: OnceLock<Cutter>,
     /// The newest cut that was begun.
     cut: AtomicU64,
+    /// The reign for which the store's clock goes by this node's.
+    told: AtomicU64,
     progress: Event,
 }
 
@@ -173,6 +175,7 @@ impl Shards {
             waits: Waits::default(),
             cutter: OnceLock::new(),
             cut: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             progress: Event::new(),
         }
     }
@@ -357,7 +360,7 @@ impl Shards {
         let (ordered, started) =
             (shard.ordered.load(Ordering::Acquire), shard.started.load(Ordering::Relaxed));
         let based = shard.based.swap(true, Ordering::Relaxed);
-        if based && ordered > started && ordered == reign {
+        if based && ordered > started && ordered == reign && self.tell_time(reign) {
             // kevy starts a new stream right after this call, before any snapshot of it can be taken.
             shard.flushes.store(0, Ordering::Relaxed);
             shard.offset.store(0, Ordering::Relaxed);
@@ -372,6 +375,27 @@ impl Shards {
             _ => TICK_MS_PRIMARY_MAX,
         };
         (shard.started.load(Ordering::Relaxed), tick_ms)
+    }
+
+    /// Whether the store's clock goes by this node's, for the reign that begins. It was at rest until now, so it leaps; and
+    /// what is measured before a leap and written behind it is off by all of that. So it leaps when every shard has
+    /// applied all that it was sent, and before any of them starts the stream of the new reign, of which alone anybody takes a copy.
+    fn tell_time(&self, reign: u64) -> bool {
+        if self.told.load(Ordering::Acquire) == reign {
+            return true;
+        }
+        if !self.shards.iter().all(|shard| shard.ordered.load(Ordering::Acquire) == reign) {
+            return false;
+        }
+        clock::advance();
+        self.told.store(reign, Ordering::Release);
+        true
+    }
+
+    /// Whether keys end here by this node's clock, also while it must not write.
+    pub(crate) fn tells_time(&self) -> bool {
+        let reign = self.reign.load(Ordering::Acquire);
+        reign != 0 && self.told.load(Ordering::Acquire) == reign
     }
 
     /// A replica has not acknowledged all of this shard's stream: it needs a cut to do so.

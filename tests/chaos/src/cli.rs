@@ -21,7 +21,7 @@ OPTIONS
     --shards N,...    kevy shards per node, 1 to 64 (default 1); with several numbers every combination has its turn
     --fault NAME      only this fault (may be given several times; default: each one)
     --ways NAME,...   in which ways clients write beside the plain load: all, none, or some of the names below
-                      (default none)
+                      (default all)
     --rounds N        rounds of each fault (default 1)
     --seconds N       afterwards, random faults for so long, all clusters together (default 60)
     --seed N          what the random faults and times are drawn from (default: another one every time)
@@ -44,7 +44,7 @@ FAULTS
 ";
 
 /// In which ways clients write if nobody says so.
-const WAYS_DEFAULT: &[Way] = &[];
+const WAYS_DEFAULT: &[Way] = &Way::ALL;
 /// More shards than this per node, and the replication ports of a node would run into the next one's.
 const SHARDS_MAX: u64 = 64;
 const ROUNDS_MAX: u64 = 1000;
