@@ -85,6 +85,8 @@ fn seeds_that_found_something_hold() {
     // A second process with a node's id voided the promise to the first one.
     holds(3, 3, "twins");
     holds(0, 5, "twins");
+    // A candidate whose promotion hung refused its vote as `settling` for as long as its shard did.
+    holds(150, 3, "hung");
     // The checker took a second process for the voter whose id it has.
     holds(482, 3, "twins");
     // The checker took a link for one in order while frames of a storm that was over were still on it.
@@ -196,7 +198,7 @@ fn a_hung_shard_on_one_replica_does_not_keep_the_other_from_the_office() {
     assert_eq!(cluster.current_primary(), Some(others[1]), "{:#?}", cluster.trace());
 }
 
-/// A write is confirmed somewhere between two instants, then all machines lose power, and come back: what a client was told.
+/// All machines lose power soon after a write, and all but the primary come back: whether what was confirmed is there.
 fn blackout(seed: u64, wrong: Option<ServerMutation>) -> bool {
     let mut plan = Plan::calm(seed, 3);
     plan.setup.quiet = true;
@@ -208,10 +210,9 @@ fn blackout(seed: u64, wrong: Option<ServerMutation>) -> bool {
     assert!(matches!(cluster.write(primary, 0, 1), Some(Ok(()))));
     cluster.run_for(std::time::Duration::from_millis(20 + 3 * seed));
     let power = FaultKind::Crash { power: true, loss: Loss::Tail };
-    let cuts: Vec<_> =
-        ["a", "b", "c"].map(|name| cluster.begin_fault(id(name), power).unwrap()).into_iter().collect();
+    let cuts = ["a", "b", "c"].map(|name| (id(name), cluster.begin_fault(id(name), power).unwrap()));
     cluster.tick_all(1);
-    cuts.into_iter().for_each(|cut| cluster.end_fault(cut));
+    cuts.into_iter().filter(|(node, _)| *node != primary).for_each(|(_, cut)| cluster.end_fault(cut));
     cluster.tick_all(60);
     assert!(cluster.violation().is_some() || cluster.current_primary().is_some());
     cluster.violation().is_none()
@@ -263,7 +264,7 @@ const CAUGHT_SERVERS: &[(ServerMutation, &str, usize, u64)] = &[
     (ServerMutation::WaitOutlivesReign, "reigns", 3, 24),
     (ServerMutation::EndsKeys, "logs", 3, 0),
     (ServerMutation::NoWatchdog, "answers", 3, 37),
-    (ServerMutation::HangsInSilence, "hung", 3, 56),
+    (ServerMutation::HangsInSilence, "hung", 5, 25),
 ];
 
 #[test]

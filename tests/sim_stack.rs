@@ -9,7 +9,7 @@ use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::plugin::ElectPlugin;
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::sim::stack::{Seat, run, run_hosts, shrink};
-use kevy_elect_plugin::sim::{DriverMutation, Mutation, PROFILES, Plan, Profile};
+use kevy_elect_plugin::sim::{DriverMutation, Mutation, PROFILES, Plan, Profile, ServerMutation};
 use kevy_elect_plugin::time::Duration;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -61,8 +61,11 @@ fn two_runs_of_a_seed_are_bit_identical() {
 fn a_run_does_all_that_is_to_be_judged() {
     let mut stats = kevy_elect_plugin::sim::Stats::default();
     (0..12).for_each(|seed| stats.add(&run(&plan(seed, 3, "all"), false).stats));
+    (0..4).for_each(|seed| stats.add(&run(&plan(seed, 3, "server"), false).stats));
     assert!(stats.writes > 500 && stats.promoted > 12 && stats.messages > 5000, "{stats:#?}");
-    assert!(stats.checks.iter().all(|checked| *checked > 0), "{stats:#?}");
+    // E9 is the elector's alone, and looked at there.
+    let checks = &stats.checks[..stats.checks.len() - 1];
+    assert!(checks.iter().all(|checked| *checked > 0), "{stats:#?}");
     assert!(stats.faults.len() > 10, "{stats:#?}");
 }
 
@@ -104,6 +107,18 @@ fn faults_of_the_elector_are_caught_here_too() {
         holds(seed, nodes, profile);
         let mut plan = plan(seed, nodes, profile);
         plan.mutation = Some(mutation);
+        assert!(run(&plan, false).violation.is_some(), "{mutation:?} is not caught");
+    }
+}
+
+#[test]
+fn faults_of_the_servers_are_caught_here_too() {
+    for (mutation, profile, nodes, seed) in
+        [(ServerMutation::EndsKeys, "server", 3, 0), (ServerMutation::CountsRefused, "memory", 3, 0)]
+    {
+        holds(seed, nodes, profile);
+        let mut plan = plan(seed, nodes, profile);
+        plan.server_mutation = Some(mutation);
         assert!(run(&plan, false).violation.is_some(), "{mutation:?} is not caught");
     }
 }

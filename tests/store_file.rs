@@ -26,8 +26,15 @@ fn state(epoch: u64) -> HardState {
     }
 }
 
+/// The thread that did the last save of a store that is gone may hold its file for a moment longer.
 fn open(path: &Path) -> FileVoteStore {
-    FileVoteStore::open(path).unwrap()
+    for _ in 0..1_000_000 {
+        match FileVoteStore::open(path) {
+            Err(StoreError::Locked { .. }) => std::thread::yield_now(),
+            store => return store.unwrap(),
+        }
+    }
+    panic!("{} stays locked", path.display())
 }
 
 fn load(store: &FileVoteStore) -> Result<Option<HardState>, StoreError> {

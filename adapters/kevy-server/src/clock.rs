@@ -6,7 +6,8 @@
 //! this one, so that a deadline is the same moment in a log, in a snapshot and in memory.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How late the store is told to be at first: at most this, and so before every deadline that there is. Not zero, and
@@ -18,21 +19,39 @@ const ALONE: Duration = Duration::from_millis(5);
 /// What the store was told last, in milliseconds since 1970.
 static TOLD: Mutex<u64> = Mutex::new(0);
 
+/// Servers of this process with an election. They share the store's clock.
+static SERVERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Held by a server for as long as it has a store.
+pub(crate) struct Holder(());
+
+impl Holder {
+    pub(crate) fn new() -> Self {
+        SERVERS.fetch_add(1, Ordering::SeqCst);
+        Self(())
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        SERVERS.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Tells the store some early moment: before there is anything in it, and when another node's clock counts from now on,
-/// which may be behind ours.
+/// which may be behind ours. Not beside other servers in one process, which only tests have: their deadlines would jump.
 pub(crate) fn rest() {
+    if SERVERS.load(Ordering::SeqCst) > 1 {
+        return;
+    }
     let early = RandomState::new().hash_one(std::process::id()) % FIRST_MS_MAX + 1;
     tell(&mut TOLD.lock().unwrap_or_else(PoisonError::into_inner), early);
 }
 
 /// Tells the store how late it is. Only for a node that may write. Does not go back.
 pub(crate) fn advance() {
-    let mut told = match TOLD.try_lock() {
-        Ok(told) => told,
-        // Somebody else tells it just now.
-        Err(TryLockError::WouldBlock) => return,
-        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-    };
+    // Waits for who tells it just now: with one of the two clocks set, a deadline would be off by all the time at rest.
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     let now = now_ms();
     if now > *told {
         tell(&mut told, now);

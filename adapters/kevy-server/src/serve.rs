@@ -35,6 +35,7 @@ pub struct Server {
     shards: Arc<Shards>,
     host: Arc<KevyHost>,
     stop: Arc<AtomicBool>,
+    clock: clock::Holder,
 }
 
 /// Why the server could not be built or ended.
@@ -112,6 +113,7 @@ impl Server {
         let host = Arc::new(host.with_sink(sink(kevy)));
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
         // Before there is a store.
+        let clock = clock::Holder::new();
         clock::rest();
         let keeper = Keeper::new(&shards, kevy.server.bind, kevy.server.port, Inline::get()?);
         let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, keeper);
@@ -122,7 +124,7 @@ impl Server {
             .with_replication_buffer_size(kevy.replication.replication_buffer_size)
             .with_replication_listener(replication_port)
             .with_replication_reconnect_window(kevy.replication.reconnect_window_ms);
-        Ok(Self { runtime, state, shards, host, stop })
+        Ok(Self { runtime, state, shards, host, stop, clock })
     }
 
     /// The host that the plugin steers.
@@ -156,10 +158,11 @@ impl Server {
 
     /// Serves until stopped.
     pub fn run(self) -> Result<(), ServeError> {
-        let Self { runtime, stop, host, .. } = self;
+        let Self { runtime, stop, host, clock, .. } = self;
         let result = runtime.run(stop);
         // Its streams would go on dialling.
         host.stop();
+        drop(clock);
         Ok(result?)
     }
 }

@@ -11,6 +11,7 @@ use crate::witness;
 use kevy_replicate::replica::{ReplicaClient, ReplicaError, ReplicaEvent};
 use kevy_rt::{Argv, SnapshotGate};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::set_tcp_quickack;
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ const SNAPSHOT_SILENCE_MAX: Duration = Duration::from_secs(120);
 /// While frames pour in, one acknowledgement covers those of so long. The first after a pause goes out at once. Every
 /// millisecond, two replicas took a twentieth of a busy primary's processor time.
 const ACK_INTERVAL: Duration = Duration::from_millis(4);
+/// Between two times that the kernel is asked not to wait with what it confirms.
+const HASTE_INTERVAL: Duration = Duration::from_millis(1);
 /// Between two looks for frames that the stream does not bring.
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(5);
 /// Frames and bytes that may wait in a shard's inbox before the stream is read on. A promotion waits until
@@ -58,12 +61,14 @@ pub(crate) struct Session<'a> {
     bytes: usize,
     /// What fetches frames that the stream does not bring, while it does not.
     catch_up: Option<CatchUp>,
+    /// When the kernel was last asked not to wait.
+    hastened: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
     pub(crate) fn new(link: &'a Arc<Link>, client: &ReplicaClient) -> Self {
         let generation = client.primary_at_handshake().generation;
-        Self { link, generation, snapshot: None, streaming: false, bytes: 0, catch_up: None }
+        Self { link, generation, snapshot: None, streaming: false, bytes: 0, catch_up: None, hastened: None }
     }
 
     pub(crate) fn follow(&mut self, client: &mut ReplicaClient, socket: &TcpStream) -> Result<(), End> {
@@ -76,11 +81,16 @@ impl<'a> Session<'a> {
         }
         while let Some(event) = client.next_event() {
             match event {
-                Ok(event) => self.take(event)?,
+                Ok(event) => {
+                    self.take(event)?;
+                    self.hasten(socket);
+                }
                 Err(ReplicaError::Io(error))
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
                 {
                     self.link.ack(false);
+                    self.hastened = None;
+                    self.hasten(socket);
                     self.rest(socket)?;
                 }
                 Err(_) if !self.link.state().open => return Ok(()),
@@ -88,6 +98,18 @@ impl<'a> Session<'a> {
             }
         }
         Ok(())
+    }
+
+    /// With several shards a frame is not acknowledged before the cut behind it. kevy's socket holds that cut back until
+    /// the kernel here has confirmed the frame, which it does after 40 ms where nothing is sent: it is asked not to wait.
+    fn hasten(&mut self, socket: &TcpStream) {
+        if self.link.shards.count() == 1 || self.hastened.is_some_and(|last| last.elapsed() < HASTE_INTERVAL)
+        {
+            return;
+        }
+        self.hastened = Some(Instant::now());
+        // Only a matter of time.
+        let _ = set_tcp_quickack(socket, true);
     }
 
     /// Nothing came for [`ACK_INTERVAL`]: waits for more, and fetches what the stream does not bring.
@@ -379,7 +401,15 @@ mod tests {
     }
 
     fn session(link: &Arc<Link>) -> Session<'_> {
-        Session { link, generation: 7, snapshot: None, streaming: false, bytes: 0, catch_up: None }
+        Session {
+            link,
+            generation: 7,
+            snapshot: None,
+            streaming: false,
+            bytes: 0,
+            catch_up: None,
+            hastened: None,
+        }
     }
 
     /// What a primary of epoch 5 ships.

@@ -229,9 +229,11 @@ impl World {
         self.push(self.now + LOOK, Event::Look);
     }
 
-    /// Nobody may write, although a quorum of electors is well and this node's server fit: since when nothing else is in the way.
+    /// Nobody serves, although a quorum of electors is well and this node's server fit: since when nothing else is in the way.
     fn unserved(&self) -> Option<(u64, usize)> {
-        if self.writer().is_some() || !self.net.storms.is_empty() {
+        // Where a shard hangs, writes pass the gate and are never answered.
+        let served = self.writer().is_some_and(|writer| !self.is_hung(writer));
+        if served || !self.net.storms.is_empty() {
             return None;
         }
         let well: Vec<_> = self.voters().filter(|node| self.elects(*node)).collect();

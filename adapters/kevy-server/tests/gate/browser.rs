@@ -1,7 +1,7 @@
 //! Web pages cannot write.
 
 use crate::SHARDS;
-use crate::common::Cluster;
+use crate::common::{Cluster, until};
 use crate::contents::text;
 use crate::wire::Wire;
 use kevy_resp::Reply;
@@ -44,8 +44,13 @@ fn nothing_of_an_http_request_is_executed_and_its_connection_ends() {
                     errors > 0 && said.iter().all(|reply| matches!(reply, Reply::Error(_) | Reply::Nil)),
                     "{said:?}"
                 );
-                assert_eq!(text(&other.ask("KEYS *")), "[there]", "{method} on {shards} shards");
-                assert_eq!(text(&other.ask("SET there 2")), "OK", "who has nothing to do with it goes on");
+                // Who has nothing to do with it is told an error at most once, in the very turn of the request.
+                let refused = "-ERR this is not a web server";
+                let keys = until("it is not taken for the page's", || {
+                    Some(text(&other.ask("KEYS *"))).filter(|said| !said.starts_with(refused))
+                });
+                assert_eq!(keys, "[there]", "{method} on {shards} shards");
+                assert_eq!(text(&other.ask("SET there 2")), "OK", "it goes on");
             }
         }
     }
