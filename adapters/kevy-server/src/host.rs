@@ -93,6 +93,14 @@ impl KevyHost {
         });
         let addresses = addresses.collect();
         // There from the first scrape.
+        metrics::describe_gauge!(
+            "kevy_server_stream_stalled_seconds",
+            "For how long this replica has known that its primary is ahead and has received nothing."
+        );
+        metrics::describe_counter!(
+            "kevy_server_stream_fetched_total",
+            "Frames that the stream did not bring and that were fetched from the primary beside it."
+        );
         metrics::gauge!("kevy_server_stream_stalled_seconds").set(0.0);
         metrics::counter!("kevy_server_stream_fetched_total").increment(0);
         let (state, said_stalled) = (Mutex::new(state), AtomicBool::default());
