@@ -233,6 +233,7 @@ impl ElectedCommands {
         if !same {
             return Route::Local;
         }
+        self.shards().waits().park(timeout_ms);
         let offsets = pairs.into_iter().map(|(_, offset)| offset).collect();
         Route::ReplBarrier { offsets, timeout_ms, miss: self.replies.misdirected() }
     }
