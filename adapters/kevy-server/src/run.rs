@@ -12,7 +12,8 @@ use futures::future::FutureExt;
 use kevy_config::{Config, LogLevel};
 use kevy_elect_ops::config::{ElectSettings, Settings};
 use kevy_elect_ops::ending::Ending;
-use kevy_elect_ops::http::{self, History, Pages, Views};
+use kevy_elect_ops::history::History;
+use kevy_elect_ops::http::{self, Pages, Views};
 use kevy_elect_ops::inline::Inline;
 use kevy_elect_ops::signals;
 use kevy_elect_ops::stderr::Detour;
@@ -34,6 +35,8 @@ use std::time::Duration;
 const VOTE_FILE: &str = "elect/vote";
 /// What was decided, beside it.
 const HISTORY_FILE: &str = "elect/history";
+/// How kevy's own lines begin: with a full disk they are megabytes a second.
+const FLOODING: &str = "kevy: ";
 /// Longest time for handing over before the server stops anyway.
 const HAND_OVER_MAX: Duration = Duration::from_secs(10);
 
@@ -46,7 +49,7 @@ pub fn run(settings: Settings) -> Result<(), String> {
         eprintln!("kevy-server: warning: {warning}");
     }
     // Plain kevy ends the process itself, and nothing would be passed on then.
-    let _detour = settings.elect.as_ref().and_then(|_| match Detour::begin() {
+    let _detour = settings.elect.as_ref().and_then(|_| match Detour::begin(FLOODING) {
         Ok(detour) => Some(detour),
         Err(error) => {
             eprintln!("kevy-server: warning: what kevy says is not limited: {error}");
@@ -121,7 +124,7 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     inline.spawn(history.clone().follow(node, Arc::clone(&plugin) as _));
     if let (Some(address), Some(metrics)) = (http_at, recorder) {
         let wrong = |error| format!("cannot serve [elect] http at {address}: {error}");
-        let views = Views::new(&cluster, &http_peers).map_err(wrong)?;
+        let views = Views::new(&cluster, &http_peers);
         let host = server.host();
         let stall = Box::new(move || {
             let upstream = host.upstream();
