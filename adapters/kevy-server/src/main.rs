@@ -1,6 +1,7 @@
 //! The server's command line.
 
 use kevy_elect_ops::config::Settings;
+use kevy_elect_watchdog::companion;
 use kevy_server::cli::{self, Cli};
 use std::process::ExitCode;
 
@@ -14,6 +15,7 @@ const USAGE: u8 = 2;
 static GLOBAL: kevy_alloc::KevyAlloc = kevy_alloc::KevyAlloc;
 
 fn main() -> ExitCode {
+    let program = companion::enter();
     #[cfg(not(debug_assertions))]
     kevy::kevy_alloc_is_global();
     let said = match cli::parse(std::env::args().skip(1)) {
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
             .map_err(|error| format!("keygen {}: {error}", file.display())),
         Ok(Cli::Serve { config, flags }) => Settings::load(config.as_deref(), environment(), flags)
             .map_err(|error| error.to_string())
-            .and_then(kevy_server::run),
+            .and_then(|settings| kevy_server::run(settings, &program)),
     };
     match said {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,7 +8,7 @@
 //! That ends connections and closes ports for everybody, whoever else holds them.
 //!
 //! The second process is this program started anew, so it has nothing of the memory of the first. It ends when the
-//! first one does, whatever happens, and its own end means nothing. `docs/protocol.md` has the argument (B1 to B9).
+//! first one does, whatever happens, and its own end means nothing. `docs/protocol.md` has the argument (B1 to B8).
 //!
 //! ```no_run
 //! use kevy_elect_watchdog::companion::{self, Companion, Lives};

@@ -1,30 +1,78 @@
-//! Systems that do not open the locks of dead threads.
+//! Systems that do not open the locks of dead threads: nothing of this can be had.
+
+#![allow(missing_docs, reason = "companion/mod.rs has the documentation")]
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::ExitStatus;
 
-/// Whether this system opens the locks of dead threads.
 pub const SUPPORTED: bool = false;
 
-/// Says that this program's `main` has called [`enter`].
 #[derive(Debug, Clone)]
 pub struct Program(());
 
-/// What `main` has to call before anything else.
 pub fn enter() -> Program {
     Program(())
 }
 
-/// The threads of this process by whose end its companion would know that it is dead. There are none here.
 #[derive(Debug, Clone)]
 pub struct Lives(Infallible);
 
 impl Lives {
-    /// Fails.
     pub fn new(_: usize) -> io::Result<Self> {
-        Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "only Linux opens the locks of dead threads to others",
-        ))
+        Err(io::Error::new(io::ErrorKind::Unsupported, "only Linux opens the locks of dead threads"))
+    }
+
+    pub fn hold(&self, _: usize) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub fn are_held(&self) -> bool {
+        match self.0 {}
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    Ready,
+    Nothing,
+    Gone,
+}
+
+#[derive(Debug)]
+pub struct Companion(Infallible);
+
+impl Companion {
+    pub fn start(_: &Program, lives: &Lives) -> io::Result<Self> {
+        match lives.0 {}
+    }
+
+    pub fn hand_over(&self, _: u64, _: impl AsFd) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub fn take_back(&self, _: u64) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        match self.0 {}
+    }
+
+    pub fn hear(&self) -> News {
+        match self.0 {}
+    }
+
+    pub fn id(&self) -> u32 {
+        match self.0 {}
+    }
+
+    pub fn kill(&mut self) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub fn end(self) -> io::Result<ExitStatus> {
+        match self.0 {}
     }
 }
