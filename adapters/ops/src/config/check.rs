@@ -21,6 +21,9 @@ const SHARD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 /// A shorter one would mistake the pause between two ticks for a shard that hangs.
 const SHARD_TIMEOUT_HEARTBEATS_MIN: u32 = 3;
 
+/// What each shard keeps of the frames that it receives, in megabytes, unless `continue_buffer_mb` says otherwise.
+const CONTINUE_BUFFER_MB_DEFAULT: usize = 64;
+
 /// What the plugin runs with.
 #[derive(Debug, Clone)]
 pub struct ElectSettings {
@@ -40,6 +43,8 @@ pub struct ElectSettings {
     pub companion: bool,
     /// How long a shard may not turn before the node is unfit to be primary.
     pub shard_timeout: Duration,
+    /// Bytes of received frames that each shard keeps for others.
+    pub continue_buffer: usize,
 }
 
 impl ElectSettings {
@@ -132,8 +137,19 @@ pub(super) fn check(
     let http_peers = http_peers(section, node, &peers, split)?;
     let shard_timeout = shard_timeout(section, &config, split)?;
     let companion = accompanied(section, peers.len(), split)?;
+    let continue_buffer = section.continue_buffer_mb.unwrap_or(CONTINUE_BUFFER_MB_DEFAULT) << 20;
     let http = section.http;
-    Ok(ElectSettings { config, listen, peers, http, http_peers, watchdog, companion, shard_timeout })
+    Ok(ElectSettings {
+        config,
+        listen,
+        peers,
+        http,
+        http_peers,
+        watchdog,
+        companion,
+        shard_timeout,
+        continue_buffer,
+    })
 }
 
 /// How long a shard may not turn. Commands take that long in earnest, and a handover for one of them helps nobody.

@@ -39,6 +39,8 @@ pub struct ElectSection {
     pub http_public: bool,
     /// Where other members have theirs, as `id@host:port`, where that is not their host and the port of `http`.
     pub http_peers: Vec<String>,
+    /// Megabytes of received frames that each shard keeps for others.
+    pub continue_buffer_mb: Option<usize>,
 }
 
 /// Every key, in the order of the documentation.
@@ -57,10 +59,13 @@ pub const KEYS: [&str; 14] = [
     "http",
     "http_public",
     "http_peers",
+    "continue_buffer_mb",
 ];
 
 /// Longest time a key in milliseconds may give: a day. Longer is a typing error.
 const TIME_MS_MAX: i64 = 86_400_000;
+/// The most megabytes that a key may give: a terabyte.
+const MB_MAX: i64 = 1 << 20;
 
 impl ElectSection {
     /// Reads the section out of its half of the file. Errors carry no file name yet.
@@ -120,6 +125,7 @@ impl ElectSection {
                 let list = entry.text()?.split(',').map(|peer| peer.trim().to_owned());
                 self.http_peers = list.filter(|peer| !peer.is_empty()).collect();
             }
+            "continue_buffer_mb" => self.continue_buffer_mb = Some(entry.megabytes()?),
             _ => return Err(entry.error(&unknown(entry.key))),
         }
         Ok(())
@@ -168,6 +174,15 @@ impl Entry<'_> {
             Some(ms @ 1..=TIME_MS_MAX) => Ok(Duration::from_millis(ms.unsigned_abs())),
             _ => Err(self.error(&format!("use whole milliseconds from 1 to {TIME_MS_MAX}"))),
         }
+    }
+
+    fn megabytes(&self) -> Result<usize, SetupError> {
+        let mb = match self.value {
+            DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).ok(),
+            _ => None,
+        };
+        let mb = mb.filter(|mb| *mb <= MB_MAX).and_then(|mb| usize::try_from(mb).ok());
+        mb.ok_or_else(|| self.error(&format!("use whole megabytes from 0 to {MB_MAX}")))
     }
 
     fn number(&self) -> Result<f64, SetupError> {
