@@ -44,7 +44,7 @@ pub struct ElectSection {
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 15] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
