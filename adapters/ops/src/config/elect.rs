@@ -27,6 +27,8 @@ pub struct ElectSection {
     pub loss_policy: Option<LossPolicy>,
     /// Whether the kernel ends a primary that is stopped when its lease ends. `None`: where that can be had.
     pub watchdog: Option<bool>,
+    /// Whether a process beside the server says when that is dead. `None`: where that can be had.
+    pub companion: Option<bool>,
     /// How long a shard may not turn before the node is unfit to be primary.
     pub shard_timeout: Option<Duration>,
     /// Nodes of other clusters are refused.
@@ -37,10 +39,12 @@ pub struct ElectSection {
     pub http_public: bool,
     /// Where other members have theirs, as `id@host:port`, where that is not their host and the port of `http`.
     pub http_peers: Vec<String>,
+    /// Megabytes of received frames that each shard keeps for others.
+    pub continue_buffer_mb: Option<usize>,
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 15] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
@@ -49,15 +53,19 @@ pub const KEYS: [&str; 13] = [
     "crash_detection",
     "loss_policy",
     "watchdog",
+    "companion",
     "shard_timeout_ms",
     "cluster_name",
     "http",
     "http_public",
     "http_peers",
+    "continue_buffer_mb",
 ];
 
 /// Longest time a key in milliseconds may give: a day. Longer is a typing error.
 const TIME_MS_MAX: i64 = 86_400_000;
+/// The most megabytes that a key may give: a terabyte.
+const MB_MAX: i64 = 1 << 20;
 
 impl ElectSection {
     /// Reads the section out of its half of the file. Errors carry no file name yet.
@@ -102,6 +110,7 @@ impl ElectSection {
                 self.loss_policy = Some(entry.word(&words)?);
             }
             "watchdog" => self.watchdog = Some(entry.boolean()?),
+            "companion" => self.companion = Some(entry.boolean()?),
             "shard_timeout_ms" => self.shard_timeout = Some(entry.time()?),
             "cluster_name" => self.cluster_name = Some(entry.text()?.to_owned()),
             "http" => {
@@ -116,6 +125,7 @@ impl ElectSection {
                 let list = entry.text()?.split(',').map(|peer| peer.trim().to_owned());
                 self.http_peers = list.filter(|peer| !peer.is_empty()).collect();
             }
+            "continue_buffer_mb" => self.continue_buffer_mb = Some(entry.megabytes()?),
             _ => return Err(entry.error(&unknown(entry.key))),
         }
         Ok(())
@@ -164,6 +174,15 @@ impl Entry<'_> {
             Some(ms @ 1..=TIME_MS_MAX) => Ok(Duration::from_millis(ms.unsigned_abs())),
             _ => Err(self.error(&format!("use whole milliseconds from 1 to {TIME_MS_MAX}"))),
         }
+    }
+
+    fn megabytes(&self) -> Result<usize, SetupError> {
+        let mb = match self.value {
+            DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).ok(),
+            _ => None,
+        };
+        let mb = mb.filter(|mb| *mb <= MB_MAX).and_then(|mb| usize::try_from(mb).ok());
+        mb.ok_or_else(|| self.error(&format!("use whole megabytes from 0 to {MB_MAX}")))
     }
 
     fn number(&self) -> Result<f64, SetupError> {
