@@ -1,7 +1,7 @@
 //! The server's command line.
 
+use kevy_elect_ops::config::Settings;
 use kevy_server::cli::{self, Cli};
-use kevy_server::config::Settings;
 use std::process::ExitCode;
 
 /// For a command line that makes no sense, as kevy does it.

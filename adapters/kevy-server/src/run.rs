@@ -1,20 +1,21 @@
 //! The process: server, election, signals, and the order in which they begin and end.
 
 use crate::clock;
-use crate::config::{ElectSettings, Settings};
-use crate::ending::Ending;
 use crate::host::KevyHost;
-use crate::http::{self, History, Pages, Views};
-use crate::inline::Inline;
 use crate::office::PluginOffice;
 use crate::ports;
 use crate::reactor;
+use crate::replies::Source;
 use crate::serve::{ServeError, Server, Stopper};
-use crate::signals;
-use crate::stderr::Detour;
 use futures::executor::block_on;
 use futures::future::FutureExt;
 use kevy_config::{Config, LogLevel};
+use kevy_elect_ops::config::{ElectSettings, Settings};
+use kevy_elect_ops::ending::Ending;
+use kevy_elect_ops::http::{self, History, Pages, Views};
+use kevy_elect_ops::inline::Inline;
+use kevy_elect_ops::signals;
+use kevy_elect_ops::stderr::Detour;
 use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
 use kevy_elect_plugin::store::FileVoteStore;
@@ -121,8 +122,12 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     if let (Some(address), Some(metrics)) = (http_at, recorder) {
         let wrong = |error| format!("cannot serve [elect] http at {address}: {error}");
         let views = Views::new(&cluster, &http_peers).map_err(wrong)?;
-        let source = server.host() as _;
-        let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, source, history, cluster, views };
+        let host = server.host();
+        let stall = Box::new(move || {
+            let upstream = host.upstream();
+            upstream.stalled.map(|_| upstream.trouble)
+        });
+        let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, stall, history, cluster, views };
         let at = http::serve(address, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
     }
@@ -211,5 +216,27 @@ fn end(
         // Shards that have stopped tell nobody that nothing is under way, and the watchdog would not wait.
         block_on(host.drain());
         stopper.stop(save);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+    use crate::shards::Shards;
+
+    /// A signal only sets the wish where the election hangs, whose thread would hear it.
+    #[test]
+    fn every_tick_of_a_shard_looks_whether_the_process_shall_end() {
+        let (inbox, _frames) = kevy_rt::replica_inbox_pair();
+        let shards = Shards::new(vec![inbox]);
+        let (ending, (tell, ended)) = (Arc::new(Ending::default()), sync_channel(1));
+        ending.set(move |save| {
+            let _ = tell.send(save);
+        });
+        shards.set_ending(Arc::clone(&ending));
+        ending.wished().store(true, Ordering::Release);
+        shards.tick(0);
+        assert!(!ended.recv_timeout(Duration::from_secs(20)).unwrap());
     }
 }

@@ -5,6 +5,7 @@ use super::super::handshake;
 use super::super::links::{Direction, End, LinkId};
 use super::super::retry::Retry;
 use super::stream::{Frames, Stopped, Stream, abort, tune, write_all, write_first};
+use super::watch::Watched;
 use super::{
     ADDRESSES_MAX, CONNECT_AFTER_LOSS_TIMEOUT, CONNECT_TIMEOUT, HELLO_TIMEOUT, LINK_STABLE,
     RETRY_SPACING_MIN, TcpTransport, now, resolve, within,
@@ -86,7 +87,7 @@ async fn dial(
     address: &str,
     hello: &Hello,
     urgent: bool,
-) -> Option<(Stream, Frames, LinkId)> {
+) -> Option<(Watched<Stream>, Frames, LinkId)> {
     // What has just been lost is looked for where it was, without asking a name server that may be gone
     // with it: its refusal is what the peers wait for.
     let lost = transport.links().lost_address(peer).filter(|_| urgent);
@@ -119,12 +120,13 @@ async fn introduce(
     peer: NodeId,
     address: SocketAddr,
     hello: &Hello,
-) -> Option<(Stream, Frames, LinkId)> {
+) -> Option<(Watched<Stream>, Frames, LinkId)> {
     // A port that nobody listens on can be the very one that the system gave this connection: then it is
     // connected to itself and keeps the peer from opening its door.
     if stream.get_ref().local_addr().is_ok_and(|local| local == address) {
         return None;
     }
+    let mut stream = Watched::new(stream);
     tune(&stream);
     let mut frame = Vec::new();
     encode_hello(hello, &mut frame);
@@ -138,7 +140,10 @@ async fn introduce(
                 transport.links().up(Direction::Out, peer, theirs.incarnation, Some(address), now())
             });
             match linked {
-                Ok(id) => return Some((stream, frames, id)),
+                Ok(id) => {
+                    transport.tell_linked(&mut stream);
+                    return Some((stream, frames, id));
+                }
                 Err(reason) => Some(reason),
             }
         }

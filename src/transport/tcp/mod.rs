@@ -14,6 +14,7 @@
 mod accept;
 mod dial;
 mod stream;
+mod watch;
 
 use super::links::Links;
 pub use super::retry::{RETRY_FIRST, RETRY_MAX};
@@ -29,9 +30,13 @@ use futures::StreamExt;
 use futures::future::{Either, FutureExt, poll_fn, select};
 use futures::stream::FuturesUnordered;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+use stream::Stream;
+pub use watch::SocketWatch;
+use watch::Watched;
 
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -76,6 +81,15 @@ pub struct TcpTransport {
     peers: BTreeMap<NodeId, String>,
     seed: u64,
     links: Mutex<Links>,
+    watch: Option<Watch>,
+}
+
+struct Watch(Arc<dyn SocketWatch>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SocketWatch")
+    }
 }
 
 #[derive(Debug)]
@@ -91,6 +105,7 @@ pub struct TcpTransportBuilder {
     peers: BTreeMap<NodeId, String>,
     stale_after: Duration,
     seed: u64,
+    watch: Option<Watch>,
 }
 
 impl TcpTransport {
@@ -114,7 +129,7 @@ impl TcpTransport {
     }
 
     /// Opens the listening socket.
-    async fn open(&self) -> Result<Option<Async<TcpListener>>, TransportError> {
+    async fn open(&self) -> Result<Option<Watched<Async<TcpListener>>>, TransportError> {
         let door = self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (address, bound) = match door {
             None => return Ok(None),
@@ -126,13 +141,22 @@ impl TcpTransport {
                 (address, blocking::unblock(move || TcpListener::bind(&*name)).await)
             }
         };
-        bound.and_then(Async::new).map(Some).map_err(|source| TransportError::Listen { address, source })
+        let opened =
+            bound.and_then(Async::new).map_err(|source| TransportError::Listen { address, source })?;
+        let mut listener = Watched::new(opened);
+        listener.tell(|socket| Some(self.watch.as_ref()?.0.listening(socket.get_ref())));
+        Ok(Some(listener))
+    }
+
+    /// Both ends said `HELLO` on this connection.
+    fn tell_linked(&self, stream: &mut Watched<Stream>) {
+        stream.tell(|socket| Some(self.watch.as_ref()?.0.linked(socket.get_ref())));
     }
 }
 
 impl TcpTransportBuilder {
     fn new(door: Door) -> Self {
-        Self { door, peers: BTreeMap::new(), stale_after: STALE_AFTER_DEFAULT, seed: 0 }
+        Self { door, peers: BTreeMap::new(), stale_after: STALE_AFTER_DEFAULT, seed: 0, watch: None }
     }
 
     /// Adds a peer and where it listens: `host:port`, resolved at every attempt to dial.
@@ -153,6 +177,12 @@ impl TcpTransportBuilder {
         self
     }
 
+    /// Tells `watch` of each socket by which peers see that this process lives.
+    pub fn watch(mut self, watch: Arc<dyn SocketWatch>) -> Self {
+        self.watch = Some(Watch(watch));
+        self
+    }
+
     /// The transport. It does nothing until it [runs](Transport::run).
     pub fn build(self) -> TcpTransport {
         let links = Links::new(self.peers.keys().copied(), self.stale_after);
@@ -161,6 +191,7 @@ impl TcpTransportBuilder {
             peers: self.peers,
             seed: self.seed,
             links: Mutex::new(links),
+            watch: self.watch,
         }
     }
 }

@@ -27,14 +27,14 @@ const LINE_BYTES_MAX: usize = 16 * 1024;
 const FIRST_FREE: i32 = 3;
 
 /// Ends the detour when dropped; everything said until then has been passed on.
-pub(crate) struct Detour {
+pub struct Detour {
     original: File,
     passing: Option<JoinHandle<()>>,
 }
 
 impl Detour {
     /// Leads the standard error of this process through a pipe.
-    pub(crate) fn begin() -> io::Result<Self> {
+    pub fn begin() -> io::Result<Self> {
         let original = File::from(fcntl_dupfd_cloexec(io::stderr(), FIRST_FREE)?);
         let (out, into) = pipe_with(PipeFlags::CLOEXEC)?;
         // Where the system grants no more, it stays as small as it is.

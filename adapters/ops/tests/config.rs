@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use kevy_config::CliOverrides;
-use kevy_server::config::Settings;
+use kevy_elect_ops::config::Settings;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

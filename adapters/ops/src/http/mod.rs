@@ -19,10 +19,10 @@ mod server;
 mod status;
 mod views;
 
-pub(crate) use history::History;
-pub(crate) use pages::Pages;
-pub(crate) use server::serve;
-pub(crate) use views::Views;
+pub use history::History;
+pub use pages::Pages;
+pub use server::serve;
+pub use views::Views;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -31,7 +31,7 @@ const SECONDS: [f64; 15] =
     [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Records the process's metrics from now on. Before the plugin is made: it looks its metrics up once.
-pub(crate) fn record_metrics(cluster: &str, node: &str) -> Result<PrometheusHandle, String> {
+pub fn record_metrics(cluster: &str, node: &str) -> Result<PrometheusHandle, String> {
     let recorder = recorder(cluster, node)?;
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;

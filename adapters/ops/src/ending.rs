@@ -11,7 +11,7 @@ type End = Arc<dyn Fn(bool) + Send + Sync>;
 
 /// Whether the process shall end, and how.
 #[derive(Default)]
-pub(crate) struct Ending {
+pub struct Ending {
     wished: Arc<AtomicBool>,
     save: AtomicBool,
     begun: AtomicBool,
@@ -22,25 +22,25 @@ pub(crate) struct Ending {
 
 impl Ending {
     /// Makes known how to end. Wishes before that wait for it.
-    pub(crate) fn set(&self, end: impl Fn(bool) + Send + Sync + 'static) {
+    pub fn set(&self, end: impl Fn(bool) + Send + Sync + 'static) {
         // A second way would be a mistake of this crate; the first stays.
         drop(self.end.set(Arc::new(end)));
     }
 
     /// For a signal's handler, which can do no more than set it.
-    pub(crate) fn wished(&self) -> Arc<AtomicBool> {
+    pub fn wished(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.wished)
     }
 
     /// One wish to end is enough; more of them change nothing.
-    pub(crate) fn wish(&self, save: bool) {
+    pub fn wish(&self, save: bool) {
         self.save.fetch_or(save, Ordering::AcqRel);
         self.wished.store(true, Ordering::Release);
         self.look();
     }
 
     /// Begins, if someone wishes so.
-    pub(crate) fn look(&self) {
+    pub fn look(&self) {
         if !self.wished.load(Ordering::Acquire) {
             return;
         }
@@ -64,7 +64,6 @@ impl Ending {
 mod tests {
     use super::*;
     use crate::inline::Inline;
-    use crate::shards::Shards;
     use crate::signals;
     use rustix::process::{Signal, getpid, kill_process};
     use std::sync::mpsc::{Receiver, channel};
@@ -122,10 +121,8 @@ mod tests {
         while !ending.wished.load(Ordering::Acquire) {
             std::thread::yield_now();
         }
-        let (inbox, _frames) = kevy_rt::replica_inbox_pair();
-        let shards = Shards::new(vec![inbox]);
-        shards.set_ending(ending);
-        shards.tick(0);
+        // As a thread of the server does that comes by every so often.
+        ending.look();
         assert_eq!(ended.recv_timeout(Duration::from_secs(20)).unwrap(), ("stop".to_owned(), false));
         drop(release);
     }

@@ -4,7 +4,6 @@ use super::connection::{Answer, Bad, Request};
 use super::history::History;
 use super::views::Views;
 use super::{page, status};
-use crate::replies::Source;
 use kevy_elect_plugin::message::Role;
 use kevy_elect_plugin::plugin::{ElectPlugin, ElectSnapshot};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -22,14 +21,19 @@ const HTML: &str = "text/html; charset=utf-8";
 pub(super) const PATHS: &str = "/ /status /history /health /primary /replica?lag=N /metrics";
 
 /// Everything the pages tell of.
-pub(crate) struct Pages {
-    pub(crate) metrics: PrometheusHandle,
-    pub(crate) plugin: Arc<dyn ElectPlugin>,
-    /// Where a replica's data comes from.
-    pub(crate) source: Arc<dyn Source>,
-    pub(crate) history: History,
-    pub(crate) cluster: String,
-    pub(crate) views: Views,
+pub struct Pages {
+    /// The process's metrics.
+    pub metrics: PrometheusHandle,
+    /// The election.
+    pub plugin: Arc<dyn ElectPlugin>,
+    /// Why a replica that is behind receives nothing, where that is so.
+    pub stall: Box<dyn Fn() -> Option<String> + Send + Sync>,
+    /// What it decided.
+    pub history: History,
+    /// The cluster's name.
+    pub cluster: String,
+    /// What the others say of their links.
+    pub views: Views,
 }
 
 impl Pages {
@@ -92,9 +96,8 @@ impl Pages {
 
     /// `why`, unless this node is a replica that is behind and receives nothing.
     fn moves(&self, why: String) -> Result<String, String> {
-        let upstream = self.source.upstream();
-        match upstream.stalled {
-            Some(_) => Err(format!("{why}; {}", upstream.trouble)),
+        match (self.stall)() {
+            Some(trouble) => Err(format!("{why}; {trouble}")),
             None => Ok(why),
         }
     }

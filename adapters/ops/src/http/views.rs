@@ -26,7 +26,7 @@ const ANSWER_BYTES_MAX: u64 = 256 * 1024;
 
 /// What all the others said. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Views(Arc<Inner>);
+pub struct Views(Arc<Inner>);
 
 struct Inner {
     cluster: String,
@@ -56,7 +56,7 @@ pub(super) struct View {
 
 impl Views {
     /// `peers`: where the other members have their pages.
-    pub(crate) fn new(cluster: &str, peers: &[(NodeId, String)]) -> std::io::Result<Self> {
+    pub fn new(cluster: &str, peers: &[(NodeId, String)]) -> std::io::Result<Self> {
         let bell = UnixStream::pair()?;
         bell.0.set_nonblocking(true)?;
         bell.1.set_nonblocking(true)?;

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 const ABORTED: i32 = 1;
 
 /// Makes known to `ending` when the process is asked to end.
-pub(crate) fn listen(ending: &Arc<Ending>, inline: Inline) -> io::Result<()> {
+pub fn listen(ending: &Arc<Ending>, inline: Inline) -> io::Result<()> {
     let asked = Arc::new(AtomicBool::new(false));
     let (bell, rope) = UnixStream::pair()?;
     let bell = Async::new(bell)?;

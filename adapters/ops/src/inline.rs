@@ -33,7 +33,7 @@ thread_local! {
 
 /// Where futures are given to.
 #[derive(Clone, Copy)]
-pub(crate) struct Inline(&'static Desk);
+pub struct Inline(&'static Desk);
 
 struct Desk {
     /// What has to be polled. Never more than there are futures: each is due at most once at a time. Whenever
@@ -45,7 +45,7 @@ struct Desk {
 
 impl Inline {
     /// The process's. Fails when the first call gets no sockets for the bell.
-    pub(crate) fn get() -> io::Result<Self> {
+    pub fn get() -> io::Result<Self> {
         if let Some(desk) = DESK.get() {
             return Ok(Self(desk));
         }
@@ -64,7 +64,7 @@ impl Inline {
     }
 
     /// Runs `future` to its end, or until it panics.
-    pub(crate) fn spawn(self, future: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn(self, future: impl Future<Output = ()> + Send + 'static) {
         let (first, task) = async_task::spawn(future, move |runnable| self.0.schedule(runnable));
         task.detach();
         first.schedule();

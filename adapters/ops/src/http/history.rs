@@ -23,7 +23,7 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What this node decided. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct History(Arc<Mutex<Inner>>);
+pub struct History(Arc<Mutex<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
@@ -47,7 +47,7 @@ pub(crate) struct Transition {
 impl History {
     /// Reads what earlier processes left in `file`. Lines that make no sense are left out: a history with a
     /// gap is better than no server.
-    pub(crate) fn open(file: PathBuf) -> Self {
+    pub fn open(file: PathBuf) -> Self {
         let decisions = read(&file).unwrap_or_else(|error| {
             if error.kind() != std::io::ErrorKind::NotFound {
                 log::warn!("{}: cannot be read: {error}; the history starts anew", file.display());
@@ -60,11 +60,7 @@ impl History {
 
     /// Follows the decisions of `plugin`'s node from this call on. The file is written on a thread of `blocking`'s: no
     /// election waits for it.
-    pub(crate) fn follow(
-        self,
-        node: NodeId,
-        plugin: Arc<dyn ElectPlugin>,
-    ) -> impl Future<Output = ()> + Send {
+    pub fn follow(self, node: NodeId, plugin: Arc<dyn ElectPlugin>) -> impl Future<Output = ()> + Send {
         let mut events = plugin.events();
         async move {
             let mut clerk = Clerk::new(node);

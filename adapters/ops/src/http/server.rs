@@ -17,7 +17,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Serves `pages` at `address` for the rest of the process's life. Says where.
-pub(crate) fn serve(address: SocketAddr, pages: Pages) -> std::io::Result<SocketAddr> {
+pub fn serve(address: SocketAddr, pages: Pages) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     let bound = listener.local_addr()?;

@@ -37,10 +37,20 @@ pub struct ElectSection {
     pub http_public: bool,
     /// Where other members have theirs, as `id@host:port`, where that is not their host and the port of `http`.
     pub http_peers: Vec<String>,
+    /// Where Sentinel's protocol is served to clients.
+    pub sentinel: Option<SocketAddr>,
+    /// The name by which they ask for the primary.
+    pub sentinel_master: Option<String>,
+    /// What they have to say first.
+    pub sentinel_password: Option<String>,
+    /// Where other members serve the same, as `id@host:port`, where that is not their host and the port of `sentinel`.
+    pub sentinel_peers: Vec<String>,
+    /// Where clients reach the data of members, where that is not what `[cluster] peers` says.
+    pub sentinel_announce: Vec<String>,
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 18] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
@@ -54,6 +64,11 @@ pub const KEYS: [&str; 13] = [
     "http",
     "http_public",
     "http_peers",
+    "sentinel",
+    "sentinel_master",
+    "sentinel_password",
+    "sentinel_peers",
+    "sentinel_announce",
 ];
 
 /// Longest time a key in milliseconds may give: a day. Longer is a typing error.
@@ -112,10 +127,16 @@ impl ElectSection {
                 );
             }
             "http_public" => self.http_public = entry.boolean()?,
-            "http_peers" => {
-                let list = entry.text()?.split(',').map(|peer| peer.trim().to_owned());
-                self.http_peers = list.filter(|peer| !peer.is_empty()).collect();
+            "http_peers" => self.http_peers = entry.list()?,
+            "sentinel" => {
+                let address = entry.text()?.parse();
+                let wrong = |_| entry.error("use an address and a port, as in \"0.0.0.0:26379\"");
+                self.sentinel = Some(address.map_err(wrong)?);
             }
+            "sentinel_master" => self.sentinel_master = Some(entry.text()?.to_owned()),
+            "sentinel_password" => self.sentinel_password = Some(entry.text()?.to_owned()),
+            "sentinel_peers" => self.sentinel_peers = entry.list()?,
+            "sentinel_announce" => self.sentinel_announce = entry.list()?,
             _ => return Err(entry.error(&unknown(entry.key))),
         }
         Ok(())
@@ -153,6 +174,11 @@ impl Entry<'_> {
             DeValue::String(text) => Ok(text),
             _ => Err(self.error("use a text in quotes")),
         }
+    }
+
+    fn list(&self) -> Result<Vec<String>, SetupError> {
+        let list = self.text()?.split(',').map(|item| item.trim().to_owned());
+        Ok(list.filter(|item| !item.is_empty()).collect())
     }
 
     fn time(&self) -> Result<Duration, SetupError> {
