@@ -48,6 +48,7 @@ mod record;
 pub mod replies;
 mod run;
 mod scripts;
+mod sentinel;
 mod serve;
 mod session;
 pub mod shards;

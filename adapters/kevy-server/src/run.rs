@@ -6,6 +6,7 @@ use crate::office::PluginOffice;
 use crate::ports;
 use crate::reactor;
 use crate::replies::Source;
+use crate::sentinel;
 use crate::serve::{ServeError, Server, Stopper};
 use futures::executor::block_on;
 use futures::future::FutureExt;
@@ -103,6 +104,7 @@ fn banner(kevy: &Config) {
 
 fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     let (http_at, http_peers, listen) = (elect.http, elect.http_peers.clone(), elect.listen);
+    let (sentinel_at, promise) = (elect.sentinel.clone(), elect.config.election_timeout());
     // Bound now and held for the process's life: peers take a refused connection for proof of its death.
     let door = ports::listen(listen).map_err(|e| format!("cannot listen on election port {listen}: {e}"))?;
     let (cluster, node) = (elect.config.cluster().to_owned(), elect.config.node());
@@ -130,6 +132,11 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
         let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, stall, history, cluster, views };
         let at = http::serve(address, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
+    }
+    if let Some(settings) = sentinel_at {
+        let (name, plugin) = (settings.name.clone(), Arc::clone(&plugin) as _);
+        let at = sentinel::serve(settings, node.as_str(), promise, plugin, inline)?;
+        eprintln!("kevy-server: clients that speak Sentinel's protocol find the primary of {name} at {at}");
     }
     let ending = Arc::new(Ending::default());
     ending.set(end(inline, &plugin, server.host(), server.stopper()));

@@ -1,6 +1,7 @@
 //! The `[elect]` section: its keys, their types, their defaults.
 
 use super::error::SetupError;
+use super::sentinel::Secret;
 use super::split::{SECTION, Split};
 use kevy_elect_plugin::config::{CrashDetection, LossPolicy};
 use std::net::SocketAddr;
@@ -42,7 +43,7 @@ pub struct ElectSection {
     /// The name by which they ask for the primary.
     pub sentinel_master: Option<String>,
     /// What they have to say first.
-    pub sentinel_password: Option<String>,
+    pub sentinel_password: Option<Secret>,
     /// Where other members serve the same, as `id@host:port`, where that is not their host and the port of `sentinel`.
     pub sentinel_peers: Vec<String>,
     /// Where clients reach the data of members, where that is not what `[cluster] peers` says.
@@ -134,7 +135,7 @@ impl ElectSection {
                 self.sentinel = Some(address.map_err(wrong)?);
             }
             "sentinel_master" => self.sentinel_master = Some(entry.text()?.to_owned()),
-            "sentinel_password" => self.sentinel_password = Some(entry.text()?.to_owned()),
+            "sentinel_password" => self.sentinel_password = Some(Secret(entry.text()?.to_owned())),
             "sentinel_peers" => self.sentinel_peers = entry.list()?,
             "sentinel_announce" => self.sentinel_announce = entry.list()?,
             _ => return Err(entry.error(&unknown(entry.key))),

@@ -13,7 +13,7 @@ mod watchdog;
 pub use check::{ElectSettings, Peer};
 pub use elect::{ElectSection, KEYS};
 pub use error::SetupError;
-pub use sentinel::{SentinelAddresses, SentinelSettings};
+pub use sentinel::{Secret, SentinelAddresses, SentinelSettings};
 
 use kevy_config::{CliOverrides, Config, ConfigError};
 use split::Split;

@@ -4,6 +4,7 @@ use super::check::{Peer, addresses, at};
 use super::elect::ElectSection;
 use super::error::SetupError;
 use super::split::{SECTION, Split};
+use std::fmt;
 use std::net::SocketAddr;
 
 /// What clients ask for unless `sentinel_master` says otherwise: the name in every example of Sentinel.
@@ -17,9 +18,19 @@ pub struct SentinelSettings {
     /// The name by which clients ask for the primary.
     pub name: String,
     /// What clients have to say first.
-    pub password: Option<String>,
+    pub password: Option<Secret>,
     /// All members, in the order of `[cluster] peers`: where clients reach the data of each, and its Sentinel port.
     pub members: Vec<(String, SentinelAddresses)>,
+}
+
+/// A password. It is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
 }
 
 /// Where clients reach a member.
