@@ -56,6 +56,7 @@ fn run(options: &Options) -> Result<bool, Failure> {
         server: server::locate(&options.server)?,
         system: if stock { System::Stock } else { System::Plugin },
         elections: true,
+        sentinel: false,
         threads: options.threads,
         places: vec![Place::Loopback; NODES],
     };
