@@ -34,6 +34,7 @@ mod feed;
 mod fleet;
 mod guard;
 mod harmless;
+mod hello;
 pub mod host;
 mod ledger;
 mod link;
