@@ -17,6 +17,7 @@ use crate::guard::Guard;
 use crate::link::{Origin, Reached};
 use crate::probe::Probe;
 use crate::replies::{Source, Upstream};
+use crate::resume;
 use crate::shards::Shards;
 use crate::stall;
 use crate::watch::{Watch, Work};
@@ -40,6 +41,11 @@ const TICKS: u64 = 3;
 /// A command for another shard takes its way there, its execution, the way back and its answer, each of which the next
 /// turn of a shard ends.
 const TURNS_BETWEEN_SHARDS: usize = 4;
+
+/// How often a shard tells of its stream until all that was under way on it is counted.
+pub(crate) fn turns(shards: usize) -> u64 {
+    TICKS * if shards > 1 { TURNS_BETWEEN_SHARDS as u64 } else { 1 }
+}
 
 /// For how long shards look around often after this node may have to become primary, or has.
 const HURRY: Duration = Duration::from_secs(2);
@@ -102,6 +108,7 @@ impl KevyHost {
         );
         metrics::gauge!("kevy_server_stream_stalled_seconds").set(0.0);
         metrics::counter!("kevy_server_stream_fetched_total").increment(0);
+        resume::describe();
         let (state, said_stalled) = (Mutex::new(state), AtomicBool::default());
         let watch = Watch::new(&settings.config, settings.shard_timeout);
         Ok(Self { settings, shards, state, guard, watch, probe: None, addresses, proven, said_stalled })
@@ -124,6 +131,7 @@ impl KevyHost {
             fleet.suspect(self.shards.office().is_some_and(|office| office.is_behind()));
             stalled = fleet.look().into_iter().filter_map(|look| look.stalled).max();
         }
+        metrics::gauge!("kevy_server_kept_bytes").set(self.shards.kept_bytes() as f64);
         metrics::gauge!("kevy_server_stream_stalled_seconds").set(stalled.unwrap_or_default().as_secs_f64());
         let says = stalled.is_some_and(|stalled| stalled >= stall::SAID_AFTER);
         if self.said_stalled.swap(says, Ordering::Relaxed) == says {

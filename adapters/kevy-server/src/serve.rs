@@ -13,6 +13,7 @@ use crate::expiry::Keeper;
 use crate::host::KevyHost;
 use crate::inline::Inline;
 use crate::office::Office;
+use crate::pins::Pins;
 use crate::probe::Probe;
 use crate::pulse::Pulse;
 use crate::reactor;
@@ -27,6 +28,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// kevy with the election between its commands and its data; not running yet.
 pub struct Server {
@@ -85,6 +87,9 @@ impl Server {
         let replication_port = elect
             .peer(elect.config.node())
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
+        shards.keep_at_most(elect.continue_buffer);
+        let window = Duration::from_millis(kevy.replication.reconnect_window_ms.into());
+        shards.set_pins(Pins::start(&shards, own_address(kevy), replication_port, window)?);
         let members = elect.peers.iter().map(|peer| peer.id.to_string()).collect();
         let clients = Sink::new(Doors::of_clients(kevy));
         shards.waits().set_up(members, Doors::of_streams(replication_port, count), clients.clone());

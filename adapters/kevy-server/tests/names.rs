@@ -15,9 +15,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Under its own view of two files: which name server there is, and that it is asked.
 const SEEING: &str = "mount --bind \"$0\" /etc/resolv.conf && mount --bind \"$1\" /etc/nsswitch.conf && exec \"$2\" --config \"$3\"";
+/// Long, so that whoever waits for it is seen: a process that was killed is known to be dead at once.
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(12);
 /// What a name stands for.
 const HERE: [u8; 4] = [127, 0, 0, 1];
 
@@ -68,7 +71,7 @@ fn answer(query: &[u8]) -> Vec<u8> {
 }
 
 fn start(cluster: &Cluster, node: usize, files: &Path) -> Process {
-    drop(cluster.settings(node, ""));
+    drop(cluster.settings(node, &format!("election_timeout_ms = {}\n", ELECTION_TIMEOUT.as_millis())));
     let config = cluster.dirs[node].0.join("kevy.toml");
     let mut text = std::fs::read_to_string(&config).unwrap();
     for peer in 0..cluster.ports.len() {
@@ -85,7 +88,7 @@ fn start(cluster: &Cluster, node: usize, files: &Path) -> Process {
 
 #[test]
 #[ignore = "needs root, see the head of the file"]
-fn a_replica_follows_a_new_primary_while_the_name_server_is_silent() {
+fn a_killed_primary_is_replaced_and_followed_while_the_name_server_is_silent() {
     let address = Ipv4Addr::new(127, 53, (std::process::id() >> 8) as u8, std::process::id() as u8);
     let (names, files) = (NameServer::start(address), Dir::new());
     // Longer than this test waits for anything.
@@ -100,10 +103,13 @@ fn a_replica_follows_a_new_primary_while_the_name_server_is_silent() {
         (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
     });
     names.falls_silent();
+    let begun = Instant::now();
     nodes[first].signal(Signal::KILL);
     nodes[first].wait();
     nodes.remove(first);
     let second = primary(&nodes);
+    let took = begun.elapsed();
+    assert!(took < ELECTION_TIMEOUT / 2, "{took:?}");
     until("the other one follows the new primary", || {
         nodes[second].ask("SET after 1")?;
         (nodes[second].ask("WAIT 1 1000")? == "1").then_some(())

@@ -22,6 +22,9 @@ const SHARD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 /// A shorter one would mistake the pause between two ticks for a shard that hangs.
 const SHARD_TIMEOUT_HEARTBEATS_MIN: u32 = 3;
 
+/// What each shard keeps of the frames that it receives, in megabytes, unless `continue_buffer_mb` says otherwise.
+const CONTINUE_BUFFER_MB_DEFAULT: usize = 64;
+
 /// What the plugin runs with.
 #[derive(Debug, Clone)]
 pub struct ElectSettings {
@@ -43,6 +46,8 @@ pub struct ElectSettings {
     pub shard_timeout: Duration,
     /// Where and how Sentinel's protocol is served.
     pub sentinel: Option<SentinelSettings>,
+    /// Bytes of received frames that each shard keeps for others.
+    pub continue_buffer: usize,
 }
 
 impl ElectSettings {
@@ -137,6 +142,7 @@ pub(super) fn check(
     let taken = [(kevy.server.port, "[server] port"), (elect_port, "the election port")];
     let sentinel = sentinel::check(section, &peers, &taken, split)?;
     let companion = accompanied(section, peers.len(), split)?;
+    let continue_buffer = section.continue_buffer_mb.unwrap_or(CONTINUE_BUFFER_MB_DEFAULT) << 20;
     let http = section.http;
     Ok(ElectSettings {
         config,
@@ -148,6 +154,7 @@ pub(super) fn check(
         companion,
         shard_timeout,
         sentinel,
+        continue_buffer,
     })
 }
 

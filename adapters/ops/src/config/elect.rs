@@ -50,10 +50,12 @@ pub struct ElectSection {
     pub sentinel_peers: Vec<String>,
     /// Where clients reach the data of members, where that is not what `[cluster] peers` says.
     pub sentinel_announce: Vec<String>,
+    /// Megabytes of received frames that each shard keeps for others.
+    pub continue_buffer_mb: Option<usize>,
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 19] = [
+pub const KEYS: [&str; 20] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
@@ -73,10 +75,13 @@ pub const KEYS: [&str; 19] = [
     "sentinel_password",
     "sentinel_peers",
     "sentinel_announce",
+    "continue_buffer_mb",
 ];
 
 /// Longest time a key in milliseconds may give: a day. Longer is a typing error.
 const TIME_MS_MAX: i64 = 86_400_000;
+/// The most megabytes that a key may give: a terabyte.
+const MB_MAX: i64 = 1 << 20;
 
 impl ElectSection {
     /// Reads the section out of its half of the file. Errors carry no file name yet.
@@ -142,6 +147,7 @@ impl ElectSection {
             "sentinel_password" => self.sentinel_password = Some(Secret(entry.text()?.to_owned())),
             "sentinel_peers" => self.sentinel_peers = entry.list()?,
             "sentinel_announce" => self.sentinel_announce = entry.list()?,
+            "continue_buffer_mb" => self.continue_buffer_mb = Some(entry.megabytes()?),
             _ => return Err(entry.error(&unknown(entry.key))),
         }
         Ok(())
@@ -195,6 +201,15 @@ impl Entry<'_> {
             Some(ms @ 1..=TIME_MS_MAX) => Ok(Duration::from_millis(ms.unsigned_abs())),
             _ => Err(self.error(&format!("use whole milliseconds from 1 to {TIME_MS_MAX}"))),
         }
+    }
+
+    fn megabytes(&self) -> Result<usize, SetupError> {
+        let mb = match self.value {
+            DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).ok(),
+            _ => None,
+        };
+        let mb = mb.filter(|mb| *mb <= MB_MAX).and_then(|mb| usize::try_from(mb).ok());
+        mb.ok_or_else(|| self.error(&format!("use whole megabytes from 0 to {MB_MAX}")))
     }
 
     fn number(&self) -> Result<f64, SetupError> {
