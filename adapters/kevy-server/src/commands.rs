@@ -4,6 +4,7 @@
 //! switch off RESP3, blocking commands, indexes and more.
 
 use crate::browser::{self, Browser, Rest};
+use crate::companion;
 use crate::cuts;
 use crate::digest;
 use crate::expiry::Keeper;
@@ -424,6 +425,7 @@ impl Commands for ElectedCommands {
 
     fn on_shard_start(&self, shard: usize) {
         self.shard.set(Some(shard));
+        companion::shard_begins(shard);
         self.kevy.on_shard_start(shard);
         scripts::install(self.kevy.state(), self.shards(), shard);
     }

@@ -36,6 +36,8 @@ pub struct ElectSettings {
     pub http_peers: Vec<(NodeId, String)>,
     /// How long after the end of its lease a primary that does not run any more is ended. `None`: not at all.
     pub watchdog: Option<Duration>,
+    /// Whether a process beside the server says when that is dead.
+    pub companion: bool,
     /// How long a shard may not turn before the node is unfit to be primary.
     pub shard_timeout: Duration,
 }
@@ -129,7 +131,9 @@ pub(super) fn check(
     }
     let http_peers = http_peers(section, node, &peers, split)?;
     let shard_timeout = shard_timeout(section, &config, split)?;
-    Ok(ElectSettings { config, listen, peers, http: section.http, http_peers, watchdog, shard_timeout })
+    let companion = accompanied(section, peers.len(), split)?;
+    let http = section.http;
+    Ok(ElectSettings { config, listen, peers, http, http_peers, watchdog, companion, shard_timeout })
 }
 
 /// How long a shard may not turn. Commands take that long in earnest, and a handover for one of them helps nobody.
@@ -437,6 +441,17 @@ fn watched(
         );
     }
     Ok(watched)
+}
+
+/// Whether the process has a companion.
+fn accompanied(section: &ElectSection, voters: usize, split: &Split) -> Result<bool, SetupError> {
+    let supported = kevy_elect_watchdog::companion::SUPPORTED;
+    if section.companion == Some(true) && !supported {
+        let reason = "only Linux opens the locks of dead threads; remove it".to_owned();
+        return Err(at(split, SECTION, "companion", true, reason));
+    }
+    // There is nobody to tell of a single voter's death.
+    Ok(section.companion.unwrap_or(supported) && voters > 1)
 }
 
 fn election(
