@@ -220,6 +220,7 @@ impl ElectedCommands {
             Own::Wait => {
                 // kevy reads acknowledgements when it ticks: by default that is ten times a second.
                 self.shards().hurry(WAIT_HURRY);
+                self.shards().want_cut();
                 if let Route::ReplWait { timeout_ms, .. } = route {
                     self.shards().waits().park(timeout_ms);
                 }
