@@ -301,16 +301,3 @@ fn failover_after_a_kill() {
     times.sort();
     println!("kill -9 to the first write elsewhere: median {:?}, {times:?}", times[ROUNDS / 2]);
 }
-
-#[test]
-fn a_port_that_is_taken_is_named() {
-    let cluster = Cluster::new(1, 1);
-    for taken in [cluster.ports[0], cluster.ports[0] + 10_000, cluster.ports[0] + 200] {
-        let holder = std::net::TcpListener::bind(("127.0.0.1", taken)).unwrap();
-        let mut node = Process::start(&cluster, 0, "");
-        assert_eq!(node.wait().code(), Some(1));
-        let log = std::fs::read_to_string(cluster.dirs[0].0.join("log")).unwrap();
-        assert!(log.lines().last().unwrap().contains(&taken.to_string()), "{taken}: {log}");
-        drop(holder);
-    }
-}
