@@ -24,6 +24,8 @@ pub struct Profile {
     drift: bool,
     /// Servers have the habits of real ones.
     real: bool,
+    /// Hosts answer later, as ones in other processes do.
+    late: bool,
     /// The protocol does not promise to survive this; violations are counted, not failures.
     pub beyond: bool,
 }
@@ -110,7 +112,7 @@ macro_rules! profile {
     };
     (@ $name:literal, $about:literal, $kinds:expr $(, $flag:ident)*) => {
         Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: $kinds,
-            unordered: false, drift: false, real: false, beyond: false } }
+            unordered: false, drift: false, real: false, late: false, beyond: false } }
     };
 }
 
@@ -176,6 +178,13 @@ pub const PROFILES: &[Profile] = &[
         drift
     ),
     profile!("hung", "shards hang beside drivers that run", [Hung], real),
+    profile!(
+        "late",
+        "hosts let go, and say so, later, and say it twice",
+        [Crash, QuickRestart, Partition, Cut, Operator, Operator],
+        late,
+        drift
+    ),
     profile!("twins", "second processes with a node's id", [Twin, Twin, Cut, Crash], real),
     profile!("server", "everything at once, with all the habits of real servers", server, drift),
     profile!(
@@ -222,6 +231,8 @@ pub struct Setup {
     pub save: u64,
     /// The longest promotion or retarget of a healthy host, in nanoseconds.
     pub host: u64,
+    /// The longest time that a host takes to let go of a primary, in nanoseconds; zero: it does so at once.
+    pub late: u64,
     /// Nothing is left to chance but the electors' own: what may take long takes the middle, what may happen
     /// happens if it is likely. For runs that people read.
     pub steady: bool,
@@ -247,6 +258,14 @@ impl Setup {
             .loss_policy(self.loss_policy)
             .crash_detection(self.crash_detection)
             .build()
+    }
+
+    /// How long a host takes to let go of a primary, and then to say so.
+    pub(super) fn draw_late(&self, rng: &mut Rng) -> [u64; 2] {
+        match self.late {
+            0 => [0, 0],
+            late => [1 + rng.below(late), 1 + rng.below(late / 2)],
+        }
     }
 
     /// How many members there are.
@@ -296,6 +315,7 @@ impl Plan {
             delay: 2 * MS,
             save: 2 * MS,
             host: 5 * MS,
+            late: 0,
             steady: false,
             quiet: false,
             habits: None,
@@ -363,6 +383,9 @@ impl Plan {
             setup.habits = Some(Habits { fsync, watchdog: rng.chance(800) });
         }
         let timeout = super::data_nanos(setup.timeout);
+        if profile.late {
+            setup.late = timeout / rng.pick(&[12, 25, 100]);
+        }
         // What hangs has to hang for longer than an election may take; and where nobody writes it is not behind.
         let hangs = profile.kinds.contains(&Kind::Hung);
         setup.quiet = hangs && rng.chance(500);

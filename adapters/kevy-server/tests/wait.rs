@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Cluster, Node, until, until_reads};
-use kevy_elect_plugin::host::{FenceReason, ReplicationHost};
+use kevy_elect_plugin::host::FenceReason;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
