@@ -69,8 +69,8 @@ impl ReplicationHost for Host {
         self.joined(epoch);
         Ok(())
     }
-    fn detach(&self) -> Position {
-        self.position.lock().unwrap().clone()
+    async fn detach(&self) -> Result<Position, HostError> {
+        Ok(self.position.lock().unwrap().clone())
     }
 }
 

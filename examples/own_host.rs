@@ -96,10 +96,10 @@ impl ReplicationHost for Server {
         Ok(())
     }
 
-    fn detach(&self) -> Position {
+    async fn detach(&self) -> Result<Position, HostError> {
         let mut data = self.data();
         data.follows = None;
-        Position::single(data.stream_epoch, data.offset)
+        Ok(Position::single(data.stream_epoch, data.offset))
     }
 }
 

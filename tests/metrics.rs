@@ -64,8 +64,8 @@ impl ReplicationHost for NoData {
     async fn follow(&self, _: Epoch, _: NodeId) -> Result<(), HostError> {
         Ok(())
     }
-    fn detach(&self) -> Position {
-        Position::NONE
+    async fn detach(&self) -> Result<Position, HostError> {
+        Ok(Position::NONE)
     }
 }
 

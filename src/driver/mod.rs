@@ -45,7 +45,7 @@ use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use transition::{Done, Transitions};
+use transition::{Answer, Done, Transitions};
 
 /// A machine that slept for longer than this has a clock that lags. Below it is what reading two clocks
 /// one after the other costs when the process is descheduled between them.
@@ -138,6 +138,7 @@ enum Input {
     TransportEnded(Result<(), TransportError>),
     Saved(save::Saved),
     Host(Done),
+    Answer(Answer),
     Command(Command),
     Timer,
 }
@@ -248,6 +249,7 @@ impl Driver {
                         self.elector(|elector| elector.handle_host(now, report));
                     }
                 }
+                Input::Answer(answer) => self.on_answer(answer),
                 Input::Command(command) => {
                     closing |= command == Command::Shutdown;
                     self.elector(|elector| elector.handle_command(now, command));
@@ -315,19 +317,19 @@ impl Driver {
                     let sent = self.transport.send(to, &message);
                     self.metrics.sent(self.shared.clock.now(), &message, sent);
                 }
-                Some(Output::Host(HostAction::Detach(_))) => {
-                    let position = self.let_go();
-                    self.shared.position.replace_with(&position);
-                    let now = self.shared.clock.now();
-                    self.elector(|elector| elector.handle_host(now, HostReport::Detached(&position)));
-                }
                 Some(Output::Host(action)) => {
                     transitions.start(action, self.fence_drops_promotion());
-                    if let HostAction::Promote(epoch) = action
-                        && !self.waits_for_the_host()
-                    {
-                        let now = self.shared.clock.now();
-                        self.elector(|elector| elector.handle_host(now, HostReport::Promoted(epoch)));
+                    match action {
+                        HostAction::Detach(seq) => {
+                            if let Some(answer) = self.answer_now(seq, transitions) {
+                                self.on_answer(answer);
+                            }
+                        }
+                        HostAction::Promote(epoch) if !self.waits_for_the_host() => {
+                            let now = self.shared.clock.now();
+                            self.elector(|elector| elector.handle_host(now, HostReport::Promoted(epoch)));
+                        }
+                        _ => {}
                     }
                 }
                 Some(Output::Event(event)) => self.tell(event),
@@ -335,8 +337,24 @@ impl Driver {
         }
         let elector = self.shared.elector();
         if let Some(elector) = elector.as_ref() {
+            transitions.keep_question(|| elector.question());
             self.tell_reign(elector);
             self.metrics.observe(elector, &*self.shared.clock);
+        }
+    }
+
+    /// The host has let go of the old primary, or could not.
+    fn on_answer(&self, Answer { seq, position }: Answer) {
+        match position {
+            Ok(position) => {
+                self.shared.position.replace_with(&position);
+                let now = self.shared.clock.now();
+                self.elector(|elector| elector.handle_host(now, HostReport::Detached(seq, &position)));
+            }
+            Err(error) => {
+                log::error!(target: "kevy_elect", "elect event=detach_failed error={:?}", error.0);
+                self.metrics.host_failed("detach");
+            }
         }
     }
 
@@ -425,6 +443,9 @@ impl Sources {
         }
         if let Poll::Ready(saved) = saves.poll(cx) {
             return Poll::Ready(Input::Saved(saved));
+        }
+        if let Poll::Ready(answer) = transitions.poll_question(cx) {
+            return Poll::Ready(Input::Answer(answer));
         }
         if let Poll::Ready(done) = transitions.poll(cx) {
             return Poll::Ready(Input::Host(done));

@@ -73,9 +73,9 @@ impl ReplicationHost for Host {
     fn lease_renewed(&self, until: Instant) {
         *self.guarded.lock().unwrap() = until;
     }
-    fn detach(&self) -> Position {
+    async fn detach(&self) -> Result<Position, HostError> {
         self.note("detach".to_owned());
-        self.position.lock().unwrap().clone()
+        Ok(self.position.lock().unwrap().clone())
     }
 }
 
