@@ -109,6 +109,7 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     max_clock_drift_percent = 1     # how much faster or slower than real time a clock may run
     crash_detection = \"refused\"     # a refused connection proves a process dead; \"off\" behind proxies
     watchdog = true                 # the kernel ends a primary that is stopped when its lease ends (Linux)
+    companion = true                # a small process beside the server says at once when that is dead (Linux)
     shard_timeout_ms = 1000         # a shard that does not answer for so long makes its node unfit to be primary
     loss_policy = \"sum\"             # or \"dominate\": never elect a node that is behind on any shard
     cluster_name = \"kevy\"           # nodes of other clusters are refused

@@ -4,6 +4,7 @@
 //! switch off RESP3, blocking commands, indexes and more.
 
 use crate::browser::{self, Browser, Rest};
+use crate::companion;
 use crate::cuts;
 use crate::digest;
 use crate::expiry::Keeper;
@@ -233,6 +234,7 @@ impl ElectedCommands {
         if !same {
             return Route::Local;
         }
+        self.shards().waits().park(timeout_ms);
         let offsets = pairs.into_iter().map(|(_, offset)| offset).collect();
         Route::ReplBarrier { offsets, timeout_ms, miss: self.replies.misdirected() }
     }
@@ -422,6 +424,7 @@ impl Commands for ElectedCommands {
 
     fn on_shard_start(&self, shard: usize) {
         self.shard.set(Some(shard));
+        companion::shard_begins(shard);
         self.kevy.on_shard_start(shard);
         scripts::install(self.kevy.state(), self.shards(), shard);
     }

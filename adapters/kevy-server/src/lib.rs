@@ -23,6 +23,7 @@ mod catch_up;
 pub mod cli;
 mod clock;
 pub mod commands;
+mod companion;
 mod connections;
 mod cuts;
 mod descriptors;

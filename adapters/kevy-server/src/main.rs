@@ -2,6 +2,7 @@
 
 use clap::{CommandFactory, Parser};
 use kevy_elect_ops::config::Settings;
+use kevy_elect_watchdog::companion;
 use kevy_server::cli::{Cli, Task};
 use std::io::Write;
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 static GLOBAL: kevy_alloc::KevyAlloc = kevy_alloc::KevyAlloc;
 
 fn main() -> ExitCode {
+    let program = companion::enter();
     #[cfg(not(debug_assertions))]
     kevy::kevy_alloc_is_global();
     let cli = Cli::parse();
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
             let file = cli.serve.config.clone();
             Settings::load(file.as_deref(), environment(), cli.serve.overrides())
                 .map_err(|error| error.to_string())
-                .and_then(kevy_server::run)
+                .and_then(|settings| kevy_server::run(settings, &program))
         }
     };
     match said {

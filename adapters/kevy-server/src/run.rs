@@ -1,6 +1,7 @@
 //! The process: server, election, signals, and the order in which they begin and end.
 
 use crate::clock;
+use crate::companion;
 use crate::host::KevyHost;
 use crate::office::PluginOffice;
 use crate::ports;
@@ -21,6 +22,8 @@ use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
 use kevy_elect_plugin::store::FileVoteStore;
 use kevy_elect_plugin::transport::TcpTransport;
+use kevy_elect_plugin::transport::tcp::SocketWatch;
+use kevy_elect_watchdog::companion::Program;
 use log::LevelFilter;
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
@@ -40,8 +43,9 @@ const FLOODING: &str = "kevy: ";
 /// Longest time for handing over before the server stops anyway.
 const HAND_OVER_MAX: Duration = Duration::from_secs(10);
 
-/// Serves until stopped. `Err` is what to tell the operator; the process then ends with 1.
-pub fn run(settings: Settings) -> Result<(), String> {
+/// Serves until stopped. `Err` is what to tell the operator; the process then ends with 1. For `main`, which has to call
+/// [`enter`](kevy_elect_watchdog::companion::enter) before anything else.
+pub fn run(settings: Settings, program: &Program) -> Result<(), String> {
     if settings.elect.is_some() {
         reactor::settle()?;
     }
@@ -59,7 +63,7 @@ pub fn run(settings: Settings) -> Result<(), String> {
     log(&settings.kevy);
     banner(&settings.kevy);
     match settings.elect {
-        Some(elect) => serve(&settings.kevy, elect),
+        Some(elect) => serve(&settings.kevy, elect, program),
         None => {
             clock::run_alone().map_err(|error| format!("cannot start a thread for the clock: {error}"))?;
             // Never returns: it ends the process itself.
@@ -104,7 +108,7 @@ fn banner(kevy: &Config) {
     }
 }
 
-fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
+fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), String> {
     let (http_at, http_peers, listen) = (elect.http, elect.http_peers.clone(), elect.listen);
     // Bound now and held for the process's life: peers take a refused connection for proof of its death.
     let door = ports::listen(listen).map_err(|e| format!("cannot listen on election port {listen}: {e}"))?;
@@ -116,7 +120,8 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     let recorder = http_at.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
     let inline = Inline::get().map_err(|error| format!("cannot open a pair of sockets: {error}"))?;
     let server = Server::new(kevy, elect.clone()).map_err(|error| error.to_string())?;
-    let (plugin, transport) = plugin(elect, &kevy.server.data_dir, door)?;
+    let watch = companion(&elect, program, kevy.server.threads.max(1), inline);
+    let (plugin, transport) = plugin(elect, &kevy.server.data_dir, door, watch)?;
     plugin.set_host(server.host());
     server.host().set_proven(move |peer| transport.address(peer).map(|address| address.ip()));
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
@@ -147,6 +152,20 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     }
 }
 
+/// A companion, if one is wished for and can be had.
+fn companion(
+    elect: &ElectSettings,
+    program: &Program,
+    shards: usize,
+    inline: Inline,
+) -> Option<Arc<dyn SocketWatch>> {
+    if !elect.companion {
+        return None;
+    }
+    let begun = companion::begin(program, shards, inline);
+    begun.map_err(|error| companion::complain(&error.to_string())).ok()
+}
+
 /// Why the server could not serve. The system does not say which port is taken, so all that kevy opens are named.
 fn ended(error: &ServeError, client_port: u16, replication_port: u16) -> String {
     match error {
@@ -162,6 +181,7 @@ fn plugin(
     elect: ElectSettings,
     data_dir: &Path,
     door: TcpListener,
+    watch: Option<Arc<dyn SocketWatch>>,
 ) -> Result<(Arc<QuorumPlugin>, Arc<TcpTransport>), String> {
     let store = FileVoteStore::open(data_dir.join(VOTE_FILE)).map_err(|error| error.to_string())?;
     let seed = RandomState::new().hash_one(elect.config.node());
@@ -170,6 +190,9 @@ fn plugin(
         TcpTransport::with_listener(door).stale_after(elect.config.election_timeout()).seed(seed);
     for peer in elect.peers.iter().filter(|peer| peer.id != node) {
         transport = transport.peer(peer.id, format!("{}:{}", peer.host, peer.elect_port));
+    }
+    if let Some(watch) = watch {
+        transport = transport.watch(watch);
     }
     let transport = Arc::new(transport.build());
     let plugin = QuorumPlugin::new(QuorumParts {

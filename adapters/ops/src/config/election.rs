@@ -25,6 +25,8 @@ pub struct Election {
     pub http_peers: Vec<(NodeId, String)>,
     /// How long after the end of its lease a primary that does not run any more is ended. `None`: not at all.
     pub watchdog: Option<Duration>,
+    /// Whether a process beside the server says when that is dead.
+    pub companion: bool,
     /// How long a shard may not turn before the node is unfit to be primary.
     pub shard_timeout: Duration,
 }
@@ -39,6 +41,8 @@ pub struct Host<'a> {
     pub ports: &'a [(u16, &'a str)],
     /// Whether a process can be ended by the system when it hangs.
     pub watchdogs: bool,
+    /// Whether it can have a companion.
+    pub companions: bool,
 }
 
 impl Election {
@@ -66,7 +70,8 @@ impl Election {
         http(section, host, document)?;
         let http_peers = http_peers(section, host, document)?;
         let shard_timeout = shard_timeout(section, &config, document)?;
-        Ok(Self { config, http: section.http, http_peers, watchdog, shard_timeout })
+        let companion = accompanied(section, host, document)?;
+        Ok(Self { config, http: section.http, http_peers, watchdog, companion, shard_timeout })
     }
 }
 
@@ -161,6 +166,16 @@ fn watched(
         );
     }
     Ok(watched)
+}
+
+/// Whether the process has a companion.
+fn accompanied(section: &ElectSection, host: &Host<'_>, document: &Document<'_>) -> Result<bool, SetupError> {
+    if section.companion == Some(true) && !host.companions {
+        let reason = "only Linux opens the locks of dead threads; remove it".to_owned();
+        return Err(document.error(SECTION, "companion", true, reason));
+    }
+    // There is nobody to tell of a single voter's death.
+    Ok(section.companion.unwrap_or(host.companions) && host.members.len() > 1)
 }
 
 fn config(

@@ -29,6 +29,8 @@ pub struct ElectSection {
     pub loss_policy: Option<LossPolicy>,
     /// Whether the kernel ends a primary that is stopped when its lease ends. `None`: where that can be had.
     pub watchdog: Option<bool>,
+    /// Whether a process beside the server says when that is dead. `None`: where that can be had.
+    pub companion: Option<bool>,
     /// How long a shard may not turn before the node is unfit to be primary.
     pub shard_timeout: Option<Duration>,
     /// Nodes of other clusters are refused.
@@ -42,7 +44,7 @@ pub struct ElectSection {
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 14] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
@@ -51,6 +53,7 @@ pub const KEYS: [&str; 13] = [
     "crash_detection",
     "loss_policy",
     "watchdog",
+    "companion",
     "shard_timeout_ms",
     "cluster_name",
     "http",
@@ -88,6 +91,7 @@ impl ElectSection {
                 self.loss_policy = Some(entry.word(&words)?);
             }
             "watchdog" => self.watchdog = Some(entry.boolean()?),
+            "companion" => self.companion = Some(entry.boolean()?),
             "shard_timeout_ms" => self.shard_timeout = Some(entry.time()?),
             "cluster_name" => self.cluster_name = Some(entry.text()?.to_owned()),
             "http" => {

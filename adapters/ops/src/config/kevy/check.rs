@@ -27,6 +27,8 @@ pub struct ElectSettings {
     pub http_peers: Vec<(NodeId, String)>,
     /// How long after the end of its lease a primary that does not run any more is ended. `None`: not at all.
     pub watchdog: Option<Duration>,
+    /// Whether a process beside the server says when that is dead.
+    pub companion: bool,
     /// How long a shard may not turn before the node is unfit to be primary.
     pub shard_timeout: Duration,
 }
@@ -98,11 +100,12 @@ pub(super) fn check(
         members: peers.iter().map(|peer| (member(peer), peer.host.as_str())).collect(),
         ports: &[(kevy.server.port, "[server] port"), (elect_port, "the election port")],
         watchdogs: kevy_elect_watchdog::SUPPORTED,
+        companions: kevy_elect_watchdog::companion::SUPPORTED,
     };
-    let Election { config, http, http_peers, watchdog, shard_timeout } =
+    let Election { config, http, http_peers, watchdog, companion, shard_timeout } =
         Election::check(section, &host, document, warnings)?;
     let listen = SocketAddr::from((Ipv4Addr::from(kevy.server.bind), elect_port));
-    Ok(ElectSettings { config, listen, peers, http, http_peers, watchdog, shard_timeout })
+    Ok(ElectSettings { config, listen, peers, http, http_peers, watchdog, companion, shard_timeout })
 }
 
 /// Settings of kevy that contradict an election, or that cannot be had through kevy's library.
