@@ -55,12 +55,13 @@ const ROOMS: &[&str] = &["types", "host"];
 
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
+    Layer { name: "words", may: &[], crates: &[], never: PURE },
     Layer { name: "ids", may: &[], crates: &["thiserror"], never: PURE },
     Layer { name: "time", may: &[], crates: &[], never: PURE },
     Layer { name: "position", may: &["ids"], crates: &["thiserror"], never: PURE },
     Layer { name: "config", may: &["ids", "time"], crates: &["thiserror"], never: PURE },
     Layer { name: "bounds", may: &["time", "config"], crates: &[], never: PURE },
-    Layer { name: "message", may: &["ids", "time", "position", "fence::Health"], crates: &[], never: PURE },
+    Layer { name: "message", may: &["words", "ids", "time", "position", "fence::Health"], crates: &[], never: PURE },
     Layer { name: "fence", may: &["time"], crates: &[], never: PURE },
     Layer { name: "link", may: &["ids"], crates: &[], never: PURE },
     Layer { name: "state", may: &["ids", "position", "message"], crates: &[], never: PURE },
@@ -73,7 +74,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "host", may: &["ids", "time", "position", "fence"], crates: &["async_trait", "thiserror"], never: NO_IO },
     Layer { name: "store", may: &["ids", "position", "message", "state"],
             crates: &["async_trait", "blocking", "crc32fast", "thiserror"], never: NO_NET },
-    Layer { name: "transport", may: &["ids", "time", "position", "config", "message", "link", "wire", "clock"],
+    Layer { name: "transport", may: &["words", "ids", "time", "position", "config", "message", "link", "wire", "clock"],
             crates: &["async_io", "async_trait", "blocking", "futures", "pin_project_lite", "rustix", "thiserror"], never: ASYNC },
     Layer { name: "error", may: &["host", "store", "transport"], crates: &["thiserror"], never: NO_IO },
     Layer { name: "gate", may: &["time", "clock", "fence"], crates: &[], never: NO_IO },
