@@ -1,8 +1,7 @@
 //! Connections that we dial: we send on them.
 
-use super::limits::{
-    ADDRESSES_MAX, CONNECT_AFTER_LOSS_TIMEOUT, CONNECT_TIMEOUT, HELLO_TIMEOUT, LINK_STABLE, RETRY_SPACING_MIN,
-};
+use super::limits::{HELLO_TIMEOUT, LINK_STABLE, RETRY_SPACING_MIN};
+use super::place::Place;
 use super::shared::Context;
 use super::stream::{Stopped, Stream, abort, read_more, read_ready, tune, write_all, write_first};
 use super::timer::{now, within};
@@ -16,7 +15,7 @@ use crate::transport::retry::Retry;
 use async_io::{Async, Timer};
 use futures::future::{Either, poll_fn, select};
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
@@ -32,10 +31,11 @@ pub(super) async fn keep_linked(context: Context<'_>, peer: NodeId, address: &st
     let mut pause = Retry::new(seed);
     // Whether this attempt was called for by the end of a link.
     let mut urgent = false;
+    let mut place = Place::new(address);
     loop {
         context.shared.room().await;
         let began = now();
-        if let Some(Linked { stream, channel, id }) = dial(context, peer, address, urgent).await {
+        if let Some(Linked { stream, channel, id }) = dial(context, peer, &mut place, urgent).await {
             let linked = now();
             let stopped = drive(context, &stream, channel, peer, id).await;
             let end = match stopped {
@@ -50,6 +50,7 @@ pub(super) async fn keep_linked(context: Context<'_>, peer: NodeId, address: &st
                     End::Broken
                 }
             };
+            place.lost();
             context.shared.links().end(Direction::Out, peer, id, end, now());
             if now().saturating_since(linked) >= LINK_STABLE {
                 pause.reset();
@@ -78,16 +79,9 @@ async fn wait(context: Context<'_>, peer: NodeId, time: Duration) -> bool {
 }
 
 /// One attempt, at each of the peer's addresses.
-async fn dial(context: Context<'_>, peer: NodeId, address: &str, urgent: bool) -> Option<Linked> {
-    // What has just been lost is looked for where it was, without asking a name server that may be gone
-    // with it: its refusal is what the peers wait for.
-    let lost = context.shared.links().lost_address(peer).filter(|_| urgent);
-    let addresses = match lost {
-        Some(address) => vec![address],
-        None => resolve(address).await,
-    };
-    let timeout = if lost.is_some() { CONNECT_AFTER_LOSS_TIMEOUT } else { CONNECT_TIMEOUT };
-    for address in addresses.into_iter().take(ADDRESSES_MAX) {
+async fn dial(context: Context<'_>, peer: NodeId, place: &mut Place<'_>, urgent: bool) -> Option<Linked> {
+    let (addresses, timeout) = place.find(context.shared, peer, urgent).await;
+    for address in addresses {
         let attempt = context.shared.links().attempt(peer);
         match within(timeout, Async::<TcpStream>::connect(address)).await {
             Some(Ok(stream)) => {
@@ -220,16 +214,4 @@ async fn drive(
         Either::Left((stopped, _)) => Some(stopped),
         Either::Right((stopped, _)) => stopped,
     }
-}
-
-/// The addresses behind `host:port`. Names are looked up on a thread of their own: that can take seconds.
-async fn resolve(address: &str) -> Vec<SocketAddr> {
-    if let Ok(address) = address.parse() {
-        return vec![address];
-    }
-    let address = address.to_owned();
-    blocking::unblock(move || {
-        address.to_socket_addrs().map(|found| found.take(ADDRESSES_MAX).collect()).unwrap_or_default()
-    })
-    .await
 }

@@ -14,6 +14,7 @@
 mod accept;
 mod dial;
 mod limits;
+mod place;
 mod shared;
 mod stream;
 mod timer;
