@@ -2,8 +2,8 @@
 
 use crate::paint::{bold, good, table, warn};
 use kevy_config::CliOverrides;
+use kevy_elect_ops::config::Settings;
 use kevy_elect_plugin::config::{Config, CrashDetection, LEASE_MARGIN};
-use kevy_server::config::Settings;
 use std::path::Path;
 use std::time::Duration;
 

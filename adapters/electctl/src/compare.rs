@@ -4,7 +4,7 @@ use crate::cli::Compared;
 use crate::paint::{bad, bold, good, plain, table, warn};
 use kevy_config::CliOverrides;
 use kevy_elect_compare::{Comparison, Options, Outcome, Record, compare};
-use kevy_server::config::Settings;
+use kevy_elect_ops::config::Settings;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

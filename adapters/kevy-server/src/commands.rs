@@ -4,10 +4,13 @@
 //! switch off RESP3, blocking commands, indexes and more.
 
 use crate::browser::{self, Browser, Rest};
+use crate::companion;
 use crate::cuts;
 use crate::digest;
 use crate::expiry::Keeper;
 use crate::harmless::is_harmless;
+use crate::history;
+use crate::marks;
 use crate::names::{Name, Row};
 use crate::record::{self, Record};
 use crate::replies::{self, Own, Replies};
@@ -69,7 +72,7 @@ impl ElectedCommands {
 
     /// Sees what runs although no client sent it just now: records of the log, frames of a stream, and
     /// commands that waited for data, such as `BLPOP`. True: it is dealt with, and nothing for kevy.
-    fn intercept<A: ArgvView + ?Sized>(&self, args: &A, out: &mut Vec<u8>) -> bool {
+    fn intercept<A: ArgvView + ?Sized>(&self, store: &Store, args: &A, out: &mut Vec<u8>) -> bool {
         let Some(shard) = self.shard.get() else { return false };
         let applying = kevy_rt::applying_record();
         if applying && cuts::number(args).is_some() {
@@ -77,6 +80,10 @@ impl ElectedCommands {
             self.resolved.set(false);
             self.shards().note_record(shard, args);
             return true;
+        }
+        if applying && args.first() == Some(marks::GO_ON) && self.record.has_unrecorded(store) {
+            // Keys are gone here, and no frame says so.
+            self.shards().note_doubt(shard);
         }
         // A frame is resolved before it is applied, and what a frame wakes up is not.
         let waited = !applying || (!self.resolved.replace(false) && self.shards().is_restored(shard));
@@ -233,6 +240,7 @@ impl ElectedCommands {
         if !same {
             return Route::Local;
         }
+        self.shards().waits().park(timeout_ms);
         let offsets = pairs.into_iter().map(|(_, offset)| offset).collect();
         Route::ReplBarrier { offsets, timeout_ms, miss: self.replies.misdirected() }
     }
@@ -299,7 +307,7 @@ impl Commands for ElectedCommands {
     }
 
     fn dispatch_into<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
-        if self.intercept(args, out) {
+        if self.intercept(store, args, out) {
             return;
         }
         if kevy_rt::applying_record() {
@@ -313,7 +321,7 @@ impl Commands for ElectedCommands {
     }
 
     fn dispatch_into_resp3<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
-        if self.intercept(args, out) {
+        if self.intercept(store, args, out) {
             return;
         }
         self.recorded(store, args, out, |store, out| self.kevy.dispatch_into_resp3(store, args, out));
@@ -422,6 +430,7 @@ impl Commands for ElectedCommands {
 
     fn on_shard_start(&self, shard: usize) {
         self.shard.set(Some(shard));
+        companion::shard_begins(shard);
         self.kevy.on_shard_start(shard);
         scripts::install(self.kevy.state(), self.shards(), shard);
     }
@@ -563,6 +572,9 @@ impl Commands for ElectedCommands {
         self.kevy.shutdown_save_requested()
     }
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
+        if history::is_ours(argv) {
+            return history::answer(self.shards(), argv);
+        }
         if digest::is_ours(argv) {
             return digest::answer(self.shards(), store, argv);
         }
@@ -600,6 +612,9 @@ impl Commands for ElectedCommands {
         self.kevy.apply_ext(store, payload);
     }
     fn extension_targets(&self, argv: &[Vec<u8>]) -> Option<Vec<usize>> {
+        if history::is_ours(argv) {
+            return Some(vec![history::target(argv, self.shards().count())]);
+        }
         if digest::is_ours(argv) {
             return Some(vec![digest::target(argv, self.shards().count())]);
         }

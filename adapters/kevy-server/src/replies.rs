@@ -230,6 +230,12 @@ impl Replies {
             Err(Denied::Replica) => "replica",
             Err(Denied::Fenced(reason)) => reason.as_str(),
         };
+        let (copies, continuations) = self.shards.copies_and_continuations();
+        let _ = write!(
+            lines,
+            "elect_copies:{copies}\r\nelect_continuations:{continuations}\r\nelect_kept_bytes:{}\r\n",
+            self.shards.kept_bytes()
+        );
         let primary = standing.of.map(|id| id.to_string()).unwrap_or_default();
         let _ = write!(
             lines,

@@ -4,6 +4,7 @@ use crate::catch_up::CatchUp;
 use crate::cuts::{self, Place};
 use crate::link::{Link, reached};
 use crate::marks;
+use crate::path::Why;
 use crate::shards::Shards;
 use crate::stall::COPIED_AFTER;
 use crate::tag::Tag;
@@ -31,7 +32,7 @@ const HASTE_INTERVAL: Duration = Duration::from_millis(1);
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(5);
 /// Frames and bytes that may wait in a shard's inbox before the stream is read on. A promotion waits until
 /// they are applied: at a million frames a second this many take 8 ms.
-const INBOX_FRAMES_MAX: u64 = 8_192;
+pub(crate) const INBOX_FRAMES_MAX: u64 = 8_192;
 const INBOX_BYTES_MAX: usize = 64 << 20;
 
 /// How a connection ended.
@@ -210,6 +211,8 @@ impl<'a> Session<'a> {
                 return Err(broken(format!("frame {offset} came and {} was due", state.next)));
             }
         }
+        let at = marks::Place { epoch: self.link.origin.epoch, flushes: state.flushes, offset };
+        self.link.shards.keep(self.link.shard, at, &argv);
         if !self.link.shards.send_frame(self.link.shard, offset, argv) {
             return Err(broken("this server has stopped"));
         }
@@ -238,6 +241,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         state.held = false;
+        state.must_copy = Some(Why::Missing);
         Err(End::Refused(format!("{reason}; all of this shard is copied anew")))
     }
 
@@ -284,7 +288,8 @@ impl<'a> Session<'a> {
         }
         (state.generation, state.next, state.flushes) = (self.generation, next, tag.flushes);
         (state.held, state.named) = (true, tag.flushes);
-        state.synced = None;
+        (state.synced, state.must_copy) = (None, None);
+        link.shards.note_copy(link.shard, state.why);
         state.stall.moved(Instant::now());
         self.streaming = true;
         self.link.report(&state);

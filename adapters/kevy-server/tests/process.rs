@@ -9,6 +9,7 @@ use common::{Cluster, until};
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
@@ -42,6 +43,30 @@ fn the_killed_primary_is_replaced_and_confirmed_writes_stay() {
     });
     until("it answers", || (back.ask("GET k")? == "v").then_some(()));
     assert!(back.ask("SET k w").unwrap().starts_with("-READONLY"));
+}
+
+#[test]
+fn a_wait_that_was_parked_while_the_process_was_stopped_ends_when_it_learns_that_it_was_replaced() {
+    let cluster = Cluster::new(3, 2);
+    // Or it would not live to learn it.
+    let mut nodes: Vec<Process> =
+        (0..3).map(|node| Process::start(&cluster, node, "watchdog = false\n")).collect();
+    let first = primary(&nodes);
+    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    let mut client = TcpStream::connect(("127.0.0.1", nodes[first].port)).unwrap();
+    client.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    // More than there are, so that nothing but its end can answer it.
+    client.write_all(b"PING\r\nWAIT 3 0\r\n").unwrap();
+    client.read_exact(&mut [0; 7]).unwrap();
+    nodes[first].signal(Signal::STOP);
+    let old = nodes.remove(first);
+    primary(&nodes);
+    old.signal(Signal::CONT);
+    let mut answer = [0; 4];
+    match client.read(&mut answer) {
+        Ok(read) => assert_ne!(answer.get(..2), Some(&b":3"[..]), "after {read} bytes"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "it waits on"),
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::super::RefuseReason;
 use super::super::handshake::{self, Incoming, TurnedAway};
 use super::super::links::{Direction, End, LinkId};
 use super::stream::{Frames, Stopped, Stream, abort, tune, write_first};
+use super::watch::Watched;
 use super::{ACCEPT_RETRY, HELLO_PENDING_MAX, HELLO_TIMEOUT, LATE_END_WAIT, TcpTransport, now, within};
 use crate::ids::NodeId;
 use crate::message::{Hello, Message};
@@ -99,6 +100,7 @@ impl Waiting {
 }
 
 async fn serve(transport: &TcpTransport, stream: Stream, hello: &Hello, waiting: &Waiting, number: u64) {
+    let mut stream = Watched::new(stream);
     tune(&stream);
     let mut frames = Frames::new();
     let first = {
@@ -127,6 +129,7 @@ async fn serve(transport: &TcpTransport, stream: Stream, hello: &Hello, waiting:
         Ok(linked) => linked,
         Err(TurnedAway { claimed, reason }) => return turn_away(transport, &stream, claimed, reason, hello),
     };
+    transport.tell_linked(&mut stream);
     let mut answer = Vec::new();
     encode_hello(hello, &mut answer);
     let stopped = if write_first(&stream, &answer) {

@@ -14,6 +14,7 @@
 mod accept;
 mod dial;
 mod stream;
+mod watch;
 
 use super::links::Links;
 pub use super::retry::{RETRY_FIRST, RETRY_MAX};
@@ -29,9 +30,13 @@ use futures::StreamExt;
 use futures::future::{Either, FutureExt, poll_fn, select};
 use futures::stream::FuturesUnordered;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+use stream::Stream;
+pub use watch::SocketWatch;
+use watch::Watched;
 
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -39,6 +44,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// just being closed gets no answer at all, and the kernel repeats it only a second later: the next attempt
 /// is refused at once.
 pub const CONNECT_AFTER_LOSS_TIMEOUT: Duration = Duration::from_millis(25);
+/// For how long after a loss the peer is looked for only where it was.
+pub const LOOK_BACK: Duration = Duration::from_secs(1);
+/// How long an attempt waits for a name server before it goes where the peer was last. The look-up goes on.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long either end waits for the other's `HELLO`.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long written bytes may go unconfirmed before the link counts as broken. Short, because after a
@@ -76,6 +85,15 @@ pub struct TcpTransport {
     peers: BTreeMap<NodeId, String>,
     seed: u64,
     links: Mutex<Links>,
+    watch: Option<Watch>,
+}
+
+struct Watch(Arc<dyn SocketWatch>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SocketWatch")
+    }
 }
 
 #[derive(Debug)]
@@ -91,6 +109,7 @@ pub struct TcpTransportBuilder {
     peers: BTreeMap<NodeId, String>,
     stale_after: Duration,
     seed: u64,
+    watch: Option<Watch>,
 }
 
 impl TcpTransport {
@@ -114,7 +133,7 @@ impl TcpTransport {
     }
 
     /// Opens the listening socket.
-    async fn open(&self) -> Result<Option<Async<TcpListener>>, TransportError> {
+    async fn open(&self) -> Result<Option<Watched<Async<TcpListener>>>, TransportError> {
         let door = self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (address, bound) = match door {
             None => return Ok(None),
@@ -126,13 +145,22 @@ impl TcpTransport {
                 (address, blocking::unblock(move || TcpListener::bind(&*name)).await)
             }
         };
-        bound.and_then(Async::new).map(Some).map_err(|source| TransportError::Listen { address, source })
+        let opened =
+            bound.and_then(Async::new).map_err(|source| TransportError::Listen { address, source })?;
+        let mut listener = Watched::new(opened);
+        listener.tell(|socket| Some(self.watch.as_ref()?.0.listening(socket.get_ref())));
+        Ok(Some(listener))
+    }
+
+    /// Both ends said `HELLO` on this connection.
+    fn tell_linked(&self, stream: &mut Watched<Stream>) {
+        stream.tell(|socket| Some(self.watch.as_ref()?.0.linked(socket.get_ref())));
     }
 }
 
 impl TcpTransportBuilder {
     fn new(door: Door) -> Self {
-        Self { door, peers: BTreeMap::new(), stale_after: STALE_AFTER_DEFAULT, seed: 0 }
+        Self { door, peers: BTreeMap::new(), stale_after: STALE_AFTER_DEFAULT, seed: 0, watch: None }
     }
 
     /// Adds a peer and where it listens: `host:port`, resolved at every attempt to dial.
@@ -153,6 +181,12 @@ impl TcpTransportBuilder {
         self
     }
 
+    /// Tells `watch` of each socket by which peers see that this process lives.
+    pub fn watch(mut self, watch: Arc<dyn SocketWatch>) -> Self {
+        self.watch = Some(Watch(watch));
+        self
+    }
+
     /// The transport. It does nothing until it [runs](Transport::run).
     pub fn build(self) -> TcpTransport {
         let links = Links::new(self.peers.keys().copied(), self.stale_after);
@@ -161,6 +195,7 @@ impl TcpTransportBuilder {
             peers: self.peers,
             seed: self.seed,
             links: Mutex::new(links),
+            watch: self.watch,
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::super::RefuseReason;
 use super::super::handshake::{self, Incoming};
 use super::super::links::End;
+use super::watch::Watched;
 use super::{KEEPALIVE_INTERVAL, KEEPALIVE_PROBES_MAX, USER_TIMEOUT};
 use crate::wire::FRAME_BYTES_MAX;
 use async_io::Async;
@@ -34,8 +35,13 @@ pub(super) fn tune(stream: &Stream) {
 }
 
 /// Ends a connection with a reset. An orderly end of an established link would look like a dying process.
-pub(super) fn abort(stream: Stream) {
-    let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+pub(super) fn abort(stream: Watched<Stream>) {
+    let _ = rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO));
+    #[cfg(target_os = "linux")]
+    if stream.is_told() {
+        // Resets at once, whoever else holds the socket.
+        let _ = rustix::net::connect_unspec(&*stream);
+    }
     drop(stream);
 }
 

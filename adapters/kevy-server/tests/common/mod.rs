@@ -8,13 +8,13 @@ pub mod process;
 
 use futures::executor::block_on;
 use kevy_config::CliOverrides;
+use kevy_elect_ops::config::Settings;
 use kevy_elect_plugin::host::{FenceReason, ReplicationHost};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::plugin::Denied;
 use kevy_elect_plugin::position::Position;
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
-use kevy_server::config::Settings;
 use kevy_server::host::KevyHost;
 use kevy_server::office::{Office, Standing};
 use kevy_server::{Server, Stopper};

@@ -1,0 +1,28 @@
+//! Short ticks, for as long as something waits for a shard.
+
+use super::Shards;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+impl Shards {
+    /// Ticks are short, and idle shards are woken, until `duration` from now.
+    pub fn hurry(self: &Arc<Self>, duration: Duration) {
+        let until = (self.born.elapsed() + duration).as_nanos();
+        self.urgent_until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::SeqCst);
+        if let Some(pulse) = self.pulse.get() {
+            pulse.start(self);
+        }
+    }
+
+    /// Whether the pulse is needed any longer.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.pulse.get().is_some_and(|pulse| pulse.goes_on(|| self.is_urgent()))
+    }
+
+    /// Whether ticks are short now.
+    pub fn is_urgent(&self) -> bool {
+        u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX)
+            < self.urgent_until.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,133 @@
+//! What is put into a shard's inbox, and what comes out of it.
+
+use super::reign::BARRIER;
+use super::{Applied, Shards};
+use crate::ledger::Incoming;
+use crate::link::Link;
+use crate::marks::{self, Place};
+use crate::tag::Tag;
+use kevy_rt::{Argv, ArgvView, ReplicaApply, SnapshotGate};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{PoisonError, Weak};
+
+impl Shards {
+    /// Passes a frame on to its shard. False: the server has stopped.
+    pub(crate) fn send_frame(&self, shard: usize, offset: u64, argv: Argv) -> bool {
+        let state = &self.shards[shard];
+        state.sent.fetch_add(1, Ordering::Relaxed);
+        state.inbox.send(ReplicaApply::Frame { offset, argv }).is_ok()
+    }
+
+    /// Frames that were sent to a shard and not applied yet.
+    pub(crate) fn outstanding(&self, shard: usize) -> u64 {
+        let state = &self.shards[shard];
+        let applied = state.applied.load(Ordering::Acquire);
+        state.sent.load(Ordering::Relaxed).saturating_sub(applied)
+    }
+
+    /// kevy spoils its own log if it replaces it while a record is on its way to the file: the write fails, or ends in the new one. So the log
+    /// rests before: a shard that was told of a copy logs that, and nothing more until it has it. Says the number by
+    /// which that record is found.
+    pub(crate) fn announce_snapshot(&self, shard: usize, at: Place) -> u64 {
+        let state = &self.shards[shard];
+        let before = *state.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = state.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let order = Argv::from(Incoming { at, before }.order(number));
+        drop(state.inbox.send(ReplicaApply::Frame { offset: 0, argv: order }));
+        number
+    }
+
+    /// Passes a whole snapshot on to its shard, which drops `landed` once it has loaded it. It was announced, and nothing
+    /// was sent to the shard since. False: the server has stopped.
+    pub(crate) fn send_snapshot(
+        &self,
+        shard: usize,
+        bytes: Vec<u8>,
+        next: u64,
+        landed: SnapshotGate,
+    ) -> bool {
+        let state = &self.shards[shard];
+        let _whole = state.bulk.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = ReplicaApply::SnapshotEnd { ack_offset: next, routed: false, gate: Some(landed) };
+        [ReplicaApply::SnapshotBegin, ReplicaApply::SnapshotChunk(bytes), end]
+            .into_iter()
+            .all(|part| state.inbox.send(part).is_ok())
+    }
+
+    /// Who is to be told when this shard cannot apply what came.
+    pub(crate) fn set_link(&self, shard: usize, link: Weak<Link>) {
+        *self.shards[shard].link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
+    /// Makes every shard look around now, even an idle one: announces a snapshot that never comes, which
+    /// kevy answers by clearing an empty buffer.
+    pub fn wake(&self) {
+        for shard in &self.shards {
+            let _whole = shard.bulk.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(shard.inbox.send(ReplicaApply::SnapshotBegin));
+        }
+    }
+
+    /// A record is applied that no client sent.
+    pub(crate) fn note_record<A: ArgvView + ?Sized>(&self, shard: usize, record: &A) -> Applied {
+        if !self.is_restored(shard) {
+            let mut ledger = self.ledger(shard);
+            if let Some(held) = Tag::held_beside(record) {
+                // It ends the keyspace of a log that was written anew.
+                ledger.replay().base(held);
+                return Applied::Kevys;
+            }
+            return if ledger.replay().take(record) { Applied::Done } else { Applied::Kevys };
+        }
+        match record.first() {
+            Some(BARRIER) => self.obey(shard, record),
+            Some(marks::MARK) => self.mark(shard, record),
+            Some(marks::GO_ON) => self.go_on(shard, record),
+            Some(marks::LOAD) => match Incoming::read(record) {
+                Some((incoming, number)) => Applied::Logged(self.ledger(shard).expect(incoming, number)),
+                None => Applied::Done,
+            },
+            _ => {
+                let applied = self.shards[shard].applied.fetch_add(1, Ordering::Release) + 1;
+                if let Some(number) = crate::cuts::number(record) {
+                    self.ledger(shard).note_cut(number, applied);
+                }
+                Applied::Kevys
+            }
+        }
+    }
+
+    /// A frame could not be applied, so this shard is not what its primary's is. Nothing that comes is applied
+    /// before a snapshot has replaced it all.
+    pub(crate) fn note_unapplied(&self, shard: usize, verb: &str, error: &str) {
+        let state = &self.shards[shard];
+        if state.broken.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let reason = format!("cannot apply {verb}: {error}; the data is copied anew");
+        eprintln!("kevy-server: shard {shard}: {reason}");
+        // Also after a restart: the log says so.
+        self.note_lost(shard);
+        self.order_mark(shard, 0, 0);
+        let link = state.link.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(link) = link {
+            link.lost(&reason);
+        }
+    }
+
+    /// A shipped snapshot has replaced the keyspace.
+    pub fn note_load(&self, shard: usize) {
+        let state = &self.shards[shard];
+        state.broken.store(false, Ordering::Release);
+        self.ledger(shard).loaded(state.applied.load(Ordering::Acquire));
+        state.loads.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn loads(&self, shard: usize) -> u64 {
+        self.shards[shard].loads.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn loading(&self) -> &AtomicUsize {
+        &self.loading
+    }
+}

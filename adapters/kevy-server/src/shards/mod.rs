@@ -1,0 +1,316 @@
+//! What the shards and the election's host tell each other.
+//!
+//! Every shard is a thread of kevy. It reports from its hooks (`commands.rs`) and reads a few atomics;
+//! nothing here makes a shard wait.
+//!
+//! - `reign`: taking up an office, and the clock that goes with it
+//! - `stream`: a shard's own stream, and who follows it
+//! - `inbox`: what is sent to a shard, and what it does with it
+//! - `passage`: going on in another history, and what others need for it
+//! - `data`: what its data is, and the marks that say so in its log
+//! - `hurry`: short ticks while something waits
+
+mod data;
+mod hurry;
+mod inbox;
+mod passage;
+mod reign;
+mod stream;
+
+use crate::cuts::Cutter;
+use crate::disk::Disk;
+use crate::ending::Ending;
+use crate::ledger::Ledger;
+use crate::link::Link;
+use crate::marks::Before;
+use crate::office::{Office, Standing};
+use crate::pins::Pins;
+use crate::pulse::Pulse;
+use crate::waits::Waits;
+use event_listener::Event;
+use kevy_elect_plugin::ids::Epoch;
+use kevy_elect_plugin::plugin::Denied;
+use kevy_rt::ReplicaInboxSender;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Instant;
+
+use passage::Passage;
+pub(crate) use reign::TICK_MS_STANDBY;
+
+/// What to do with a record that is applied.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// It is not one of ours.
+    Kevys,
+    /// It is done with.
+    Done,
+    /// It is done with, and this goes into the log.
+    Logged(Vec<Vec<u8>>),
+}
+
+/// All shards of this node.
+pub struct Shards {
+    shards: Box<[Shard]>,
+    office: OnceLock<Arc<dyn Office>>,
+    /// The epoch in which this node reigns, zero where it does not.
+    reign: AtomicU64,
+    /// The epoch whose streams are reported to the election: before it knows that this node holds that
+    /// history, their offsets would be taken for ones of the history before.
+    reported: AtomicU64,
+    /// Snapshots that are on their way into a shard: reads answer `-LOADING`.
+    loading: AtomicUsize,
+    /// Until when ticks are short, in nanoseconds since `born`.
+    urgent_until: AtomicU64,
+    born: Instant,
+    pulse: OnceLock<Pulse>,
+    ending: OnceLock<Arc<Ending>>,
+    disk: OnceLock<Disk>,
+    /// Whether a replica acknowledges only what is on its disk.
+    acks_after_sync: AtomicBool,
+    waits: Waits,
+    cutter: OnceLock<Cutter>,
+    pins: OnceLock<Pins>,
+    /// The newest cut that was begun.
+    cut: AtomicU64,
+    /// The reign for which the store's clock goes by this node's.
+    told: AtomicU64,
+    progress: Event,
+}
+
+/// One shard. Written by its own thread, except `inbox`.
+struct Shard {
+    inbox: ReplicaInboxSender,
+    /// Held while the parts of a snapshot are sent: nothing may come between them.
+    bulk: Mutex<()>,
+    restored: AtomicBool,
+    /// What the data is. Others than the shard's thread look at it only while it starts, and at orders.
+    ledger: Mutex<Ledger>,
+    /// Where the node was when it was ordered to reign.
+    before: Mutex<Option<Before>>,
+    /// Whether kevy found that a part of the log is missing.
+    damaged: AtomicBool,
+    /// The epoch whose beginning the log names.
+    named: AtomicU64,
+    /// The number of the last mark that was asked for, and of the last that was put into the log.
+    asked: AtomicU64,
+    marked: AtomicU64,
+    /// The number of a mark that the next tick is to give; 0: none.
+    asked_first: AtomicU64,
+    /// Whether the log has to be written anew.
+    rewrite: AtomicBool,
+    /// Whether kevy has taken the first value of its promotion counter, which promotes nothing.
+    based: AtomicBool,
+    /// The epoch that the last barrier ordered.
+    ordered: AtomicU64,
+    /// The epoch for which kevy has started a new stream.
+    started: AtomicU64,
+    /// The epoch for which the new stream's offset was seen.
+    seen: AtomicU64,
+    /// How often kevy told the offset of its own stream.
+    views: AtomicU64,
+    /// Whether it began a snapshot of its data since.
+    own_work: AtomicBool,
+    /// kevy's offset in its own stream.
+    offset: AtomicU64,
+    flushes: AtomicU64,
+    /// Frames of a followed stream: put into the inbox, and taken out of it.
+    sent: AtomicU64,
+    applied: AtomicU64,
+    /// Snapshots that replaced the keyspace.
+    loads: AtomicU64,
+    /// Who follows a stream for this shard.
+    link: Mutex<Weak<Link>>,
+    /// Whether a frame could not be applied: what comes after it is of no use before another snapshot.
+    broken: AtomicBool,
+    /// Replicas whose acknowledgements kevy would count although they belong to a stream before a flush.
+    stale_replicas: AtomicUsize,
+    /// The newest cut that this shard has put into its stream.
+    cut: AtomicU64,
+    passage: Passage,
+}
+
+impl Shards {
+    /// Shards that are fed through `inboxes`.
+    pub fn new(inboxes: Vec<ReplicaInboxSender>) -> Self {
+        // Marks of an earlier process have other numbers.
+        let born = RandomState::new().build_hasher().finish() >> 1;
+        let shard = |inbox| Shard {
+            inbox,
+            bulk: Mutex::new(()),
+            restored: AtomicBool::default(),
+            ledger: Mutex::new(Ledger::new()),
+            before: Mutex::default(),
+            damaged: AtomicBool::default(),
+            named: AtomicU64::default(),
+            asked: AtomicU64::new(born),
+            marked: AtomicU64::new(born),
+            asked_first: AtomicU64::default(),
+            rewrite: AtomicBool::default(),
+            based: AtomicBool::default(),
+            ordered: AtomicU64::default(),
+            started: AtomicU64::default(),
+            seen: AtomicU64::default(),
+            views: AtomicU64::default(),
+            own_work: AtomicBool::default(),
+            offset: AtomicU64::default(),
+            flushes: AtomicU64::default(),
+            sent: AtomicU64::default(),
+            applied: AtomicU64::default(),
+            loads: AtomicU64::default(),
+            link: Mutex::default(),
+            broken: AtomicBool::default(),
+            stale_replicas: AtomicUsize::default(),
+            cut: AtomicU64::default(),
+            passage: Passage::default(),
+        };
+        Self {
+            shards: inboxes.into_iter().map(shard).collect(),
+            office: OnceLock::new(),
+            reign: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+            loading: AtomicUsize::new(0),
+            urgent_until: AtomicU64::new(0),
+            born: Instant::now(),
+            pulse: OnceLock::new(),
+            ending: OnceLock::new(),
+            disk: OnceLock::new(),
+            acks_after_sync: AtomicBool::new(false),
+            waits: Waits::default(),
+            cutter: OnceLock::new(),
+            pins: OnceLock::new(),
+            cut: AtomicU64::new(0),
+            told: AtomicU64::new(0),
+            progress: Event::new(),
+        }
+    }
+
+    /// Makes known who decides about writes. Before that, none pass.
+    pub fn set_office(&self, office: Arc<dyn Office>) {
+        // A second one would be a mistake of this crate; the first stays.
+        drop(self.office.set(office));
+    }
+
+    /// Gives idle shards what wakes them. Before that, and where nothing does, they take longer.
+    pub(crate) fn set_pulse(&self, pulse: Pulse) {
+        drop(self.pulse.set(pulse));
+    }
+
+    /// Makes known what ends the process, if this is a process's server.
+    pub(crate) fn set_ending(&self, ending: Arc<Ending>) {
+        drop(self.ending.set(ending));
+    }
+
+    /// Makes known where the logs are, if there are any. Before that, there are none.
+    pub(crate) fn set_disk(&self, disk: Disk) {
+        drop(self.disk.set(disk));
+    }
+
+    /// What is parked for acknowledgements, and whose count.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.waits
+    }
+
+    /// Makes known what cuts the streams. With one shard nothing does.
+    pub(crate) fn set_cutter(&self, cutter: Cutter) {
+        drop(self.cutter.set(cutter));
+    }
+
+    /// Makes known what keeps the beginning of a reign. Before that, nothing does.
+    pub(crate) fn set_pins(&self, pins: Pins) {
+        drop(self.pins.set(pins));
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Notified when a shard was restored, and when one has told the offset of its stream.
+    pub fn progress(&self) -> &Event {
+        &self.progress
+    }
+
+    /// Whether a write may pass.
+    pub fn check(&self) -> Result<(), Denied> {
+        self.office.get().map_or(Err(Denied::Replica), |office| office.check())
+    }
+
+    /// Who reigns.
+    pub fn standing(&self) -> Standing {
+        let nobody = Standing { primary: false, epoch: Epoch::ZERO, of: None };
+        self.office.get().map_or(nobody, |office| office.standing())
+    }
+
+    /// Whether a snapshot is being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.loading.load(Ordering::Acquire) > 0
+    }
+
+    /// A client wants the server to end, and to write a snapshot before if `save`.
+    pub(crate) fn note_shutdown(&self, save: bool) {
+        if let Some(ending) = self.ending.get() {
+            ending.wish(save);
+        }
+    }
+
+    /// What kevy's settings are now: whether a replica acknowledges only what is on its disk.
+    pub(crate) fn note_sync_policy(&self, always: bool) {
+        self.acks_after_sync.store(always && self.has_logs(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn office(&self) -> Option<&Arc<dyn Office>> {
+        self.office.get()
+    }
+
+    pub(crate) fn has_logs(&self) -> bool {
+        self.disk.get().is_some_and(|disk| disk.logs)
+    }
+
+    pub(crate) fn disk(&self) -> Option<&Disk> {
+        self.disk.get()
+    }
+
+    /// Whether a replica acknowledges only what is on its disk.
+    pub(crate) fn acks_after_sync(&self) -> bool {
+        self.acks_after_sync.load(Ordering::Relaxed)
+    }
+}
+
+/// For the tests of this folder.
+#[cfg(test)]
+mod played {
+    use super::reign::BARRIER;
+    use super::*;
+    use crate::marks;
+    use kevy_rt::{Argv, replica_inbox_pair};
+
+    /// Shards whose inboxes nobody reads: the test plays their threads.
+    pub(super) fn shards(count: usize) -> (Shards, Vec<kevy_rt::ReplicaInboxReceiver>) {
+        let (senders, receivers) = (0..count).map(|_| replica_inbox_pair()).unzip();
+        (Shards::new(senders), receivers)
+    }
+
+    pub(super) fn order(epoch: u64) -> Argv {
+        Argv::from(vec![BARRIER.to_vec(), epoch.to_string().into_bytes()])
+    }
+
+    /// What kevy does with a frame or an order. Says whether it is nothing for kevy.
+    pub(super) fn apply(shards: &Shards, shard: usize, record: &Argv) -> bool {
+        shards.note_record(shard, record) != Applied::Kevys
+    }
+
+    /// kevy tells where the stream is, and takes what is in the inbox right afterwards.
+    pub(super) fn view(shards: &Shards, shard: usize, offset: u64) {
+        shards.note_stream(shard, offset, &[]);
+        assert!(apply(shards, shard, &Argv::from(vec![marks::MARK.to_vec(), b"0".to_vec()])));
+    }
+
+    pub(super) fn restore(shards: &Shards) {
+        for shard in 0..shards.count() {
+            shards.note_restored(shard);
+            assert_eq!(shards.tick(shard).0, 0, "the first value promotes nothing");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A shard's own stream: how far it is, who follows it, and the cuts in it.
+
+use super::{Shard, Shards};
+use crate::names::{Row, judge};
+use crate::tag::{Tag, position_offset};
+use kevy_elect_plugin::ids::Epoch;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+impl Shards {
+    /// kevy's own stream has come to `offset`, and `rows` are the connections to it.
+    pub(crate) fn note_stream(&self, shard: usize, offset: u64, rows: &[Row]) {
+        let reign = self.reign.load(Ordering::Acquire);
+        let state = &self.shards[shard];
+        state.offset.store(offset, Ordering::Release);
+        let started = state.started.load(Ordering::Relaxed);
+        if !rows.is_empty() && reign != 0 && started == reign {
+            let flushes = state.flushes.load(Ordering::Relaxed);
+            let judged = judge(rows, Epoch(reign), flushes, |node| self.waits.is_member(node));
+            state.stale_replicas.store(judged.wrong, Ordering::Release);
+            self.waits.end_streams(judged.end);
+        } else {
+            state.stale_replicas.store(0, Ordering::Release);
+        }
+        let flushes = state.flushes.load(Ordering::Relaxed);
+        let unnamed = started != 0 && state.named.load(Ordering::Relaxed) != started;
+        let mut ledger = self.ledger(shard);
+        ledger.own(Epoch(started), flushes, offset);
+        let due = !ledger.follows() && ledger.due(0, unnamed).is_some();
+        drop(ledger);
+        if due {
+            // kevy takes what is in the inbox before it serves the next client: the mark is true where it is logged.
+            self.order_mark(shard, 0, 0);
+        }
+        self.note_seen(shard);
+        state.own_work.store(false, Ordering::Relaxed);
+        // Last: whoever waits for this view may rely on the election having it.
+        state.views.fetch_add(1, Ordering::Release);
+        self.progress.notify(usize::MAX);
+    }
+
+    /// Tells the election how far this shard's stream is, once its log names the epoch.
+    pub(super) fn note_seen(&self, shard: usize) {
+        let reign = self.reign.load(Ordering::Acquire);
+        let state = &self.shards[shard];
+        if reign == 0
+            || state.started.load(Ordering::Relaxed) != reign
+            || state.named.load(Ordering::Relaxed) != reign
+        {
+            return;
+        }
+        if state.seen.swap(reign, Ordering::AcqRel) != reign {
+            self.progress.notify(usize::MAX);
+        }
+        if self.reported.load(Ordering::Acquire) == reign
+            && let Some(office) = self.office.get()
+        {
+            let offset = state.offset.load(Ordering::Relaxed);
+            office.on_offset(shard, position_offset(state.flushes.load(Ordering::Relaxed), offset));
+        }
+    }
+
+    /// A client flushes this shard: kevy starts its stream anew.
+    pub fn note_flush(&self, shard: usize) {
+        let flushes = self.shards[shard].flushes.fetch_add(1, Ordering::Release) + 1;
+        let shard = &self.shards[shard];
+        shard.offset.store(0, Ordering::Release);
+        let mut ledger = shard.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.own(Epoch(shard.started.load(Ordering::Relaxed)), flushes, 0);
+        drop(ledger);
+        // Until the next tick has looked: every replica may be one of the old stream.
+        shard.stale_replicas.store(usize::MAX, Ordering::Release);
+    }
+
+    /// How often this shard was flushed in this reign.
+    pub fn flushes(&self, shard: usize) -> u64 {
+        self.shards[shard].flushes.load(Ordering::Acquire)
+    }
+
+    /// The mark for a snapshot of this shard, which begins now.
+    pub fn tag(&self, shard: usize) -> Tag {
+        self.shards[shard].own_work.store(true, Ordering::Relaxed);
+        let (reign, state) = (self.reign.load(Ordering::Acquire), &self.shards[shard]);
+        let reigns = reign != 0 && state.started.load(Ordering::Acquire) == reign;
+        let epoch = if reigns { Epoch(reign) } else { Epoch::ZERO };
+        Tag { epoch, flushes: state.flushes.load(Ordering::Relaxed), shards: self.count() }
+    }
+
+    /// Whether kevy's count of acknowledgements cannot be trusted: it would count connections of an earlier reign or
+    /// flush, of strangers, or one node twice. They are ended as soon as they are seen.
+    pub fn acks_are_stale(&self) -> bool {
+        self.shards.iter().any(|shard| shard.stale_replicas.load(Ordering::Acquire) > 0)
+    }
+
+    /// Where the streams of this primary have come to.
+    pub fn stream_offsets(&self) -> Vec<u64> {
+        let offset = |shard: &Shard| {
+            position_offset(shard.flushes.load(Ordering::Acquire), shard.offset.load(Ordering::Acquire))
+        };
+        self.shards.iter().map(offset).collect()
+    }
+
+    /// Grows when data came in, from clients or from a stream.
+    pub(crate) fn written(&self) -> u64 {
+        let of = |shard: &Shard| {
+            shard.offset.load(Ordering::Relaxed).wrapping_add(shard.applied.load(Ordering::Relaxed))
+        };
+        self.shards.iter().map(of).fold(0, u64::wrapping_add)
+    }
+
+    /// How often every shard has told its offset.
+    pub fn views(&self) -> Vec<u64> {
+        self.shards.iter().map(|shard| shard.views.load(Ordering::Acquire)).collect()
+    }
+
+    /// How often this shard has told its offset.
+    pub(crate) fn views_of(&self, shard: usize) -> u64 {
+        self.shards[shard].views.load(Ordering::Relaxed)
+    }
+
+    /// Whether this shard has begun a snapshot of its data since it last told its offset.
+    pub(crate) fn is_at_own_work(&self, shard: usize) -> bool {
+        self.shards[shard].own_work.load(Ordering::Relaxed)
+    }
+
+    /// A replica has not acknowledged all of this shard's stream: it needs a cut to do so.
+    pub(crate) fn note_behind(&self, shard: usize) {
+        let reign = self.reign.load(Ordering::Acquire);
+        if reign != 0
+            && self.shards[shard].seen.load(Ordering::Relaxed) == reign
+            && let Some(cutter) = self.cutter.get()
+        {
+            cutter.want();
+        }
+    }
+
+    /// The number of a cut that begins now.
+    pub(crate) fn begin_cut(&self) -> u64 {
+        self.cut.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Whether `shard` takes this cut into its stream: the one that was begun last, once. Whoever else sends one can
+    /// at most bring it in a little earlier.
+    pub(crate) fn take_cut(&self, shard: usize, number: u64) -> bool {
+        let taken = number == self.cut.load(Ordering::SeqCst)
+            && self.shards[shard].cut.swap(number, Ordering::SeqCst) < number;
+        if taken {
+            // It is at least as far as kevy has told. The record of it in the log says exactly where.
+            self.ledger(shard).note_cut(number, 0);
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::played::{apply, order, restore, shards};
+    use super::*;
+    use kevy_elect_plugin::position::Position;
+
+    #[test]
+    fn acknowledgements_count_again_once_no_replica_follows_the_flushed_stream() {
+        let (shards, _inboxes) = shards(1);
+        restore(&shards);
+        shards.waits().set_up(vec!["n1".to_owned()], Default::default(), Default::default());
+        shards.begin_reign(Epoch(7), &Position::NONE);
+        assert!(apply(&shards, 0, &order(7)));
+        shards.tick(0);
+        let row = |flushes, acknowledged| Row {
+            name: format!("kevy-replica-n1.7.{flushes}-6004#0.1"),
+            peer: std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1),
+            acknowledged,
+        };
+        shards.note_stream(0, 3, &[row(0, true)]);
+        assert!(!shards.acks_are_stale());
+        shards.note_flush(0);
+        assert!(shards.acks_are_stale(), "before any tick has looked");
+        shards.note_stream(0, 3, &[row(0, true)]);
+        assert!(shards.acks_are_stale());
+        shards.note_stream(0, 5, &[row(1, true)]);
+        assert!(!shards.acks_are_stale());
+        shards.note_stream(0, 5, &[row(0, false)]);
+        assert!(!shards.acks_are_stale(), "it has acknowledged nothing that could count");
+        assert_eq!(shards.tag(0).flushes, 1);
+    }
+}

@@ -1,0 +1,21 @@
+//! What a server with an election in it needs beside the election, whatever it serves.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`http`] | pages for operators, Prometheus and load balancers |
+//! | [`history`] | what was decided, kept over restarts |
+//! | [`config`] | the `[elect]` section: its keys, its checks, and errors that name file, line, key and value |
+//! | [`inline`] | runs the plugin's future on the thread that its events come from |
+//! | [`ending`], [`signals`] | the orderly end of the process, and who wishes for it |
+//! | [`stderr`] | a log that holds nobody up |
+//!
+//! With the feature `kevy`, [`config`] reads a whole `kevy.toml`.
+
+#[cfg(feature = "kevy")]
+pub mod config;
+pub mod ending;
+pub mod history;
+pub mod http;
+pub mod inline;
+pub mod signals;
+pub mod stderr;
