@@ -362,6 +362,7 @@ fn totals(mode: Mode, stats: &Stats, time: Duration, steps_per_core: f64) {
         stats.stuck_by_policy,
         stats.answered_late
     );
+    say!("{} replicas continued in the history of a primary, {} copied", stats.continued, stats.copied);
     say!("\n| fault | times |\n|---|---|");
     for (fault, times) in &stats.faults {
         say!("| {fault} | {times} |");

@@ -7,7 +7,8 @@ use crate::office::PluginOffice;
 use crate::ports;
 use crate::reactor;
 use crate::replies::Source;
-use crate::serve::{ServeError, Server, Stopper};
+use crate::sentinel;
+use crate::serve::{Server, Stopper};
 use futures::executor::block_on;
 use futures::future::FutureExt;
 use kevy_config::{Config, LogLevel};
@@ -110,13 +111,15 @@ fn banner(kevy: &Config) {
 
 fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), String> {
     let (http_at, http_peers, listen) = (elect.http, elect.http_peers.clone(), elect.listen);
+    let (sentinel_at, promise) = (elect.sentinel.clone(), elect.config.election_timeout());
     // Bound now and held for the process's life: peers take a refused connection for proof of its death.
-    let door = ports::listen(listen).map_err(|e| format!("cannot listen on election port {listen}: {e}"))?;
+    let door = ports::listen(listen, "[cluster] peers")?;
     let (cluster, node) = (elect.config.cluster().to_owned(), elect.config.node());
     let replication_port = elect.peer(node).map_or(0, |own| own.replication_port);
     let streams =
         (0..kevy.server.threads.max(1)).filter_map(|n| replication_port.checked_add(u16::try_from(n).ok()?));
-    ports::until_free(kevy.server.bind.into(), std::iter::once(kevy.server.port).chain(streams));
+    ports::until_free(kevy.server.bind.into(), [kevy.server.port], "[server] port")?;
+    ports::until_free(kevy.server.bind.into(), streams, "[cluster] peers")?;
     let recorder = http_at.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
     let inline = Inline::get().map_err(|error| format!("cannot open a pair of sockets: {error}"))?;
     let server = Server::new(kevy, elect.clone()).map_err(|error| error.to_string())?;
@@ -136,8 +139,14 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
             upstream.stalled.map(|_| upstream.trouble)
         });
         let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, stall, history, cluster, views };
+        drop(ports::listen(address, "[elect] http")?);
         let at = http::serve(address, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
+    }
+    if let Some(settings) = sentinel_at {
+        let (name, plugin) = (settings.name.clone(), Arc::clone(&plugin) as _);
+        let at = sentinel::serve(settings, node.as_str(), promise, plugin, inline)?;
+        eprintln!("kevy-server: clients that speak Sentinel's protocol find the primary of {name} at {at}");
     }
     let ending = Arc::new(Ending::default());
     ending.set(end(inline, &plugin, server.host(), server.stopper()));
@@ -145,7 +154,7 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
     signals::listen(&ending, inline).map_err(|error| format!("cannot handle signals: {error}"))?;
     let failed = Arc::new(AtomicBool::new(false));
     inline.spawn(watched(election, ending, Arc::clone(&failed)));
-    server.run().map_err(|error| ended(&error, kevy.server.port, replication_port))?;
+    server.run().map_err(|error| error.to_string())?;
     match failed.load(Ordering::Acquire) {
         true => Err("stopped, because a server without its election must not be written to".to_owned()),
         false => Ok(()),
@@ -164,17 +173,6 @@ fn companion(
     }
     let begun = companion::begin(program, shards, inline);
     begun.map_err(|error| companion::complain(&error.to_string())).ok()
-}
-
-/// Why the server could not serve. The system does not say which port is taken, so all that kevy opens are named.
-fn ended(error: &ServeError, client_port: u16, replication_port: u16) -> String {
-    match error {
-        ServeError::Io(source) if source.kind() == std::io::ErrorKind::AddrInUse => format!(
-            "another program has one of this node's ports, {client_port} for clients or {replication_port} and up for \
-             replication: {source}; stop it, or give this node other ports in [server] port and [cluster] peers"
-        ),
-        _ => error.to_string(),
-    }
 }
 
 fn parts(

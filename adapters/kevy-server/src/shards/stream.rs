@@ -134,6 +134,13 @@ impl Shards {
         }
     }
 
+    /// A client waits for acknowledgements: a tick, which would find out that a cut is needed, may be a while away.
+    pub(crate) fn want_cut(&self) {
+        if let Some(cutter) = self.cutter.get() {
+            cutter.want();
+        }
+    }
+
     /// The number of a cut that begins now.
     pub(crate) fn begin_cut(&self) -> u64 {
         self.cut.fetch_add(1, Ordering::SeqCst) + 1
