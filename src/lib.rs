@@ -60,4 +60,5 @@ mod types;
 pub mod wire;
 
 pub use host::gate;
+use types::words;
 pub use types::{bounds, config, event, fence, ids, link, message, position, state, time};
