@@ -9,6 +9,9 @@ use crate::cuts;
 use crate::digest;
 use crate::expiry::Keeper;
 use crate::harmless::is_harmless;
+use crate::hello;
+use crate::history;
+use crate::marks;
 use crate::names::{Name, Row};
 use crate::record::{self, Record};
 use crate::replies::{self, Own, Replies};
@@ -70,7 +73,7 @@ impl ElectedCommands {
 
     /// Sees what runs although no client sent it just now: records of the log, frames of a stream, and
     /// commands that waited for data, such as `BLPOP`. True: it is dealt with, and nothing for kevy.
-    fn intercept<A: ArgvView + ?Sized>(&self, args: &A, out: &mut Vec<u8>) -> bool {
+    fn intercept<A: ArgvView + ?Sized>(&self, store: &Store, args: &A, out: &mut Vec<u8>) -> bool {
         let Some(shard) = self.shard.get() else { return false };
         let applying = kevy_rt::applying_record();
         if applying && cuts::number(args).is_some() {
@@ -78,6 +81,10 @@ impl ElectedCommands {
             self.resolved.set(false);
             self.shards().note_record(shard, args);
             return true;
+        }
+        if applying && args.first() == Some(marks::GO_ON) && self.record.has_unrecorded(store) {
+            // Keys are gone here, and no frame says so.
+            self.shards().note_doubt(shard);
         }
         // A frame is resolved before it is applied, and what a frame wakes up is not.
         let waited = !applying || (!self.resolved.replace(false) && self.shards().is_restored(shard));
@@ -110,7 +117,7 @@ impl ElectedCommands {
     ) -> bool {
         let primary = || self.shards().standing().primary;
         match own {
-            Own::Role if args.len() == 1 && !primary() => self.replies.role(out),
+            Own::Role if args.len() == 1 && !self.shards().is_primary() => self.replies.role(out),
             Own::Token if args.len() == 1 && !primary() => self.replies.token(out),
             Own::TokenWait if !primary() && token(args).is_some() => {
                 out.extend_from_slice(&self.replies.misdirected());
@@ -156,10 +163,14 @@ impl ElectedCommands {
     #[cold]
     fn resolve_shut<A: ArgvView + ?Sized>(&self, args: &A, mut resolved: ResolvedCmd) -> ResolvedCmd {
         if !kevy_rt::applying_record() {
+            // A client that stays with a fenced primary would ask for ever: it has to look for another. (A replica
+            // is where clients read, and those that write there by mistake know the word.)
+            let closes = matches!(self.shards().check(), Err(Denied::Fenced(_)));
             // Away from every path that kevy has for it: none of them but the plainest asks again.
             return ResolvedCmd::new(Route::Local)
                 .with_txn_kind(resolved.txn_kind)
-                .with_verb(Verdict::Refused.mark(VerbId::UNKNOWN));
+                .with_verb(Verdict::Refused.mark(VerbId::UNKNOWN))
+                .with_quit(closes);
         }
         // The primary wrote it.
         let reads = args.first().is_some_and(|verb| verb.eq_ignore_ascii_case(b"XADD"));
@@ -209,6 +220,7 @@ impl ElectedCommands {
             Own::Wait => {
                 // kevy reads acknowledgements when it ticks: by default that is ten times a second.
                 self.shards().hurry(WAIT_HURRY);
+                self.shards().want_cut();
                 if let Route::ReplWait { timeout_ms, .. } = route {
                     self.shards().waits().park(timeout_ms);
                 }
@@ -234,6 +246,7 @@ impl ElectedCommands {
         if !same {
             return Route::Local;
         }
+        self.shards().waits().park(timeout_ms);
         let offsets = pairs.into_iter().map(|(_, offset)| offset).collect();
         Route::ReplBarrier { offsets, timeout_ms, miss: self.replies.misdirected() }
     }
@@ -293,6 +306,10 @@ impl Commands for ElectedCommands {
         self.kevy.read_denied(args)
     }
 
+    fn hello_reply<A: ArgvView + ?Sized>(&self, args: &A, current: RespVersion) -> (RespVersion, Vec<u8>) {
+        hello::answer(args, current, self.shards().is_primary())
+    }
+
     fn dispatch<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A) -> Vec<u8> {
         let mut out = Vec::new();
         self.dispatch_into(store, args, &mut out);
@@ -300,7 +317,7 @@ impl Commands for ElectedCommands {
     }
 
     fn dispatch_into<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
-        if self.intercept(args, out) {
+        if self.intercept(store, args, out) {
             return;
         }
         if kevy_rt::applying_record() {
@@ -314,7 +331,7 @@ impl Commands for ElectedCommands {
     }
 
     fn dispatch_into_resp3<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
-        if self.intercept(args, out) {
+        if self.intercept(store, args, out) {
             return;
         }
         self.recorded(store, args, out, |store, out| self.kevy.dispatch_into_resp3(store, args, out));
@@ -511,9 +528,6 @@ impl Commands for ElectedCommands {
     fn notify_class<A: ArgvView + ?Sized>(&self, args: &A) -> Option<NotifyKind> {
         self.kevy.notify_class(args)
     }
-    fn hello_reply<A: ArgvView + ?Sized>(&self, args: &A, current: RespVersion) -> (RespVersion, Vec<u8>) {
-        self.kevy.hello_reply(args, current)
-    }
     fn is_quit<A: ArgvView + ?Sized>(&self, args: &A) -> bool {
         self.kevy.is_quit(args)
     }
@@ -565,6 +579,9 @@ impl Commands for ElectedCommands {
         self.kevy.shutdown_save_requested()
     }
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
+        if history::is_ours(argv) {
+            return history::answer(self.shards(), argv);
+        }
         if digest::is_ours(argv) {
             return digest::answer(self.shards(), store, argv);
         }
@@ -602,6 +619,9 @@ impl Commands for ElectedCommands {
         self.kevy.apply_ext(store, payload);
     }
     fn extension_targets(&self, argv: &[Vec<u8>]) -> Option<Vec<usize>> {
+        if history::is_ours(argv) {
+            return Some(vec![history::target(argv, self.shards().count())]);
+        }
         if digest::is_ours(argv) {
             return Some(vec![digest::target(argv, self.shards().count())]);
         }

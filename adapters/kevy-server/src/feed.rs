@@ -4,6 +4,9 @@
 //! never fits. `FEED.READ` reads the same backlog without that limit. Its answer is put together in the primary's memory, so
 //! few frames are asked for at a time while they are large.
 
+use crate::history::{FRAMES, HISTORY};
+use crate::marks::Place;
+use crate::path::Told;
 use kevy_rt::Argv;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,6 +18,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const FRAME_BYTES_MAX: usize = 512 << 20;
 /// What is made ready for bytes that have not come yet.
 const AHEAD_BYTES: usize = 1 << 20;
+/// What a node tells of its history, at most.
+const HISTORY_BYTES_MAX: u64 = 16 << 10;
 /// The longest line: a number, or the text of an error.
 const LINE_BYTES_MAX: u64 = 512;
 
@@ -55,20 +60,47 @@ impl Feed {
         offset: u64,
         count: u64,
     ) -> io::Result<Answer> {
-        let words = [
-            "FEED.READ".to_owned(),
-            shard.to_string(),
-            generation.to_string(),
-            offset.to_string(),
-            "COUNT".to_owned(),
-            count.to_string(),
-        ];
+        self.request(&format!("FEED.READ {shard} {generation} {offset} COUNT {count}"))?;
+        answer(&mut self.reader, generation, count)
+    }
+
+    /// The same for frames that the node received in the history of `from`.
+    pub(crate) fn ask_kept(&mut self, shard: usize, from: Place, count: u64) -> io::Result<Answer> {
+        let Place { epoch, flushes, offset } = from;
+        self.request(&format!("ELECT {FRAMES} {shard} {} {flushes} {offset} {count}", epoch.0))?;
+        answer(&mut self.reader, epoch.0, count)
+    }
+
+    /// Asks whose history the node's is. `None`: it does not understand that.
+    pub(crate) fn history(&mut self, shard: usize) -> io::Result<Option<Told>> {
+        self.request(&format!("ELECT {HISTORY} {shard}"))?;
+        let head = line(&mut self.reader)?;
+        if head.starts_with("-ERR") {
+            return Ok(None);
+        }
+        let size = number(&head, '$')?;
+        if size > HISTORY_BYTES_MAX {
+            return Err(garbage(format!("{size} bytes about its history")));
+        }
+        let mut text = String::new();
+        (&mut self.reader).take(size + 2).read_to_string(&mut text)?;
+        text.strip_suffix("\r\n").and_then(Told::read).map(Some).ok_or_else(|| garbage(format!("{text:?}")))
+    }
+
+    /// The stream that the node serves for `shard`, and where it is.
+    pub(crate) fn tail(&mut self, shard: usize) -> io::Result<(u64, u64)> {
+        self.request(&format!("FEED.TAIL {shard}"))?;
+        expect(&line(&mut self.reader)?, '*', 2)?;
+        Ok((number(&line(&mut self.reader)?, ':')?, number(&line(&mut self.reader)?, ':')?))
+    }
+
+    fn request(&mut self, words: &str) -> io::Result<()> {
+        let words: Vec<&str> = words.split(' ').collect();
         let mut request = format!("*{}\r\n", words.len());
         for word in words {
             request += &format!("${}\r\n{word}\r\n", word.len());
         }
-        self.reader.get_mut().write_all(request.as_bytes())?;
-        answer(&mut self.reader, generation, count)
+        self.reader.get_mut().write_all(request.as_bytes())
     }
 
     /// The next of the frames that were answered, and its offset.
@@ -148,7 +180,7 @@ fn expect(line: &str, kind: char, count: u64) -> io::Result<()> {
 }
 
 fn garbage(what: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the primary answers FEED.READ with {what}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("the primary answers with {what}"))
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub(crate) struct Ledger {
     followed_from: Option<u64>,
     /// What the keyspace will be that replaces this one.
     incoming: Option<Incoming>,
+    /// The data is not, or not for certain, what its place says: it can be claimed, and not continued.
+    doubtful: bool,
     /// What the last mark said, and when.
     marked: Option<Held>,
     marked_at: Instant,
@@ -45,6 +47,7 @@ impl Ledger {
             cuts: Cuts::default(),
             followed_from: None,
             incoming: None,
+            doubtful: false,
             marked: None,
             marked_at: Instant::now(),
             replay: Replay::default(),
@@ -63,6 +66,7 @@ impl Ledger {
         let restored = self.replay.end(damaged);
         self.held = restored.held;
         self.cuts = restored.cuts.clone();
+        self.doubtful = restored.doubtful;
         self.restored = Some(restored);
         self.marked = Some(self.held);
     }
@@ -137,6 +141,39 @@ impl Ledger {
         };
         self.followed_from = Some(applied);
         self.cuts = Cuts::default();
+        self.doubtful = false;
+    }
+
+    /// The place of the data, where it is certain.
+    pub(crate) fn place(&self, applied: u64) -> Option<Place> {
+        self.now(applied).at.filter(|_| !self.doubtful)
+    }
+
+    /// The data is not certainly what its place says.
+    pub(crate) fn doubt(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Frames come that follow the data at `from`, which is as well at `to`; the node held `before`. `None`: the data is elsewhere.
+    pub(crate) fn go_on(
+        &mut self,
+        from: Place,
+        to: Place,
+        before: Option<Before>,
+        applied: u64,
+    ) -> Option<Held> {
+        if self.place(applied) != Some(from) {
+            return None;
+        }
+        if from.epoch != to.epoch {
+            // Its beginning, and so a cut of all shards.
+            (self.held.before, self.cuts) = (before, Cuts::of_own(to.epoch));
+        }
+        self.held.at = Some(to);
+        // A copy that was announced would have come before this.
+        (self.followed_from, self.incoming) = (Some(applied), None);
+        self.note_marked(self.held);
+        Some(self.held)
     }
 
     /// The data is not what was expected: nobody knows what it is.
@@ -152,6 +189,8 @@ impl Ledger {
         self.cuts = Cuts::of_own(epoch);
         // A copy that was announced and never came.
         (self.followed_from, self.incoming) = (None, None);
+        // Whatever it is, it is this history's.
+        self.doubtful = false;
     }
 
     /// The stream of `epoch`, which this shard started, is there now.

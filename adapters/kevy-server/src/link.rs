@@ -11,7 +11,10 @@
 
 use crate::addresses::Addresses;
 use crate::cuts::Place;
+use crate::host;
 use crate::names::Name;
+use crate::path::Why;
+use crate::resume::{Outcome, resume};
 use crate::session::{End, Session};
 use crate::shards::Shards;
 use crate::stall::{Bell, Stall};
@@ -68,6 +71,8 @@ pub(crate) struct Link {
     pub(crate) shards: Arc<Shards>,
     pub(crate) crew: Weak<dyn Crew>,
     pub(crate) bell: Bell,
+    /// How often the shard had told of its own stream when this began: by then the gate was shut.
+    views: u64,
     state: Mutex<State>,
     /// Notified when it is closed, and when there is something for the witness.
     pub(crate) closed: Condvar,
@@ -106,6 +111,12 @@ pub(crate) struct State {
     trouble: Option<String>,
     /// Why what was held is held no more.
     lost: Option<String>,
+    /// A copy is needed, whatever place the data is at.
+    pub(crate) must_copy: Option<Why>,
+    /// Why the copy that is made now is made.
+    pub(crate) why: Option<Why>,
+    /// Since when the primary cannot be asked for its history.
+    pub(crate) mute: Option<Instant>,
 }
 
 /// How far a link came; enough to go on from there.
@@ -165,9 +176,22 @@ impl Link {
             stall: Stall::new(now),
             trouble: None,
             lost: None,
+            must_copy: None,
+            why: None,
+            mute: None,
         };
         let bell = Bell::new()?;
-        Ok(Self { shard, origin, shards, crew, bell, state: Mutex::new(state), closed: Condvar::new() })
+        let views = shards.views_of(shard);
+        Ok(Self {
+            views,
+            shard,
+            origin,
+            shards,
+            crew,
+            bell,
+            state: Mutex::new(state),
+            closed: Condvar::new(),
+        })
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -219,7 +243,7 @@ impl Link {
     /// The shard could not load or apply what it was sent: it needs a snapshot, and the node holds nothing until then.
     pub(crate) fn lost(&self, reason: &str) {
         let mut state = self.state();
-        state.held = false;
+        (state.held, state.must_copy) = (false, Some(Why::Broken));
         state.lost = Some(reason.to_owned());
         if let Some(socket) = &state.socket {
             drop(socket.shutdown(Shutdown::Both));
@@ -228,6 +252,11 @@ impl Link {
         if let Some(crew) = self.crew.upgrade() {
             crew.lost(self.shard);
         }
+    }
+
+    /// Whether all that had passed the gate before this began is counted.
+    pub(crate) fn has_turned(&self) -> bool {
+        self.shards.views_of(self.shard) >= self.views + host::turns(self.shards.count())
     }
 
     fn joined(&self) -> bool {
@@ -280,6 +309,12 @@ impl Link {
         let whole = if synced { state.durable } else { state.whole };
         let whole = whole.filter(|place| place.flushes == state.flushes)?;
         Some(whole.next.min(state.next))
+    }
+
+    /// If something has come that is not acknowledged: when something was.
+    pub(crate) fn owes(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.acked != Some(state.next)).then_some(state.last_ack)
     }
 
     /// Tells the primary what is held, if the node holds the primary's history and there is news.
@@ -350,6 +385,13 @@ impl Link {
 
     /// One connection, from dialling to its end.
     fn session(self: &Arc<Self>) -> End {
+        if !self.state().held {
+            match resume(self) {
+                Ok(Outcome::Continues) => {}
+                Ok(Outcome::Copies(why)) => self.copies(why),
+                Err(end) => return end,
+            }
+        }
         let (mut client, socket) = match self.dial() {
             Ok(Some(dialled)) => dialled,
             Ok(None) => return End::Over,
@@ -358,6 +400,13 @@ impl Link {
         let end = Session::new(self, &client).follow(&mut client, &socket);
         self.state().socket = None;
         end.err().unwrap_or(End::Over)
+    }
+
+    /// Says why a copy is made; once, not with every attempt.
+    fn copies(&self, why: Why) {
+        if self.state().why.replace(why) != Some(why) {
+            eprintln!("shard {}: copies the data of epoch {}: {why}", self.shard, self.origin.epoch);
+        }
     }
 
     /// A connection to the primary; `None`: closed meanwhile.

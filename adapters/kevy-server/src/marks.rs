@@ -17,6 +17,8 @@ use std::collections::VecDeque;
 pub(crate) const MARK: &[u8] = b"ELECT.MARK";
 /// A record of the log: the keyspace is about to be replaced. Words: the lineage that ends here, number.
 pub(crate) const LOAD: &[u8] = b"ELECT.LOAD";
+/// An order that goes the way of frames: go on in another history, or anew in the same one. Never in a log.
+pub(crate) const GO_ON: &[u8] = b"ELECT.GO-ON";
 /// What stands before the words of [`Held`] in the frame beside a keyspace.
 const HELD: &[u8] = b"HELD1";
 const NONE: &[u8] = b"-";
@@ -100,14 +102,14 @@ impl Place {
         position_offset(self.flushes, self.offset)
     }
 
-    fn write(place: Option<Self>) -> Vec<u8> {
+    pub(crate) fn write(place: Option<Self>) -> Vec<u8> {
         place.map_or_else(
             || NONE.to_vec(),
             |p| format!("{}:{}:{}", p.epoch.0, p.flushes, p.offset).into_bytes(),
         )
     }
 
-    fn read(word: &[u8]) -> Option<Option<Self>> {
+    pub(crate) fn read(word: &[u8]) -> Option<Option<Self>> {
         if word == NONE {
             return Some(None);
         }
@@ -137,7 +139,7 @@ impl Before {
 }
 
 /// `N` decimal numbers with colons between them, and nothing else.
-fn numbers<const N: usize>(word: &[u8]) -> Option<[u64; N]> {
+pub(crate) fn numbers<const N: usize>(word: &[u8]) -> Option<[u64; N]> {
     let mut found = [0; N];
     let mut words = word.split(|byte| *byte == b':');
     for number in &mut found {
@@ -197,6 +199,8 @@ pub(crate) struct Replay {
     loading: bool,
     /// It is not known what the data is, whatever marks say, until a whole keyspace comes.
     void: bool,
+    /// A mark contradicted the count.
+    doubtful: bool,
     /// Records that kevy adds to the one before them, and does not stream: name and key of each.
     added: VecDeque<(Vec<u8>, Vec<u8>)>,
 }
@@ -208,6 +212,8 @@ pub(crate) struct Restored {
     pub(crate) cuts: Cuts,
     pub(crate) named: bool,
     pub(crate) data: bool,
+    /// Whether a mark contradicted the count: good enough for a claim, not for going on.
+    pub(crate) doubtful: bool,
 }
 
 impl Replay {
@@ -252,9 +258,10 @@ impl Replay {
             && counted.offset != said.offset
         {
             log::warn!("a mark in the log says {said:?} where {counted:?} was counted; the mark is right");
+            self.doubtful = true;
         }
         if let Some(said) = held.at.filter(|said| self.held.at.is_none_or(|at| at.epoch != said.epoch)) {
-            // Within one keyspace only an office that this node took up begins another history.
+            // Within one keyspace another history begins where this node took up an office, or went on at its first frame.
             self.cuts = Cuts::of_own(said.epoch);
         }
         // A mark of this very keyspace: it was not replaced after all.
@@ -296,7 +303,8 @@ impl Replay {
         if damaged {
             (held.at, held.before) = (None, None);
         }
-        Restored { held, cuts: self.cuts.clone(), named: self.named || damaged, data: self.data }
+        let (named, data, doubtful) = (self.named || damaged, self.data, self.doubtful);
+        Restored { held, cuts: self.cuts.clone(), named, data, doubtful }
     }
 }
 
@@ -487,6 +495,7 @@ mod tests {
                 cuts: Cuts(cuts.iter().map(|(number, offset)| (*number, place(*offset))).collect()),
                 named: true,
                 data: true,
+                doubtful: false,
             }
         };
         let claim = |epoch, offsets: &[u64]| Position::new(Epoch(epoch), offsets).unwrap();

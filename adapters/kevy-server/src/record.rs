@@ -84,6 +84,11 @@ impl Record {
         }
     }
 
+    /// Whether something ended here that no frame tells of.
+    pub(crate) fn has_unrecorded(&self, store: &Store) -> bool {
+        self.ended.any() || store.has_expired_keys()
+    }
+
     /// Whether even the simplest write needs a closer look.
     #[inline]
     pub(crate) fn is_alert(&self) -> bool {
@@ -362,6 +367,10 @@ impl ElectedCommands {
             // Recorded once the gate is open.
             self.note_ended(store);
         } else if !self.shards().standing().primary {
+            if self.record.has_unrecorded(store) {
+                self.shards().note_doubt(self.own_shard());
+                drop(store.take_expired_keys());
+            }
             self.record.ended.clear();
             self.record.fields.forget();
         }

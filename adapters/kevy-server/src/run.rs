@@ -7,13 +7,15 @@ use crate::office::PluginOffice;
 use crate::ports;
 use crate::reactor;
 use crate::replies::Source;
-use crate::serve::{ServeError, Server, Stopper};
+use crate::sentinel;
+use crate::serve::{Server, Stopper};
 use futures::executor::block_on;
 use futures::future::FutureExt;
 use kevy_config::{Config, LogLevel};
 use kevy_elect_ops::config::{ElectSettings, Settings};
 use kevy_elect_ops::ending::Ending;
-use kevy_elect_ops::http::{self, History, Pages, Views};
+use kevy_elect_ops::history::History;
+use kevy_elect_ops::http::{self, Pages, Views};
 use kevy_elect_ops::inline::Inline;
 use kevy_elect_ops::signals;
 use kevy_elect_ops::stderr::Detour;
@@ -37,6 +39,8 @@ use std::time::Duration;
 const VOTE_FILE: &str = "elect/vote";
 /// What was decided, beside it.
 const HISTORY_FILE: &str = "elect/history";
+/// How kevy's own lines begin: with a full disk they are megabytes a second.
+const FLOODING: &str = "kevy: ";
 /// Longest time for handing over before the server stops anyway.
 const HAND_OVER_MAX: Duration = Duration::from_secs(10);
 
@@ -50,7 +54,7 @@ pub fn run(settings: Settings, program: &Program) -> Result<(), String> {
         eprintln!("kevy-server: warning: {warning}");
     }
     // Plain kevy ends the process itself, and nothing would be passed on then.
-    let _detour = settings.elect.as_ref().and_then(|_| match Detour::begin() {
+    let _detour = settings.elect.as_ref().and_then(|_| match Detour::begin(FLOODING) {
         Ok(detour) => Some(detour),
         Err(error) => {
             eprintln!("kevy-server: warning: what kevy says is not limited: {error}");
@@ -107,13 +111,15 @@ fn banner(kevy: &Config) {
 
 fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), String> {
     let (http_at, http_peers, listen) = (elect.http, elect.http_peers.clone(), elect.listen);
+    let (sentinel_at, promise) = (elect.sentinel.clone(), elect.config.election_timeout());
     // Bound now and held for the process's life: peers take a refused connection for proof of its death.
-    let door = ports::listen(listen).map_err(|e| format!("cannot listen on election port {listen}: {e}"))?;
+    let door = ports::listen(listen, "[cluster] peers")?;
     let (cluster, node) = (elect.config.cluster().to_owned(), elect.config.node());
     let replication_port = elect.peer(node).map_or(0, |own| own.replication_port);
     let streams =
         (0..kevy.server.threads.max(1)).filter_map(|n| replication_port.checked_add(u16::try_from(n).ok()?));
-    ports::until_free(kevy.server.bind.into(), std::iter::once(kevy.server.port).chain(streams));
+    ports::until_free(kevy.server.bind.into(), [kevy.server.port], "[server] port")?;
+    ports::until_free(kevy.server.bind.into(), streams, "[cluster] peers")?;
     let recorder = http_at.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
     let inline = Inline::get().map_err(|error| format!("cannot open a pair of sockets: {error}"))?;
     let server = Server::new(kevy, elect.clone()).map_err(|error| error.to_string())?;
@@ -126,15 +132,21 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
     inline.spawn(history.clone().follow(node, Arc::clone(&plugin) as _));
     if let (Some(address), Some(metrics)) = (http_at, recorder) {
         let wrong = |error| format!("cannot serve [elect] http at {address}: {error}");
-        let views = Views::new(&cluster, &http_peers).map_err(wrong)?;
+        let views = Views::new(&cluster, &http_peers);
         let host = server.host();
         let stall = Box::new(move || {
             let upstream = host.upstream();
             upstream.stalled.map(|_| upstream.trouble)
         });
         let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, stall, history, cluster, views };
+        drop(ports::listen(address, "[elect] http")?);
         let at = http::serve(address, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
+    }
+    if let Some(settings) = sentinel_at {
+        let (name, plugin) = (settings.name.clone(), Arc::clone(&plugin) as _);
+        let at = sentinel::serve(settings, node.as_str(), promise, plugin, inline)?;
+        eprintln!("kevy-server: clients that speak Sentinel's protocol find the primary of {name} at {at}");
     }
     let ending = Arc::new(Ending::default());
     ending.set(end(inline, &plugin, server.host(), server.stopper()));
@@ -142,7 +154,7 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
     signals::listen(&ending, inline).map_err(|error| format!("cannot handle signals: {error}"))?;
     let failed = Arc::new(AtomicBool::new(false));
     inline.spawn(election(plugin, ending, Arc::clone(&failed)));
-    server.run().map_err(|error| ended(&error, kevy.server.port, replication_port))?;
+    server.run().map_err(|error| error.to_string())?;
     match failed.load(Ordering::Acquire) {
         true => Err("stopped, because a server without its election must not be written to".to_owned()),
         false => Ok(()),
@@ -161,17 +173,6 @@ fn companion(
     }
     let begun = companion::begin(program, shards, inline);
     begun.map_err(|error| companion::complain(&error.to_string())).ok()
-}
-
-/// Why the server could not serve. The system does not say which port is taken, so all that kevy opens are named.
-fn ended(error: &ServeError, client_port: u16, replication_port: u16) -> String {
-    match error {
-        ServeError::Io(source) if source.kind() == std::io::ErrorKind::AddrInUse => format!(
-            "another program has one of this node's ports, {client_port} for clients or {replication_port} and up for \
-             replication: {source}; stop it, or give this node other ports in [server] port and [cluster] peers"
-        ),
-        _ => error.to_string(),
-    }
 }
 
 fn plugin(

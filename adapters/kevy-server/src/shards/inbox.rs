@@ -82,6 +82,7 @@ impl Shards {
         match record.first() {
             Some(BARRIER) => self.obey(shard, record),
             Some(marks::MARK) => self.mark(shard, record),
+            Some(marks::GO_ON) => self.go_on(shard, record),
             Some(marks::LOAD) => match Incoming::read(record) {
                 Some((incoming, number)) => Applied::Logged(self.ledger(shard).expect(incoming, number)),
                 None => Applied::Done,

@@ -6,12 +6,14 @@
 //! - `reign`: taking up an office, and the clock that goes with it
 //! - `stream`: a shard's own stream, and who follows it
 //! - `inbox`: what is sent to a shard, and what it does with it
+//! - `passage`: going on in another history, and what others need for it
 //! - `data`: what its data is, and the marks that say so in its log
 //! - `hurry`: short ticks while something waits
 
 mod data;
 mod hurry;
 mod inbox;
+mod passage;
 mod reign;
 mod stream;
 
@@ -22,6 +24,7 @@ use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::marks::Before;
 use crate::office::{Office, Standing};
+use crate::pins::Pins;
 use crate::pulse::Pulse;
 use crate::waits::Waits;
 use event_listener::Event;
@@ -33,6 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
+use passage::Passage;
 pub(crate) use reign::TICK_MS_STANDBY;
 
 /// What to do with a record that is applied.
@@ -67,6 +71,7 @@ pub struct Shards {
     acks_after_sync: AtomicBool,
     waits: Waits,
     cutter: OnceLock<Cutter>,
+    pins: OnceLock<Pins>,
     /// The newest cut that was begun.
     cut: AtomicU64,
     /// The reign for which the store's clock goes by this node's.
@@ -123,6 +128,7 @@ struct Shard {
     stale_replicas: AtomicUsize,
     /// The newest cut that this shard has put into its stream.
     cut: AtomicU64,
+    passage: Passage,
 }
 
 impl Shards {
@@ -157,6 +163,7 @@ impl Shards {
             broken: AtomicBool::default(),
             stale_replicas: AtomicUsize::default(),
             cut: AtomicU64::default(),
+            passage: Passage::default(),
         };
         Self {
             shards: inboxes.into_iter().map(shard).collect(),
@@ -172,6 +179,7 @@ impl Shards {
             acks_after_sync: AtomicBool::new(false),
             waits: Waits::default(),
             cutter: OnceLock::new(),
+            pins: OnceLock::new(),
             cut: AtomicU64::new(0),
             told: AtomicU64::new(0),
             progress: Event::new(),
@@ -209,6 +217,11 @@ impl Shards {
         drop(self.cutter.set(cutter));
     }
 
+    /// Makes known what keeps the beginning of a reign. Before that, nothing does.
+    pub(crate) fn set_pins(&self, pins: Pins) {
+        drop(self.pins.set(pins));
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.shards.len()
@@ -228,6 +241,12 @@ impl Shards {
     pub fn standing(&self) -> Standing {
         let nobody = Standing { primary: false, epoch: Epoch::ZERO, of: None };
         self.office.get().map_or(nobody, |office| office.standing())
+    }
+
+    /// Whether this node is the primary and may write now. One that is fenced says to nobody that it is primary: another
+    /// node may have taken over.
+    pub(crate) fn is_primary(&self) -> bool {
+        self.standing().primary && self.check().is_ok()
     }
 
     /// Whether a snapshot is being loaded.

@@ -31,15 +31,25 @@ impl Shards {
             // Until the first look at who is connected.
             shard.stale_replicas.store(usize::MAX, Ordering::Release);
             let order = Argv::from(vec![BARRIER.to_vec(), epoch.0.to_string().into_bytes()]);
-            // The offset means nothing: who follows again after a reign loads a snapshot, which sets it.
-            drop(shard.inbox.send(ReplicaApply::Frame { offset: u64::MAX, argv: order }));
+            // For kevy, what is applied from now on is of no stream: nobody who waits for a place in one is told that it was
+            // reached. Who follows again after a reign is told where, by a copy or by the order to go on.
+            drop(shard.inbox.send(ReplicaApply::Frame { offset: 0, argv: order }));
         }
     }
 
     /// Gives up the office, if this node has it: snapshots say so from now on.
     pub fn end_reign(&self) {
-        self.reign.store(0, Ordering::Release);
+        if self.reign.swap(0, Ordering::AcqRel) != 0
+            && let Some(pins) = self.pins.get()
+        {
+            pins.renew();
+        }
         clock::rest();
+    }
+
+    /// Whether this node has an office, or was ordered to take one up.
+    pub(crate) fn is_reigning(&self) -> bool {
+        self.reign.load(Ordering::Acquire) != 0
     }
 
     /// Whether this process has, or had, an office.
@@ -94,7 +104,12 @@ impl Shards {
             shard.flushes.store(0, Ordering::Relaxed);
             shard.offset.store(0, Ordering::Relaxed);
             let before = *shard.before.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.ledger.lock().unwrap_or_else(PoisonError::into_inner).reign(Epoch(ordered), before);
+            let mut ledger = shard.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            // All that was sent is applied, and nothing of the new stream is written.
+            let place = ledger.place(shard.applied.load(Ordering::Acquire));
+            ledger.reign(Epoch(ordered), before);
+            drop(ledger);
+            shard.passage.begin(Epoch(ordered), place);
             shard.started.store(ordered, Ordering::Release);
         }
         let tick_ms = match reign {

@@ -1,6 +1,7 @@
 //! The `[elect]` section: its keys, their types, their defaults.
 
 use super::error::SetupError;
+use super::sentinel::Secret;
 use super::split::{SECTION, Split};
 use kevy_elect_plugin::config::{CrashDetection, LossPolicy};
 use std::net::SocketAddr;
@@ -39,10 +40,22 @@ pub struct ElectSection {
     pub http_public: bool,
     /// Where other members have theirs, as `id@host:port`, where that is not their host and the port of `http`.
     pub http_peers: Vec<String>,
+    /// Where Sentinel's protocol is served to clients.
+    pub sentinel: Option<SocketAddr>,
+    /// The name by which they ask for the primary.
+    pub sentinel_master: Option<String>,
+    /// What they have to say first.
+    pub sentinel_password: Option<Secret>,
+    /// Where other members serve the same, as `id@host:port`, where that is not their host and the port of `sentinel`.
+    pub sentinel_peers: Vec<String>,
+    /// Where clients reach the data of members, where that is not what `[cluster] peers` says.
+    pub sentinel_announce: Vec<String>,
+    /// Megabytes of received frames that each shard keeps for others.
+    pub continue_buffer_mb: Option<usize>,
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 20] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
@@ -57,10 +70,18 @@ pub const KEYS: [&str; 14] = [
     "http",
     "http_public",
     "http_peers",
+    "sentinel",
+    "sentinel_master",
+    "sentinel_password",
+    "sentinel_peers",
+    "sentinel_announce",
+    "continue_buffer_mb",
 ];
 
 /// Longest time a key in milliseconds may give: a day. Longer is a typing error.
 const TIME_MS_MAX: i64 = 86_400_000;
+/// The most megabytes that a key may give: a terabyte.
+const MB_MAX: i64 = 1 << 20;
 
 impl ElectSection {
     /// Reads the section out of its half of the file. Errors carry no file name yet.
@@ -116,10 +137,17 @@ impl ElectSection {
                 );
             }
             "http_public" => self.http_public = entry.boolean()?,
-            "http_peers" => {
-                let list = entry.text()?.split(',').map(|peer| peer.trim().to_owned());
-                self.http_peers = list.filter(|peer| !peer.is_empty()).collect();
+            "http_peers" => self.http_peers = entry.list()?,
+            "sentinel" => {
+                let address = entry.text()?.parse();
+                let wrong = |_| entry.error("use an address and a port, as in \"0.0.0.0:26379\"");
+                self.sentinel = Some(address.map_err(wrong)?);
             }
+            "sentinel_master" => self.sentinel_master = Some(entry.text()?.to_owned()),
+            "sentinel_password" => self.sentinel_password = Some(Secret(entry.text()?.to_owned())),
+            "sentinel_peers" => self.sentinel_peers = entry.list()?,
+            "sentinel_announce" => self.sentinel_announce = entry.list()?,
+            "continue_buffer_mb" => self.continue_buffer_mb = Some(entry.megabytes()?),
             _ => return Err(entry.error(&unknown(entry.key))),
         }
         Ok(())
@@ -159,6 +187,11 @@ impl Entry<'_> {
         }
     }
 
+    fn list(&self) -> Result<Vec<String>, SetupError> {
+        let list = self.text()?.split(',').map(|item| item.trim().to_owned());
+        Ok(list.filter(|item| !item.is_empty()).collect())
+    }
+
     fn time(&self) -> Result<Duration, SetupError> {
         let ms = match self.value {
             DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).ok(),
@@ -168,6 +201,15 @@ impl Entry<'_> {
             Some(ms @ 1..=TIME_MS_MAX) => Ok(Duration::from_millis(ms.unsigned_abs())),
             _ => Err(self.error(&format!("use whole milliseconds from 1 to {TIME_MS_MAX}"))),
         }
+    }
+
+    fn megabytes(&self) -> Result<usize, SetupError> {
+        let mb = match self.value {
+            DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).ok(),
+            _ => None,
+        };
+        let mb = mb.filter(|mb| *mb <= MB_MAX).and_then(|mb| usize::try_from(mb).ok());
+        mb.ok_or_else(|| self.error(&format!("use whole megabytes from 0 to {MB_MAX}")))
     }
 
     fn number(&self) -> Result<f64, SetupError> {

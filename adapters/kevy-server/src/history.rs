@@ -1,0 +1,61 @@
+//! `ELECT HISTORY` and `ELECT FRAMES`: what a node tells those who are about to follow it, so that they need no copy.
+//!
+//! | command | answer |
+//! |---|---|
+//! | `ELECT HISTORY shard` | its epoch (0: it does not reign), flushes, number of shards, and where histories began |
+//! | `ELECT FRAMES shard epoch flushes offset count` | frames of that history that it received, as `FEED.READ` answers |
+//!
+//! They change nothing. Like `FEED.READ` they are answered to whoever reaches the client port; once members can be told from
+//! others there, this is the place to ask who it is.
+
+use crate::digest::VERB;
+use crate::marks::Place;
+use crate::shards::Shards;
+use kevy_elect_plugin::ids::Epoch;
+use kevy_resp::{encode_bulk, encode_error};
+
+pub(crate) const HISTORY: &str = "HISTORY";
+pub(crate) const FRAMES: &str = "FRAMES";
+
+/// Whether `argv` is for this module.
+pub(crate) fn is_ours(argv: &[Vec<u8>]) -> bool {
+    let is = |i: usize, word: &[u8]| argv.get(i).is_some_and(|there| there.eq_ignore_ascii_case(word));
+    is(0, VERB) && (is(1, HISTORY.as_bytes()) || is(1, FRAMES.as_bytes()))
+}
+
+/// The shard that answers.
+pub(crate) fn target(argv: &[Vec<u8>], shards: usize) -> usize {
+    number(argv, 2).and_then(|shard| usize::try_from(shard).ok()).filter(|shard| *shard < shards).unwrap_or(0)
+}
+
+/// The whole answer, made on the shard that [`target`] named.
+pub(crate) fn answer(shards: &Shards, argv: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let shard = number(argv, 2).and_then(|shard| usize::try_from(shard).ok());
+    let Some(shard) = shard.filter(|shard| *shard < shards.count()) else {
+        encode_error(
+            &mut out,
+            "ERR use ELECT HISTORY shard or ELECT FRAMES shard epoch flushes offset count",
+        );
+        return out;
+    };
+    let numbers: Option<Vec<u64>> = (3..7).map(|i| number(argv, i)).collect();
+    match (argv.len(), numbers.as_deref()) {
+        (3, _) => encode_bulk(&mut out, shards.told(shard).write().as_bytes()),
+        (7, Some(&[epoch, flushes, offset, count])) => {
+            let from = Place { epoch: Epoch(epoch), flushes, offset };
+            let count = usize::try_from(count).unwrap_or(usize::MAX).max(1);
+            match shards.kept(shard, from, count) {
+                Some(frames) => return frames,
+                // As kevy says it of its own.
+                None => encode_error(&mut out, "FEEDRESYNC this frame is not kept"),
+            }
+        }
+        _ => encode_error(&mut out, "ERR wrong number of arguments, or one is no number"),
+    }
+    out
+}
+
+fn number(argv: &[Vec<u8>], i: usize) -> Option<u64> {
+    crate::marks::number_of(argv.get(i)?)
+}

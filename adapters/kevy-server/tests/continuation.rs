@@ -1,0 +1,387 @@
+//! Going on in another primary's history without a copy: who may, who must not, and that all hold the same afterwards.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::contents::{contents, differences};
+use common::process::{Process, primary};
+use common::{Client, Cluster, Node, until, until_reads};
+use kevy_elect_plugin::host::{FenceReason, ReplicationHost};
+use kevy_resp_client::RespClient;
+use rustix::process::Signal;
+
+/// A number that a node tells in `INFO`.
+fn told(node: &Node, name: &str) -> u64 {
+    let info = node.client().ask("INFO replication");
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    line.trim().parse().unwrap()
+}
+
+fn copies(node: &Node) -> u64 {
+    told(node, "elect_copies")
+}
+
+fn continuations(node: &Node) -> u64 {
+    told(node, "elect_continuations")
+}
+
+fn write_keys(client: &mut Client, name: &str, count: usize) {
+    for i in 0..count {
+        assert_eq!(client.ask(&format!("SET {name}{i} {i}")), "+OK");
+    }
+}
+
+/// Whether a write on `primary` is confirmed by so many, and read everywhere; then, that all hold the same.
+#[track_caller]
+fn whole(primary: &Node, replicas: &[&Node], name: &str) {
+    let name = name.replace(' ', "-");
+    let mut client = primary.client();
+    assert_eq!(client.ask(&format!("SET whole:{name} {name}")), "+OK");
+    let count = replicas.len();
+    until("all confirm it", || {
+        (client.ask(&format!("WAIT {count} 5000")) == format!(":{count}")).then_some(())
+    });
+    let here = contents(&mut client);
+    for replica in replicas {
+        until_reads(replica, &format!("whole:{name}"), &name);
+        let all = differences(&here, &contents(&mut replica.client()));
+        assert!(all.is_empty(), "{name}: {all:?}");
+    }
+}
+
+/// A primary and two replicas, which hold what was written.
+fn three(cluster: &Cluster) -> [Node; 3] {
+    let nodes = [cluster.start(0), cluster.start(1), cluster.start(2)];
+    nodes[0].promote(3);
+    for replica in &nodes[1..] {
+        replica.follow(3, &nodes[0]);
+        replica.wait_joined(3);
+    }
+    write_keys(&mut nodes[0].client(), "k", 200);
+    whole(&nodes[0], &[&nodes[1], &nodes[2]], "first");
+    nodes
+}
+
+/// The one who takes over holds everything, and so do the others: nobody copies, neither the one who comes at once nor the one
+/// who comes when much was written already.
+fn equal_replicas_continue(shards: u16) {
+    let cluster = Cluster::new(3, shards);
+    let [a, b, c] = three(&cluster);
+    let before = [copies(&a), copies(&b), copies(&c)];
+    a.fence(FenceReason::StepDown);
+    b.host.detach();
+    c.host.detach();
+    b.promote(4);
+    write_keys(&mut b.client(), "l", 20);
+    c.follow(4, &b);
+    c.wait_joined(4);
+    whole(&b, &[&c], "second");
+    write_keys(&mut b.client(), "m", 200);
+    a.follow(4, &b);
+    a.wait_joined(4);
+    whole(&b, &[&a, &c], "third");
+    assert_eq!([copies(&a), copies(&b), copies(&c)], before, "nobody copied");
+    assert_eq!([continuations(&a), continuations(&c)], [u64::from(shards); 2]);
+    // And back.
+    b.fence(FenceReason::StepDown);
+    a.host.detach();
+    c.host.detach();
+    a.promote(5);
+    for replica in [&b, &c] {
+        replica.follow(5, &a);
+        replica.wait_joined(5);
+    }
+    whole(&a, &[&b, &c], "fourth");
+    assert_eq!([copies(&a), copies(&b), copies(&c)], before, "nobody copied");
+}
+
+#[test]
+fn equal_replicas_continue_on_one_shard() {
+    equal_replicas_continue(1);
+}
+
+#[test]
+fn equal_replicas_continue_on_several_shards() {
+    equal_replicas_continue(3);
+}
+
+/// Node `primary` has resigned, and the others have let go of it.
+fn let_go(primary: &Node, replicas: &[&Node]) {
+    primary.fence(FenceReason::StepDown);
+    replicas.iter().for_each(|replica| drop(replica.host.detach()));
+}
+
+fn follow_all(primary: &Node, epoch: u64, replicas: &[&Node]) {
+    for replica in replicas {
+        replica.follow(epoch, primary);
+        replica.wait_joined(epoch);
+    }
+}
+
+/// What the one who takes over holds, and another survivor does not, is kept for it.
+fn who_is_behind_fetches_what_it_lacks(shards: u16) {
+    let cluster = Cluster::new(3, shards);
+    let [a, b, c] = three(&cluster);
+    let before = [copies(&a), copies(&b), copies(&c)];
+    c.host.detach();
+    write_keys(&mut a.client(), "lacking", 300);
+    whole(&a, &[&b], "without c");
+    let_go(&a, &[&b]);
+    b.promote(4);
+    write_keys(&mut b.client(), "new", 50);
+    follow_all(&b, 4, &[&c, &a]);
+    whole(&b, &[&a, &c], "with c");
+    assert_eq!([copies(&a), copies(&b), copies(&c)], before, "nobody copied");
+    assert_eq!(continuations(&c), u64::from(shards));
+}
+
+#[test]
+fn who_is_behind_fetches_what_it_lacks_on_one_shard() {
+    who_is_behind_fetches_what_it_lacks(1);
+}
+
+#[test]
+fn who_is_behind_fetches_what_it_lacks_on_several_shards() {
+    who_is_behind_fetches_what_it_lacks(2);
+}
+
+#[test]
+fn what_is_not_kept_any_more_is_copied() {
+    let cluster = Cluster::new(3, 1);
+    let small = "continue_buffer_mb = 0\n";
+    let (a, b, c) =
+        (cluster.start_with(0, small), cluster.start_with(1, small), cluster.start_with(2, small));
+    a.promote(3);
+    follow_all(&a, 3, &[&b, &c]);
+    write_keys(&mut a.client(), "k", 20);
+    whole(&a, &[&b, &c], "first");
+    c.host.detach();
+    write_keys(&mut a.client(), "l", 20);
+    whole(&a, &[&b], "without c");
+    let_go(&a, &[&b]);
+    b.promote(4);
+    let before = [copies(&a), copies(&c)];
+    follow_all(&b, 4, &[&a, &c]);
+    whole(&b, &[&a, &c], "second");
+    assert_eq!([copies(&a), copies(&c)], [before[0], before[1] + 1]);
+}
+
+/// It wrote what nobody received; the history that counts has as many frames by now, and other ones.
+#[test]
+fn a_fork_is_copied_also_where_it_is_as_long() {
+    let cluster = Cluster::new(3, 1);
+    let [a, b, c] = three(&cluster);
+    // Behind what the others have.
+    b.host.detach();
+    c.host.detach();
+    write_keys(&mut a.client(), "lost", 5);
+    a.fence(FenceReason::Deposed);
+    b.promote(4);
+    write_keys(&mut b.client(), "kept", 5);
+    let before = [copies(&a), copies(&b), copies(&c)];
+    follow_all(&b, 4, &[&a, &c]);
+    whole(&b, &[&a, &c], "a copies");
+    assert_eq!(a.client().ask("EXISTS lost0"), ":0");
+    assert_eq!([copies(&a), copies(&b), copies(&c)], [before[0] + 1, before[1], before[2]]);
+    // Two histories that begin at one place, and are equally long.
+    b.fence(FenceReason::Deposed);
+    a.host.detach();
+    c.host.detach();
+    c.promote(6);
+    b.promote(5);
+    for node in [&b, &c] {
+        write_keys(&mut node.client(), &node.id.to_string(), 7);
+    }
+    let before = [copies(&a), copies(&b)];
+    b.fence(FenceReason::Deposed);
+    follow_all(&c, 6, &[&a, &b]);
+    whole(&c, &[&a, &b], "b copies");
+    assert_eq!(b.client().ask("EXISTS n10"), ":0");
+    assert_eq!([copies(&a), copies(&b)], [before[0], before[1] + 1]);
+}
+
+/// A node that was stopped in order goes on where it stood: in the same history, or in the next one.
+fn who_was_stopped_in_order_continues(shards: u16) {
+    let cluster = Cluster::new(3, shards);
+    let [a, b, c] = three(&cluster);
+    c.stop();
+    write_keys(&mut a.client(), "without", 100);
+    let c = cluster.start(2);
+    follow_all(&a, 3, &[&c]);
+    whole(&a, &[&b, &c], "c is back");
+    assert_eq!((copies(&c), continuations(&c)), (0, u64::from(shards)), "in the same history");
+    c.stop();
+    write_keys(&mut a.client(), "more", 100);
+    whole(&a, &[&b], "without c again");
+    let_go(&a, &[&b]);
+    b.promote(4);
+    // The old primary restarts at the same time.
+    a.stop();
+    write_keys(&mut b.client(), "new", 100);
+    let (a, c) = (cluster.start(0), cluster.start(2));
+    follow_all(&b, 4, &[&a, &c]);
+    whole(&b, &[&a, &c], "all are back");
+    assert_eq!([copies(&a), copies(&c)], [0, 0], "in the next history");
+    // And the one who reigns: everybody was restarted once.
+    let_go(&b, &[&a, &c]);
+    c.promote(5);
+    b.stop();
+    let b = cluster.start(1);
+    follow_all(&c, 5, &[&a, &b]);
+    whole(&c, &[&a, &b], "everybody was restarted");
+    assert_eq!([copies(&a), copies(&b), copies(&c)], [0, 0, 0]);
+}
+
+#[test]
+fn who_was_stopped_in_order_continues_on_one_shard() {
+    who_was_stopped_in_order_continues(1);
+}
+
+#[test]
+fn who_was_stopped_in_order_continues_on_several_shards() {
+    who_was_stopped_in_order_continues(2);
+}
+
+/// Nobody of the two who write now has met the one who comes back.
+#[test]
+fn who_missed_several_failovers_goes_through_all_of_their_histories() {
+    let cluster = Cluster::new(3, 1);
+    let [a, b, c] = three(&cluster);
+    c.stop();
+    let (mut primary, mut replica) = (&a, &b);
+    for epoch in 4..9 {
+        write_keys(&mut primary.client(), &format!("of{epoch}:"), 30);
+        whole(primary, &[replica], "two are left");
+        let_go(primary, &[replica]);
+        (primary, replica) = (replica, primary);
+        primary.promote(epoch);
+        follow_all(primary, epoch, &[replica]);
+    }
+    let before = [copies(&a), copies(&b)];
+    let c = cluster.start(2);
+    follow_all(primary, 8, &[&c]);
+    whole(primary, &[replica, &c], "all");
+    assert_eq!([copies(&a), copies(&b)], before);
+    // The last primary has received only what the other one wrote: what it wrote itself in an earlier reign is not kept.
+    assert_eq!((copies(&c), told(&c, "elect_continuations") > 0), (1, false));
+}
+
+#[test]
+fn a_flush_is_no_prefix_and_what_comes_after_it_is_continued() {
+    let cluster = Cluster::new(3, 1);
+    let [a, b, c] = three(&cluster);
+    c.stop();
+    let mut client = a.client();
+    assert_eq!(client.ask("FLUSHALL"), "+OK");
+    write_keys(&mut client, "after", 20);
+    whole(&a, &[&b], "flushed");
+    let c = cluster.start(2);
+    follow_all(&a, 3, &[&c]);
+    whole(&a, &[&b, &c], "c is back");
+    assert_eq!(copies(&c), 1);
+    let before = [copies(&a), copies(&b), copies(&c)];
+    let_go(&a, &[&b, &c]);
+    b.promote(4);
+    follow_all(&b, 4, &[&a, &c]);
+    whole(&b, &[&a, &c], "the next reign");
+    assert_eq!([copies(&a), copies(&b), copies(&c)], before);
+}
+
+/// Heartbeats may be late on a busy machine.
+const PATIENT: &str = "election_timeout_ms = 5000\n";
+
+/// Three real processes that hold `keys` keys.
+fn processes(cluster: &Cluster, keys: usize) -> (Vec<Process>, usize) {
+    let nodes: Vec<Process> = (0..3).map(|node| Process::start(cluster, node, PATIENT)).collect();
+    let first = primary(&nodes);
+    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    write_many(&nodes[first], "k", keys);
+    all_hold_the_same(&nodes, first);
+    (nodes, first)
+}
+
+fn write_many(node: &Process, name: &str, count: usize) {
+    let mut client = RespClient::connect("127.0.0.1", node.port).unwrap();
+    let numbers: Vec<usize> = (0..count).collect();
+    for part in numbers.chunks(1_000) {
+        let batch: String = part.iter().map(|n| format!("SET {name}:{n} {n:0100}\r\n")).collect();
+        assert_eq!(client.pipeline_raw(batch.as_bytes(), part.len()).unwrap().len(), part.len());
+    }
+}
+
+/// Every write is confirmed by all, and contents are equal.
+#[track_caller]
+fn all_hold_the_same(nodes: &[Process], primary: usize) {
+    let others = nodes.len() - 1;
+    until("all confirm", || {
+        nodes[primary].ask("SET whole 1")?;
+        (nodes[primary].ask(&format!("WAIT {others} 1000"))? == others.to_string()).then_some(())
+    });
+    let here = contents(&mut Client::connect(nodes[primary].port));
+    for (i, node) in nodes.iter().enumerate().filter(|(i, _)| *i != primary) {
+        until(&format!("node {i} holds the same"), || {
+            differences(&here, &contents(&mut Client::connect(node.port))).is_empty().then_some(())
+        });
+    }
+}
+
+fn told_by(node: &Process, name: &str) -> u64 {
+    let info = node.ask("INFO replication").unwrap();
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap().trim().parse().unwrap()
+}
+
+fn all_copies(nodes: &[Process]) -> Vec<u64> {
+    nodes.iter().map(|node| told_by(node, "elect_copies")).collect()
+}
+
+/// After a `kill -9` the other survivor goes on at once, and the one who was killed fetches what it lacks, if it had nothing that
+/// nobody else received.
+fn survivors_of_a_kill_continue(shards: u16) {
+    let cluster = Cluster::new(3, shards);
+    let (mut nodes, first) = processes(&cluster, 2_000);
+    let before = all_copies(&nodes);
+    nodes[first].signal(Signal::KILL);
+    nodes[first].wait();
+    let survivors: Vec<usize> = (0..3).filter(|i| *i != first).collect();
+    let second = until("a survivor takes writes", || {
+        survivors.iter().copied().find(|i| nodes[*i].ask("SET probe 1").as_deref() == Some("OK"))
+    });
+    until("it is confirmed", || (nodes[second].ask("WAIT 1 1000")? == "1").then_some(()));
+    for survivor in &survivors {
+        assert_eq!(told_by(&nodes[*survivor], "elect_copies"), before[*survivor], "node {survivor} copied");
+    }
+    write_many(&nodes[second], "l", 500);
+    nodes[first] = Process::start(&cluster, first, PATIENT);
+    all_hold_the_same(&nodes, second);
+    assert_eq!(told_by(&nodes[first], "elect_copies"), 0, "it held a prefix");
+}
+
+#[test]
+fn survivors_of_a_kill_continue_on_one_shard() {
+    survivors_of_a_kill_continue(1);
+}
+
+#[test]
+fn survivors_of_a_kill_continue_on_several_shards() {
+    survivors_of_a_kill_continue(2);
+}
+
+#[test]
+fn a_rolling_restart_under_load_copies_nothing() {
+    let cluster = Cluster::new(3, 1);
+    let (mut nodes, _) = processes(&cluster, 2_000);
+    for node in [0, 1, 2] {
+        nodes[node].signal(Signal::TERM);
+        nodes[node].wait();
+        let rest: Vec<usize> = (0..3).filter(|i| *i != node).collect();
+        let now = until("somebody takes writes", || {
+            rest.iter().copied().find(|i| nodes[*i].ask("SET probe 1").as_deref() == Some("OK"))
+        });
+        write_many(&nodes[now], &format!("round{node}"), 500);
+        nodes[node] = Process::start(&cluster, node, PATIENT);
+        all_hold_the_same(&nodes, now);
+        assert_eq!(told_by(&nodes[node], "elect_copies"), 0, "node {node} after its restart");
+    }
+    assert_eq!(all_copies(&nodes), [0, 0, 0], "since each one was restarted");
+}
