@@ -47,6 +47,13 @@ impl Feed {
         Ok(Self { reader: BufReader::new(socket) })
     }
 
+    /// Waits no longer than this for an answer, in place of what suits large frames.
+    pub(crate) fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        let socket = self.reader.get_ref();
+        socket.set_read_timeout(Some(patience))?;
+        socket.set_write_timeout(Some(patience))
+    }
+
     /// A second handle, to end it from another thread.
     pub(crate) fn handle(&self) -> io::Result<TcpStream> {
         self.reader.get_ref().try_clone()

@@ -12,6 +12,7 @@ use crate::addresses::{Addresses, Proven};
 use crate::config::ElectSettings;
 use crate::cuts::Place;
 use crate::fleet::{Fleet, Held};
+use crate::gather::Gather;
 use crate::guard::Guard;
 use crate::link::{Origin, Reached};
 use crate::probe::Probe;
@@ -78,6 +79,8 @@ struct State {
 enum Role {
     /// Neither: has what it has.
     Idle(Position),
+    /// About to be primary: takes from others what they have received and it has not.
+    Gathers(Arc<Gather>, Position),
     /// The primary of this epoch, or about to be; until then it holds what it held.
     Primary(Epoch, Position),
     /// Follows a primary. The position is what it held before it joined.
@@ -264,6 +267,10 @@ impl KevyHost {
     fn leave(&self, state: &State) -> Position {
         match &state.role {
             Role::Idle(position) | Role::Detached { position, .. } => position.clone(),
+            Role::Gathers(gather, position) => {
+                gather.close();
+                position.clone()
+            }
             Role::Primary(epoch, before) => match self.shards.reigns(*epoch) {
                 true => {
                     Position::new(*epoch, &self.shards.stream_offsets()).unwrap_or_else(|_| before.clone())
@@ -275,6 +282,23 @@ impl KevyHost {
                 held.unwrap_or_else(|| before.clone())
             }
         }
+    }
+
+    /// Takes from other members what they received of each shard's stream and this node did not.
+    async fn gather(&self, epoch: Epoch) -> Result<(), HostError> {
+        let own = self.settings.config.node();
+        let address = |id| self.addresses.iter().find(|(known, _)| *known == id).map(|(_, a)| Arc::clone(a));
+        let others = self.settings.peers.iter().filter(|peer| peer.id != own);
+        let peers = others.filter_map(|peer| Some((address(peer.id)?, peer.client_port))).collect();
+        let gather = Arc::new(Gather::new(peers, Arc::clone(&self.shards)));
+        {
+            let mut state = self.state();
+            Self::accept(&mut state, epoch)?;
+            let held = self.leave(&state);
+            state.role = Role::Gathers(Arc::clone(&gather), held);
+        }
+        blocking::unblock(move || gather.run()).await;
+        Ok(())
     }
 
     fn origin(&self, epoch: Epoch, primary: NodeId) -> Result<Origin, HostError> {
@@ -333,6 +357,10 @@ impl ReplicationHost for KevyHost {
             let (shards, sink) = (Arc::clone(&self.shards), self.sink.clone());
             blocking::unblock(move || shards.waits().end_reign(sink.as_ref())).await;
         }
+        self.shards.hurry(HURRY);
+        if self.shards.count() > 1 {
+            self.gather(epoch).await?;
+        }
         {
             let mut state = self.state();
             Self::accept(&mut state, epoch)?;
@@ -340,7 +368,6 @@ impl ReplicationHost for KevyHost {
             self.shards.begin_reign(epoch, &held);
             state.role = Role::Primary(epoch, held);
         }
-        self.shards.hurry(HURRY);
         loop {
             listener!(self.shards.progress() => listener);
             if self.shards.reigns(epoch) {
@@ -453,7 +480,11 @@ impl Source for KevyHost {
             silent_seconds: looks.iter().map(|look| look.silence.as_secs()).max().unwrap_or_default(),
             offset: looks.iter().map(|look| look.reached.next).sum(),
             trouble: troubles.collect::<Vec<_>>().join(": "),
-            token: looks.iter().map(|look| (look.reached.generation, look.reached.next)).collect(),
+            token: looks
+                .iter()
+                .map(|look| if look.readable { look.reached.generation } else { 0 })
+                .zip(looks.iter().map(|look| look.reached.next))
+                .collect(),
         }
     }
 }

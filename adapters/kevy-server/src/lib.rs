@@ -32,6 +32,7 @@ mod effects;
 mod expiry;
 mod feed;
 mod fleet;
+mod gather;
 mod guard;
 mod harmless;
 mod history;

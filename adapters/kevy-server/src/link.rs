@@ -117,6 +117,9 @@ pub(crate) struct State {
     pub(crate) why: Option<Why>,
     /// Since when the primary cannot be asked for its history.
     pub(crate) mute: Option<Instant>,
+    /// How many frames the shard had applied when the stream went on at its first frame. kevy cannot be told that
+    /// none of it is applied yet, so until one is, nobody waits for what a token says.
+    pub(crate) began_at: Option<u64>,
 }
 
 /// How far a link came; enough to go on from there.
@@ -131,6 +134,8 @@ pub(crate) struct Reached {
 /// How a link is doing.
 pub(crate) struct Look {
     pub(crate) reached: Reached,
+    /// Whether kevy knows how much of the stream is applied.
+    pub(crate) readable: bool,
     pub(crate) up: bool,
     /// For how long the primary has been silent.
     pub(crate) silence: Duration,
@@ -179,6 +184,7 @@ impl Link {
             must_copy: None,
             why: None,
             mute: None,
+            began_at: None,
         };
         let bell = Bell::new()?;
         let views = shards.views_of(shard);
@@ -216,6 +222,7 @@ impl Link {
         let state = self.state();
         Look {
             reached: reached(&state),
+            readable: state.began_at.is_none_or(|began| self.shards.applied(self.shard) > began),
             up: state.socket.is_some(),
             silence: state.last_heard.elapsed(),
             stalled: state.stall.lasts(Instant::now()),

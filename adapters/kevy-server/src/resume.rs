@@ -282,6 +282,7 @@ impl Attempt<'_> {
         let mut state = open(link)?;
         (state.generation, state.next, state.flushes) = (generation, place.offset, place.flushes);
         (state.held, state.named, state.synced) = (true, place.flushes, None);
+        state.began_at = (place.offset == 0).then(|| link.shards.applied(shard));
         state.stall.moved(Instant::now());
         drop(state);
         if let (true, Some(crew)) = (link.shards.count() > 1, link.crew.upgrade()) {

@@ -288,7 +288,7 @@ impl<'a> Session<'a> {
         }
         (state.generation, state.next, state.flushes) = (self.generation, next, tag.flushes);
         (state.held, state.named) = (true, tag.flushes);
-        (state.synced, state.must_copy) = (None, None);
+        (state.synced, state.must_copy, state.began_at) = (None, None, None);
         link.shards.note_copy(link.shard, state.why);
         state.stall.moved(Instant::now());
         self.streaming = true;
