@@ -1,5 +1,7 @@
 //! Runs many simulated clusters. `cargo sim --help` tells how.
 
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use kevy_elect_plugin::sim::{self, DriverMutation, INVARIANTS, Mutation, Outcome, PROFILES, Plan, Profile};
 use kevy_elect_plugin::sim::{ServerMutation, Stats, Violation, stack};
 use std::io::Write;
@@ -8,22 +10,6 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-const HELP: &str = "\
-cargo sim [--stack] [--seeds A..B] [--nodes 3,5,7] [--profile NAME,...|each] [--jobs N] [--mutation NAME] [--trace]
-cargo sim [--stack] --mutations [--seeds A..B]
-
-  --stack          run the real plugin, driver and in-memory transport, not the elector alone
-
-  --seeds A..B     seeds to run, per profile and number of nodes (default 0..1000)
-  --nodes LIST     numbers of voters (default 3,5,7)
-  --profile LIST   kinds of faults; `each`: all profiles that must hold (default all)
-  --jobs N         threads (default: one per processor)
-  --mutation NAME  make the elector, the servers, or with --stack the driver, wrong in this way
-  --mutations      show that every mutation is caught, and after how many seeds
-  --trace          print the whole trace of a violation, or of a single seed
-
-profiles:";
 
 /// Prints a line. Where nobody reads any more (`cargo sim | head`), there is nothing left to do.
 macro_rules! say {
@@ -118,90 +104,100 @@ fn plan(seed: u64, nodes: usize, profile: Profile, wrong: Option<Wrong>) -> Plan
     plan
 }
 
+/// Runs many simulated clusters under seeded faults, and checks every invariant after every step.
+#[derive(Parser)]
+#[command(name = "sim", bin_name = "cargo sim", after_help = profiles())]
 struct Options {
-    mode: Mode,
+    /// Run the real plugin, driver and in-memory transport, not the elector alone
+    #[arg(long)]
+    stack: bool,
+    /// Seeds to run, per profile and number of nodes
+    #[arg(long, value_name = "A..B", default_value = "0..1000", value_parser = seeds)]
     seeds: Range<u64>,
+    /// Numbers of voters
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "3,5,7", value_parser = nodes)]
     nodes: Vec<usize>,
-    profiles: Vec<Profile>,
+    /// Kinds of faults; `each`: all profiles that must hold
+    #[arg(long = "profile", value_name = "NAME,...|each", value_delimiter = ',', default_value = "all",
+          value_parser = profile)]
+    chosen: Vec<Chosen>,
+    /// Threads (default: one per processor)
+    #[arg(long, value_name = "N", default_value_t = jobs(), hide_default_value = true)]
     jobs: usize,
-    wrong: Option<Wrong>,
+    /// Make the elector, the servers, or with --stack the driver, wrong in this way
+    #[arg(long, value_name = "NAME")]
+    mutation: Option<String>,
+    /// Show that every mutation is caught, and after how many seeds
+    #[arg(long = "mutations")]
     prove: bool,
+    /// Print the whole trace of a violation, or of a single seed
+    #[arg(long)]
     trace: bool,
+    #[arg(skip)]
+    wrong: Option<Wrong>,
+}
+
+/// What `--profile` names.
+#[derive(Clone, Copy)]
+enum Chosen {
+    Each,
+    One(Profile),
+}
+
+impl Options {
+    fn read() -> Result<Self, clap::Error> {
+        let mut options = Self::try_parse()?;
+        if let Some(name) = &options.mutation {
+            let none = || {
+                Self::command().error(ErrorKind::InvalidValue, format!("no mutation {name:?} in this mode"))
+            };
+            options.wrong = Some(Wrong::named(name, options.mode()).ok_or_else(none)?);
+        }
+        Ok(options)
+    }
+
+    fn mode(&self) -> Mode {
+        if self.stack { Mode::Stack } else { Mode::Elector }
+    }
+
+    fn profiles(&self) -> Vec<Profile> {
+        let each = || PROFILES.iter().copied().filter(|profile| !profile.beyond);
+        let chosen = self.chosen.iter().flat_map(|chosen| match chosen {
+            Chosen::Each => each().collect(),
+            Chosen::One(profile) => vec![*profile],
+        });
+        chosen.collect()
+    }
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, &'static str> {
+    let range = text.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
+    range.ok_or("write it as 0..1000")
+}
+
+fn nodes(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|count| (1..=9).contains(count)).ok_or("numbers from 1 to 9")
+}
+
+fn profile(name: &str) -> Result<Chosen, &'static str> {
+    if name == "each" {
+        return Ok(Chosen::Each);
+    }
+    Profile::named(name).map(Chosen::One).ok_or("no such profile")
+}
+
+fn jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn profiles() -> String {
+    let lines = PROFILES.iter().map(|profile| format!("\n  {:<12} {}", profile.name, profile.about));
+    "Profiles:".to_owned() + &lines.collect::<String>()
 }
 
 fn main() -> ExitCode {
-    let options = match options(std::env::args().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            say!("{HELP}");
-            for profile in PROFILES {
-                say!("  {:<12} {}", profile.name, profile.about);
-            }
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("{error}; see `cargo sim --help`");
-            return ExitCode::from(2);
-        }
-    };
+    let options = Options::read().unwrap_or_else(|error| error.exit());
     if options.prove { prove(&options) } else { sweep(&options) }
-}
-
-fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
-    let mut mutation = None;
-    let mut options = Options {
-        mode: Mode::Elector,
-        seeds: 0..1000,
-        nodes: vec![3, 5, 7],
-        profiles: Profile::named("all").into_iter().collect(),
-        jobs: std::thread::available_parallelism().map_or(1, |n| n.get()),
-        wrong: None,
-        prove: false,
-        trace: false,
-    };
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
-        match arg.as_str() {
-            "--seeds" => {
-                let value = value()?;
-                let range = value.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
-                options.seeds = range.ok_or_else(|| format!("--seeds {value}: write it as 0..1000"))?;
-            }
-            "--nodes" => {
-                let value = value()?;
-                let nodes: Option<Vec<_>> =
-                    value.split(',').map(|n| n.parse().ok().filter(|n| (1..=9).contains(n))).collect();
-                options.nodes = nodes.ok_or_else(|| format!("--nodes {value}: numbers from 1 to 9"))?;
-            }
-            "--profile" => {
-                let value = value()?;
-                options.profiles = if value == "each" {
-                    PROFILES.iter().copied().filter(|profile| !profile.beyond).collect()
-                } else {
-                    let profiles: Result<_, _> = value
-                        .split(',')
-                        .map(|name| Profile::named(name).ok_or_else(|| format!("no profile {name:?}")))
-                        .collect();
-                    profiles?
-                };
-            }
-            "--jobs" => {
-                let value = value()?;
-                options.jobs = value.parse().map_err(|_| format!("--jobs {value}: a number"))?;
-            }
-            "--mutation" => mutation = Some(value()?),
-            "--stack" => options.mode = Mode::Stack,
-            "--mutations" => options.prove = true,
-            "--trace" => options.trace = true,
-            "--help" | "-h" => return Ok(None),
-            _ => return Err(format!("{arg} is not known")),
-        }
-    }
-    if let Some(name) = mutation {
-        let wrong = Wrong::named(&name, options.mode);
-        options.wrong = Some(wrong.ok_or_else(|| format!("no mutation {name:?} in this mode"))?);
-    }
-    Ok(Some(options))
 }
 
 /// What a worker found first.
@@ -218,7 +214,7 @@ fn sweep(options: &Options) -> ExitCode {
         "| profile | nodes | seeds | violations | steps | seeds/s | settled p50 / p99 / max (timeouts) | slowest seed |"
     );
     say!("|---|---|---|---|---|---|---|---|");
-    for profile in &options.profiles {
+    for profile in &options.profiles() {
         for &nodes in &options.nodes {
             let start = Instant::now();
             let (stats, mut found, (_, slowest)) = many(options, *profile, nodes);
@@ -241,7 +237,7 @@ fn sweep(options: &Options) -> ExitCode {
             found.sort_by_key(|found| found.seed);
             if options.trace && found.is_empty() && stats.runs == 1 {
                 let plan = plan(options.seeds.start, nodes, *profile, options.wrong);
-                options.mode.run(&plan, true).trace.iter().for_each(|line| say!("  {line}"));
+                options.mode().run(&plan, true).trace.iter().for_each(|line| say!("  {line}"));
             }
             if let Some(first) = found.first() {
                 failed |= !profile.beyond;
@@ -250,7 +246,7 @@ fn sweep(options: &Options) -> ExitCode {
         }
     }
     totals(
-        options.mode,
+        options.mode(),
         &all,
         start.elapsed(),
         steps_per_core.iter().sum::<f64>() / steps_per_core.len().max(1) as f64,
@@ -274,7 +270,7 @@ fn many(options: &Options, profile: Profile, nodes: usize) -> (Stats, Vec<Found>
                             break;
                         }
                         let plan = plan(seed, nodes, profile, options.wrong);
-                        let outcome = options.mode.run(&plan, false);
+                        let outcome = options.mode().run(&plan, false);
                         stats.add(&outcome.stats);
                         let tenths = outcome.settled.map(|ns| ns * 10 / plan.setup.timeout.as_nanos() as u64);
                         slowest = slowest.max((tenths, seed));
@@ -322,12 +318,12 @@ fn clear_bar() {
 fn explain(options: &Options, profile: Profile, nodes: usize, found: &Found) {
     let (seed, violation) = (found.seed, &found.violation);
     say!("\nseed {seed}: {}: {}", violation.invariant, violation.text);
-    let plan = options.mode.shrink(&plan(seed, nodes, profile, options.wrong));
+    let plan = options.mode().shrink(&plan(seed, nodes, profile, options.wrong));
     say!("shrunk to {} faults; {:?}", plan.faults.len(), plan.setup);
     for fault in &plan.faults {
         say!("  {fault}");
     }
-    let trace = options.mode.run(&plan, true).trace;
+    let trace = options.mode().run(&plan, true).trace;
     let skip = if options.trace { 0 } else { trace.len().saturating_sub(TRACE_LINES) };
     say!("the last {} of {} lines:", trace.len() - skip, trace.len());
     for line in &trace[skip..] {
@@ -336,7 +332,7 @@ fn explain(options: &Options, profile: Profile, nodes: usize, found: &Found) {
     let mutation = options.wrong.map_or(String::new(), |wrong| format!(" --mutation {wrong}"));
     say!(
         "replay: cargo sim{} --seeds {seed}..{} --nodes {nodes} --profile {}{mutation} --trace\n",
-        options.mode.flag(),
+        options.mode().flag(),
         seed + 1,
         profile.name
     );
@@ -366,6 +362,7 @@ fn totals(mode: Mode, stats: &Stats, time: Duration, steps_per_core: f64) {
         stats.stuck_by_policy,
         stats.answered_late
     );
+    say!("{} replicas continued in the history of a primary, {} copied", stats.continued, stats.copied);
     say!("\n| fault | times |\n|---|---|");
     for (fault, times) in &stats.faults {
         say!("| {fault} | {times} |");
@@ -383,7 +380,7 @@ fn totals(mode: Mode, stats: &Stats, time: Duration, steps_per_core: f64) {
 fn prove(options: &Options) -> ExitCode {
     say!("| mutation | caught after (seeds) | profile, nodes, seed | by |\n|---|---|---|---|");
     let mut missed = 0;
-    for mutation in Wrong::all(options.mode) {
+    for mutation in Wrong::all(options.mode()) {
         let mut tried = 0;
         let caught = options.seeds.clone().find_map(|seed| {
             PROFILES.iter().filter(|profile| !profile.beyond).find_map(|profile| {
@@ -395,7 +392,7 @@ fn prove(options: &Options) -> ExitCode {
                 }
                 tried += 1;
                 options
-                    .mode
+                    .mode()
                     .run(&plan, false)
                     .violation
                     .map(|violation| (profile.name, nodes, seed, violation.invariant))

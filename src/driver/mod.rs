@@ -4,6 +4,7 @@
 //! side by side, so none of them can delay another, and any executor will do.
 
 mod catalog;
+mod decisions;
 mod log_limit;
 mod metrics;
 mod mutation;
@@ -29,7 +30,6 @@ use crate::gate::WriteGate;
 use crate::host::ReplicationHost;
 use crate::ids::NodeId;
 use crate::message::{Hello, PROTOCOL, Role};
-use crate::position::Position;
 use crate::store::VoteStore;
 use crate::time::{Duration, Instant};
 use crate::transport::{Transport, TransportError, TransportEvent};
@@ -40,7 +40,7 @@ pub(crate) use log_limit::LogLimit;
 use pin_project_lite::pin_project;
 use position_cell::PositionCell;
 use reign_cell::ReignCell;
-use save::{Queued, Saves};
+use save::Saves;
 use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,11 +113,10 @@ struct ShutOnDrop<'a>(&'a Shared);
 
 impl Drop for ShutOnDrop<'_> {
     fn drop(&mut self) {
-        if self.0.mutated(DriverMutation::OpenAfterEnd) {
-            return;
+        if self.0.shuts_at_the_end() {
+            self.0.gate.set(GateState::Shut(Denied::Fenced(FenceReason::Stopped)));
+            self.0.reign.end();
         }
-        self.0.gate.set(GateState::Shut(Denied::Fenced(FenceReason::Stopped)));
-        self.0.reign.end();
     }
 }
 
@@ -194,7 +193,7 @@ impl Driver {
 
             let now = clock.now();
             let slept = clock.suspended();
-            if slept > suspended + SUSPEND_MIN && !self.wrong(DriverMutation::SleepUnseen) {
+            if self.has_slept(suspended, slept) {
                 self.elector(|elector| elector.handle_command(now, Command::ClockJumped));
             }
             suspended = suspended.max(slept);
@@ -294,55 +293,38 @@ impl Driver {
                 }
                 (gate, elector.poll_output())
             };
-            if *told != gate && (output.is_none() || !self.wrong(DriverMutation::SendBeforeShut)) {
-                if self.wrong(DriverMutation::OpenBeforeTold) {
-                    self.shared.gate.set(gate);
-                }
-                // The host first: a process that is stopped between the two must not have an open gate and a watchdog
-                // that sleeps.
-                if let GateState::Open(until) = gate {
-                    self.host.lease_renewed(until);
-                }
-                self.shared.gate.set(gate);
+            if *told != gate && self.gate_goes_first(output.is_none()) {
+                self.set_gate(gate);
                 *told = gate;
             }
             match output {
                 None => break,
-                Some(Output::Persist(seq, state)) => {
-                    match saves.queue(seq, &state) {
-                        Ok(Queued::Waits) => {}
-                        Ok(Queued::Durable) => {
-                            let now = self.shared.clock.now();
-                            self.elector(|elector| elector.handle_persisted(now, seq));
-                        }
-                        Err(error) => {
-                            let now = self.shared.clock.now();
-                            let error = error.to_string();
-                            self.elector(|elector| elector.handle_persist_failed(now, seq, &error));
-                        }
+                Some(Output::Persist(seq, state)) => match saves.queue(seq, &state) {
+                    Ok(queued) if self.is_durable(queued) => {
+                        let now = self.shared.clock.now();
+                        self.elector(|elector| elector.handle_persisted(now, seq));
                     }
-                    if self.wrong(DriverMutation::SpeakBeforeSaved) {
-                        self.elector(|elector| elector.handle_persisted(self.shared.clock.now(), seq));
+                    Ok(_) => {}
+                    Err(error) => {
+                        let now = self.shared.clock.now();
+                        let error = error.to_string();
+                        self.elector(|elector| elector.handle_persist_failed(now, seq, &error));
                     }
-                }
+                },
                 Some(Output::Send(to, message)) => {
                     let sent = self.transport.send(to, &message);
                     self.metrics.sent(self.shared.clock.now(), &message, sent);
                 }
                 Some(Output::Host(HostAction::Detach(_))) => {
-                    let position = match self.wrong(DriverMutation::DetachSkipped) {
-                        true => self.last_told(),
-                        false => self.host.detach(),
-                    };
+                    let position = self.let_go();
                     self.shared.position.replace_with(&position);
                     let now = self.shared.clock.now();
                     self.elector(|elector| elector.handle_host(now, HostReport::Detached(&position)));
                 }
                 Some(Output::Host(action)) => {
-                    let after_fence = self.wrong(DriverMutation::PromoteAfterFence);
-                    transitions.start(action, after_fence);
+                    transitions.start(action, self.fence_drops_promotion());
                     if let HostAction::Promote(epoch) = action
-                        && self.wrong(DriverMutation::OpenBeforePromoted)
+                        && !self.waits_for_the_host()
                     {
                         let now = self.shared.clock.now();
                         self.elector(|elector| elector.handle_host(now, HostReport::Promoted(epoch)));
@@ -372,19 +354,6 @@ impl Driver {
         self.metrics.event(&event, &*self.shared.clock);
         // Fails only when nobody listens.
         let _ = self.shared.events.try_broadcast(event);
-    }
-}
-
-/// What the driver does wrong in a test of the simulator.
-impl Driver {
-    fn wrong(&self, mutation: DriverMutation) -> bool {
-        self.shared.mutated(mutation)
-    }
-
-    fn last_told(&self) -> Position {
-        let mut offsets = Vec::new();
-        let stream_epoch = self.shared.position.read(&mut offsets);
-        stream_epoch.and_then(|epoch| Position::new(epoch, &offsets).ok()).unwrap_or_default()
     }
 }
 

@@ -66,9 +66,9 @@ impl Transitions {
         Self { host, role: None, fence: None }
     }
 
-    /// Starts what the elector wants, in place of what it wanted before. `after_fence`: wrongly, a promotion
-    /// outlives the fence.
-    pub(super) fn start(&mut self, action: HostAction, after_fence: bool) {
+    /// Starts what the elector wants, in place of what it wanted before. With `drop_promotion` a fence drops a promotion
+    /// that still runs.
+    pub(super) fn start(&mut self, action: HostAction, drop_promotion: bool) {
         let host = self.host.clone();
         match action {
             HostAction::Promote(epoch) => {
@@ -81,7 +81,7 @@ impl Transitions {
             }
             HostAction::Fence(epoch, reason) => {
                 // An office that is lost before the host took it is not to be taken.
-                self.role.take_if(|(kind, _, _)| *kind == Kind::Promote && !after_fence);
+                self.role.take_if(|(kind, _, _)| *kind == Kind::Promote && drop_promotion);
                 let call = async move { host.fence(epoch, reason).await }.boxed();
                 self.fence = Some((Kind::Fence, epoch, call));
             }

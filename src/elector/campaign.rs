@@ -2,7 +2,7 @@
 
 use super::vote::Judging;
 use super::voters::VoterSet;
-use super::{Elector, Epoch, HostAction, Message, Mutation, Position, Reason, Round, Standing, State, Timer};
+use super::{Elector, Epoch, HostAction, Message, Position, Reason, Round, Standing, State, Timer};
 use crate::bounds::{
     PRE_VOTE_HEARTBEATS, RANK_STEPS_MAX, RANK_STEPS_PER_HEARTBEAT, RETRY_HEARTBEATS, VOTE_PARTS_OF_TIMEOUT,
 };
@@ -131,22 +131,21 @@ impl Elector {
         self.enter(State::Campaigning(campaign), self.cause);
         let progress = self.position.progress();
         self.event(EventKind::Campaign { kind: OfferKind::PreVote, epoch, progress });
-        if self.mutated(Mutation::NoPreVote) {
+        if !self.asks_for_pre_votes() {
             return self.ask_for_votes();
         }
-        let others = self.asked();
-        for voter in others {
-            self.send(voter, Message::PreOffer(offer.clone()));
-        }
+        self.send_to_voters(&Message::PreOffer(offer));
         self.count_yes(self.me);
     }
 
-    /// Whom a campaign asks.
-    fn asked(&self) -> Vec<usize> {
-        if self.mutated(Mutation::VotesFromStrangers) {
-            return self.others().collect();
+    /// What a campaign says, it says to all others whose votes count.
+    fn send_to_voters(&mut self, message: &Message) {
+        for number in 0..self.partners.len() {
+            let member = self.partners[number];
+            if self.ballot(member).is_some() {
+                self.send(member, message.clone());
+            }
         }
-        self.other_voters().collect()
     }
 
     /// A quorum would vote for us: let go of the old primary, then vote for ourselves, then ask.
@@ -186,10 +185,7 @@ impl Elector {
         campaign.asked = true;
         let offer =
             Offer { epoch: campaign.epoch, round: campaign.round, position: campaign.position.clone() };
-        let others = self.asked();
-        for voter in others {
-            self.send(voter, Message::Offer(offer.clone()));
-        }
+        self.send_to_voters(&Message::Offer(offer));
         self.count_yes(self.me);
     }
 
@@ -205,7 +201,7 @@ impl Elector {
         if !self.answers(kind, grant.epoch, grant.round) {
             return;
         }
-        if self.peers[from].voter.is_some() || self.mutated(Mutation::VotesFromStrangers) {
+        if self.ballot(from).is_some() {
             let voter = self.id(from);
             self.event(EventKind::Answered { kind, voter, answer: Ok(()) });
             self.count_yes(from);
@@ -221,13 +217,14 @@ impl Elector {
 
     fn count_yes(&mut self, from: usize) {
         let quorum = self.config.quorum();
-        let again = self.mutated(Mutation::VotesCountedTwice);
-        let strangers = self.mutated(Mutation::VotesFromStrangers).then_some(crate::config::VOTERS_MAX - 1);
-        let Some(voter) = self.peers[from].voter.or(strangers) else { return };
+        let (Some(voter), Some(mut yes)) = (self.ballot(from), self.campaign().map(|campaign| campaign.yes))
+        else {
+            return;
+        };
+        let votes = self.votes_with(&mut yes, voter);
         let State::Campaigning(campaign) = &mut self.state else { return };
-        let twice = again && from != self.me && campaign.yes.contains(voter);
-        campaign.yes.insert(voter);
-        if campaign.yes.len() + usize::from(twice) >= quorum {
+        campaign.yes = yes;
+        if votes >= quorum {
             match campaign.kind {
                 OfferKind::PreVote => {
                     let (epoch, took) = (campaign.epoch, self.now.saturating_since(campaign.started));
@@ -286,15 +283,15 @@ impl Elector {
 
     /// The answers took too long.
     pub(super) fn on_round_over(&mut self) {
-        if self.mutated(Mutation::RoundNeverEnds)
-            && let Some(epoch) = self.campaign().filter(|c| c.asked).map(|c| c.epoch)
-        {
-            for voter in self.asked() {
-                self.send(voter, Message::Resign(Resign { epoch, successor: None }));
-            }
-            return;
+        match self.ends_in_time() {
+            true => self.end_campaign(Outcome::Expired, Reason::Lost),
+            false => self.free_voters(self.hard.epoch),
         }
-        self.end_campaign(Outcome::Expired, Reason::Lost);
+    }
+
+    /// A campaign for votes is given up for good: the promises that came with its votes may go.
+    fn free_voters(&mut self, epoch: Epoch) {
+        self.send_to_voters(&Message::Resign(Resign { epoch, successor: None }));
     }
 
     /// Ends the campaign without a win, frees those who voted for it, and plans the next one.
@@ -310,13 +307,8 @@ impl Elector {
         }
         self.enter(State::Replica, reason);
         if asked {
-            // Answers that still come in find no campaign: this epoch is given up for good, so the promises
-            // that came with its votes may go.
-            let resign = Message::Resign(Resign { epoch, successor: None });
-            let others: Vec<_> = self.other_voters().collect();
-            for voter in others {
-                self.send(voter, resign.clone());
-            }
+            // Answers that still come in find no campaign.
+            self.free_voters(epoch);
         }
         self.retry_campaign();
     }
@@ -331,7 +323,7 @@ impl Elector {
     /// A newer epoch is known. Whoever reigned or campaigned in an older one does not any more.
     pub(super) fn adopt_epoch(&mut self, epoch: Epoch, reason: Reason) {
         debug_assert!(epoch > self.hard.epoch);
-        if self.mutated(Mutation::PrimaryNotDemoted) && self.reign().is_some() {
+        if self.defies() {
             return;
         }
         match &self.state {

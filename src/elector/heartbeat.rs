@@ -1,6 +1,6 @@
 //! Heartbeats and their echoes: who is there, who reigns, and for how long still.
 
-use super::{Elector, HOST_TIMEOUTS, HostAction, Mutation, Round, State, Timer};
+use super::{Elector, HOST_TIMEOUTS, HostAction, Round, State, Timer};
 use crate::config::{Config, MemberKind};
 use crate::event::{EventKind, Outcome, Reason};
 use crate::ids::Epoch;
@@ -115,7 +115,7 @@ impl Elector {
             State::Replica => {}
             State::Campaigning(_) => self.end_campaign(Outcome::Overtaken, Reason::OtherPrimary),
             // Two primaries of one epoch cannot be, unless a vote was forgotten. Writing must stop, here too.
-            State::Reigning(_) if self.mutated(Mutation::PrimaryNotDemoted) => return,
+            State::Reigning(_) if self.defies() => return,
             State::Reigning(_) => self.depose(Reason::OtherPrimary),
         }
         self.set_primary(Some(from));
@@ -149,32 +149,17 @@ impl Elector {
     }
 
     pub(super) fn on_echo(&mut self, from: usize, echo: &Echo) {
-        if self.mutated(Mutation::EchoOfAnotherEpoch)
-            && self.reign().is_some()
-            && let Some(voter) = self.peers[from].voter
-        {
+        if let Some(voter) = self.supporter(from, echo) {
             self.lease.echo(voter, echo.round);
             self.renew_lease();
+            self.peers[from].progress = self.peers[from].progress.max(echo.progress);
+            self.hand_over_if_caught_up();
             return;
         }
         if echo.epoch > self.hard.epoch {
             self.adopt_epoch(echo.epoch, Reason::HigherEpoch);
         }
         self.note_admission_echo(from, echo);
-        // Only a voter that follows us in our own epoch supports us; and only one that has its record: it may
-        // have forgotten that it helped to elect another primary, which writes on its promise.
-        let member = echo.standing == Standing::Member || self.mutated(Mutation::NewVoterSupports);
-        if self.reign().is_some()
-            && member
-            && echo.epoch == self.hard.epoch
-            && echo.primary == Some(self.config.node)
-            && let Some(voter) = self.peers[from].voter
-        {
-            self.lease.echo(voter, echo.round);
-            self.renew_lease();
-            self.peers[from].progress = self.peers[from].progress.max(echo.progress);
-            self.hand_over_if_caught_up();
-        }
     }
 
     /// An announcement is a heartbeat that cannot be echoed: it tells whom to follow and nothing else.
@@ -198,14 +183,7 @@ impl Elector {
     /// Points the host at the primary.
     pub(super) fn follow_primary(&mut self) {
         let Some(primary) = self.primary.filter(|primary| *primary != self.me) else { return };
-        if self.member().kind == MemberKind::Witness || self.reign().is_some() {
-            return;
-        }
-        // A voter without its record may hear an old primary first. What it acknowledged there would be
-        // confirmed, and missing from the history that it voted for and forgot. Once it is admitted it knows
-        // every epoch that was won, and the next heartbeat brings it here again.
-        let forgot = self.my_vote.is_some() && self.hard.standing == Standing::New;
-        if forgot && !self.mutated(Mutation::NewVoterSupports) {
+        if self.member().kind == MemberKind::Witness || self.reign().is_some() || !self.may_follow() {
             return;
         }
         // A host that does not answer is asked again.

@@ -1,6 +1,6 @@
 //! What links tell: a process that is gone, and one that was started anew.
 
-use super::{Elector, Incarnation, Mutation, Reason};
+use super::{Elector, Incarnation, Reason};
 use crate::config::CrashDetection;
 use crate::event::EventKind;
 use crate::link::LinkEvent;
@@ -20,27 +20,18 @@ impl Elector {
                 self.on_support_lost(peer);
             }
             LinkEvent::OlderClosed { incarnation } => self.on_older_closed(peer, incarnation),
-            // A refusal alone proves nothing: a firewall refuses too, but it does not end links in order.
-            LinkEvent::Refused => {
-                let careless = self.mutated(Mutation::RefusedIsCrash);
-                let known = &mut self.peers[peer];
-                if (known.closed || careless)
-                    && !known.dead
-                    && self.config.crash_detection == CrashDetection::Refused
-                {
-                    known.dead = true;
-                    self.on_process_gone(peer, Reason::Crash);
-                }
+            LinkEvent::Refused if self.is_dead_if_refused(peer) => {
+                self.peers[peer].dead = true;
+                self.on_process_gone(peer, Reason::Crash);
             }
+            LinkEvent::Refused => {}
         }
     }
 
     fn on_link_up(&mut self, peer: usize, incarnation: Incarnation) {
-        let careless = self.mutated(Mutation::NewIncarnationIsProof);
-        let orderly_ends_count = self.config.crash_detection == CrashDetection::Refused;
+        let ended = self.is_dead_if_succeeded(peer);
         let known = &mut self.peers[peer];
         let before = known.incarnation.replace(incarnation);
-        let ended = known.closed && orderly_ends_count || careless;
         known.linked = true;
         known.closed = false;
         known.dead = false;

@@ -20,6 +20,7 @@
 
 mod admission;
 mod campaign;
+mod decisions;
 #[cfg(feature = "sim")]
 mod digest;
 mod fitness;

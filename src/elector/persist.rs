@@ -1,6 +1,6 @@
 //! Persist, then speak: what depends on a save waits for it.
 
-use super::{Elector, Mutation, Output, PersistSeq, Round, State, Timer};
+use super::{Elector, Output, PersistSeq, Round, State, Timer};
 use crate::event::{EventKind, Outcome, Reason};
 use crate::ids::NodeId;
 use crate::message::Message;
@@ -89,9 +89,7 @@ impl Elector {
     /// Sends a message, once everything decided before it is durable.
     pub(super) fn send(&mut self, to: usize, message: Message) {
         let to = self.id(to);
-        if !self.persistence.pending()
-            || self.mutated(Mutation::VoteNotPersisted) && matches!(message, Message::Accept(_))
-        {
+        if !self.waits_for_save(&message) {
             self.outputs.push_back(Output::Send(to, message));
         } else if self.persistence.held.len() < self.persistence.held_max {
             self.persistence.held.push_back((to, message));

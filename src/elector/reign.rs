@@ -1,6 +1,6 @@
 //! Being primary: promotion, lease, fence, and leaving the office.
 
-use super::{Elector, Epoch, HOST_TIMEOUTS, HostAction, Instant, Message, Mutation, Reason, State, Timer};
+use super::{Elector, Epoch, HOST_TIMEOUTS, HostAction, Instant, Message, Reason, State, Timer};
 use crate::event::{EventKind, Outcome};
 use crate::fence::FenceReason;
 use crate::message::{Announce, OfferKind, Resign};
@@ -184,7 +184,7 @@ impl Elector {
     /// The machine slept: the voters' promises may have ended meanwhile. Only what is echoed from here on
     /// counts.
     pub(super) fn on_clock_jump(&mut self) {
-        if self.mutated(Mutation::SleepIgnored) {
+        if !self.sleep_ends_support() {
             return;
         }
         // Votes that came in meanwhile would start a lease at a request that is older than it looks.
@@ -231,7 +231,7 @@ impl Elector {
             return;
         }
         reign.handover = Some(Handover { reason, anyway, deadline });
-        if !self.mutated(Mutation::ResignWhileWriting) {
+        if self.stops_before_it_resigns() {
             self.fence(reason);
         }
         self.cause = Reason::Planned;
@@ -304,13 +304,9 @@ impl Elector {
             return;
         }
         let epoch = self.hard.epoch;
-        if self.mutated(Mutation::ResignWhileWriting) {
-            for index in self.others() {
-                self.send(index, Message::Resign(Resign { epoch, successor: None }));
-            }
-            return;
+        if self.stops_before_it_resigns() {
+            self.leave_office(fence, self.cause);
         }
-        self.leave_office(fence, self.cause);
         let successor = successor.map(|index| self.id(index));
         let node = self.config.node;
         self.event(EventKind::Resigned { node, successor });

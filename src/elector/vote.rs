@@ -1,10 +1,9 @@
 //! Giving votes: whom this node may help to be primary, and what it promises by that.
 
-use super::{Elector, Epoch, Incarnation, Message, Mutation, Position, State, Timer};
-use crate::config::LossPolicy;
+use super::{Elector, Epoch, Incarnation, Message, Position, State, Timer};
 use crate::event::{EventKind, Outcome, Reason};
 use crate::ids::Round;
-use crate::message::{Grant, Offer, OfferKind, Reject, RejectReason, Standing};
+use crate::message::{Grant, Offer, OfferKind, Reject, RejectReason};
 use crate::time::Instant;
 
 /// "I vote and pre-vote for nobody else until then."
@@ -80,16 +79,13 @@ impl Elector {
         if self.reign().is_some() && self.holds_office() {
             return Some(RejectReason::PrimaryAlive);
         }
-        if self.live_promise().is_some_and(|promise| !self.is_to(promise, candidate))
-            && !self.mutated(Mutation::NoStickiness)
-        {
+        if self.promised_another_than(candidate) {
             return Some(RejectReason::Promise);
         }
         if self.booting_until.is_some_and(|until| until > self.now) {
             return Some(RejectReason::Booting);
         }
-        let admitted = self.mutated(Mutation::NoAdmission) || self.mutated(Mutation::VotesFromStrangers);
-        if self.hard.standing == Standing::New && !admitted {
+        if !self.knows_its_votes() {
             return Some(RejectReason::NoRecord);
         }
         if self.settling || self.position_refused.is_some() {
@@ -98,23 +94,11 @@ impl Elector {
         if !self.can_save() {
             return Some(RejectReason::Store);
         }
-        self.has_more_data(&self.position, &offer.position).then_some(RejectReason::Position)
-    }
-
-    /// Whether electing someone at `theirs` could lose what we hold at `ours`.
-    fn has_more_data(&self, ours: &Position, theirs: &Position) -> bool {
-        if self.mutated(Mutation::PositionIgnored) {
-            return false;
-        }
-        if self.mutated(Mutation::OffsetWithoutEpoch) {
-            return theirs.progress().offset < ours.progress().offset;
-        }
-        theirs.progress() < ours.progress()
-            || self.config.loss_policy == LossPolicy::Dominate && !theirs.dominates(ours)
+        self.would_lose(&self.position, &offer.position).then_some(RejectReason::Position)
     }
 
     pub(super) fn on_pre_offer(&mut self, from: usize, offer: Offer) {
-        if self.my_vote.is_none() && !self.mutated(Mutation::VotesFromStrangers) {
+        if self.ballot(self.me).is_none() {
             return;
         }
         // Newer than its last heartbeat: decides who goes first once we suspect the primary too.
@@ -197,7 +181,7 @@ impl Elector {
     }
 
     pub(super) fn on_offer(&mut self, from: usize, offer: Offer) {
-        if self.my_vote.is_none() && !self.mutated(Mutation::VotesFromStrangers) {
+        if self.ballot(self.me).is_none() {
             return;
         }
         let candidate = self.id(from);
@@ -216,16 +200,11 @@ impl Elector {
     }
 
     fn vote_objection(&self, from: usize, offer: &Offer, ours: &Position) -> Option<RejectReason> {
-        // A vote in this epoch, or an epoch that is over.
-        let used = offer.epoch < self.hard.epoch
-            || offer.epoch == self.hard.epoch
-                && (self.hard.voted_for.is_some() || self.primary.is_some())
-                && !self.mutated(Mutation::TwoVotes);
-        if used {
+        if self.is_used(offer.epoch) {
             return Some(RejectReason::Epoch);
         }
         self.objection(from, offer)
-            .or_else(|| self.has_more_data(ours, &offer.position).then_some(RejectReason::Position))
+            .or_else(|| self.would_lose(ours, &offer.position).then_some(RejectReason::Position))
     }
 
     fn refuse_vote(&mut self, from: usize, offer: &Offer, reason: RejectReason) {

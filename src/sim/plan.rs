@@ -24,6 +24,8 @@ pub struct Profile {
     drift: bool,
     /// Servers have the habits of real ones.
     real: bool,
+    /// They always go on in the histories of other primaries where they can.
+    continues: bool,
     /// The protocol does not promise to survive this; violations are counted, not failures.
     pub beyond: bool,
 }
@@ -110,7 +112,7 @@ macro_rules! profile {
     };
     (@ $name:literal, $about:literal, $kinds:expr $(, $flag:ident)*) => {
         Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: $kinds,
-            unordered: false, drift: false, real: false, beyond: false } }
+            unordered: false, drift: false, real: false, continues: false, beyond: false } }
     };
 }
 
@@ -176,6 +178,13 @@ pub const PROFILES: &[Profile] = &[
         drift
     ),
     profile!("hung", "shards hang beside drivers that run", [Hung], real),
+    profile!(
+        "continuation",
+        "the office changes hands faster than replicas can follow, and nodes return",
+        [Operator, Operator, Crash, QuickRestart, Partition, Cut, Host, Power],
+        real,
+        continues
+    ),
     profile!("twins", "second processes with a node's id", [Twin, Twin, Cut, Crash], real),
     profile!("server", "everything at once, with all the habits of real servers", server, drift),
     profile!(
@@ -360,7 +369,11 @@ impl Plan {
                 setup.loss_policy = rng.pick(&[LossPolicy::Sum, LossPolicy::Dominate]);
             }
             let fsync = rng.pick(&[Fsync::Always, Fsync::Everysec, Fsync::No]);
-            setup.habits = Some(Habits { fsync, watchdog: rng.chance(800) });
+            // Drawn apart: what else goes wrong stays as it was before servers could continue.
+            let mut apart = Rng::new(seed, 6);
+            let continues = profile.continues || apart.chance(600);
+            let continues = continues.then(|| apart.pick(&[6, 24, 24, 150]));
+            setup.habits = Some(Habits { fsync, watchdog: rng.chance(800), continues });
         }
         let timeout = super::data_nanos(setup.timeout);
         // What hangs has to hang for longer than an election may take; and where nobody writes it is not behind.

@@ -7,7 +7,7 @@ use crate::time::Instant;
 pub enum Denied {
     /// This node is not the primary. Redis clients know this as `-READONLY`.
     Replica,
-    /// This node is the primary and must not write now. Redis clients know this as `-NOREPLICAS`.
+    /// This node is the primary and must not write now.
     Fenced(FenceReason),
 }
 

@@ -8,14 +8,13 @@ mod history;
 mod paint;
 mod status;
 
+use clap::CommandFactory;
 use cli::{Cli, Command};
 use kevy_elect_compare::Outcome;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// For a command line that makes no sense.
-const USAGE: u8 = 2;
 /// Between two looks of `--watch`.
 const WATCH: Duration = Duration::from_secs(1);
 /// The same for contents: every look reads everything.
@@ -26,17 +25,7 @@ const DIFFERENT: u8 = 3;
 const UNDECIDED: u8 = 4;
 
 fn main() -> ExitCode {
-    let cli = match cli::parse(std::env::args_os()) {
-        Ok(Some(cli)) => cli,
-        Ok(None) => {
-            print!("{}", cli::HELP);
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("kevy-electctl: {error} (--help lists the commands)");
-            return ExitCode::from(USAGE);
-        }
-    };
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     match run(&cli) {
         // A reader that has seen enough, as in `| head`, is no failure.
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -54,7 +43,7 @@ fn fail(error: &str) -> ExitCode {
 fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
     let say = |text: String| std::io::stdout().write_all(text.as_bytes()).map(|()| ExitCode::SUCCESS);
     match &cli.command {
-        Command::Check(config) => check::check(config).map(say),
+        Command::Check { config } => check::check(config).map(say),
         Command::Status { json, watch: false } => status::status(&cli.nodes, *json).map(say),
         Command::Status { json, watch: true } => loop {
             let text = status::status(&cli.nodes, *json).unwrap_or_else(|error| error + "\n");
@@ -86,7 +75,12 @@ fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
             };
             Ok(say(said.text).map(|_| code))
         }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "kevy-electctl", &mut script);
+            Ok(std::io::stdout().write_all(&script).map(|()| ExitCode::SUCCESS))
+        }
         Command::History { json } => history::history(&cli.nodes, *json).map(say),
-        Command::Explain(epoch) => history::explain(&cli.nodes, *epoch).map(say),
+        Command::Explain { epoch } => history::explain(&cli.nodes, *epoch).map(say),
     }
 }

@@ -9,7 +9,9 @@ pub(crate) fn status(nodes: &[String], as_json: bool) -> Result<String, String> 
     if as_json {
         let all: Map<String, Value> = answers
             .into_iter()
-            .map(|answer| (answer.node, answer.said.unwrap_or_else(|error| json!({ "error": error }))))
+            .map(|answer| {
+                (answer.node, answer.said.unwrap_or_else(|error| json!({ "error": error.to_string() })))
+            })
             .collect();
         return Ok(format!("{:#}\n", Value::Object(all)));
     }
@@ -32,7 +34,7 @@ fn rows(answers: &[Answer]) -> Vec<Vec<String>> {
             Err(error) => {
                 let mut row = vec![bad("?"), at, bad("?")];
                 row.resize(TITLES.len() - 1, "?".to_owned());
-                row.push(bad(&plain(error)));
+                row.push(bad(&plain(&error.to_string())));
                 rows.push(row);
                 continue;
             }
@@ -141,6 +143,7 @@ pub(crate) fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kevy_elect_ops::http::client::FetchError;
 
     fn node(id: &str, role: &str, writable: bool, back: bool) -> Answer {
         let peers = json!([{ "id": if id == "a" { "b" } else { "a" }, "linked": true, "link_out": true, "link_back": back }]);
@@ -152,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_table_shows_roles_links_both_ways_and_silent_nodes() {
-        let down = Answer { node: "c:1".into(), said: Err("cannot be reached".into()) };
+        let down = Answer { node: "c:1".into(), said: Err(FetchError::Unreachable("no".to_owned())) };
         let answers = [node("a", "primary", true, true), node("b", "replica", false, false), down];
         let text = table(&rows(&answers)) + &links(&answers) + &remarks(&answers);
         assert!(text.contains("a     a:1  primary"), "{text}");

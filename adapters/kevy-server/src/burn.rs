@@ -1,7 +1,8 @@
 //! Helps kevy to get rid of clients whose connection was reset before they had read their answer: it tries for ever to
 //! write the rest, which takes a whole processor (`docs/upstream.md`). The load balancers of a failover reset connections.
 
-use crate::sink::{Sink, Whose};
+use crate::connections::Whose;
+use crate::sink::Sink;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn only_a_process_that_stays_busy_is_looked_at() {
-        let mut burn = Burn::new(Sink::new(Vec::new(), false));
+        let mut burn = Burn::new(Sink::default());
         let start = Instant::now();
         let mut look = |second: u64, used_ms: u64| {
             burn.is_busy(start + Duration::from_secs(second), Duration::from_millis(used_ms))

@@ -1,48 +1,102 @@
 //! kevy's command line.
 
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use kevy_config::{CliOverrides, TierBudgetSpec};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-/// What the command line asks for.
-#[derive(Debug, PartialEq)]
-pub enum Cli {
-    /// Serve.
-    Serve {
-        /// The file named by `--config`.
-        config: Option<PathBuf>,
-        /// What the flags override.
-        flags: CliOverrides,
-    },
-    /// Show the help.
-    Help,
-    /// Show the version.
-    Version,
-    /// Write a private key to this file.
-    Keygen(PathBuf),
+/// kevy 7 with an election built in.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kevy-server",
+    version = concat!(env!("CARGO_PKG_VERSION"), " (kevy 7.0.0)"),
+    after_help = FILE,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub task: Option<Task>,
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: Serve,
 }
 
-/// What `--help` shows.
-pub const HELP: &str = "\
-kevy-server: kevy 7 with an election built in.
+/// What can be done instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Write a private key for encrypted links; prints its public key
+    Keygen {
+        /// Where to
+        file: PathBuf,
+    },
+    /// Print completions of this command line for a shell
+    Completions {
+        /// Which
+        shell: Shell,
+    },
+}
 
-USAGE:
-    kevy-server [OPTIONS]
-    kevy-server keygen <FILE>  Write a private key for encrypted links; prints its public key
+/// How to serve.
+#[derive(Debug, Default, Args)]
+pub struct Serve {
+    /// TOML file (else: $KEVY_DIR/kevy.toml, ./kevy.toml, /etc/kevy/kevy.toml)
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Address to listen on (default: 127.0.0.1)
+    #[arg(long, value_name = "IPv4", value_parser = ipv4)]
+    bind: Option<Ipv4Addr>,
+    /// Port for clients (default: 6004)
+    #[arg(long, value_parser = clap::value_parser!(u16))]
+    port: Option<u16>,
+    /// Number of shards (default: 0, one per processor)
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Number of shards that accept connections (default: all)
+    #[arg(long, value_name = "N")]
+    accept_shards: Option<usize>,
+    /// Directory for snapshot and AOF (default: .)
+    #[arg(long, value_name = "PATH")]
+    dir: Option<PathBuf>,
+    /// Keep nothing on disk but snapshots
+    #[arg(long)]
+    no_aof: bool,
+    /// Memory for hot data: "auto", "70%", or a size such as "4gb"
+    #[arg(long, value_name = "B", value_parser = budget)]
+    tiering_budget: Option<TierBudgetSpec>,
+    /// Single-node cluster mode: slots and one more port per shard
+    #[arg(long)]
+    cluster: bool,
+}
 
-OPTIONS:
-    --config <PATH>        TOML file (else: $KEVY_DIR/kevy.toml, ./kevy.toml, /etc/kevy/kevy.toml)
-    --bind <IPv4>          Address to listen on (default: 127.0.0.1)
-    --port <PORT>          Port for clients (default: 6004)
-    --threads <N>          Number of shards (default: 0, one per processor)
-    --accept-shards <N>    Number of shards that accept connections (default: all)
-    --dir <PATH>           Directory for snapshot and AOF (default: .)
-    --no-aof               Keep nothing on disk but snapshots
-    --tiering-budget <B>   Memory for hot data: \"auto\", \"70%\", or a size such as \"4gb\"
-    --cluster              Single-node cluster mode: slots and one more port per shard
-    -h, --help             Show this help and exit
-    -V, --version          Show the version and exit
+impl Serve {
+    /// What the flags override.
+    pub fn overrides(self) -> CliOverrides {
+        let mut flags = CliOverrides::default();
+        flags.bind = self.bind.map(|address| address.octets());
+        flags.port = self.port;
+        flags.threads = self.threads;
+        flags.accept_shards = self.accept_shards;
+        flags.data_dir = self.dir;
+        flags.aof = self.no_aof.then_some(false);
+        flags.tiering_budget = self.tiering_budget;
+        flags.cluster = self.cluster.then_some(true);
+        flags
+    }
+}
 
+fn ipv4(text: &str) -> Result<Ipv4Addr, &'static str> {
+    text.parse().map_err(|_| "use an IPv4 address")
+}
+
+fn budget(text: &str) -> Result<TierBudgetSpec, String> {
+    TierBudgetSpec::parse(text).map_err(|error| error.to_string())
+}
+
+/// What `--help` shows of the file.
+const FILE: &str = "\
 Flags override the environment (KEVY_BIND, KEVY_PORT, KEVY_THREADS, KEVY_DIR, KEVY_AOF, KEVY_CLUSTER,
 KEVY_TIER_BUDGET), which overrides the file.
 
@@ -55,6 +109,7 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     max_clock_drift_percent = 1     # how much faster or slower than real time a clock may run
     crash_detection = \"refused\"     # a refused connection proves a process dead; \"off\" behind proxies
     watchdog = true                 # the kernel ends a primary that is stopped when its lease ends (Linux)
+    companion = true                # a small process beside the server says at once when that is dead (Linux)
     shard_timeout_ms = 1000         # a shard that does not answer for so long makes its node unfit to be primary
     loss_policy = \"sum\"             # or \"dominate\": never elect a node that is behind on any shard
     cluster_name = \"kevy\"           # nodes of other clusters are refused
@@ -62,110 +117,62 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     http_public = false             # true: http may be an address that other machines reach
     continue_buffer_mb = 64         # received frames that each shard keeps for those who lack some after a failover
     http_peers = \"n2@n2:9122\"       # where others have their pages, if not at their host and our port
+    sentinel = \"0.0.0.0:26379\"      # clients ask here for the primary, in Redis Sentinel's protocol; default: off
+    sentinel_master = \"mymaster\"   # the name by which they ask
+    sentinel_password = \"...\"      # what they have to say first; default: nothing
+    sentinel_peers = \"n2@n2:26380\" # where others serve it, if not at their host and our port
+    sentinel_announce = \"n2@n2:6379\" # where clients reach a node's data, if not as [cluster] peers says
 ";
-
-/// Reads the arguments after the program's name.
-pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Cli, String> {
-    let mut args = args.into_iter().peekable();
-    if args.peek().is_some_and(|first| first == "keygen") {
-        args.next();
-        return args.next().map(|file| Cli::Keygen(file.into())).ok_or("keygen needs a file".to_owned());
-    }
-    let mut config = None;
-    let mut flags = CliOverrides::default();
-    let mut seen: Vec<String> = Vec::new();
-    while let Some(arg) = args.next() {
-        let (flag, inline) = match arg.split_once('=') {
-            Some((flag, value)) if flag.starts_with("--") => (flag.to_owned(), Some(value.to_owned())),
-            _ => (arg, None),
-        };
-        match flag.as_str() {
-            "--help" | "-h" => return Ok(Cli::Help),
-            "--version" | "-V" => return Ok(Cli::Version),
-            _ if seen.contains(&flag) => return Err(format!("{flag} stands twice")),
-            "--no-aof" | "--cluster" if inline.is_some() => return Err(format!("{flag} takes no value")),
-            "--no-aof" => flags.aof = Some(false),
-            "--cluster" => flags.cluster = Some(true),
-            "--config" | "--dir" | "--bind" | "--port" | "--threads" | "--accept-shards"
-            | "--tiering-budget" => {
-                let value = inline.or_else(|| args.next()).ok_or_else(|| format!("{flag} needs a value"))?;
-                set(&flag, &value, &mut config, &mut flags)?;
-            }
-            _ => return Err(format!("there is no flag {flag}")),
-        }
-        seen.push(flag);
-    }
-    Ok(Cli::Serve { config, flags })
-}
-
-fn set(
-    flag: &str,
-    value: &str,
-    config: &mut Option<PathBuf>,
-    flags: &mut CliOverrides,
-) -> Result<(), String> {
-    let wrong = |use_: &str| format!("{flag} {value}: use {use_}");
-    match flag {
-        "--config" => *config = Some(value.into()),
-        "--dir" => flags.data_dir = Some(value.into()),
-        "--bind" => {
-            let address: Ipv4Addr = value.parse().map_err(|_| wrong("an IPv4 address"))?;
-            flags.bind = Some(address.octets());
-        }
-        "--port" => flags.port = Some(value.parse().map_err(|_| wrong("a port from 0 to 65535"))?),
-        "--threads" => flags.threads = Some(value.parse().map_err(|_| wrong("a number of shards"))?),
-        "--accept-shards" => {
-            flags.accept_shards = Some(value.parse().map_err(|_| wrong("a number of shards"))?)
-        }
-        _ => {
-            let budget = TierBudgetSpec::parse(value).map_err(|error| wrong(&error.to_string()))?;
-            flags.tiering_budget = Some(budget);
-        }
-    }
-    Ok(())
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Cli, String> {
-        parse(line.split_whitespace().map(str::to_owned))
+        Cli::try_parse_from(["kevy-server"].into_iter().chain(line.split_whitespace()))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn every_flag_of_kevy_reaches_its_setting() {
         let line = "--config=k.toml --bind 0.0.0.0 --port 6380 --threads 2 --accept-shards 1 --dir /d --no-aof --cluster \
                     --tiering-budget 70%";
-        let Cli::Serve { config, flags } = parsed(line).unwrap() else { panic!("must serve") };
-        assert_eq!(config, Some("k.toml".into()));
+        let serve = parsed(line).unwrap().serve;
+        assert_eq!(serve.config, Some("k.toml".into()));
+        let flags = serve.overrides();
         assert_eq!((flags.bind, flags.port, flags.threads), (Some([0; 4]), Some(6380), Some(2)));
         assert_eq!((flags.accept_shards, flags.data_dir), (Some(1), Some("/d".into())));
         assert_eq!((flags.aof, flags.cluster), (Some(false), Some(true)));
         assert!(flags.tiering_budget.is_some());
+        assert_eq!(parsed("").unwrap().serve.overrides(), CliOverrides::default());
     }
 
     #[test]
     fn a_wrong_flag_is_refused_by_name() {
         for (line, said) in [
-            ("--port abc", "--port abc: use a port from 0 to 65535"),
-            ("--port", "--port needs a value"),
-            ("--port 1 --port 2", "--port stands twice"),
-            ("--no-aof=yes", "--no-aof takes no value"),
-            ("--save 60", "there is no flag --save"),
-            ("--bind localhost", "--bind localhost: use an IPv4 address"),
-            ("keygen", "keygen needs a file"),
+            ("--port abc", "'abc' for '--port <PORT>'"),
+            ("--port 70000", "70000 is not in 0..=65535"),
+            ("--port", "'--port <PORT>'"),
+            ("--port 1 --port 2", "'--port <PORT>' cannot be used multiple times"),
+            ("--no-aof=yes", "'--no-aof'"),
+            ("--prot 60", "a similar argument exists: '--port'"),
+            ("--bind localhost", "'localhost' for '--bind <IPv4>': use an IPv4 address"),
+            ("keygen", "<FILE>"),
         ] {
-            assert_eq!(parsed(line).unwrap_err(), said, "{line}");
+            let error = parsed(line).unwrap_err();
+            assert!(error.contains(said), "{line}: {error}");
         }
+        assert!(
+            matches!(parsed("keygen f").unwrap().task, Some(Task::Keygen { file }) if file.ends_with("f"))
+        );
     }
 
     #[test]
     fn help_wins_over_wrong_flags_that_follow_it() {
-        assert_eq!(parsed("--help --port abc"), Ok(Cli::Help));
-        assert_eq!(parsed("-V"), Ok(Cli::Version));
-        for key in crate::config::KEYS {
-            assert!(HELP.contains(&format!("    {key} = ")), "--help must mention {key}");
+        let help = parsed("--help --port abc").unwrap_err();
+        for key in kevy_elect_ops::config::KEYS {
+            assert!(help.contains(&format!("    {key} = ")), "--help must mention {key}");
         }
+        assert!(parsed("-V").unwrap_err().contains("(kevy 7.0.0)"));
     }
 }

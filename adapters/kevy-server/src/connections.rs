@@ -1,79 +1,124 @@
-//! Ends connections that kevy accepted.
+//! Finds connections that kevy accepted, and ends them.
 //!
-//! kevy has no way to end a replica's connection, and none to end what a client waits for. The kernel has one: a
-//! connection that is shut down gives the end of the stream to its reader, and takes no answer any more. The
-//! descriptors are kevy's, so each is looked at through a duplicate: whatever kevy does with its number meanwhile, the
-//! duplicate is the connection that was looked at.
+//! kevy has no way to end a connection from outside, and its shards may hang. The kernel has one. The descriptors are
+//! kevy's, so each is looked at through a duplicate: whatever kevy does with its number meanwhile, the duplicate is the
+//! connection that was looked at. The kernel makes one when it hands a descriptor over a pair of sockets, which containers
+//! allow too (`pidfd_getfd`, which is meant for it, is forbidden in many).
 
+use kevy_config::Config;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, SockaddrIn6, SockaddrStorage, sendmsg};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown, recvmsg, shutdown};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown, recvmsg, shutdown, sockopt,
+};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::SocketAddrV4;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::PathBuf;
 
-/// Which connections to end, by the port on which they were accepted and by who is at the other end.
-#[derive(Debug)]
-pub(crate) enum Which<'a> {
-    /// All that were accepted on one of these ports, and at this path.
-    On { ports: &'a [u16], path: Option<&'a Path> },
-    /// Those on one of these ports from one of these addresses.
-    From { ports: &'a [u16], peers: &'a [SocketAddrV4] },
+/// Where connections come in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Doors {
+    pub(crate) ports: Vec<u16>,
+    /// For clients on the same machine.
+    pub(crate) path: Option<PathBuf>,
 }
 
-/// Ends them. Says how many.
-pub(crate) fn end(which: &Which<'_>) -> io::Result<usize> {
-    let mirror = Mirror::new()?;
-    let mut ended = 0;
-    for entry in std::fs::read_dir("/proc/self/fd")? {
-        let name = entry?.file_name();
-        let Some(number) = name.to_str().and_then(|name| name.parse::<RawFd>().ok()) else { continue };
-        // Cheap, and sorts out almost all: a number of something else, or one that is gone.
-        if !nix::sys::socket::getsockname::<SockaddrStorage>(number).is_ok_and(|own| which.is_at(&own)) {
-            continue;
+/// Whose connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose<'a> {
+    All,
+    /// Those from one of these addresses.
+    Of(&'a [SocketAddrV4]),
+    /// Those whose other end is gone, but which kevy has not closed.
+    Dead,
+}
+
+impl Doors {
+    /// Where clients of `kevy` come in.
+    pub(crate) fn of_clients(kevy: &Config) -> Self {
+        let mut ports = vec![kevy.server.port];
+        if kevy.cluster.enabled {
+            ports.extend(per_shard(cluster_base(kevy), kevy.server.threads.max(1)));
         }
-        let Ok(socket) = mirror.duplicate(number) else { continue };
-        if which.names(&socket) && shutdown(&socket, Shutdown::Both).is_ok() {
-            ended += 1;
-        }
+        let path = std::env::var_os("KEVY_UNIX_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
+        Self { ports, path }
     }
-    Ok(ended)
-}
 
-impl Which<'_> {
-    /// Whether they are accepted there.
-    fn is_at(&self, own: &SockaddrStorage) -> bool {
-        let (Self::On { ports, .. } | Self::From { ports, .. }) = self;
+    /// Where replicas come in for the streams of `shards`.
+    pub(crate) fn of_streams(first: u16, shards: usize) -> Self {
+        Self { ports: per_shard(first, shards).collect(), path: None }
+    }
+
+    /// The connections that were accepted here. Only those that kevy had accepted before the call are certain to be met.
+    pub(crate) fn accepted(&self, whose: Whose<'_>) -> io::Result<Vec<OwnedFd>> {
+        let mirror = Mirror::new()?;
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc/self/fd")? {
+            let name = entry?.file_name();
+            let Some(number) = name.to_str().and_then(|name| name.parse::<RawFd>().ok()) else { continue };
+            // Cheap, and sorts out almost all: a number of something else, or one that is gone.
+            if !self.is_at(number) {
+                continue;
+            }
+            match mirror.duplicate(number) {
+                Ok(socket) if self.is_at(socket.as_raw_fd()) && is_of(&socket, whose) => found.push(socket),
+                Ok(_) | Err(Errno::BADF) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Ends them: their readers get the end of the stream, and no answer leaves any more. Says how many there were.
+    pub(crate) fn end(&self, whose: Whose<'_>) -> io::Result<usize> {
+        let found = self.accepted(whose)?;
+        Ok(found.iter().filter(|socket| shutdown(socket, Shutdown::Both).is_ok()).count())
+    }
+
+    fn is_at(&self, socket: RawFd) -> bool {
+        let Ok(own) = nix::sys::socket::getsockname::<SockaddrStorage>(socket) else { return false };
         let port = own.as_sockaddr_in().map(SockaddrIn::port);
         match port.or_else(|| own.as_sockaddr_in6().map(SockaddrIn6::port)) {
-            Some(port) => ports.contains(&port),
-            None => match self {
-                Self::On { path: Some(path), .. } => {
-                    own.as_unix_addr().is_some_and(|own| own.path() == Some(path))
-                }
-                _ => false,
-            },
+            Some(port) => self.ports.contains(&port),
+            None => self
+                .path
+                .as_deref()
+                .is_some_and(|path| own.as_unix_addr().is_some_and(|own| own.path() == Some(path))),
         }
-    }
-
-    fn names(&self, socket: &OwnedFd) -> bool {
-        let fd = socket.as_raw_fd();
-        let own = nix::sys::socket::getsockname::<SockaddrStorage>(fd);
-        // A listening socket has no peer.
-        let Ok(peer) = nix::sys::socket::getpeername::<SockaddrStorage>(fd) else { return false };
-        own.is_ok_and(|own| self.is_at(&own))
-            && match self {
-                Self::On { .. } => true,
-                Self::From { peers, .. } => peer
-                    .as_sockaddr_in()
-                    .is_some_and(|peer| peers.contains(&SocketAddrV4::new(peer.ip(), peer.port()))),
-            }
     }
 }
 
-/// Duplicates descriptors that somebody else owns: the kernel makes one when it hands one over.
+/// The first port of kevy's cluster mode.
+pub(crate) fn cluster_base(kevy: &Config) -> u16 {
+    match kevy.cluster.port_base {
+        0 => kevy.server.port.saturating_add(1),
+        base => base,
+    }
+}
+
+fn per_shard(base: u16, shards: usize) -> impl Iterator<Item = u16> {
+    (0..shards).filter_map(move |n| base.checked_add(u16::try_from(n).ok()?))
+}
+
+fn is_of(socket: &OwnedFd, whose: Whose<'_>) -> bool {
+    if sockopt::socket_acceptconn(socket).unwrap_or(true) {
+        return false;
+    }
+    let peer = nix::sys::socket::getpeername::<SockaddrStorage>(socket.as_raw_fd());
+    match whose {
+        Whose::All => true,
+        Whose::Dead => peer.is_err(),
+        Whose::Of(peers) => peer.is_ok_and(|peer| {
+            peer.as_sockaddr_in()
+                .is_some_and(|peer| peers.contains(&SocketAddrV4::new(peer.ip(), peer.port())))
+        }),
+    }
+}
+
+/// Duplicates descriptors that somebody else owns.
 struct Mirror {
     into: UnixDatagram,
     out: UnixDatagram,
@@ -87,7 +132,7 @@ impl Mirror {
         Ok(Self { into, out })
     }
 
-    fn duplicate(&self, number: RawFd) -> io::Result<OwnedFd> {
+    fn duplicate(&self, number: RawFd) -> Result<OwnedFd, Errno> {
         let rights = [number];
         sendmsg::<()>(
             self.into.as_raw_fd(),
@@ -95,7 +140,8 @@ impl Mirror {
             &[ControlMessage::ScmRights(&rights)],
             MsgFlags::empty(),
             None,
-        )?;
+        )
+        .map_err(|error| Errno::from_raw_os_error(error as i32))?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
@@ -104,7 +150,8 @@ impl Mirror {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
-        duplicate.ok_or_else(|| io::Error::other("the kernel handed no descriptor over"))
+        // The kernel hands none over where this process may not have one more.
+        duplicate.ok_or(Errno::MFILE)
     }
 }
 
@@ -129,19 +176,17 @@ mod tests {
         let (mut second, mut kept) = accepted(&doors);
         let (mut other, mut other_end) = accepted(&others);
         let SocketAddr::V4(from) = first.local_addr().unwrap() else { panic!("an IPv4 address") };
-        assert_eq!(end(&Which::From { ports: &[port], peers: &[from] }).unwrap(), 1);
+        let here = Doors { ports: vec![port], path: None };
+        assert_eq!(here.end(Whose::Of(&[from])).unwrap(), 1);
         assert_eq!(first.read(&mut [0; 8]).unwrap(), 0);
         kept.write_all(b"x").unwrap();
         second.read_exact(&mut [0]).unwrap();
-        assert_eq!(
-            end(&Which::On { ports: &[port], path: None }).unwrap(),
-            2,
-            "the one that had ended already is still open"
-        );
+        assert_eq!(here.end(Whose::All).unwrap(), 2, "the one that had ended already is still open");
         assert_eq!(second.read(&mut [0; 8]).unwrap(), 0);
         assert!(kept.write_all(b"x").is_err(), "no answer leaves any more");
         other_end.write_all(b"x").unwrap();
         other.read_exact(&mut [0]).unwrap();
         let (_new, _still) = accepted(&doors);
+        assert_eq!(here.end(Whose::Dead).unwrap(), 0);
     }
 }

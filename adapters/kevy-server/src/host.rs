@@ -10,6 +10,7 @@
 
 use crate::addresses::{Addresses, Proven};
 use crate::config::ElectSettings;
+use crate::connections::Whose;
 use crate::cuts::Place;
 use crate::fleet::{Fleet, Held};
 use crate::gather::Gather;
@@ -19,7 +20,6 @@ use crate::probe::Probe;
 use crate::replies::{Source, Upstream};
 use crate::resume;
 use crate::shards::Shards;
-use crate::sink::{Sink, Whose};
 use crate::stall;
 use crate::watch::{Watch, Work};
 use async_io::Timer;
@@ -59,7 +59,6 @@ pub struct KevyHost {
     guard: Option<Guard>,
     watch: Watch,
     probe: Option<Arc<Probe>>,
-    sink: Option<Sink>,
     /// Where each peer is.
     addresses: Vec<(NodeId, Arc<Addresses>)>,
     proven: Arc<OnceLock<ProvenAddress>>,
@@ -115,8 +114,7 @@ impl KevyHost {
         resume::describe();
         let (state, said_stalled) = (Mutex::new(state), AtomicBool::default());
         let watch = Watch::new(&settings.config, settings.shard_timeout);
-        let (probe, sink) = (None, None);
-        Ok(Self { settings, shards, state, guard, watch, probe, sink, addresses, proven, said_stalled })
+        Ok(Self { settings, shards, state, guard, watch, probe: None, addresses, proven, said_stalled })
     }
 
     /// Makes known where the election's links lead: an address that works, also while names cannot be resolved.
@@ -154,12 +152,6 @@ impl KevyHost {
     /// Has a look at the disk too, from time to time.
     pub(crate) fn with_probe(mut self, probe: Arc<Probe>) -> Self {
         self.probe = Some(probe);
-        self
-    }
-
-    /// Can take clients' connections away.
-    pub(crate) fn with_sink(mut self, sink: Sink) -> Self {
-        self.sink = Some(sink);
         self
     }
 
@@ -211,8 +203,8 @@ impl KevyHost {
     /// Some shard does not turn, and the watchdog is about to end this process for what it may answer. Closes the
     /// connections of all clients instead. Whether that was possible.
     fn swallow_answers(&self) -> bool {
-        let Some(sink) = &self.sink else { return false };
-        match sink.swallow(Whose::All) {
+        let Some(clients) = self.shards.waits().clients() else { return false };
+        match clients.swallow(Whose::All) {
             Ok(clients) => {
                 log::warn!(
                     target: "kevy_elect",
@@ -225,6 +217,12 @@ impl KevyHost {
                 false
             }
         }
+    }
+
+    /// Ends the connections of clients that wait for what will not come any more, on a thread that may take its time.
+    fn end_waits(&self) -> blocking::Task<()> {
+        let shards = Arc::clone(&self.shards);
+        blocking::unblock(move || shards.waits().end())
     }
 
     /// Waits until every shard has gone through the turns after which no answer is under way.
@@ -354,8 +352,8 @@ impl ReplicationHost for KevyHost {
         if self.shards.has_reigned() {
             // Nothing that was acknowledged to an earlier reign, and nobody who waits for it, may be there when
             // offsets begin anew.
-            let (shards, sink) = (Arc::clone(&self.shards), self.sink.clone());
-            blocking::unblock(move || shards.waits().end_reign(sink.as_ref())).await;
+            let shards = Arc::clone(&self.shards);
+            blocking::unblock(move || shards.waits().end_reign()).await;
         }
         self.shards.hurry(HURRY);
         if self.shards.count() > 1 {
@@ -389,6 +387,14 @@ impl ReplicationHost for KevyHost {
         // A shard that loads a snapshot is busy, and would look as if it hung with answers that it owes.
         if self.guard.as_ref().is_some_and(Guard::is_up) {
             self.drain().await;
+        }
+        let goes_on = match &self.state().role {
+            Role::Replica(fleet, _) => fleet.follows(primary, epoch),
+            Role::Detached { primary: p, epoch: e, .. } => (*p, *e) == (primary, epoch),
+            Role::Idle(_) | Role::Primary(..) => false,
+        };
+        if !goes_on && self.shards.waits().may_wait() {
+            self.end_waits().await;
         }
         let mut state = self.state();
         Self::accept(&mut state, epoch)?;
@@ -426,6 +432,10 @@ impl ReplicationHost for KevyHost {
                 None => Role::Idle(before),
             };
         }
+        if matches!(state.role, Role::Primary(..)) && self.shards.waits().may_wait() {
+            // Another one is to reign. Not here: the vote waits for this.
+            self.end_waits().detach();
+        }
         let position = self.leave(&state);
         drop(state);
         // A vote is about to be cast: this node, or its streams' next reader, may be needed at once.
@@ -433,8 +443,12 @@ impl ReplicationHost for KevyHost {
         position
     }
 
-    async fn fence(&self, _epoch: Epoch, _reason: FenceReason) -> Result<(), HostError> {
+    async fn fence(&self, _epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {
         self.drain().await;
+        // After the others the same reign may go on; and who hands over waits for what these clients wait for.
+        if matches!(reason, FenceReason::Deposed | FenceReason::Stopped) && self.shards.waits().may_wait() {
+            self.end_waits().await;
+        }
         Ok(())
     }
 

@@ -318,6 +318,12 @@ impl Link {
         Some(whole.next.min(state.next))
     }
 
+    /// If something has come that is not acknowledged: when something was.
+    pub(crate) fn owes(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.acked != Some(state.next)).then_some(state.last_ack)
+    }
+
     /// Tells the primary what is held, if the node holds the primary's history and there is news.
     pub(crate) fn ack(self: &Arc<Self>, repeat: bool) {
         if !self.joined() {

@@ -1,11 +1,11 @@
 //! The server's command line.
 
+use clap::{CommandFactory, Parser};
 use kevy_elect_ops::config::Settings;
-use kevy_server::cli::{self, Cli};
+use kevy_elect_watchdog::companion;
+use kevy_server::cli::{Cli, Task};
+use std::io::Write;
 use std::process::ExitCode;
-
-/// For a command line that makes no sense, as kevy does it.
-const USAGE: u8 = 2;
 
 /// kevy's own allocator, as in kevy's own binary: its shards are made for it, and defragment it. Not in debug builds: its count of
 /// live objects can fall below zero when another thread frees them, which ends a process that checks its arithmetic.
@@ -14,27 +14,25 @@ const USAGE: u8 = 2;
 static GLOBAL: kevy_alloc::KevyAlloc = kevy_alloc::KevyAlloc;
 
 fn main() -> ExitCode {
+    let program = companion::enter();
     #[cfg(not(debug_assertions))]
     kevy::kevy_alloc_is_global();
-    let said = match cli::parse(std::env::args().skip(1)) {
-        Err(error) => {
-            eprintln!("kevy-server: {error} (--help lists the flags)");
-            return ExitCode::from(USAGE);
-        }
-        Ok(Cli::Help) => {
-            print!("{}", cli::HELP);
-            return ExitCode::SUCCESS;
-        }
-        Ok(Cli::Version) => {
-            println!("kevy-server {} (kevy 7.0.0)", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
-        }
-        Ok(Cli::Keygen(file)) => kevy::secure::keygen(&file)
+    let cli = Cli::parse();
+    let said = match cli.task {
+        Some(Task::Keygen { file }) => kevy::secure::keygen(&file)
             .map(|public| println!("{}", kevy_config::key_to_hex(&public)))
             .map_err(|error| format!("keygen {}: {error}", file.display())),
-        Ok(Cli::Serve { config, flags }) => Settings::load(config.as_deref(), environment(), flags)
-            .map_err(|error| error.to_string())
-            .and_then(kevy_server::run),
+        Some(Task::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kevy-server", &mut script);
+            std::io::stdout().write_all(&script).map_err(|error| error.to_string())
+        }
+        None => {
+            let file = cli.serve.config.clone();
+            Settings::load(file.as_deref(), environment(), cli.serve.overrides())
+                .map_err(|error| error.to_string())
+                .and_then(|settings| kevy_server::run(settings, &program))
+        }
     };
     match said {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,7 +8,7 @@
 //! And with epoll not the thread that writes the log: it keeps on writing to the file that a full copy from a primary
 //! has just replaced, so a replica's log ends there. Without it the shard writes its log itself.
 //!
-//! Both faults have a test in `tests/upstream.rs` that fails once kevy mends them.
+//! Both faults have a test in `tests/upstream` that fails once kevy mends them.
 
 use std::io;
 

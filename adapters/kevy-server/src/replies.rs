@@ -112,8 +112,11 @@ pub fn denied(denied: Denied) -> Vec<u8> {
     match denied {
         // The text that clients of Redis look for.
         Denied::Replica => b"-READONLY You can't write against a read only replica.\r\n".to_vec(),
+        // The same word: on any other, clients stay and ask again here, where nobody may ever write again.
         Denied::Fenced(reason) => {
-            format!("-NOREPLICAS {}: this primary must not write now\r\n", reason.as_str()).into_bytes()
+            let reason = reason.as_str();
+            format!("-READONLY {reason}: this node must not write now; ask again which node is primary\r\n")
+                .into_bytes()
         }
     }
 }
@@ -154,7 +157,7 @@ pub const UNBLOCKED: &[u8] =
 pub const WAIT_ON_REPLICA: &[u8] = b"-ERR WAIT cannot be used with replica instances\r\n";
 
 impl Replies {
-    /// `ROLE` on a replica; on a primary kevy itself is right.
+    /// `ROLE` on a node that may not write; on a primary kevy itself is right.
     pub fn role(&self, out: &mut Vec<u8>) {
         let upstream = self.source.upstream();
         let state: &[u8] = match (self.shards.is_loading(), upstream.up) {
@@ -206,7 +209,7 @@ impl Replies {
     fn replication(&self, kevy: &str) -> String {
         let standing = self.shards.standing();
         let mut lines = String::new();
-        if standing.primary {
+        if self.shards.is_primary() {
             lines.push_str(kevy);
         } else {
             let upstream = self.source.upstream();

@@ -1,18 +1,21 @@
 //! The process: server, election, signals, and the order in which they begin and end.
 
 use crate::clock;
+use crate::companion;
 use crate::host::KevyHost;
 use crate::office::PluginOffice;
 use crate::ports;
 use crate::reactor;
 use crate::replies::Source;
-use crate::serve::{ServeError, Server, Stopper};
+use crate::sentinel;
+use crate::serve::{Server, Stopper};
 use futures::executor::block_on;
 use futures::future::FutureExt;
 use kevy_config::{Config, LogLevel};
 use kevy_elect_ops::config::{ElectSettings, Settings};
 use kevy_elect_ops::ending::Ending;
-use kevy_elect_ops::http::{self, History, Pages, Views};
+use kevy_elect_ops::history::History;
+use kevy_elect_ops::http::{self, Pages, Views};
 use kevy_elect_ops::inline::Inline;
 use kevy_elect_ops::signals;
 use kevy_elect_ops::stderr::Detour;
@@ -20,6 +23,8 @@ use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
 use kevy_elect_plugin::store::FileVoteStore;
 use kevy_elect_plugin::transport::TcpTransport;
+use kevy_elect_plugin::transport::tcp::SocketWatch;
+use kevy_elect_watchdog::companion::Program;
 use log::LevelFilter;
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
@@ -34,11 +39,14 @@ use std::time::Duration;
 const VOTE_FILE: &str = "elect/vote";
 /// What was decided, beside it.
 const HISTORY_FILE: &str = "elect/history";
+/// How kevy's own lines begin: with a full disk they are megabytes a second.
+const FLOODING: &str = "kevy: ";
 /// Longest time for handing over before the server stops anyway.
 const HAND_OVER_MAX: Duration = Duration::from_secs(10);
 
-/// Serves until stopped. `Err` is what to tell the operator; the process then ends with 1.
-pub fn run(settings: Settings) -> Result<(), String> {
+/// Serves until stopped. `Err` is what to tell the operator; the process then ends with 1. For `main`, which has to call
+/// [`enter`](kevy_elect_watchdog::companion::enter) before anything else.
+pub fn run(settings: Settings, program: &Program) -> Result<(), String> {
     if settings.elect.is_some() {
         reactor::settle()?;
     }
@@ -46,7 +54,7 @@ pub fn run(settings: Settings) -> Result<(), String> {
         eprintln!("kevy-server: warning: {warning}");
     }
     // Plain kevy ends the process itself, and nothing would be passed on then.
-    let _detour = settings.elect.as_ref().and_then(|_| match Detour::begin() {
+    let _detour = settings.elect.as_ref().and_then(|_| match Detour::begin(FLOODING) {
         Ok(detour) => Some(detour),
         Err(error) => {
             eprintln!("kevy-server: warning: what kevy says is not limited: {error}");
@@ -56,7 +64,7 @@ pub fn run(settings: Settings) -> Result<(), String> {
     log(&settings.kevy);
     banner(&settings.kevy);
     match settings.elect {
-        Some(elect) => serve(&settings.kevy, elect),
+        Some(elect) => serve(&settings.kevy, elect, program),
         None => {
             clock::run_alone().map_err(|error| format!("cannot start a thread for the clock: {error}"))?;
             // Never returns: it ends the process itself.
@@ -101,19 +109,22 @@ fn banner(kevy: &Config) {
     }
 }
 
-fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
+fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), String> {
     let (http_at, http_peers, listen) = (elect.http, elect.http_peers.clone(), elect.listen);
+    let (sentinel_at, promise) = (elect.sentinel.clone(), elect.config.election_timeout());
     // Bound now and held for the process's life: peers take a refused connection for proof of its death.
-    let door = ports::listen(listen).map_err(|e| format!("cannot listen on election port {listen}: {e}"))?;
+    let door = ports::listen(listen, "[cluster] peers")?;
     let (cluster, node) = (elect.config.cluster().to_owned(), elect.config.node());
     let replication_port = elect.peer(node).map_or(0, |own| own.replication_port);
     let streams =
         (0..kevy.server.threads.max(1)).filter_map(|n| replication_port.checked_add(u16::try_from(n).ok()?));
-    ports::until_free(kevy.server.bind.into(), std::iter::once(kevy.server.port).chain(streams));
+    ports::until_free(kevy.server.bind.into(), [kevy.server.port], "[server] port")?;
+    ports::until_free(kevy.server.bind.into(), streams, "[cluster] peers")?;
     let recorder = http_at.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
     let inline = Inline::get().map_err(|error| format!("cannot open a pair of sockets: {error}"))?;
     let server = Server::new(kevy, elect.clone()).map_err(|error| error.to_string())?;
-    let (plugin, transport) = plugin(elect, &kevy.server.data_dir, door)?;
+    let watch = companion(&elect, program, kevy.server.threads.max(1), inline);
+    let (plugin, transport) = plugin(elect, &kevy.server.data_dir, door, watch)?;
     plugin.set_host(server.host());
     server.host().set_proven(move |peer| transport.address(peer).map(|address| address.ip()));
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
@@ -121,15 +132,21 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     inline.spawn(history.clone().follow(node, Arc::clone(&plugin) as _));
     if let (Some(address), Some(metrics)) = (http_at, recorder) {
         let wrong = |error| format!("cannot serve [elect] http at {address}: {error}");
-        let views = Views::new(&cluster, &http_peers).map_err(wrong)?;
+        let views = Views::new(&cluster, &http_peers);
         let host = server.host();
         let stall = Box::new(move || {
             let upstream = host.upstream();
             upstream.stalled.map(|_| upstream.trouble)
         });
         let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, stall, history, cluster, views };
+        drop(ports::listen(address, "[elect] http")?);
         let at = http::serve(address, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
+    }
+    if let Some(settings) = sentinel_at {
+        let (name, plugin) = (settings.name.clone(), Arc::clone(&plugin) as _);
+        let at = sentinel::serve(settings, node.as_str(), promise, plugin, inline)?;
+        eprintln!("kevy-server: clients that speak Sentinel's protocol find the primary of {name} at {at}");
     }
     let ending = Arc::new(Ending::default());
     ending.set(end(inline, &plugin, server.host(), server.stopper()));
@@ -137,28 +154,32 @@ fn serve(kevy: &Config, elect: ElectSettings) -> Result<(), String> {
     signals::listen(&ending, inline).map_err(|error| format!("cannot handle signals: {error}"))?;
     let failed = Arc::new(AtomicBool::new(false));
     inline.spawn(election(plugin, ending, Arc::clone(&failed)));
-    server.run().map_err(|error| ended(&error, kevy.server.port, replication_port))?;
+    server.run().map_err(|error| error.to_string())?;
     match failed.load(Ordering::Acquire) {
         true => Err("stopped, because a server without its election must not be written to".to_owned()),
         false => Ok(()),
     }
 }
 
-/// Why the server could not serve. The system does not say which port is taken, so all that kevy opens are named.
-fn ended(error: &ServeError, client_port: u16, replication_port: u16) -> String {
-    match error {
-        ServeError::Io(source) if source.kind() == std::io::ErrorKind::AddrInUse => format!(
-            "another program has one of this node's ports, {client_port} for clients or {replication_port} and up for \
-             replication: {source}; stop it, or give this node other ports in [server] port and [cluster] peers"
-        ),
-        _ => error.to_string(),
+/// A companion, if one is wished for and can be had.
+fn companion(
+    elect: &ElectSettings,
+    program: &Program,
+    shards: usize,
+    inline: Inline,
+) -> Option<Arc<dyn SocketWatch>> {
+    if !elect.companion {
+        return None;
     }
+    let begun = companion::begin(program, shards, inline);
+    begun.map_err(|error| companion::complain(&error.to_string())).ok()
 }
 
 fn plugin(
     elect: ElectSettings,
     data_dir: &Path,
     door: TcpListener,
+    watch: Option<Arc<dyn SocketWatch>>,
 ) -> Result<(Arc<QuorumPlugin>, Arc<TcpTransport>), String> {
     let store = FileVoteStore::open(data_dir.join(VOTE_FILE)).map_err(|error| error.to_string())?;
     let seed = RandomState::new().hash_one(elect.config.node());
@@ -167,6 +188,9 @@ fn plugin(
         TcpTransport::with_listener(door).stale_after(elect.config.election_timeout()).seed(seed);
     for peer in elect.peers.iter().filter(|peer| peer.id != node) {
         transport = transport.peer(peer.id, format!("{}:{}", peer.host, peer.elect_port));
+    }
+    if let Some(watch) = watch {
+        transport = transport.watch(watch);
     }
     let transport = Arc::new(transport.build());
     let plugin = QuorumPlugin::new(QuorumParts {

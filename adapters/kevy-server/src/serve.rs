@@ -4,6 +4,7 @@ use crate::burn::Burn;
 use crate::clock;
 use crate::commands::ElectedCommands;
 use crate::config::ElectSettings;
+use crate::connections::{Doors, cluster_base};
 use crate::cuts::Cutter;
 use crate::descriptors;
 use crate::disk::Disk;
@@ -19,7 +20,6 @@ use crate::reactor;
 use crate::replies::Replies;
 use crate::shards::Shards;
 use crate::sink::Sink;
-use crate::waits::Ports;
 use kevy::{KevyCommands, RuntimeState};
 use kevy_config::{Config, ReplicationRole};
 use kevy_persist::{Fsync, ReplayMode, Routing};
@@ -91,8 +91,8 @@ impl Server {
         let window = Duration::from_millis(kevy.replication.reconnect_window_ms.into());
         shards.set_pins(Pins::start(&shards, own_address(kevy), replication_port, window)?);
         let members = elect.peers.iter().map(|peer| peer.id.to_string()).collect();
-        let ports = Ports::of(kevy, replication_port, count);
-        shards.waits().set_up(members, ports);
+        let clients = Sink::new(Doors::of_clients(kevy));
+        shards.waits().set_up(members, Doors::of_streams(replication_port, count), clients.clone());
         let clients_max =
             descriptors::clients_max(kevy.server.max_clients, descriptors::raise(), count, elect.peers.len());
         if clients_max < kevy.server.max_clients {
@@ -104,7 +104,7 @@ impl Server {
                 descriptors::raise().unwrap_or(u64::MAX),
             );
         }
-        let mut host = KevyHost::new(elect, Arc::clone(&shards))?;
+        let host = KevyHost::new(elect, Arc::clone(&shards))?;
         let always = kevy.persistence.appendfsync == kevy_persist::Fsync::Always;
         let log_dir = kevy.persistence.aof.then_some(kevy.server.data_dir.as_path());
         if let Some(dir) = log_dir {
@@ -112,10 +112,9 @@ impl Server {
             std::fs::create_dir_all(&elect).map_err(|source| ServeError::DataDir { path: elect, source })?;
         }
         let probe = Probe::new(log_dir, always);
-        let (written, burn) = (Arc::clone(&shards), Burn::new(sink(kevy)));
+        let (written, burn) = (Arc::clone(&shards), Burn::new(clients));
         probe.start(move || written.written(), burn)?;
-        host = host.with_probe(probe);
-        let host = Arc::new(host.with_sink(sink(kevy)));
+        let host = Arc::new(host.with_probe(probe));
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
         // Before there is a store.
         let clock = clock::Holder::new();
@@ -198,24 +197,6 @@ impl Stopper {
         }
         self.stop.store(true, Ordering::SeqCst);
         self.shards.wake();
-    }
-}
-
-/// Where clients come in, for when their connections have to be taken away.
-fn sink(kevy: &Config) -> Sink {
-    let mut ports = vec![kevy.server.port..=kevy.server.port];
-    if kevy.cluster.enabled {
-        let base = cluster_base(kevy);
-        let last = base.saturating_add(u16::try_from(kevy.server.threads.max(1)).unwrap_or(u16::MAX) - 1);
-        ports.push(base..=last);
-    }
-    Sink::new(ports, std::env::var_os("KEVY_UNIX_SOCKET").is_some_and(|path| !path.is_empty()))
-}
-
-fn cluster_base(kevy: &Config) -> u16 {
-    match kevy.cluster.port_base {
-        0 => kevy.server.port.saturating_add(1),
-        base => base,
     }
 }
 

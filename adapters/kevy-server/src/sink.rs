@@ -1,22 +1,20 @@
 //! Takes clients' connections away from kevy, so that what it still writes to them reaches nobody.
 //!
-//! kevy has no way to close a client from outside, and its shards may hang. The system has one: a process may duplicate
-//! its own descriptors by number (`pidfd_getfd`), and a TCP socket that is disconnected can be connected anew. So the
-//! socket behind kevy's descriptor is disconnected, which resets the client's connection, and then connected to a
-//! listener of this process that reads and forgets. kevy finds its client gone, writes the rest into the sink, and closes.
-//! Shutting the socket down instead would leave kevy with an answer that it can never write, which it tries for ever
-//! (`docs/upstream.md`).
+//! kevy has no way to close a client from outside, and its shards may hang. A TCP socket that is disconnected can be
+//! connected anew. So the socket behind kevy's descriptor is disconnected, which resets the client's connection, and then
+//! connected to a listener of this process that reads and forgets. kevy finds its client gone, writes the rest into the sink,
+//! and closes. Shutting the socket down instead would leave kevy with an answer that it can never write, which it tries for
+//! ever (`docs/upstream.md`).
 
+use crate::connections::{Doors, Whose};
 use crate::inline::Inline;
 use async_io::{Async, Timer};
 use futures::AsyncReadExt;
 use futures::future::{Either, select};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::net::{SocketAddrAny, SocketType, connect, connect_unspec, getpeername, getsockname, sockopt};
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use rustix::net::{connect, connect_unspec, sockopt};
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener};
-use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -27,49 +25,22 @@ const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// The longest wait for the system to connect to the sink, which is in this process.
 const CONNECT_MAX: Duration = Duration::from_millis(50);
 
-/// Whose connections to take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Whose {
-    /// Those of all clients.
-    All,
-    /// Those whose client is gone, but which kevy has not closed.
-    Dead,
-}
-
-/// Where kevy's clients come in.
-#[derive(Debug, Clone)]
-pub(crate) struct Sink {
-    ports: Vec<RangeInclusive<u16>>,
-    /// Clients come in over a path too, and those cannot be led away.
-    paths: bool,
-}
+/// For the connections of kevy's clients.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sink(Doors);
 
 impl Sink {
-    /// For clients that come in at `ports`.
-    pub(crate) fn new(ports: Vec<RangeInclusive<u16>>, paths: bool) -> Self {
-        Self { ports, paths }
+    /// For clients that come in at `doors`.
+    pub(crate) fn new(doors: Doors) -> Self {
+        Self(doors)
     }
 
     /// Leads clients' connections into a sink; says how many there were. `Err`: some may be left.
-    ///
-    /// Only connections that kevy had accepted before the call are certain to be met.
-    pub(crate) fn swallow(&self, whose: Whose) -> io::Result<usize> {
-        if whose == Whose::All && self.paths {
+    pub(crate) fn swallow(&self, whose: Whose<'_>) -> io::Result<usize> {
+        if whose == Whose::All && self.0.path.is_some() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "clients that come in over a path stay"));
         }
-        let own = pidfd_open(getpid(), PidfdFlags::empty())?;
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir("/proc/self/fd")? {
-            let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            // A duplicate, and only then a look at what it is: the number may mean another file by now.
-            match pidfd_getfd(&own, number, PidfdGetfdFlags::empty()) {
-                Ok(socket) if self.is_wanted(&socket, whose) => found.push(socket),
-                Ok(_) | Err(rustix::io::Errno::BADF) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let found = Doors { path: None, ..self.0.clone() }.accepted(whose)?;
         if found.is_empty() {
             return Ok(0);
         }
@@ -82,19 +53,10 @@ impl Sink {
         Ok(found.len())
     }
 
-    fn is_wanted(&self, socket: &OwnedFd, whose: Whose) -> bool {
-        let stream = sockopt::socket_type(socket).is_ok_and(|kind| kind == SocketType::STREAM);
-        if !stream || sockopt::socket_acceptconn(socket).unwrap_or(true) {
-            return false;
-        }
-        let port = getsockname(socket).ok().and_then(port);
-        let client = port.is_some_and(|port| self.ports.iter().any(|ports| ports.contains(&port)));
-        client && (whose == Whose::All || getpeername(socket).is_err())
+    /// The same, and where they cannot be led away they are shut down, which may cost a processor until a restart.
+    pub(crate) fn swallow_or_end(&self) -> io::Result<usize> {
+        self.swallow(Whose::All).or_else(|_| self.0.end(Whose::All))
     }
-}
-
-fn port(address: SocketAddrAny) -> Option<u16> {
-    SocketAddr::try_from(address).ok().map(|address| address.port())
 }
 
 fn lead(socket: &OwnedFd, sink: SocketAddr) -> io::Result<()> {
@@ -143,7 +105,7 @@ mod tests {
         let port = door.local_addr().unwrap().port();
         let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let server = door.accept().unwrap().0;
-        (client, server, Sink::new(vec![port..=port], false))
+        (client, server, Sink::new(Doors { ports: vec![port], path: None }))
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn an_election_that_is_stuck_delays_no_command() {
     assert_eq!(client.ask("WAIT 0 10"), ":0");
     assert!(client.ask("REPL.TOKEN").starts_with('['));
     // The gate knows by itself when the lease is over, which nobody renews now.
-    until("the lease is over", || client.ask("SET k w").starts_with("-NOREPLICAS").then_some(()));
+    until("the lease is over", || client.ask("SET k w").starts_with("-READONLY").then_some(()));
     assert!(client.ask("INFO replication").contains("elect_writable:lease-expired"));
     drop(shut);
     look.join().unwrap();

@@ -52,7 +52,7 @@ impl Ending {
         let thread = std::thread::Builder::new().name("stop".to_owned());
         if let Err(error) = thread.spawn(move || end(save)) {
             if !self.complained.swap(true, Ordering::Relaxed) {
-                eprintln!("kevy-server: cannot start thread stop: {error}; tried again at every tick");
+                log::error!("cannot start thread stop: {error}; tried again at the next look");
             }
             self.begun.store(false, Ordering::Release);
         }

@@ -25,7 +25,7 @@ const POLLS_MAX: usize = 16;
 const LISTEN_RETRY: Duration = Duration::from_millis(1);
 
 /// One per process, as async-io's thread is.
-static DESK: OnceLock<Desk> = OnceLock::new();
+static QUEUE: OnceLock<Queue> = OnceLock::new();
 
 thread_local! {
     static POLLING: Cell<bool> = const { Cell::new(false) };
@@ -33,34 +33,35 @@ thread_local! {
 
 /// Where futures are given to.
 #[derive(Clone, Copy)]
-pub struct Inline(&'static Desk);
+pub struct Inline(&'static Queue);
 
-struct Desk {
+struct Queue {
     /// What has to be polled. Never more than there are futures: each is due at most once at a time. Whenever
     /// something is in here, the bell has been rung or a thread is at it.
     due: Mutex<VecDeque<Runnable>>,
-    bell: Arc<Async<UnixStream>>,
-    rope: UnixStream,
+    /// A byte comes out where one is written in: what makes the reactor look here.
+    rings: Arc<Async<UnixStream>>,
+    ringer: UnixStream,
 }
 
 impl Inline {
     /// The process's. Fails when the first call gets no sockets for the bell.
     pub fn get() -> io::Result<Self> {
-        if let Some(desk) = DESK.get() {
-            return Ok(Self(desk));
+        if let Some(queue) = QUEUE.get() {
+            return Ok(Self(queue));
         }
-        let (rope, bell) = UnixStream::pair()?;
-        rope.set_nonblocking(true)?;
-        let desk = Desk { due: Mutex::default(), bell: Arc::new(Async::new(bell)?), rope };
-        let desk = DESK.get_or_init(|| desk);
+        let (ringer, rings) = UnixStream::pair()?;
+        ringer.set_nonblocking(true)?;
+        let queue = Queue { due: Mutex::default(), rings: Arc::new(Async::new(rings)?), ringer };
+        let queue = QUEUE.get_or_init(|| queue);
         // Polled by the reactor itself, wherever it rings. Twice, after a race of two first calls, does no harm.
         let at_once = |runnable: Runnable| {
             runnable.run();
         };
-        let (first, listening) = async_task::spawn(desk.listen(), at_once);
+        let (first, listening) = async_task::spawn(queue.listen(), at_once);
         listening.detach();
         first.schedule();
-        Ok(Self(desk))
+        Ok(Self(queue))
     }
 
     /// Runs `future` to its end, or until it panics.
@@ -71,7 +72,7 @@ impl Inline {
     }
 }
 
-impl Desk {
+impl Queue {
     fn schedule(&self, runnable: Runnable) {
         let alone = {
             let mut due = self.due();
@@ -102,18 +103,18 @@ impl Desk {
 
     fn ring(&self) {
         // Full: it is ringing already.
-        let _ = (&self.rope).write(&[0]);
+        let _ = (&self.ringer).write(&[0]);
     }
 
     fn listen(&'static self) -> impl Future<Output = ()> + Send + 'static {
-        let bell = Arc::clone(&self.bell);
+        let rings = Arc::clone(&self.rings);
         async move {
             loop {
-                if bell.readable().await.is_err() {
+                if rings.readable().await.is_err() {
                     Timer::after(LISTEN_RETRY).await;
                 }
                 // Before the work: who rings from now on is heard again.
-                let _ = bell.get_ref().read(&mut [0; 64]);
+                let _ = rings.get_ref().read(&mut [0; 64]);
                 self.work();
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`http`] | pages for operators, Prometheus and load balancers; what was decided, kept over restarts |
+//! | [`http`] | pages for operators, Prometheus and load balancers |
+//! | [`history`] | what was decided, kept over restarts |
 //! | [`config`] | the `[elect]` section: its keys, its checks, and errors that name file, line, key and value |
 //! | [`inline`] | runs the plugin's future on the thread that its events come from |
 //! | [`ending`], [`signals`] | the orderly end of the process, and who wishes for it |
@@ -13,6 +14,7 @@
 #[cfg(feature = "kevy")]
 pub mod config;
 pub mod ending;
+pub mod history;
 pub mod http;
 pub mod inline;
 pub mod signals;

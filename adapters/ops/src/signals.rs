@@ -16,22 +16,22 @@ const ABORTED: i32 = 1;
 /// Makes known to `ending` when the process is asked to end.
 pub fn listen(ending: &Arc<Ending>, inline: Inline) -> io::Result<()> {
     let asked = Arc::new(AtomicBool::new(false));
-    let (bell, rope) = UnixStream::pair()?;
-    let bell = Async::new(bell)?;
+    let (told, tell) = UnixStream::pair()?;
+    let told = Async::new(told)?;
     for signal in [SIGTERM, SIGINT] {
         // In this order: the signal that sets the flag does not yet find it set.
         flag::register_conditional_shutdown(signal, ABORTED, Arc::clone(&asked))?;
         flag::register(signal, Arc::clone(&asked))?;
-        // Before the bell: who hears it finds the wish.
+        // Before the byte: who reads it finds the wish.
         flag::register(signal, ending.wished())?;
-        pipe::register(signal, rope.try_clone()?)?;
+        pipe::register(signal, tell.try_clone()?)?;
     }
     // A file that hits the limit of its size would kill the process; the failed write is dealt with.
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let ending = Arc::clone(ending);
     inline.spawn(async move {
-        // An error rings as well; it then depends on the wish, and on the shards, which look at every tick.
-        drop(bell.readable().await);
+        // An error counts as well; it then depends on the wish, and on the shards, which look at every tick.
+        drop(told.readable().await);
         ending.look();
     });
     Ok(())

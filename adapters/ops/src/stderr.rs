@@ -1,10 +1,11 @@
-//! Keeps kevy's own lines from filling the log, and a log on a slow disk from holding anybody up.
+//! Keeps a library's own lines from filling the log, and a log on a slow disk from holding anybody up.
 //!
 //! Whoever writes to a file waits for the disk when the machine has much to write. The election's thread that tells of
 //! the end of a lease must not: its watchdog would end the process meanwhile (seen: 7 of 43 times on a machine whose
-//! disk was busy three quarters of the time). And kevy tells of what goes wrong on its standard error, once for each attempt: with a full disk that is some megabytes a
-//! second, for as long as the disk is full. So the standard error leads through a pipe, and a thread passes on what comes
-//! out of it, kevy's lines within limits and all others as they are.
+//! disk was busy three quarters of the time). And a library may tell of what goes wrong on the standard error, once for
+//! each attempt: with a full disk that can be megabytes a second, for as long as the disk is full. So the standard error
+//! leads through a pipe, and a thread passes on what comes out of it, the library's lines within limits and all others as
+//! they are.
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
@@ -14,9 +15,7 @@ use std::io::{self, Read, Write};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How kevy's lines begin.
-const KEVYS: &[u8] = b"kevy: ";
-/// How many of its lines may come at once, and how long it takes until one more may. A start says some dozen.
+/// How many of the library's lines may come at once, and how long it takes until one more may. A start says some dozen.
 const LINES_MAX: u32 = 256;
 const REFILL: Duration = Duration::from_millis(100);
 /// How much may wait for the disk. Beyond that, whoever has something to say waits too.
@@ -33,15 +32,16 @@ pub struct Detour {
 }
 
 impl Detour {
-    /// Leads the standard error of this process through a pipe.
-    pub fn begin() -> io::Result<Self> {
+    /// Leads the standard error of this process through a pipe. Lines that begin with `limited` are limited.
+    pub fn begin(limited: &'static str) -> io::Result<Self> {
         let original = File::from(fcntl_dupfd_cloexec(io::stderr(), FIRST_FREE)?);
         let (out, into) = pipe_with(PipeFlags::CLOEXEC)?;
         // Where the system grants no more, it stays as small as it is.
         let _ = fcntl_setpipe_size(&into, PIPE_BYTES);
         let to = original.try_clone()?;
-        let passing =
-            thread::Builder::new().name("stderr".to_owned()).spawn(move || pass(File::from(out), to))?;
+        let passing = thread::Builder::new()
+            .name("stderr".to_owned())
+            .spawn(move || pass(File::from(out), to, limited))?;
         dup2_stderr(&into)?;
         Ok(Self { original, passing: Some(passing) })
     }
@@ -58,8 +58,8 @@ impl Drop for Detour {
     }
 }
 
-fn pass(mut from: File, mut to: File) {
-    let mut limit = Limit::new(Instant::now());
+fn pass(mut from: File, mut to: File, limited: &'static str) {
+    let mut limit = Limit::new(limited, Instant::now());
     let (mut buffer, mut line) = (vec![0; 64 * 1024], Vec::with_capacity(256));
     loop {
         let read = match from.read(&mut buffer) {
@@ -81,18 +81,19 @@ fn pass(mut from: File, mut to: File) {
 }
 
 struct Limit {
+    prefix: &'static str,
     left: u32,
     refilled: Instant,
     left_out: u64,
 }
 
 impl Limit {
-    fn new(now: Instant) -> Self {
-        Self { left: LINES_MAX, refilled: now, left_out: 0 }
+    fn new(prefix: &'static str, now: Instant) -> Self {
+        Self { prefix, left: LINES_MAX, refilled: now, left_out: 0 }
     }
 
     fn pass(&mut self, now: Instant, line: &[u8], to: &mut impl Write) {
-        if line.starts_with(KEVYS) {
+        if line.starts_with(self.prefix.as_bytes()) {
             let periods = now.saturating_duration_since(self.refilled).as_nanos() / REFILL.as_nanos();
             if periods > 0 {
                 let more = u32::try_from(periods).unwrap_or(LINES_MAX);
@@ -106,7 +107,11 @@ impl Limit {
             self.left -= 1;
             if self.left_out > 0 {
                 // Nowhere is left to say that it cannot be written.
-                let _ = writeln!(to, "kevy-server: {} lines of kevy were left out here", self.left_out);
+                let _ = writeln!(
+                    to,
+                    "{} lines that begin with {:?} were left out here",
+                    self.left_out, self.prefix
+                );
                 self.left_out = 0;
             }
         }
@@ -120,8 +125,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_kevy_is_cut_and_counted_and_nobody_else_is() {
-        let (mut limit, mut out) = (Limit::new(Instant::now()), Vec::new());
+    fn a_flood_of_the_library_is_cut_and_counted_and_nobody_else_is() {
+        let (mut limit, mut out) = (Limit::new("kevy: ", Instant::now()), Vec::new());
         let start = limit.refilled;
         for _ in 0..1000 {
             limit.pass(start, b"kevy: shard 0 aof append failed\n", &mut out);
@@ -130,7 +135,10 @@ mod tests {
         let count = |out: &[u8], with: &str| String::from_utf8_lossy(out).matches(with).count();
         assert_eq!((count(&out, "aof"), count(&out, "fenced")), (LINES_MAX as usize, 1000));
         limit.pass(start + REFILL, b"kevy: again\n", &mut out);
-        assert_eq!(count(&out, &format!("{} lines of kevy were left out", 1000 - LINES_MAX)), 1);
+        assert_eq!(
+            count(&out, &format!("{} lines that begin with \"kevy: \" were left out", 1000 - LINES_MAX)),
+            1
+        );
         assert_eq!(count(&out, "again"), 1);
     }
 }

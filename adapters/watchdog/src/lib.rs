@@ -1,4 +1,6 @@
-//! A kernel timer that ends this process unless it is put off in time.
+//! What the kernel does for a server that cannot do it itself: end it in time, and say at once that it is dead.
+//!
+//! # A timer that ends this process unless it is put off
 //!
 //! A lease ends on a clock, and a gate that reads that clock refuses every write after it. One case is left: a
 //! write that passed the gate, and a process that is stopped before it has answered (`SIGSTOP`, a frozen control
@@ -21,7 +23,16 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # A process that says when this one is dead
+//!
+//! See [`companion`].
 
+#[cfg(target_os = "linux")]
+pub mod companion;
+#[cfg(not(target_os = "linux"))]
+#[path = "companion/unsupported.rs"]
+pub mod companion;
 #[cfg(not(target_os = "linux"))]
 #[path = "unsupported.rs"]
 mod timer;

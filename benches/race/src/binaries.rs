@@ -17,7 +17,7 @@ pub(crate) fn find(options: &Options) -> Result<Vec<Entry>, String> {
     let (mut entries, mut missing) = (Vec::new(), Vec::new());
     for racer in &options.racers {
         let entry = match racer {
-            Racer::Plugin => match server::locate(&options.server) {
+            Racer::Plugin => match server::locate(&options.server()) {
                 Ok(server) => Some((server, System::Plugin)),
                 Err(failure) => return Err(failure.to_string()),
             },

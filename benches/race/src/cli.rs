@@ -1,51 +1,22 @@
 //! What the person asked for.
 
+use clap::Parser;
+use kevy_elect_harness::cli::{named, seconds};
 use kevy_elect_harness::fault::Fault;
 use kevy_elect_harness::server::Server;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What `--help` says.
-pub(crate) const HELP: &str = "\
-Breaks three systems in the same way, one after the other on this machine, with the same client: kevy-server
-with this plugin, the unmodified kevy 7 with its built-in elector, and Redis with three Sentinels that suspect
-after as long as the plugin (1 s). Installs nothing.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    measured
+  2    it could not be carried out (the message says why)
+  130  Ctrl-C";
 
-Isolation, the primary cut off from its peers but not from its clients, needs root: every node then has a network
-namespace of its own.
-
-USAGE
-    cargo race [OPTIONS]
-
-OPTIONS
-    --rounds N         rounds of each fault per system (default 5); with --writes: pairs of runs (default 21)
-    --writes           instead of a race: how many writes per second kevy-server with the plugin takes,
-                       against the unmodified kevy, in alternating runs
-    --fault NAME       only kill, stop or isolate (may be given several times; default: all,
-                       isolate only as root)
-    --only NAME        only plugin, stock or redis (may be given several times)
-    --idle SECONDS     how long to look at the idle systems (default 10)
-    --server PATH      the kevy-server to run (default: the one beside this program)
-    --stock PATH       the unmodified kevy (default: kevy from PATH)
-    --redis PATH       redis-server (default: from PATH)
-    --sentinel PATH    redis-sentinel (default: from PATH)
-    --markdown FILE    write the report there, between `<!-- race:begin -->` and `<!-- race:end -->`
-                       (with --writes: `writes` instead of `race`)
-    --svg FILE         draw the failovers
-    -h, --help         this text
-
-EXIT CODE
-    0    measured
-    2    it could not be carried out (the message says why)
-    130  Ctrl-C
-";
-
-/// Tells a process that it runs in namespaces of its own. Nobody types it.
-const INSIDE: &str = "inside";
 const FAULT_ROUNDS: u32 = 5;
 const WRITES_ROUNDS: u32 = 21;
-const ROUNDS_MAX: u64 = 1000;
+const ROUNDS_MAX: i64 = 1000;
 const IDLE_S_MAX: u64 = 3600;
 
 /// Who takes part.
@@ -86,138 +57,107 @@ impl Racer {
     }
 }
 
-/// The command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Breaks three systems in the same way, one after the other on this machine, with the same client: kevy-server
+/// with this plugin, the unmodified kevy 7 with its built-in elector, and Redis with three Sentinels that suspect
+/// after as long as the plugin (1 s). Installs nothing.
+///
+/// Isolation, the primary cut off from its peers but not from its clients, needs root: every node then has a network
+/// namespace of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "race", bin_name = "cargo race", verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(crate) struct Options {
+    /// Rounds of each fault per system (default 5); with --writes: pairs of runs (default 21)
+    #[arg(long = "rounds", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=ROUNDS_MAX))]
+    asked: Option<u32>,
+    #[arg(skip)]
     pub(crate) rounds: u32,
-    pub(crate) faults: Vec<Fault>,
-    pub(crate) racers: Vec<Racer>,
-    pub(crate) idle: Duration,
-    pub(crate) server: Server,
-    pub(crate) stock: Option<PathBuf>,
-    pub(crate) redis: Option<PathBuf>,
-    pub(crate) sentinel: Option<PathBuf>,
-    pub(crate) markdown: Option<PathBuf>,
-    pub(crate) svg: Option<PathBuf>,
-    /// Compare writes instead of failovers.
+    /// Instead of a race: how many writes per second kevy-server with the plugin takes, against the unmodified
+    /// kevy, in alternating runs
+    #[arg(long)]
     pub(crate) writes: bool,
-    /// In namespaces of its own already.
+    /// Only this fault (may be given several times; default: all, isolate only as root)
+    #[arg(long = "fault", value_name = "NAME",
+          value_parser = named([Fault::Kill, Fault::Stop, Fault::Isolate], Fault::name, Fault::spelled))]
+    pub(crate) faults: Vec<Fault>,
+    /// Only this one (may be given several times)
+    #[arg(long = "only", value_name = "NAME", value_parser = named(Racer::ALL, Racer::name, Racer::spelled))]
+    pub(crate) racers: Vec<Racer>,
+    /// How long to look at the idle systems
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds(1, IDLE_S_MAX))]
+    pub(crate) idle: Duration,
+    /// The kevy-server to run (default: the one beside this program)
+    #[arg(long, value_name = "PATH")]
+    server: Option<PathBuf>,
+    /// The unmodified kevy (default: kevy from PATH)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) stock: Option<PathBuf>,
+    /// redis-server (default: from PATH)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) redis: Option<PathBuf>,
+    /// redis-sentinel (default: from PATH)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sentinel: Option<PathBuf>,
+    /// Write the report there, between `<!-- race:begin -->` and `<!-- race:end -->` (with --writes: `writes`
+    /// instead of `race`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+    /// Draw the failovers
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// In namespaces of its own already. Nobody types it.
+    #[arg(long, hide = true)]
     pub(crate) inside: bool,
 }
 
-/// What the command line amounts to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Request {
-    /// Print [`HELP`].
-    Help,
-    /// Run.
-    Run(Box<Options>),
-}
-
-/// Reads the arguments (without the program's name). Who is not `root` cannot cut links.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>, root: bool) -> Result<Request, String> {
-    use lexopt::prelude::{Long, Short};
-
-    let mut options = Options {
-        rounds: 0,
-        faults: Vec::new(),
-        racers: Vec::new(),
-        idle: Duration::from_secs(10),
-        server: Server::Beside,
-        stock: None,
-        redis: None,
-        sentinel: None,
-        markdown: None,
-        svg: None,
-        writes: false,
-        inside: false,
-    };
-    let mut parser = lexopt::Parser::from_args(args);
-    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Request::Help),
-            Long("rounds") => options.rounds = number(&mut parser, "--rounds", 1, ROUNDS_MAX)? as u32,
-            Long("idle") => options.idle = Duration::from_secs(number(&mut parser, "--idle", 1, IDLE_S_MAX)?),
-            Long("fault") => options.faults.push(match text(&mut parser)?.as_str() {
-                "kill" => Fault::Kill,
-                "stop" => Fault::Stop,
-                "isolate" => Fault::Isolate,
-                other => return Err(format!("--fault takes kill, stop or isolate, not '{other}'")),
-            }),
-            Long("only") => {
-                let name = text(&mut parser)?;
-                let racer = Racer::ALL.into_iter().find(|racer| racer.name() == name);
-                options
-                    .racers
-                    .push(racer.ok_or_else(|| format!("--only takes plugin, stock or redis, not '{name}'"))?);
+impl Options {
+    /// Reads the arguments, which begin with the program's name. Who is not `root` cannot cut links.
+    pub(crate) fn read(args: impl IntoIterator<Item = OsString>, root: bool) -> Result<Self, clap::Error> {
+        let mut options = Self::try_parse_from(args)?;
+        let usual = if options.writes { WRITES_ROUNDS } else { FAULT_ROUNDS };
+        options.rounds = options.asked.unwrap_or(usual);
+        if options.writes {
+            options.faults.clear();
+            options.racers = vec![Racer::Stock, Racer::Plugin];
+        } else if options.faults.is_empty() {
+            options.faults = vec![Fault::Kill, Fault::Stop];
+            if root {
+                options.faults.push(Fault::Isolate);
             }
-            Long("server") => options.server = Server::At(path(&mut parser)?),
-            Long("stock") => options.stock = Some(path(&mut parser)?),
-            Long("redis") => options.redis = Some(path(&mut parser)?),
-            Long("sentinel") => options.sentinel = Some(path(&mut parser)?),
-            Long("markdown") => options.markdown = Some(path(&mut parser)?),
-            Long("writes") => options.writes = true,
-            Long(INSIDE) => options.inside = true,
-            Long("svg") => options.svg = Some(path(&mut parser)?),
-            other => return Err(other.unexpected().to_string()),
         }
-    }
-    if options.rounds == 0 {
-        options.rounds = if options.writes { WRITES_ROUNDS } else { FAULT_ROUNDS };
-    }
-    if options.writes {
-        options.faults.clear();
-        options.racers = vec![Racer::Stock, Racer::Plugin];
-    } else if options.faults.is_empty() {
-        options.faults = vec![Fault::Kill, Fault::Stop];
-        if root {
-            options.faults.push(Fault::Isolate);
+        if options.racers.is_empty() {
+            options.racers = Racer::ALL.to_vec();
         }
+        Ok(options)
     }
-    if options.racers.is_empty() {
-        options.racers = Racer::ALL.to_vec();
+
+    /// Which server is run.
+    pub(crate) fn server(&self) -> Server {
+        self.server.clone().map_or(Server::Beside, Server::At)
     }
-    Ok(Request::Run(Box::new(options)))
-}
-
-fn path(parser: &mut lexopt::Parser) -> Result<PathBuf, String> {
-    parser.value().map(PathBuf::from).map_err(|e| e.to_string())
-}
-
-fn text(parser: &mut lexopt::Parser) -> Result<String, String> {
-    let value = parser.value().map_err(|e| e.to_string())?;
-    value.into_string().map_err(|value| format!("{} is not text", value.to_string_lossy()))
-}
-
-fn number(parser: &mut lexopt::Parser, option: &str, min: u64, max: u64) -> Result<u64, String> {
-    let text = text(parser)?;
-    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-    number.ok_or_else(|| format!("{option} takes a number from {min} to {max}, not '{text}'"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn options(args: &[&str]) -> Result<Options, String> {
-        match parse(args.iter().map(OsString::from), true)? {
-            Request::Run(options) => Ok(*options),
-            Request::Help => Err("help".into()),
-        }
+    fn options(args: &[&str], root: bool) -> Result<Options, String> {
+        let args = ["race"].iter().chain(args).map(OsString::from);
+        Options::read(args, root).map_err(|error| error.to_string())
     }
 
     #[test]
     fn everybody_races_over_every_course_unless_told_otherwise() {
-        let options = options(&[]).unwrap();
-        assert_eq!((options.racers.len(), options.faults.len()), (3, 3));
-        let Ok(Request::Run(others)) = parse([], false) else { panic!("it runs") };
+        let all = options(&[], true).unwrap();
+        assert_eq!((all.racers.len(), all.faults.len(), all.rounds), (3, 3, 5));
+        let others = options(&[], false).unwrap();
         assert_eq!(others.faults, [Fault::Kill, Fault::Stop], "only root can cut links");
+        assert_eq!(options(&["--writes"], true).unwrap().rounds, 21);
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_with_a_reason() {
-        assert!(options(&["--only", "etcd"]).unwrap_err().contains("'etcd'"));
-        assert!(options(&["--fault", "rain"]).unwrap_err().contains("'rain'"));
-        assert!(options(&["--rounds", "0"]).unwrap_err().contains("from 1"));
+        assert!(options(&["--only", "etcd"], true).unwrap_err().contains("'etcd'"));
+        assert!(options(&["--fault", "rain"], true).unwrap_err().contains("'rain'"));
+        assert!(options(&["--rounds", "0"], true).unwrap_err().contains("1..=1000"));
     }
 }

@@ -7,7 +7,7 @@ mod report;
 mod writes;
 
 use binaries::Entry;
-use cli::{Options, Racer, Request};
+use cli::{Options, Racer};
 use idle::Cost;
 use kevy_elect_chaos::net::{Cut, Net, around};
 use kevy_elect_chaos::space;
@@ -57,17 +57,7 @@ fn main() -> ExitCode {
         return code;
     }
     let root = rustix::process::geteuid().is_root();
-    let options = match cli::parse(std::env::args_os().skip(1), root) {
-        Ok(Request::Help) => {
-            print!("{}", cli::HELP);
-            return ExitCode::SUCCESS;
-        }
-        Ok(Request::Run(options)) => options,
-        Err(message) => {
-            eprintln!("{message}\n`cargo race --help` shows what there is");
-            return ExitCode::from(EXIT_FAILED);
-        }
-    };
+    let options = Options::read(std::env::args_os(), root).unwrap_or_else(|error| error.exit());
     let entries = match binaries::find(&options) {
         Ok(entries) => entries,
         Err(message) => {
@@ -174,6 +164,7 @@ impl Race<'_> {
             server: self.entry.server.clone(),
             system: self.entry.system.clone(),
             elections,
+            sentinel: false,
             threads: 1,
             places,
         };

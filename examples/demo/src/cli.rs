@@ -1,38 +1,20 @@
 //! What the person asked for.
 
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use kevy_elect_harness::cli::{count, named};
 use kevy_elect_harness::fault::{Fault, Restart};
 use kevy_elect_harness::server::Server;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// More shards than this per node, and the replication ports of a node would run into the ephemeral range.
-const THREADS_MAX: usize = 64;
+const THREADS_MAX: u64 = 64;
 /// Histories are kept in memory for the final audit; this many rounds fit comfortably.
-const ROUNDS_MAX: u32 = 10_000;
+const ROUNDS_MAX: i64 = 10_000;
 
-/// What `--help` says.
-pub(crate) const HELP: &str = "\
-Starts three kevy-server processes on free loopback ports in a temporary directory, writes to all of
-them without pause, breaks the primary, and shows what happened when.
-
-USAGE
-    cargo demo [OPTIONS]
-
-OPTIONS
-    --rounds N           how often the primary is broken (default 1)
-    --fault kill|stop|term
-                         kill   kill -9                                   (default)
-                         stop   SIGSTOP, and SIGCONT once another node has taken over
-                         term   SIGTERM: the primary hands over and must exit with 0
-    --restart now|later  when a killed primary is started again: at once, or once another
-                         node has taken over (default later)
-    --threads N          kevy shards per node, 1 to 64 (default 1)
-    --keep               leave the cluster running afterwards, to play with, until Ctrl-C
-    --json               one JSON object per round on standard output, nothing else
-    --server PATH        the kevy-server to run (default: the one beside this program)
-    --stock PATH         measure an unmodified kevy 7 and its built-in elector instead
-    -h, --help           this text
-
+/// What `--help` says behind the options.
+const MORE: &str = "\
 EXAMPLES
     cargo demo                                    one kill -9, as a timeline
     cargo demo --rounds 10                        a table and the median
@@ -55,102 +37,79 @@ EXIT CODE
     0    nothing lost, never two nodes at once
     1    a waited write was lost, or two nodes acknowledged at once
     2    the demonstration could not be carried out (the message says why)
-    130  Ctrl-C
-";
+    130  Ctrl-C";
 
-/// The command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Starts three kevy-server processes on free loopback ports in a temporary directory, writes to all of
+/// them without pause, breaks the primary, and shows what happened when.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "demo", bin_name = "cargo demo", verbatim_doc_comment, after_help = MORE)]
 pub(crate) struct Options {
+    /// How often the primary is broken
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(0..=ROUNDS_MAX))]
     pub(crate) rounds: u32,
+    /// How it is broken
+    #[arg(long, default_value = "kill", value_parser = named([Fault::Kill, Fault::Stop, Fault::Term], Fault::name, broken))]
     pub(crate) fault: Fault,
+    /// When a killed primary is started again (default: later)
+    #[arg(long = "restart", value_name = "WHEN", value_parser = named([Restart::Now, Restart::Later], Restart::name, again))]
+    when: Option<Restart>,
+    #[arg(skip = Restart::Later)]
     pub(crate) restart: Restart,
+    /// kevy shards per node
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count(1, THREADS_MAX))]
     pub(crate) threads: usize,
+    /// Leave the cluster running afterwards, to play with, until Ctrl-C
+    #[arg(long)]
     pub(crate) keep: bool,
+    /// One JSON object per round on standard output, nothing else
+    #[arg(long)]
     pub(crate) json: bool,
-    pub(crate) server: Server,
+    /// The kevy-server to run (default: the one beside this program)
+    #[arg(long, value_name = "PATH", conflicts_with = "stock")]
+    server: Option<PathBuf>,
+    /// Measure an unmodified kevy 7 and its built-in elector instead
+    #[arg(long, value_name = "PATH")]
+    stock: Option<PathBuf>,
 }
 
-/// What the command line amounts to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Request {
-    /// Print [`HELP`].
-    Help,
-    /// Run.
-    Run(Options),
-}
-
-/// Reads the arguments (without the program's name).
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, String> {
-    use lexopt::prelude::{Long, Short};
-
-    let mut options = Options {
-        rounds: 1,
-        fault: Fault::Kill,
-        restart: Restart::Later,
-        threads: 1,
-        keep: false,
-        json: false,
-        server: Server::Beside,
-    };
-    let mut restart = None;
-    let mut parser = lexopt::Parser::from_args(args);
-    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Request::Help),
-            Long("rounds") => {
-                options.rounds = number(&mut parser, "--rounds", 0, u64::from(ROUNDS_MAX))? as u32
+impl Options {
+    /// Reads the arguments, which begin with the program's name.
+    pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut options = Self::try_parse_from(args)?;
+        let contradiction = match () {
+            () if options.when.is_some() && options.fault == Fault::Stop => {
+                "--restart does not go with --fault stop: a stopped process is resumed, not restarted"
             }
-            Long("threads") => {
-                options.threads = number(&mut parser, "--threads", 1, THREADS_MAX as u64)? as usize
+            () if options.rounds == 0 && !options.keep => {
+                "--rounds 0 shows nothing; add --keep to get a cluster to play with"
             }
-            Long("fault") => {
-                options.fault = match value(&mut parser, "--fault")?.as_str() {
-                    "kill" => Fault::Kill,
-                    "stop" => Fault::Stop,
-                    "term" => Fault::Term,
-                    other => return Err(format!("--fault takes kill, stop or term, not '{other}'")),
-                }
+            () => {
+                options.restart = options.when.unwrap_or(options.restart);
+                return Ok(options);
             }
-            Long("restart") => {
-                restart = Some(match value(&mut parser, "--restart")?.as_str() {
-                    "now" => Restart::Now,
-                    "later" => Restart::Later,
-                    other => return Err(format!("--restart takes now or later, not '{other}'")),
-                })
-            }
-            Long("keep") => options.keep = true,
-            Long("json") => options.json = true,
-            Long("server") => options.server = Server::At(path(&mut parser, "--server")?),
-            Long("stock") => options.server = Server::Stock(path(&mut parser, "--stock")?),
-            other => return Err(other.unexpected().to_string()),
-        }
+        };
+        Err(Self::command().error(ErrorKind::ArgumentConflict, contradiction))
     }
-    if restart.is_some() && options.fault == Fault::Stop {
-        return Err(
-            "--restart does not go with --fault stop: a stopped process is resumed, not restarted".into()
-        );
+
+    /// Which server is run.
+    pub(crate) fn server(&self) -> Server {
+        let stock = self.stock.clone().map(Server::Stock);
+        stock.or(self.server.clone().map(Server::At)).unwrap_or(Server::Beside)
     }
-    if options.rounds == 0 && !options.keep {
-        return Err("--rounds 0 shows nothing; add --keep to get a cluster to play with".into());
+}
+
+fn broken(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Stop => "SIGSTOP, and SIGCONT once another node has taken over",
+        Fault::Term => "SIGTERM: the primary hands over and must exit with 0",
+        other => other.spelled(),
     }
-    options.restart = restart.unwrap_or(options.restart);
-    Ok(Request::Run(options))
 }
 
-fn value(parser: &mut lexopt::Parser, flag: &str) -> Result<String, String> {
-    let value = parser.value().map_err(|_| format!("{flag} needs a value"))?;
-    value.into_string().map_err(|v| format!("{flag}: '{}' is not text", v.to_string_lossy()))
-}
-
-fn path(parser: &mut lexopt::Parser, flag: &str) -> Result<PathBuf, String> {
-    parser.value().map(PathBuf::from).map_err(|_| format!("{flag} needs a path"))
-}
-
-fn number(parser: &mut lexopt::Parser, flag: &str, min: u64, max: u64) -> Result<u64, String> {
-    let text = value(parser, flag)?;
-    match text.parse() {
-        Ok(n) if (min..=max).contains(&n) => Ok(n),
-        _ => Err(format!("{flag} takes a number from {min} to {max}, not '{text}'")),
+fn again(restart: Restart) -> &'static str {
+    match restart {
+        Restart::Now => "at once",
+        Restart::Later => "once another node has taken over",
     }
 }
 
@@ -158,50 +117,44 @@ fn number(parser: &mut lexopt::Parser, flag: &str, min: u64, max: u64) -> Result
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Result<Request, String> {
-        parse(line.split_whitespace().map(OsString::from))
-    }
-
-    fn run(line: &str) -> Options {
-        match parsed(line) {
-            Ok(Request::Run(options)) => options,
-            other => panic!("{line}: {other:?}"),
-        }
+    fn read(line: &str) -> Result<Options, String> {
+        let words = ["demo"].into_iter().chain(line.split_whitespace());
+        Options::read(words.map(OsString::from)).map_err(|error| error.to_string())
     }
 
     #[test]
     fn every_example_of_the_help_text_is_understood() {
-        let mut examples = 0;
-        for line in HELP.lines().filter_map(|l| l.trim().strip_prefix("cargo demo")) {
+        let lines: Vec<_> = MORE.lines().filter_map(|line| line.trim().strip_prefix("cargo demo")).collect();
+        assert!(lines.len() >= 7, "{lines:?}");
+        for line in lines {
             let line = line.split("  ").next().unwrap().split('|').next().unwrap();
-            if !line.contains("[OPTIONS]") {
-                run(line);
-                examples += 1;
-            }
+            read(line).unwrap();
         }
-        assert!(examples >= 7, "{examples}");
     }
 
     #[test]
     fn without_arguments_it_is_one_kill() {
-        let options = run("");
+        let options = read("").unwrap();
         assert_eq!((options.rounds, options.fault, options.restart), (1, Fault::Kill, Restart::Later));
         assert_eq!((options.threads, options.keep, options.json), (1, false, false));
+        assert_eq!(options.server(), Server::Beside);
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_by_name() {
         for (line, message) in [
-            ("--rounds x", "--rounds takes a number from 0 to 10000, not 'x'"),
-            ("--threads 0", "--threads takes a number from 1 to 64, not '0'"),
-            ("--fault cut", "--fault takes kill, stop or term, not 'cut'"),
-            ("--restart soon", "--restart takes now or later, not 'soon'"),
-            ("--fault", "--fault needs a value"),
+            ("--rounds x", "'x' for '--rounds <N>'"),
+            ("--rounds 10001", "10001 is not in 0..=10000"),
+            ("--threads 0", "0 is not in 1..=64"),
+            ("--fault cut", "[possible values: kill, stop, term]"),
+            ("--restart soon", "[possible values: now, later]"),
+            ("--fault", "'--fault <FAULT>'"),
             ("--rounds 0", "--rounds 0 shows nothing; add --keep to get a cluster to play with"),
-            ("--loud", "invalid option '--loud'"),
+            ("--loud", "'--loud'"),
+            ("--fault stop --restart now", "resumed, not restarted"),
         ] {
-            assert_eq!(parsed(line), Err(message.to_owned()), "{line}");
+            let error = read(line).unwrap_err();
+            assert!(error.contains(message), "{line}: {error}");
         }
-        assert!(parsed("--fault stop --restart now").unwrap_err().contains("resumed, not restarted"));
     }
 }

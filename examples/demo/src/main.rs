@@ -7,10 +7,10 @@ mod play;
 mod summary;
 mod timeline;
 
-use cli::{Options, Request};
+use cli::Options;
 use kevy_elect_harness::clock::Clock;
 use kevy_elect_harness::cluster::{Cluster, Member, Place, Setup, System};
-use kevy_elect_harness::failure::{EXIT_FAILED, EXIT_GUILTY, Failure, Interrupt};
+use kevy_elect_harness::failure::{EXIT_GUILTY, Failure, Interrupt};
 use kevy_elect_harness::links::Uncut;
 use kevy_elect_harness::progress::Progress;
 use kevy_elect_harness::round::{Round, Stage};
@@ -27,22 +27,13 @@ fn main() -> ExitCode {
     if let Some(code) = guard::play_part(std::env::args_os().skip(1)) {
         return code;
     }
-    match cli::parse(std::env::args_os().skip(1)) {
-        Ok(Request::Help) => {
-            print!("{}", cli::HELP);
-            ExitCode::SUCCESS
-        }
-        Ok(Request::Run(options)) => match run(&options) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::from(EXIT_GUILTY),
-            Err(failure) => {
-                eprintln!("{failure}");
-                ExitCode::from(failure.exit_code())
-            }
-        },
-        Err(message) => {
-            eprintln!("{message}\n`cargo demo --help` shows what there is");
-            ExitCode::from(EXIT_FAILED)
+    let options = Options::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    match run(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_GUILTY),
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.exit_code())
         }
     }
 }
@@ -51,11 +42,13 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<bool, Failure> {
     let interrupt = Interrupt::install()?;
     let clock = Clock::start();
-    let stock = matches!(options.server, Server::Stock(_));
+    let wanted = options.server();
+    let stock = matches!(wanted, Server::Stock(_));
     let setup = Setup {
-        server: server::locate(&options.server)?,
+        server: server::locate(&wanted)?,
         system: if stock { System::Stock } else { System::Plugin },
         elections: true,
+        sentinel: false,
         threads: options.threads,
         places: vec![Place::Loopback; NODES],
     };

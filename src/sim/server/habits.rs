@@ -9,4 +9,6 @@ pub struct Habits {
     pub fsync: Fsync,
     /// The kernel ends a process that was stopped between a write's passing and its answer (F10).
     pub watchdog: bool,
+    /// Replicas go on in the histories of other primaries; so many frames of each shard are kept for that. `None`: they copy.
+    pub continues: Option<u64>,
 }

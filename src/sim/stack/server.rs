@@ -70,6 +70,7 @@ impl State {
     pub(super) fn promotion_dropped(&mut self, node: usize, epoch: Epoch) {
         if self.modelled && self.rng.chance(500) {
             self.nodes[node].server.promote(epoch);
+            self.invariants.continued.on_begun(epoch, &self.nodes[node].server.data);
         }
     }
 
@@ -84,7 +85,7 @@ impl State {
         }
     }
 
-    pub(super) fn on_loaded(&mut self, node: usize, turn: u64, data: Data) {
+    pub(super) fn on_loaded(&mut self, node: usize, turn: u64, data: Box<Data>) {
         self.with_server(node, |server, now, out| server.loaded(now, turn, data, out));
     }
 
@@ -108,7 +109,11 @@ impl State {
                 let life = self.nodes[node].life;
                 self.push(at, Event::Loaded { node, life, turn, data });
             }
-            Act::Joined => self.log(|| format!("n{node} host: joined")),
+            Act::Joined { continued } => {
+                self.stats.joined(continued);
+                self.log(|| format!("n{node} host: joined{}", if continued { ", continues" } else { "" }));
+            }
+            Act::Continues(epoch, shard) => self.judge_continued(node, epoch, shard),
             Act::Moved => self.tell_position(node),
             Act::Confirmed(epoch, offsets) => self.judge_confirmed(epoch, offsets),
             Act::CopyLost => self.invariants.confirmed.copies_lost = true,

@@ -61,7 +61,7 @@ pub(super) enum Event {
         node: usize,
         life: Life,
         turn: u64,
-        data: Data,
+        data: Box<Data>,
     },
     /// A save is over.
     Written {

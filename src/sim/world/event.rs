@@ -79,7 +79,7 @@ pub(super) enum Event {
         node: usize,
         life: Life,
         turn: u64,
-        data: Data,
+        data: Box<Data>,
     },
     /// A write that passed the gate is answered.
     Answer {

@@ -119,9 +119,18 @@ impl World {
     }
 
     pub(super) fn judge_promotion(&mut self, node: usize, epoch: Epoch) {
+        self.invariants.continued.on_begun(epoch, &self.machines[node].server.data);
         self.stats.checks[Check::Confirmed as usize] += 1;
         let data: Vec<_> = self.machines[self.voters()].iter().map(|machine| &machine.server).collect();
         let found = self.invariants.confirmed.on_promoted(node, epoch, &data, self.quorum());
+        self.take(found);
+    }
+
+    /// A shard of a server went on towards the history of this epoch.
+    pub(super) fn judge_continued(&mut self, node: usize, epoch: Epoch, shard: usize) {
+        self.stats.checks[Check::Continued as usize] += 1;
+        let lane = &self.machines[node].server.data.lanes[shard];
+        let found = self.invariants.continued.on_continued(node, epoch, shard, lane);
         self.take(found);
     }
 

@@ -54,6 +54,7 @@ impl World {
             // What hangs does not happen.
             if !self.is_hung(node) && self.rng.chance(500) {
                 self.machines[node].server.promote(epoch);
+                self.invariants.continued.on_begun(epoch, &self.machines[node].server.data);
             }
         }
     }
@@ -205,10 +206,12 @@ impl World {
                 let at = self.now + self.rng.below(self.plan.setup.host.max(machine.ills.host_slow));
                 self.push(at, Event::Loaded { node, life, turn, data });
             }
-            Act::Joined => {
-                self.log(|| format!("n{node} host: joined"));
+            Act::Joined { continued } => {
+                self.stats.joined(continued);
+                self.log(|| format!("n{node} host: joined{}", if continued { ", continues" } else { "" }));
                 self.note(node, || What::Joined);
             }
+            Act::Continues(epoch, shard) => self.judge_continued(node, epoch, shard),
             Act::Moved => self.tell_position(node),
             Act::Confirmed(epoch, offsets) => self.judge_confirmed(epoch, offsets),
             Act::CopyLost => self.invariants.confirmed.copies_lost = true,

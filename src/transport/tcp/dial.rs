@@ -7,15 +7,15 @@ use super::super::retry::Retry;
 use super::stream::{Frames, Stopped, Stream, abort, tune, write_all, write_first};
 use super::watch::Watched;
 use super::{
-    ADDRESSES_MAX, CONNECT_AFTER_LOSS_TIMEOUT, CONNECT_TIMEOUT, HELLO_TIMEOUT, LINK_STABLE,
-    RETRY_SPACING_MIN, TcpTransport, now, resolve, within,
+    ADDRESSES_MAX, CONNECT_AFTER_LOSS_TIMEOUT, CONNECT_TIMEOUT, HELLO_TIMEOUT, LINK_STABLE, LOOK_BACK,
+    RESOLVE_TIMEOUT, RETRY_SPACING_MIN, TcpTransport, now, resolve, within,
 };
 use crate::ids::NodeId;
 use crate::message::Hello;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use crate::wire::encode_hello;
 use async_io::{Async, Timer};
-use futures::future::{Either, poll_fn, select};
+use futures::future::{BoxFuture, Either, FutureExt, poll_fn, select};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::task::Poll;
@@ -31,6 +31,7 @@ pub(super) async fn keep_linked(
     let mut pause = Retry::new(seed);
     // Whether this attempt was called for by the end of a link.
     let mut urgent = false;
+    let mut place = Place { address, looking: None, lost: None };
     loop {
         poll_fn(|cx| match transport.links().has_room(cx.waker()) {
             true => Poll::Ready(()),
@@ -38,7 +39,7 @@ pub(super) async fn keep_linked(
         })
         .await;
         let began = now();
-        if let Some((stream, mut frames, id)) = dial(transport, peer, address, hello, urgent).await {
+        if let Some((stream, mut frames, id)) = dial(transport, peer, &mut place, hello, urgent).await {
             let linked = now();
             let stopped = drive(transport, &stream, &mut frames, peer, id).await;
             let end = match stopped {
@@ -53,6 +54,7 @@ pub(super) async fn keep_linked(
                     End::Broken
                 }
             };
+            place.lost = Some(now());
             transport.links().end(Direction::Out, peer, id, end, now());
             if now().saturating_since(linked) >= LINK_STABLE {
                 pause.reset();
@@ -80,23 +82,54 @@ async fn wait(transport: &TcpTransport, peer: NodeId, time: Duration) -> bool {
     within(time, called).await.is_some()
 }
 
+/// Where a peer is.
+struct Place<'a> {
+    /// `host:port`.
+    address: &'a str,
+    /// A look-up under way. The next attempt waits for the same one.
+    looking: Option<BoxFuture<'a, Vec<SocketAddr>>>,
+    /// When the last link ended.
+    lost: Option<Instant>,
+}
+
+impl Place<'_> {
+    /// The addresses to try now, and for how long each.
+    async fn find(
+        &mut self,
+        transport: &TcpTransport,
+        peer: NodeId,
+        urgent: bool,
+    ) -> (Vec<SocketAddr>, Duration) {
+        // What has just been lost is looked for where it was, without asking a name server that may be gone
+        // with it: its refusal is what the peers wait for.
+        let recent = self.lost.is_some_and(|lost| now().saturating_since(lost) < LOOK_BACK);
+        if let Some(lost) = transport.links().lost_address(peer).filter(|_| urgent || recent) {
+            return (vec![lost], if urgent { CONNECT_AFTER_LOSS_TIMEOUT } else { CONNECT_TIMEOUT });
+        }
+        let looking = self.looking.take().unwrap_or_else(|| resolve(self.address).boxed());
+        let found = match select(looking, Timer::after(RESOLVE_TIMEOUT)).await {
+            Either::Left((found, _)) => found,
+            Either::Right((_, looking)) => {
+                self.looking = Some(looking);
+                Vec::new()
+            }
+        };
+        // A server that hangs or is gone keeps nobody from going where the peer was.
+        let known = if found.is_empty() { transport.links().address(peer) } else { None };
+        (found.into_iter().take(ADDRESSES_MAX).chain(known).collect(), CONNECT_TIMEOUT)
+    }
+}
+
 /// One attempt, at each of the peer's addresses.
 async fn dial(
     transport: &TcpTransport,
     peer: NodeId,
-    address: &str,
+    place: &mut Place<'_>,
     hello: &Hello,
     urgent: bool,
 ) -> Option<(Watched<Stream>, Frames, LinkId)> {
-    // What has just been lost is looked for where it was, without asking a name server that may be gone
-    // with it: its refusal is what the peers wait for.
-    let lost = transport.links().lost_address(peer).filter(|_| urgent);
-    let addresses = match lost {
-        Some(address) => vec![address],
-        None => resolve(address).await,
-    };
-    let timeout = if lost.is_some() { CONNECT_AFTER_LOSS_TIMEOUT } else { CONNECT_TIMEOUT };
-    for address in addresses.into_iter().take(ADDRESSES_MAX) {
+    let (addresses, timeout) = place.find(transport, peer, urgent).await;
+    for address in addresses {
         let attempt = transport.links().attempt(peer);
         match within(timeout, Async::<TcpStream>::connect(address)).await {
             Some(Ok(stream)) => {

@@ -44,6 +44,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// just being closed gets no answer at all, and the kernel repeats it only a second later: the next attempt
 /// is refused at once.
 pub const CONNECT_AFTER_LOSS_TIMEOUT: Duration = Duration::from_millis(25);
+/// For how long after a loss the peer is looked for only where it was.
+pub const LOOK_BACK: Duration = Duration::from_secs(1);
+/// How long an attempt waits for a name server before it goes where the peer was last. The look-up goes on.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long either end waits for the other's `HELLO`.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long written bytes may go unconfirmed before the link counts as broken. Short, because after a

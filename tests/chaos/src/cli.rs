@@ -2,173 +2,109 @@
 
 use crate::fault::Fault;
 use crate::way::Way;
+use clap::Parser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use kevy_elect_harness::cli::{count, named, seconds};
 use kevy_elect_harness::server::Server;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What `--help` says, before the list of faults.
-pub(crate) const HELP: &str = "\
-Starts kevy-servers, each in a network namespace of its own, writes to all of them without pause, and
-breaks processes, links and disks in every way. Needs root: namespaces, mounts and firewall rules cannot be
-made without. Everything happens in namespaces of its own, which the kernel removes with the last process.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    no confirmed write lost, never two nodes at once, every register linearizable, no needless failover, and
+       after every round all nodes hold the same keys, types, values and expiries
+  1    one of these did not hold, a server crashed, or the cluster did not become whole again
+  2    it could not be carried out (the message says why)
+  130  Ctrl-C";
 
-USAGE
-    cargo chaos [OPTIONS]
-
-OPTIONS
-    --nodes N,...     3, 5 or 3,5 (default 3)
-    --shards N,...    kevy shards per node, 1 to 64 (default 1); with several numbers every combination has its turn
-    --fault NAME      only this fault (may be given several times; default: each one)
-    --ways NAME,...   in which ways clients write beside the plain load: all, none, or some of the names below
-                      (default all)
-    --rounds N        rounds of each fault (default 1)
-    --seconds N       afterwards, random faults for so long, all clusters together (default 60)
-    --seed N          what the random faults and times are drawn from (default: another one every time)
-    --svg FILE        draw who was writable when
-    --markdown FILE   write the report there too; brought up to date all the time, so that a long run can be watched
-    --without-wait    take what is acknowledged for confirmed in the linearizability check: must end with 1 under
-                      the faults isolate, mute and deaf, and so shows that the check can fail
-    --timelines       show the timeline of every round, not only of those that failed
-    --server PATH     the kevy-server to run (default: the one beside this program)
-    -h, --help        this text
-
-EXIT CODE
-    0    no confirmed write lost, never two nodes at once, every register linearizable, no needless failover, and
-         after every round all nodes hold the same keys, types, values and expiries
-    1    one of these did not hold, a server crashed, or the cluster did not become whole again
-    2    it could not be carried out (the message says why)
-    130  Ctrl-C
-
-FAULTS
-";
-
-/// In which ways clients write if nobody says so.
-const WAYS_DEFAULT: &[Way] = &Way::ALL;
 /// More shards than this per node, and the replication ports of a node would run into the next one's.
 const SHARDS_MAX: u64 = 64;
 const ROUNDS_MAX: u64 = 1000;
 /// Histories of a day still fit into memory; nobody means more.
 const SECONDS_MAX: u64 = 86_400;
+/// Besides the ways' own names.
+const ALL: &str = "all";
+const NONE: &str = "none";
 
-/// The command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Starts kevy-servers, each in a network namespace of its own, writes to all of them without pause, and
+/// breaks processes, links and disks in every way. Needs root: namespaces, mounts and firewall rules cannot be
+/// made without. Everything happens in namespaces of its own, which the kernel removes with the last process.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "chaos", bin_name = "cargo chaos", verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(crate) struct Options {
+    /// 3, 5 or 3,5
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "3", value_parser = three_or_five)]
     pub(crate) nodes: Vec<usize>,
+    /// kevy shards per node; with several numbers every combination has its turn
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1", value_parser = count(1, SHARDS_MAX))]
     pub(crate) shards: Vec<usize>,
+    /// Only this fault (may be given several times; default: each one)
+    #[arg(long = "fault", value_name = "NAME", value_parser = named(Fault::ALL, Fault::name, Fault::spelled))]
     pub(crate) faults: Vec<Fault>,
+    /// In which ways clients write beside the plain load: all, none, or some
+    #[arg(long = "ways", value_name = "NAME,...", value_delimiter = ',', default_value = ALL, value_parser = ways())]
+    names: Vec<String>,
+    #[arg(skip)]
     pub(crate) ways: Vec<Way>,
+    /// Rounds of each fault
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count(0, ROUNDS_MAX))]
     pub(crate) rounds: usize,
+    /// Afterwards, random faults for so many seconds, all clusters together
+    #[arg(long = "seconds", value_name = "N", default_value = "60", value_parser = seconds(0, SECONDS_MAX))]
     pub(crate) random: Duration,
+    /// What the random faults and times are drawn from (default: another one every time)
+    #[arg(long, value_name = "N", default_value_t = fastrand::u64(..1_000_000), hide_default_value = true)]
     pub(crate) seed: u64,
+    /// Draw who was writable when
+    #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+    /// Write the report there too; brought up to date all the time, so that a long run can be watched
+    #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,
-    pub(crate) timelines: bool,
+    /// Take what is acknowledged for confirmed in the linearizability check: must end with 1 under the faults
+    /// isolate, mute and deaf, and so shows that the check can fail
+    #[arg(long)]
     pub(crate) without_wait: bool,
-    pub(crate) server: Server,
+    /// Show the timeline of every round, not only of those that failed
+    #[arg(long)]
+    pub(crate) timelines: bool,
+    /// The kevy-server to run (default: the one beside this program)
+    #[arg(long, value_name = "PATH")]
+    server: Option<PathBuf>,
     /// Whether this process lives in its own namespaces already.
+    #[arg(long, hide = true)]
     pub(crate) inside: bool,
 }
 
-/// What the command line amounts to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Request {
-    /// Print [`HELP`].
-    Help,
-    /// Run.
-    Run(Box<Options>),
-}
-
-/// Reads the arguments (without the program's name).
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, String> {
-    use lexopt::prelude::{Long, Short};
-
-    let mut options = Options {
-        nodes: vec![3],
-        shards: vec![1],
-        faults: Vec::new(),
-        ways: WAYS_DEFAULT.to_vec(),
-        rounds: 1,
-        random: Duration::from_secs(60),
-        seed: fastrand::u64(..1_000_000),
-        svg: None,
-        markdown: None,
-        timelines: false,
-        without_wait: false,
-        server: Server::Beside,
-        inside: false,
-    };
-    let mut parser = lexopt::Parser::from_args(args);
-    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Request::Help),
-            Long("nodes") => {
-                options.nodes = numbers(&mut parser, "--nodes", 3, 5)?;
-                if options.nodes.contains(&4) {
-                    return Err("--nodes takes 3 or 5: a fourth node would add no safety".into());
-                }
-            }
-            Long("shards") => options.shards = numbers(&mut parser, "--shards", 1, SHARDS_MAX)?,
-            Long("rounds") => options.rounds = number(&mut parser, "--rounds", 0, ROUNDS_MAX)? as usize,
-            Long("seconds") => {
-                options.random = Duration::from_secs(number(&mut parser, "--seconds", 0, SECONDS_MAX)?)
-            }
-            Long("seed") => options.seed = number(&mut parser, "--seed", 0, u64::MAX)?,
-            Long("fault") => {
-                let name = text(&mut parser)?;
-                let fault = Fault::ALL.into_iter().find(|fault| fault.name() == name);
-                options.faults.push(fault.ok_or_else(|| format!("there is no fault '{name}'"))?);
-            }
-            Long("ways") => options.ways = ways(&text(&mut parser)?)?,
-            Long("svg") => options.svg = Some(path(&mut parser)?),
-            Long("markdown") => options.markdown = Some(path(&mut parser)?),
-            Long("timelines") => options.timelines = true,
-            Long("without-wait") => options.without_wait = true,
-            Long("server") => options.server = Server::At(path(&mut parser)?),
-            Long("inside") => options.inside = true,
-            other => return Err(other.unexpected().to_string()),
+impl Options {
+    /// Reads the arguments, which begin with the program's name.
+    pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut options = Self::try_parse_from(args)?;
+        if options.faults.is_empty() {
+            options.faults = Fault::ALL.to_vec();
         }
+        for name in &options.names {
+            options.ways.extend(Way::ALL.into_iter().filter(|way| name == ALL || name == way.name()));
+        }
+        Ok(options)
     }
-    if options.faults.is_empty() {
-        options.faults = Fault::ALL.to_vec();
+
+    /// Which server is run.
+    pub(crate) fn server(&self) -> Server {
+        self.server.clone().map_or(Server::Beside, Server::At)
     }
-    Ok(Request::Run(Box::new(options)))
 }
 
-fn ways(names: &str) -> Result<Vec<Way>, String> {
-    match names {
-        "all" => return Ok(Way::ALL.to_vec()),
-        "none" => return Ok(Vec::new()),
-        _ => {}
-    }
-    let way = |name: &str| {
-        let way = Way::ALL.into_iter().find(|way| way.name() == name);
-        way.ok_or_else(|| format!("there is no way '{name}'"))
-    };
-    names.split(',').map(way).collect()
+fn three_or_five(text: &str) -> Result<usize, &'static str> {
+    let count = text.parse().ok().filter(|count| matches!(count, 3 | 5));
+    count.ok_or("takes 3 or 5: a fourth node would add no safety")
 }
 
-fn path(parser: &mut lexopt::Parser) -> Result<PathBuf, String> {
-    parser.value().map(PathBuf::from).map_err(|e| e.to_string())
-}
-
-fn text(parser: &mut lexopt::Parser) -> Result<String, String> {
-    let value = parser.value().map_err(|e| e.to_string())?;
-    value.into_string().map_err(|value| format!("{} is not text", value.to_string_lossy()))
-}
-
-/// Separated by commas.
-fn numbers(parser: &mut lexopt::Parser, option: &str, min: u64, max: u64) -> Result<Vec<usize>, String> {
-    text(parser)?.split(',').map(|text| Ok(in_range(text, option, min, max)? as usize)).collect()
-}
-
-fn number(parser: &mut lexopt::Parser, option: &str, min: u64, max: u64) -> Result<u64, String> {
-    in_range(&text(parser)?, option, min, max)
-}
-
-fn in_range(text: &str, option: &str, min: u64, max: u64) -> Result<u64, String> {
-    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-    number.ok_or_else(|| format!("{option} takes a number from {min} to {max}, not '{text}'"))
+fn ways() -> PossibleValuesParser {
+    let own = [(ALL, "each one"), (NONE, "only the plain load")];
+    let all = own.into_iter().chain(Way::ALL.map(|way| (way.name(), way.spelled())));
+    PossibleValuesParser::new(all.map(|(name, means)| PossibleValue::new(name).help(means)))
 }
 
 #[cfg(test)]
@@ -176,18 +112,16 @@ mod tests {
     use super::*;
 
     fn options(args: &[&str]) -> Result<Options, String> {
-        match parse(args.iter().map(OsString::from))? {
-            Request::Run(options) => Ok(*options),
-            Request::Help => Err("help".into()),
-        }
+        let args = ["chaos"].iter().chain(args).map(OsString::from);
+        Options::read(args).map_err(|error| error.to_string())
     }
 
     #[test]
     fn without_arguments_every_fault_has_its_turn() {
         let options = options(&[]).unwrap();
         assert_eq!(
-            (options.nodes, options.shards, options.faults.len()),
-            (vec![3], vec![1], Fault::ALL.len())
+            (options.nodes, options.shards, options.faults.len(), options.ways),
+            (vec![3], vec![1], Fault::ALL.len(), Way::ALL.to_vec())
         );
         assert!(!options.inside);
     }
@@ -197,7 +131,7 @@ mod tests {
         assert!(options(&["--nodes", "4"]).unwrap_err().contains("3 or 5"));
         assert!(options(&["--nodes", "3,4"]).unwrap_err().contains("3 or 5"));
         assert!(options(&["--nodes", "3,"]).unwrap_err().contains("''"));
-        assert!(options(&["--shards", "65"]).unwrap_err().contains("from 1 to 64"));
+        assert!(options(&["--shards", "65"]).unwrap_err().contains("1..=64"));
         assert!(options(&["--fault", "rain"]).unwrap_err().contains("'rain'"));
         assert!(options(&["--ways", "plain,shout"]).unwrap_err().contains("'shout'"));
         assert!(options(&["--what"]).is_err());

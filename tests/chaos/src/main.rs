@@ -16,8 +16,7 @@ mod session;
 mod way;
 mod ways;
 
-use cli::{Options, Request};
-use fault::Fault;
+use cli::Options;
 // By their old names, so that the modules here find them where they belong.
 use kevy_elect_chaos::{net, space};
 use kevy_elect_harness::failure::{EXIT_FAILED, EXIT_GUILTY, Failure, Interrupt};
@@ -25,33 +24,15 @@ use kevy_elect_harness::style::Style;
 use kevy_elect_harness::{guard, server};
 use session::Run;
 use std::process::ExitCode;
-use way::Way;
 
 fn main() -> ExitCode {
     if let Some(code) = guard::play_part(std::env::args_os().skip(1)) {
         return code;
     }
-    let options = match cli::parse(std::env::args_os().skip(1)) {
-        Ok(Request::Help) => {
-            print!("{}", cli::HELP);
-            for fault in Fault::ALL {
-                println!("    {:<17} {}", fault.name(), fault.spelled());
-            }
-            println!("\nWAYS (\"all\", \"none\", or some of)");
-            for way in Way::ALL {
-                println!("    {:<17} {}", way.name(), way.spelled());
-            }
-            return ExitCode::SUCCESS;
-        }
-        Ok(Request::Run(options)) => options,
-        Err(message) => {
-            eprintln!("{message}\n`cargo chaos --help` shows what there is");
-            return ExitCode::from(EXIT_FAILED);
-        }
-    };
+    let options = Options::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     if !options.inside {
         // Built while cargo's network is still there.
-        if let Err(failure) = server::locate(&options.server) {
+        if let Err(failure) = server::locate(&options.server()) {
             eprintln!("{failure}");
             return ExitCode::from(EXIT_FAILED);
         }
@@ -74,7 +55,7 @@ fn run(options: &Options) -> Result<bool, Failure> {
     let interrupt = Interrupt::install()?;
     space::settle()?;
     let style = Style::detect();
-    let mut run = Run::new(options, &interrupt, server::locate(&options.server)?, style);
+    let mut run = Run::new(options, &interrupt, server::locate(&options.server())?, style);
     let played = run.play();
     println!("\n{}", run.report());
     run.save()?;

@@ -1,98 +1,89 @@
 //! What the person asked for.
 
+use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kevy_elect_model::{Beats, Cluster, Start};
 use kevy_elect_plugin::elector::Mutation;
 use std::ffi::OsString;
 
-/// What `--help` says.
-pub(crate) const HELP: &str = "\
-Tries every interleaving of deliveries, losses, timeouts, saves, crashes and restarts of three real electors, to a
-depth, and checks election and lease safety in every state.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    all sentences hold in all states, and a primary was elected in some
+  1    one does not (the path is printed), or nobody was elected
+  2    it could not be carried out (the message says why)";
 
-USAGE
-    cargo model [OPTIONS]
-
-OPTIONS
-    --depth N          how many actions deep (default 12)
-    --start NAME       settled: from a primary that writes; crashed: the same, just killed; cold: from three started
-                       members (default: each)
-    --crashes N        how many processes may die (default 1)
-    --in-flight N      messages under way in each direction, at most (default 2)
-    --beats NAME       all, or primaries: then the network loses the heartbeats of all others (default all)
-    --threads N        (default 1) with more, a state may first be met on a detour, and what lies behind it near the
-                       depth's end be left out
-    --mutation NAME    makes the electors wrong in one way, as in `cargo sim`
-    -h, --help         this text
-
-EXIT CODE
-    0    all sentences hold in all states, and a primary was elected in some
-    1    one does not (the path is printed), or nobody was elected
-    2    it could not be carried out (the message says why)
-";
-
-const DEPTH_MAX: u64 = 64;
-const CRASHES_MAX: u64 = 8;
+const DEPTH_MAX: i64 = 64;
+const CRASHES_MAX: i64 = 8;
 const IN_FLIGHT_MAX: u64 = 16;
 const THREADS_MAX: u64 = 256;
 
-/// The command line.
-#[derive(Debug, Clone)]
+/// Tries every interleaving of deliveries, losses, timeouts, saves, crashes and restarts of three real electors, to a
+/// depth, and checks election and lease safety in every state.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "model", bin_name = "cargo model", verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(crate) struct Options {
-    pub(crate) clusters: Vec<Cluster>,
+    /// How many actions deep
+    #[arg(long, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(1..=DEPTH_MAX))]
+    depth: u32,
+    /// settled: from a primary that writes; crashed: the same, just killed; cold: from three started members
+    /// (default: each)
+    #[arg(long, value_name = "NAME", value_parser = start())]
+    start: Option<Start>,
+    /// How many processes may die
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(0..=CRASHES_MAX))]
+    crashes: u8,
+    /// Messages under way in each direction, at most
+    #[arg(long, value_name = "N", default_value = "2", value_parser = count(1, IN_FLIGHT_MAX))]
+    in_flight: usize,
+    /// all, or primaries: then the network loses the heartbeats of all others
+    #[arg(long, value_name = "NAME", default_value = "all", value_parser = beats())]
+    beats: Beats,
+    /// With more, a state may first be met on a detour, and what lies behind it near the depth's end be left out
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count(1, THREADS_MAX))]
     pub(crate) threads: usize,
+    /// Makes the electors wrong in one way, as in `cargo sim`
+    #[arg(long, value_name = "NAME", value_parser = mutation)]
+    mutation: Option<Mutation>,
 }
 
-/// Reads the arguments (without the program's name); `None`: print [`HELP`].
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Option<Options>, String> {
-    use lexopt::prelude::{Long, Short};
-
-    let mut cluster = Cluster::new(Start::Settled, 12);
-    let (mut starts, mut threads) = (Start::ALL.to_vec(), 1);
-    let mut parser = lexopt::Parser::from_args(args);
-    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
-        match arg {
-            Short('h') | Long("help") => return Ok(None),
-            Long("depth") => cluster.depth = number(&mut parser, "--depth", 1, DEPTH_MAX)? as u32,
-            Long("crashes") => cluster.crashes = number(&mut parser, "--crashes", 0, CRASHES_MAX)? as u8,
-            Long("in-flight") => {
-                cluster.in_flight_max = number(&mut parser, "--in-flight", 1, IN_FLIGHT_MAX)? as usize;
-            }
-            Long("threads") => threads = number(&mut parser, "--threads", 1, THREADS_MAX)? as usize,
-            Long("start") => {
-                let name = text(&mut parser)?;
-                let start = Start::ALL.into_iter().find(|start| start.name() == name);
-                starts = vec![
-                    start.ok_or_else(|| format!("--start takes settled, crashed or cold, not '{name}'"))?,
-                ];
-            }
-            Long("beats") => {
-                cluster.beats = match text(&mut parser)?.as_str() {
-                    "all" => Beats::All,
-                    "primaries" => Beats::Primaries,
-                    other => return Err(format!("--beats takes all or primaries, not '{other}'")),
-                };
-            }
-            Long("mutation") => {
-                let name = text(&mut parser)?;
-                let known = || format!("--mutation takes one of {:?}, not '{name}'", Mutation::ALL);
-                cluster.mutation = Some(Mutation::named(&name).ok_or_else(known)?);
-            }
-            other => return Err(other.unexpected().to_string()),
-        }
+impl Options {
+    /// Reads the arguments, which begin with the program's name.
+    pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(args)
     }
-    let clusters = starts.into_iter().map(|start| Cluster { start, ..cluster }).collect();
-    Ok(Some(Options { clusters, threads }))
+
+    /// What is explored, one after the other.
+    pub(crate) fn clusters(&self) -> Vec<Cluster> {
+        let starts = self.start.map_or(Start::ALL.to_vec(), |start| vec![start]);
+        let cluster = |start| {
+            let mut cluster = Cluster::new(start, self.depth);
+            cluster.crashes = self.crashes;
+            cluster.in_flight_max = self.in_flight;
+            cluster.beats = self.beats;
+            cluster.mutation = self.mutation;
+            cluster
+        };
+        starts.into_iter().map(cluster).collect()
+    }
 }
 
-fn text(parser: &mut lexopt::Parser) -> Result<String, String> {
-    let value = parser.value().map_err(|e| e.to_string())?;
-    value.into_string().map_err(|value| format!("{} is not text", value.to_string_lossy()))
+fn count(min: u64, max: u64) -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u64).range(min..=max).map(|count| count as usize)
 }
 
-fn number(parser: &mut lexopt::Parser, option: &str, min: u64, max: u64) -> Result<u64, String> {
-    let text = text(parser)?;
-    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-    number.ok_or_else(|| format!("{option} takes a number from {min} to {max}, not '{text}'"))
+fn start() -> impl TypedValueParser<Value = Start> {
+    let find =
+        |name: String| Start::ALL.into_iter().find(|start| start.name() == name).ok_or("there is none");
+    PossibleValuesParser::new(Start::ALL.map(Start::name)).try_map(find)
+}
+
+fn beats() -> impl TypedValueParser<Value = Beats> {
+    let primaries = |name: String| if name == "all" { Beats::All } else { Beats::Primaries };
+    PossibleValuesParser::new(["all", "primaries"]).map(primaries)
+}
+
+fn mutation(name: &str) -> Result<Mutation, String> {
+    Mutation::named(name).ok_or_else(|| format!("takes one of {:?}", Mutation::ALL))
 }
 
 #[cfg(test)]
@@ -100,20 +91,22 @@ mod tests {
     use super::*;
 
     fn options(args: &[&str]) -> Result<Options, String> {
-        parse(args.iter().map(OsString::from))?.ok_or_else(|| "help".to_owned())
+        let args = ["model"].iter().chain(args).map(OsString::from);
+        Options::read(args).map_err(|error| error.to_string())
     }
 
     #[test]
     fn each_start_is_explored_unless_one_is_named() {
-        assert_eq!(options(&["--depth", "9"]).unwrap().clusters.len(), 3);
-        let one = options(&["--start", "cold", "--depth", "9"]).unwrap().clusters;
+        assert_eq!(options(&["--depth", "9"]).unwrap().clusters().len(), 3);
+        let one = options(&["--start", "cold", "--depth", "9"]).unwrap().clusters();
         assert_eq!((one.len(), one[0].start, one[0].depth), (1, Start::Cold, 9));
+        assert_eq!((one[0].crashes, one[0].in_flight_max, one[0].beats), (1, 2, Beats::All));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_with_a_reason() {
         assert!(options(&["--start", "warm"]).unwrap_err().contains("'warm'"));
-        assert!(options(&["--depth", "0"]).unwrap_err().contains("from 1"));
+        assert!(options(&["--depth", "0"]).unwrap_err().contains("1..=64"));
         assert!(options(&["--mutation", "Evil"]).unwrap_err().contains("'Evil'"));
     }
 }

@@ -14,23 +14,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os().skip(1)) {
-        Ok(Some(options)) => explore(&options),
-        Ok(None) => {
-            print!("{}", cli::HELP);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{error}; --help tells more");
-            ExitCode::from(2)
-        }
-    }
+    explore(&Options::read(std::env::args_os()).unwrap_or_else(|error| error.exit()))
 }
 
 fn explore(options: &Options) -> ExitCode {
     let mut rows = Vec::new();
     let mut traces = Vec::new();
-    for cluster in &options.clusters {
+    for cluster in &options.clusters() {
         let begun = Instant::now();
         let checker = cluster.checker().threads(options.threads).spawn_bfs();
         let checker = checker.join_and_report(&mut Progress { name: cluster.start.name() });

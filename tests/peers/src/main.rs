@@ -10,24 +10,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os().skip(1)) {
-        Ok(Some(options)) => match options.trace {
-            Some(seed) => {
-                let (text, failed) = trace::show(seed, &options);
-                print(&text);
-                if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-            }
-            None => compare(&options),
-        },
-        Ok(None) => {
-            print(cli::HELP);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{error}; --help tells more");
-            ExitCode::from(2)
-        }
-    }
+    let options = Options::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let Some(seed) = options.trace else { return compare(&options) };
+    let (text, failed) = trace::show(seed, &options);
+    print(&text);
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn compare(options: &Options) -> ExitCode {

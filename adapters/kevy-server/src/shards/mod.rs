@@ -243,6 +243,12 @@ impl Shards {
         self.office.get().map_or(nobody, |office| office.standing())
     }
 
+    /// Whether this node is the primary and may write now. One that is fenced says to nobody that it is primary: another
+    /// node may have taken over.
+    pub(crate) fn is_primary(&self) -> bool {
+        self.standing().primary && self.check().is_ok()
+    }
+
     /// Whether a snapshot is being loaded.
     pub fn is_loading(&self) -> bool {
         self.loading.load(Ordering::Acquire) > 0

@@ -31,8 +31,9 @@ impl Shards {
             // Until the first look at who is connected.
             shard.stale_replicas.store(usize::MAX, Ordering::Release);
             let order = Argv::from(vec![BARRIER.to_vec(), epoch.0.to_string().into_bytes()]);
-            // The offset means nothing: who follows again after a reign is told where, by a copy or by the order to go on.
-            drop(shard.inbox.send(ReplicaApply::Frame { offset: u64::MAX, argv: order }));
+            // For kevy, what is applied from now on is of no stream: nobody who waits for a place in one is told that it was
+            // reached. Who follows again after a reign is told where, by a copy or by the order to go on.
+            drop(shard.inbox.send(ReplicaApply::Frame { offset: 0, argv: order }));
         }
     }
 

@@ -30,7 +30,7 @@ impl Shards {
         drop(ledger);
         if due {
             // kevy takes what is in the inbox before it serves the next client: the mark is true where it is logged.
-            self.order_mark(shard, 0, u64::MAX);
+            self.order_mark(shard, 0, 0);
         }
         self.note_seen(shard);
         state.own_work.store(false, Ordering::Relaxed);
@@ -134,6 +134,13 @@ impl Shards {
         }
     }
 
+    /// A client waits for acknowledgements: a tick, which would find out that a cut is needed, may be a while away.
+    pub(crate) fn want_cut(&self) {
+        if let Some(cutter) = self.cutter.get() {
+            cutter.want();
+        }
+    }
+
     /// The number of a cut that begins now.
     pub(crate) fn begin_cut(&self) -> u64 {
         self.cut.fetch_add(1, Ordering::SeqCst) + 1
@@ -162,7 +169,7 @@ mod tests {
     fn acknowledgements_count_again_once_no_replica_follows_the_flushed_stream() {
         let (shards, _inboxes) = shards(1);
         restore(&shards);
-        shards.waits().set_up(vec!["n1".to_owned()], crate::waits::Ports::default());
+        shards.waits().set_up(vec!["n1".to_owned()], Default::default(), Default::default());
         shards.begin_reign(Epoch(7), &Position::NONE);
         assert!(apply(&shards, 0, &order(7)));
         shards.tick(0);

@@ -2,6 +2,7 @@
 
 use super::elect::{ElectSection, KEYS};
 use super::error::SetupError;
+use super::sentinel::{self, SentinelSettings};
 use super::split::{SECTION, Split};
 use super::watchdog;
 use kevy_config::{Config as KevyConfig, PeerEntry, ReplicationRole};
@@ -39,8 +40,12 @@ pub struct ElectSettings {
     pub http_peers: Vec<(NodeId, String)>,
     /// How long after the end of its lease a primary that does not run any more is ended. `None`: not at all.
     pub watchdog: Option<Duration>,
+    /// Whether a process beside the server says when that is dead.
+    pub companion: bool,
     /// How long a shard may not turn before the node is unfit to be primary.
     pub shard_timeout: Duration,
+    /// Where and how Sentinel's protocol is served.
+    pub sentinel: Option<SentinelSettings>,
     /// Bytes of received frames that each shard keeps for others.
     pub continue_buffer: usize,
 }
@@ -134,9 +139,23 @@ pub(super) fn check(
     }
     let http_peers = http_peers(section, node, &peers, split)?;
     let shard_timeout = shard_timeout(section, &config, split)?;
+    let taken = [(kevy.server.port, "[server] port"), (elect_port, "the election port")];
+    let sentinel = sentinel::check(section, &peers, &taken, split)?;
+    let companion = accompanied(section, peers.len(), split)?;
     let continue_buffer = section.continue_buffer_mb.unwrap_or(CONTINUE_BUFFER_MB_DEFAULT) << 20;
     let http = section.http;
-    Ok(ElectSettings { config, listen, peers, http, http_peers, watchdog, shard_timeout, continue_buffer })
+    Ok(ElectSettings {
+        config,
+        listen,
+        peers,
+        http,
+        http_peers,
+        watchdog,
+        companion,
+        shard_timeout,
+        sentinel,
+        continue_buffer,
+    })
 }
 
 /// How long a shard may not turn. Commands take that long in earnest, and a handover for one of them helps nobody.
@@ -163,32 +182,42 @@ fn http_peers(
     peers: &[Peer],
     split: &Split,
 ) -> Result<Vec<(NodeId, String)>, SetupError> {
-    let mut listed: Vec<(NodeId, &str)> = Vec::new();
-    for entry in &section.http_peers {
-        let wrong = |reason: &str| at(split, SECTION, "http_peers", entry, reason.to_owned());
-        let (id, address) =
-            entry.split_once('@').ok_or_else(|| wrong("use \"id@host:port\", with commas between them"))?;
-        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        if port.is_none_or(|port| port == 0)
-            || address.contains(|c: char| c.is_whitespace() || c.is_control())
-        {
-            return Err(wrong("use \"id@host:port\", with commas between them"));
-        }
-        let Some(peer) = peers.iter().find(|peer| peer.id.as_str() == id) else {
-            return Err(wrong("is not in [cluster] peers; add it there, or correct its id"));
-        };
-        if listed.iter().any(|(id, _)| *id == peer.id) {
-            return Err(wrong("stands twice; keep one"));
-        }
-        listed.push((peer.id, address));
-    }
+    let listed = addresses("http_peers", &section.http_peers, peers, split)?;
     let Some(http) = section.http else { return Ok(Vec::new()) };
     let others = peers.iter().filter(|peer| peer.id != node);
-    let address = |peer: &Peer| match listed.iter().find(|(id, _)| *id == peer.id) {
-        Some((_, address)) => (*address).to_owned(),
+    let address = |peer: &Peer| match listed.iter().find(|(id, ..)| *id == peer.id) {
+        Some((_, host, port)) => format!("{host}:{port}"),
         None => format!("{}:{}", peer.host, http.port()),
     };
     Ok(others.map(|peer| (peer.id, address(peer))).collect())
+}
+
+/// Addresses of members, as `id@host:port`.
+pub(super) fn addresses(
+    key: &str,
+    entries: &[String],
+    peers: &[Peer],
+    split: &Split,
+) -> Result<Vec<(NodeId, String, u16)>, SetupError> {
+    let mut listed: Vec<(NodeId, String, u16)> = Vec::new();
+    for entry in entries {
+        let wrong = |reason: &str| at(split, SECTION, key, entry, reason.to_owned());
+        let (id, address) =
+            entry.split_once('@').ok_or_else(|| wrong("use \"id@host:port\", with commas between them"))?;
+        let parts = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+        let odd = address.contains(|c: char| c.is_whitespace() || c.is_control());
+        let Some((host, port)) = parts.filter(|(_, port)| *port != 0 && !odd) else {
+            return Err(wrong("use \"id@host:port\", with commas between them"));
+        };
+        let Some(peer) = peers.iter().find(|peer| peer.id.as_str() == id) else {
+            return Err(wrong("is not in [cluster] peers; add it there, or correct its id"));
+        };
+        if listed.iter().any(|(id, ..)| *id == peer.id) {
+            return Err(wrong("stands twice; keep one"));
+        }
+        listed.push((peer.id, host.to_owned(), port));
+    }
+    Ok(listed)
 }
 
 /// An error at the line of `[section] key`, or without a line where it is not in the file.
@@ -444,6 +473,17 @@ fn watched(
         );
     }
     Ok(watched)
+}
+
+/// Whether the process has a companion.
+fn accompanied(section: &ElectSection, voters: usize, split: &Split) -> Result<bool, SetupError> {
+    let supported = kevy_elect_watchdog::companion::SUPPORTED;
+    if section.companion == Some(true) && !supported {
+        let reason = "only Linux opens the locks of dead threads; remove it".to_owned();
+        return Err(at(split, SECTION, "companion", true, reason));
+    }
+    // There is nobody to tell of a single voter's death.
+    Ok(section.companion.unwrap_or(supported) && voters > 1)
 }
 
 fn election(

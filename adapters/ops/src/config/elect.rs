@@ -1,6 +1,7 @@
 //! The `[elect]` section: its keys, their types, their defaults.
 
 use super::error::SetupError;
+use super::sentinel::Secret;
 use super::split::{SECTION, Split};
 use kevy_elect_plugin::config::{CrashDetection, LossPolicy};
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ pub struct ElectSection {
     pub loss_policy: Option<LossPolicy>,
     /// Whether the kernel ends a primary that is stopped when its lease ends. `None`: where that can be had.
     pub watchdog: Option<bool>,
+    /// Whether a process beside the server says when that is dead. `None`: where that can be had.
+    pub companion: Option<bool>,
     /// How long a shard may not turn before the node is unfit to be primary.
     pub shard_timeout: Option<Duration>,
     /// Nodes of other clusters are refused.
@@ -37,12 +40,22 @@ pub struct ElectSection {
     pub http_public: bool,
     /// Where other members have theirs, as `id@host:port`, where that is not their host and the port of `http`.
     pub http_peers: Vec<String>,
+    /// Where Sentinel's protocol is served to clients.
+    pub sentinel: Option<SocketAddr>,
+    /// The name by which they ask for the primary.
+    pub sentinel_master: Option<String>,
+    /// What they have to say first.
+    pub sentinel_password: Option<Secret>,
+    /// Where other members serve the same, as `id@host:port`, where that is not their host and the port of `sentinel`.
+    pub sentinel_peers: Vec<String>,
+    /// Where clients reach the data of members, where that is not what `[cluster] peers` says.
+    pub sentinel_announce: Vec<String>,
     /// Megabytes of received frames that each shard keeps for others.
     pub continue_buffer_mb: Option<usize>,
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 20] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
@@ -51,11 +64,17 @@ pub const KEYS: [&str; 14] = [
     "crash_detection",
     "loss_policy",
     "watchdog",
+    "companion",
     "shard_timeout_ms",
     "cluster_name",
     "http",
     "http_public",
     "http_peers",
+    "sentinel",
+    "sentinel_master",
+    "sentinel_password",
+    "sentinel_peers",
+    "sentinel_announce",
     "continue_buffer_mb",
 ];
 
@@ -107,6 +126,7 @@ impl ElectSection {
                 self.loss_policy = Some(entry.word(&words)?);
             }
             "watchdog" => self.watchdog = Some(entry.boolean()?),
+            "companion" => self.companion = Some(entry.boolean()?),
             "shard_timeout_ms" => self.shard_timeout = Some(entry.time()?),
             "cluster_name" => self.cluster_name = Some(entry.text()?.to_owned()),
             "http" => {
@@ -117,10 +137,16 @@ impl ElectSection {
                 );
             }
             "http_public" => self.http_public = entry.boolean()?,
-            "http_peers" => {
-                let list = entry.text()?.split(',').map(|peer| peer.trim().to_owned());
-                self.http_peers = list.filter(|peer| !peer.is_empty()).collect();
+            "http_peers" => self.http_peers = entry.list()?,
+            "sentinel" => {
+                let address = entry.text()?.parse();
+                let wrong = |_| entry.error("use an address and a port, as in \"0.0.0.0:26379\"");
+                self.sentinel = Some(address.map_err(wrong)?);
             }
+            "sentinel_master" => self.sentinel_master = Some(entry.text()?.to_owned()),
+            "sentinel_password" => self.sentinel_password = Some(Secret(entry.text()?.to_owned())),
+            "sentinel_peers" => self.sentinel_peers = entry.list()?,
+            "sentinel_announce" => self.sentinel_announce = entry.list()?,
             "continue_buffer_mb" => self.continue_buffer_mb = Some(entry.megabytes()?),
             _ => return Err(entry.error(&unknown(entry.key))),
         }
@@ -159,6 +185,11 @@ impl Entry<'_> {
             DeValue::String(text) => Ok(text),
             _ => Err(self.error("use a text in quotes")),
         }
+    }
+
+    fn list(&self) -> Result<Vec<String>, SetupError> {
+        let list = self.text()?.split(',').map(|item| item.trim().to_owned());
+        Ok(list.filter(|item| !item.is_empty()).collect())
     }
 
     fn time(&self) -> Result<Duration, SetupError> {

@@ -6,12 +6,14 @@
 mod check;
 mod elect;
 mod error;
+mod sentinel;
 mod split;
 mod watchdog;
 
 pub use check::{ElectSettings, Peer};
 pub use elect::{ElectSection, KEYS};
 pub use error::SetupError;
+pub use sentinel::{Secret, SentinelAddresses, SentinelSettings};
 
 use kevy_config::{CliOverrides, Config, ConfigError};
 use split::Split;

@@ -1,6 +1,6 @@
 //! The links between each pair, for eyes: each row is what one node says of its own, both ways.
 
-use super::page::escape;
+use super::html::escape;
 use super::views::View;
 use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::plugin::ElectSnapshot;
@@ -74,8 +74,8 @@ fn cell(body: &mut String, other: NodeId, ways: Directions) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
-    use super::super::pages::tests::behind;
     use super::*;
+    use crate::http::fixture::behind;
 
     #[test]
     fn every_node_has_its_row_and_what_is_not_known_says_why() {

@@ -1,17 +1,17 @@
 //! Pages for operators, Prometheus and load balancers. What each says: `docs/http.md`.
 //!
 //! ```text
-//! connection.rs   bytes of one client: request in, answer out, all of it bounded
-//! server.rs       many of those on one thread
-//! pages.rs        which page, which status
-//! status.rs       what this node believes, as JSON        page.rs   the same for eyes
-//! views.rs        what the others say of their links, for that page     links.rs   all links beside each other
-//! history.rs      what it decided, kept over restarts     decision.rs   events made into decisions
+//! server.rs   connections, all of them bounded
+//! pages.rs    which page, which status
+//! status.rs   what this node believes, as JSON                 page.rs, html.rs   the same for eyes
+//! views.rs    what the others say of their links, for that page      links.rs   all links beside each other
+//! client.rs   asks another node for a page
 //! ```
 
-mod connection;
-mod decision;
-mod history;
+pub mod client;
+#[cfg(test)]
+mod fixture;
+mod html;
 mod links;
 mod page;
 mod pages;
@@ -19,7 +19,6 @@ mod server;
 mod status;
 mod views;
 
-pub use history::History;
 pub use pages::Pages;
 pub use server::serve;
 pub use views::Views;

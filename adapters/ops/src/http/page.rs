@@ -1,11 +1,11 @@
 //! The page for eyes: one HTML file without anything from elsewhere. Whole without JavaScript; with it, it
 //! fetches itself anew.
 
-use super::decision::Decision;
-use super::history::{History, now_ms};
+use super::html::escape;
 use super::links::links;
 use super::status::lag;
 use super::views::View;
+use crate::history::{Decision, History, now_ms};
 use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::message::Role;
 use kevy_elect_plugin::plugin::ElectSnapshot;
@@ -167,24 +167,5 @@ fn ago(ms: u64) -> String {
         seconds @ 120..7200 => format!("{} min", seconds / 60),
         seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
         seconds => format!("{} days", seconds / 86_400),
-    }
-}
-
-/// Ids of nodes may hold any visible character, and errors of hosts anything at all.
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_others_name_themselves_is_text() {
-        assert_eq!(escape("<b>&'\""), "&lt;b&gt;&amp;&#39;&quot;");
     }
 }

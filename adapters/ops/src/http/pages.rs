@@ -1,18 +1,15 @@
 //! Which page is asked for, and what status a load balancer gets to see.
 
-use super::connection::{Answer, Bad, Request};
-use super::history::History;
 use super::views::Views;
 use super::{page, status};
+use crate::history::History;
+use hyper::{Method, StatusCode};
 use kevy_elect_plugin::message::Role;
 use kevy_elect_plugin::plugin::{ElectPlugin, ElectSnapshot};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Instant;
 
-const OK: &str = "200 OK";
-const UNAVAILABLE: &str = "503 Service Unavailable";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
@@ -36,61 +33,46 @@ pub struct Pages {
     pub views: Views,
 }
 
+/// What a client gets.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    /// Its media type.
+    pub(super) kind: &'static str,
+    pub(super) body: String,
+}
+
 impl Pages {
     pub(super) fn upkeep(&self) {
         self.metrics.run_upkeep();
     }
 
-    /// `None`: other nodes are asked first. `late`: answers with what is known.
-    pub(super) fn answer(&self, now: Instant, request: &Result<Request, Bad>, late: bool) -> Option<Answer> {
-        // Only for eyes: no check and no scrape makes anybody ask anybody.
-        let looks = matches!(request, Ok(request) if request.path == "/" && request.method == "GET");
-        if looks && !self.views.refresh(now) && !late {
-            return None;
-        }
-        Some(self.now(request))
-    }
-
-    fn now(&self, request: &Result<Request, Bad>) -> Answer {
-        let request = match request {
-            Ok(request) => request,
-            Err(Bad::Garbage) => return text("400 Bad Request", "this is not HTTP"),
-            Err(Bad::TooLarge) => {
-                return text("431 Request Header Fields Too Large", "use a shorter path and fewer headers");
-            }
-            Err(Bad::TooSlow) => return text("408 Request Timeout", "the request did not come in time"),
-        };
-        let answer = match request.method.as_str() {
+    /// Asks the other nodes first where the page shows what they say.
+    pub(super) async fn answer(&self, method: &Method, path: &str, query: &str) -> Answer {
+        match (method, path) {
+            // Only for eyes: no check and no scrape makes anybody ask anybody.
+            (&Method::GET, "/") => self.views.settle().await,
             // Load balancers check with any of these; HAProxy's default is OPTIONS.
-            "GET" | "HEAD" | "OPTIONS" => self.page(request),
-            _ => text("405 Method Not Allowed", "use GET, HEAD or OPTIONS"),
-        };
-        Answer { head_only: request.method != "GET", ..answer }
-    }
-
-    fn page(&self, request: &Request) -> Answer {
+            (&Method::GET | &Method::HEAD | &Method::OPTIONS, _) => {}
+            _ => return text(StatusCode::METHOD_NOT_ALLOWED, "use GET, HEAD or OPTIONS"),
+        }
         let snapshot = || self.plugin.snapshot();
-        match request.path.as_str() {
-            "/" => {
-                let views = self.views.all();
-                answer(OK, HTML, page::page(&snapshot(), &self.cluster, &self.history, &views))
-            }
-            "/metrics" => answer(OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render()),
+        match path {
+            "/" => ok(HTML, page::page(&snapshot(), &self.cluster, &self.history, &self.views.all())),
+            "/metrics" => ok("text/plain; version=0.0.4; charset=utf-8", self.metrics.render()),
             "/status" => {
-                let status = status::status(&snapshot(), &self.cluster, &self.history);
-                answer(OK, JSON, format!("{status:#}\n"))
+                ok(JSON, format!("{:#}\n", status::status(&snapshot(), &self.cluster, &self.history)))
             }
             "/history" => {
                 let history = json!({ "cluster": self.cluster, "decisions": self.history.decisions() });
-                answer(OK, JSON, format!("{history:#}\n"))
+                ok(JSON, format!("{history:#}\n"))
             }
             "/health" => judged(health(&snapshot()).and_then(|why| self.moves(why))),
             "/primary" => judged(primary(&snapshot())),
-            "/replica" => match lag(&request.query) {
+            "/replica" => match lag(query) {
                 Ok(lag) => judged(replica(&snapshot(), lag).and_then(|why| self.moves(why))),
-                Err(reason) => text("400 Bad Request", &reason),
+                Err(reason) => text(StatusCode::BAD_REQUEST, &reason),
             },
-            _ => text("404 Not Found", &format!("here are {PATHS}")),
+            _ => text(StatusCode::NOT_FOUND, &format!("here are {PATHS}")),
         }
     }
 
@@ -153,70 +135,25 @@ fn lag(query: &str) -> Result<Option<u64>, String> {
 
 fn judged(result: Result<String, String>) -> Answer {
     match result {
-        Ok(why) => text(OK, &why),
-        Err(why) => text(UNAVAILABLE, &why),
+        Ok(why) => text(StatusCode::OK, &why),
+        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
     }
 }
 
-fn text(status: &'static str, body: &str) -> Answer {
-    answer(status, TEXT, format!("{body}\n"))
+fn text(status: StatusCode, body: &str) -> Answer {
+    Answer { status, kind: TEXT, body: format!("{body}\n") }
 }
 
-fn answer(status: &'static str, kind: &'static str, body: String) -> Answer {
-    Answer { status, kind, body, head_only: false }
+fn ok(kind: &'static str, body: String) -> Answer {
+    Answer { status: StatusCode::OK, kind, body }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-pub(super) mod tests {
+mod tests {
     use super::*;
+    use crate::http::fixture::{at, behind};
     use kevy_elect_plugin::host::Health;
-    use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId};
-    use kevy_elect_plugin::message::Standing;
-    use kevy_elect_plugin::plugin::PeerSnapshot;
-    use kevy_elect_plugin::position::Progress;
-    use std::time::Duration;
-
-    fn at(stream_epoch: u64, offset: u64) -> Progress {
-        Progress { stream_epoch: Epoch(stream_epoch), offset }
-    }
-
-    /// A replica of `a` in epoch 3, ten writes behind.
-    pub(crate) fn behind() -> ElectSnapshot {
-        let id = |name| NodeId::new(name).unwrap();
-        let peer = PeerSnapshot {
-            id: id("a"),
-            up: true,
-            silence: Some(Duration::from_millis(5)),
-            role: Some(Role::Primary),
-            epoch: Epoch(3),
-            progress: at(3, 110),
-            primary: Some(id("a")),
-            health: Health::Good,
-            linked: true,
-            links: None,
-        };
-        ElectSnapshot {
-            node: id("b"),
-            incarnation: Incarnation(1),
-            role: Role::Replica,
-            epoch: Epoch(3),
-            primary: Some(id("a")),
-            standing: Standing::Member,
-            progress: at(3, 100),
-            writable: false,
-            paused: false,
-            lease: Duration::from_millis(960),
-            lease_left: Duration::ZERO,
-            fenced: None,
-            peers: vec![peer],
-            voters_reachable: 2,
-            quorum: 2,
-            why: "follows a".to_owned(),
-            health: Health::Good,
-            ailment: None,
-        }
-    }
 
     #[test]
     fn reads_go_only_to_a_replica_within_the_bound_and_in_the_same_history() {

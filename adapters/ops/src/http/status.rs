@@ -1,6 +1,6 @@
 //! What this node believes, as JSON. Times in milliseconds.
 
-use super::history::History;
+use crate::history::History;
 use kevy_elect_plugin::plugin::{ElectSnapshot, PeerSnapshot};
 use serde_json::{Value, json};
 use std::time::Duration;

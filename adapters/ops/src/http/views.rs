@@ -4,12 +4,13 @@
 //! the page is asked for, each peer is asked at most once in [`FRESH`], with one request under way at a time; and what
 //! is fetched, `/status`, makes nobody ask anybody. A peer that is dead costs a page at most [`WAIT_MAX`].
 
+use super::client::fetch;
+use async_io::Timer;
+use event_listener::Event;
+use futures_lite::future::or;
 use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::transport::Directions;
 use serde::Deserialize;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,6 @@ const FRESH: Duration = Duration::from_secs(1);
 const STALE: Duration = Duration::from_secs(3);
 /// Longest time for one peer to answer; after that it is known to be slow.
 const ASK_MAX: Duration = Duration::from_secs(1);
-/// Longest answer: far above what a hundred members need.
-const ANSWER_BYTES_MAX: u64 = 256 * 1024;
 
 /// What all the others said. Cheap to clone.
 #[derive(Clone)]
@@ -31,8 +30,8 @@ pub struct Views(Arc<Inner>);
 struct Inner {
     cluster: String,
     slots: Mutex<Vec<Slot>>,
-    /// Written to when somebody has answered, so that pages that wait for it go on.
-    bell: (UnixStream, UnixStream),
+    /// Notified when somebody has answered.
+    news: Event,
 }
 
 struct Slot {
@@ -56,10 +55,7 @@ pub(super) struct View {
 
 impl Views {
     /// `peers`: where the other members have their pages.
-    pub fn new(cluster: &str, peers: &[(NodeId, String)]) -> std::io::Result<Self> {
-        let bell = UnixStream::pair()?;
-        bell.0.set_nonblocking(true)?;
-        bell.1.set_nonblocking(true)?;
+    pub fn new(cluster: &str, peers: &[(NodeId, String)]) -> Self {
         let slots = peers.iter().map(|(peer, address)| Slot {
             peer: *peer,
             address: address.clone(),
@@ -68,11 +64,28 @@ impl Views {
             said: None,
         });
         let slots = Mutex::new(slots.collect());
-        Ok(Self(Arc::new(Inner { cluster: cluster.to_owned(), slots, bell })))
+        Self(Arc::new(Inner { cluster: cluster.to_owned(), slots, news: Event::new() }))
+    }
+
+    /// Asks those whose last answer is old, and waits for them, though not for long.
+    pub(super) async fn settle(&self) {
+        let settled = async {
+            loop {
+                let news = self.0.news.listen();
+                if self.refresh(Instant::now()) {
+                    return;
+                }
+                news.await;
+            }
+        };
+        let late = async {
+            Timer::after(WAIT_MAX).await;
+        };
+        or(settled, late).await;
     }
 
     /// Asks those whose last answer is old. Says whether there is nobody left to wait for.
-    pub(super) fn refresh(&self, now: Instant) -> bool {
+    fn refresh(&self, now: Instant) -> bool {
         let mut slots = self.lock();
         for (number, slot) in slots.iter_mut().enumerate() {
             let age = slot.asked.map(|asked| now.saturating_duration_since(asked));
@@ -103,25 +116,12 @@ impl Views {
         slots.iter().map(|slot| (slot.peer, slot.said.clone().unwrap_or_else(|| unknown(slot)))).collect()
     }
 
-    /// Readable once somebody has answered.
-    pub(super) fn bell(&self) -> &UnixStream {
-        &self.0.bell.0
-    }
-
-    /// Takes note that it rang.
-    pub(super) fn hush(&self) {
-        let mut rings = [0; 64];
-        // At most one ring per peer: what does not fit is read in the next turn.
-        let _ = (&self.0.bell.0).read(&mut rings);
-    }
-
     fn keep(&self, number: usize, said: Result<View, String>) {
         if let Some(slot) = self.lock().get_mut(number) {
             slot.busy = false;
             slot.said = Some(said);
         }
-        // Full: it is ringing already.
-        let _ = (&self.0.bell.1).write(&[0]);
+        self.0.news.notify(usize::MAX);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
@@ -153,63 +153,11 @@ struct SaidPeer {
 }
 
 fn ask(address: &str, peer: NodeId, cluster: &str) -> Result<View, String> {
-    let until = Instant::now() + ASK_MAX;
-    let mut stream = connect(address, until)?;
-    let answer = exchange(&mut stream, address, until).map_err(|error| match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-            format!("{address} does not answer within {} ms", ASK_MAX.as_millis())
-        }
-        _ => format!("{address} does not answer: {error}"),
-    })?;
-    read(&answer, peer, cluster).map_err(|reason| format!("{address} {reason}"))
+    let said = fetch(address, "/status", ASK_MAX).map_err(|error| format!("{address} {error}"))?;
+    view(said, peer, cluster).map_err(|reason| format!("{address} {reason}"))
 }
 
-fn connect(address: &str, until: Instant) -> Result<TcpStream, String> {
-    let addresses = address.to_socket_addrs().map_err(|error| format!("{address} is no address: {error}"))?;
-    let mut last = format!("{address}: the name has no address");
-    for one in addresses {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        match TcpStream::connect_timeout(&one, left) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = format!("{address} cannot be reached: {error}"),
-        }
-    }
-    Err(last)
-}
-
-fn exchange(stream: &mut TcpStream, address: &str, until: Instant) -> std::io::Result<Vec<u8>> {
-    // No time left is an error of its own there, so a byte now and then cannot keep us.
-    let left = || Some(until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
-    stream.set_write_timeout(left())?;
-    stream.write_all(format!("GET /status HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    let mut part = [0; 4096];
-    loop {
-        if Instant::now() >= until {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(left())?;
-        match stream.read(&mut part) {
-            Ok(0) => return Ok(answer),
-            Ok(n) if (answer.len() + n) as u64 > ANSWER_BYTES_MAX => return Ok(answer),
-            Ok(n) => answer.extend_from_slice(&part[..n]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn read(answer: &[u8], peer: NodeId, cluster: &str) -> Result<View, String> {
-    let strange = || "answers, but not like kevy-server".to_owned();
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").ok_or_else(strange)?;
-    let (head, body) = answer.split_at(end + 4);
-    if !(head.starts_with(b"HTTP/1.1 200 ") || head.starts_with(b"HTTP/1.0 200 ")) {
-        return Err(strange());
-    }
-    let said: Said = serde_json::from_slice(body).map_err(|_| strange())?;
+fn view(said: Said, peer: NodeId, cluster: &str) -> Result<View, String> {
     if (said.node.as_str(), said.cluster.as_str()) != (peer.as_str(), cluster) {
         let (node, theirs) = (said.node, said.cluster);
         return Err(format!(
@@ -229,6 +177,8 @@ fn read(answer: &[u8], peer: NodeId, cluster: &str) -> Result<View, String> {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
+    use futures_lite::future::block_on;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -256,18 +206,21 @@ mod tests {
         (address, asked)
     }
 
-    /// Waits for the bell as the server does.
+    /// Waits until everybody has answered, however long that takes.
     fn settle(views: &Views, now: Instant) {
-        views.bell().set_nonblocking(false).unwrap();
-        while !views.refresh(now) {
-            views.hush();
+        loop {
+            let news = views.0.news.listen();
+            if views.refresh(now) {
+                return;
+            }
+            block_on(news);
         }
     }
 
     #[test]
     fn a_peer_is_asked_once_however_many_pages_are() {
         let (address, asked) = peer(STATUS);
-        let views = Views::new("c", &[(id("b"), address)]).unwrap();
+        let views = Views::new("c", &[(id("b"), address)]);
         let now = Instant::now();
         settle(&views, now);
         for ms in 0..999 {
@@ -285,7 +238,7 @@ mod tests {
         // It accepts, and never says a word.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let views = Views::new("c", &[(id("b"), address.clone())]).unwrap();
+        let views = Views::new("c", &[(id("b"), address.clone())]);
         let now = Instant::now();
         assert!(!views.refresh(now), "worth a short wait");
         assert!(views.refresh(now + WAIT_MAX), "and no longer");
@@ -300,28 +253,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_peer_is_not_believed() {
-        for (answer, word) in [
-            ("HTTP/1.1 200 OK\r\n\r\n<html>", "not like kevy-server"),
-            ("HTTP/1.1 503 No\r\n\r\n{}", "not like kevy-server"),
-            ("+PONG\r\n", "not like kevy-server"),
-            ("HTTP/1.1 200 OK\r\n\r\n{\"cluster\":\"x\",\"node\":\"b\",\"peers\":[]}", "is b of cluster x"),
-            ("HTTP/1.1 200 OK\r\n\r\n{\"cluster\":\"c\",\"node\":\"a\",\"peers\":[]}", "is a of cluster c"),
-        ] {
-            let reason = read(answer.as_bytes(), id("b"), "c").unwrap_err();
-            assert!(reason.contains(word), "{answer}: {reason}");
-        }
+    fn a_page_waits_for_who_answers_and_not_long_for_who_does_not() {
+        let (address, _) = peer(STATUS);
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let silent = silent.local_addr().unwrap().to_string();
+        let views = Views::new("c", &[(id("b"), address), (id("d"), silent)]);
+        block_on(views.settle());
+        let all = views.all();
+        assert!(all[0].1.is_ok() && all[1].1.is_err(), "{all:?}");
     }
 
     #[test]
-    fn an_endless_answer_is_cut_off() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        std::thread::spawn(move || {
-            let mut stream = listener.accept().unwrap().0;
-            while stream.write_all(&[b'x'; 4096]).is_ok() {}
-        });
-        let said = ask(&address, id("b"), "c").unwrap_err();
-        assert!(said.contains("not like kevy-server"), "{said}");
+    fn what_is_not_the_peer_is_not_believed() {
+        for (status, word) in [
+            ("{\"cluster\":\"x\",\"node\":\"b\",\"peers\":[]}", "is b of cluster x"),
+            ("{\"cluster\":\"c\",\"node\":\"a\",\"peers\":[]}", "is a of cluster c"),
+        ] {
+            let reason = view(serde_json::from_str(status).unwrap(), id("b"), "c").unwrap_err();
+            assert!(reason.contains(word), "{status}: {reason}");
+        }
     }
 }

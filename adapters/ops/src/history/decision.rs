@@ -80,7 +80,7 @@ pub(crate) struct Phases {
 
 /// Collects events until they make a decision.
 #[derive(Debug)]
-pub(crate) struct Clerk {
+pub(crate) struct Collector {
     node: NodeId,
     primary: Option<NodeId>,
     /// The last primary that was decided on.
@@ -89,7 +89,7 @@ pub(crate) struct Clerk {
     suspected: Option<kevy_elect_plugin::time::Instant>,
 }
 
-impl Clerk {
+impl Collector {
     pub(crate) fn new(node: NodeId) -> Self {
         Self { node, primary: None, settled: None, draft: Decision::default(), suspected: None }
     }
@@ -250,21 +250,21 @@ mod tests {
         NodeId::new(name).unwrap()
     }
 
-    fn tell(clerk: &mut Clerk, at: u64, kinds: Vec<EventKind>) -> Vec<Decision> {
+    fn tell(collector: &mut Collector, at: u64, kinds: Vec<EventKind>) -> Vec<Decision> {
         let event = |kind| Event { at: Instant::from_nanos(at * 1_000_000), epoch: Epoch(7), kind };
         // `d` has joined the new history already.
         let held = |peer| {
             let stream_epoch = Epoch(if peer == id("d") { 7 } else { 6 });
             Some(Progress { stream_epoch, offset: 40 })
         };
-        kinds.into_iter().filter_map(|kind| clerk.note(&event(kind), 1000 + at, held)).collect()
+        kinds.into_iter().filter_map(|kind| collector.note(&event(kind), 1000 + at, held)).collect()
     }
 
     #[test]
     fn a_failover_becomes_one_decision_with_votes_refusals_and_phases() {
-        let mut clerk = Clerk::new(id("b"));
+        let mut collector = Collector::new(id("b"));
         let followed = EventKind::Following { primary: id("a"), took: Duration::from_millis(1) };
-        let first = tell(&mut clerk, 0, vec![followed]).pop().unwrap();
+        let first = tell(&mut collector, 0, vec![followed]).pop().unwrap();
         assert_eq!((first.why.as_str(), first.from, first.to.as_deref()), ("start", None, Some("a")));
         let progress = Progress { stream_epoch: Epoch(6), offset: 41 };
         let started = vec![
@@ -290,7 +290,7 @@ mod tests {
             EventKind::Answered { kind: OfferKind::Vote, voter: id("c"), answer: Ok(()) },
             EventKind::Answered { kind: OfferKind::Vote, voter: id("d"), answer: Ok(()) },
         ];
-        assert_eq!(tell(&mut clerk, 100, started), []);
+        assert_eq!(tell(&mut collector, 100, started), []);
         let won = vec![
             EventKind::CampaignEnded {
                 kind: OfferKind::Vote,
@@ -302,7 +302,7 @@ mod tests {
             EventKind::PrimaryChanged { primary: Some(id("b")) },
             EventKind::Promoted { took: Duration::from_millis(2) },
         ];
-        let decided = tell(&mut clerk, 105, won).pop().unwrap();
+        let decided = tell(&mut collector, 105, won).pop().unwrap();
         assert_eq!((decided.what.as_str(), decided.epoch, decided.at_ms), ("promoted", 7, 1105));
         assert_eq!((decided.from.as_deref(), decided.to.as_deref()), (Some("a"), Some("b")));
         assert_eq!(decided.why, "crash");
@@ -322,12 +322,12 @@ mod tests {
         assert_eq!(decided.campaigns[0].outcome.as_deref(), Some("won"));
         let Phases { detect_ms, elect_ms, promote_ms, retarget_ms } = decided.phases;
         assert_eq!((detect_ms, elect_ms, promote_ms, retarget_ms), (Some(90.0), Some(5.0), Some(2.0), None));
-        assert_eq!(clerk.draft, Decision::default(), "the next one starts afresh");
+        assert_eq!(collector.draft, Decision::default(), "the next one starts afresh");
     }
 
     #[test]
     fn a_flood_of_offers_does_not_grow_a_decision() {
-        let mut clerk = Clerk::new(id("b"));
+        let mut collector = Collector::new(id("b"));
         let flood = EventKind::Judged {
             kind: OfferKind::PreVote,
             candidate: id("c"),
@@ -335,7 +335,7 @@ mod tests {
             progress: Progress::NONE,
             answer: Err(RejectReason::PrimaryAlive),
         };
-        tell(&mut clerk, 0, vec![flood; 10_000]);
-        assert_eq!(clerk.draft.judged.len(), ENTRIES_MAX);
+        tell(&mut collector, 0, vec![flood; 10_000]);
+        assert_eq!(collector.draft.judged.len(), ENTRIES_MAX);
     }
 }

@@ -1,8 +1,12 @@
 //! The last decisions, in memory and in a file beside the vote record: what happened at night is still
 //! there in the morning, also after a restart.
 
-use super::decision::{Clerk, Decision};
-use futures::StreamExt;
+mod decision;
+
+pub(crate) use decision::Decision;
+
+use decision::Collector;
+use futures_lite::StreamExt;
 use kevy_elect_plugin::event::{Event, EventKind};
 use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::plugin::ElectPlugin;
@@ -63,11 +67,11 @@ impl History {
     pub fn follow(self, node: NodeId, plugin: Arc<dyn ElectPlugin>) -> impl Future<Output = ()> + Send {
         let mut events = plugin.events();
         async move {
-            let mut clerk = Clerk::new(node);
+            let mut collector = Collector::new(node);
             let held =
                 |id| plugin.snapshot().peers.iter().find(|peer| peer.id == id).map(|peer| peer.progress);
             while let Some(event) = events.next().await {
-                if let Some(decision) = self.note(&mut clerk, &event, now_ms(), held) {
+                if let Some(decision) = self.note(&mut collector, &event, now_ms(), held) {
                     let history = self.clone();
                     blocking::unblock(move || history.keep(decision)).await;
                 }
@@ -87,7 +91,7 @@ impl History {
 
     fn note(
         &self,
-        clerk: &mut Clerk,
+        collector: &mut Collector,
         event: &Event,
         at_ms: u64,
         held: impl Fn(NodeId) -> Option<Progress>,
@@ -97,7 +101,7 @@ impl History {
             let transition = Transition { at_ms, epoch: event.epoch.0, from, to, reason };
             push(&mut self.lock().transitions, transition, TRANSITIONS_MAX);
         }
-        clerk.note(event, at_ms, held)
+        collector.note(event, at_ms, held)
     }
 
     fn keep(&self, decision: Decision) {

@@ -1,0 +1,199 @@
+//! A server's companion says that it is dead, whatever the kernel still has to do with it. Sentences B1 to B8 of
+//! `docs/protocol.md` on real servers.
+//!
+//! These tests hold duplicates of a server's sockets. So the kernel does not end them when the server dies, as if its memory took for
+//! ever to be taken apart.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::process::{Process, primary};
+use common::{Cluster, until, within};
+use rustix::fd::OwnedFd;
+use rustix::net::sockopt::socket_acceptconn;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// Silence is noticed after this, and a death without it.
+const SILENCE: &str = "election_timeout_ms = 15000\n";
+/// Long enough for a death to be seen on a loaded machine, and far shorter than the silence.
+const SOON: Duration = Duration::from_secs(7);
+/// For how long nothing must happen.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Three nodes whose pages are on, the last one the primary, and two replicas that have its data.
+fn three(more: &str) -> (Cluster, Vec<Process>, Process) {
+    let cluster = Cluster::new(3, 2);
+    let mut nodes: Vec<Process> = (0..3)
+        .map(|node| {
+            let pages = format!("http = \"127.0.0.1:{}\"\n{more}", page(cluster.ports[node]));
+            Process::start(&cluster, node, &pages)
+        })
+        .collect();
+    let first = primary(&nodes);
+    until("a write is on all three", || {
+        nodes[first].ask("SET k v")?;
+        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
+    });
+    let first = nodes.remove(first);
+    (cluster, nodes, first)
+}
+
+/// Where the node with this client port has its pages: beside its election port.
+fn page(port: u16) -> u16 {
+    port + 201
+}
+
+/// A metric of the node.
+fn metric(node: &Process, name: &str) -> Option<f64> {
+    let mut stream = TcpStream::connect(("127.0.0.1", page(node.port))).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+/// The companion of a node, once it stands by.
+#[track_caller]
+fn companion(node: &Process) -> Pid {
+    until("a companion stands by", || {
+        (metric(node, "kevy_server_companion")? == 1.0).then_some(())?;
+        children(node).pop()
+    })
+}
+
+/// The processes that it has started and that have not ended.
+fn children(node: &Process) -> Vec<Pid> {
+    let parent = format!("PPid:\t{}\n", node.child.id());
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let is_child = |number: &i32| {
+        let status = std::fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+        status.contains(&parent) && !status.contains("State:\tZ")
+    };
+    numbers.filter(is_child).filter_map(Pid::from_raw).collect()
+}
+
+/// Duplicates of the sockets that a process has open.
+fn sockets(node: &Process) -> Vec<OwnedFd> {
+    let pidfd = pidfd_open(Pid::from_child(&node.child), PidfdFlags::empty()).unwrap();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", node.child.id())).unwrap();
+    open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|number| pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).ok())
+        .filter(|duplicate| socket_acceptconn(duplicate).is_ok())
+        .collect()
+}
+
+/// Whether one of the nodes takes writes so soon.
+fn is_replaced(nodes: &[Process], soon: Duration) -> bool {
+    within(soon, || nodes.iter().find(|node| node.ask("SET k w").as_deref() == Some("OK"))).is_some()
+}
+
+#[test]
+fn a_dead_primary_is_replaced_while_the_kernel_still_has_its_sockets() {
+    for signal in [Signal::KILL, Signal::ABORT] {
+        let (_cluster, nodes, first) = three(SILENCE);
+        companion(&first);
+        let _duplicates = sockets(&first);
+        first.signal(signal);
+        assert!(is_replaced(&nodes, SOON), "{signal:?}");
+    }
+}
+
+/// The other half of it: what the tests here see is the companion's work, and without it all is as it was.
+#[test]
+fn without_a_companion_it_is_replaced_when_the_kernel_ends_its_sockets() {
+    let (_cluster, nodes, first) = three(&format!("companion = false\n{SILENCE}"));
+    assert_eq!((children(&first), metric(&first, "kevy_server_companion")), (Vec::new(), None));
+    let duplicates = sockets(&first);
+    first.signal(Signal::KILL);
+    assert!(!is_replaced(&nodes, QUIET));
+    drop(duplicates);
+    assert!(is_replaced(&nodes, SOON));
+}
+
+#[test]
+fn the_end_of_a_companion_is_counted_and_another_one_does_its_work() {
+    let (cluster, nodes, first) = three(SILENCE);
+    let epoch = metric(&first, "kevy_elect_epoch").unwrap();
+    for ends in [1.0, 2.0] {
+        let old = companion(&first);
+        kill_process(old, Signal::KILL).unwrap();
+        until("its end is counted", || {
+            (metric(&first, "kevy_server_companion_ends_total")? == ends).then_some(())
+        });
+        assert_ne!(companion(&first), old);
+    }
+    assert!(!is_replaced(&nodes, QUIET));
+    assert_eq!((first.ask("SET k w"), metric(&first, "kevy_elect_epoch")), (Some("OK".into()), Some(epoch)));
+    let node = cluster.ports.iter().position(|port| *port == first.port).unwrap();
+    let log = std::fs::read_to_string(cluster.dirs[node].0.join("log")).unwrap();
+    assert_eq!(log.matches("event=companion_ended status=\"signal: 9").count(), 2, "{log}");
+    let _duplicates = sockets(&first);
+    first.signal(Signal::KILL);
+    assert!(is_replaced(&nodes, SOON));
+}
+
+#[test]
+fn a_stopped_server_or_companion_is_no_death_and_the_companion_goes_on_when_it_is_one() {
+    let (_cluster, nodes, first) = three(SILENCE);
+    let companion = companion(&first);
+    first.signal(Signal::STOP);
+    assert!(!is_replaced(&nodes, QUIET));
+    first.signal(Signal::CONT);
+    assert_eq!(first.ask("SET k w").as_deref(), Some("OK"));
+    kill_process(companion, Signal::STOP).unwrap();
+    assert!(!is_replaced(&nodes, QUIET));
+    assert_eq!(first.ask("SET k w").as_deref(), Some("OK"));
+    let _duplicates = sockets(&first);
+    first.signal(Signal::KILL);
+    assert!(is_replaced(&nodes, SOON));
+}
+
+/// Whatever becomes of its replicas and of its links, they go to the companion as they come.
+#[test]
+fn links_that_came_later_are_ended_too() {
+    let (cluster, mut nodes, first) = three(SILENCE);
+    companion(&first);
+    for node in &mut nodes {
+        node.signal(Signal::KILL);
+        node.wait();
+        let number = cluster.ports.iter().position(|port| *port == node.port).unwrap();
+        let pages = format!("http = \"127.0.0.1:{}\"\n{SILENCE}", page(node.port));
+        *node = Process::start(&cluster, number, &pages);
+        until("it is linked again and has the data", || {
+            (first.ask("WAIT 2 1000")? == "2" && node.ask("GET k")? == "v").then_some(())
+        });
+    }
+    let _duplicates = sockets(&first);
+    first.signal(Signal::KILL);
+    assert!(is_replaced(&nodes, SOON));
+}
+
+#[test]
+fn nothing_is_left_of_a_companion_when_its_server_has_ended() {
+    let (cluster, nodes, mut first) = three("");
+    let number = cluster.ports.iter().position(|port| *port == first.port).unwrap();
+    for signal in [Signal::KILL, Signal::TERM] {
+        let companion = companion(&first);
+        first.signal(signal);
+        first.wait();
+        until("its companion has ended", || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", companion.as_raw_nonzero()));
+            status.map_or(true, |status| status.contains("State:\tZ")).then_some(())
+        });
+        // Its ports are free at once.
+        let began = Instant::now();
+        first = Process::start(&cluster, number, &format!("http = \"127.0.0.1:{}\"\n", page(first.port)));
+        until("it serves", || first.ask("PING"));
+        until("it has the data", || (first.ask("GET k")? == "v").then_some(()));
+        let log = std::fs::read_to_string(cluster.dirs[number].0.join("log")).unwrap();
+        assert!(!log.contains(&format!("port {} is still taken", first.port + 200)), "{:?}", began.elapsed());
+    }
+    drop(nodes);
+}

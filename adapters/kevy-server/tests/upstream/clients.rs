@@ -1,0 +1,96 @@
+//! What clients are told.
+
+use super::*;
+
+#[test]
+fn a_client_that_waits_for_data_goes_on_waiting_when_its_server_becomes_a_replica() {
+    let primary = Plain::primary();
+    let mut waits = primary.waiting("BLPOP queue 0");
+    assert_eq!(primary.ask("REPLICAOF 127.0.0.1 1"), "+OK");
+    waits.hears_nothing("REPLICAOF");
+}
+
+#[test]
+fn resp3_nulls_are_those_of_resp2() {
+    let primary = Plain::primary();
+    let said = primary.raw("HELLO 3\r\nGET missing\r\n", "-1\r\n");
+    assert!(said.ends_with("$-1\r\n"), "{MENDED}: {said}");
+}
+
+#[test]
+fn hello_takes_any_password() {
+    let primary = Plain::primary();
+    let said = primary.raw("HELLO 3 AUTH nobody wrong\r\nPING\r\n", "+PONG\r\n");
+    assert!(said.starts_with('%'), "{MENDED}: {said}");
+    assert!(primary.ask("AUTH wrong").starts_with("-ERR unknown command"), "{MENDED}");
+}
+
+#[test]
+fn what_is_moved_or_copied_wakes_nobody_who_waits_for_it() {
+    let primary = Plain::primary();
+    for line in [
+        "LMOVE from to LEFT RIGHT",
+        "RPOPLPUSH from to",
+        "RENAME from to",
+        "RENAMENX from to",
+        "COPY from to",
+    ] {
+        let mut client = primary.client();
+        let mut waits = primary.waiting("BLPOP to 0");
+        assert_eq!(client.ask("RPUSH from x"), ":1");
+        client.ask(line);
+        waits.hears_nothing(line);
+        assert_eq!(client.ask("LLEN to"), ":1");
+        client.ask("FLUSHALL");
+    }
+}
+
+#[test]
+fn watch_hears_of_the_first_key_of_a_script_only() {
+    let primary = Plain::primary();
+    let script = "redis.call('SET', KEYS[1], '1') redis.call('SET', KEYS[2], '1')";
+    let exec = |watched: &str| {
+        let mut client = primary.client();
+        client.ask(&format!("WATCH {watched}"));
+        primary.client().ask_words(&["EVAL", script, "2", "first", "second"]);
+        client.ask("MULTI");
+        client.ask("PING");
+        client.ask("EXEC")
+    };
+    assert_eq!(exec("first"), "nil");
+    assert_eq!(exec("second"), "[+PONG]", "{MENDED}");
+}
+
+#[test]
+fn a_transaction_with_a_blocking_command_hangs_or_is_answered_out_of_order() {
+    let primary = Plain::primary();
+    let mut client = primary.client();
+    for line in ["MULTI", "BLPOP queue 1", "SET k v"] {
+        client.ask(line);
+    }
+    assert_eq!(client.ask("EXEC"), "[+OK nil]", "{MENDED}");
+    primary.waiting("MULTI\r\nBLPOP queue 0\r\nEXEC").hears_nothing("EXEC");
+}
+
+#[test]
+fn a_blocking_command_in_a_script_is_an_error() {
+    let primary = Plain::primary();
+    for line in ["XADD s 1-1 f v", "XGROUP CREATE s g $"] {
+        primary.ask(line);
+    }
+    for call in
+        ["'BLPOP', 'queue', '1'", "'XREADGROUP', 'GROUP', 'g', 'c', 'BLOCK', '1', 'STREAMS', 's', '>'"]
+    {
+        let said = primary.client().ask_words(&["EVAL", &format!("return redis.call({call})"), "0"]);
+        assert!(said.contains("empty RESP reply"), "{MENDED}: {said}");
+    }
+}
+
+#[test]
+fn geohash_of_what_is_no_sorted_set_is_answered_by_half() {
+    let primary = Plain::primary();
+    assert_eq!(primary.ask("SET k v"), "+OK");
+    let said = primary.raw("GEOHASH k a b\r\nPING\r\n", "+PONG\r\n");
+    assert!(said.starts_with("*2\r\n-WRONGTYPE"), "{MENDED}: {said}");
+    assert_eq!(said.lines().count(), 3, "two answers are announced, and one comes: {said}");
+}

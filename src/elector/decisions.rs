@@ -1,0 +1,130 @@
+//! The rules that the simulator breaks one at a time, to show that it would notice (`cargo sim --mutations`).
+//!
+//! Each is one small question, asked where the protocol needs its answer. Feature `sim` can break it; other builds have
+//! no place to keep a [`Mutation`], so [`Elector::mutated`] is "no" at compile time and the rule is all that is left.
+
+use super::voters::VoterSet;
+use super::{Elector, Epoch, Message, Mutation, Position, Standing, State};
+use crate::config::{CrashDetection, LossPolicy};
+use crate::message::Echo;
+
+/// Elections.
+impl Elector {
+    /// E1: the number under which a member's vote counts. Only configured voters have one.
+    pub(super) fn ballot(&self, member: usize) -> Option<usize> {
+        let stranger = self.mutated(Mutation::VotesFromStrangers).then_some(crate::config::VOTERS_MAX - 1);
+        self.peers[member].voter.or(stranger)
+    }
+
+    /// E1: how many votes there are once `voter` has said yes too. Asked twice, it still counts once.
+    pub(super) fn votes_with(&self, yes: &mut VoterSet, voter: usize) -> usize {
+        let again =
+            self.mutated(Mutation::VotesCountedTwice) && Some(voter) != self.my_vote && yes.contains(voter);
+        yes.insert(voter);
+        yes.len() + usize::from(again)
+    }
+
+    /// E2: whether nobody can get this node's vote in `epoch` any more: it was given, or the epoch is decided or over.
+    pub(super) fn is_used(&self, epoch: Epoch) -> bool {
+        epoch < self.hard.epoch
+            || epoch == self.hard.epoch
+                && (self.hard.voted_for.is_some() || self.primary.is_some())
+                && !self.mutated(Mutation::TwoVotes)
+    }
+
+    /// E3, E4: whether a message has to wait for a save: it may speak of what is not durable yet.
+    pub(super) fn waits_for_save(&self, message: &Message) -> bool {
+        let too_early = self.mutated(Mutation::VoteNotPersisted) && matches!(message, Message::Accept(_));
+        self.persistence.pending() && !too_early
+    }
+
+    /// E5: whether a candidate finds out if it would win before it raises the epoch.
+    pub(super) fn asks_for_pre_votes(&self) -> bool {
+        !self.mutated(Mutation::NoPreVote)
+    }
+
+    /// E7: whether a campaign is over once its time is.
+    pub(super) fn ends_in_time(&self) -> bool {
+        !(self.mutated(Mutation::RoundNeverEnds) && self.campaign().is_some_and(|campaign| campaign.asked))
+    }
+
+    /// P2: whether this node promised somebody else than `candidate` not to help anybody else.
+    pub(super) fn promised_another_than(&self, candidate: usize) -> bool {
+        self.live_promise().is_some_and(|promise| !self.is_to(promise, candidate))
+            && !self.mutated(Mutation::NoStickiness)
+    }
+
+    /// P4: whether the process of `peer` is dead if a connection to it is refused now. A firewall refuses too, but it does
+    /// not end links in order.
+    pub(super) fn is_dead_if_refused(&self, peer: usize) -> bool {
+        let peer = &self.peers[peer];
+        self.config.crash_detection == CrashDetection::Refused
+            && !peer.dead
+            && (peer.closed || self.mutated(Mutation::RefusedIsCrash))
+    }
+
+    /// P4: whether the process of `peer` is dead if a later one says `HELLO` now. Without the orderly end of its link it may
+    /// live, out of our reach.
+    pub(super) fn is_dead_if_succeeded(&self, peer: usize) -> bool {
+        self.peers[peer].closed && self.config.crash_detection == CrashDetection::Refused
+            || self.mutated(Mutation::NewIncarnationIsProof)
+    }
+
+    /// A1: whether this node knows every vote that it ever gave.
+    pub(super) fn knows_its_votes(&self) -> bool {
+        self.hard.standing == Standing::Member
+            || self.mutated(Mutation::NoAdmission)
+            || self.mutated(Mutation::VotesFromStrangers)
+    }
+}
+
+/// The office.
+impl Elector {
+    /// L4: the voter that an echo makes a supporter of this primary. One that lost its record may have forgotten that it
+    /// helped to elect another primary, which writes on its promise.
+    pub(super) fn supporter(&self, from: usize, echo: &Echo) -> Option<usize> {
+        let member = echo.standing == Standing::Member || self.mutated(Mutation::NewVoterSupports);
+        let ours = member && echo.epoch == self.hard.epoch && echo.primary == Some(self.config.node);
+        let counts = self.reign().is_some() && (ours || self.mutated(Mutation::EchoOfAnotherEpoch));
+        self.peers[from].voter.filter(|_| counts)
+    }
+
+    /// L6: whether what was echoed before a sleep of the machine is worth nothing after it.
+    pub(super) fn sleep_ends_support(&self) -> bool {
+        !self.mutated(Mutation::SleepIgnored)
+    }
+
+    /// F2: whether a primary that gives up shuts its gate before it frees anybody.
+    pub(super) fn stops_before_it_resigns(&self) -> bool {
+        !self.mutated(Mutation::ResignWhileWriting)
+    }
+
+    /// F3: whether this node stays in office although a higher epoch, or another primary of its own, is there.
+    pub(super) fn defies(&self) -> bool {
+        self.mutated(Mutation::PrimaryNotDemoted) && matches!(self.state, State::Reigning(_))
+    }
+}
+
+/// Data.
+impl Elector {
+    /// S2: whether electing somebody at `theirs` could lose what there is at `ours`.
+    pub(super) fn would_lose(&self, ours: &Position, theirs: &Position) -> bool {
+        if self.mutated(Mutation::PositionIgnored) {
+            return false;
+        }
+        if self.mutated(Mutation::OffsetWithoutEpoch) {
+            return theirs.progress().offset < ours.progress().offset;
+        }
+        theirs.progress() < ours.progress()
+            || self.config.loss_policy == LossPolicy::Dominate && !theirs.dominates(ours)
+    }
+
+    /// S5: whether this node may take a primary's data. A voter without its record may hear an old primary first, and what
+    /// it acknowledged there would be confirmed, and missing from the history that it voted for and forgot. Once
+    /// it is admitted it knows every epoch that was won.
+    pub(super) fn may_follow(&self) -> bool {
+        self.my_vote.is_none()
+            || self.hard.standing == Standing::Member
+            || self.mutated(Mutation::NewVoterSupports)
+    }
+}
