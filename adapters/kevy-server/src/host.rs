@@ -391,7 +391,7 @@ impl ReplicationHost for KevyHost {
         let goes_on = match &self.state().role {
             Role::Replica(fleet, _) => fleet.follows(primary, epoch),
             Role::Detached { primary: p, epoch: e, .. } => (*p, *e) == (primary, epoch),
-            Role::Idle(_) | Role::Primary(..) => false,
+            Role::Idle(_) | Role::Gathers(..) | Role::Primary(..) => false,
         };
         if !goes_on && self.shards.waits().may_wait() {
             self.end_waits().await;
