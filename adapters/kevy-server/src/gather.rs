@@ -16,8 +16,8 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The promotion waits no longer for it, whoever answers or not.
-const PATIENCE: Duration = Duration::from_millis(25);
+/// The promotion waits no longer for it than this part of the election timeout, whoever answers or not: 25 ms by default.
+const PATIENCE_PART: u32 = 40;
 /// Between two looks at the shards.
 const LOOK_INTERVAL: Duration = Duration::from_micros(100);
 /// Frames that are asked for at once, and bytes that one peer may bring for one shard.
@@ -34,13 +34,14 @@ type Frames = Vec<Argv>;
 pub(crate) struct Gather {
     peers: Vec<Peer>,
     shards: Arc<Shards>,
+    patience: Duration,
     /// Whether what comes may still be sent to the shards.
     open: Mutex<bool>,
 }
 
 impl Gather {
-    pub(crate) fn new(peers: Vec<Peer>, shards: Arc<Shards>) -> Self {
-        Self { peers, shards, open: Mutex::new(true) }
+    pub(crate) fn new(peers: Vec<Peer>, shards: Arc<Shards>, election_timeout: Duration) -> Self {
+        Self { peers, shards, patience: election_timeout / PATIENCE_PART, open: Mutex::new(true) }
     }
 
     /// From here on nothing is sent to the shards.
@@ -48,15 +49,15 @@ impl Gather {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }
 
-    /// Fetches, and returns after [`PATIENCE`] at the latest. The streams of the old primary have been stopped.
+    /// Fetches, and returns after its patience at the latest. The streams of the old primary have been stopped.
     pub(crate) fn run(&self) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         let Some(places) = self.places(until) else { return };
         let (found, finds) = channel();
         for (addresses, port) in self.peers.clone() {
-            let (found, places) = (found.clone(), places.clone());
+            let (found, places, patience) = (found.clone(), places.clone(), self.patience);
             let ask = move || {
-                if let Ok(frames) = ask(&addresses, port, &places, until) {
+                if let Ok(frames) = ask(&addresses, port, &places, patience) {
                     // Nobody may wait any more.
                     drop(found.send(frames));
                 }
@@ -114,10 +115,11 @@ impl Gather {
 }
 
 /// What a peer has behind `places`, shard by shard.
-fn ask(addresses: &Addresses, port: u16, places: &[Place], until: Instant) -> io::Result<Vec<Frames>> {
-    let connect = |ip| Feed::connect(SocketAddr::new(ip, port), PATIENCE).map_err(|error| error.to_string());
+fn ask(addresses: &Addresses, port: u16, places: &[Place], patience: Duration) -> io::Result<Vec<Frames>> {
+    let until = Instant::now() + patience;
+    let connect = |ip| Feed::connect(SocketAddr::new(ip, port), patience).map_err(|error| error.to_string());
     let (mut feed, _) = addresses.try_each(connect).map_err(io::Error::other)?;
-    feed.set_patience(PATIENCE)?;
+    feed.set_patience(patience)?;
     places.iter().enumerate().map(|(shard, place)| of_shard(&mut feed, shard, *place, until)).collect()
 }
 

@@ -127,13 +127,16 @@ impl KevyHost {
     fn look_at_streams(&self) {
         // Somebody steers just now: the next look is a heartbeat away.
         let Ok(state) = self.state.try_lock() else { return };
-        let mut stalled = None;
+        let (mut stalled, mut copied) = (None, 0_u64);
         if let Role::Replica(fleet, _) = &state.role {
             let fleet = Arc::clone(fleet);
             drop(state);
             fleet.suspect(self.shards.office().is_some_and(|office| office.is_behind()));
-            stalled = fleet.look().into_iter().filter_map(|look| look.stalled).max();
+            let looks = fleet.look();
+            copied = looks.iter().filter_map(|look| look.copy).map(|(_, bytes)| bytes).sum();
+            stalled = looks.into_iter().filter_map(|look| look.stalled).max();
         }
+        metrics::gauge!("kevy_server_copy_bytes").set(copied as f64);
         metrics::gauge!("kevy_server_kept_bytes").set(self.shards.kept_bytes() as f64);
         metrics::gauge!("kevy_server_stream_stalled_seconds").set(stalled.unwrap_or_default().as_secs_f64());
         let says = stalled.is_some_and(|stalled| stalled >= stall::SAID_AFTER);
@@ -288,7 +291,8 @@ impl KevyHost {
         let address = |id| self.addresses.iter().find(|(known, _)| *known == id).map(|(_, a)| Arc::clone(a));
         let others = self.settings.peers.iter().filter(|peer| peer.id != own);
         let peers = others.filter_map(|peer| Some((address(peer.id)?, peer.client_port))).collect();
-        let gather = Arc::new(Gather::new(peers, Arc::clone(&self.shards)));
+        let patience = self.settings.config.election_timeout();
+        let gather = Arc::new(Gather::new(peers, Arc::clone(&self.shards), patience));
         {
             let mut state = self.state();
             Self::accept(&mut state, epoch)?;
@@ -480,6 +484,9 @@ impl Source for KevyHost {
             return Upstream { host, port, ..Upstream::default() };
         };
         let looks = fleet.look();
+        let copies: Vec<_> = looks.iter().filter_map(|look| look.copy).collect();
+        let copied = copies.iter().map(|(_, bytes)| bytes).sum();
+        let copy = copies.iter().map(|(begun, _)| *begun).min().map(|begun| (begun, copied));
         let peer = self.settings.peer(fleet.primary());
         let stalled = looks.iter().filter_map(|look| look.stalled).max();
         let stalled = stalled.filter(|stalled| *stalled >= stall::SAID_AFTER);
@@ -494,6 +501,7 @@ impl Source for KevyHost {
             silent_seconds: looks.iter().map(|look| look.silence.as_secs()).max().unwrap_or_default(),
             offset: looks.iter().map(|look| look.reached.next).sum(),
             trouble: troubles.collect::<Vec<_>>().join(": "),
+            copy,
             token: looks
                 .iter()
                 .map(|look| if look.readable { look.reached.generation } else { 0 })

@@ -390,7 +390,13 @@ fn a_rolling_restart_under_load_copies_nothing() {
 #[test]
 fn who_takes_over_several_shards_takes_what_others_received() {
     let cluster = Cluster::new(3, 3);
-    let [a, b, c] = three(&cluster);
+    // It waits for a fortieth of this, and the machine may be busy.
+    let patient = "election_timeout_ms = 60000\n";
+    let (a, b, c) =
+        (cluster.start_with(0, patient), cluster.start_with(1, patient), cluster.start_with(2, patient));
+    a.promote(3);
+    follow_all(&a, 3, &[&b, &c]);
+    whole(&a, &[&b, &c], "first");
     let before = [copies(&a), copies(&b), copies(&c)];
     c.host.detach();
     write_keys(&mut a.client(), "behind", 100);
@@ -402,7 +408,7 @@ fn who_takes_over_several_shards_takes_what_others_received() {
     follow_all(&c, 4, &[&b]);
     whole(&c, &[&b], "two are left");
     assert_eq!([copies(&b), copies(&c)], before[1..]);
-    let a = cluster.start(0);
+    let a = cluster.start_with(0, patient);
     follow_all(&c, 4, &[&a]);
     whole(&c, &[&a, &b], "all");
     assert_eq!(copies(&a), 0);
