@@ -1,10 +1,10 @@
 //! What can come next.
 
-use super::machine::Life;
 use crate::elector::PersistSeq;
 use crate::ids::{Epoch, Incarnation};
 use crate::message::Message;
 use crate::sim::data::Data;
+use crate::sim::ills::Life;
 use crate::sim::server;
 
 #[derive(Debug, Clone)]
