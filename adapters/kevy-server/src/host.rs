@@ -425,7 +425,11 @@ impl ReplicationHost for KevyHost {
             Role::Detached { primary: p, epoch: e, .. } => (*p, *e) == (primary, epoch),
             Role::Idle(_) | Role::Gathers(..) | Role::Primary(..) => false,
         };
-        if !goes_on && self.shards.waits().may_wait() {
+        if matches!(&self.state().role, Role::Primary(..)) {
+            // Not earlier: as long as the others name this node, clients would come back.
+            let shards = Arc::clone(&self.shards);
+            blocking::unblock(move || shards.waits().end_clients("another node is primary")).await;
+        } else if !goes_on && self.shards.waits().may_wait() {
             self.end_waits().await;
         }
         let mut state = self.state();

@@ -69,16 +69,21 @@ impl Waits {
 
     /// What clients wait for will not come any more: ends their connections. Looks at every descriptor of the process.
     pub(crate) fn end(&self) {
-        let Some(clients) = self.clients() else { return };
-        if !self.may_wait() {
-            return;
+        if self.may_wait() {
+            self.end_clients(
+                "one may have waited for what an office, or a stream, that is over was to bring",
+            );
         }
+    }
+
+    /// Ends the connections of all clients, as Redis does: who stays with a node that lost the office, blocked or subscribed, would
+    /// never hear of the next one.
+    pub(crate) fn end_clients(&self, why: &str) {
+        let Some(clients) = self.clients() else { return };
         self.until_ms.store(0, Ordering::Release);
         match clients.swallow_or_end() {
-            Ok(ended) => log::info!(
-                "{ended} clients' connections ended: one may have waited for what an office, or a stream, that is over was to bring"
-            ),
-            Err(error) => log::error!("cannot end the waits for an office that is over: {error}"),
+            Ok(ended) => log::info!("{ended} clients' connections ended: {why}"),
+            Err(error) => log::error!("cannot end clients' connections ({why}): {error}"),
         }
     }
 
