@@ -28,8 +28,8 @@ fn drain(elector: &mut Elector, now: Instant) -> Vec<Output> {
     while let Some(output) = elector.poll_output() {
         match output {
             Output::Persist(seq, _) => elector.handle_persisted(now, seq),
-            Output::Host(HostAction::Detach(_)) => {
-                elector.handle_host(now, HostReport::Detached(&Position::NONE));
+            Output::Host(HostAction::Detach(seq)) => {
+                elector.handle_host(now, HostReport::Detached(seq, &Position::NONE));
             }
             other => left.push(other),
         }

@@ -66,7 +66,7 @@ pub(super) const PHASES: [&str; 4] = ["detect", "elect", "promote", "retarget"];
 /// Why a message was lost, beside the reasons for which a transport turns one away.
 pub(super) const LOSSES: [&str; 4] = ["no-link", "queue-full", "overtaken", "implausible"];
 /// What is asked of the host and can fail.
-pub(super) const HOST_CALLS: [&str; 4] = ["promote", "follow", "fence", "resume"];
+pub(super) const HOST_CALLS: &[&str] = &["promote", "follow", "fence", "resume", "detach"];
 
 const ROLES: LabelValues = LabelValues::Words(|| Role::ALL.iter().map(|role| role.as_str()).collect());
 const HEALTHS: LabelValues = LabelValues::Words(|| Health::ALL.map(Health::as_str).to_vec());

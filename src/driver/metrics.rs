@@ -153,8 +153,9 @@ impl Metrics {
             lost: LOSSES.map(|reason| (reason, dropped(reason))).into(),
             refused: RefuseReason::ALL.iter().map(|reason| (*reason, dropped(reason.as_str()))).collect(),
             host_failures: HOST_CALLS
-                .map(|call| (call, counter!("kevy_elect_host_failures_total", "call" => call)))
-                .into(),
+                .iter()
+                .map(|call| (*call, counter!("kevy_elect_host_failures_total", "call" => *call)))
+                .collect(),
             save_failures: counter!("kevy_elect_vote_save_failures_total"),
             save_duration: histogram!("kevy_elect_vote_save_duration_seconds"),
             election_duration: histogram!("kevy_elect_election_duration_seconds"),

@@ -230,9 +230,9 @@ impl Node {
                     assert!(self.saves.last().is_none_or(|(last, _)| *last < seq));
                     self.saves.push((seq, state));
                 }
-                Output::Host(HostAction::Detach(_)) => {
+                Output::Host(HostAction::Detach(seq)) => {
                     let position = self.position.clone();
-                    self.elector.handle_host(self.now, HostReport::Detached(&position));
+                    self.elector.handle_host(self.now, HostReport::Detached(seq, &position));
                 }
                 Output::Host(_) => {}
                 Output::Send(to, message) => self.judge_send(to, &message),
