@@ -159,9 +159,10 @@ async fn wait(context: Context<'_>, peer: NodeId, time: Duration) -> bool {
 async fn dial(context: Context<'_>, peer: NodeId, place: &mut Place<'_>, urgent: bool) -> Option<Linked> {
     let (addresses, timeout) = place.find(context.shared, peer, urgent).await;
     for address in addresses {
-        let attempt = context.shared.links().attempt(peer);
+        let (attempt, began) = (context.shared.links().attempt(peer), now());
         match within(timeout, Async::<TcpStream>::connect(address)).await {
             Some(Ok(stream)) => {
+                place.connected(now().saturating_since(began));
                 if let Some(linked) = introduce(context, stream, peer, address).await {
                     return Some(linked);
                 }
