@@ -59,7 +59,12 @@ impl State {
                 let open = self.may_write(from);
                 found = found.or(self.invariants.fence.on_resign(from, open));
             }
-            _ => {}
+            Message::Heartbeat(_)
+            | Message::Echo(_)
+            | Message::PreOffer(_)
+            | Message::PreAccept(_)
+            | Message::Reject(_)
+            | Message::Announce(_) => {}
         }
         self.take(found);
     }

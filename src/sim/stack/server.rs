@@ -43,11 +43,11 @@ impl ReplicationHost for ModelHost {
         Ok(())
     }
 
-    fn detach(&self) -> Position {
-        self.scene.with(|state| {
+    async fn detach(&self) -> Result<Position, HostError> {
+        Ok(self.scene.with(|state| {
             let omitted = state.plan.mutation == Some(Mutation::DetachOmitted);
             state.nodes[self.node].server.detach(omitted, false)
-        })
+        }))
     }
 
     async fn fence(&self, _: Epoch, _: crate::fence::FenceReason) -> Result<(), HostError> {
