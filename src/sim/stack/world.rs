@@ -1,10 +1,11 @@
 //! The loop: poll whoever is ready, then jump to the next thing that happens.
 
+use super::event::Event;
 use super::executor::{Executor, Kind, Polled};
 use super::faults::Deed;
 use super::host::WatchedHost;
 use super::server::ModelHost;
-use super::state::{Event, Scene, State};
+use super::state::{Scene, State};
 use super::store::SimStore;
 use super::transport::Watched;
 use super::{MakeHost, Seat};
@@ -294,7 +295,7 @@ impl State {
         let life = machine.life;
         machine.events = Some(plugin.events());
         machine.plugin = Some(plugin);
-        machine.watch = super::host::Watch::default();
+        machine.watch = super::watch::Watch::default();
         (machine.mutated, machine.leaving, machine.disturbed) = (false, false, now);
         self.log(|| format!("n{node} starts as process {life}"));
         self.pause_elections(node);

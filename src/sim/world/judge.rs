@@ -203,14 +203,8 @@ impl World {
         let ills = machine.ills;
         machine.runs()
             && machine.disturbed <= since
-            && ills.disk_failing == 0
-            && ills.disk_hanging == 0
-            && ills.disk_slow == 0
-            && ills.host_failing == 0
-            && ills.host_hanging == 0
-            && ills.host_slow == 0
+            && ills.let_elect()
             && ills.health().is_good()
-            && ills.elections_paused == 0
             && ills.hung == 0
             && machine.process.as_ref().is_some_and(|process| {
                 process.leaving_at.is_none() && process.elector.status().standing == Standing::Member
