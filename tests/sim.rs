@@ -254,6 +254,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::RefusedIsCrash, "firewall", 3, 4),
     (Mutation::NewIncarnationIsProof, "twins", 5, 3),
     (Mutation::DetachOmitted, "crash", 3, 0),
+    (Mutation::OldAnswerCounts, "late", 5, 48),
     (Mutation::ResignWhileWriting, "suspend", 3, 0),
     (Mutation::RoundNeverEnds, "chaos", 3, 364),
     (Mutation::TwoVotes, "calm", 3, 0),

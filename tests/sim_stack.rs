@@ -154,7 +154,7 @@ impl ReplicationHost for Counting {
                 }
             }
         });
-        Ok(self.detach())
+        self.detach().await
     }
     async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {
         self.joined(epoch);
@@ -164,9 +164,9 @@ impl ReplicationHost for Counting {
         self.joined(epoch);
         Ok(())
     }
-    fn detach(&self) -> Position {
+    async fn detach(&self) -> Result<Position, HostError> {
         let offset = self.written.load(Ordering::Relaxed);
-        Position::new(*self.stream.lock().unwrap(), &[offset]).unwrap()
+        Ok(Position::new(*self.stream.lock().unwrap(), &[offset]).unwrap())
     }
 }
 

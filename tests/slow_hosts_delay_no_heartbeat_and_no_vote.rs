@@ -85,8 +85,8 @@ impl ReplicationHost for Slow {
     fn lease_renewed(&self, until: Instant) {
         self.2.lease_renewed(until);
     }
-    fn detach(&self) -> Position {
-        self.2.detach()
+    async fn detach(&self) -> Result<Position, HostError> {
+        self.2.detach().await
     }
 }
 

@@ -162,8 +162,8 @@ impl Cluster {
             match output {
                 Output::Persist(seq, _) => self.elector.handle_persisted(self.now, seq),
                 Output::Send(to, message) => sent(to, message),
-                Output::Host(HostAction::Detach(_)) => {
-                    self.elector.handle_host(self.now, HostReport::Detached(&Position::NONE));
+                Output::Host(HostAction::Detach(seq)) => {
+                    self.elector.handle_host(self.now, HostReport::Detached(seq, &Position::NONE));
                 }
                 Output::Host(HostAction::Promote(epoch)) => {
                     self.elector.handle_host(self.now, HostReport::Promoted(epoch));

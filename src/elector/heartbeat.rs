@@ -119,7 +119,7 @@ impl Elector {
             State::Reigning(_) => self.depose(Reason::OtherPrimary),
         }
         self.set_primary(Some(from));
-        self.judging = None;
+        self.judging.close();
 
         // Only voters promise, and only what outlasts the primary's lease.
         if self.my_vote.is_some() {
@@ -186,6 +186,8 @@ impl Elector {
         if self.member().kind == MemberKind::Witness || self.reign().is_some() || !self.may_follow() {
             return;
         }
+        // From here on the host may acknowledge more than it has said.
+        self.judging.close();
         // A host that does not answer is asked again.
         self.timers.set(Timer::Follow, self.now + self.config.election_timeout * HOST_TIMEOUTS);
         self.following = Some((self.hard.epoch, primary));

@@ -33,6 +33,8 @@ pub enum Mutation {
     NewIncarnationIsProof,
     /// Voters vote without letting go of the old stream.
     DetachOmitted,
+    /// Any answer of the host counts for the question that is open.
+    OldAnswerCounts,
     /// A primary that resigns frees the voters and goes on writing until its lease ends.
     ResignWhileWriting,
     /// A lost round frees its voters and goes on counting.
@@ -57,7 +59,7 @@ impl Mutation {
     }
 
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NoPreVote,
         Self::NoStickiness,
         Self::LeaseIsPromise,
@@ -71,6 +73,7 @@ impl Mutation {
         Self::RefusedIsCrash,
         Self::NewIncarnationIsProof,
         Self::DetachOmitted,
+        Self::OldAnswerCounts,
         Self::ResignWhileWriting,
         Self::RoundNeverEnds,
         Self::TwoVotes,

@@ -1,5 +1,6 @@
 //! Being primary: promotion, lease, fence, and leaving the office.
 
+use super::judging::Vote;
 use super::{Elector, Epoch, HOST_TIMEOUTS, HostAction, Instant, Message, Reason, State, Timer};
 use crate::event::{EventKind, Outcome};
 use crate::fence::FenceReason;
@@ -54,6 +55,7 @@ impl Elector {
         self.promise = None;
         self.set_primary(Some(self.me));
         self.following = None;
+        self.judging.close();
         self.timers.clear(Timer::Campaign);
         self.timers.clear(Timer::Follow);
         self.timers.set(Timer::Promotion, self.now + self.config.election_timeout * HOST_TIMEOUTS);
@@ -121,6 +123,7 @@ impl Elector {
         let State::Reigning(reign) = &mut self.state else { return };
         if reign.promoted && reign.fenced.is_none() && !reign.opened {
             reign.opened = true;
+            self.judging.close();
             let took = now.saturating_since(reign.won_at);
             self.event(EventKind::Writable { took });
         }
@@ -161,6 +164,8 @@ impl Elector {
             return;
         }
         reign.fenced = None;
+        // From here on the host may take more writes than it has said.
+        self.judging.close();
         let after = now.saturating_since(reign.fenced_at);
         if reign.promoted {
             self.settling = false;
@@ -326,6 +331,9 @@ impl Elector {
                 self.retry_campaign();
             }
         }
+        self.close_if(
+            |vote| matches!(vote, Vote::For(of, offer) if *of == from && offer.epoch <= resign.epoch),
+        );
         if self.primary == Some(from) && resign.epoch >= self.hard.epoch {
             let (node, successor) = (self.id(from), resign.successor);
             self.event(EventKind::Resigned { node, successor });

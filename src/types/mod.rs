@@ -10,3 +10,4 @@ pub mod message;
 pub mod position;
 pub mod state;
 pub mod time;
+pub(crate) mod words;

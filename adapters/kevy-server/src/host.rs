@@ -243,6 +243,34 @@ impl KevyHost {
         }
     }
 
+    /// Acknowledges nothing more to the primary that is followed, and says what is held.
+    pub fn detach(&self) -> Position {
+        let mut state = self.state();
+        if let Role::Replica(fleet, before) = &state.role {
+            let fleet = Arc::clone(fleet);
+            let before = before.clone();
+            state.role = match fleet.stop() {
+                Some(held) => Role::Detached {
+                    primary: fleet.primary(),
+                    epoch: fleet.epoch(),
+                    // Detached again before the first cut after it went on: it holds what it held then.
+                    position: position(fleet.epoch(), &held).unwrap_or(before),
+                    reached: held.reached,
+                },
+                None => Role::Idle(before),
+            };
+        }
+        if matches!(state.role, Role::Primary(..)) && self.shards.waits().may_wait() {
+            // Another one is to reign. Not here: the vote waits for this.
+            self.end_waits().detach();
+        }
+        let position = self.leave(&state);
+        drop(state);
+        // A vote is about to be cast: this node, or its streams' next reader, may be needed at once.
+        self.shards.hurry(HURRY);
+        position
+    }
+
     /// Ends all streams: the server has stopped, and says nothing any more.
     pub(crate) fn stop(&self) {
         if let Some(guard) = &self.guard {
@@ -420,31 +448,8 @@ impl ReplicationHost for KevyHost {
         Ok(())
     }
 
-    fn detach(&self) -> Position {
-        let mut state = self.state();
-        if let Role::Replica(fleet, before) = &state.role {
-            let fleet = Arc::clone(fleet);
-            let before = before.clone();
-            state.role = match fleet.stop() {
-                Some(held) => Role::Detached {
-                    primary: fleet.primary(),
-                    epoch: fleet.epoch(),
-                    // Detached again before the first cut after it went on: it holds what it held then.
-                    position: position(fleet.epoch(), &held).unwrap_or(before),
-                    reached: held.reached,
-                },
-                None => Role::Idle(before),
-            };
-        }
-        if matches!(state.role, Role::Primary(..)) && self.shards.waits().may_wait() {
-            // Another one is to reign. Not here: the vote waits for this.
-            self.end_waits().detach();
-        }
-        let position = self.leave(&state);
-        drop(state);
-        // A vote is about to be cast: this node, or its streams' next reader, may be needed at once.
-        self.shards.hurry(HURRY);
-        position
+    async fn detach(&self) -> Result<Position, HostError> {
+        Ok(Self::detach(self))
     }
 
     async fn fence(&self, _epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {

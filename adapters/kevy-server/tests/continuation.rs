@@ -7,7 +7,7 @@ mod common;
 use common::contents::{contents, differences};
 use common::process::{Process, primary};
 use common::{Client, Cluster, Node, until, until_reads};
-use kevy_elect_plugin::host::{FenceReason, ReplicationHost};
+use kevy_elect_plugin::host::FenceReason;
 use kevy_resp_client::RespClient;
 use rustix::process::Signal;
 

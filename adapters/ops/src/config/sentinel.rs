@@ -1,9 +1,10 @@
 //! What the keys of `[elect]` that begin with `sentinel` say.
 
-use super::check::{Peer, addresses, at};
-use super::elect::ElectSection;
+use super::document::Document;
+use super::election::{Host, addresses};
 use super::error::SetupError;
-use super::split::{SECTION, Split};
+use super::section::{ElectSection, SECTION};
+use kevy_elect_plugin::ids::NodeId;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -42,15 +43,15 @@ pub struct SentinelAddresses {
     pub sentinel: (String, u16),
 }
 
-/// Checks the keys. `taken`: ports of this node that are something else.
+/// Checks the keys. `data`: where each member's data is, in the order of the file.
 pub(super) fn check(
     section: &ElectSection,
-    peers: &[Peer],
-    taken: &[(u16, &str)],
-    split: &Split,
+    host: &Host<'_>,
+    data: &[(NodeId, &str, u16)],
+    document: &Document<'_>,
 ) -> Result<Option<SentinelSettings>, SetupError> {
-    let others = addresses("sentinel_peers", &section.sentinel_peers, peers, split)?;
-    let announced = addresses("sentinel_announce", &section.sentinel_announce, peers, split)?;
+    let others = addresses("sentinel_peers", &section.sentinel_peers, host, document)?;
+    let announced = addresses("sentinel_announce", &section.sentinel_announce, host, document)?;
     let Some(listen) = section.sentinel else {
         let unused = [
             ("sentinel_master", section.sentinel_master.is_some()),
@@ -61,29 +62,29 @@ pub(super) fn check(
         return match unused.iter().find(|(_, set)| *set) {
             Some((key, _)) => {
                 let reason = "does nothing without sentinel = \"host:port\"; set that too, or remove this";
-                Err(at(split, SECTION, key, "", reason.to_owned()))
+                Err(document.error(SECTION, key, "", reason.to_owned()))
             }
             None => Ok(None),
         };
     };
-    let own = taken.iter().find(|(port, _)| *port == listen.port());
+    let own = host.ports.iter().find(|(port, _)| *port == listen.port());
     let http = section.http.filter(|http| http.port() == listen.port() && listen.port() != 0);
     if let Some(what) = own.map(|(_, what)| *what).or(http.map(|_| "[elect] http")) {
-        return Err(at(split, SECTION, "sentinel", listen, format!("is also {what}; use another port")));
+        return Err(document.error(SECTION, "sentinel", listen, format!("is also {what}; use another port")));
     }
-    let find = |listed: &[(_, String, u16)], peer: &Peer| {
-        listed.iter().find(|(id, ..)| *id == peer.id).map(|(_, host, port)| (host.clone(), *port))
+    let find = |listed: &[(NodeId, String, u16)], id: NodeId| {
+        listed.iter().find(|(listed, ..)| *listed == id).map(|(_, host, port)| (host.clone(), *port))
     };
-    let member = |peer: &Peer| {
-        let data = find(&announced, peer).unwrap_or_else(|| (peer.host.clone(), peer.client_port));
-        let sentinel = find(&others, peer).unwrap_or_else(|| (data.0.clone(), listen.port()));
-        (peer.id.to_string(), SentinelAddresses { data, sentinel })
+    let member = |(id, host, port): &(NodeId, &str, u16)| {
+        let data = find(&announced, *id).unwrap_or_else(|| ((*host).to_owned(), *port));
+        let sentinel = find(&others, *id).unwrap_or_else(|| (data.0.clone(), listen.port()));
+        (id.to_string(), SentinelAddresses { data, sentinel })
     };
     let name = section.sentinel_master.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned());
     if name.is_empty() || name.len() > 63 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
         let reason = "use 1 to 63 visible characters without spaces, as in \"mymaster\"".to_owned();
-        return Err(at(split, SECTION, "sentinel_master", name, reason));
+        return Err(document.error(SECTION, "sentinel_master", name, reason));
     }
     let password = section.sentinel_password.clone();
-    Ok(Some(SentinelSettings { listen, name, password, members: peers.iter().map(member).collect() }))
+    Ok(Some(SentinelSettings { listen, name, password, members: data.iter().map(member).collect() }))
 }

@@ -1,13 +1,15 @@
 //! The `[elect]` section: its keys, their types, their defaults.
 
+use super::document::{Document, Entry};
 use super::error::SetupError;
 use super::sentinel::Secret;
-use super::split::{SECTION, Split};
 use kevy_elect_plugin::config::{CrashDetection, LossPolicy};
 use std::net::SocketAddr;
 use std::time::Duration;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
+
+/// Its name.
+pub const SECTION: &str = "elect";
 
 /// What `[elect]` says. Times that are `None` take the defaults of the plugin.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -84,27 +86,11 @@ const TIME_MS_MAX: i64 = 86_400_000;
 const MB_MAX: i64 = 1 << 20;
 
 impl ElectSection {
-    /// Reads the section out of its half of the file. Errors carry no file name yet.
-    pub(super) fn read(split: &Split) -> Result<Self, SetupError> {
+    /// Reads the section. Errors carry no file name yet.
+    pub fn read(document: &Document<'_>) -> Result<Self, SetupError> {
         let mut section = Self::default();
-        if !split.has_elect {
-            return Ok(section);
-        }
-        let document = DeTable::parse(&split.elect).map_err(|error| {
-            let line = error.span().map_or(0, |span| line_of(&split.elect, span.start));
-            let reason = format!("cannot be read as TOML: {}", error.message().trim_end());
-            SetupError { file: None, line, key: format!("[{SECTION}]"), value: String::new(), reason }
-        })?;
-        let Some(DeValue::Table(table)) = document.get_ref().get(SECTION).map(Spanned::get_ref) else {
-            return Ok(section);
-        };
-        let mut entries: Vec<_> = table.iter().collect();
         // In the order of the file, so that the first error is the first that people see there.
-        entries.sort_by_key(|(key, _)| key.span().start);
-        for (key, value) in entries {
-            let line = line_of(&split.elect, key.span().start);
-            let raw = split.elect.get(value.span()).unwrap_or_default().trim().to_owned();
-            let entry = Entry { line, key: key.get_ref(), raw, value: value.get_ref() };
+        for entry in document.entries(SECTION) {
             section.set(&entry)?;
         }
         Ok(section)
@@ -154,21 +140,13 @@ impl ElectSection {
     }
 }
 
-/// One `key = value` of the section.
-struct Entry<'a> {
-    line: usize,
-    key: &'a str,
-    raw: String,
-    value: &'a DeValue<'a>,
-}
-
 impl Entry<'_> {
     fn error(&self, reason: &str) -> SetupError {
         SetupError {
             file: None,
             line: self.line,
             key: format!("[{SECTION}] {}", self.key),
-            value: self.raw.clone(),
+            value: self.raw.to_owned(),
             reason: reason.to_owned(),
         }
     }
@@ -231,45 +209,13 @@ impl Entry<'_> {
     }
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    1 + text.bytes().take(at).filter(|b| *b == b'\n').count()
-}
-
 /// What to say about a key that does not exist: the nearest one that does, or all of them.
 fn unknown(key: &str) -> String {
-    let near = KEYS.iter().map(|known| (distance(key, known), known)).min();
+    let near = KEYS.iter().map(|known| (strsim::levenshtein(key, known), known)).min();
     match near {
         Some((changes, known)) if changes <= 1 + key.len() / 4 => {
             format!("there is no such key; did you mean {known}?")
         }
         _ => format!("there is no such key; the keys are {}", KEYS.join(", ")),
-    }
-}
-
-/// How many letters must change to get from `a` to `b` (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = corner + usize::from(x != y);
-            corner = row[j + 1];
-            row[j + 1] = change.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_distance_counts_changed_letters() {
-        assert_eq!(distance("lease", "lease_ms"), 3);
-        assert_eq!(distance("htpp", "http"), 1);
-        assert_eq!(distance("", "http"), 4);
     }
 }
