@@ -51,4 +51,5 @@ mod types;
 pub mod wire;
 
 pub use host::gate;
+pub(crate) use types::rng;
 pub use types::{bounds, config, event, fence, ids, link, message, position, state, time};

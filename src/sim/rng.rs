@@ -1,6 +1,6 @@
 //! The simulator's only source of chance: everything that happens in a run follows from one seed.
 
-/// SplitMix64 (Steele, Lea, Flood 2014). Whole numbers only: the same draws on every machine.
+/// Whole numbers only: the same draws on every machine.
 #[derive(Debug, Clone)]
 pub(super) struct Rng {
     state: u64,
@@ -23,11 +23,7 @@ impl Rng {
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        crate::rng::next(&mut self.state)
     }
 
     /// Below `bound`; zero where `bound` is zero.
@@ -35,7 +31,7 @@ impl Rng {
         if self.steady {
             return bound / 2;
         }
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        crate::rng::below(&mut self.state, bound)
     }
 
     /// From `low` to `high`, both included.

@@ -9,7 +9,6 @@ mod links;
 pub mod memory;
 mod outbox;
 mod retry;
-mod rng;
 pub mod tcp;
 mod wakes;
 

@@ -1,6 +1,6 @@
 //! Pauses between attempts to dial.
 
-use super::rng;
+use crate::rng;
 use crate::time::Duration;
 
 /// The pause before the second attempt to dial. It doubles up to [`RETRY_MAX`].

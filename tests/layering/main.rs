@@ -55,6 +55,7 @@ const ROOMS: &[&str] = &["types", "host"];
 
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
+    Layer { name: "rng", may: &[], crates: &[], never: PURE },
     Layer { name: "ids", may: &[], crates: &["thiserror"], never: PURE },
     Layer { name: "time", may: &[], crates: &[], never: PURE },
     Layer { name: "position", may: &["ids"], crates: &["thiserror"], never: PURE },
@@ -66,14 +67,14 @@ const LAYERS: &[Layer] = &[
     Layer { name: "state", may: &["ids", "position", "message"], crates: &[], never: PURE },
     Layer { name: "event", may: &["ids", "time", "position", "message", "fence"], crates: &["log"], never: PURE },
     Layer { name: "elector",
-            may: &["ids", "time", "position", "config", "bounds", "message", "fence", "link", "state", "event"],
+            may: &["rng", "ids", "time", "position", "config", "bounds", "message", "fence", "link", "state", "event"],
             crates: &["thiserror"], never: PURE },
     Layer { name: "wire", may: &["ids", "time", "position", "message", "fence::Health"], crates: &["thiserror"], never: PURE },
     Layer { name: "clock", may: &["time"], crates: &["async_io", "futures", "rustix"], never: NO_IO },
     Layer { name: "host", may: &["ids", "time", "position", "fence"], crates: &["async_trait", "thiserror"], never: NO_IO },
     Layer { name: "store", may: &["ids", "position", "message", "state"],
             crates: &["async_trait", "blocking", "crc32fast", "thiserror"], never: NO_NET },
-    Layer { name: "transport", may: &["ids", "time", "position", "config", "message", "link", "wire", "clock"],
+    Layer { name: "transport", may: &["rng", "ids", "time", "position", "config", "message", "link", "wire", "clock"],
             crates: &["async_io", "async_trait", "blocking", "futures", "pin_project_lite", "rustix", "thiserror"], never: ASYNC },
     Layer { name: "error", may: &["host", "store", "transport"], crates: &["thiserror"], never: NO_IO },
     Layer { name: "gate", may: &["time", "clock", "fence"], crates: &[], never: NO_IO },
@@ -89,7 +90,7 @@ const LAYERS: &[Layer] = &[
             crates: &["async_channel", "async_trait", "futures", "thiserror"], never: NO_IO },
     // Virtual time only: a seed must reproduce a run.
     Layer { name: "sim",
-            may: &["ids", "time", "position", "config", "bounds", "message", "wire", "fence", "link", "state", "host",
+            may: &["rng", "ids", "time", "position", "config", "bounds", "message", "wire", "fence", "link", "state", "host",
                    "event",
                    "clock", "store", "transport", "error", "elector", "driver", "plugin"],
             crates: &["async_trait", "futures", "thiserror"],

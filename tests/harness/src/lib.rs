@@ -2,7 +2,6 @@
 //! write without pause, faults, and a judge who trusts only what the clients saw.
 
 pub mod cli;
-pub mod client;
 pub mod clock;
 pub mod cluster;
 pub mod failure;
@@ -17,3 +16,5 @@ pub mod server;
 pub mod style;
 pub mod verdict;
 pub mod writers;
+
+pub use kevy_elect_compare::resp as client;
