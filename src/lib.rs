@@ -20,18 +20,27 @@
 //! use kevy_elect_plugin::transport::MemoryNetwork;
 //! use std::sync::Arc;
 //!
+//! # use kevy_elect_plugin::{host::{HostError, ReplicationHost}, ids::Epoch, position::Position};
+//! # struct NoData;
+//! # #[async_trait::async_trait]
+//! # impl ReplicationHost for NoData {
+//! #     async fn promote(&self, _: Epoch) -> Result<(), HostError> { Ok(()) }
+//! #     async fn follow(&self, _: Epoch, _: NodeId) -> Result<(), HostError> { Ok(()) }
+//! #     async fn detach(&self) -> Result<Position, HostError> { Ok(Position::NONE) }
+//! # }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let node = NodeId::new("n1")?;
 //! let network = MemoryNetwork::builder(SystemClock::new(), 1, [node]).build();
-//! let plugin = QuorumPlugin::new(QuorumParts {
+//! let parts = QuorumParts {
 //!     config: Config::builder(node, [Member::voter(node)]).build()?,
 //!     clock: Arc::new(SystemClock::new()),
 //!     store: Arc::new(MemoryVoteStore::new()),
 //!     transport: Arc::new(network.transport(node)),
 //!     seed: 1,
-//! });
-//! // `plugin.set_host(..)`, then poll `plugin.clone().run()` on the executor you have. Until then, and
-//! // whenever this node is not the one that may write, the gate is shut:
+//! };
+//! let (plugin, election) = QuorumPlugin::start(parts, |_plugin| Arc::new(NoData));
+//! // Poll `election` on the executor you have. Until then, and whenever this node is not the one that may write, the
+//! // gate is shut:
 //! assert!(plugin.write_gate().check().is_err());
 //! # Ok(())
 //! # }
@@ -51,5 +60,5 @@ mod types;
 pub mod wire;
 
 pub use host::gate;
-pub(crate) use types::rng;
 pub use types::{bounds, config, event, fence, ids, link, message, position, state, time};
+use types::{rng, words};

@@ -2,8 +2,9 @@
 
 use super::clock::MS;
 use super::fault::{Fault, FaultKind, Loss, Target};
+use super::habits::{Fsync, Habits};
 use super::rng::Rng;
-use super::server::{Fsync, Habits, ServerMutation};
+use super::server_mutation::ServerMutation;
 use crate::config::{Config, ConfigError, CrashDetection, LossPolicy, Member, MemberKind};
 use crate::driver::DriverMutation;
 use crate::elector::Mutation;

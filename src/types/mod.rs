@@ -11,3 +11,4 @@ pub mod position;
 pub(crate) mod rng;
 pub mod state;
 pub mod time;
+pub(crate) mod words;

@@ -1,6 +1,6 @@
 //! Values to bytes.
 
-use super::{CLUSTER_BYTES_MAX, DURATION_US_MAX, REFUSE_TEXT_BYTES_MAX};
+use super::limits::{CLUSTER_BYTES_MAX, DURATION_US_MAX, REFUSE_TEXT_BYTES_MAX};
 use crate::fence::Health;
 use crate::ids::NodeId;
 use crate::message::{Grant, Hello, Message, Offer, OfferKind, Role, Standing};
@@ -11,7 +11,7 @@ use crate::time::Duration;
 /// longest, has 256 bytes; the rest is room to copy more than is used, which is faster than to copy exactly.
 const SMALL_FRAME_BYTES_MAX: usize = 352;
 
-/// Appends the frame of `message` to `out`, which grows by [`super::FRAME_BYTES_MAX`] at most. Nothing else
+/// Appends the frame of `message` to `out`, which grows by [`FRAME_BYTES_MAX`](super::limits::FRAME_BYTES_MAX) at most. Nothing else
 /// is allocated.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
     small(out, |w| match message {

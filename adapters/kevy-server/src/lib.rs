@@ -33,6 +33,7 @@ mod effects;
 mod expiry;
 mod feed;
 mod fleet;
+mod gather;
 mod guard;
 mod harmless;
 mod hello;

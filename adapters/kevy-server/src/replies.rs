@@ -6,7 +6,7 @@ use kevy_elect_plugin::plugin::Denied;
 use kevy_resp::{encode_array_len, encode_bulk, encode_integer};
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where this node gets its data from, for people and clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Upstream {
     pub offset: u64,
     /// Why a stream is not up, where that is known.
     pub trouble: String,
+    /// The copies that come in: since when, and how many bytes of them have come.
+    pub copy: Option<(Instant, u64)>,
     /// `(generation, next frame)` of every shard: kevy's token for reading one's own writes.
     pub token: Vec<(u64, u64)>,
 }
@@ -239,6 +241,14 @@ impl Replies {
             "elect_copies:{copies}\r\nelect_continuations:{continuations}\r\nelect_kept_bytes:{}\r\n",
             self.shards.kept_bytes()
         );
+        if let Some((begun, bytes)) = self.source.upstream().copy {
+            let seconds = begun.elapsed().as_secs_f64().max(0.001);
+            let _ = write!(
+                lines,
+                "elect_copy_bytes:{bytes}\r\nelect_copy_bytes_per_second:{:.0}\r\n",
+                bytes as f64 / seconds
+            );
+        }
         let primary = standing.of.map(|id| id.to_string()).unwrap_or_default();
         let _ = write!(
             lines,

@@ -172,11 +172,15 @@ impl<'a> Session<'a> {
             }
             ReplicaEvent::SnapshotBegin => {
                 self.snapshot = Some((Vec::new(), Loading::new(Arc::clone(&self.link.shards))));
+                self.link.state().copy = Some((Instant::now(), 0));
             }
             ReplicaEvent::SnapshotChunk(bytes) => {
                 let (snapshot, _) =
                     self.snapshot.as_mut().ok_or_else(|| broken("a part of a snapshot that never began"))?;
                 snapshot.extend_from_slice(&bytes);
+                if let Some((_, come)) = &mut self.link.state().copy {
+                    *come = snapshot.len() as u64;
+                }
             }
             ReplicaEvent::SnapshotEnd { ack_offset } => {
                 let (bytes, loading) =
@@ -299,7 +303,10 @@ impl<'a> Session<'a> {
         }
         (state.generation, state.next, state.flushes) = (self.generation, next, tag.flushes);
         (state.held, state.named) = (true, tag.flushes);
-        (state.synced, state.must_copy) = (None, None);
+        (state.synced, state.must_copy, state.began_at) = (None, None, None);
+        if let Some((begun, bytes)) = state.copy.take() {
+            log::info!("shard {}: a copy of {bytes} bytes has come in {:?}", link.shard, begun.elapsed());
+        }
         link.shards.note_copy(link.shard, state.why);
         state.stall.moved(Instant::now());
         self.streaming = true;

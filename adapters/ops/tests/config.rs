@@ -121,7 +121,8 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "quorum = 2\n",
         "kevy.toml:9: [elect] quorum = 2: there is no such key; the keys are enabled, heartbeat_interval_ms, \
          election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, loss_policy, watchdog, companion, shard_timeout_ms, cluster_name, http, \
-         http_public, http_peers",
+         http_public, http_peers, sentinel, sentinel_master, \
+         sentinel_password, sentinel_peers, sentinel_announce, continue_buffer_mb",
     ),
     ("", "lease_ms = 0\n", "kevy.toml:9: [elect] lease_ms = 0: use whole milliseconds from 1 to 86400000"),
     (

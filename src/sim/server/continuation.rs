@@ -1,9 +1,10 @@
 //! How a replica goes on in the history of another primary without a copy: section "Continuation" of `docs/protocol.md`.
 
-use super::{Act, Payload, Server, ServerMutation};
+use super::{Act, Payload, Server};
 use crate::ids::Epoch;
 use crate::sim::clock::MS;
 use crate::sim::data::{Beginning, Data, Offsets, Part, Place, SHARDS};
+use crate::sim::server_mutation::ServerMutation;
 
 /// What was asked for and has not come is asked for again.
 const AGAIN: u64 = 100 * MS;

@@ -2,18 +2,8 @@
 
 use crate::sim::clock::MS;
 use crate::sim::data::{Data, Lane, Offsets, Part};
+use crate::sim::habits::Fsync;
 use crate::sim::rng::Rng;
-
-/// When the log is made durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fsync {
-    /// With every write.
-    Always,
-    /// Once a second.
-    Everysec,
-    /// When the kernel likes.
-    No,
-}
 
 /// How often a kernel writes back by itself.
 const WRITEBACK: u64 = 5_000 * MS;

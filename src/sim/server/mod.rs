@@ -7,24 +7,20 @@
 //! [`ServerMutation`] breaks one.
 
 mod continuation;
-mod habits;
 mod log;
-mod mutation;
 mod ring;
 mod stream;
 mod wait;
 
 pub(super) use self::log::End;
-pub use self::log::Fsync;
-pub use habits::Habits;
-pub use mutation::ServerMutation;
-
 use self::log::Log;
 use super::clock::MS;
 use super::data::{Cut, Data, Offsets, Part, Place, SHARDS};
 use super::fault::Loss;
+use super::habits::{Fsync, Habits};
 use super::plan::Plan;
 use super::rng::Rng;
+use super::server_mutation::ServerMutation;
 use crate::config::MemberKind;
 use crate::ids::Epoch;
 use crate::position::Position;

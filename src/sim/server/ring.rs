@@ -1,7 +1,8 @@
 //! The last frames that a server received, each with its place (C6), for peers that lack them.
 
-use super::{Server, ServerMutation};
+use super::Server;
 use crate::sim::data::{Place, SHARDS};
+use crate::sim::server_mutation::ServerMutation;
 use std::collections::VecDeque;
 
 /// How many frames in a thousand the wrong server does not keep.

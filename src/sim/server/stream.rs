@@ -1,9 +1,10 @@
 //! Streams of one shard each: what is sent, received, applied and acknowledged.
 
-use super::{Act, Frames, Payload, Server, ServerMutation};
+use super::{Act, Frames, Payload, Server};
 use crate::ids::Epoch;
 use crate::sim::clock::MS;
 use crate::sim::data::{Cut, Data, Offsets, Place, SHARDS};
+use crate::sim::server_mutation::ServerMutation;
 
 /// A replica that is behind, and to which nothing comes for so long, copies.
 const STALL: u64 = 1_000 * MS;

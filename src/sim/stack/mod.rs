@@ -49,15 +49,19 @@
 //! ```
 
 mod clock;
+mod disk;
+mod event;
 mod executor;
 mod faults;
 mod host;
 mod judge;
+mod links;
 mod net;
 mod server;
 mod state;
 mod store;
 mod transport;
+mod watch;
 mod world;
 
 use super::{Outcome, Plan};

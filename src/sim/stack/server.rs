@@ -1,13 +1,15 @@
 //! The model of [`crate::sim::server`] behind the real [`ReplicationHost`] trait.
 
-use super::host::Order;
-use super::state::{Event, Life, Scene, State};
+use super::event::Event;
+use super::state::{Scene, State};
+use super::watch::Order;
 use crate::elector::Mutation;
 use crate::host::{HostError, ReplicationHost};
 use crate::ids::{Epoch, NodeId};
 use crate::plugin::ElectPlugin;
 use crate::position::Position;
 use crate::sim::data::Data;
+use crate::sim::ills::Life;
 use crate::sim::invariants::Check;
 use crate::sim::server::{Act, End, Payload, Server, TICK};
 use async_trait::async_trait;

@@ -2,9 +2,9 @@
 
 use super::World;
 use super::event::Event;
-use super::machine::Life;
 use crate::elector::{DetachSeq, HostReport, Mutation};
 use crate::position::Position;
+use crate::sim::ills::Life;
 use crate::sim::note::What;
 
 /// An answer is repeated after up to this many times the time that it may take.

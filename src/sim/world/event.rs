@@ -1,11 +1,11 @@
 //! What can come next.
 
-use super::machine::Life;
 use crate::elector::{DetachSeq, PersistSeq};
 use crate::ids::{Epoch, Incarnation};
 use crate::message::Message;
 use crate::position::Position;
 use crate::sim::data::Data;
+use crate::sim::ills::Life;
 use crate::sim::server;
 
 #[derive(Debug, Clone)]

@@ -1,13 +1,14 @@
 //! A world that is driven by hand: what [`crate::sim::Cluster`] does to it, and what it tells of it.
 
 use super::World;
-use super::faults::{Active, UNTIL_HEALED};
+use super::faults::UNTIL_HEALED;
 use crate::elector::{Elector, GateState};
 use crate::fence::Denied;
 use crate::message::Message;
 use crate::position::Position;
 use crate::sim::data::SHARDS;
 use crate::sim::fault::{Fault, FaultKind, Target};
+use crate::sim::ills::Active;
 use crate::sim::note::{Note, What};
 
 impl World {

@@ -49,7 +49,12 @@ impl World {
                 let open = self.may_write(from);
                 found = found.or(self.invariants.fence.on_resign(from, open));
             }
-            _ => {}
+            Message::Heartbeat(_)
+            | Message::Echo(_)
+            | Message::PreOffer(_)
+            | Message::PreAccept(_)
+            | Message::Reject(_)
+            | Message::Announce(_) => {}
         }
         self.take(found);
     }
@@ -198,14 +203,8 @@ impl World {
         let ills = machine.ills;
         machine.runs()
             && machine.disturbed <= since
-            && ills.disk_failing == 0
-            && ills.disk_hanging == 0
-            && ills.disk_slow == 0
-            && ills.host_failing == 0
-            && ills.host_hanging == 0
-            && ills.host_slow == 0
+            && ills.let_elect()
             && ills.health().is_good()
-            && ills.elections_paused == 0
             && ills.hung == 0
             && machine.process.as_ref().is_some_and(|process| {
                 process.leaving_at.is_none() && process.elector.status().standing == Standing::Member

@@ -16,6 +16,7 @@ mod vices;
 
 use super::Stats;
 use super::clock::{DriftClock, MS};
+use super::ills::{Active, Ills, Life};
 use super::invariants::{Invariants, Violation};
 use super::note::{Note, What};
 use super::plan::Plan;
@@ -27,7 +28,7 @@ use crate::ids::{Epoch, NodeId};
 use crate::message::Message;
 use crate::time::Instant;
 use event::Event;
-use machine::{Disk, Ills, Jobs, Life, Machine, Process};
+use machine::{Disk, Jobs, Machine, Process};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -57,7 +58,7 @@ pub(super) struct World {
     /// A number that differs where two runs differ.
     pub(super) fingerprint: u64,
     pub(super) violation: Option<Violation>,
-    active: Vec<faults::Active>,
+    active: Vec<Active>,
     healed: bool,
     pub(super) settled: Option<u64>,
     /// What the primary had when all had joined it: settled is who has that.
@@ -126,7 +127,7 @@ impl World {
             world.push(at, Event::Start { node });
         }
         for fault in 0..world.plan.faults.len() {
-            world.active.push(faults::Active::default());
+            world.active.push(Active::default());
             world.push(world.plan.faults[fault].at, Event::Fault(fault));
         }
         world.push(heal_at, Event::HealAll);

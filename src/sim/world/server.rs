@@ -2,10 +2,10 @@
 
 use super::World;
 use super::event::{Event, Job, Payload};
-use super::machine::Life;
 use crate::elector::{GateState, HostAction, HostReport};
 use crate::ids::Epoch;
 use crate::sim::clock::MS;
+use crate::sim::ills::Life;
 use crate::sim::note::What;
 use crate::sim::server::{Act, Payload as Data, TICK};
 

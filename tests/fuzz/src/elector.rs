@@ -178,7 +178,8 @@ impl Node {
             Report::Position { stream, offsets } => {
                 let stream_epoch = Epoch(stream.at(epoch));
                 let offsets: Vec<u64> = offsets.iter().map(|offset| offset.at(0)).collect();
-                self.position.set(stream_epoch, &offsets);
+                // What is refused leaves the position as it was.
+                let _ = self.position.set(stream_epoch, &offsets);
                 self.elector.handle_host(now, HostReport::Position { stream_epoch, offsets: &offsets });
             }
             Report::Promoted(at) => self.elector.handle_host(now, HostReport::Promoted(Epoch(at.at(epoch)))),

@@ -3,7 +3,7 @@
 mod dial;
 mod frames;
 
-use super::Weather;
+use super::weather::Weather;
 use crate::ids::NodeId;
 use crate::message::Hello;
 use crate::rng;

@@ -1,6 +1,15 @@
 //! What a real server does that an ideal one does not.
 
-use super::log::Fsync;
+/// When the log is made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fsync {
+    /// With every write.
+    Always,
+    /// Once a second.
+    Everysec,
+    /// When the kernel likes.
+    No,
+}
 
 /// How the servers of a run behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
