@@ -9,6 +9,7 @@ pub mod fault;
 pub mod guard;
 pub mod links;
 pub mod observe;
+pub mod picture;
 pub mod ports;
 pub mod progress;
 pub mod round;
