@@ -45,7 +45,6 @@ fn heartbeat(epoch: u64, round: u64, role: Role, primary: Option<NodeId>) -> Mes
         standing: Standing::Member,
         progress: Progress::NONE,
         primary,
-        primary_age: Duration::ZERO,
         lease,
         health: Health::Good,
     })

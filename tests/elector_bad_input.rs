@@ -65,7 +65,6 @@ fn heartbeat(epoch: u64, role: Role) -> Message {
         standing: Standing::Member,
         progress: Progress { stream_epoch: Epoch(epoch), offset: OFFSET_MAX },
         primary,
-        primary_age: Duration::ZERO,
         lease: Duration::from_millis(900),
         health: Health::Good,
     })

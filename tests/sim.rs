@@ -310,7 +310,7 @@ fn every_fault_of_a_server_is_caught() {
 
 #[test]
 fn every_mutation_is_caught() {
-    for mutation in Mutation::ALL {
+    for mutation in Mutation::ALL.iter().copied() {
         let Some((_, profile, nodes, seed)) = CAUGHT.iter().find(|(of, ..)| *of == mutation) else {
             panic!("no seed catches {mutation:?}");
         };

@@ -83,7 +83,7 @@ const CAUGHT: &[(DriverMutation, &str, usize, u64)] = &[
 
 #[test]
 fn every_fault_of_the_driver_is_caught() {
-    for mutation in DriverMutation::ALL {
+    for mutation in DriverMutation::ALL.iter().copied() {
         let Some((_, profile, nodes, seed)) = CAUGHT.iter().find(|(of, ..)| *of == mutation) else {
             panic!("no seed catches {mutation:?}");
         };

@@ -149,7 +149,6 @@ impl Cluster {
             standing,
             progress: Progress::NONE,
             primary,
-            primary_age: Duration::ZERO,
             lease,
             health: Health::Good,
         };

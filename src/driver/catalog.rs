@@ -69,9 +69,12 @@ pub(super) const LOSSES: [&str; 4] = ["no-link", "queue-full", "overtaken", "imp
 pub(super) const HOST_CALLS: &[&str] = &["promote", "follow", "fence", "resume", "detach"];
 
 const ROLES: LabelValues = LabelValues::Words(|| Role::ALL.iter().map(|role| role.as_str()).collect());
-const HEALTHS: LabelValues = LabelValues::Words(|| Health::ALL.map(Health::as_str).to_vec());
-const REASONS: LabelValues = LabelValues::Words(|| Reason::ALL.map(Reason::as_str).to_vec());
-const OUTCOMES: LabelValues = LabelValues::Words(|| Outcome::ALL.map(Outcome::as_str).to_vec());
+const HEALTHS: LabelValues =
+    LabelValues::Words(|| Health::ALL.iter().map(|health| health.as_str()).collect());
+const REASONS: LabelValues =
+    LabelValues::Words(|| Reason::ALL.iter().map(|reason| reason.as_str()).collect());
+const OUTCOMES: LabelValues =
+    LabelValues::Words(|| Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect());
 const KINDS: LabelValues = LabelValues::Words(|| OfferKind::ALL.iter().map(|kind| kind.as_str()).collect());
 
 const fn gauge(name: &'static str, help: &'static str) -> MetricInfo {
@@ -136,7 +139,7 @@ pub const METRICS: [MetricInfo; 31] = [
     gauge("kevy_elect_fenced", "1 while this node is primary and refuses writes."),
     counter("kevy_elect_fences_total", "Times this node, as primary, began to refuse writes.").by(&[(
         "reason",
-        LabelValues::Words(|| FenceReason::ALL.map(FenceReason::as_str).to_vec()),
+        LabelValues::Words(|| FenceReason::ALL.iter().map(|reason| reason.as_str()).collect()),
     )]),
     seconds("kevy_elect_lease_remaining_seconds", "How long this node may still write."),
     seconds("kevy_elect_lease_duration_seconds", "How long a lease runs when it is renewed."),

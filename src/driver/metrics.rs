@@ -85,11 +85,12 @@ impl Metrics {
         gauge!("kevy_elect_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         for from in Role::ALL.iter().copied() {
             for to in Role::ALL.iter().copied().filter(|to| *to != from) {
-                Reason::ALL.into_iter().for_each(|reason| transitions(from, to, reason).increment(0));
+                Reason::ALL.iter().for_each(|reason| transitions(from, to, *reason).increment(0));
             }
         }
         let by_outcome = |name: &'static str| {
-            Outcome::ALL.map(|outcome| (outcome, counter!(name, "outcome" => outcome.as_str()))).into()
+            let series = |outcome: &Outcome| (*outcome, counter!(name, "outcome" => outcome.as_str()));
+            Outcome::ALL.iter().map(series).collect()
         };
         let messages = |direction: &'static str| {
             Verb::ALL
@@ -137,16 +138,19 @@ impl Metrics {
             last_role_change: gauge!("kevy_elect_last_role_change_timestamp_seconds"),
             paused: gauge!("kevy_elect_paused"),
             health: Health::ALL
-                .map(|health| (health, gauge!("kevy_elect_health", "health" => health.as_str())))
-                .into(),
+                .iter()
+                .map(|health| (*health, gauge!("kevy_elect_health", "health" => health.as_str())))
+                .collect(),
             unfit: Health::ALL
-                .map(|health| (health, counter!("kevy_elect_unfit_total", "health" => health.as_str())))
-                .into(),
+                .iter()
+                .map(|health| (*health, counter!("kevy_elect_unfit_total", "health" => health.as_str())))
+                .collect(),
             elections: by_outcome("kevy_elect_elections_total"),
             pre_votes: by_outcome("kevy_elect_prevotes_total"),
             fences: FenceReason::ALL
-                .map(|reason| (reason, counter!("kevy_elect_fences_total", "reason" => reason.as_str())))
-                .into(),
+                .iter()
+                .map(|reason| (*reason, counter!("kevy_elect_fences_total", "reason" => reason.as_str())))
+                .collect(),
             sent: messages("sent"),
             received: messages("received"),
             offers_refused: OfferKind::ALL.iter().copied().flat_map(refused_offers).collect(),

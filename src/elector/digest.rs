@@ -35,7 +35,7 @@ impl Rounds {
 impl Elector {
     /// Sets what chance will bring.
     pub fn set_seed(&mut self, seed: u64) {
-        self.rng = super::rng::Rng::new(seed);
+        self.rng = crate::rng::Rng::new(seed);
     }
 
     /// This node's counters.

@@ -28,22 +28,13 @@ impl Elector {
         self.round = Round(self.round.0 + 1);
         self.lease.sent(self.round, self.now);
         let reigning = self.reign().is_some();
-        let (primary, primary_age) = match self.primary {
-            Some(index) if index == self.me => (Some(self.config.node), Duration::ZERO),
-            Some(index) => {
-                let peer = &self.peers[index];
-                (Some(peer.member.id), peer.heard.map_or(Duration::ZERO, |at| self.now.saturating_since(at)))
-            }
-            None => (None, Duration::ZERO),
-        };
         let heartbeat = Heartbeat {
             epoch: self.hard.epoch,
             round: self.round,
             role: self.role(),
             standing: self.hard.standing,
             progress: self.position.progress(),
-            primary,
-            primary_age,
+            primary: self.primary(),
             lease: if reigning { self.config.lease } else { Duration::ZERO },
             health: self.fitness(),
         };

@@ -48,6 +48,7 @@ pub enum HostAction {
 
 /// What the host says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HostReport<'a> {
     /// How far the data goes.
     Position {
@@ -75,6 +76,7 @@ pub enum HostReport<'a> {
 
 /// What an operator, or the machine, wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Command {
     /// Hand over: fence, let the best replica catch up, resign in its favour. If none catches up in time
     /// the fence is lifted again.

@@ -45,17 +45,7 @@ pub(super) enum Place {
 
 impl Judging {
     /// Nobody wants to know any more.
-    #[inline]
     pub(super) fn close(&mut self) {
-        if self.open.is_some() {
-            self.forget();
-        }
-    }
-
-    /// Apart, so that heartbeats, which never find one, need no room for it.
-    #[cold]
-    #[inline(never)]
-    fn forget(&mut self) {
         self.open = None;
     }
 

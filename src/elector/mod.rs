@@ -1,5 +1,5 @@
-//! The elector: decides which node may write. Pure: it has no socket, no file, no clock, no thread, no
-//! chance of its own, and no allocation on the path of heartbeats.
+//! The elector: decides which node may write. Pure: it has no socket, no file, no clock and no thread, draws random
+//! numbers only from the seed that it was given, and allocates nothing on the path of heartbeats.
 //!
 //! **The one rule.** Call a `handle_*` method with the present time; then drain [`Elector::poll_output`]
 //! until it says `None`, carrying the outputs out in their order; then copy [`Elector::gate`] to the write
@@ -33,7 +33,6 @@ mod mutation;
 mod peer;
 mod persist;
 mod reign;
-mod rng;
 mod status;
 mod timers;
 mod vote;
@@ -56,6 +55,7 @@ use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
 use crate::link::LinkEvent;
 use crate::message::{Message, Standing};
 use crate::position::{Position, PositionError};
+use crate::rng::Rng;
 use crate::state::HardState;
 use crate::time::{Duration, Instant};
 use campaign::Campaign;
@@ -63,7 +63,6 @@ use judging::Judging;
 use peer::Peer;
 use persist::Persistence;
 use reign::Reign;
-use rng::Rng;
 use std::collections::VecDeque;
 use timers::{Timer, Timers};
 use vote::Promise;

@@ -215,7 +215,14 @@ impl Elector {
         // With nobody to protect, a higher epoch is worth knowing: our own campaign has to be above it.
         if offer.epoch > self.hard.epoch && reason == RejectReason::Position {
             self.adopt_epoch(offer.epoch, Reason::HigherEpoch);
-            self.set_earlier(Timer::Campaign, self.now + self.config.heartbeat_interval / 2);
+        }
+        // Known by now, from this offer or from a refusal that came before it: the epoch of a candidate who lacks what this
+        // node holds. It gets no more than a moment to win it.
+        if offer.epoch == self.hard.epoch && reason == RejectReason::Position && self.primary.is_none() {
+            // Nor is it waited for where nobody can win it without this vote.
+            let may_win = self.voters_reachable() > self.config.quorum();
+            let pause = self.config.heartbeat_interval / 2 * u32::from(may_win);
+            self.set_earlier(Timer::Campaign, self.now + pause);
         }
         self.reject(OfferKind::Vote, from, offer.round, reason);
     }

@@ -11,7 +11,6 @@ mod links;
 pub mod memory;
 mod outbox;
 mod retry;
-mod rng;
 pub mod session;
 pub mod tcp;
 mod wakes;

@@ -69,8 +69,6 @@ pub struct Heartbeat {
     pub progress: Progress,
     /// The primary that the sender follows (itself, if it is that).
     pub primary: Option<NodeId>,
-    /// How long ago the sender heard that primary; zero for a primary itself and where there is none.
-    pub primary_age: Duration,
     /// How long a primary's lease runs from the send time of a heartbeat; zero from others. A voter whose
     /// promise would not outlast it does not echo.
     pub lease: Duration,
@@ -133,7 +131,7 @@ pub struct Reject {
     pub round: Round,
     /// What was refused.
     pub kind: OfferKind,
-    /// Why.
+    /// What made the voter say no.
     pub reason: RejectReason,
     /// How far the sender's data goes.
     pub progress: Progress,

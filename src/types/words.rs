@@ -33,4 +33,28 @@ macro_rules! words {
     };
 }
 
-pub(crate) use words;
+/// Declares deliberate faults: an enum that knows all its values. Only the simulator asks for them.
+macro_rules! faults {
+    ($(#[$about:meta])* $visible:vis enum $name:ident { $($(#[$doc:meta])* $value:ident),+ $(,)? }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[cfg_attr(not(feature = "sim"), allow(dead_code, unreachable_pub, reason = "only named, to be denied"))]
+        #[non_exhaustive]
+        $visible enum $name {
+            $($(#[$doc])* $value),+
+        }
+
+        #[cfg(feature = "sim")]
+        impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$value),+];
+
+            /// The one of this name, as `Debug` shows it.
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|fault| format!("{fault:?}").eq_ignore_ascii_case(name))
+            }
+        }
+    };
+}
+
+pub(crate) use {faults, words};

@@ -53,7 +53,6 @@ const HEARTBEAT_BLANK: Heartbeat = Heartbeat {
     standing: Standing::New,
     progress: Progress::NONE,
     primary: None,
-    primary_age: Duration::ZERO,
     lease: Duration::ZERO,
     health: Health::Good,
 };
@@ -168,7 +167,7 @@ impl<'a> Reader<'a> {
         hb.standing = self.standing()?;
         hb.progress = self.progress()?;
         hb.primary = self.node_or_none("primary")?;
-        hb.primary_age = self.micros("primary-age")?;
+        self.micros("reserved")?;
         hb.lease = self.micros("lease")?;
         if self.element < self.elements {
             hb.health = self.health()?;
@@ -180,8 +179,7 @@ impl<'a> Reader<'a> {
     #[cold]
     fn health(&mut self) -> Read<Health> {
         let word = self.field("health")?;
-        let known = Health::ALL.into_iter().find(|health| health.as_str().as_bytes() == word);
-        match known {
+        match Health::from_word(word) {
             // Said by a newer version that has something to say behind it.
             Some(health) => Ok(health),
             None if word.is_empty() || word.len() > HEALTH_BYTES_MAX => self.value("health"),

@@ -32,7 +32,8 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.standing(hb.standing);
             w.progress(hb.progress);
             w.node(hb.primary.as_ref());
-            w.micros(hb.primary_age);
+            // Reserved: how long ago the primary was heard, which nobody needs.
+            w.raw(b"$1\r\n0\r\n");
             w.micros(hb.lease);
             if hb.health != Health::Good {
                 w.bulk(hb.health.as_str().as_bytes());

@@ -33,7 +33,6 @@ pub fn message(verb: Verb) -> Option<Message> {
             standing: Standing::Member,
             progress,
             primary: Some(node),
-            primary_age: Duration::ZERO,
             lease: Duration::from_micros(970_297),
             health: Health::Good,
         }),

@@ -213,8 +213,10 @@ impl Attempt<'_> {
                 return Ok(Some(told));
             }
             if told.epoch > meant || begun.elapsed() > NOT_YET_MAX {
-                let reigns =
-                    format!("the server there does not reign in epoch {meant} (it says {})", told.epoch);
+                let reigns = format!(
+                    "the server there is not (or not yet) the primary of epoch {meant}, but of {}",
+                    told.epoch
+                );
                 return Err(Stop::End(End::Broken(reigns)));
             }
             drop(self.link.closed.wait_timeout(open(self.link)?, NOT_YET_INTERVAL));

@@ -186,6 +186,7 @@ fn parts(
     let node = elect.config.node();
     let mut transport =
         TcpTransport::with_listener(door).stale_after(elect.config.election_timeout()).seed(seed);
+    transport = transport.silence(3 * elect.config.heartbeat_interval());
     for peer in elect.peers.iter().filter(|peer| peer.id != node) {
         transport = transport.peer(peer.id, format!("{}:{}", peer.host, peer.elect_port));
     }

@@ -17,7 +17,7 @@ mod peer;
 #[cfg(test)]
 mod tests;
 
-pub(super) use peer::{Attempt, Direction, End, LinkId};
+pub(super) use peer::{Attempt, Beside, Direction, End, LinkId, QUIET_CHECKS};
 
 use super::api::{Directions, RefuseReason, SendError, TransportEvent, TransportStats};
 use super::inbox::Inbox;
@@ -152,6 +152,23 @@ impl Links {
         self.peers.get_mut(&peer).is_some_and(|p| p.leaves(id, Some(task)))
     }
 
+    // ---- silence (T25) ----
+
+    /// Called in equal intervals: peers that say nothing are dialled beside the link that is there.
+    pub(super) fn check_silence(&mut self) {
+        self.peers.values_mut().for_each(|p| p.check_silence(&mut self.wakes));
+    }
+
+    /// Whether `peer` is to be dialled beside the link that is there.
+    pub(super) fn beside_called(&mut self, peer: NodeId) -> Option<Beside> {
+        self.peers.get_mut(&peer).and_then(Peer::beside_called)
+    }
+
+    /// How many messages of `peer` came in so far.
+    pub(super) fn heard_so_far(&self, peer: NodeId) -> u64 {
+        self.peers.get(&peer).map_or(0, Peer::heard_so_far)
+    }
+
     // ---- messages out ----
 
     /// Whether there is a link to send on.
@@ -218,6 +235,9 @@ impl Links {
         }
         if !self.has_room(task) {
             return Err(Some(message));
+        }
+        if let Some(p) = self.peers.get_mut(&from) {
+            p.heard();
         }
         self.inbox.push(TransportEvent::Message { from, message }, &mut self.wakes);
         Ok(())

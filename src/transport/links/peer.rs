@@ -58,7 +58,35 @@ pub(super) struct Peer {
     pub(super) writing: bool,
     redial: bool,
     dialler: Option<Waker>,
+    silence: Silence,
 }
+
+/// What the peer said lately, and whether to dial it beside the link that is there (T25).
+#[derive(Debug, Default)]
+struct Silence {
+    /// How many messages came in, now and when it was last looked at.
+    heard: u64,
+    seen: u64,
+    /// How often nothing had come in since the time before.
+    quiet: u8,
+    called: Option<Beside>,
+    /// When the outgoing link came up.
+    out_since: Option<Instant>,
+}
+
+/// Why a peer is dialled beside the link that is there (T25).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::transport) enum Beside {
+    /// Until it is heard: it says nothing.
+    Silent,
+    /// It did so itself.
+    Answer,
+}
+
+/// How often in a row nothing came in before the peer counts as silent.
+pub(in crate::transport) const QUIET_CHECKS: u8 = 2;
+/// The shortest time between two links that are dialled because the peer did so: it would answer the second in the same way.
+const ANSWER_SPACING_MIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -119,6 +147,7 @@ impl Peer {
         }
         let was_linked = self.linked();
         let replaced = self.slot(direction).replace(Slot { id, task: None });
+        let again = replaced.is_some();
         replaced.and_then(|slot| slot.task).into_iter().for_each(|task| wakes.add(task));
         self.ended_clean[direction as usize] = false;
         match direction {
@@ -126,9 +155,19 @@ impl Peer {
                 self.forget_messages();
                 self.address = address;
                 self.redial = false;
+                self.silence.out_since = Some(now);
+                self.silence.called = None;
             }
             // Who dials us listens, most likely: do not wait for the next attempt's turn.
             Direction::In if self.outgoing.is_none() => self.call_dialler(wakes),
+            // It did not hear us, perhaps; then our link to it is stuck, too.
+            Direction::In if again => {
+                let since = self.silence.out_since.map(|since| now.saturating_since(since));
+                if since.is_some_and(|since| since >= ANSWER_SPACING_MIN) {
+                    self.silence.out_since = Some(now);
+                    self.call_beside(Beside::Answer, wakes);
+                }
+            }
             Direction::In => {}
         }
         let mut up = None;
@@ -224,6 +263,41 @@ impl Peer {
             leaving.slot.task = Some(task.clone());
         }
         leaves
+    }
+
+    // ---- silence (T25) ----
+
+    /// A message came in.
+    pub(super) fn heard(&mut self) {
+        self.silence.heard = self.silence.heard.wrapping_add(1);
+    }
+
+    /// How many came in so far.
+    pub(super) fn heard_so_far(&self) -> u64 {
+        self.silence.heard
+    }
+
+    /// Called in equal intervals: calls for another link where nothing came in lately although the peer can send.
+    pub(super) fn check_silence(&mut self, wakes: &mut Wakes) {
+        let linked = self.outgoing.is_some() && self.incoming.is_some();
+        let silence = &mut self.silence;
+        let quiet = linked && silence.heard == silence.seen;
+        silence.quiet = if quiet { silence.quiet.saturating_add(1) } else { 0 };
+        silence.seen = silence.heard;
+        if silence.quiet == QUIET_CHECKS {
+            self.call_beside(Beside::Silent, wakes);
+        }
+    }
+
+    fn call_beside(&mut self, why: Beside, wakes: &mut Wakes) {
+        self.silence.called = Some(why);
+        let task = self.outgoing.as_ref().and_then(|slot| slot.task.clone());
+        task.into_iter().for_each(|task| wakes.add(task));
+    }
+
+    /// Whether another link was called for since this was last asked; the task of the outgoing link is woken at the next call.
+    pub(super) fn beside_called(&mut self) -> Option<Beside> {
+        self.silence.called.take()
     }
 
     // ---- the one who dials ----

@@ -220,3 +220,41 @@ fn a_second_link_of_the_same_process_replaces_the_first_without_a_word() {
     t.end(Direction::In, second, End::Broken);
     assert_eq!(t.told(), [LinkEvent::Reset], "how the replaced one ended does not count");
 }
+
+#[test]
+fn t25_a_linked_peer_that_says_nothing_is_called_for_once_until_it_is_heard() {
+    let mut t = Table::new();
+    let message = Message::Announce(crate::message::Announce { epoch: crate::ids::Epoch(1) });
+    t.up(Direction::Out, OLD).unwrap();
+    (0..10).for_each(|_| t.links.check_silence());
+    assert_eq!(t.links.beside_called(t.peer), None, "it cannot send yet");
+    let incoming = t.up(Direction::In, OLD).unwrap();
+    let called = |t: &mut Table, hears: bool| {
+        if hears {
+            t.links.deliver(t.peer, incoming, message.clone(), Waker::noop()).unwrap();
+        }
+        t.links.check_silence();
+        t.links.beside_called(t.peer) == Some(Beside::Silent)
+    };
+    assert_eq!([true, true, true, false].map(|hears| called(&mut t, hears)), [false; 4]);
+    assert!(called(&mut t, false));
+    assert_eq!([false; 20].map(|hears| called(&mut t, hears)), [false; 20], "once");
+    assert_eq!([true, false].map(|hears| called(&mut t, hears)), [false; 2]);
+    assert!(called(&mut t, false), "again");
+}
+
+#[test]
+fn t25_whoever_is_dialled_beside_its_link_answers_in_kind_at_most_once_a_second() {
+    let mut t = Table::new();
+    t.up(Direction::Out, OLD).unwrap();
+    t.up(Direction::In, OLD).unwrap();
+    t.up(Direction::In, OLD).unwrap();
+    assert_eq!(t.links.beside_called(t.peer), None, "our own link is young");
+    t.now += Duration::from_secs(1);
+    t.up(Direction::In, OLD).unwrap();
+    assert_eq!(t.links.beside_called(t.peer), Some(Beside::Answer));
+    t.up(Direction::Out, OLD).unwrap();
+    t.up(Direction::In, OLD).unwrap();
+    assert_eq!(t.links.beside_called(t.peer), None, "two nodes must not call each other for ever");
+    assert_eq!(t.told(), [UP]);
+}

@@ -1,16 +1,16 @@
 //! Connections that we dial: we send on them.
 
-use super::limits::{HELLO_TIMEOUT, LINK_STABLE, RETRY_SPACING_MIN};
+use super::limits::{BESIDE_TIMEOUT, HELLO_TIMEOUT, LINK_STABLE, RETRY_SPACING_MIN, USER_TIMEOUT};
 use super::place::Place;
 use super::shared::Context;
-use super::stream::{Stopped, Stream, abort, read_more, read_ready, tune, write_all, write_first};
+use super::stream::{Stopped, Stream, abort, read_more, read_ready, resets, tune, write_all, write_first};
 use super::timer::{now, within};
 use super::watch::Watched;
 use crate::ids::NodeId;
 use crate::message::Hello;
 use crate::time::Duration;
 use crate::transport::greeting::{Channel, Greeting, TurnedAway};
-use crate::transport::links::{Direction, End, LinkId};
+use crate::transport::links::{Beside, Direction, End, LinkId, QUIET_CHECKS};
 use crate::transport::retry::Retry;
 use async_io::{Async, Timer};
 use futures::future::{Either, poll_fn, select};
@@ -35,9 +35,9 @@ pub(super) async fn keep_linked(context: Context<'_>, peer: NodeId, address: &st
     loop {
         context.shared.room().await;
         let began = now();
-        if let Some(Linked { stream, channel, id }) = dial(context, peer, &mut place, urgent).await {
+        if let Some(first) = dial(context, peer, &mut place, urgent).await {
             let linked = now();
-            let stopped = drive(context, &stream, channel, peer, id).await;
+            let (stream, id, stopped) = drive_on(context, peer, first).await;
             let end = match stopped {
                 Some(Stopped::Ended(end)) => end,
                 Some(Stopped::Violation(reason)) => {
@@ -69,6 +69,83 @@ pub(super) async fn keep_linked(context: Context<'_>, peer: NodeId, address: &st
     }
 }
 
+/// Looks for silent peers, for ever.
+pub(super) async fn watch_silence(context: Context<'_>, silence: Duration) {
+    loop {
+        Timer::after(silence / u32::from(QUIET_CHECKS)).await;
+        context.shared.links().check_silence();
+    }
+}
+
+/// Drives a link, and those that take its place, to the end of the last: its stream, and why it ended.
+async fn drive_on(
+    context: Context<'_>,
+    peer: NodeId,
+    first: Linked,
+) -> (Watched<Stream>, LinkId, Option<Stopped>) {
+    let Linked { mut stream, mut channel, mut id } = first;
+    loop {
+        let outcome = {
+            let driven = std::pin::pin!(drive(context, &stream, channel, peer, id));
+            // Polled first: once another link has taken the place, the old one only says that it lost it.
+            match select(std::pin::pin!(dial_beside(context, peer)), driven).await {
+                Either::Left((next, _)) => Ok(next),
+                Either::Right((stopped, _)) => Err(stopped),
+            }
+        };
+        match outcome {
+            Ok(next) => {
+                abort(std::mem::replace(&mut stream, next.stream));
+                (channel, id) = (next.channel, next.id);
+            }
+            Err(stopped) => return (stream, id, stopped),
+        }
+    }
+}
+
+/// Another link to a peer that is linked and says nothing (T25). What comes of an attempt is told to nobody.
+async fn dial_beside(context: Context<'_>, peer: NodeId) -> Linked {
+    loop {
+        // At the next call the task of the link is woken, which is this one.
+        let called =
+            poll_fn(|_| context.shared.links().beside_called(peer).map_or(Poll::Pending, Poll::Ready));
+        let (why, since) = (called.await, now());
+        let (heard, address) = {
+            let links = context.shared.links();
+            (links.heard_so_far(peer), links.address(peer))
+        };
+        let Some(address) = address else { continue };
+        context.shared.room().await;
+        let mut patience = 2 * BESIDE_TIMEOUT;
+        loop {
+            let began = now();
+            if let Some(Ok(stream)) = within(BESIDE_TIMEOUT, Async::<TcpStream>::connect(address)).await {
+                // The old link may end at any moment, and this attempt with it. The acceptor must not see an orderly end.
+                resets(&stream, true);
+                match within(patience, introduce(context, stream, peer, address)).await {
+                    Some(Some(linked)) => {
+                        resets(&linked.stream, false);
+                        return linked;
+                    }
+                    // It does not want to.
+                    Some(None) => break,
+                    // Cut off again, or the peer's process is stopped: then more connections only wait for it.
+                    None => patience = HELLO_TIMEOUT.min(2 * patience),
+                }
+            }
+            let over = match why {
+                Beside::Silent => context.shared.links().heard_so_far(peer) != heard,
+                // Later the kernel gives the old link up.
+                Beside::Answer => now().saturating_since(since) >= USER_TIMEOUT,
+            };
+            if over {
+                break;
+            }
+            Timer::after(BESIDE_TIMEOUT.saturating_sub(now().saturating_since(began))).await;
+        }
+    }
+}
+
 /// Waits for the time to pass (`false`) or for a reason to dial at once (`true`).
 async fn wait(context: Context<'_>, peer: NodeId, time: Duration) -> bool {
     let called = poll_fn(|cx| match context.shared.links().redial_called(peer, cx.waker()) {
@@ -82,9 +159,10 @@ async fn wait(context: Context<'_>, peer: NodeId, time: Duration) -> bool {
 async fn dial(context: Context<'_>, peer: NodeId, place: &mut Place<'_>, urgent: bool) -> Option<Linked> {
     let (addresses, timeout) = place.find(context.shared, peer, urgent).await;
     for address in addresses {
-        let attempt = context.shared.links().attempt(peer);
+        let (attempt, began) = (context.shared.links().attempt(peer), now());
         match within(timeout, Async::<TcpStream>::connect(address)).await {
             Some(Ok(stream)) => {
+                place.connected(now().saturating_since(began));
                 if let Some(linked) = introduce(context, stream, peer, address).await {
                     return Some(linked);
                 }

@@ -4,7 +4,7 @@ use crate::time::Duration;
 
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long the first attempt after a loss may take. A connection request that reaches a socket which is
+/// How long the first attempt after a loss may take, or twice as long as the last connection took. A connection request that reaches a socket which is
 /// just being closed gets no answer at all, and the kernel repeats it only a second later: the next attempt
 /// is refused at once.
 pub const CONNECT_AFTER_LOSS_TIMEOUT: Duration = Duration::from_millis(25);
@@ -12,6 +12,9 @@ pub const CONNECT_AFTER_LOSS_TIMEOUT: Duration = Duration::from_millis(25);
 pub const LOOK_BACK: Duration = Duration::from_secs(1);
 /// How long an attempt waits for a name server before it goes where the peer was last. The look-up goes on.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long an attempt beside an established link may take to connect, and the time from one to the next. Each is a fresh request: the
+/// kernel would repeat one only after a second.
+pub const BESIDE_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long either end waits for the other's `HELLO`.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long written bytes may go unconfirmed before the link counts as broken. Short, because after a

@@ -51,6 +51,7 @@ pub struct TcpTransport {
     door: Mutex<Option<Door>>,
     peers: BTreeMap<NodeId, String>,
     seed: u64,
+    silence: Option<Duration>,
     shared: Shared,
 }
 
@@ -66,6 +67,7 @@ pub struct TcpTransportBuilder {
     peers: BTreeMap<NodeId, String>,
     stale_after: Duration,
     seed: u64,
+    silence: Option<Duration>,
     sessions: Arc<dyn Sessions>,
     watch: Option<Arc<dyn SocketWatch>>,
 }
@@ -116,7 +118,7 @@ impl TcpTransport {
 impl TcpTransportBuilder {
     fn new(door: Door) -> Self {
         let (peers, sessions) = (BTreeMap::new(), Arc::new(PlainSessions));
-        Self { door, peers, stale_after: STALE_AFTER_DEFAULT, seed: 0, sessions, watch: None }
+        Self { door, peers, stale_after: STALE_AFTER_DEFAULT, seed: 0, silence: None, sessions, watch: None }
     }
 
     /// Adds a peer and where it listens: `host:port`, resolved at every attempt to dial.
@@ -134,6 +136,13 @@ impl TcpTransportBuilder {
     /// Seeds the jitter of the pauses between attempts to dial.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// How long a linked peer may say nothing before it is dialled beside the link that is there (T25): two or three heartbeats.
+    /// Default: for ever.
+    pub fn silence(mut self, duration: Duration) -> Self {
+        self.silence = Some(duration);
         self
     }
 
@@ -156,6 +165,7 @@ impl TcpTransportBuilder {
             door: Mutex::new(Some(self.door)),
             peers: self.peers,
             seed: self.seed,
+            silence: self.silence,
             shared: Shared::new(links, self.sessions, self.watch),
         }
     }
@@ -186,6 +196,9 @@ impl Transport for TcpTransport {
                 let seed = self.seed.wrapping_add(number);
                 work.push(dial::keep_linked(context, *peer, address, seed).boxed());
             }
+        }
+        if let Some(silence) = self.silence {
+            work.push(dial::watch_silence(context, silence).boxed());
         }
         let closed = poll_fn(|cx| match self.shared.links().is_closed(cx.waker()) {
             true => Poll::Ready(()),

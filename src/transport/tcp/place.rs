@@ -17,16 +17,23 @@ pub(super) struct Place<'a> {
     looking: Option<BoxFuture<'a, Vec<SocketAddr>>>,
     /// When the last link ended.
     lost: Option<Instant>,
+    /// How long it took to connect when that last went well.
+    took: Duration,
 }
 
 impl<'a> Place<'a> {
     pub(super) fn new(address: &'a str) -> Self {
-        Self { address, looking: None, lost: None }
+        Self { address, looking: None, lost: None, took: Duration::ZERO }
     }
 
     /// The link to the peer has ended.
     pub(super) fn lost(&mut self) {
         self.lost = Some(now());
+    }
+
+    /// A connection was made, and took so long.
+    pub(super) fn connected(&mut self, took: Duration) {
+        self.took = took;
     }
 
     /// The addresses to try now, and for how long each. `urgent`: the attempt was called for by the end of a link.
@@ -40,7 +47,9 @@ impl<'a> Place<'a> {
         // with it: its refusal is what the peers wait for.
         let recent = self.lost.is_some_and(|lost| now().saturating_since(lost) < LOOK_BACK);
         if let Some(lost) = shared.links().lost_address(peer).filter(|_| urgent || recent) {
-            return (vec![lost], if urgent { CONNECT_AFTER_LOSS_TIMEOUT } else { CONNECT_TIMEOUT });
+            // Between sites an answer takes longer than that.
+            let soon = CONNECT_AFTER_LOSS_TIMEOUT.max(2 * self.took).min(CONNECT_TIMEOUT);
+            return (vec![lost], if urgent { soon } else { CONNECT_TIMEOUT });
         }
         let looking = self.looking.take().unwrap_or_else(|| resolve(self.address).boxed());
         let found = match select(looking, Timer::after(RESOLVE_TIMEOUT)).await {
@@ -66,4 +75,28 @@ async fn resolve(address: &str) -> Vec<SocketAddr> {
         address.to_socket_addrs().map(|found| found.take(ADDRESSES_MAX).collect()).unwrap_or_default()
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Incarnation;
+    use crate::transport::links::{Direction, End, Links};
+    use crate::transport::session::PlainSessions;
+    use std::sync::Arc;
+
+    #[test]
+    fn t12_the_first_attempt_after_a_loss_is_given_up_soon_and_between_sites_not_before_an_answer_can_come() {
+        let (peer, address) = (NodeId::new("b").unwrap(), SocketAddr::from(([127, 0, 0, 1], 1)));
+        let shared = Shared::new(Links::new([peer], Duration::from_secs(2)), Arc::new(PlainSessions), None);
+        let up = shared.links().up(Direction::Out, peer, Incarnation(1), Some(address), now());
+        shared.links().end(Direction::Out, peer, up.unwrap(), End::Clean, now());
+        let mut place = Place::new("nowhere");
+        place.lost();
+        for (took, limit) in [(0, 25), (5, 25), (80, 160), (10_000, 500)] {
+            place.connected(Duration::from_millis(took));
+            let found = futures::executor::block_on(place.find(&shared, peer, true));
+            assert_eq!(found, (vec![address], Duration::from_millis(limit)), "connecting took {took} ms");
+        }
+    }
 }

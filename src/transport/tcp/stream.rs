@@ -42,6 +42,11 @@ pub(super) fn abort(stream: Watched<Stream>) {
     drop(stream);
 }
 
+/// Whether the connection is reset, however it ends: also where its task is dropped.
+pub(super) fn resets(stream: &Stream, always: bool) {
+    let _ = rustix::net::sockopt::set_socket_linger(stream, always.then_some(Duration::ZERO));
+}
+
 /// Why reading ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stopped {

@@ -73,11 +73,11 @@ mod tests {
         let threads = 64;
         let nodes = free(3, threads).unwrap();
         let mut all: Vec<_> = nodes.iter().flat_map(|ports| ports.all(threads)).collect();
-        assert_eq!(all.len(), 3 * (3 + threads));
+        assert_eq!(all.len(), 3 * (4 + threads));
         assert!(all.iter().all(|port| *port < 32_768));
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 3 * (3 + threads));
+        assert_eq!(all.len(), 3 * (4 + threads));
     }
 
     #[test]

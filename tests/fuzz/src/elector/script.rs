@@ -253,7 +253,6 @@ impl Say {
                     standing: standing(*new),
                     progress: data.at(known.epoch.0),
                     primary: primary.map(name),
-                    primary_age: Duration::ZERO,
                     lease: lease.duration(),
                     health: Health::Good,
                 })
