@@ -7,9 +7,11 @@
 //! - `stream`: a shard's own stream, and who follows it
 //! - `inbox`: what is sent to a shard, and what it does with it
 //! - `data`: what its data is, and the marks that say so in its log
+//! - `dumps`: rewrites and snapshots across a leap of the clock
 //! - `hurry`: short ticks while something waits
 
 mod data;
+mod dumps;
 mod hurry;
 mod inbox;
 mod reign;
@@ -95,6 +97,7 @@ struct Shard {
     asked_first: AtomicU64,
     /// Whether the log has to be written anew.
     rewrite: AtomicBool,
+    dumps: Dumps,
     /// Whether kevy has taken the first value of its promotion counter, which promotes nothing.
     based: AtomicBool,
     /// The epoch that the last barrier ordered.
@@ -125,6 +128,27 @@ struct Shard {
     cut: AtomicU64,
 }
 
+/// What a shard dumps: see `dumps`.
+struct Dumps {
+    /// How often the clock had leapt when what is dumped was measured, and at the last tick.
+    begun: AtomicU64,
+    ticked: AtomicU64,
+    /// Whether what is dumped is of no use, and whether it has to be done again.
+    spoilt: AtomicBool,
+    again: AtomicBool,
+}
+
+impl Default for Dumps {
+    fn default() -> Self {
+        Self {
+            begun: AtomicU64::new(dumps::NONE),
+            ticked: AtomicU64::default(),
+            spoilt: AtomicBool::default(),
+            again: AtomicBool::default(),
+        }
+    }
+}
+
 impl Shards {
     /// Shards that are fed through `inboxes`.
     pub fn new(inboxes: Vec<ReplicaInboxSender>) -> Self {
@@ -142,6 +166,7 @@ impl Shards {
             marked: AtomicU64::new(born),
             asked_first: AtomicU64::default(),
             rewrite: AtomicBool::default(),
+            dumps: Dumps::default(),
             based: AtomicBool::default(),
             ordered: AtomicU64::default(),
             started: AtomicU64::default(),

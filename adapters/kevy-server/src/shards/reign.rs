@@ -39,7 +39,10 @@ impl Shards {
 
     /// Gives up the office, if this node has it: snapshots say so from now on.
     pub fn end_reign(&self) {
-        self.reign.store(0, Ordering::Release);
+        if self.reign.swap(0, Ordering::AcqRel) != 0 {
+            // A copy that was measured while the clock went on is not to leave when it has come to rest.
+            self.waits.end_all_streams();
+        }
         clock::rest();
     }
 
