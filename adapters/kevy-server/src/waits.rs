@@ -89,13 +89,18 @@ impl Waits {
 
     /// Ends what belongs to an earlier reign of this process: its waits, and the connections of its replicas.
     pub(crate) fn end_reign(&self) {
+        self.end_all_streams();
+        self.end();
+    }
+
+    /// Ends the connections of all replicas.
+    pub(crate) fn end_all_streams(&self) {
         let Some(setup) = self.setup.get() else { return };
         if let Err(error) = setup.streams.end(Whose::All) {
             log::error!(
                 "cannot end the streams of an office that has ended: {error}; WAIT answers 0 while they are there"
             );
         }
-        self.end();
     }
 
     /// Ends connections of replicas that must not be counted. Not on the thread that finds them.
