@@ -6,7 +6,8 @@
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::message::Role;
 use kevy_elect_plugin::sim::{
-    Cluster, FaultKind, Fsync, Habits, Loss, Mutation, PROFILES, Plan, Profile, ServerMutation, run, shrink,
+    Cluster, FaultKind, Fsync, Habits, Loss, Mutation, PROFILES, Plan, Profile, ServerMutation, Stats, run,
+    shrink,
 };
 
 fn id(name: &str) -> NodeId {
@@ -179,7 +180,7 @@ fn the_node_with_the_most_data_is_elected() {
 fn real(seed: u64, wrong: Option<ServerMutation>) -> Cluster {
     let mut plan = Plan::calm(seed, 3);
     plan.setup.quiet = true;
-    plan.setup.habits = Some(Habits { fsync: Fsync::Everysec, watchdog: true });
+    plan.setup.habits = Some(Habits { fsync: Fsync::Everysec, watchdog: true, continues: None });
     plan.server_mutation = wrong;
     Cluster::with_plan(plan, nodes(["a", "b", "c"]))
 }
@@ -202,7 +203,7 @@ fn a_hung_shard_on_one_replica_does_not_keep_the_other_from_the_office() {
 fn blackout(seed: u64, wrong: Option<ServerMutation>) -> bool {
     let mut plan = Plan::calm(seed, 3);
     plan.setup.quiet = true;
-    plan.setup.habits = Some(Habits { fsync: Fsync::Always, watchdog: true });
+    plan.setup.habits = Some(Habits { fsync: Fsync::Always, watchdog: true, continues: None });
     plan.server_mutation = wrong;
     let mut cluster = Cluster::with_plan(plan, nodes(["a", "b", "c"]));
     cluster.tick_all(40);
@@ -227,6 +228,16 @@ fn what_was_confirmed_and_synced_survives_a_power_cut_of_all() {
     assert!(lost > 0, "what was only received is confirmed, and nobody notices");
 }
 
+#[test]
+fn replicas_continue_and_copy() {
+    let mut stats = Stats::default();
+    (0..20).for_each(|seed| {
+        let plan = Plan::draw(seed, 3, Profile::named("continuation").unwrap());
+        stats.add(&run(&plan, false).stats);
+    });
+    assert!(stats.continued > 40 && stats.copied > 40, "{stats:#?}");
+}
+
 /// Where each mutation is caught: the first seed that `cargo sim --mutations` finds. Renew the table with that
 /// command when the simulator's draws change.
 const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
@@ -243,6 +254,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::RefusedIsCrash, "firewall", 3, 4),
     (Mutation::NewIncarnationIsProof, "twins", 5, 3),
     (Mutation::DetachOmitted, "crash", 3, 0),
+    (Mutation::OldAnswerCounts, "late", 5, 48),
     (Mutation::ResignWhileWriting, "suspend", 3, 0),
     (Mutation::RoundNeverEnds, "chaos", 3, 364),
     (Mutation::TwoVotes, "calm", 3, 0),
@@ -254,17 +266,30 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
 
 /// Where each fault of a server is caught, likewise.
 const CAUGHT_SERVERS: &[(ServerMutation, &str, usize, u64)] = &[
-    (ServerMutation::ClaimsTheRecord, "logs", 5, 7),
-    (ServerMutation::AcknowledgesUnnamed, "logs", 3, 5),
-    (ServerMutation::AcknowledgesReceived, "logs", 3, 29),
+    (ServerMutation::ClaimsTheRecord, "memory", 3, 8),
+    (ServerMutation::AcknowledgesUnnamed, "logs", 3, 8),
+    (ServerMutation::AcknowledgesReceived, "server", 5, 1),
     (ServerMutation::WaitsForStalled, "memory", 3, 0),
-    (ServerMutation::CountsBehindCuts, "streams", 3, 64),
+    (ServerMutation::CountsBehindCuts, "hung", 3, 34),
     (ServerMutation::CountsRefused, "memory", 3, 0),
-    (ServerMutation::CountsOldReigns, "memory", 3, 16),
+    (ServerMutation::CountsOldReigns, "hung", 3, 12),
     (ServerMutation::WaitOutlivesReign, "reigns", 3, 24),
     (ServerMutation::EndsKeys, "logs", 3, 0),
-    (ServerMutation::NoWatchdog, "answers", 3, 37),
+    (ServerMutation::NoWatchdog, "hung", 5, 25),
     (ServerMutation::HangsInSilence, "hung", 5, 25),
+    (ServerMutation::OffsetAlone, "hung", 5, 3),
+    (ServerMutation::ContinuesAhead, "streams", 5, 1),
+    (ServerMutation::PointOfAnotherEpoch, "hung", 5, 3),
+    (ServerMutation::PointIsCut, "server", 5, 3),
+    (ServerMutation::PathForgets, "hung", 5, 1),
+    (ServerMutation::FlushesIgnored, "server", 5, 7),
+    (ServerMutation::RingWithGaps, "continuation", 3, 0),
+    (ServerMutation::FetchesBeyond, "continuation", 3, 10),
+    (ServerMutation::ContinuesUnapplied, "continuation", 5, 9),
+    (ServerMutation::OrdersUnchecked, "logs", 5, 1),
+    (ServerMutation::ClaimsByFirstShard, "hung", 5, 127),
+    (ServerMutation::ContinuesByRecord, "reigns", 5, 1),
+    (ServerMutation::AttachesBlindly, "answers", 5, 3),
 ];
 
 #[test]
@@ -285,7 +310,7 @@ fn every_fault_of_a_server_is_caught() {
 
 #[test]
 fn every_mutation_is_caught() {
-    for mutation in Mutation::ALL {
+    for mutation in Mutation::ALL.iter().copied() {
         let Some((_, profile, nodes, seed)) = CAUGHT.iter().find(|(of, ..)| *of == mutation) else {
             panic!("no seed catches {mutation:?}");
         };

@@ -2,8 +2,9 @@
 
 use super::clock::MS;
 use super::fault::{Fault, FaultKind, Loss, Target};
+use super::habits::{Fsync, Habits};
 use super::rng::Rng;
-use super::server::{Fsync, Habits, ServerMutation};
+use super::server_mutation::ServerMutation;
 use crate::config::{Config, ConfigError, CrashDetection, LossPolicy, Member, MemberKind};
 use crate::driver::DriverMutation;
 use crate::elector::Mutation;
@@ -24,6 +25,10 @@ pub struct Profile {
     drift: bool,
     /// Servers have the habits of real ones.
     real: bool,
+    /// They always go on in the histories of other primaries where they can.
+    continues: bool,
+    /// Hosts answer later, as ones in other processes do.
+    late: bool,
     /// The protocol does not promise to survive this; violations are counted, not failures.
     pub beyond: bool,
 }
@@ -110,7 +115,7 @@ macro_rules! profile {
     };
     (@ $name:literal, $about:literal, $kinds:expr $(, $flag:ident)*) => {
         Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: $kinds,
-            unordered: false, drift: false, real: false, beyond: false } }
+            unordered: false, drift: false, real: false, late: false, continues: false, beyond: false } }
     };
 }
 
@@ -176,6 +181,20 @@ pub const PROFILES: &[Profile] = &[
         drift
     ),
     profile!("hung", "shards hang beside drivers that run", [Hung], real),
+    profile!(
+        "continuation",
+        "the office changes hands faster than replicas can follow, and nodes return",
+        [Operator, Operator, Crash, QuickRestart, Partition, Cut, Host, Power],
+        real,
+        continues
+    ),
+    profile!(
+        "late",
+        "hosts let go, and say so, later, and say it twice",
+        [Crash, QuickRestart, Partition, Cut, Operator, Operator],
+        late,
+        drift
+    ),
     profile!("twins", "second processes with a node's id", [Twin, Twin, Cut, Crash], real),
     profile!("server", "everything at once, with all the habits of real servers", server, drift),
     profile!(
@@ -222,6 +241,8 @@ pub struct Setup {
     pub save: u64,
     /// The longest promotion or retarget of a healthy host, in nanoseconds.
     pub host: u64,
+    /// The longest time that a host takes to let go of a primary, in nanoseconds; zero: it does so at once.
+    pub late: u64,
     /// Nothing is left to chance but the electors' own: what may take long takes the middle, what may happen
     /// happens if it is likely. For runs that people read.
     pub steady: bool,
@@ -247,6 +268,14 @@ impl Setup {
             .loss_policy(self.loss_policy)
             .crash_detection(self.crash_detection)
             .build()
+    }
+
+    /// How long a host takes to let go of a primary, and then to say so.
+    pub(super) fn draw_late(&self, rng: &mut Rng) -> [u64; 2] {
+        match self.late {
+            0 => [0, 0],
+            late => [1 + rng.below(late), 1 + rng.below(late / 2)],
+        }
     }
 
     /// How many members there are.
@@ -296,6 +325,7 @@ impl Plan {
             delay: 2 * MS,
             save: 2 * MS,
             host: 5 * MS,
+            late: 0,
             steady: false,
             quiet: false,
             habits: None,
@@ -360,9 +390,16 @@ impl Plan {
                 setup.loss_policy = rng.pick(&[LossPolicy::Sum, LossPolicy::Dominate]);
             }
             let fsync = rng.pick(&[Fsync::Always, Fsync::Everysec, Fsync::No]);
-            setup.habits = Some(Habits { fsync, watchdog: rng.chance(800) });
+            // Drawn apart: what else goes wrong stays as it was before servers could continue.
+            let mut apart = Rng::new(seed, 6);
+            let continues = profile.continues || apart.chance(600);
+            let continues = continues.then(|| apart.pick(&[6, 24, 24, 150]));
+            setup.habits = Some(Habits { fsync, watchdog: rng.chance(800), continues });
         }
         let timeout = super::data_nanos(setup.timeout);
+        if profile.late {
+            setup.late = timeout / rng.pick(&[12, 25, 100]);
+        }
         // What hangs has to hang for longer than an election may take; and where nobody writes it is not behind.
         let hangs = profile.kinds.contains(&Kind::Hung);
         setup.quiet = hangs && rng.chance(500);

@@ -37,6 +37,10 @@ pub struct Stats {
     pub stuck_by_policy: u64,
     /// Answers that left a server while another one might write: only without a watchdog.
     pub answered_late: u64,
+    /// Replicas that joined a primary's history by going on in it.
+    pub continued: u64,
+    /// Replicas that joined by a copy.
+    pub copied: u64,
     /// Simulated time, in nanoseconds.
     pub virtual_ns: u64,
     /// Faults that came, by name.
@@ -49,6 +53,11 @@ impl Stats {
     /// Notes a settled run.
     pub(super) fn settled(&mut self, took: u64, timeout: u64) {
         *self.settled.entry(took * 10 / timeout.max(1)).or_default() += 1;
+    }
+
+    /// Notes a replica that joined its primary.
+    pub(super) fn joined(&mut self, continued: bool) {
+        *if continued { &mut self.continued } else { &mut self.copied } += 1;
     }
 
     /// Adds the counts of other runs.
@@ -69,6 +78,8 @@ impl Stats {
             (&mut self.deposed_by_old_epoch, other.deposed_by_old_epoch),
             (&mut self.stuck_by_policy, other.stuck_by_policy),
             (&mut self.answered_late, other.answered_late),
+            (&mut self.continued, other.continued),
+            (&mut self.copied, other.copied),
             (&mut self.virtual_ns, other.virtual_ns),
         ] {
             *mine += theirs;

@@ -4,9 +4,10 @@
 //! never fits. `FEED.READ` reads the same backlog without that limit. Its answer is put together in the primary's memory, so
 //! few frames are asked for at a time while they are large.
 
-use crate::history::{FRAMES, HISTORY};
+use crate::history::{COPY, FRAMES, HISTORY};
 use crate::marks::Place;
 use crate::path::Told;
+use kevy_resp::encode_command_borrowed;
 use kevy_rt::Argv;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -45,6 +46,13 @@ impl Feed {
         socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         socket.set_write_timeout(Some(ANSWER_TIMEOUT))?;
         Ok(Self { reader: BufReader::new(socket) })
+    }
+
+    /// Waits no longer than this for an answer, in place of what suits large frames.
+    pub(crate) fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        let socket = self.reader.get_ref();
+        socket.set_read_timeout(Some(patience))?;
+        socket.set_write_timeout(Some(patience))
     }
 
     /// A second handle, to end it from another thread.
@@ -87,6 +95,12 @@ impl Feed {
         text.strip_suffix("\r\n").and_then(Told::read).map(Some).ok_or_else(|| garbage(format!("{text:?}")))
     }
 
+    /// Whether `node` may copy from there now.
+    pub(crate) fn may_copy(&mut self, shard: usize, node: &str) -> io::Result<bool> {
+        self.request(&format!("ELECT {COPY} {shard} {node}"))?;
+        Ok(line(&mut self.reader)? != ":0")
+    }
+
     /// The stream that the node serves for `shard`, and where it is.
     pub(crate) fn tail(&mut self, shard: usize) -> io::Result<(u64, u64)> {
         self.request(&format!("FEED.TAIL {shard}"))?;
@@ -96,11 +110,9 @@ impl Feed {
 
     fn request(&mut self, words: &str) -> io::Result<()> {
         let words: Vec<&str> = words.split(' ').collect();
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request += &format!("${}\r\n{word}\r\n", word.len());
-        }
-        self.reader.get_mut().write_all(request.as_bytes())
+        let mut request = Vec::new();
+        encode_command_borrowed(&mut request, &words);
+        self.reader.get_mut().write_all(&request)
     }
 
     /// The next of the frames that were answered, and its offset.

@@ -3,6 +3,7 @@
 
 pub(super) mod confirmed;
 pub(super) mod contents;
+pub(super) mod continued;
 pub(super) mod convergence;
 pub(super) mod epochs;
 pub(super) mod fence;
@@ -18,7 +19,7 @@ pub(super) mod votes;
 use super::plan::Plan;
 
 /// The invariants, with the sentences of `docs/protocol.md` that they guard.
-pub const INVARIANTS: [&str; 13] = [
+pub const INVARIANTS: [&str; 14] = [
     "one primary per epoch (E1)",
     "one vote per epoch, durable before spoken (E2, E3)",
     "epochs only grow (E4)",
@@ -31,6 +32,7 @@ pub const INVARIANTS: [&str; 13] = [
     "votes go to more data, after letting go (S2, S3)",
     "opens once promoted, host calls in order (F7, F8)",
     "equal contents at equal positions (S9)",
+    "continues from a prefix (C4)",
     "a fit server is elected (E9)",
 ];
 
@@ -49,6 +51,7 @@ pub(super) enum Check {
     Position,
     Orders,
     Contents,
+    Continued,
     Served,
 }
 
@@ -80,6 +83,7 @@ pub(super) struct Invariants {
     pub(super) convergence: convergence::Convergence,
     pub(super) orders: orders::Orders,
     pub(super) contents: contents::Contents,
+    pub(super) continued: continued::Continued,
     pub(super) served: served::Served,
 }
 
@@ -99,6 +103,7 @@ impl Invariants {
             convergence: convergence::Convergence::new(plan),
             orders: orders::Orders,
             contents: contents::Contents,
+            continued: continued::Continued::default(),
             served: served::Served::default(),
         }
     }

@@ -1,19 +1,9 @@
 //! A server's log: what a killed process leaves, and what a machine without power leaves.
 
 use crate::sim::clock::MS;
-use crate::sim::data::{Data, Offsets};
+use crate::sim::data::{Data, Lane, Offsets, Part};
+use crate::sim::habits::Fsync;
 use crate::sim::rng::Rng;
-
-/// When the log is made durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fsync {
-    /// With every write.
-    Always,
-    /// Once a second.
-    Everysec,
-    /// When the kernel likes.
-    No,
-}
 
 /// How often a kernel writes back by itself.
 const WRITEBACK: u64 = 5_000 * MS;
@@ -64,27 +54,37 @@ impl Log {
     /// `cuts`: and nothing behind the last cut that it has on all shards.
     pub(super) fn covers(&self, data: &Data, fsync: Fsync, cuts: bool) -> Option<Offsets> {
         let log = if fsync == Fsync::Always { &self.synced } else { &self.written };
-        let (mut kept, mut last) = (log.last(), data.last());
-        if cuts {
-            (kept.offsets, last.offsets) = (log.cut.1, data.cut.1);
-        }
+        let place = if cuts { Data::last_cut } else { Data::last };
+        let (kept, last): (Part, Part) = (place(log), place(data));
         (kept.epoch == last.epoch)
             .then(|| std::array::from_fn(|shard| kept.offsets[shard].min(last.offsets[shard])))
     }
 
-    /// What the next start finds.
-    pub(super) fn recover(&mut self, end: End, data: &mut Data, rng: &mut Rng) {
+    /// What the next start finds. `continues`: so many shards have a log each that says where it is in which history, whatever the
+    /// others say; otherwise only what is of one history counts.
+    pub(super) fn recover(&mut self, end: End, data: &mut Data, continues: Option<usize>, rng: &mut Rng) {
         match end {
             End::Orderly => self.written.catch_up(data),
             End::Killed => {}
             End::Power => {
                 let (kept, lost) = (&mut self.synced, &self.written);
-                let within = kept.parts.len() == lost.parts.len() && kept.last().epoch == lost.last().epoch;
-                if within && !kept.parts.is_empty() {
+                let within = |kept: &Lane, lost: &Lane| match continues {
+                    None => kept.runs.len() == lost.runs.len() && kept.end().epoch == lost.end().epoch,
+                    Some(_) => kept.goes_on_as(lost),
+                };
+                let mut lanes = kept.lanes.iter().zip(&lost.lanes);
+                if lanes.all(|(kept, lost)| !kept.runs.is_empty() && within(kept, lost)) {
                     // The kernel wrote some of it back, of each shard's file as much as it liked.
-                    let newest = lost.last().offsets;
-                    for (offset, newest) in kept.last_mut().offsets.iter_mut().zip(newest) {
-                        *offset += rng.below(newest.saturating_sub(*offset) + 1);
+                    for (shard, (kept, lost)) in kept.lanes.iter_mut().zip(&lost.lanes).enumerate() {
+                        match continues {
+                            Some(shards) if shard >= shards => kept.clone_from(lost),
+                            Some(_) => kept.come_closer(lost, |most| rng.below(most + 1)),
+                            None => {
+                                let newest = lost.end().offset;
+                                let offset = kept.offset_mut();
+                                *offset += rng.below(newest.saturating_sub(*offset) + 1);
+                            }
+                        }
                     }
                 } else if rng.chance(500) {
                     kept.clone_from(lost);

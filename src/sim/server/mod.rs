@@ -6,41 +6,55 @@
 //! once. With them it has the vices of a real one, and keeps the rules of `docs/protocol.md` in spite of them; a
 //! [`ServerMutation`] breaks one.
 
-mod habits;
+mod continuation;
 mod log;
-mod mutation;
+mod ring;
 mod stream;
 mod wait;
 
 pub(super) use self::log::End;
-pub use self::log::Fsync;
-pub use habits::Habits;
-pub use mutation::ServerMutation;
-
 use self::log::Log;
 use super::clock::MS;
-use super::data::{Cut, Data, Offsets, SHARDS};
+use super::data::{Cut, Data, Offsets, Part, Place, SHARDS};
 use super::fault::Loss;
+use super::habits::{Fsync, Habits};
 use super::plan::Plan;
 use super::rng::Rng;
+use super::server_mutation::ServerMutation;
 use crate::config::MemberKind;
 use crate::ids::Epoch;
 use crate::position::Position;
+use continuation::{Continuation, Way};
+use ring::Ring;
 use stream::Inbox;
 use wait::Parked;
 
 /// How often a server does its own work, at most.
 pub(super) const TICK: u64 = 40 * MS;
+/// How many writes in a thousand flush all shards.
+const FLUSHES: u64 = 3;
 /// A replica that is not answered asks again.
 const ASK_AGAIN: u64 = 150 * MS;
 
 /// What servers say to each other.
 #[derive(Debug, Clone)]
 pub(super) enum Payload {
-    /// "Send me all you have, then the stream of this epoch."
-    Join { epoch: Epoch, turn: u64 },
+    /// "Send me all you have, then the stream of this epoch", or, not `whole`, "how did you come there?"
+    Join { epoch: Epoch, turn: u64, whole: bool },
     /// All there is.
-    Snapshot { turn: u64, data: Data },
+    Snapshot { turn: u64, data: Box<Data> },
+    /// The path to the history of this primary.
+    Path(Box<Way>),
+    /// "Give me the frames of this history behind `after`, up to there."
+    Fetch { turn: u64, shard: usize, after: Place, upto: u64 },
+    /// They are, up to there, and so many are not among them; `None`: this node does not have them.
+    Given { turn: u64, shard: usize, after: Place, given: Option<(u64, u64)> },
+    /// "Send me the stream of this epoch from here on."
+    Attach { epoch: Epoch, turn: u64, offsets: Offsets },
+    /// It comes; what ends when, there; and how many frames are left out.
+    Attached { turn: u64, ends: [u64; SHARDS], lost: Offsets },
+    /// What is between is not there any more.
+    Gone { turn: u64 },
     /// The stream of all shards up to here.
     Stream { turn: u64, offsets: Offsets },
     /// The stream of one shard.
@@ -71,10 +85,14 @@ pub(super) enum Act {
     /// A snapshot came in: it takes a while to load.
     Load {
         turn: u64,
-        data: Data,
+        data: Box<Data>,
     },
-    /// It has joined the history of the primary that it was told to follow.
-    Joined,
+    /// It has joined the history of the primary that it was told to follow: it went on there, or has a copy.
+    Joined {
+        continued: bool,
+    },
+    /// A shard went on towards the history of this epoch.
+    Continues(Epoch, usize),
     /// The position may have changed.
     Moved,
     /// A quorum holds the writes of this epoch up to here.
@@ -118,12 +136,23 @@ pub(super) struct Server {
     pub(super) joined: bool,
     asked_at: u64,
     inbox: Inbox,
+    /// It can only copy.
+    whole: bool,
+    continuation: Continuation,
+    ring: Ring,
+    /// Per shard: from where on the frames of its own history are still there.
+    backlog: Offsets,
+    /// What the vote record said when the process started.
+    record: Option<Position>,
     /// Acknowledged last, so that it is not said again.
     told: Option<(Epoch, Offsets)>,
     /// Claimed in place of what is there.
     claim: Option<Position>,
     /// Where the data ended when the elector last had the server let go.
     pub(super) detached: Position,
+    /// Where its shards were then, and the time before.
+    detached_at: [Place; SHARDS],
+    detached_before: [Place; SHARDS],
 }
 
 impl Server {
@@ -151,9 +180,16 @@ impl Server {
             joined: false,
             asked_at: 0,
             inbox: Inbox::default(),
+            whole: false,
+            continuation: Continuation::default(),
+            ring: Ring::default(),
+            backlog: [0; SHARDS],
+            record: None,
             told: None,
             claim: None,
             detached: Position::NONE,
+            detached_at: [Place::default(); SHARDS],
+            detached_before: [Place::default(); SHARDS],
         }
     }
 
@@ -165,6 +201,7 @@ impl Server {
     /// synced at other times, and may be ahead of the log or behind it.
     pub(super) fn start(&mut self, record: Option<&Position>) {
         self.claim = record.filter(|_| self.wrong(ServerMutation::ClaimsTheRecord)).cloned();
+        self.record = record.filter(|_| self.continues()).cloned();
     }
 
     /// The process is gone; its data is on the disk, as far as the log has it.
@@ -175,8 +212,10 @@ impl Server {
         self.parked.clear();
         self.inbox = Inbox::default();
         (self.claim, self.told) = (None, None);
+        (self.continuation, self.ring) = (Continuation::default(), Ring::default());
         if self.habits.is_some() {
-            self.log.recover(end, &mut self.data, &mut self.rng);
+            let shards = self.continues().then_some(self.shards);
+            self.log.recover(end, &mut self.data, shards, &mut self.rng);
         }
     }
 
@@ -185,7 +224,8 @@ impl Server {
     pub(super) fn lose(&mut self, loss: Loss, power: bool, keep: u64) -> bool {
         match loss {
             Loss::Tail if self.habits.is_none() => {
-                for offset in &mut self.data.last_mut().offsets {
+                for lane in &mut self.data.lanes {
+                    let offset = lane.offset_mut();
                     *offset = *offset * keep / 1000;
                 }
             }
@@ -207,7 +247,8 @@ impl Server {
     pub(super) fn turn_to(&mut self, target: Option<(Epoch, usize)>) {
         self.turn += 1;
         self.target = target;
-        (self.following, self.joined) = (false, false);
+        (self.following, self.joined, self.whole) = (false, false, false);
+        self.forget_way();
         if target.is_some() {
             self.serving = None;
             self.end_reign();
@@ -224,13 +265,13 @@ impl Server {
     pub(super) fn promote(&mut self, epoch: Epoch) {
         self.end_reign();
         self.claim = None;
-        self.data.begin(epoch);
+        self.data.begin(epoch, self.points());
         self.serving = Some(epoch);
         self.attached.fill(None);
         if !self.wrong(ServerMutation::CountsOldReigns) {
             self.acked.fill([0; SHARDS]);
         }
-        (self.confirmed, self.large) = ([0; SHARDS], [0; SHARDS]);
+        (self.confirmed, self.large, self.backlog) = ([0; SHARDS], [0; SHARDS], [0; SHARDS]);
         self.cuts = [Cut::default(); 2];
         if let Some(habits) = self.habits
             && !self.wrong(ServerMutation::AcknowledgesUnnamed)
@@ -251,7 +292,10 @@ impl Server {
             self.turn += 1;
             (self.target, self.following, self.joined) = (None, false, false);
             self.inbox = Inbox::default();
+            self.forget_way();
         }
+        self.detached_before = self.detached_at;
+        self.detached_at = self.data.lanes.each_ref().map(|lane| lane.end());
         self.detached = self.position();
         self.detached.clone()
     }
@@ -267,8 +311,14 @@ impl Server {
 
     /// How far the data goes: a primary's to the end, a replica's of several shards to the last cut that is there on all of them.
     fn place(&self) -> (Epoch, Offsets) {
-        let last = self.data.last();
-        (last.epoch, if self.to_the_end() { last.offsets } else { self.data.cut.1 })
+        let Part { epoch, offsets } = if self.to_the_end() { self.data.last() } else { self.data.last_cut() };
+        if self.wrong(ServerMutation::ClaimsByFirstShard) {
+            let newest = self.data.lanes.iter().map(|lane| lane.end().epoch).max().unwrap_or_default();
+            if newest > epoch {
+                return (newest, [0; SHARDS]);
+            }
+        }
+        (epoch, offsets)
     }
 
     fn to_the_end(&self) -> bool {
@@ -291,9 +341,12 @@ impl Server {
     /// A write passed the gate: `frames` more in a shard. Gives the offset to which it goes.
     pub(super) fn write(&mut self, now: u64, shard: usize, frames: u64) -> Option<(Epoch, u64)> {
         let epoch = self.serving?;
-        let last = self.data.last_mut();
-        last.offsets[shard] += frames;
-        let offset = last.offsets[shard];
+        if self.continues() && self.rng.chance(FLUSHES) {
+            self.flush();
+        }
+        let offset = self.data.lanes[shard].offset_mut();
+        *offset += frames;
+        let offset = *offset;
         if self.habits.is_some() {
             self.wish(now, epoch, shard, offset);
         }
@@ -303,6 +356,11 @@ impl Server {
     /// The server's own work, now and then.
     pub(super) fn tick(&mut self, now: u64, low_memory: bool, out: &mut Vec<Act>) {
         if let Some(habits) = self.habits {
+            if let Some(copy) = self.take_copy() {
+                self.put_in_place(now, copy, out);
+            }
+            self.carry_out_orders(out);
+            self.go_on(now, out);
             self.apply(now, low_memory, out);
             self.log_turn(now, habits);
             self.acknowledge(false, out);
@@ -311,6 +369,7 @@ impl Server {
             if self.habits.is_some() {
                 self.cut();
             }
+            self.drop_frames();
             self.push_stream(out);
             if self.habits.is_some() {
                 self.count_confirmed(out);
@@ -331,13 +390,15 @@ impl Server {
 
     pub(super) fn on_data(&mut self, now: u64, from: usize, payload: Payload, out: &mut Vec<Act>) {
         match payload {
-            Payload::Join { epoch, turn } => {
-                if self.serving == Some(epoch) {
+            Payload::Join { epoch, turn, whole } => {
+                if self.serving == Some(epoch) && !whole {
+                    self.tell_path(from, turn, epoch, out);
+                } else if self.serving == Some(epoch) {
                     if self.habits.is_some() {
                         self.cut();
                     }
                     self.attached[from] = Some((turn, self.data.last().offsets));
-                    out.push(Act::Send(from, Payload::Snapshot { turn, data: self.data.clone() }));
+                    out.push(Act::Send(from, Payload::Snapshot { turn, data: Box::new(self.data.clone()) }));
                 }
             }
             Payload::Snapshot { turn, data } => {
@@ -347,8 +408,8 @@ impl Server {
             }
             Payload::Stream { turn, offsets } => {
                 if self.turn == turn && self.joined {
-                    let part = self.data.last_mut();
-                    for (mine, theirs) in part.offsets.iter_mut().zip(offsets) {
+                    for (mine, theirs) in self.data.lanes.iter_mut().zip(offsets) {
+                        let mine = mine.offset_mut();
                         *mine = (*mine).max(theirs);
                     }
                     self.acknowledge(true, out);
@@ -360,19 +421,44 @@ impl Server {
                 }
             }
             Payload::Ack { epoch, offsets } => self.on_ack(from, epoch, offsets, out),
+            Payload::Path(way) => self.on_path(now, *way, out),
+            Payload::Fetch { turn, shard, after, upto } => {
+                self.on_fetch(from, (turn, shard), after, upto, out)
+            }
+            Payload::Given { turn, shard, after, given } => {
+                self.on_given(now, (turn, shard), after, given, out);
+            }
+            Payload::Attach { epoch, turn, offsets } => {
+                if self.serving == Some(epoch) {
+                    self.on_attach(from, turn, offsets, out);
+                }
+            }
+            Payload::Attached { turn, ends, lost } => self.on_attached(now, turn, (ends, lost), out),
+            Payload::Gone { turn } => self.on_gone(now, turn, out),
         }
     }
 
     /// A snapshot is loaded.
-    pub(super) fn loaded(&mut self, now: u64, turn: u64, data: Data, out: &mut Vec<Act>) {
+    pub(super) fn loaded(&mut self, now: u64, turn: u64, data: Box<Data>, out: &mut Vec<Act>) {
         if self.turn != turn || self.joined {
             return;
         }
+        if self.continues() {
+            // One that is under way is not waited for any more.
+            let _ = self.take_copy();
+            self.put_in_place(now, data, out);
+            return;
+        }
+        self.data = *data;
+        self.join(now, false, out);
+    }
+
+    /// It is in the history of its primary.
+    fn join(&mut self, now: u64, continued: bool, out: &mut Vec<Act>) {
         self.joined = true;
-        self.data = data;
         self.claim = None;
         self.inbox = Inbox::new(&self.data, now);
-        out.extend([Act::Joined, Act::Moved]);
+        out.extend([Act::Joined { continued }, Act::Moved]);
         self.acknowledge(true, out);
     }
 
@@ -382,7 +468,8 @@ impl Server {
             && !self.joined
         {
             self.asked_at = now;
-            out.push(Act::Send(primary, Payload::Join { epoch, turn: self.turn }));
+            let whole = self.whole || !self.continues();
+            out.push(Act::Send(primary, Payload::Join { epoch, turn: self.turn, whole }));
         }
     }
 
@@ -390,7 +477,7 @@ impl Server {
     /// cut, shard by shard as it liked, it cannot tell of.
     pub(super) fn names(&self, epoch: Epoch, shard: usize, offset: u64) -> bool {
         let (newest, place) = self.place();
-        self.data.holds(epoch, shard, offset) && (epoch != newest || place[shard] >= offset)
+        self.data.holds(epoch, shard, offset) && (epoch < newest || epoch == newest && place[shard] >= offset)
     }
 
     /// Whether everything of this history up to here is there.

@@ -1,8 +1,10 @@
 //! Streams of one shard each: what is sent, received, applied and acknowledged.
 
-use super::{Act, Frames, Payload, Server, ServerMutation};
+use super::{Act, Frames, Payload, Server};
+use crate::ids::Epoch;
 use crate::sim::clock::MS;
-use crate::sim::data::{Cut, Data, Offsets, SHARDS};
+use crate::sim::data::{Cut, Data, Offsets, Place, SHARDS};
+use crate::sim::server_mutation::ServerMutation;
 
 /// A replica that is behind, and to which nothing comes for so long, copies.
 const STALL: u64 = 1_000 * MS;
@@ -20,7 +22,9 @@ const SKEW: u64 = 800 * MS;
 /// What came in and waits to be applied, per shard.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Inbox {
-    upto: Offsets,
+    /// The history that it is of.
+    pub(super) of: Epoch,
+    pub(super) upto: Offsets,
     ends: [u64; SHARDS],
     /// How far the primary is, as it said.
     head: Offsets,
@@ -34,25 +38,26 @@ pub(super) struct Inbox {
 impl Inbox {
     /// Where a copy leaves off.
     pub(super) fn new(data: &Data, now: u64) -> Self {
-        let upto = data.last().offsets;
-        let cuts = [data.cut; SHARDS];
-        Self { upto, ends: data.ends, head: upto, moved: [now; SHARDS], cuts, applied: cuts }
+        let (of, upto) = (data.last().epoch, data.last().offsets);
+        let cuts = [if data.cut_in == of { data.cut } else { Cut::default() }; SHARDS];
+        let ends = data.lanes.each_ref().map(|lane| lane.ends);
+        Self { of, upto, ends, head: upto, moved: [now; SHARDS], cuts, applied: cuts }
     }
 }
 
 impl Server {
     /// What a client's write is: some are too large for the stream, some set a key that ends.
-    pub(super) fn wish(&mut self, now: u64, epoch: crate::ids::Epoch, shard: usize, offset: u64) {
+    pub(super) fn wish(&mut self, now: u64, epoch: Epoch, shard: usize, offset: u64) {
         // A replica that has not got over the last one yet stands there, and not at a later one.
         let passed = self.attached.iter().flatten().all(|(_, from)| from[shard] >= self.large[shard]);
         if self.rng.chance(LARGE) && passed {
             self.large[shard] = offset;
         }
         if self.rng.chance(KEYS) {
-            self.data.ends[shard] = now + self.rng.between(LIFE / 4, LIFE);
-        } else if self.data.ends[shard] != 0 && self.data.ends[shard] <= now {
+            self.data.lanes[shard].ends = now + self.rng.between(LIFE / 4, LIFE);
+        } else if self.data.lanes[shard].ends <= now {
             // Ended by the primary: a frame like any other.
-            self.data.ends[shard] = 0;
+            self.data.lanes[shard].ends = 0;
         }
         self.parked.ask(epoch, shard, offset, &mut self.rng);
     }
@@ -70,7 +75,7 @@ impl Server {
                 // It is never sent, and nothing behind it is: only a copy that has it helps.
                 let stuck = large > from[shard];
                 let upto = if stuck { large - 1 } else { head };
-                let ends = self.data.ends[shard];
+                let ends = self.data.lanes[shard].ends;
                 let cut = self.cuts.into_iter().find(|(_, at)| at[shard] <= upto).unwrap_or_default();
                 let frames = Frames { turn, shard, upto, ends, head, cut };
                 out.push(Act::Send(peer, Payload::Frames(frames)));
@@ -85,11 +90,37 @@ impl Server {
         if before != at || newest == 0 {
             self.cuts = [(newest + 1, at), self.cuts[0]];
         }
-        self.data.cut = self.cuts[0];
+        self.data.set_cut(self.data.last().epoch, self.cuts[0]);
+    }
+
+    /// All shards hold nothing from here on, and their streams start anew.
+    pub(super) fn flush(&mut self) {
+        for (shard, lane) in self.data.lanes.iter_mut().enumerate() {
+            let flushed = lane.end().flushed();
+            *lane.offset_mut() = flushed.offset;
+            (lane.ends, self.large[shard], self.backlog[shard]) = (0, 0, flushed.offset);
+            self.ring.0[shard].clear();
+        }
+    }
+
+    /// A primary keeps so many frames of its own, and no more.
+    pub(super) fn drop_frames(&mut self) {
+        let Some(bound) = self.habits.and_then(|habits| habits.continues) else { return };
+        for (kept, lane) in self.backlog.iter_mut().zip(&self.data.lanes) {
+            *kept = (*kept).max(lane.end().offset.saturating_sub(4 * bound));
+        }
     }
 
     pub(super) fn receive(&mut self, now: u64, frames: Frames, out: &mut Vec<Act>) {
         let Frames { shard, upto, ends, head, cut, .. } = frames;
+        // A stream that starts anew after a flush is another one.
+        let at = Place { epoch: self.inbox.of, offset: self.inbox.upto[shard] };
+        let there = Place { offset: upto, ..at };
+        if self.continues() && there.last_flush() > at.last_flush() {
+            out.push(Act::Note(format!("shard {shard} was flushed")));
+            self.copy_again(now, false, out);
+            return;
+        }
         let inbox = &mut self.inbox;
         inbox.head[shard] = inbox.head[shard].max(head);
         if upto > inbox.upto[shard] {
@@ -121,12 +152,12 @@ impl Server {
             && !self.wrong(ServerMutation::WaitsForStalled)
         {
             out.push(Act::Note(format!("shard {shard} stands still: copies")));
-            self.copy_again(now, out);
+            self.copy_again(now, true, out);
             return;
         }
         for shard in 0..self.shards {
-            let mine = &mut self.data.last_mut().offsets[shard];
-            if self.inbox.upto[shard] <= *mine {
+            let mine = self.data.lanes[shard].end();
+            if self.inbox.upto[shard] <= mine.offset {
                 self.inbox.applied[shard] = self.inbox.cuts[shard];
                 continue;
             }
@@ -140,24 +171,22 @@ impl Server {
                 self.data.clear();
                 self.log.clear();
                 out.extend([Act::CopyLost, Act::Moved]);
-                self.copy_again(now, out);
+                self.copy_again(now, true, out);
                 return;
             }
-            *self.offset_mut(shard) = self.inbox.upto[shard];
+            *self.data.lanes[shard].offset_mut() = self.inbox.upto[shard];
+            self.keep_frames(shard, mine, Place { offset: self.inbox.upto[shard], ..mine });
             self.inbox.applied[shard] = self.inbox.cuts[shard];
+            let lane = &mut self.data.lanes[shard];
             if refused {
-                self.data.odd[shard] ^= self.rng.next() | 1;
-            } else if self.data.odd[shard] == 0 || self.data.ends[shard] != 0 {
-                self.data.ends[shard] = self.inbox.ends[shard];
+                lane.odd ^= self.rng.next() | 1;
+            } else if lane.odd == 0 || lane.ends != 0 {
+                lane.ends = self.inbox.ends[shard];
             }
         }
         if let Some(cut) = self.inbox.applied[..self.shards].iter().min_by_key(|(number, _)| *number) {
-            self.data.cut = *cut;
+            self.data.set_cut(self.inbox.of, *cut);
         }
-    }
-
-    fn offset_mut(&mut self, shard: usize) -> &mut u64 {
-        &mut self.data.last_mut().offsets[shard]
     }
 
     /// Only the primary's stream ends a key. The wrong server does it by its own clock, which is fast or slow.
@@ -166,18 +195,19 @@ impl Server {
             return;
         }
         for shard in 0..self.shards {
-            let ends = self.data.ends[shard];
+            let ends = self.data.lanes[shard].ends;
             if ends != 0 && ends <= now + self.rng.below(SKEW) {
-                self.data.ends[shard] = 0;
-                self.data.odd[shard] ^= ends;
+                self.data.lanes[shard].ends = 0;
+                self.data.lanes[shard].odd ^= ends;
             }
         }
     }
 
-    /// Asks for everything anew.
-    fn copy_again(&mut self, now: u64, out: &mut Vec<Act>) {
+    /// Joins anew; `whole`: with a copy.
+    fn copy_again(&mut self, now: u64, whole: bool, out: &mut Vec<Act>) {
         self.turn += 1;
-        self.joined = false;
+        (self.joined, self.whole) = (false, whole);
+        self.forget_way();
         self.told = None;
         self.ask_to_join(now, out);
     }

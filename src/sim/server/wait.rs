@@ -1,9 +1,10 @@
 //! Acknowledgements, and who waits for them.
 
-use super::{Act, Payload, Server, ServerMutation};
+use super::{Act, Payload, Server};
 use crate::ids::Epoch;
 use crate::sim::data::{Offsets, SHARDS};
 use crate::sim::rng::Rng;
+use crate::sim::server_mutation::ServerMutation;
 
 /// The most clients that wait at one server.
 const PARKED_MAX: usize = 4;

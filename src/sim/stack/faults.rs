@@ -1,24 +1,17 @@
 //! Faults come and go.
 
-use super::state::{Event, State};
+use super::event::Event;
+use super::state::State;
 use crate::message::Standing;
 use crate::plugin::ElectPlugin;
 use crate::sim::clock::MS;
 use crate::sim::fault::{FaultKind, Loss};
+use crate::sim::ills::Active;
 
 /// How soon a firewall that refuses has reset what there was.
 const FIREWALL_MAX: u64 = 5 * MS;
 /// Within what time all links of a node break.
 const RESETS_MAX: u64 = 50 * MS;
-
-/// What a fault of the plan has done, so that exactly that can be undone.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Active {
-    on: bool,
-    node: usize,
-    /// Directions that it cut.
-    cut: Vec<(usize, usize)>,
-}
 
 /// What has to be done to a process from outside, because it takes its futures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +62,7 @@ impl State {
         let cut = fault.kind.cuts(node, self.nodes.len());
         cut.iter().for_each(|(from, to)| self.cut(*from, *to));
         *self.stats.faults.entry(fault.kind.name()).or_default() += 1;
-        self.active[index] = Active { on: true, node, cut };
+        self.active[index] = Active { on: true, node, cut, ..Active::default() };
         self.push(self.now() + fault.lasts, Event::Heal(index));
         deed
     }
@@ -79,7 +72,10 @@ impl State {
         let (now, nodes) = (self.now(), self.nodes.len());
         self.nodes[node].disturbed = now;
         let runs = self.nodes[node].runs();
-        let ills = &mut self.nodes[node].ills;
+        if matches!(kind, FaultKind::Suspend) && self.nodes[node].ills.asleep > 0 {
+            return None;
+        }
+        self.nodes[node].ills.begin(kind);
         match kind {
             FaultKind::Crash { power, loss } => {
                 let forgets = matches!(loss, Loss::Disk | Loss::Record);
@@ -89,14 +85,7 @@ impl State {
                 self.nodes[node].ills.down += 1;
                 return Some(Deed::Kill { node, power });
             }
-            FaultKind::Pause => ills.stopped += 1,
-            FaultKind::Suspend => {
-                if ills.asleep > 0 {
-                    return None;
-                }
-                ills.asleep += 1;
-                self.nodes[node].clock.sleep();
-            }
+            FaultKind::Suspend => self.nodes[node].clock.sleep(),
             FaultKind::Storm { loss, duplication, delay_ms } => {
                 self.storm_begins((loss, duplication, delay_ms * MS));
             }
@@ -117,18 +106,9 @@ impl State {
                     .filter(|peer| *peer != node)
                     .for_each(|peer| self.reset_within(node, peer, RESETS_MAX, true));
             }
-            FaultKind::SlowDisk { ms } => ills.disk_slow = ms * MS,
-            FaultKind::FailingDisk => ills.disk_failing += 1,
-            FaultKind::HangingDisk => ills.disk_hanging += 1,
-            FaultKind::SlowHost { ms } => ills.host_slow = ms * MS,
-            FaultKind::FailingHost => ills.host_failing += 1,
-            FaultKind::HangingHost => ills.host_hanging += 1,
-            FaultKind::Unhealthy => ills.unhealthy += 1,
-            FaultKind::LowMemory => ills.low_memory += 1,
-            FaultKind::HungShard if runs => ills.hung += 1,
+            FaultKind::HungShard if runs => self.nodes[node].ills.hung += 1,
             // The network in memory knows one process per node.
             FaultKind::HungShard | FaultKind::Twin { .. } => return None,
-            FaultKind::Ailing => ills.ailing += 1,
             FaultKind::StepDown => {
                 let plugin = self.nodes[node].plugin.as_ref().filter(|_| runs)?;
                 plugin.step_down();
@@ -140,18 +120,13 @@ impl State {
                 self.nodes[node].leaving = true;
                 return Some(Deed::Leave { node });
             }
-            FaultKind::OperatorPause => {
-                ills.elections_paused += 1;
-                self.pause_elections(node);
-            }
+            FaultKind::OperatorPause => self.pause_elections(node),
             FaultKind::ClockRate { of_bound } => {
                 self.nodes[node].clock.set_rate(self.ppm(of_bound));
                 return Some(Deed::Look { node });
             }
-            FaultKind::CutOneWay { .. }
-            | FaultKind::Cut { .. }
-            | FaultKind::Partition { .. }
-            | FaultKind::PartialPartition { .. } => {}
+            // These count, or cut, and do no more.
+            _ => {}
         }
         Some(Deed::Nothing)
     }
@@ -205,17 +180,14 @@ impl State {
         self.nodes[node].disturbed = now;
         let nodes = self.nodes.len();
         let ills = &mut self.nodes[node].ills;
+        ills.end(kind);
         match kind {
             FaultKind::Crash { .. } => {
                 ills.down -= 1;
                 return Deed::Start { node };
             }
-            FaultKind::Pause => {
-                ills.stopped -= 1;
-                return Deed::Wake { node };
-            }
+            FaultKind::Pause => return Deed::Wake { node },
             FaultKind::Suspend => {
-                ills.asleep -= 1;
                 self.nodes[node].clock.wake();
                 return Deed::Wake { node };
             }
@@ -230,42 +202,16 @@ impl State {
             FaultKind::FirewallAll => {
                 (0..nodes).filter(|peer| *peer != node).for_each(|peer| self.set_refused(peer, node, false));
             }
-            FaultKind::SlowDisk { .. } => {
-                ills.disk_slow = 0;
-                self.unhang_disk(node);
-            }
-            FaultKind::FailingDisk => ills.disk_failing -= 1,
-            FaultKind::HangingDisk => {
-                ills.disk_hanging -= 1;
-                self.unhang_disk(node);
-            }
-            FaultKind::SlowHost { .. } => ills.host_slow = 0,
-            FaultKind::FailingHost => ills.host_failing -= 1,
-            FaultKind::HangingHost => {
-                ills.host_hanging -= 1;
-                self.unhang_host(node);
-            }
-            FaultKind::LowMemory => ills.low_memory -= 1,
+            FaultKind::SlowDisk { .. } | FaultKind::HangingDisk => self.unhang_disk(node),
+            FaultKind::HangingHost => self.unhang_host(node),
             FaultKind::HungShard => {
                 // What hung may be gone with its process.
                 ills.hung = ills.hung.saturating_sub(1);
                 self.unhang_host(node);
             }
-            FaultKind::Unhealthy => ills.unhealthy -= 1,
-            FaultKind::Ailing => ills.ailing -= 1,
-            FaultKind::OperatorPause => {
-                ills.elections_paused -= 1;
-                self.pause_elections(node);
-            }
+            FaultKind::OperatorPause => self.pause_elections(node),
             FaultKind::Shutdown => return Deed::Restart { node },
-            FaultKind::CutOneWay { .. }
-            | FaultKind::Cut { .. }
-            | FaultKind::Partition { .. }
-            | FaultKind::PartialPartition { .. }
-            | FaultKind::Resets
-            | FaultKind::StepDown
-            | FaultKind::Twin { .. }
-            | FaultKind::ClockRate { .. } => {}
+            _ => {}
         }
         Deed::Nothing
     }

@@ -1,14 +1,16 @@
 //! The host as the plugin sees it: what the plan lets go wrong around it, and a check of what it is promised.
 
-use super::state::{Life, Machine, Scene, State};
+use super::state::{Machine, Scene, State};
+use super::watch::Order;
 use crate::clock::{Clock, ManualClock};
 use crate::fence::{FenceReason, Health};
 use crate::host::{HostError, ReplicationHost};
 use crate::ids::{Epoch, NodeId};
 use crate::plugin::ElectPlugin;
 use crate::position::Position;
+use crate::sim::ills::Life;
 use crate::sim::invariants::Check;
-use crate::sim::server::ServerMutation;
+use crate::sim::server_mutation::ServerMutation;
 use crate::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::future::poll_fn;
@@ -22,33 +24,6 @@ pub(super) struct WatchedHost {
     pub(super) real: ManualClock,
     pub(super) node: usize,
     pub(super) life: Life,
-}
-
-/// What a host was asked and has done, in this process.
-#[derive(Default)]
-pub(super) struct Watch {
-    running: Option<Order>,
-    newest: Epoch,
-    /// The epoch it serves as primary.
-    pub(super) promoted: Option<Epoch>,
-    /// Whom it follows.
-    pub(super) follows: Option<(Epoch, NodeId)>,
-    /// The longest lease that it was told of.
-    pub(super) lease: Option<Instant>,
-    hung: Vec<Waker>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    Promote(Epoch),
-    Follow(Epoch, NodeId),
-}
-
-impl Order {
-    fn epoch(self) -> Epoch {
-        let (Self::Promote(epoch) | Self::Follow(epoch, _)) = self;
-        epoch
-    }
 }
 
 /// Notes the end of a call, also when it is dropped.
@@ -124,14 +99,21 @@ impl ReplicationHost for WatchedHost {
         result
     }
 
-    fn detach(&self) -> Position {
-        let position = self.inner.detach();
+    async fn detach(&self) -> Result<Position, HostError> {
+        let [before, after] = self.scene.with(|state| state.plan.setup.draw_late(&mut state.rng));
+        if before > 0 {
+            self.sleep(before).await;
+        }
+        let position = self.inner.detach().await?;
         self.scene.with(|state| {
             let node = self.node;
             state.log(|| format!("n{node} host: detached at {position:?}"));
             state.nodes[node].watch.follows = None;
         });
-        position
+        if after > 0 {
+            self.sleep(after).await;
+        }
+        Ok(position)
     }
 
     async fn fence(&self, epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {

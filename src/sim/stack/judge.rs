@@ -1,6 +1,7 @@
 //! Hands what happens to the invariants.
 
-use super::state::{Event, State};
+use super::event::Event;
+use super::state::State;
 use crate::clock::Clock;
 use crate::config::{LossPolicy, MemberKind};
 use crate::event::EventKind;
@@ -12,6 +13,7 @@ use crate::position::Position;
 use crate::sim::clock::MS;
 use crate::sim::data::Offsets;
 use crate::sim::data_nanos;
+use crate::sim::ills::Ills;
 use crate::sim::invariants::Check;
 
 /// How often it is looked whether the cluster has settled.
@@ -59,7 +61,12 @@ impl State {
                 let open = self.may_write(from);
                 found = found.or(self.invariants.fence.on_resign(from, open));
             }
-            _ => {}
+            Message::Heartbeat(_)
+            | Message::Echo(_)
+            | Message::PreOffer(_)
+            | Message::PreAccept(_)
+            | Message::Reject(_)
+            | Message::Announce(_) => {}
         }
         self.take(found);
     }
@@ -141,10 +148,19 @@ impl State {
     }
 
     pub(super) fn judge_promotion(&mut self, node: usize, epoch: Epoch) {
+        self.invariants.continued.on_begun(epoch, &self.nodes[node].server.data);
         self.stats.checks[Check::Confirmed as usize] += 1;
         let data: Vec<_> = self.nodes[self.voters()].iter().map(|machine| &machine.server).collect();
         let quorum = self.plan.setup.voters() / 2 + 1;
         let found = self.invariants.confirmed.on_promoted(node, epoch, &data, quorum);
+        self.take(found);
+    }
+
+    /// A shard of a server went on towards the history of this epoch.
+    pub(super) fn judge_continued(&mut self, node: usize, epoch: Epoch, shard: usize) {
+        self.stats.checks[Check::Continued as usize] += 1;
+        let lane = &self.nodes[node].server.data.lanes[shard];
+        let found = self.invariants.continued.on_continued(node, epoch, shard, lane);
         self.take(found);
     }
 
@@ -211,7 +227,7 @@ impl State {
         machine.runs()
             && !machine.leaving
             && machine.disturbed <= since
-            && machine.ills == super::state::Ills::default()
+            && machine.ills == Ills::default()
             && machine.plugin.as_ref().is_some_and(|plugin| {
                 plugin.with_elector(|elector| elector.status().standing == Standing::Member) == Some(true)
             })

@@ -33,8 +33,8 @@
 //!     async fn follow(&self, epoch: Epoch, _: NodeId) -> Result<(), HostError> {
 //!         self.promote(epoch).await
 //!     }
-//!     fn detach(&self) -> Position {
-//!         Position::NONE
+//!     async fn detach(&self) -> Result<Position, HostError> {
+//!         Ok(Position::NONE)
 //!     }
 //! }
 //!
@@ -49,15 +49,19 @@
 //! ```
 
 mod clock;
+mod disk;
+mod event;
 mod executor;
 mod faults;
 mod host;
 mod judge;
+mod links;
 mod net;
 mod server;
 mod state;
 mod store;
 mod transport;
+mod watch;
 mod world;
 
 use super::{Outcome, Plan};

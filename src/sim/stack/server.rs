@@ -1,13 +1,15 @@
 //! The model of [`crate::sim::server`] behind the real [`ReplicationHost`] trait.
 
-use super::host::Order;
-use super::state::{Event, Life, Scene, State};
+use super::event::Event;
+use super::state::{Scene, State};
+use super::watch::Order;
 use crate::elector::Mutation;
 use crate::host::{HostError, ReplicationHost};
 use crate::ids::{Epoch, NodeId};
 use crate::plugin::ElectPlugin;
 use crate::position::Position;
 use crate::sim::data::Data;
+use crate::sim::ills::Life;
 use crate::sim::invariants::Check;
 use crate::sim::server::{Act, End, Payload, Server, TICK};
 use async_trait::async_trait;
@@ -43,11 +45,11 @@ impl ReplicationHost for ModelHost {
         Ok(())
     }
 
-    fn detach(&self) -> Position {
-        self.scene.with(|state| {
+    async fn detach(&self) -> Result<Position, HostError> {
+        Ok(self.scene.with(|state| {
             let omitted = state.plan.mutation == Some(Mutation::DetachOmitted);
             state.nodes[self.node].server.detach(omitted, false)
-        })
+        }))
     }
 
     async fn fence(&self, _: Epoch, _: crate::fence::FenceReason) -> Result<(), HostError> {
@@ -70,6 +72,7 @@ impl State {
     pub(super) fn promotion_dropped(&mut self, node: usize, epoch: Epoch) {
         if self.modelled && self.rng.chance(500) {
             self.nodes[node].server.promote(epoch);
+            self.invariants.continued.on_begun(epoch, &self.nodes[node].server.data);
         }
     }
 
@@ -84,7 +87,7 @@ impl State {
         }
     }
 
-    pub(super) fn on_loaded(&mut self, node: usize, turn: u64, data: Data) {
+    pub(super) fn on_loaded(&mut self, node: usize, turn: u64, data: Box<Data>) {
         self.with_server(node, |server, now, out| server.loaded(now, turn, data, out));
     }
 
@@ -108,7 +111,11 @@ impl State {
                 let life = self.nodes[node].life;
                 self.push(at, Event::Loaded { node, life, turn, data });
             }
-            Act::Joined => self.log(|| format!("n{node} host: joined")),
+            Act::Joined { continued } => {
+                self.stats.joined(continued);
+                self.log(|| format!("n{node} host: joined{}", if continued { ", continues" } else { "" }));
+            }
+            Act::Continues(epoch, shard) => self.judge_continued(node, epoch, shard),
             Act::Moved => self.tell_position(node),
             Act::Confirmed(epoch, offsets) => self.judge_confirmed(epoch, offsets),
             Act::CopyLost => self.invariants.confirmed.copies_lost = true,

@@ -1,27 +1,25 @@
 //! What all nodes of a run share: the queue of what comes next, the machines, the judge's memory.
 
 use super::clock::NodeClock;
-use super::host::Watch;
+use super::disk::Disk;
+use super::event::Event;
 use super::net::Net;
-use super::store::Disk;
+use super::watch::Watch;
 use crate::clock::{Clock, ManualClock};
 use crate::event;
 use crate::ids::{Epoch, NodeId};
 use crate::plugin::{ElectPlugin, QuorumPlugin};
 use crate::sim::Stats;
 use crate::sim::clock::{DriftClock, MS};
-use crate::sim::data::Data;
+use crate::sim::ills::{Active, Ills, Life};
 use crate::sim::invariants::{Invariants, Violation};
 use crate::sim::plan::Plan;
 use crate::sim::rng::Rng;
-use crate::sim::server::{Act, Payload, Server};
+use crate::sim::server::{Act, Server};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Counts the process starts of the whole run: what belongs to an earlier process is recognised by it.
-pub(super) type Life = u32;
 
 /// The shared state. Nobody keeps it locked over a poll: what is polled locks it.
 #[derive(Clone)]
@@ -35,72 +33,6 @@ impl Scene {
     pub(super) fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// What comes next, outside the processes.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// A process starts.
-    Start {
-        node: usize,
-    },
-    /// The server's own work: clients, stream, position.
-    Tick {
-        node: usize,
-        life: Life,
-    },
-    /// Replication.
-    Data {
-        from: usize,
-        to: usize,
-        life: Life,
-        payload: Payload,
-    },
-    /// A snapshot is loaded.
-    Loaded {
-        node: usize,
-        life: Life,
-        turn: u64,
-        data: Data,
-    },
-    /// A save is over.
-    Written {
-        node: usize,
-        number: u64,
-        failed: bool,
-    },
-    /// The links between two nodes break; `seen`: at both ends, otherwise only the first one notices.
-    Reset {
-        node: usize,
-        peer: usize,
-        seen: bool,
-    },
-    /// A fault of the plan comes, and goes.
-    Fault(usize),
-    Heal(usize),
-    /// All is healed.
-    HealAll,
-    /// Looks whether the cluster has settled.
-    Probe,
-}
-
-/// Faults that act on a machine now; several of one kind may overlap.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Ills {
-    pub(super) down: u16,
-    pub(super) stopped: u16,
-    pub(super) asleep: u16,
-    pub(super) disk_failing: u16,
-    pub(super) disk_hanging: u16,
-    pub(super) disk_slow: u64,
-    pub(super) host_failing: u16,
-    pub(super) host_hanging: u16,
-    pub(super) host_slow: u64,
-    pub(super) unhealthy: u16,
-    pub(super) ailing: u16,
-    pub(super) elections_paused: u16,
-    pub(super) low_memory: u16,
-    pub(super) hung: u16,
 }
 
 /// One simulated machine.
@@ -133,7 +65,7 @@ pub(super) struct Machine {
 impl Machine {
     /// Whether the process would run now.
     pub(super) fn runs(&self) -> bool {
-        self.plugin.is_some() && self.ills.stopped == 0 && self.ills.asleep == 0
+        self.plugin.is_some() && self.ills.runs()
     }
 }
 
@@ -150,7 +82,7 @@ pub(super) struct State {
     pub(super) ids: Vec<NodeId>,
     pub(super) net: Net,
     pub(super) lives: Life,
-    /// Whether the hosts are the model of [`super::server`], whose data can be judged.
+    /// Whether the hosts are the model of [`crate::sim::server`], whose data can be judged.
     pub(super) modelled: bool,
     /// Futures that hosts want polled beside the driver.
     pub(super) spawned: Vec<(usize, BoxFuture<'static, ()>)>,
@@ -159,7 +91,7 @@ pub(super) struct State {
     pub(super) trace: Option<Vec<String>>,
     pub(super) fingerprint: u64,
     pub(super) violation: Option<Violation>,
-    pub(super) active: Vec<super::faults::Active>,
+    pub(super) active: Vec<Active>,
     /// Of a server's step: kept for its room.
     pub(super) acts: Vec<Act>,
     pub(super) healed: bool,
@@ -202,7 +134,7 @@ impl State {
         let mut state = Self {
             net: Net::new(&plan, &real, &ids),
             invariants: Invariants::new(&plan),
-            active: vec![super::faults::Active::default(); plan.faults.len()],
+            active: vec![Active::default(); plan.faults.len()],
             acts: Vec::new(),
             real,
             base,

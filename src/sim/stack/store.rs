@@ -1,14 +1,13 @@
 //! A vote store on a simulated disk: it takes its time, fails, hangs, and goes on while the process stands.
 
+use super::disk::Write;
+use super::event::Event;
 use super::state::{Scene, State};
-use crate::position::Position;
 use crate::sim::clock::MS;
 use crate::state::HardState;
-use crate::store::{
-    MemoryVoteStore, StoreError, VoteStore, decode_position, decode_vote, encode_position, encode_vote,
-};
+use crate::store::{StoreError, VoteStore, decode_position, decode_vote};
 use async_trait::async_trait;
-use futures::future::{FutureExt, poll_fn};
+use futures::future::poll_fn;
 use std::io;
 use std::path::PathBuf;
 use std::task::{Poll, Waker};
@@ -17,54 +16,6 @@ use std::task::{Poll, Waker};
 pub(super) struct SimStore {
     pub(super) scene: Scene,
     pub(super) node: usize,
-}
-
-/// What a restart finds.
-#[derive(Default)]
-pub(super) struct Disk {
-    /// The record in its real format.
-    pub(super) store: MemoryVoteStore,
-    /// The same, to look at.
-    pub(super) record: Option<HardState>,
-    /// What a restart would have found before the last save.
-    before: Option<HardState>,
-    writing: Option<Write>,
-    writes: u64,
-    /// How the last write ended.
-    ended: Option<(u64, bool)>,
-}
-
-struct Write {
-    number: u64,
-    state: HardState,
-    waker: Option<Waker>,
-}
-
-impl Disk {
-    fn keep(&mut self, state: HardState) {
-        // In memory a save never waits. What was decoded before can be encoded.
-        let record = encode_vote(&state).unwrap_or_default();
-        let _ = self.store.save(&record).now_or_never();
-        self.before = self.record.replace(state);
-    }
-
-    fn keep_position(&self, position: &Position) {
-        let record = encode_position(position).unwrap_or_default();
-        let _ = self.store.save_position(&record).now_or_never();
-    }
-
-    pub(super) fn wipe(&mut self) {
-        self.store.wipe();
-        (self.record, self.before) = (None, None);
-    }
-
-    /// The disk loses a save that it had acknowledged.
-    pub(super) fn lose_last(&mut self) {
-        match self.before.take() {
-            Some(before) => self.keep(before),
-            None => self.wipe(),
-        }
-    }
 }
 
 #[async_trait]
@@ -123,7 +74,7 @@ impl State {
         if ills.disk_hanging == 0 {
             let at = self.now() + self.rng.below(self.plan.setup.save.max(ills.disk_slow));
             let failed = ills.disk_failing > 0 && self.rng.chance(800);
-            self.push(at, super::state::Event::Written { node, number, failed });
+            self.push(at, Event::Written { node, number, failed });
         }
         number
     }
@@ -147,7 +98,7 @@ impl State {
             && let Some(write) = &machine.disk.writing
         {
             let number = write.number;
-            self.push(self.now() + MS, super::state::Event::Written { node, number, failed: false });
+            self.push(self.now() + MS, Event::Written { node, number, failed: false });
         }
     }
 

@@ -1,10 +1,11 @@
 //! The loop: poll whoever is ready, then jump to the next thing that happens.
 
+use super::event::Event;
 use super::executor::{Executor, Kind, Polled};
 use super::faults::Deed;
 use super::host::WatchedHost;
 use super::server::ModelHost;
-use super::state::{Event, Scene, State};
+use super::state::{Scene, State};
 use super::store::SimStore;
 use super::transport::Watched;
 use super::{MakeHost, Seat};
@@ -218,29 +219,28 @@ impl<'a> World<'a> {
         });
         let Some((config, clock, inner, seed, id, life)) = parts else { return };
         clock.restarted();
-        let plugin = QuorumPlugin::new(QuorumParts {
+        let parts = QuorumParts {
             config,
             clock: Arc::new(clock.clone()),
             store: Arc::new(SimStore { scene: scene.clone(), node }),
             transport: Arc::new(Watched { inner, scene: scene.clone(), node }),
             seed,
-        });
-        let host: Arc<dyn ReplicationHost> = match &mut self.make {
-            None => Arc::new(ModelHost { scene: scene.clone(), node }),
-            Some(make) => {
-                let seat = Seat::new(node, id, Arc::new(clock), &plugin, scene.clone());
-                make(seat)
-            }
         };
-        let real = self.real.clone();
-        plugin.set_host(Arc::new(WatchedHost { inner: host, scene: scene.clone(), real, node, life }));
+        let (real, make) = (self.real.clone(), &mut self.make);
+        let (plugin, election) = QuorumPlugin::start(parts, |plugin| {
+            let inner: Arc<dyn ReplicationHost> = match make {
+                None => Arc::new(ModelHost { scene: scene.clone(), node }),
+                Some(make) => make(Seat::new(node, id, Arc::new(clock), plugin, scene.clone())),
+            };
+            Arc::new(WatchedHost { inner, scene: scene.clone(), real, node, life })
+        });
         scene.with(|state| {
             if let Some(mutation) = state.plan.driver_mutation {
                 plugin.set_driver_mutation(mutation);
             }
             state.begin_life(node, plugin.clone());
         });
-        self.executor.spawn(node, life, Kind::Driver, plugin.run());
+        self.executor.spawn(node, life, Kind::Driver, election.boxed());
     }
 
     /// The process dies, with everything that was only in its memory.
@@ -295,7 +295,7 @@ impl State {
         let life = machine.life;
         machine.events = Some(plugin.events());
         machine.plugin = Some(plugin);
-        machine.watch = super::host::Watch::default();
+        machine.watch = super::watch::Watch::default();
         (machine.mutated, machine.leaving, machine.disturbed) = (false, false, now);
         self.log(|| format!("n{node} starts as process {life}"));
         self.pause_elections(node);

@@ -1,10 +1,11 @@
 //! What can come next.
 
-use super::machine::Life;
-use crate::elector::PersistSeq;
+use crate::elector::{DetachSeq, PersistSeq};
 use crate::ids::{Epoch, Incarnation};
 use crate::message::Message;
+use crate::position::Position;
 use crate::sim::data::Data;
+use crate::sim::ills::Life;
 use crate::sim::server;
 
 #[derive(Debug, Clone)]
@@ -74,12 +75,25 @@ pub(super) enum Event {
         life: Life,
         fence: u64,
     },
+    /// The server lets go of its primary.
+    Detach {
+        node: usize,
+        life: Life,
+        seq: DetachSeq,
+    },
+    /// It says so.
+    Detached {
+        node: usize,
+        life: Life,
+        seq: DetachSeq,
+        position: Position,
+    },
     /// A snapshot is loaded.
     Loaded {
         node: usize,
         life: Life,
         turn: u64,
-        data: Data,
+        data: Box<Data>,
     },
     /// A write that passed the gate is answered.
     Answer {

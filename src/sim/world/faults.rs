@@ -2,30 +2,18 @@
 
 use super::World;
 use super::event::Event;
-use super::machine::Life;
 use crate::elector::{Command, HostReport, PersistSeq};
 use crate::fence::Health;
 use crate::message::{Role, Standing};
 use crate::sim::clock::MS;
 use crate::sim::data_nanos;
 use crate::sim::fault::{FaultKind, Loss};
+use crate::sim::ills::{Active, Life};
 use crate::sim::note::What;
 use crate::state::HardState;
 
 /// How long a fault lasts that is ended by hand.
 pub(super) const UNTIL_HEALED: u64 = u64::MAX;
-
-/// What a fault of the plan has done, so that exactly that can be undone.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Active {
-    on: bool,
-    node: usize,
-    /// Directions that it cut.
-    cut: Vec<(usize, usize)>,
-    slept_at: u64,
-    /// The second process that it started.
-    ghost: Life,
-}
 
 impl World {
     pub(super) fn on_fault(&mut self, index: usize) {
@@ -59,18 +47,15 @@ impl World {
     fn apply(&mut self, kind: FaultKind, active: &mut Active, lasts: u64) -> bool {
         let (node, nodes) = (active.node, self.machines.len());
         self.machines[node].disturbed = self.now;
+        if matches!(kind, FaultKind::Suspend) && self.machines[node].ills.asleep > 0 {
+            return false;
+        }
+        self.machines[node].ills.begin(kind);
         match kind {
             FaultKind::Crash { power, loss } => return self.crash(node, power, loss),
-            FaultKind::Pause => {
-                self.machines[node].ills.stopped += 1;
-                self.await_alarm(node);
-            }
+            FaultKind::Pause => self.await_alarm(node),
             FaultKind::Suspend => {
-                if self.machines[node].ills.asleep > 0 {
-                    return false;
-                }
                 active.slept_at = self.now;
-                self.machines[node].ills.asleep += 1;
                 self.await_alarm(node);
             }
             FaultKind::CutOneWay { .. }
@@ -81,7 +66,6 @@ impl World {
                 active.cut = kind.cuts(node, nodes);
                 active.ghost = self.double(node);
             }
-            FaultKind::LowMemory => self.machines[node].ills.low_memory += 1,
             FaultKind::HungShard => {
                 if !self.machines[node].runs() {
                     return false;
@@ -118,20 +102,14 @@ impl World {
                     }
                 }
             }
-            FaultKind::SlowDisk { ms } => self.machines[node].ills.disk_slow = ms * MS,
-            FaultKind::FailingDisk => self.machines[node].ills.disk_failing += 1,
-            FaultKind::HangingDisk => self.machines[node].ills.disk_hanging += 1,
-            FaultKind::SlowHost { ms } => self.machines[node].ills.host_slow = ms * MS,
-            FaultKind::FailingHost => self.machines[node].ills.host_failing += 1,
-            FaultKind::HangingHost => self.machines[node].ills.host_hanging += 1,
-            FaultKind::Unhealthy => {
-                self.machines[node].ills.unhealthy += 1;
-                self.tell_health(node);
-            }
-            FaultKind::Ailing => {
-                self.machines[node].ills.ailing += 1;
-                self.tell_health(node);
-            }
+            FaultKind::SlowDisk { .. }
+            | FaultKind::FailingDisk
+            | FaultKind::HangingDisk
+            | FaultKind::SlowHost { .. }
+            | FaultKind::FailingHost
+            | FaultKind::HangingHost
+            | FaultKind::LowMemory => {}
+            FaultKind::Unhealthy | FaultKind::Ailing => self.tell_health(node),
             FaultKind::StepDown => {
                 if !self.machines[node].runs() {
                     return false;
@@ -140,7 +118,6 @@ impl World {
             }
             FaultKind::Shutdown => return self.shut_down(node),
             FaultKind::OperatorPause => {
-                self.machines[node].ills.elections_paused += 1;
                 self.input(node, |e, now| e.handle_command(now, Command::Pause(true)));
             }
             FaultKind::ClockRate { of_bound } => {
@@ -235,18 +212,15 @@ impl World {
         self.log(|| format!("HEALED {} at n{node}", kind.name()));
         let now = self.now;
         self.machines[node].disturbed = now;
+        self.machines[node].ills.end(kind);
         match kind {
             FaultKind::Crash { .. } => {
                 self.machines[node].ills.down -= 1;
                 self.start(node);
             }
-            FaultKind::Pause => {
-                self.machines[node].ills.stopped -= 1;
-                self.wake(node);
-            }
+            FaultKind::Pause => self.wake(node),
             FaultKind::Suspend => {
                 let machine = &mut self.machines[node];
-                machine.ills.asleep -= 1;
                 machine.clock.slept(active.slept_at, now);
                 if let Some(process) = &mut machine.process {
                     process.slept = true;
@@ -281,36 +255,16 @@ impl World {
                     (self.net.disturbed[there], self.net.disturbed[back]) = (now, now);
                 }
             }
-            FaultKind::SlowDisk { .. } => {
-                self.machines[node].ills.disk_slow = 0;
-                self.unhang_disk(node);
-            }
-            FaultKind::FailingDisk => self.machines[node].ills.disk_failing -= 1,
-            FaultKind::HangingDisk => {
-                self.machines[node].ills.disk_hanging -= 1;
-                self.unhang_disk(node);
-            }
-            FaultKind::SlowHost { .. } => self.machines[node].ills.host_slow = 0,
-            FaultKind::FailingHost => self.machines[node].ills.host_failing -= 1,
+            FaultKind::SlowDisk { .. } | FaultKind::HangingDisk => self.unhang_disk(node),
             FaultKind::HangingHost => {
-                self.machines[node].ills.host_hanging -= 1;
                 if self.machines[node].ills.host_hanging == 0 && self.machines[node].ills.hung == 0 {
                     self.unhang_host(node);
                 }
             }
-            FaultKind::LowMemory => self.machines[node].ills.low_memory -= 1,
             FaultKind::HungShard => self.unhang(node),
             FaultKind::Twin { .. } => self.end_double(node, active.ghost),
-            FaultKind::Unhealthy => {
-                self.machines[node].ills.unhealthy -= 1;
-                self.tell_health(node);
-            }
-            FaultKind::Ailing => {
-                self.machines[node].ills.ailing -= 1;
-                self.tell_health(node);
-            }
+            FaultKind::Unhealthy | FaultKind::Ailing => self.tell_health(node),
             FaultKind::OperatorPause => {
-                self.machines[node].ills.elections_paused -= 1;
                 if self.machines[node].ills.elections_paused == 0 {
                     self.input(node, |e, now| e.handle_command(now, Command::Pause(false)));
                 }
@@ -326,6 +280,10 @@ impl World {
             | FaultKind::PartialPartition { .. }
             | FaultKind::Resets
             | FaultKind::StepDown
+            | FaultKind::FailingDisk
+            | FaultKind::SlowHost { .. }
+            | FaultKind::FailingHost
+            | FaultKind::LowMemory
             | FaultKind::ClockRate { .. } => {}
         }
         for (from, to) in active.cut {

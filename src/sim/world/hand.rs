@@ -1,14 +1,14 @@
 //! A world that is driven by hand: what [`crate::sim::Cluster`] does to it, and what it tells of it.
 
 use super::World;
-use super::faults::{Active, UNTIL_HEALED};
+use super::faults::UNTIL_HEALED;
 use crate::elector::{Elector, GateState};
 use crate::fence::Denied;
-use crate::ids::Epoch;
 use crate::message::Message;
 use crate::position::Position;
 use crate::sim::data::SHARDS;
 use crate::sim::fault::{Fault, FaultKind, Target};
+use crate::sim::ills::Active;
 use crate::sim::note::{Note, What};
 
 impl World {
@@ -58,9 +58,8 @@ impl World {
 
     /// Says how far a server's data goes in the history it holds; shards that are not named stay.
     pub(in crate::sim) fn set_offsets(&mut self, node: usize, offsets: &[u64]) {
-        let part = self.machines[node].server.data.last_mut();
-        for (old, new) in part.offsets.iter_mut().zip(offsets) {
-            *old = *new;
+        for (lane, new) in self.machines[node].server.data.lanes.iter_mut().zip(offsets) {
+            *lane.offset_mut() = *new;
         }
         self.tell_position(node);
     }
@@ -113,8 +112,7 @@ impl World {
         let id = self.ids[primary];
         for node in 0..self.machines.len() {
             let server = &mut self.machines[node].server;
-            server.data.begin(Epoch::ZERO);
-            server.data.last_mut().offsets[0] = u64::from(self.ids[node] == id);
+            *server.data.lanes[0].offset_mut() = u64::from(self.ids[node] == id);
         }
     }
 

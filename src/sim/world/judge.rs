@@ -49,7 +49,12 @@ impl World {
                 let open = self.may_write(from);
                 found = found.or(self.invariants.fence.on_resign(from, open));
             }
-            _ => {}
+            Message::Heartbeat(_)
+            | Message::Echo(_)
+            | Message::PreOffer(_)
+            | Message::PreAccept(_)
+            | Message::Reject(_)
+            | Message::Announce(_) => {}
         }
         self.take(found);
     }
@@ -119,9 +124,18 @@ impl World {
     }
 
     pub(super) fn judge_promotion(&mut self, node: usize, epoch: Epoch) {
+        self.invariants.continued.on_begun(epoch, &self.machines[node].server.data);
         self.stats.checks[Check::Confirmed as usize] += 1;
         let data: Vec<_> = self.machines[self.voters()].iter().map(|machine| &machine.server).collect();
         let found = self.invariants.confirmed.on_promoted(node, epoch, &data, self.quorum());
+        self.take(found);
+    }
+
+    /// A shard of a server went on towards the history of this epoch.
+    pub(super) fn judge_continued(&mut self, node: usize, epoch: Epoch, shard: usize) {
+        self.stats.checks[Check::Continued as usize] += 1;
+        let lane = &self.machines[node].server.data.lanes[shard];
+        let found = self.invariants.continued.on_continued(node, epoch, shard, lane);
         self.take(found);
     }
 
@@ -189,14 +203,8 @@ impl World {
         let ills = machine.ills;
         machine.runs()
             && machine.disturbed <= since
-            && ills.disk_failing == 0
-            && ills.disk_hanging == 0
-            && ills.disk_slow == 0
-            && ills.host_failing == 0
-            && ills.host_hanging == 0
-            && ills.host_slow == 0
+            && ills.let_elect()
             && ills.health().is_good()
-            && ills.elections_paused == 0
             && ills.hung == 0
             && machine.process.as_ref().is_some_and(|process| {
                 process.leaving_at.is_none() && process.elector.status().standing == Standing::Member

@@ -1,17 +1,14 @@
 //! One simulated machine: clock, disk, server, and the process with the elector.
 
 use super::event::Event;
-use crate::elector::{Elector, GateState, PersistSeq};
-use crate::fence::Health;
+use crate::elector::{DetachSeq, Elector, GateState, PersistSeq};
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::sim::clock::DriftClock;
 use crate::sim::data::Offsets;
+use crate::sim::ills::{Ills, Life};
 use crate::sim::server::Server;
 use crate::state::HardState;
 use std::collections::VecDeque;
-
-/// Counts the process starts of the whole run: what belongs to an earlier process is recognised by it.
-pub(super) type Life = u32;
 
 pub(super) struct Machine {
     pub(super) id: NodeId,
@@ -26,40 +23,6 @@ pub(super) struct Machine {
     pub(super) ills: Ills,
     /// When something was last not in order, in nanoseconds of real time.
     pub(super) disturbed: u64,
-}
-
-/// Faults that act on a machine now; several of one kind may overlap.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Ills {
-    pub(super) down: u16,
-    pub(super) stopped: u16,
-    pub(super) asleep: u16,
-    pub(super) disk_failing: u16,
-    pub(super) disk_hanging: u16,
-    pub(super) disk_slow: u64,
-    pub(super) host_failing: u16,
-    pub(super) host_hanging: u16,
-    pub(super) host_slow: u64,
-    pub(super) unhealthy: u16,
-    pub(super) ailing: u16,
-    pub(super) elections_paused: u16,
-    pub(super) low_memory: u16,
-    /// A shard does not turn, beside a driver that does.
-    pub(super) hung: u16,
-    /// The server has noticed that.
-    pub(super) stuck: bool,
-}
-
-impl Ills {
-    /// What the server says of itself.
-    pub(super) fn health(&self) -> Health {
-        match (self.unhealthy, self.ailing) {
-            (1.., _) => Health::Failing,
-            _ if self.stuck => Health::Stuck,
-            (_, 1..) => Health::Disk,
-            _ => Health::Good,
-        }
-    }
 }
 
 #[derive(Default)]
@@ -82,6 +45,8 @@ pub(super) struct Jobs {
     pub(super) fences: u64,
     /// How often the kernel's timer was wound up when the newest one came.
     pub(super) wound: u64,
+    /// The question that the host has not let go for yet.
+    pub(super) detaching: Option<DetachSeq>,
     /// A promotion under way.
     pub(super) promoting: Option<Epoch>,
     /// A job that hangs until all is healed.
@@ -132,6 +97,6 @@ impl Process {
 impl Machine {
     /// Whether the process would run now.
     pub(super) fn runs(&self) -> bool {
-        self.process.is_some() && self.ills.stopped == 0 && self.ills.asleep == 0
+        self.process.is_some() && self.ills.runs()
     }
 }

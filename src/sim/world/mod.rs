@@ -4,6 +4,7 @@
 //! every input is followed by draining the outputs in order, by copying the gate, and only then by sending.
 //! With the real driver in its place: [`super::stack`].
 
+mod detach;
 mod event;
 mod faults;
 mod hand;
@@ -15,6 +16,7 @@ mod vices;
 
 use super::Stats;
 use super::clock::{DriftClock, MS};
+use super::ills::{Active, Ills, Life};
 use super::invariants::{Invariants, Violation};
 use super::note::{Note, What};
 use super::plan::Plan;
@@ -26,7 +28,7 @@ use crate::ids::{Epoch, NodeId};
 use crate::message::Message;
 use crate::time::Instant;
 use event::Event;
-use machine::{Disk, Ills, Jobs, Life, Machine, Process};
+use machine::{Disk, Jobs, Machine, Process};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -56,7 +58,7 @@ pub(super) struct World {
     /// A number that differs where two runs differ.
     pub(super) fingerprint: u64,
     pub(super) violation: Option<Violation>,
-    active: Vec<faults::Active>,
+    active: Vec<Active>,
     healed: bool,
     pub(super) settled: Option<u64>,
     /// What the primary had when all had joined it: settled is who has that.
@@ -125,7 +127,7 @@ impl World {
             world.push(at, Event::Start { node });
         }
         for fault in 0..world.plan.faults.len() {
-            world.active.push(faults::Active::default());
+            world.active.push(Active::default());
             world.push(world.plan.faults[fault].at, Event::Fault(fault));
         }
         world.push(heal_at, Event::HealAll);
@@ -187,6 +189,8 @@ impl World {
             Event::SaveTold { .. } => self.on_save_told(event),
             Event::HostDone { .. } => self.on_host_done(event),
             Event::Fenced { .. } => self.on_fenced(event),
+            Event::Detach { node, life, seq } => self.on_detach(node, life, seq),
+            Event::Detached { .. } => self.on_detached(event),
             Event::Loaded { .. } => self.on_loaded(event),
             Event::Answer { .. } => self.on_answer(event),
             Event::Alarm { node, life } => self.on_alarm(node, life),
@@ -234,11 +238,10 @@ impl World {
             match output {
                 Output::Send(to, message) => self.outbox.push((to, message)),
                 Output::Persist(seq, state) => self.save(node, seq, state),
-                Output::Host(HostAction::Detach(_)) => {
+                Output::Host(HostAction::Detach(seq)) if self.plan.setup.late == 0 => {
                     let position = self.detach(node);
-                    self.note(node, || What::Detached(position.clone()));
                     if let Some(process) = &mut self.machines[node].process {
-                        process.elector.handle_host(local, HostReport::Detached(&position));
+                        process.elector.handle_host(local, HostReport::Detached(seq, &position));
                     }
                 }
                 Output::Host(action) => self.host_action(node, action),
@@ -400,6 +403,7 @@ impl World {
         }
         machine.disk.waiting = None;
         (machine.jobs.promoting, machine.jobs.hanging, machine.jobs.fence_hangs) = (None, None, false);
+        machine.jobs.detaching = None;
         (machine.ills.hung, machine.ills.stuck) = (0, false);
         machine.server.stop(end);
         self.log(|| format!("n{node} is gone"));

@@ -2,11 +2,11 @@
 
 use super::World;
 use super::event::{Event, Frame, Payload};
-use super::machine::Life;
 use crate::ids::Incarnation;
 use crate::link::LinkEvent;
 use crate::message::Message;
 use crate::sim::clock::MS;
+use crate::sim::ills::Life;
 use crate::sim::note::What;
 use std::collections::VecDeque;
 

@@ -2,11 +2,10 @@
 
 use super::World;
 use super::event::{Event, Job, Payload};
-use super::machine::Life;
 use crate::elector::{GateState, HostAction, HostReport};
 use crate::ids::Epoch;
-use crate::position::Position;
 use crate::sim::clock::MS;
+use crate::sim::ills::Life;
 use crate::sim::note::What;
 use crate::sim::server::{Act, Payload as Data, TICK};
 
@@ -15,7 +14,7 @@ impl World {
         self.log(|| format!("n{node} host: {action:?}"));
         self.note(node, || What::Asked(action));
         match action {
-            HostAction::Detach(_) => {}
+            HostAction::Detach(seq) => self.ask_to_detach(node, seq),
             HostAction::Resume(_) => {}
             HostAction::Fence(..) => {
                 self.cancel_promotion(node);
@@ -34,12 +33,14 @@ impl World {
             }
             HostAction::Promote(epoch) => {
                 self.cancel_promotion(node);
-                self.machines[node].jobs.promoting = Some(epoch);
+                let jobs = &mut self.machines[node].jobs;
+                (jobs.promoting, jobs.detaching) = (Some(epoch), None);
                 self.machines[node].server.turn_to(None);
                 self.begin_job(node, Job::Promote(epoch));
             }
             HostAction::Follow(epoch, primary) => {
                 self.cancel_promotion(node);
+                self.machines[node].jobs.detaching = None;
                 let Some(primary) = self.number(primary) else { return };
                 self.machines[node].server.turn_to(Some((epoch, primary)));
                 self.begin_job(node, Job::Follow(epoch));
@@ -54,6 +55,7 @@ impl World {
             // What hangs does not happen.
             if !self.is_hung(node) && self.rng.chance(500) {
                 self.machines[node].server.promote(epoch);
+                self.invariants.continued.on_begun(epoch, &self.machines[node].server.data);
             }
         }
     }
@@ -153,15 +155,6 @@ impl World {
         }
     }
 
-    /// Lets go of the old primary: from here on nothing is acknowledged.
-    pub(super) fn detach(&mut self, node: usize) -> Position {
-        let omitted = self.plan.mutation == Some(crate::elector::Mutation::DetachOmitted);
-        let machine = &mut self.machines[node];
-        let position = machine.server.detach(omitted, machine.jobs.promoting.is_some());
-        self.log(|| format!("n{node} host: detached at {position:?}"));
-        position
-    }
-
     pub(super) fn on_data(&mut self, from: usize, to: usize, payload: Payload) {
         if let Payload::Server(payload) = payload
             && self.machines[to].ills.hung == 0
@@ -205,10 +198,12 @@ impl World {
                 let at = self.now + self.rng.below(self.plan.setup.host.max(machine.ills.host_slow));
                 self.push(at, Event::Loaded { node, life, turn, data });
             }
-            Act::Joined => {
-                self.log(|| format!("n{node} host: joined"));
+            Act::Joined { continued } => {
+                self.stats.joined(continued);
+                self.log(|| format!("n{node} host: joined{}", if continued { ", continues" } else { "" }));
                 self.note(node, || What::Joined);
             }
+            Act::Continues(epoch, shard) => self.judge_continued(node, epoch, shard),
             Act::Moved => self.tell_position(node),
             Act::Confirmed(epoch, offsets) => self.judge_confirmed(epoch, offsets),
             Act::CopyLost => self.invariants.confirmed.copies_lost = true,

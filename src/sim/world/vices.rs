@@ -3,16 +3,16 @@
 
 use super::World;
 use super::event::Event;
-use super::machine::Life;
 use crate::config::{Config, LossPolicy};
 use crate::elector::GateState;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::Standing;
 use crate::sim::clock::MS;
 use crate::sim::data_nanos;
+use crate::sim::ills::Life;
 use crate::sim::invariants::Check;
 use crate::sim::plan::Plan;
-use crate::sim::server::ServerMutation;
+use crate::sim::server_mutation::ServerMutation;
 use crate::time::{Duration, Instant, nanos};
 
 /// How many writes in a thousand are answered later than they pass.
@@ -272,13 +272,7 @@ impl World {
         let machine = &self.machines[node];
         let ills = machine.ills;
         machine.runs()
-            && ills.disk_failing == 0
-            && ills.disk_hanging == 0
-            && ills.disk_slow == 0
-            && ills.host_failing == 0
-            && ills.host_hanging == 0
-            && ills.host_slow == 0
-            && ills.elections_paused == 0
+            && ills.let_elect()
             && machine.process.as_ref().is_some_and(|process| {
                 process.leaving_at.is_none()
                     && !(process.uncounted && ills.hung > 0)

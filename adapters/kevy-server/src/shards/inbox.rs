@@ -18,6 +18,11 @@ impl Shards {
         state.inbox.send(ReplicaApply::Frame { offset, argv }).is_ok()
     }
 
+    /// Frames of followed streams that a shard has applied.
+    pub(crate) fn applied(&self, shard: usize) -> u64 {
+        self.shards[shard].applied.load(Ordering::Acquire)
+    }
+
     /// Frames that were sent to a shard and not applied yet.
     pub(crate) fn outstanding(&self, shard: usize) -> u64 {
         let state = &self.shards[shard];
@@ -106,6 +111,7 @@ impl Shards {
         }
         let reason = format!("cannot apply {verb}: {error}; the data is copied anew");
         eprintln!("kevy-server: shard {shard}: {reason}");
+        metrics::counter!("kevy_server_stream_unapplied_total").increment(1);
         // Also after a restart: the log says so.
         self.note_lost(shard);
         self.order_mark(shard, 0, 0);

@@ -7,15 +7,19 @@
 //! - `stream`: a shard's own stream, and who follows it
 //! - `inbox`: what is sent to a shard, and what it does with it
 //! - `passage`: going on in another history, and what others need for it
+//! - `turns`: who may copy from it now
 //! - `data`: what its data is, and the marks that say so in its log
+//! - `dumps`: rewrites and snapshots across a leap of the clock
 //! - `hurry`: short ticks while something waits
 
 mod data;
+mod dumps;
 mod hurry;
 mod inbox;
 mod passage;
 mod reign;
 mod stream;
+mod turns;
 
 use crate::cuts::Cutter;
 use crate::disk::Disk;
@@ -38,6 +42,7 @@ use std::time::Instant;
 
 use passage::Passage;
 pub(crate) use reign::TICK_MS_STANDBY;
+use turns::Turns;
 
 /// What to do with a record that is applied.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,6 +77,7 @@ pub struct Shards {
     waits: Waits,
     cutter: OnceLock<Cutter>,
     pins: OnceLock<Pins>,
+    turns: Turns,
     /// The newest cut that was begun.
     cut: AtomicU64,
     /// The reign for which the store's clock goes by this node's.
@@ -100,6 +106,7 @@ struct Shard {
     asked_first: AtomicU64,
     /// Whether the log has to be written anew.
     rewrite: AtomicBool,
+    dumps: Dumps,
     /// Whether kevy has taken the first value of its promotion counter, which promotes nothing.
     based: AtomicBool,
     /// The epoch that the last barrier ordered.
@@ -131,6 +138,27 @@ struct Shard {
     passage: Passage,
 }
 
+/// What a shard dumps: see `dumps`.
+struct Dumps {
+    /// How often the clock had leapt when what is dumped was measured, and at the last tick.
+    begun: AtomicU64,
+    ticked: AtomicU64,
+    /// Whether what is dumped is of no use, and whether it has to be done again.
+    spoilt: AtomicBool,
+    again: AtomicBool,
+}
+
+impl Default for Dumps {
+    fn default() -> Self {
+        Self {
+            begun: AtomicU64::new(dumps::NONE),
+            ticked: AtomicU64::default(),
+            spoilt: AtomicBool::default(),
+            again: AtomicBool::default(),
+        }
+    }
+}
+
 impl Shards {
     /// Shards that are fed through `inboxes`.
     pub fn new(inboxes: Vec<ReplicaInboxSender>) -> Self {
@@ -148,6 +176,7 @@ impl Shards {
             marked: AtomicU64::new(born),
             asked_first: AtomicU64::default(),
             rewrite: AtomicBool::default(),
+            dumps: Dumps::default(),
             based: AtomicBool::default(),
             ordered: AtomicU64::default(),
             started: AtomicU64::default(),
@@ -180,6 +209,7 @@ impl Shards {
             waits: Waits::default(),
             cutter: OnceLock::new(),
             pins: OnceLock::new(),
+            turns: Turns::default(),
             cut: AtomicU64::new(0),
             told: AtomicU64::new(0),
             progress: Event::new(),
@@ -241,6 +271,12 @@ impl Shards {
     pub fn standing(&self) -> Standing {
         let nobody = Standing { primary: false, epoch: Epoch::ZERO, of: None };
         self.office.get().map_or(nobody, |office| office.standing())
+    }
+
+    /// Whether this node is the primary and may write now. One that is fenced says to nobody that it is primary: another
+    /// node may have taken over.
+    pub(crate) fn is_primary(&self) -> bool {
+        self.standing().primary && self.check().is_ok()
     }
 
     /// Whether a snapshot is being loaded.

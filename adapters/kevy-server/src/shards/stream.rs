@@ -16,6 +16,7 @@ impl Shards {
         let started = state.started.load(Ordering::Relaxed);
         if !rows.is_empty() && reign != 0 && started == reign {
             let flushes = state.flushes.load(Ordering::Relaxed);
+            self.look_at_turn(rows);
             let judged = judge(rows, Epoch(reign), flushes, |node| self.waits.is_member(node));
             state.stale_replicas.store(judged.wrong, Ordering::Release);
             self.waits.end_streams(judged.end);
@@ -80,6 +81,7 @@ impl Shards {
     /// The mark for a snapshot of this shard, which begins now.
     pub fn tag(&self, shard: usize) -> Tag {
         self.shards[shard].own_work.store(true, Ordering::Relaxed);
+        self.note_dump(shard);
         let (reign, state) = (self.reign.load(Ordering::Acquire), &self.shards[shard]);
         let reigns = reign != 0 && state.started.load(Ordering::Acquire) == reign;
         let epoch = if reigns { Epoch(reign) } else { Epoch::ZERO };
@@ -130,6 +132,13 @@ impl Shards {
             && self.shards[shard].seen.load(Ordering::Relaxed) == reign
             && let Some(cutter) = self.cutter.get()
         {
+            cutter.want();
+        }
+    }
+
+    /// A client waits for acknowledgements: a tick, which would find out that a cut is needed, may be a while away.
+    pub(crate) fn want_cut(&self) {
+        if let Some(cutter) = self.cutter.get() {
             cutter.want();
         }
     }

@@ -1,0 +1,350 @@
+//! What must fit together before a node may take part in elections.
+
+use crate::config::{
+    Document, ElectSection, Election, Host, SECTION, SentinelSettings, SetupError, sentinel,
+};
+use kevy_config::{Config as KevyConfig, PeerEntry, ReplicationRole};
+use kevy_elect_plugin::config::{Config, Member};
+use kevy_elect_plugin::ids::{NodeId, SHARDS_MAX};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// How far above the client port kevy puts the port of elections.
+const ELECT_PORT_OFFSET: u16 = 200;
+/// How far above the client port kevy puts the first port of replication.
+const REPLICATION_PORT_OFFSET: u16 = 10_000;
+/// What each shard keeps of the frames that it receives, in megabytes, unless `continue_buffer_mb` says otherwise.
+const CONTINUE_BUFFER_MB_DEFAULT: usize = 64;
+
+/// What the plugin runs with.
+#[derive(Debug, Clone)]
+pub struct ElectSettings {
+    /// The election itself.
+    pub config: Config,
+    /// Where peers reach this node's elections.
+    pub listen: SocketAddr,
+    /// All members, this node included, in the order of the file.
+    pub peers: Vec<Peer>,
+    /// Where pages for operators, Prometheus and load balancers are served.
+    pub http: Option<SocketAddr>,
+    /// Where the other members serve theirs.
+    pub http_peers: Vec<(NodeId, String)>,
+    /// How long after the end of its lease a primary that does not run any more is ended. `None`: not at all.
+    pub watchdog: Option<Duration>,
+    /// Whether a process beside the server says when that is dead.
+    pub companion: bool,
+    /// How long a shard may not turn before the node is unfit to be primary.
+    pub shard_timeout: Duration,
+    /// Where and how Sentinel's protocol is served.
+    pub sentinel: Option<SentinelSettings>,
+    /// Bytes of received frames that each shard keeps for others.
+    pub continue_buffer: usize,
+}
+
+impl ElectSettings {
+    /// The member called `id`.
+    pub fn peer(&self, id: NodeId) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.id == id)
+    }
+}
+
+/// Where a member is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub id: NodeId,
+    /// Its host name or address.
+    pub host: String,
+    /// Where it takes part in elections.
+    pub elect_port: u16,
+    /// Where clients reach it.
+    pub client_port: u16,
+    /// Where it serves the stream of its first shard; the others follow.
+    pub replication_port: u16,
+}
+
+/// Checks `section` against the rest. `file` is what the file alone says, to tell a key that stands
+/// there from its default.
+pub(super) fn check(
+    section: &ElectSection,
+    kevy: &KevyConfig,
+    file: &KevyConfig,
+    document: &Document<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<ElectSettings, SetupError> {
+    refuse_what_cannot_work(kevy, document)?;
+    if file.server.threads == 0 && kevy.server.threads > 1 {
+        warnings.push(format!(
+            "[server] threads is not set: this node has {} shards because it has as many processors; \
+             nodes with another number cannot follow it. Set it to one number on all nodes",
+            kevy.server.threads
+        ));
+    }
+    let node = &kevy.cluster.node_id;
+    if node.is_empty() {
+        let reason = format!(
+            "missing, and [{SECTION}] enabled needs it: which entry of [cluster] peers is this node?"
+        );
+        return Err(document.error("cluster", "node_id", "", reason));
+    }
+    let node =
+        NodeId::new(node).map_err(|error| document.error("cluster", "node_id", node, error.to_string()))?;
+    let peers = peers(kevy, document)?;
+    let Some(own) = peers.iter().find(|peer| peer.id == node) else {
+        let reason = "is not in [cluster] peers; add this node there, or correct its id".to_owned();
+        return Err(document.error("cluster", "node_id", node, reason));
+    };
+    own_ports_agree(own, kevy, document)?;
+    let elect_port = own.elect_port;
+    // Wins among equals, as on the first start of a cluster.
+    let preferred = kevy.replication.role == ReplicationRole::Primary;
+    let member = |peer: &'_ Peer| {
+        let member = Member::voter(peer.id);
+        let priority = member.priority + u8::from(preferred && peer.id == node);
+        Member { priority, ..member }
+    };
+    let host = Host {
+        node,
+        members: peers.iter().map(|peer| (member(peer), peer.host.as_str())).collect(),
+        ports: &[(kevy.server.port, "[server] port"), (elect_port, "the election port")],
+        watchdogs: kevy_elect_watchdog::SUPPORTED,
+        companions: kevy_elect_watchdog::companion::SUPPORTED,
+    };
+    let Election { config, http, http_peers, watchdog, companion, shard_timeout } =
+        Election::check(section, &host, document, warnings)?;
+    let listen = SocketAddr::from((Ipv4Addr::from(kevy.server.bind), elect_port));
+    let data: Vec<_> = peers.iter().map(|peer| (peer.id, peer.host.as_str(), peer.client_port)).collect();
+    let sentinel = sentinel::check(section, &host, &data, document)?;
+    let continue_buffer = section.continue_buffer_mb.unwrap_or(CONTINUE_BUFFER_MB_DEFAULT) << 20;
+    Ok(ElectSettings {
+        config,
+        listen,
+        peers,
+        http,
+        http_peers,
+        watchdog,
+        companion,
+        shard_timeout,
+        sentinel,
+        continue_buffer,
+    })
+}
+
+/// Settings of kevy that contradict an election, or that cannot be had through kevy's library.
+fn refuse_what_cannot_work(kevy: &KevyConfig, document: &Document<'_>) -> Result<(), SetupError> {
+    let replication = &kevy.replication;
+    let contradictions: [(&str, &str, String, bool, &str); 15] = [
+        (
+            "replication",
+            "upstream",
+            replication.upstream.clone().unwrap_or_default(),
+            replication.upstream.is_some(),
+            "the election decides whom this node follows; remove it",
+        ),
+        (
+            "replication",
+            "role",
+            "standalone".into(),
+            replication.role == ReplicationRole::Standalone && document.find("replication", "role").is_some(),
+            "a standalone server has no replicas; remove it, or use \"primary\" on the node that should win a tie \
+          in a new cluster",
+        ),
+        (
+            "replication",
+            "single_source",
+            "true".into(),
+            replication.single_source,
+            "replicas of an elected primary follow shard by shard; remove it",
+        ),
+        (
+            "replication",
+            "replica_read_only",
+            "false".into(),
+            !replication.replica_read_only,
+            "a replica that takes writes of its own cannot be elected safely; remove it",
+        ),
+        (
+            "replication",
+            "min_replicas_to_write",
+            replication.min_replicas_to_write.to_string(),
+            replication.min_replicas_to_write > 0,
+            "a primary may write while a quorum confirms its lease; use WAIT for writes that must be on several nodes",
+        ),
+        (
+            "replication",
+            "replica_max_staleness_ms",
+            replication.replica_max_staleness_ms.to_string(),
+            replication.replica_max_staleness_ms > 0,
+            "is not supported together with elections; remove it",
+        ),
+        (
+            "replication",
+            "secure",
+            "true".into(),
+            replication.secure,
+            "encrypted links are not supported together with elections yet; use a private network or a tunnel",
+        ),
+        (
+            "cluster",
+            "secure",
+            "true".into(),
+            kevy.cluster.secure,
+            "encrypted links are not supported together with elections yet; use a private network or a tunnel",
+        ),
+        (
+            "cluster",
+            "scopes",
+            String::new(),
+            !kevy.cluster.scopes.is_empty(),
+            "scopes name their writers, and the election does so too; remove them",
+        ),
+        (
+            "secure",
+            "listen_port",
+            kevy.secure.listen_port.to_string(),
+            kevy.secure.listen_port != 0,
+            "the encrypted client port is not supported together with elections yet; use a TLS proxy",
+        ),
+        (
+            "metrics",
+            "listen_port",
+            kevy.metrics.listen_port.to_string(),
+            kevy.metrics.listen_port != 0,
+            "is not supported together with elections; use [elect] http",
+        ),
+        (
+            "tiering",
+            "budget",
+            String::new(),
+            kevy.tiering.budget.is_some(),
+            "tiering is not supported together with elections; remove it",
+        ),
+        (
+            "expiry",
+            "hz",
+            "0".into(),
+            kevy.expiry.hz == 0,
+            "without ticks no promotion would ever end; use 1 or more",
+        ),
+        (
+            "server",
+            "port",
+            "0".into(),
+            kevy.server.port == 0,
+            "peers and replicas need to know the port; choose one",
+        ),
+        (
+            "server",
+            "threads",
+            kevy.server.threads.to_string(),
+            kevy.server.threads > SHARDS_MAX,
+            "positions in votes have room for 128 shards; use fewer",
+        ),
+    ];
+    for (section, key, value, wrong, reason) in contradictions {
+        if wrong {
+            return Err(document.error(section, key, value, reason.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// The members, with every port known.
+fn peers(kevy: &KevyConfig, document: &Document<'_>) -> Result<Vec<Peer>, SetupError> {
+    let wrong = |value: String, reason: String| document.error("cluster", "peers", value, reason);
+    if kevy.cluster.peers.is_empty() {
+        let reason = format!(
+            "missing, and [{SECTION}] enabled needs it: list all nodes, this one included, as \
+                              \"id@host:election port:client port\""
+        );
+        return Err(wrong(String::new(), reason));
+    }
+    let mut peers: Vec<Peer> = Vec::new();
+    for entry in &kevy.cluster.peers {
+        let token = entry.to_token();
+        let peer = peer(entry).map_err(|reason| wrong(token.clone(), reason))?;
+        for other in &peers {
+            let clash = |port: u16, theirs: u16| peer.host == other.host && port == theirs;
+            if other.id == peer.id {
+                return Err(wrong(
+                    token,
+                    format!("node id {} stands twice; every node needs its own", peer.id),
+                ));
+            }
+            if clash(peer.elect_port, other.elect_port) {
+                return Err(wrong(
+                    token,
+                    format!("has the host and election port of {}; every node needs its own", other.id),
+                ));
+            }
+            if clash(peer.client_port, other.client_port) {
+                return Err(wrong(
+                    token,
+                    format!("has the host and client port of {}; every node needs its own", other.id),
+                ));
+            }
+        }
+        peers.push(peer);
+    }
+    Ok(peers)
+}
+
+fn peer(entry: &PeerEntry) -> Result<Peer, String> {
+    let id = NodeId::new(&entry.node_id).map_err(|error| error.to_string())?;
+    let client_port = entry.client_port.filter(|port| *port != 0).ok_or(
+        "has no client port, so its replication port is not known; write it as \"id@host:election port:client port\"",
+    )?;
+    let default_replication = client_port.checked_add(REPLICATION_PORT_OFFSET);
+    let replication_port = entry.repl_port_base.or(default_replication).ok_or(
+        "has a client port above 55535, so its replication port (client port + 10000) would be above 65535; add the \
+         replication port as the fourth number",
+    )?;
+    Ok(Peer { id, host: entry.host.clone(), elect_port: entry.port, client_port, replication_port })
+}
+
+/// What the peer list says of this node must be what this node does: the others rely on it.
+fn own_ports_agree(own: &Peer, kevy: &KevyConfig, document: &Document<'_>) -> Result<(), SetupError> {
+    let differs = |section, key, value: u16, listed: u16, what: &str| {
+        let reason =
+            format!("[cluster] peers lists {what} {listed} for this node ({}); make them equal", own.id);
+        document.error(section, key, value, reason)
+    };
+    if own.client_port != kevy.server.port {
+        return Err(differs("server", "port", kevy.server.port, own.client_port, "client port"));
+    }
+    let base = kevy.cluster.elect_port_base;
+    if base != 0 && base != own.elect_port {
+        return Err(differs("cluster", "elect_port_base", base, own.elect_port, "election port"));
+    }
+    if base == 0 && kevy.server.port.checked_add(ELECT_PORT_OFFSET) != Some(own.elect_port) {
+        let reason = format!(
+            "missing, so elections would be at client port + {ELECT_PORT_OFFSET}, but [cluster] peers lists election \
+             port {} for this node ({}); set it to {0}",
+            own.elect_port, own.id
+        );
+        return Err(document.error("cluster", "elect_port_base", "", reason));
+    }
+    let listening = match kevy.replication.listen_port_base {
+        0 => kevy.server.port.saturating_add(REPLICATION_PORT_OFFSET),
+        base => base,
+    };
+    if listening != own.replication_port {
+        return Err(differs(
+            "replication",
+            "listen_port_base",
+            listening,
+            own.replication_port,
+            "replication port",
+        ));
+    }
+    let first = usize::from(own.replication_port);
+    let taken = [own.elect_port, own.client_port].map(usize::from);
+    if taken.iter().any(|port| (first..first + kevy.server.threads).contains(port)) {
+        let reason = format!(
+            "the {} ports of replication from {first} on include the election port or the client port; move one",
+            kevy.server.threads
+        );
+        return Err(document.error("replication", "listen_port_base", listening, reason));
+    }
+    Ok(())
+}
