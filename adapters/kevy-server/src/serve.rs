@@ -33,9 +33,12 @@ use std::time::Duration;
 /// kevy with the election between its commands and its data; not running yet.
 pub struct Server {
     runtime: Runtime<ElectedCommands>,
+    commands: ElectedCommands,
     state: Arc<RuntimeState>,
     shards: Arc<Shards>,
     host: Arc<KevyHost>,
+    probe: Arc<Probe>,
+    burn: Burn,
     stop: Arc<AtomicBool>,
     clock: clock::Holder,
 }
@@ -112,28 +115,32 @@ impl Server {
             std::fs::create_dir_all(&elect).map_err(|source| ServeError::DataDir { path: elect, source })?;
         }
         let probe = Probe::new(log_dir, always);
-        let (written, burn) = (Arc::clone(&shards), Burn::new(clients));
-        probe.start(move || written.written(), burn)?;
-        let host = Arc::new(host.with_probe(probe));
+        let burn = Burn::new(clients);
+        let host = Arc::new(host.with_probe(Arc::clone(&probe)));
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
         // Before there is a store.
         let clock = clock::Holder::new();
         clock::rest();
         let keeper = Keeper::new(&shards, kevy.server.bind, kevy.server.port, Inline::get()?);
         let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, keeper);
-        let runtime = runtime(kevy, commands)
+        let runtime = runtime(kevy, commands.clone())
             .with_max_clients(clients_max)
             .with_replica_inboxes(receivers)
             .with_replication(true)
             .with_replication_buffer_size(kevy.replication.replication_buffer_size)
             .with_replication_listener(replication_port)
             .with_replication_reconnect_window(kevy.replication.reconnect_window_ms);
-        Ok(Self { runtime, state, shards, host, stop, clock })
+        Ok(Self { runtime, commands, state, shards, host, probe, burn, stop, clock })
     }
 
     /// The host that the plugin steers.
     pub fn host(&self) -> Arc<KevyHost> {
         Arc::clone(&self.host)
+    }
+
+    /// The commands as each shard has them: for measuring.
+    pub fn commands(&self) -> ElectedCommands {
+        self.commands.clone()
     }
 
     /// What the shards and the host tell each other.
@@ -162,7 +169,8 @@ impl Server {
 
     /// Serves until stopped.
     pub fn run(self) -> Result<(), ServeError> {
-        let Self { runtime, stop, host, clock, .. } = self;
+        let Self { runtime, shards, host, probe, burn, stop, clock, .. } = self;
+        probe.start(move || shards.written(), burn)?;
         let result = runtime.run(stop);
         // Its streams would go on dialling.
         host.stop();
