@@ -69,8 +69,8 @@ impl ReplicationHost for Host {
         self.joined(epoch);
         Ok(())
     }
-    fn detach(&self) -> Position {
-        self.position.lock().unwrap().clone()
+    async fn detach(&self) -> Result<Position, HostError> {
+        Ok(self.position.lock().unwrap().clone())
     }
 }
 
@@ -129,19 +129,20 @@ fn main() {
         for peer in (0..NODES).filter(|peer| *peer != node) {
             transport = transport.peer(ids[peer], addresses[peer].clone());
         }
-        let plugin = QuorumPlugin::new(QuorumParts {
+        let parts = QuorumParts {
             config: Config::builder(ids[node], ids.map(Member::voter)).build().unwrap(),
             clock: Arc::new(SystemClock::new()),
             store: Arc::new(FileVoteStore::open(directory.path().join(ids[node].as_str())).unwrap()),
             transport: Arc::new(Tap(transport.build(), times.clone(), node)),
             seed: node as u64,
-        });
+        };
         let position = Mutex::new(Position::NONE);
-        let weak = Mutex::new(Arc::downgrade(&plugin));
-        let host = Arc::new(Host { node, times: times.clone(), position, plugin: weak });
-        plugin.set_host(host.clone());
-        let run = plugin.clone().run();
-        executor.spawn(async move { run.await.unwrap() }).detach();
+        let host = Arc::new(Host { node, times: times.clone(), position, plugin: Mutex::default() });
+        let (plugin, election) = QuorumPlugin::start(parts, |plugin| {
+            *host.plugin.lock().unwrap() = Arc::downgrade(plugin);
+            host.clone()
+        });
+        executor.spawn(async move { election.await.unwrap() }).detach();
         hosts.push(host);
         plugins.push(plugin);
     }

@@ -9,11 +9,10 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::config::{Config, Member};
-use kevy_elect_plugin::error::ElectError;
 use kevy_elect_plugin::event::EventKind;
 use kevy_elect_plugin::host::{HostError, ReplicationHost};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
-use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
+use kevy_elect_plugin::plugin::{ElectPlugin, Election, QuorumParts, QuorumPlugin};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::store::MemoryVoteStore;
 use kevy_elect_plugin::transport::TcpTransport;
@@ -32,12 +31,10 @@ impl ReplicationHost for NoData {
     async fn follow(&self, _: Epoch, _: NodeId) -> Result<(), HostError> {
         Ok(())
     }
-    fn detach(&self) -> Position {
-        Position::NONE
+    async fn detach(&self) -> Result<Position, HostError> {
+        Ok(Position::NONE)
     }
 }
-
-type Run = BoxFuture<'static, Result<(), ElectError>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     on("smol", |run, ended| {
@@ -53,26 +50,27 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Starts two nodes: one on the executor in question, one on a thread of its own. They need each other.
-fn on(name: &'static str, execute: impl FnOnce(Run, BoxFuture<'static, ()>)) -> Result<(), Box<dyn Error>> {
+fn on(
+    name: &'static str,
+    execute: impl FnOnce(Election, BoxFuture<'static, ()>),
+) -> Result<(), Box<dyn Error>> {
     let ids = [NodeId::new("left")?, NodeId::new("right")?];
     let (left, right) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     let (left_address, right_address) = (left.local_addr()?.to_string(), right.local_addr()?.to_string());
     let node = |id: NodeId, listener: TcpListener, peer: NodeId, address: String| {
-        let plugin = QuorumPlugin::new(QuorumParts {
+        let parts = QuorumParts {
             config: Config::builder(id, ids.map(Member::voter)).build()?,
             clock: Arc::new(SystemClock::new()),
             store: Arc::new(MemoryVoteStore::new()),
             transport: Arc::new(TcpTransport::with_listener(listener).peer(peer, address).build()),
             seed: 1,
-        });
-        plugin.set_host(Arc::new(NoData));
-        Ok::<_, Box<dyn Error>>(plugin)
+        };
+        Ok::<_, Box<dyn Error>>(QuorumPlugin::start(parts, |_| Arc::new(NoData)))
     };
-    let left = node(ids[0], left, ids[1], right_address)?;
-    let right = node(ids[1], right, ids[0], left_address)?;
+    let (left, run) = node(ids[0], left, ids[1], right_address)?;
+    let (right, other) = node(ids[1], right, ids[0], left_address)?;
 
     let mut events = left.events();
-    let (run, other) = (left.clone().run(), right.clone().run());
     let thread = std::thread::spawn(move || futures::executor::block_on(other));
     execute(
         run,

@@ -96,10 +96,10 @@ impl ReplicationHost for Server {
         Ok(())
     }
 
-    fn detach(&self) -> Position {
+    async fn detach(&self) -> Result<Position, HostError> {
         let mut data = self.data();
         data.follows = None;
-        Position::single(data.stream_epoch, data.offset)
+        Ok(Position::single(data.stream_epoch, data.offset))
     }
 }
 
@@ -107,25 +107,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ids = [NodeId::new("red")?, NodeId::new("green")?, NodeId::new("blue")?];
     let network = MemoryNetwork::builder(SystemClock::new(), 1, ids).build();
     let cluster = Arc::new(OnceLock::new());
-    let mut servers = Vec::new();
+    let executor = smol::LocalExecutor::new();
+    let (mut servers, mut tasks) = (Vec::new(), Vec::new());
     for node in ids {
-        let plugin = QuorumPlugin::new(QuorumParts {
+        let parts = QuorumParts {
             config: Config::builder(node, ids.map(Member::voter)).build()?,
             clock: Arc::new(SystemClock::new()),
             store: Arc::new(MemoryVoteStore::new()),
             transport: Arc::new(network.transport(node)),
             seed: servers.len() as u64,
+        };
+        let (_, election) = QuorumPlugin::start(parts, |plugin| {
+            let (data, cluster) = (Mutex::default(), cluster.clone());
+            servers.push(Arc::new(Server { node, plugin: plugin.clone(), cluster, data }));
+            servers[servers.len() - 1].clone()
         });
-        let (data, cluster) = (Mutex::default(), cluster.clone());
-        let server = Arc::new(Server { node, plugin: plugin.clone(), cluster, data });
-        plugin.set_host(server.clone());
-        servers.push(server);
+        tasks.push(executor.spawn(election));
     }
     let _ = cluster.set(servers.clone());
 
-    let executor = smol::LocalExecutor::new();
-    let mut tasks: Vec<_> =
-        servers.iter().map(|server| executor.spawn(server.plugin.clone().run())).collect();
     smol::block_on(executor.run(async {
         let first = confirmed(&servers, "one").await;
         println!("{} took \"one\", confirmed by a replica", servers[first].node);

@@ -72,8 +72,8 @@ impl ReplicationHost for NoData {
     async fn follow(&self, _: Epoch, _: NodeId) -> Result<(), HostError> {
         Ok(())
     }
-    fn detach(&self) -> Position {
-        Position::NONE
+    async fn detach(&self) -> Result<Position, HostError> {
+        Ok(Position::NONE)
     }
 }
 
@@ -81,31 +81,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ids = [NodeId::new("ada")?, NodeId::new("ben")?, NodeId::new("cyd")?];
     let (senders, mut inboxes): (Vec<_>, Vec<_>) = ids.iter().map(|_| unbounded()).unzip();
 
+    let mut pool = LocalPool::new();
     let mut nodes = Vec::new();
     for (seed, node) in ids.into_iter().enumerate().rev() {
         let peers = ids.into_iter().zip(senders.iter().cloned()).filter(|(id, _)| *id != node).collect();
         let inbox = inboxes.pop().ok_or("one inbox per node")?;
-        let plugin = QuorumPlugin::new(QuorumParts {
+        let parts = QuorumParts {
             config: Config::builder(node, ids.map(Member::voter)).build()?,
             clock: Arc::new(SystemClock::new()),
             store: Arc::new(MemoryVoteStore::new()),
             transport: Arc::new(Channels { node, peers, inbox }),
             seed: seed as u64,
-        });
-        plugin.set_host(Arc::new(NoData));
+        };
+        let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+        pool.spawner().spawn_local(async move {
+            if let Err(error) = election.await {
+                eprintln!("{error}");
+            }
+        })?;
         nodes.push(plugin);
     }
     nodes.reverse();
 
-    let mut pool = LocalPool::new();
-    for node in &nodes {
-        let node = node.clone();
-        pool.spawner().spawn_local(async move {
-            if let Err(error) = node.run().await {
-                eprintln!("{error}");
-            }
-        })?;
-    }
     let first = pool.run_until(primary(&nodes));
     println!("{} is primary in epoch {}", first.node, first.epoch);
 

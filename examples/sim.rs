@@ -74,8 +74,9 @@ enum Wrong {
 impl Wrong {
     /// All that can show in this mode.
     fn all(mode: Mode) -> Vec<Self> {
-        let drivers = DriverMutation::ALL.map(Self::Driver).into_iter().filter(|_| mode == Mode::Stack);
-        drivers.chain(Mutation::ALL.map(Self::Elector)).chain(ServerMutation::ALL.map(Self::Server)).collect()
+        let drivers = DriverMutation::ALL.iter().copied().map(Self::Driver).filter(|_| mode == Mode::Stack);
+        let electors = Mutation::ALL.iter().copied().map(Self::Elector);
+        drivers.chain(electors).chain(ServerMutation::ALL.map(Self::Server)).collect()
     }
 
     fn named(name: &str, mode: Mode) -> Option<Self> {

@@ -31,8 +31,8 @@ impl ReplicationHost for NoData {
     async fn follow(&self, _: Epoch, _: NodeId) -> Result<(), HostError> {
         Ok(())
     }
-    fn detach(&self) -> Position {
-        Position::NONE
+    async fn detach(&self) -> Result<Position, HostError> {
+        Ok(Position::NONE)
     }
 }
 
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut nodes: Vec<Node> = Vec::new();
     for node in ids {
-        let plugin = QuorumPlugin::new(QuorumParts {
+        let parts = QuorumParts {
             // A tenth of the usual times, so that the example does not make you wait.
             config: Config::builder(node, ids.map(Member::voter))
                 .heartbeat_interval(Duration::from_millis(10))
@@ -56,17 +56,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             store: Arc::new(MemoryVoteStore::new()),
             transport: Arc::new(network.transport(node)),
             seed: nodes.len() as u64,
-        });
-        plugin.set_host(Arc::new(NoData));
+        };
+        let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
         let mut events = plugin.events();
         let story = async move {
             while let Some(event) = events.next().await {
                 println!("{:>8.1} ms  {node}  {event}", start.elapsed().as_secs_f64() * 1e3);
             }
         };
-        let run = plugin.clone().run();
         let task = executor.spawn(async move {
-            futures::future::select(Box::pin(run), Box::pin(story)).await;
+            futures::future::select(election, Box::pin(story)).await;
         });
         nodes.push((plugin, task));
     }

@@ -4,7 +4,7 @@ use crate::host::HostError;
 use crate::store::StoreError;
 use crate::transport::TransportError;
 
-/// Why [`crate::plugin::ElectPlugin::run`] ended. The write gate is shut when it is returned.
+/// Why an election ([`crate::plugin::Election`]) ended. The write gate is shut when it is returned.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ElectError {
@@ -17,10 +17,4 @@ pub enum ElectError {
     /// The host cannot say what data it has.
     #[error("cannot start the election: the server did not get ready: {0}")]
     Host(#[from] HostError),
-    /// There is nobody to steer.
-    #[error("the election has no host; call set_host before run")]
-    NoHost,
-    /// `run` was called twice.
-    #[error("the election already runs; one plugin runs once")]
-    AlreadyRunning,
 }

@@ -9,30 +9,94 @@
 //! - `sim` (feature `sim`): whole clusters on virtual time, from one seed.
 //!
 //! One future does the work and nothing spawns, so any executor will do; examples run it on smol and on Tokio.
-//! What is guaranteed, sentence by sentence: `docs/protocol.md`.
+//! What is guaranteed, sentence by sentence: `docs/protocol.md`. The names that most programs need stand at the root.
+//!
+//! # A server with elections
 //!
 //! ```
-//! use kevy_elect_plugin::clock::SystemClock;
-//! use kevy_elect_plugin::config::{Config, Member};
-//! use kevy_elect_plugin::ids::NodeId;
-//! use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
 //! use kevy_elect_plugin::store::MemoryVoteStore;
 //! use kevy_elect_plugin::transport::MemoryNetwork;
-//! use std::sync::Arc;
+//! use kevy_elect_plugin::{
+//!     Config, ElectPlugin, Epoch, HostError, Member, NodeId, Position, QuorumParts, QuorumPlugin, ReplicationHost, SystemClock,
+//! };
+//! use std::sync::{Arc, Mutex};
+//!
+//! /// What replicates: here a number, and whose history it is of.
+//! struct Server {
+//!     plugin: Arc<QuorumPlugin>,
+//!     data: Mutex<Position>,
+//! }
+//!
+//! #[async_trait::async_trait]
+//! impl ReplicationHost for Server {
+//!     async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {
+//!         // Here a stream begins that the others can follow; from then on the data is of this history.
+//!         *self.data.lock().unwrap() = Position::single(epoch, 0);
+//!         self.plugin.on_joined(epoch, &[0]);
+//!         Ok(())
+//!     }
+//!     async fn follow(&self, _epoch: Epoch, _primary: NodeId) -> Result<(), HostError> {
+//!         // Here copying begins; `on_joined` is for the moment in which the primary's history is held.
+//!         Ok(())
+//!     }
+//!     async fn detach(&self) -> Result<Position, HostError> {
+//!         // Here acknowledging to the primary ends.
+//!         Ok(self.data.lock().unwrap().clone())
+//!     }
+//! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let node = NodeId::new("n1")?;
 //! let network = MemoryNetwork::builder(SystemClock::new(), 1, [node]).build();
-//! let plugin = QuorumPlugin::new(QuorumParts {
+//! let parts = QuorumParts {
 //!     config: Config::builder(node, [Member::voter(node)]).build()?,
 //!     clock: Arc::new(SystemClock::new()),
 //!     store: Arc::new(MemoryVoteStore::new()),
 //!     transport: Arc::new(network.transport(node)),
 //!     seed: 1,
+//! };
+//! let (plugin, election) = QuorumPlugin::start(parts, |plugin| {
+//!     Arc::new(Server { plugin: plugin.clone(), data: Mutex::new(Position::NONE) })
 //! });
-//! // `plugin.set_host(..)`, then poll `plugin.clone().run()` on the executor you have. Until then, and
-//! // whenever this node is not the one that may write, the gate is shut:
+//! // Poll `election` on the executor you have. Until then, and whenever this node is not the one that may write, the
+//! // gate is shut:
 //! assert!(plugin.write_gate().check().is_err());
+//! # drop(election);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The decision alone
+//!
+//! Whoever brings a driver of their own keeps to the one rule of [`elector`]:
+//!
+//! ```
+//! use kevy_elect_plugin::elector::{Elector, GateState, HostAction, HostReport, Output};
+//! use kevy_elect_plugin::time::Instant;
+//! use kevy_elect_plugin::{Config, Member, NodeId, Position};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = NodeId::new("n1")?;
+//! let mut now = Instant::from_nanos(1);
+//! let mut elector = Elector::new(Config::builder(node, [Member::voter(node)]).build()?, None, 1, 1, now);
+//! while !matches!(elector.gate(), GateState::Open(_)) {
+//!     while let Some(output) = elector.poll_output() {
+//!         match output {
+//!             // Save it; only when it is durable:
+//!             Output::Persist(seq, _state) => elector.handle_persisted(now, seq),
+//!             Output::Send(to, message) => println!("to {to}: {message:?}"),
+//!             Output::Host(HostAction::Promote(epoch)) => elector.handle_host(now, HostReport::Promoted(epoch)),
+//!             Output::Host(HostAction::Detach(seq)) => {
+//!                 elector.handle_host(now, HostReport::Detached(seq, &Position::NONE));
+//!             }
+//!             Output::Host(action) => println!("server: {action:?}"),
+//!             Output::Event(event) => println!("{event}"),
+//!         }
+//!     }
+//!     // Here the gate is set to `elector.gate()`, before anything is sent.
+//!     now = elector.next_timeout().unwrap_or(now).max(now);
+//!     elector.handle_timeout(now);
+//! }
 //! # Ok(())
 //! # }
 //! ```
@@ -52,3 +116,20 @@ pub mod wire;
 
 pub use host::gate;
 pub use types::{bounds, config, event, fence, ids, link, message, position, state, time};
+use types::{rng, words};
+
+#[doc(no_inline)]
+pub use {
+    clock::{Clock, SystemClock},
+    config::{Config, Member},
+    error::ElectError,
+    event::Event,
+    fence::{Denied, Health},
+    gate::WriteGate,
+    host::{HostError, ReplicationHost},
+    ids::{Epoch, NodeId},
+    plugin::{ElectPlugin, ElectSnapshot, Election, QuorumParts, QuorumPlugin, Reign},
+    position::Position,
+    store::{FileVoteStore, VoteStore},
+    transport::{TcpTransport, Transport},
+};

@@ -25,8 +25,8 @@ fn drain(elector: &mut Elector, now: Instant, mut sent: impl FnMut(NodeId, Messa
         match output {
             Output::Persist(seq, _) => elector.handle_persisted(now, seq),
             Output::Send(to, message) => sent(to, message),
-            Output::Host(HostAction::Detach(_)) => {
-                elector.handle_host(now, HostReport::Detached(&Position::NONE));
+            Output::Host(HostAction::Detach(seq)) => {
+                elector.handle_host(now, HostReport::Detached(seq, &Position::NONE));
             }
             Output::Host(HostAction::Promote(epoch)) => {
                 elector.handle_host(now, HostReport::Promoted(epoch));
@@ -45,7 +45,6 @@ fn heartbeat(epoch: u64, round: u64, role: Role, primary: Option<NodeId>) -> Mes
         standing: Standing::Member,
         progress: Progress::NONE,
         primary,
-        primary_age: Duration::ZERO,
         lease,
         health: Health::Good,
     })

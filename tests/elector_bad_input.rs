@@ -10,7 +10,8 @@ use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::message::{
-    Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role, Standing,
+    Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
+    Standing, Verb,
 };
 use kevy_elect_plugin::position::{OFFSET_MAX, Position, Progress};
 use kevy_elect_plugin::state::HardState;
@@ -27,8 +28,8 @@ fn drain(elector: &mut Elector, now: Instant) -> Vec<Output> {
     while let Some(output) = elector.poll_output() {
         match output {
             Output::Persist(seq, _) => elector.handle_persisted(now, seq),
-            Output::Host(HostAction::Detach(_)) => {
-                elector.handle_host(now, HostReport::Detached(&Position::NONE));
+            Output::Host(HostAction::Detach(seq)) => {
+                elector.handle_host(now, HostReport::Detached(seq, &Position::NONE));
             }
             other => left.push(other),
         }
@@ -64,7 +65,6 @@ fn heartbeat(epoch: u64, role: Role) -> Message {
         standing: Standing::Member,
         progress: Progress { stream_epoch: Epoch(epoch), offset: OFFSET_MAX },
         primary,
-        primary_age: Duration::ZERO,
         lease: Duration::from_millis(900),
         health: Health::Good,
     })
@@ -76,18 +76,22 @@ fn everything(epoch: Epoch) -> Vec<Message> {
     let progress = position.progress();
     let offer = Offer { epoch, round, position };
     let (kind, reason) = (OfferKind::Vote, RejectReason::Position);
-    vec![
-        heartbeat(epoch.0, Role::Primary),
-        heartbeat(epoch.0, Role::Replica),
-        Message::Echo(Echo { epoch, round, primary: Some(id("n2")), standing: Standing::Member, progress }),
-        Message::PreOffer(offer.clone()),
-        Message::PreAccept(Grant { epoch, round }),
-        Message::Offer(offer),
-        Message::Accept(Grant { epoch, round }),
-        Message::Reject(Reject { epoch, round, kind, reason, progress }),
-        Message::Announce(Announce { epoch }),
-        Message::Resign(Resign { epoch, successor: Some(id("n3")) }),
-    ]
+    let of = |verb: &Verb| match verb {
+        Verb::Hello => vec![],
+        Verb::Hb => vec![heartbeat(epoch.0, Role::Primary), heartbeat(epoch.0, Role::Replica)],
+        Verb::Echo => {
+            let (primary, standing) = (Some(id("n2")), Standing::Member);
+            vec![Message::Echo(Echo { epoch, round, primary, standing, progress })]
+        }
+        Verb::PreOffer => vec![Message::PreOffer(offer.clone())],
+        Verb::PreAccept => vec![Message::PreAccept(Grant { epoch, round })],
+        Verb::Offer => vec![Message::Offer(offer.clone())],
+        Verb::Accept => vec![Message::Accept(Grant { epoch, round })],
+        Verb::Reject => vec![Message::Reject(Reject { epoch, round, kind, reason, progress })],
+        Verb::Announce => vec![Message::Announce(Announce { epoch })],
+        Verb::Resign => vec![Message::Resign(Resign { epoch, successor: Some(id("n3")) })],
+    };
+    Verb::ALL.iter().flat_map(of).collect()
 }
 
 fn essence(status: &Status) -> (Role, Epoch, Option<NodeId>, Option<NodeId>) {

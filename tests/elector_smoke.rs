@@ -70,8 +70,8 @@ impl Cluster {
                     let to = self.ids.iter().position(|id| *id == to).unwrap();
                     self.wire.push_back((at, to, message));
                 }
-                Output::Host(HostAction::Detach(_)) => {
-                    node.handle_host(self.now, HostReport::Detached(&self.positions[at]));
+                Output::Host(HostAction::Detach(seq)) => {
+                    node.handle_host(self.now, HostReport::Detached(seq, &self.positions[at]));
                 }
                 Output::Host(HostAction::Promote(epoch)) => {
                     node.handle_host(self.now, HostReport::Promoted(epoch));

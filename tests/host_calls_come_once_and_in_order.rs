@@ -106,10 +106,10 @@ impl ReplicationHost for Counting {
     fn lease_renewed(&self, until: Instant) {
         self.inner.lease_renewed(until);
     }
-    fn detach(&self) -> Position {
+    async fn detach(&self) -> Result<Position, HostError> {
         let (node, life) = (self.node, self.life);
         self.log.calls.lock().unwrap().push(Entry { node, life, call: Call::Detach });
-        self.inner.detach()
+        self.inner.detach().await
     }
 }
 

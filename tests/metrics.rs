@@ -9,9 +9,7 @@ use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::host::{HostError, ReplicationHost};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
-use kevy_elect_plugin::plugin::{
-    ElectPlugin, LabelValues, METRICS, MetricInfo, MetricKind, QuorumParts, QuorumPlugin,
-};
+use kevy_elect_plugin::plugin::{LabelValues, METRICS, MetricInfo, MetricKind, QuorumParts, QuorumPlugin};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::store::MemoryVoteStore;
 use kevy_elect_plugin::transport::MemoryNetwork;
@@ -64,8 +62,8 @@ impl ReplicationHost for NoData {
     async fn follow(&self, _: Epoch, _: NodeId) -> Result<(), HostError> {
         Ok(())
     }
-    fn detach(&self) -> Position {
-        Position::NONE
+    async fn detach(&self) -> Result<Position, HostError> {
+        Ok(Position::NONE)
     }
 }
 
@@ -141,16 +139,16 @@ fn everything_in_the_table_is_exported_from_the_start_and_nothing_else() {
     let notes = Notes::default();
     let ids = ["a", "b", "c"].map(|name| NodeId::new(name).unwrap());
     let network = MemoryNetwork::builder(SystemClock::new(), 1, ids).build();
-    let plugin = QuorumPlugin::new(QuorumParts {
+    let parts = QuorumParts {
         config: Config::builder(ids[0], ids.map(Member::voter)).build().unwrap(),
         clock: Arc::new(SystemClock::new()),
         store: Arc::new(MemoryVoteStore::new()),
         transport: Arc::new(network.transport(ids[0])),
         seed: 1,
-    });
-    plugin.set_host(Arc::new(NoData));
+    };
+    let (_plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
     // One poll is the start of the driver.
-    let ended = metrics::with_local_recorder(&notes, || plugin.run().now_or_never());
+    let ended = metrics::with_local_recorder(&notes, || election.now_or_never());
     assert!(ended.is_none());
     let seen = notes.0.lock().unwrap();
     for info in &METRICS {

@@ -94,10 +94,10 @@ impl ReplicationHost for Server {
     fn lease_renewed(&self, until: Instant) {
         self.usual.lease_renewed(until);
     }
-    fn detach(&self) -> Position {
+    async fn detach(&self) -> Result<Position, HostError> {
         let mut data = self.servers[self.node].lock().unwrap();
         (data.following, data.joined) = (None, false);
-        data.position()
+        Ok(data.position())
     }
 }
 

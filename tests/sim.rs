@@ -254,6 +254,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::RefusedIsCrash, "firewall", 3, 4),
     (Mutation::NewIncarnationIsProof, "twins", 5, 3),
     (Mutation::DetachOmitted, "crash", 3, 0),
+    (Mutation::OldAnswerCounts, "late", 5, 48),
     (Mutation::ResignWhileWriting, "suspend", 3, 0),
     (Mutation::RoundNeverEnds, "chaos", 3, 364),
     (Mutation::TwoVotes, "calm", 3, 0),
@@ -309,7 +310,7 @@ fn every_fault_of_a_server_is_caught() {
 
 #[test]
 fn every_mutation_is_caught() {
-    for mutation in Mutation::ALL {
+    for mutation in Mutation::ALL.iter().copied() {
         let Some((_, profile, nodes, seed)) = CAUGHT.iter().find(|(of, ..)| *of == mutation) else {
             panic!("no seed catches {mutation:?}");
         };

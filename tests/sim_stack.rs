@@ -83,7 +83,7 @@ const CAUGHT: &[(DriverMutation, &str, usize, u64)] = &[
 
 #[test]
 fn every_fault_of_the_driver_is_caught() {
-    for mutation in DriverMutation::ALL {
+    for mutation in DriverMutation::ALL.iter().copied() {
         let Some((_, profile, nodes, seed)) = CAUGHT.iter().find(|(of, ..)| *of == mutation) else {
             panic!("no seed catches {mutation:?}");
         };
@@ -154,7 +154,7 @@ impl ReplicationHost for Counting {
                 }
             }
         });
-        Ok(self.detach())
+        self.detach().await
     }
     async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {
         self.joined(epoch);
@@ -164,9 +164,9 @@ impl ReplicationHost for Counting {
         self.joined(epoch);
         Ok(())
     }
-    fn detach(&self) -> Position {
+    async fn detach(&self) -> Result<Position, HostError> {
         let offset = self.written.load(Ordering::Relaxed);
-        Position::new(*self.stream.lock().unwrap(), &[offset]).unwrap()
+        Ok(Position::new(*self.stream.lock().unwrap(), &[offset]).unwrap())
     }
 }
 

@@ -4,6 +4,8 @@
 // The allowance for tests in clippy.toml does not reach their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod sessions;
+
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::message::{Grant, Hello, Message};
 use kevy_elect_plugin::time::Duration;
@@ -12,6 +14,7 @@ use kevy_elect_plugin::transport::{
     LinkEvent, REFUSALS_QUEUED_MAX, RefuseReason, SendError, TcpTransport, Transport, TransportEvent,
 };
 use kevy_elect_plugin::wire::{Frame, PROTOCOL, decode, encode, encode_hello};
+use sessions::{Client, Kind};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -44,26 +47,27 @@ fn vote(round: u64) -> Message {
 
 /// Node `a`, with a peer `b` that is played by the test or by `b`'s own transport.
 struct Node {
+    kind: Kind,
     transport: Arc<TcpTransport>,
     address: SocketAddr,
     _run: smol::Task<()>,
 }
 
-fn node(name: &str, door: TcpListener, peer: &str, peer_address: SocketAddr) -> Node {
+fn node(kind: Kind, name: &str, door: TcpListener, peer: &str, peer_address: SocketAddr) -> Node {
     let address = door.local_addr().unwrap();
     let builder = TcpTransport::with_listener(door).peer(id(peer), peer_address.to_string());
-    let transport = Arc::new(builder.build());
+    let transport = Arc::new(builder.sessions(kind.sessions(id(name))).build());
     let (running, hello) = (transport.clone(), hello(name));
     let run = smol::spawn(async move { running.run(hello).await.unwrap() });
-    Node { transport, address, _run: run }
+    Node { kind, transport, address, _run: run }
 }
 
 /// Node `a` alone: where `b` should listen, connections end at once.
-fn alone() -> Node {
+fn alone(kind: Kind) -> Node {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = nobody.local_addr().unwrap();
     std::thread::spawn(move || nobody.incoming().for_each(drop));
-    node("a", TcpListener::bind("127.0.0.1:0").unwrap(), "b", address)
+    node(kind, "a", TcpListener::bind("127.0.0.1:0").unwrap(), "b", address)
 }
 
 impl Node {
@@ -74,10 +78,16 @@ impl Node {
         }))
     }
 
-    fn connect(&self) -> TcpStream {
+    /// A connection on which nothing was said.
+    fn connect_wire(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
+    }
+
+    /// A connection of `b`, whose session is there.
+    fn connect(&self) -> Client {
+        Client::dial(self.kind, self.connect_wire(), id("b"), id("a")).unwrap()
     }
 
     /// Says `bytes` and gives what comes back until the end.
@@ -90,7 +100,7 @@ impl Node {
     }
 
     /// A link on which `b` sends, established.
-    fn linked_as_b(&self) -> TcpStream {
+    fn linked_as_b(&self) -> Client {
         let mut stream = self.connect();
         stream.write_all(&hello_bytes(&hello("b"))).unwrap();
         let mut answer = [0; 4096];
@@ -117,9 +127,22 @@ fn link(event: LinkEvent) -> TransportEvent {
     TransportEvent::Link { peer: id("b"), event }
 }
 
-#[test]
-fn every_kind_of_stranger_is_told_why_and_counted() {
-    let a = alone();
+over_each_session! {
+    every_kind_of_stranger_is_told_why_and_counted,
+    who_says_nothing_is_closed_after_the_hello_timeout,
+    a_thousand_idle_connections_keep_no_peer_out,
+    a_flood_of_refusals_does_not_fill_the_inbox,
+    garbage_on_an_established_link_resets_it_so_that_nobody_takes_it_for_a_crash,
+    t7_only_an_end_between_two_frames_is_an_orderly_one,
+    verbs_of_a_newer_version_are_skipped_on_a_link,
+    a_frame_that_comes_byte_by_byte_arrives,
+    a_second_link_of_one_process_replaces_the_first,
+    t24_closing_waits_for_a_slow_reader_and_loses_no_vote,
+    random_bytes_before_and_after_hello_never_stop_the_transport,
+}
+
+fn every_kind_of_stranger_is_told_why_and_counted(kind: Kind) {
+    let a = alone(kind);
     let oversized = b"*2\r\n$5\r\nHELLO\r\n$65536\r\n";
     let claimed = Some(id("b"));
     a.refused(b"GET / HTTP/1.1\r\n\r\n", None, RefuseReason::Garbage);
@@ -137,9 +160,8 @@ fn every_kind_of_stranger_is_told_why_and_counted() {
     a.linked_as_b();
 }
 
-#[test]
-fn who_says_nothing_is_closed_after_the_hello_timeout() {
-    let a = alone();
+fn who_says_nothing_is_closed_after_the_hello_timeout(kind: Kind) {
+    let a = alone(kind);
     let mut silent = a.connect();
     let mut slow = a.connect();
     slow.write_all(b"*5\r\n$5\r\nHEL").unwrap();
@@ -151,14 +173,13 @@ fn who_says_nothing_is_closed_after_the_hello_timeout() {
     }
 }
 
-#[test]
-fn a_thousand_idle_connections_keep_no_peer_out() {
+fn a_thousand_idle_connections_keep_no_peer_out(kind: Kind) {
     let (door_a, door_b) =
         (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let (address_a, address_b) = (door_a.local_addr().unwrap(), door_b.local_addr().unwrap());
-    let a = node("a", door_a, "b", address_b);
-    let idle: Vec<_> = (0..1000).map(|_| a.connect()).collect();
-    let b = node("b", door_b, "a", address_a);
+    let a = node(kind, "a", door_a, "b", address_b);
+    let idle: Vec<_> = (0..1000).map(|_| a.connect_wire()).collect();
+    let b = node(kind, "b", door_b, "a", address_a);
     while b.transport.send(id("a"), &vote(1)).is_err() {
         std::thread::yield_now();
     }
@@ -185,9 +206,8 @@ fn a_thousand_idle_connections_keep_no_peer_out() {
     assert!(many >= 1000 - HELLO_PENDING_MAX as u64, "{many}");
 }
 
-#[test]
-fn a_flood_of_refusals_does_not_fill_the_inbox() {
-    let a = alone();
+fn a_flood_of_refusals_does_not_fill_the_inbox(kind: Kind) {
+    let a = alone(kind);
     for _ in 0..500 {
         a.say(b"garbage\r\n");
     }
@@ -206,7 +226,7 @@ fn a_flood_of_refusals_does_not_fill_the_inbox() {
 }
 
 impl Node {
-    fn linked_as_b_behind_refusals(&self) -> TcpStream {
+    fn linked_as_b_behind_refusals(&self) -> Client {
         let mut stream = self.connect();
         stream.write_all(&hello_bytes(&hello("b"))).unwrap();
         assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
@@ -214,15 +234,14 @@ impl Node {
     }
 }
 
-#[test]
-fn garbage_on_an_established_link_resets_it_so_that_nobody_takes_it_for_a_crash() {
+fn garbage_on_an_established_link_resets_it_so_that_nobody_takes_it_for_a_crash(kind: Kind) {
     for (bytes, reason) in [
         (&b"nonsense"[..], RefuseReason::Garbage),
         (b"*1\r\n$65536\r\n", RefuseReason::TooLarge),
         (&hello_bytes(&hello("b")), RefuseReason::Garbage),
         (b"*2\r\n$8\r\nANNOUNCE\r\n$20\r\n18446744073709551615\r\n", RefuseReason::Garbage),
     ] {
-        let a = alone();
+        let a = alone(kind);
         let mut peer = a.linked_as_b();
         peer.write_all(&vote_bytes(1)).unwrap();
         peer.write_all(bytes).unwrap();
@@ -234,9 +253,8 @@ fn garbage_on_an_established_link_resets_it_so_that_nobody_takes_it_for_a_crash(
     }
 }
 
-#[test]
-fn t7_only_an_end_between_two_frames_is_an_orderly_one() {
-    let a = alone();
+fn t7_only_an_end_between_two_frames_is_an_orderly_one(kind: Kind) {
+    let a = alone(kind);
     let mut peer = a.linked_as_b();
     peer.write_all(&vote_bytes(1)).unwrap();
     drop(peer);
@@ -250,23 +268,21 @@ fn t7_only_an_end_between_two_frames_is_an_orderly_one() {
     assert_eq!(a.next(), link(LinkEvent::Reset), "half a frame is no orderly end");
 
     let peer = a.linked_as_b();
-    rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+    rustix::net::sockopt::set_socket_linger(&*peer, Some(Duration::ZERO)).unwrap();
     drop(peer);
     assert_eq!(a.next(), link(LinkEvent::Reset), "a firewall can do that to a process that lives");
 }
 
-#[test]
-fn verbs_of_a_newer_version_are_skipped_on_a_link() {
-    let a = alone();
+fn verbs_of_a_newer_version_are_skipped_on_a_link(kind: Kind) {
+    let a = alone(kind);
     let mut peer = a.linked_as_b();
     peer.write_all(b"*2\r\n$5\r\nSHINY\r\n$1\r\n1\r\n").unwrap();
     peer.write_all(&vote_bytes(3)).unwrap();
     assert_eq!(a.next(), TransportEvent::Message { from: id("b"), message: vote(3) });
 }
 
-#[test]
-fn a_frame_that_comes_byte_by_byte_arrives() {
-    let a = alone();
+fn a_frame_that_comes_byte_by_byte_arrives(kind: Kind) {
+    let a = alone(kind);
     let mut peer = a.linked_as_b();
     peer.set_nodelay(true).unwrap();
     for byte in vote_bytes(4).into_iter().chain(vote_bytes(5)) {
@@ -277,9 +293,8 @@ fn a_frame_that_comes_byte_by_byte_arrives() {
     }
 }
 
-#[test]
-fn a_second_link_of_one_process_replaces_the_first() {
-    let a = alone();
+fn a_second_link_of_one_process_replaces_the_first(kind: Kind) {
+    let a = alone(kind);
     let mut first = a.linked_as_b();
     let mut second = a.linked_as_b_behind_refusals();
     assert_eq!(first.read(&mut [0; 16]).unwrap_err().kind(), ErrorKind::ConnectionReset);
@@ -287,12 +302,12 @@ fn a_second_link_of_one_process_replaces_the_first() {
     assert_eq!(a.next(), TransportEvent::Message { from: id("b"), message: vote(6) }, "and no link event");
 }
 
-#[test]
-fn t24_closing_waits_for_a_slow_reader_and_loses_no_vote() {
+fn t24_closing_waits_for_a_slow_reader_and_loses_no_vote(kind: Kind) {
     let door_b = TcpListener::bind("127.0.0.1:0").unwrap();
-    let a = node("a", TcpListener::bind("127.0.0.1:0").unwrap(), "b", door_b.local_addr().unwrap());
-    let (mut dialled, _) = door_b.accept().unwrap();
+    let a = node(kind, "a", TcpListener::bind("127.0.0.1:0").unwrap(), "b", door_b.local_addr().unwrap());
+    let (dialled, _) = door_b.accept().unwrap();
     dialled.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut dialled = Client::accept(kind, dialled, id("b")).unwrap();
     let ours = hello_bytes(&hello("a"));
     dialled.read_exact(&mut vec![0; ours.len()]).unwrap();
     dialled.write_all(&hello_bytes(&hello("b"))).unwrap();
@@ -321,9 +336,8 @@ fn t24_closing_waits_for_a_slow_reader_and_loses_no_vote() {
     assert_eq!(received, sent);
 }
 
-#[test]
-fn random_bytes_before_and_after_hello_never_stop_the_transport() {
-    let a = alone();
+fn random_bytes_before_and_after_hello_never_stop_the_transport(kind: Kind) {
+    let a = alone(kind);
     let mut state = 0x5EED_u64;
     let mut random = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

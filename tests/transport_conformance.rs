@@ -3,21 +3,22 @@
 // The allowance for tests in clippy.toml does not reach their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod samples;
+mod sessions;
+
 use futures::FutureExt;
 use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
-use kevy_elect_plugin::message::{
-    Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
-    Standing,
-};
-use kevy_elect_plugin::position::{Position, Progress};
+use kevy_elect_plugin::message::{Grant, Heartbeat, Hello, Message, Resign, Role, Standing};
+use kevy_elect_plugin::position::Progress;
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::transport::{
     INBOX_EVENTS_MAX, LinkEvent, MemoryNetwork, RefuseReason, SendError, TcpTransport, Transport,
     TransportEvent,
 };
 use kevy_elect_plugin::wire::PROTOCOL;
+use sessions::Kind;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -48,6 +49,7 @@ impl Fixture for Memory {
 struct Tcp {
     doors: Mutex<BTreeMap<NodeId, TcpListener>>,
     addresses: BTreeMap<NodeId, SocketAddr>,
+    sessions: Kind,
 }
 
 impl Fixture for Tcp {
@@ -55,6 +57,7 @@ impl Fixture for Tcp {
         let door = self.doors.lock().unwrap().remove(&node);
         let door = door.unwrap_or_else(|| TcpListener::bind(self.addresses[&node]).unwrap());
         let mut builder = TcpTransport::with_listener(door).stale_after(STALE_AFTER);
+        builder = builder.sessions(self.sessions.sessions(node));
         for (peer, address) in self.addresses.iter().filter(|(peer, _)| **peer != node) {
             builder = builder.peer(*peer, address.to_string());
         }
@@ -67,11 +70,11 @@ fn memory() -> Memory {
     Memory(MemoryNetwork::builder(SystemClock::new(), 1, members).stale_after(STALE_AFTER).build())
 }
 
-fn tcp() -> Tcp {
+fn tcp(sessions: Kind) -> Tcp {
     let doors: BTreeMap<_, _> =
         ["a", "b", "c"].into_iter().map(|n| (id(n), TcpListener::bind("127.0.0.1:0").unwrap())).collect();
     let addresses = doors.iter().map(|(node, door)| (*node, door.local_addr().unwrap())).collect();
-    Tcp { doors: Mutex::new(doors), addresses }
+    Tcp { doors: Mutex::new(doors), addresses, sessions }
 }
 
 /// A process: dropping it ends it.
@@ -167,7 +170,6 @@ fn heartbeat(round: u64) -> Message {
         standing: Standing::Member,
         progress: Progress { stream_epoch: Epoch(1), offset: 12 },
         primary: Some(id("a")),
-        primary_age: Duration::ZERO,
         lease: Duration::from_millis(900),
         health: Health::Good,
     })
@@ -189,31 +191,7 @@ async fn links_come_up_in_both_directions_and_tell_the_incarnation(f: &dyn Fixtu
 
 async fn every_message_arrives_as_it_was_and_in_order(f: &dyn Fixture) {
     let (a, b) = (start(f, "a", 1), start(f, "b", 1));
-    let (epoch, round) = (Epoch(3), Round(4));
-    let position = Position::new(Epoch(2), &[1, 2, 3]).unwrap();
-    let messages = [
-        heartbeat(1),
-        Message::Echo(Echo {
-            epoch,
-            round,
-            primary: None,
-            standing: Standing::New,
-            progress: Progress::NONE,
-        }),
-        Message::PreOffer(Offer { epoch, round, position: position.clone() }),
-        Message::PreAccept(Grant { epoch, round }),
-        Message::Offer(Offer { epoch, round, position: position.clone() }),
-        Message::Accept(Grant { epoch, round }),
-        Message::Reject(Reject {
-            epoch,
-            round,
-            kind: OfferKind::Vote,
-            reason: RejectReason::Position,
-            progress: position.progress(),
-        }),
-        Message::Announce(Announce { epoch }),
-        Message::Resign(Resign { epoch, successor: Some(id("b")) }),
-    ];
+    let messages = samples::messages();
     for message in &messages {
         a.send("b", message).await;
     }
@@ -378,7 +356,10 @@ macro_rules! conformance {
             $(#[test] fn $test() { smol::block_on(super::$test(&super::memory())) })*
         }
         mod tcp_transport {
-            $(#[test] fn $test() { smol::block_on(super::$test(&super::tcp())) })*
+            $(#[test] fn $test() { smol::block_on(super::$test(&super::tcp(super::Kind::Plain))) })*
+        }
+        mod tcp_transport_with_noise {
+            $(#[test] fn $test() { smol::block_on(super::$test(&super::tcp(super::Kind::Noise))) })*
         }
     };
 }

@@ -4,11 +4,14 @@
 // The allowance for tests in clippy.toml does not reach their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod sessions;
+
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::message::{Grant, Hello, Message};
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::transport::{LinkEvent, SendError, TcpTransport, Transport, TransportEvent};
 use kevy_elect_plugin::wire::PROTOCOL;
+use sessions::Kind;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +20,7 @@ use std::time::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const PARENT: &str = "TRANSPORT_CRASH_PARENT";
+const NOISE: &str = "TRANSPORT_CRASH_NOISE";
 const READS: &str = "TRANSPORT_CRASH_READS";
 const INCARNATION: &str = "TRANSPORT_CRASH_INCARNATION";
 
@@ -40,7 +44,9 @@ fn child() {
     let parent = std::env::var(PARENT).unwrap();
     let door = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("address {}", door.local_addr().unwrap());
-    let transport = TcpTransport::with_listener(door).peer(id("a"), parent).build();
+    let kind = if std::env::var(NOISE).is_ok() { Kind::Noise } else { Kind::Plain };
+    let transport = TcpTransport::with_listener(door).peer(id("a"), parent);
+    let transport = transport.sessions(kind.sessions(id("b"))).build();
     let echo = async {
         loop {
             // Without reading, the parent's bytes pile up in this process's kernel buffers.
@@ -59,12 +65,15 @@ fn child() {
 }
 
 /// Node `b` as a process, and where it listens.
-fn spawn(parent: SocketAddr, incarnation: u64, reads: bool) -> (Child, SocketAddr) {
+fn spawn(kind: Kind, parent: SocketAddr, incarnation: u64, reads: bool) -> (Child, SocketAddr) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--ignored", "--nocapture"]).stdout(Stdio::piped());
     command.env(PARENT, parent.to_string()).env(INCARNATION, incarnation.to_string());
     if reads {
         command.env(READS, "1");
+    }
+    if kind == Kind::Noise {
+        command.env(NOISE, "1");
     }
     let mut child = command.spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -76,6 +85,7 @@ fn spawn(parent: SocketAddr, incarnation: u64, reads: bool) -> (Child, SocketAdd
 }
 
 struct Pair {
+    kind: Kind,
     child: Child,
     parent: SocketAddr,
     transport: Arc<TcpTransport>,
@@ -90,15 +100,15 @@ impl Drop for Pair {
 }
 
 impl Pair {
-    fn start(reads: bool) -> Self {
+    fn start(kind: Kind, reads: bool) -> Self {
         let door = TcpListener::bind("127.0.0.1:0").unwrap();
         let parent = door.local_addr().unwrap();
-        let (child, address) = spawn(parent, 1, reads);
-        let transport =
-            Arc::new(TcpTransport::with_listener(door).peer(id("b"), address.to_string()).build());
+        let (child, address) = spawn(kind, parent, 1, reads);
+        let transport = TcpTransport::with_listener(door).peer(id("b"), address.to_string());
+        let transport = Arc::new(transport.sessions(kind.sessions(id("a"))).build());
         let running = transport.clone();
         let run = smol::spawn(async move { running.run(hello("a", 1)).await.unwrap() });
-        let pair = Self { child, parent, transport, _run: run };
+        let pair = Self { kind, child, parent, transport, _run: run };
         assert_eq!(pair.next(), link(LinkEvent::Up { incarnation: Incarnation(1) }));
         // A link is up with its first direction. The kernel ends the one with something unread with a reset, so a process that is
         // killed before the other one is there may leave no orderly end at all.
@@ -153,9 +163,16 @@ fn link(event: LinkEvent) -> TransportEvent {
     TransportEvent::Link { peer: id("b"), event }
 }
 
-#[test]
-fn a_killed_process_is_closed_and_refused_within_milliseconds() {
-    let mut pair = Pair::start(true);
+over_each_session! {
+    a_killed_process_is_closed_and_refused_within_milliseconds,
+    t6_a_process_that_dies_with_unread_input_still_ends_in_order_on_the_link_it_dialled,
+    #[cfg(target_os = "linux")] a_stopped_process_is_neither_closed_nor_refused_and_goes_on_where_it_was,
+    #[cfg(target_os = "linux")] t13_a_later_process_is_no_evidence_about_an_earlier_one_that_lives_and_its_death_still_is,
+    t13_a_process_that_is_killed_and_started_again_at_once_is_known_to_be_gone,
+}
+
+fn a_killed_process_is_closed_and_refused_within_milliseconds(kind: Kind) {
+    let mut pair = Pair::start(kind, true);
     pair.send(1);
     assert_eq!(pair.next(), TransportEvent::Message { from: id("b"), message: vote(1) });
     pair.child.kill().unwrap();
@@ -169,9 +186,8 @@ fn a_killed_process_is_closed_and_refused_within_milliseconds() {
     assert_eq!(pair.next_within(Duration::from_millis(100)), None, "further refusals are not told");
 }
 
-#[test]
-fn t6_a_process_that_dies_with_unread_input_still_ends_in_order_on_the_link_it_dialled() {
-    let mut pair = Pair::start(false);
+fn t6_a_process_that_dies_with_unread_input_still_ends_in_order_on_the_link_it_dialled(kind: Kind) {
+    let mut pair = Pair::start(kind, false);
     pair.send(0);
     let mut round = 1;
     // Until nothing more fits: the child's buffers hold bytes that it will never read.
@@ -187,9 +203,8 @@ fn t6_a_process_that_dies_with_unread_input_still_ends_in_order_on_the_link_it_d
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn a_stopped_process_is_neither_closed_nor_refused_and_goes_on_where_it_was() {
-    let pair = Pair::start(true);
+fn a_stopped_process_is_neither_closed_nor_refused_and_goes_on_where_it_was(kind: Kind) {
+    let pair = Pair::start(kind, true);
     pair.send(1);
     assert_eq!(pair.next(), TransportEvent::Message { from: id("b"), message: vote(1) });
     pair.stop();
@@ -202,14 +217,13 @@ fn a_stopped_process_is_neither_closed_nor_refused_and_goes_on_where_it_was() {
 /// A second process with the node's id, while the first one lives and cannot speak: nothing may be told that sounds like
 /// the first one's death. When it dies, it is told, although its place is taken.
 #[cfg(target_os = "linux")]
-#[test]
-fn t13_a_later_process_is_no_evidence_about_an_earlier_one_that_lives_and_its_death_still_is() {
-    let mut pair = Pair::start(true);
+fn t13_a_later_process_is_no_evidence_about_an_earlier_one_that_lives_and_its_death_still_is(kind: Kind) {
+    let mut pair = Pair::start(kind, true);
     pair.send(1);
     assert_eq!(pair.next(), TransportEvent::Message { from: id("b"), message: vote(1) });
     pair.stop();
     // Not dialled: this process dials the first one's address. It dials this process, and that is enough for `Up`.
-    let (mut second, _) = spawn(pair.parent, 2, true);
+    let (mut second, _) = spawn(pair.kind, pair.parent, 2, true);
     assert_eq!(pair.next(), link(LinkEvent::Up { incarnation: Incarnation(2) }));
     assert_eq!(pair.next_within(Duration::from_millis(100)), None, "the first one lives");
     pair.child.kill().unwrap();
@@ -219,11 +233,10 @@ fn t13_a_later_process_is_no_evidence_about_an_earlier_one_that_lives_and_its_de
     assert_eq!(event, link(LinkEvent::OlderClosed { incarnation: Incarnation(1) }));
 }
 
-#[test]
-fn t13_a_process_that_is_killed_and_started_again_at_once_is_known_to_be_gone() {
-    let mut pair = Pair::start(true);
+fn t13_a_process_that_is_killed_and_started_again_at_once_is_known_to_be_gone(kind: Kind) {
+    let mut pair = Pair::start(kind, true);
     pair.child.kill().unwrap();
-    let (second, _) = spawn(pair.parent, 2, true);
+    let (second, _) = spawn(pair.kind, pair.parent, 2, true);
     let mut told = vec![pair.next()];
     while told.last() != Some(&link(LinkEvent::Up { incarnation: Incarnation(2) })) {
         told.push(pair.next());

@@ -149,7 +149,6 @@ impl Cluster {
             standing,
             progress: Progress::NONE,
             primary,
-            primary_age: Duration::ZERO,
             lease,
             health: Health::Good,
         };
@@ -162,8 +161,8 @@ impl Cluster {
             match output {
                 Output::Persist(seq, _) => self.elector.handle_persisted(self.now, seq),
                 Output::Send(to, message) => sent(to, message),
-                Output::Host(HostAction::Detach(_)) => {
-                    self.elector.handle_host(self.now, HostReport::Detached(&Position::NONE));
+                Output::Host(HostAction::Detach(seq)) => {
+                    self.elector.handle_host(self.now, HostReport::Detached(seq, &Position::NONE));
                 }
                 Output::Host(HostAction::Promote(epoch)) => {
                     self.elector.handle_host(self.now, HostReport::Promoted(epoch));

@@ -181,8 +181,8 @@ impl Model {
         input(&mut elector, now);
         while let Some(output) = elector.poll_output() {
             match output {
-                Output::Host(HostAction::Detach(_)) => {
-                    elector.handle_host(now, HostReport::Detached(&Position::NONE));
+                Output::Host(HostAction::Detach(seq)) => {
+                    elector.handle_host(now, HostReport::Detached(seq, &Position::NONE));
                 }
                 Output::Host(HostAction::Follow(epoch, _)) => {
                     elector.handle_host(now, HostReport::Followed(epoch))

@@ -52,8 +52,8 @@ impl ReplicationHost for NoData {
     async fn follow(&self, _: Epoch, _: NodeId) -> Result<(), HostError> {
         Ok(())
     }
-    fn detach(&self) -> Position {
-        Position::NONE
+    async fn detach(&self) -> Result<Position, HostError> {
+        Ok(Position::NONE)
     }
 }
 
@@ -105,16 +105,15 @@ pub(crate) fn measure(voters: usize, observers: usize) -> Result<Measured, Box<d
         for peer in (0..known).filter(|peer| *peer != n) {
             transport = transport.peer(ids[peer], addresses[peer].to_string());
         }
-        let plugin = QuorumPlugin::new(QuorumParts {
+        let parts = QuorumParts {
             config: Config::builder(ids[n], members.iter().copied()).build()?,
             clock: Arc::new(SystemClock::new()),
             store: Arc::new(MemoryVoteStore::new()),
             transport: Arc::new(Counted(transport.build(), Arc::clone(&count))),
             seed: n as u64,
-        });
-        plugin.set_host(Arc::new(NoData));
-        let task = executor.spawn(plugin.clone().run());
-        nodes.push((plugin, task));
+        };
+        let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+        nodes.push((plugin, executor.spawn(election)));
     }
     smol::block_on(executor.run(async {
         let primary = writable(&nodes, None).await.ok_or("nobody was elected")?;

@@ -66,14 +66,16 @@ pub(super) const PHASES: [&str; 4] = ["detect", "elect", "promote", "retarget"];
 /// Why a message was lost, beside the reasons for which a transport turns one away.
 pub(super) const LOSSES: [&str; 4] = ["no-link", "queue-full", "overtaken", "implausible"];
 /// What is asked of the host and can fail.
-pub(super) const HOST_CALLS: [&str; 4] = ["promote", "follow", "fence", "resume"];
+pub(super) const HOST_CALLS: &[&str] = &["promote", "follow", "fence", "resume", "detach"];
 
-const ROLES: LabelValues = LabelValues::Words(|| Role::ALL.map(Role::as_str).to_vec());
-const HEALTHS: LabelValues = LabelValues::Words(|| Health::ALL.map(Health::as_str).to_vec());
-const REASONS: LabelValues = LabelValues::Words(|| Reason::ALL.map(Reason::as_str).to_vec());
-const OUTCOMES: LabelValues = LabelValues::Words(|| Outcome::ALL.map(Outcome::as_str).to_vec());
-const KINDS: LabelValues =
-    LabelValues::Words(|| [OfferKind::PreVote, OfferKind::Vote].map(OfferKind::as_str).to_vec());
+const ROLES: LabelValues = LabelValues::Words(|| Role::ALL.iter().map(|role| role.as_str()).collect());
+const HEALTHS: LabelValues =
+    LabelValues::Words(|| Health::ALL.iter().map(|health| health.as_str()).collect());
+const REASONS: LabelValues =
+    LabelValues::Words(|| Reason::ALL.iter().map(|reason| reason.as_str()).collect());
+const OUTCOMES: LabelValues =
+    LabelValues::Words(|| Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect());
+const KINDS: LabelValues = LabelValues::Words(|| OfferKind::ALL.iter().map(|kind| kind.as_str()).collect());
 
 const fn gauge(name: &'static str, help: &'static str) -> MetricInfo {
     MetricInfo { name, kind: MetricKind::Gauge, seconds: false, labels: &[], help }
@@ -113,7 +115,7 @@ pub const METRICS: [MetricInfo; 31] = [
         .by(&[("outcome", OUTCOMES)]),
     counter("kevy_elect_offers_refused_total", "Offers of other candidates that this node refused.").by(&[
         ("kind", KINDS),
-        ("reason", LabelValues::Words(|| RejectReason::ALL.map(RejectReason::as_str).to_vec())),
+        ("reason", LabelValues::Words(|| RejectReason::ALL.iter().map(|reason| reason.as_str()).collect())),
     ]),
     histogram("kevy_elect_election_duration_seconds", "From asking for votes to winning them."),
     histogram(
@@ -137,7 +139,7 @@ pub const METRICS: [MetricInfo; 31] = [
     gauge("kevy_elect_fenced", "1 while this node is primary and refuses writes."),
     counter("kevy_elect_fences_total", "Times this node, as primary, began to refuse writes.").by(&[(
         "reason",
-        LabelValues::Words(|| FenceReason::ALL.map(FenceReason::as_str).to_vec()),
+        LabelValues::Words(|| FenceReason::ALL.iter().map(|reason| reason.as_str()).collect()),
     )]),
     seconds("kevy_elect_lease_remaining_seconds", "How long this node may still write."),
     seconds("kevy_elect_lease_duration_seconds", "How long a lease runs when it is renewed."),
@@ -159,13 +161,13 @@ pub const METRICS: [MetricInfo; 31] = [
     ),
     gauge("kevy_elect_quorum_members_needed", "The strict majority of the voters."),
     counter("kevy_elect_messages_total", "Messages, by verb and direction.").by(&[
-        ("verb", LabelValues::Words(|| Verb::ALL.map(Verb::as_str).to_vec())),
+        ("verb", LabelValues::Words(|| Verb::ALL.iter().map(|verb| verb.as_str()).collect())),
         ("direction", LabelValues::Words(|| vec!["sent", "received"])),
     ]),
     counter("kevy_elect_messages_dropped_total", "Messages and connections not sent or not accepted.").by(&[(
         "reason",
         LabelValues::Words(|| {
-            LOSSES.into_iter().chain(RefuseReason::ALL.map(RefuseReason::as_str)).collect()
+            LOSSES.into_iter().chain(RefuseReason::ALL.iter().map(|reason| reason.as_str())).collect()
         }),
     )]),
     histogram("kevy_elect_vote_save_duration_seconds", "How long saving the vote record took."),

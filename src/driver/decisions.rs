@@ -2,8 +2,9 @@
 //! (`cargo sim --stack --mutations`). As in the elector: without feature `sim` the rule is all that is left.
 
 use super::save::Queued;
+use super::transition::{Answer, Transitions};
 use super::{Driver, DriverMutation, SUSPEND_MIN, Shared};
-use crate::elector::GateState;
+use crate::elector::{DetachSeq, GateState};
 use crate::position::Position;
 use crate::time::Duration;
 
@@ -52,17 +53,15 @@ impl Driver {
         self.shared.gate.set(gate);
     }
 
-    /// S3: makes the host let go of the old primary, and says how far its data goes then.
-    pub(super) fn let_go(&self) -> Position {
-        match self.shared.mutated(DriverMutation::DetachSkipped) {
-            true => self.last_told(),
-            false => self.host.detach(),
+    /// S3: the answer of the host to a question that it was just asked, where it gives it at once.
+    pub(super) fn answer_now(&self, seq: DetachSeq, transitions: &mut Transitions) -> Option<Answer> {
+        if self.shared.mutated(DriverMutation::DetachSkipped) {
+            transitions.keep_question(|| None);
+            let mut offsets = Vec::new();
+            let stream_epoch = self.shared.position.read(&mut offsets);
+            let last = stream_epoch.and_then(|epoch| Position::new(epoch, &offsets).ok());
+            return Some(Answer { seq, position: Ok(last.unwrap_or_default()) });
         }
-    }
-
-    fn last_told(&self) -> Position {
-        let mut offsets = Vec::new();
-        let stream_epoch = self.shared.position.read(&mut offsets);
-        stream_epoch.and_then(|epoch| Position::new(epoch, &offsets).ok()).unwrap_or_default()
+        transitions.answer_now()
     }
 }

@@ -83,23 +83,25 @@ impl Metrics {
     pub(crate) fn new(config: &Config) -> Self {
         catalog::describe();
         gauge!("kevy_elect_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-        for from in Role::ALL {
-            for to in Role::ALL.into_iter().filter(|to| *to != from) {
-                Reason::ALL.into_iter().for_each(|reason| transitions(from, to, reason).increment(0));
+        for from in Role::ALL.iter().copied() {
+            for to in Role::ALL.iter().copied().filter(|to| *to != from) {
+                Reason::ALL.iter().for_each(|reason| transitions(from, to, *reason).increment(0));
             }
         }
         let by_outcome = |name: &'static str| {
-            Outcome::ALL.map(|outcome| (outcome, counter!(name, "outcome" => outcome.as_str()))).into()
+            let series = |outcome: &Outcome| (*outcome, counter!(name, "outcome" => outcome.as_str()));
+            Outcome::ALL.iter().map(series).collect()
         };
         let messages = |direction: &'static str| {
             Verb::ALL
+                .iter()
                 .map(|verb| {
                     let counter = counter!(
                         "kevy_elect_messages_total", "verb" => verb.as_str(), "direction" => direction
                     );
-                    (verb, counter)
+                    (*verb, counter)
                 })
-                .into()
+                .collect()
         };
         let dropped = |reason| counter!("kevy_elect_messages_dropped_total", "reason" => reason);
         let phase = |phase, reason| {
@@ -112,10 +114,10 @@ impl Metrics {
             .collect();
         phases.extend([phase("retarget", TOLD)]);
         let refused_offers = |kind: OfferKind| {
-            RejectReason::ALL.map(|reason| {
+            RejectReason::ALL.iter().map(move |reason| {
                 let name = "kevy_elect_offers_refused_total";
                 let counter = counter!(name, "kind" => kind.as_str(), "reason" => reason.as_str());
-                ((kind.as_str(), reason), counter)
+                ((kind.as_str(), *reason), counter)
             })
         };
         gauge!("kevy_elect_lease_duration_seconds").set(config.lease().as_secs_f64());
@@ -124,7 +126,10 @@ impl Metrics {
         let metrics = Self {
             node: config.node(),
             epoch: gauge!("kevy_elect_epoch"),
-            roles: Role::ALL.map(|role| (role, gauge!("kevy_elect_role", "role" => role.as_str()))).into(),
+            roles: Role::ALL
+                .iter()
+                .map(|role| (*role, gauge!("kevy_elect_role", "role" => role.as_str())))
+                .collect(),
             fenced: gauge!("kevy_elect_fenced"),
             lease_remaining: gauge!("kevy_elect_lease_remaining_seconds"),
             position_offset: gauge!("kevy_elect_position_offset"),
@@ -133,27 +138,28 @@ impl Metrics {
             last_role_change: gauge!("kevy_elect_last_role_change_timestamp_seconds"),
             paused: gauge!("kevy_elect_paused"),
             health: Health::ALL
-                .map(|health| (health, gauge!("kevy_elect_health", "health" => health.as_str())))
-                .into(),
+                .iter()
+                .map(|health| (*health, gauge!("kevy_elect_health", "health" => health.as_str())))
+                .collect(),
             unfit: Health::ALL
-                .map(|health| (health, counter!("kevy_elect_unfit_total", "health" => health.as_str())))
-                .into(),
+                .iter()
+                .map(|health| (*health, counter!("kevy_elect_unfit_total", "health" => health.as_str())))
+                .collect(),
             elections: by_outcome("kevy_elect_elections_total"),
             pre_votes: by_outcome("kevy_elect_prevotes_total"),
             fences: FenceReason::ALL
-                .map(|reason| (reason, counter!("kevy_elect_fences_total", "reason" => reason.as_str())))
-                .into(),
+                .iter()
+                .map(|reason| (*reason, counter!("kevy_elect_fences_total", "reason" => reason.as_str())))
+                .collect(),
             sent: messages("sent"),
             received: messages("received"),
-            offers_refused: [OfferKind::PreVote, OfferKind::Vote]
-                .into_iter()
-                .flat_map(refused_offers)
-                .collect(),
+            offers_refused: OfferKind::ALL.iter().copied().flat_map(refused_offers).collect(),
             lost: LOSSES.map(|reason| (reason, dropped(reason))).into(),
-            refused: RefuseReason::ALL.map(|reason| (reason, dropped(reason.as_str()))).into(),
+            refused: RefuseReason::ALL.iter().map(|reason| (*reason, dropped(reason.as_str()))).collect(),
             host_failures: HOST_CALLS
-                .map(|call| (call, counter!("kevy_elect_host_failures_total", "call" => call)))
-                .into(),
+                .iter()
+                .map(|call| (*call, counter!("kevy_elect_host_failures_total", "call" => *call)))
+                .collect(),
             save_failures: counter!("kevy_elect_vote_save_failures_total"),
             save_duration: histogram!("kevy_elect_vote_save_duration_seconds"),
             election_duration: histogram!("kevy_elect_election_duration_seconds"),

@@ -12,6 +12,7 @@ mod position_cell;
 mod reign_cell;
 mod save;
 mod transition;
+mod wishes;
 
 pub use catalog::{LabelValues, METRICS, MetricInfo, MetricKind};
 pub(crate) use metrics::Metrics;
@@ -34,18 +35,16 @@ use crate::store::VoteStore;
 use crate::time::{Duration, Instant};
 use crate::transport::{Transport, TransportError, TransportEvent};
 use futures::future::{BoxFuture, FutureExt};
-use futures::stream::Stream;
 use log_limit::Cause;
 pub(crate) use log_limit::LogLimit;
-use pin_project_lite::pin_project;
 use position_cell::PositionCell;
 use reign_cell::ReignCell;
 use save::Saves;
 use std::fmt;
-use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use transition::{Done, Transitions};
+use transition::{Answer, Done, Transitions};
+use wishes::Wishes;
 
 /// A machine that slept for longer than this has a clock that lags. Below it is what reading two clocks
 /// one after the other costs when the process is descheduled between them.
@@ -61,6 +60,7 @@ pub(crate) struct Shared {
     /// Beside the gate, so that a client's command that asks who reigns waits for the election as little as a write does.
     pub(crate) reign: ReignCell,
     pub(crate) position: PositionCell,
+    pub(crate) wishes: Wishes,
     /// What is wrong with the host, where something is.
     ailment: Mutex<Option<String>>,
     /// `None` before the driver has started.
@@ -84,6 +84,7 @@ impl Shared {
             clock,
             reign: ReignCell::default(),
             position: PositionCell::new(),
+            wishes: Wishes::default(),
             ailment: Mutex::new(None),
             elector: Mutex::new(None),
             events,
@@ -126,7 +127,6 @@ pub(crate) struct Driver {
     pub(crate) store: Arc<dyn VoteStore>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) host: Arc<dyn ReplicationHost>,
-    pub(crate) commands: async_channel::Receiver<Command>,
     pub(crate) metrics: Metrics,
     /// Since when, and how much of, what others cause was logged.
     pub(crate) log_limit: Mutex<LogLimit>,
@@ -138,6 +138,7 @@ enum Input {
     TransportEnded(Result<(), TransportError>),
     Saved(save::Saved),
     Host(Done),
+    Answer(Answer),
     Command(Command),
     Timer,
 }
@@ -162,13 +163,12 @@ impl Driver {
 
         let transport = self.transport.clone();
         let hello = Hello { protocol: PROTOCOL, cluster, node, incarnation };
-        let mut sources = pin!(Sources {
+        let mut sources = Sources {
             transport_run: Some(async move { transport.run(hello).await }.boxed()),
-            commands: self.commands.clone(),
             receiving: None,
             timer: None,
             turn: 0,
-        });
+        };
         let shared = self.shared.clone();
         let _shut = ShutOnDrop(&shared);
         let mut transitions = Transitions::new(self.host.clone());
@@ -182,12 +182,12 @@ impl Driver {
         loop {
             self.pump(&mut told, &mut transitions, &mut saves);
             if closing && saves.idle() && !self.elector(|elector| elector.is_reigning()) {
-                sources.as_mut().close(&*self.transport).await;
+                sources.close(&*self.transport).await;
                 return Ok(());
             }
             let deadline = self.elector(|elector| elector.next_timeout());
             let input = futures::future::poll_fn(|cx| {
-                sources.as_mut().poll(cx, &self.transport, &mut transitions, &mut saves, &*clock, deadline)
+                sources.poll(cx, &self, &mut transitions, &mut saves, deadline)
             })
             .await;
 
@@ -248,6 +248,7 @@ impl Driver {
                         self.elector(|elector| elector.handle_host(now, report));
                     }
                 }
+                Input::Answer(answer) => self.on_answer(answer),
                 Input::Command(command) => {
                     closing |= command == Command::Shutdown;
                     self.elector(|elector| elector.handle_command(now, command));
@@ -315,19 +316,19 @@ impl Driver {
                     let sent = self.transport.send(to, &message);
                     self.metrics.sent(self.shared.clock.now(), &message, sent);
                 }
-                Some(Output::Host(HostAction::Detach(_))) => {
-                    let position = self.let_go();
-                    self.shared.position.replace_with(&position);
-                    let now = self.shared.clock.now();
-                    self.elector(|elector| elector.handle_host(now, HostReport::Detached(&position)));
-                }
                 Some(Output::Host(action)) => {
                     transitions.start(action, self.fence_drops_promotion());
-                    if let HostAction::Promote(epoch) = action
-                        && !self.waits_for_the_host()
-                    {
-                        let now = self.shared.clock.now();
-                        self.elector(|elector| elector.handle_host(now, HostReport::Promoted(epoch)));
+                    match action {
+                        HostAction::Detach(seq) => {
+                            if let Some(answer) = self.answer_now(seq, transitions) {
+                                self.on_answer(answer);
+                            }
+                        }
+                        HostAction::Promote(epoch) if !self.waits_for_the_host() => {
+                            let now = self.shared.clock.now();
+                            self.elector(|elector| elector.handle_host(now, HostReport::Promoted(epoch)));
+                        }
+                        _ => {}
                     }
                 }
                 Some(Output::Event(event)) => self.tell(event),
@@ -335,8 +336,24 @@ impl Driver {
         }
         let elector = self.shared.elector();
         if let Some(elector) = elector.as_ref() {
+            transitions.keep_question(|| elector.question());
             self.tell_reign(elector);
             self.metrics.observe(elector, &*self.shared.clock);
+        }
+    }
+
+    /// The host has let go of the old primary, or could not.
+    fn on_answer(&self, Answer { seq, position }: Answer) {
+        match position {
+            Ok(position) => {
+                self.shared.position.replace_with(&position);
+                let now = self.shared.clock.now();
+                self.elector(|elector| elector.handle_host(now, HostReport::Detached(seq, &position)));
+            }
+            Err(error) => {
+                log::error!(target: "kevy_elect", "elect event=detach_failed error={:?}", error.0);
+                self.metrics.host_failed("detach");
+            }
         }
     }
 
@@ -372,28 +389,23 @@ impl Driver {
     }
 }
 
-pin_project! {
-    /// Everything that can wake the loop.
-    struct Sources {
-        transport_run: Option<BoxFuture<'static, Result<(), TransportError>>>,
-        #[pin]
-        commands: async_channel::Receiver<Command>,
-        receiving: Option<BoxFuture<'static, TransportEvent>>,
-        timer: Option<(Instant, BoxFuture<'static, ()>)>,
-        turn: u32,
-    }
+/// Everything that can wake the loop, beside saves, the host's calls and wishes.
+struct Sources {
+    transport_run: Option<BoxFuture<'static, Result<(), TransportError>>>,
+    receiving: Option<BoxFuture<'static, TransportEvent>>,
+    timer: Option<(Instant, BoxFuture<'static, ()>)>,
+    turn: u32,
 }
 
 impl Sources {
     /// Closes the transport, whose work goes on meanwhile: what was said last still has to go out.
-    async fn close(self: Pin<&mut Self>, transport: &dyn Transport) {
-        let this = self.project();
+    async fn close(&mut self, transport: &dyn Transport) {
         let mut closing = transport.close();
         futures::future::poll_fn(|cx| {
-            if let Some(run) = this.transport_run
+            if let Some(run) = &mut self.transport_run
                 && run.poll_unpin(cx).is_ready()
             {
-                *this.transport_run = None;
+                self.transport_run = None;
             }
             closing.poll_unpin(cx)
         })
@@ -401,47 +413,49 @@ impl Sources {
     }
 
     fn poll(
-        self: Pin<&mut Self>,
+        &mut self,
         cx: &mut Context<'_>,
-        transport: &Arc<dyn Transport>,
+        driver: &Driver,
         transitions: &mut Transitions,
         saves: &mut Saves,
-        clock: &dyn Clock,
         deadline: Option<Instant>,
     ) -> Poll<Input> {
-        let this = self.project();
+        let clock = &*driver.shared.clock;
         // Under a flood of messages there is always an input ready; the executor has other work too.
-        *this.turn += 1;
-        if *this.turn > INPUTS_PER_TURN {
-            *this.turn = 0;
+        self.turn += 1;
+        if self.turn > INPUTS_PER_TURN {
+            self.turn = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if let Some(run) = this.transport_run
+        if let Some(run) = &mut self.transport_run
             && let Poll::Ready(result) = run.poll_unpin(cx)
         {
-            *this.transport_run = None;
+            self.transport_run = None;
             return Poll::Ready(Input::TransportEnded(result));
         }
         if let Poll::Ready(saved) = saves.poll(cx) {
             return Poll::Ready(Input::Saved(saved));
         }
+        if let Poll::Ready(answer) = transitions.poll_question(cx) {
+            return Poll::Ready(Input::Answer(answer));
+        }
         if let Poll::Ready(done) = transitions.poll(cx) {
             return Poll::Ready(Input::Host(done));
         }
-        if let Poll::Ready(Some(command)) = this.commands.poll_next(cx) {
+        if let Poll::Ready(command) = driver.shared.wishes.poll(cx) {
             return Poll::Ready(Input::Command(command));
         }
         let overdue = deadline.is_some_and(|at| at <= clock.now());
         // Messages before timers, so that a process that was stopped first hears what it missed; but at
         // most every other input while a timer is due.
-        if !overdue || *this.turn % 2 == 1 {
-            let receiving = this.receiving.get_or_insert_with(|| {
-                let transport = transport.clone();
+        if !overdue || self.turn % 2 == 1 {
+            let receiving = self.receiving.get_or_insert_with(|| {
+                let transport = driver.transport.clone();
                 async move { transport.recv().await }.boxed()
             });
             if let Poll::Ready(event) = receiving.poll_unpin(cx) {
-                *this.receiving = None;
+                self.receiving = None;
                 return Poll::Ready(Input::Transport(event));
             }
         }
@@ -451,13 +465,13 @@ impl Sources {
         let Some(deadline) = deadline else { return Poll::Pending };
         // An armed timer that is early enough stays: waking once too often costs less than arming anew at
         // every heartbeat that moves the deadline.
-        if this.timer.as_ref().is_none_or(|(at, _)| *at > deadline || *at <= clock.now()) {
-            *this.timer = Some((deadline, clock.timer(deadline)));
+        if self.timer.as_ref().is_none_or(|(at, _)| *at > deadline || *at <= clock.now()) {
+            self.timer = Some((deadline, clock.timer(deadline)));
         }
-        if let Some((_, timer)) = this.timer
+        if let Some((_, timer)) = &mut self.timer
             && timer.poll_unpin(cx).is_ready()
         {
-            *this.timer = None;
+            self.timer = None;
             return Poll::Ready(Input::Timer);
         }
         Poll::Pending

@@ -1,8 +1,8 @@
 //! Getting elected: suspicion, pre-vote, vote, and trying again.
 
-use super::vote::Judging;
+use super::judging::Vote;
 use super::voters::VoterSet;
-use super::{Elector, Epoch, HostAction, Message, Position, Reason, Round, Standing, State, Timer};
+use super::{Elector, Epoch, Message, Position, Reason, Round, Standing, State, Timer};
 use crate::bounds::{
     PRE_VOTE_HEARTBEATS, RANK_STEPS_MAX, RANK_STEPS_PER_HEARTBEAT, RETRY_HEARTBEATS, VOTE_PARTS_OF_TIMEOUT,
 };
@@ -92,7 +92,7 @@ impl Elector {
             && self.booting_until.is_none_or(|until| until <= self.now)
             && self.live_promise().is_none()
             && self.can_save()
-            && self.judging.is_none()
+            && !self.judges()
             && !self.settling
             && self.position_refused.is_none()
     }
@@ -157,7 +157,7 @@ impl Elector {
             // Half a timeout: the winner's lease, which counts from the request, is then still of use; and
             // the round is over long before a voter that restarted meanwhile may vote again.
             self.timers.set(Timer::Round, self.now + self.config.election_timeout / VOTE_PARTS_OF_TIMEOUT);
-            self.detach(Judging::Myself);
+            self.detach_for(Vote::Own);
         }
     }
 
@@ -302,9 +302,7 @@ impl Elector {
         let asked = campaign.asked;
         self.event(EventKind::CampaignEnded { kind, epoch, outcome, took });
         self.timers.clear(Timer::Round);
-        if matches!(self.judging, Some(Judging::Myself)) {
-            self.judging = None;
-        }
+        self.close_if(|vote| matches!(vote, Vote::Own));
         self.enter(State::Replica, reason);
         if asked {
             // Answers that still come in find no campaign.
@@ -336,17 +334,11 @@ impl Elector {
         if self.primary.is_some() {
             self.set_primary(None);
         }
-        self.judging = None;
+        // A candidate's heartbeat overtakes the answer of our host, and says the epoch that it asked for.
+        self.close_if(|vote| !matches!(vote, Vote::For(_, offer) if offer.epoch >= epoch));
         self.persist_before_speaking();
         // Whoever raised the epoch has the time of an election to win it.
         self.schedule_campaign(self.now + self.config.election_timeout / 2);
         let _ = self.following.take_if(|(of, _)| *of < epoch);
-    }
-
-    /// Asks the host to let go of the old primary; the answer comes at once.
-    pub(super) fn detach(&mut self, judging: Judging) {
-        self.judging = Some(judging);
-        self.following = None;
-        self.host(HostAction::Detach(self.hard.epoch));
     }
 }

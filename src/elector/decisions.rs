@@ -4,7 +4,7 @@
 //! no place to keep a [`Mutation`], so [`Elector::mutated`] is "no" at compile time and the rule is all that is left.
 
 use super::voters::VoterSet;
-use super::{Elector, Epoch, Message, Mutation, Position, Standing, State};
+use super::{DetachSeq, Elector, Epoch, Message, Mutation, Position, Standing, State};
 use crate::config::{CrashDetection, LossPolicy};
 use crate::message::Echo;
 
@@ -107,6 +107,11 @@ impl Elector {
 
 /// Data.
 impl Elector {
+    /// S15: whether an answer of the host is the one to the newest question.
+    pub(super) fn is_answer(&self, seq: DetachSeq) -> bool {
+        seq == self.asked() || self.mutated(Mutation::OldAnswerCounts)
+    }
+
     /// S2: whether electing somebody at `theirs` could lose what there is at `ours`.
     pub(super) fn would_lose(&self, ours: &Position, theirs: &Position) -> bool {
         if self.mutated(Mutation::PositionIgnored) {

@@ -6,7 +6,7 @@
 //! them. What is only told to people (labels, start times, what a peer said of itself and nobody decides on) is
 //! left out, and so is the state of chance: the checker sets it before every input with [`Elector::set_seed`].
 
-use super::vote::Judging;
+use super::judging::Vote;
 use super::{Elector, POSITION_SAVE_INTERVAL, State};
 use crate::ids::Round;
 use crate::message::{Heartbeat, Message, Offer, Role, Standing};
@@ -35,7 +35,7 @@ impl Rounds {
 impl Elector {
     /// Sets what chance will bring.
     pub fn set_seed(&mut self, seed: u64) {
-        self.rng = super::rng::Rng::new(seed);
+        self.rng = crate::rng::Rng::new(seed);
     }
 
     /// This node's counters.
@@ -62,10 +62,10 @@ impl Elector {
         self.timers.deadlines().map(|at| at.map(ahead)).hash(hasher);
         let promise = self.promise.as_ref();
         promise.map(|p| (p.to, p.epoch, p.incarnation, ahead(p.until))).hash(hasher);
-        match &self.judging {
+        match self.judging.vote() {
             None => 0.hash(hasher),
-            Some(Judging::Myself) => 1.hash(hasher),
-            Some(Judging::Candidate(from, offer)) => {
+            Some(Vote::Own) => 1.hash(hasher),
+            Some(Vote::For(from, offer)) => {
                 from.hash(hasher);
                 digest_offer(offer, rounds[*from], hasher);
             }

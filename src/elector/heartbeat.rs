@@ -28,22 +28,13 @@ impl Elector {
         self.round = Round(self.round.0 + 1);
         self.lease.sent(self.round, self.now);
         let reigning = self.reign().is_some();
-        let (primary, primary_age) = match self.primary {
-            Some(index) if index == self.me => (Some(self.config.node), Duration::ZERO),
-            Some(index) => {
-                let peer = &self.peers[index];
-                (Some(peer.member.id), peer.heard.map_or(Duration::ZERO, |at| self.now.saturating_since(at)))
-            }
-            None => (None, Duration::ZERO),
-        };
         let heartbeat = Heartbeat {
             epoch: self.hard.epoch,
             round: self.round,
             role: self.role(),
             standing: self.hard.standing,
             progress: self.position.progress(),
-            primary,
-            primary_age,
+            primary: self.primary(),
             lease: if reigning { self.config.lease } else { Duration::ZERO },
             health: self.fitness(),
         };
@@ -119,7 +110,7 @@ impl Elector {
             State::Reigning(_) => self.depose(Reason::OtherPrimary),
         }
         self.set_primary(Some(from));
-        self.judging = None;
+        self.judging.close();
 
         // Only voters promise, and only what outlasts the primary's lease.
         if self.my_vote.is_some() {
@@ -186,6 +177,8 @@ impl Elector {
         if self.member().kind == MemberKind::Witness || self.reign().is_some() || !self.may_follow() {
             return;
         }
+        // From here on the host may acknowledge more than it has said.
+        self.judging.close();
         // A host that does not answer is asked again.
         self.timers.set(Timer::Follow, self.now + self.config.election_timeout * HOST_TIMEOUTS);
         self.following = Some((self.hard.epoch, primary));

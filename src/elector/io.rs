@@ -11,6 +11,10 @@ use crate::state::HardState;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PersistSeq(pub u64);
 
+/// Numbers the questions to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct DetachSeq(pub u64);
+
 /// What the elector wants done. Carry outputs out in the order in which they come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
@@ -37,13 +41,14 @@ pub enum HostAction {
     Promote(Epoch),
     /// Follow this primary; answer with [`HostReport::Followed`] or [`HostReport::FollowFailed`].
     Follow(Epoch, NodeId),
-    /// Acknowledge nothing more to the old primary, and answer **at once**, before any other input, with
-    /// [`HostReport::Detached`]: a vote waits for it.
-    Detach(Epoch),
+    /// Acknowledge nothing more to the old primary, then answer with [`HostReport::Detached`] and this number: a vote
+    /// waits for it. A host that can answer at once does so before any other input, and no time is lost.
+    Detach(DetachSeq),
 }
 
 /// What the host says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HostReport<'a> {
     /// How far the data goes.
     Position {
@@ -52,8 +57,9 @@ pub enum HostReport<'a> {
         /// One offset per shard.
         offsets: &'a [u64],
     },
-    /// The answer to [`HostAction::Detach`].
-    Detached(&'a Position),
+    /// The answer to [`HostAction::Detach`]: this far the data goes, and no acknowledgement leaves. Late and repeated
+    /// answers do no harm.
+    Detached(DetachSeq, &'a Position),
     /// The last write that passed is counted in the position.
     Fenced,
     /// The host is primary of this epoch.
@@ -70,6 +76,7 @@ pub enum HostReport<'a> {
 
 /// What an operator, or the machine, wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Command {
     /// Hand over: fence, let the best replica catch up, resign in its favour. If none catches up in time
     /// the fence is lifted again.

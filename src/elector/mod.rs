@@ -1,5 +1,5 @@
-//! The elector: decides which node may write. Pure: it has no socket, no file, no clock, no thread, no
-//! chance of its own, and no allocation on the path of heartbeats.
+//! The elector: decides which node may write. Pure: it has no socket, no file, no clock and no thread, draws random
+//! numbers only from the seed that it was given, and allocates nothing on the path of heartbeats.
 //!
 //! **The one rule.** Call a `handle_*` method with the present time; then drain [`Elector::poll_output`]
 //! until it says `None`, carrying the outputs out in their order; then copy [`Elector::gate`] to the write
@@ -26,13 +26,13 @@ mod digest;
 mod fitness;
 mod heartbeat;
 mod io;
+mod judging;
 mod lease;
 mod link;
 mod mutation;
 mod peer;
 mod persist;
 mod reign;
-mod rng;
 mod status;
 mod timers;
 mod vote;
@@ -41,7 +41,7 @@ mod voters;
 pub use crate::fence::GateState;
 #[cfg(feature = "sim")]
 pub use digest::{Rounds, digest_message};
-pub use io::{Command, HostAction, HostReport, Output, PersistSeq};
+pub use io::{Command, DetachSeq, HostAction, HostReport, Output, PersistSeq};
 #[cfg(feature = "sim")]
 pub use mutation::Mutation;
 #[cfg(not(feature = "sim"))]
@@ -55,16 +55,17 @@ use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
 use crate::link::LinkEvent;
 use crate::message::{Message, Standing};
 use crate::position::{Position, PositionError};
+use crate::rng::Rng;
 use crate::state::HardState;
 use crate::time::{Duration, Instant};
 use campaign::Campaign;
+use judging::Judging;
 use peer::Peer;
 use persist::Persistence;
 use reign::Reign;
-use rng::Rng;
 use std::collections::VecDeque;
 use timers::{Timer, Timers};
-use vote::{Judging, Promise};
+use vote::Promise;
 
 /// How far ahead of our own an epoch may be and still be believed. Elections count one by one: nobody
 /// gets this far in a lifetime, so a larger step is garbage or an attack, and believing it would use up
@@ -123,7 +124,7 @@ pub struct Elector {
     following_since: Instant,
     promise: Option<Promise>,
     /// A vote that waits for the host to let go of the old primary.
-    judging: Option<Judging>,
+    judging: Judging,
     /// Number of the last heartbeat, and of the last campaign.
     round: Round,
     campaign_round: Round,
@@ -206,7 +207,7 @@ impl Elector {
             following: None,
             following_since: now,
             promise: None,
-            judging: None,
+            judging: Judging::default(),
             round: Round(0),
             campaign_round: Round(0),
             cause: Reason::Start,
@@ -281,7 +282,7 @@ impl Elector {
                 }
             }
             HostReport::Fenced => self.on_fenced(),
-            HostReport::Detached(position) => self.on_detached(position),
+            HostReport::Detached(seq, position) => self.on_detached(seq, position),
             HostReport::Promoted(epoch) => self.on_promoted(epoch),
             HostReport::PromoteFailed(epoch, error) => self.on_promote_failed(epoch, error),
             HostReport::Followed(epoch) => self.on_followed(epoch),

@@ -2,83 +2,54 @@
 //!
 //! A build without feature `sim` has no place to keep one: every question is answered "no" at compile time.
 
-/// What to do wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(feature = "sim"), allow(dead_code, unreachable_pub, reason = "only named, to be denied"))]
-#[non_exhaustive]
-pub enum Mutation {
-    /// Candidates ask for votes at once.
-    NoPreVote,
-    /// Voters vote while they hear a primary.
-    NoStickiness,
-    /// The lease is as long as the promise: drift is not allowed for.
-    LeaseIsPromise,
-    /// Votes are spoken before they are saved.
-    VoteNotPersisted,
-    /// The same voter's vote counts twice: a quorum is a number of answers, not of voters.
-    VotesCountedTwice,
-    /// Votes and echoes count whoever they come from: a minority with observers is a quorum.
-    VotesFromStrangers,
-    /// Offsets are compared without their history.
-    OffsetWithoutEpoch,
-    /// A restarted node votes at once.
-    PromiseForgottenOnRestart,
-    /// A primary that hears another primary of its epoch, or of a higher one, goes on.
-    PrimaryNotDemoted,
-    /// Echoes of another epoch, or for another primary, renew the lease.
-    EchoOfAnotherEpoch,
-    /// A refused connection alone proves a crash.
-    RefusedIsCrash,
-    /// A later incarnation alone proves that the earlier process is gone.
-    NewIncarnationIsProof,
-    /// Voters vote without letting go of the old stream.
-    DetachOmitted,
-    /// A primary that resigns frees the voters and goes on writing until its lease ends.
-    ResignWhileWriting,
-    /// A lost round frees its voters and goes on counting.
-    RoundNeverEnds,
-    /// A voter votes again for another candidate of the same epoch.
-    TwoVotes,
-    /// A node without a record votes at once.
-    NoAdmission,
-    /// A node without a record supports and follows the first primary it hears.
-    NewVoterSupports,
-    /// The lease is not taken back when the machine slept.
-    SleepIgnored,
-    /// Data is not compared at all.
-    PositionIgnored,
-}
+use crate::words::faults;
 
-#[cfg(feature = "sim")]
-impl Mutation {
-    /// The mutation of this name, as `Debug` shows it.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mutation| format!("{mutation:?}").eq_ignore_ascii_case(name))
+faults! {
+    /// What to do wrong.
+    pub enum Mutation {
+        /// Candidates ask for votes at once.
+        NoPreVote,
+        /// Voters vote while they hear a primary.
+        NoStickiness,
+        /// The lease is as long as the promise: drift is not allowed for.
+        LeaseIsPromise,
+        /// Votes are spoken before they are saved.
+        VoteNotPersisted,
+        /// The same voter's vote counts twice: a quorum is a number of answers, not of voters.
+        VotesCountedTwice,
+        /// Votes and echoes count whoever they come from: a minority with observers is a quorum.
+        VotesFromStrangers,
+        /// Offsets are compared without their history.
+        OffsetWithoutEpoch,
+        /// A restarted node votes at once.
+        PromiseForgottenOnRestart,
+        /// A primary that hears another primary of its epoch, or of a higher one, goes on.
+        PrimaryNotDemoted,
+        /// Echoes of another epoch, or for another primary, renew the lease.
+        EchoOfAnotherEpoch,
+        /// A refused connection alone proves a crash.
+        RefusedIsCrash,
+        /// A later incarnation alone proves that the earlier process is gone.
+        NewIncarnationIsProof,
+        /// Voters vote without letting go of the old stream.
+        DetachOmitted,
+        /// Any answer of the host counts for the question that is open.
+        OldAnswerCounts,
+        /// A primary that resigns frees the voters and goes on writing until its lease ends.
+        ResignWhileWriting,
+        /// A lost round frees its voters and goes on counting.
+        RoundNeverEnds,
+        /// A voter votes again for another candidate of the same epoch.
+        TwoVotes,
+        /// A node without a record votes at once.
+        NoAdmission,
+        /// A node without a record supports and follows the first primary it hears.
+        NewVoterSupports,
+        /// The lease is not taken back when the machine slept.
+        SleepIgnored,
+        /// Data is not compared at all.
+        PositionIgnored,
     }
-
-    /// All of them.
-    pub const ALL: [Self; 20] = [
-        Self::NoPreVote,
-        Self::NoStickiness,
-        Self::LeaseIsPromise,
-        Self::VoteNotPersisted,
-        Self::VotesCountedTwice,
-        Self::VotesFromStrangers,
-        Self::OffsetWithoutEpoch,
-        Self::PromiseForgottenOnRestart,
-        Self::PrimaryNotDemoted,
-        Self::EchoOfAnotherEpoch,
-        Self::RefusedIsCrash,
-        Self::NewIncarnationIsProof,
-        Self::DetachOmitted,
-        Self::ResignWhileWriting,
-        Self::RoundNeverEnds,
-        Self::TwoVotes,
-        Self::NoAdmission,
-        Self::NewVoterSupports,
-        Self::SleepIgnored,
-        Self::PositionIgnored,
-    ];
 }
 
 impl super::Elector {

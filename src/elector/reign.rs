@@ -1,5 +1,6 @@
 //! Being primary: promotion, lease, fence, and leaving the office.
 
+use super::judging::Vote;
 use super::{Elector, Epoch, HOST_TIMEOUTS, HostAction, Instant, Message, Reason, State, Timer};
 use crate::event::{EventKind, Outcome};
 use crate::fence::FenceReason;
@@ -54,6 +55,7 @@ impl Elector {
         self.promise = None;
         self.set_primary(Some(self.me));
         self.following = None;
+        self.judging.close();
         self.timers.clear(Timer::Campaign);
         self.timers.clear(Timer::Follow);
         self.timers.set(Timer::Promotion, self.now + self.config.election_timeout * HOST_TIMEOUTS);
@@ -106,8 +108,14 @@ impl Elector {
         match until {
             Some(until) => {
                 self.timers.set(Timer::Lease, until);
-                self.resume();
-                self.tell_opened();
+                let State::Reigning(reign) = &self.state else { return };
+                if reign.fenced.is_some() && reign.handover.is_none() {
+                    self.resume();
+                }
+                if self.reign().is_some_and(|reign| reign.promoted && reign.fenced.is_none() && !reign.opened)
+                {
+                    self.tell_opened();
+                }
             }
             None if held => self.fence(FenceReason::LeaseExpired),
             // Just elected: the gate has not been open yet.
@@ -115,15 +123,17 @@ impl Elector {
         }
     }
 
-    /// The gate opened without a word: it follows from the lease. Who waits for it has to hear of it.
+    /// The gate opens for the first time, without a word: it follows from the lease. Who waits for it has to hear of it.
+    // Cold, like `resume`: most renewals find the gate open, and pay nothing for what is not done then.
+    #[cold]
+    #[inline(never)]
     fn tell_opened(&mut self) {
         let now = self.now;
         let State::Reigning(reign) = &mut self.state else { return };
-        if reign.promoted && reign.fenced.is_none() && !reign.opened {
-            reign.opened = true;
-            let took = now.saturating_since(reign.won_at);
-            self.event(EventKind::Writable { took });
-        }
+        reign.opened = true;
+        let took = now.saturating_since(reign.won_at);
+        self.judging.close();
+        self.event(EventKind::Writable { took });
     }
 
     pub(super) fn on_lease_over(&mut self) {
@@ -153,14 +163,15 @@ impl Elector {
         self.answer_waiting();
     }
 
-    /// Lets writes pass again, unless the fence was raised for good.
+    /// Lets writes pass again.
+    #[cold]
+    #[inline(never)]
     fn resume(&mut self) {
         let (now, epoch) = (self.now, self.hard.epoch);
         let State::Reigning(reign) = &mut self.state else { return };
-        if reign.fenced.is_none() || reign.handover.is_some() {
-            return;
-        }
         reign.fenced = None;
+        // From here on the host may take more writes than it has said.
+        self.judging.close();
         let after = now.saturating_since(reign.fenced_at);
         if reign.promoted {
             self.settling = false;
@@ -326,6 +337,9 @@ impl Elector {
                 self.retry_campaign();
             }
         }
+        self.close_if(
+            |vote| matches!(vote, Vote::For(of, offer) if *of == from && offer.epoch <= resign.epoch),
+        );
         if self.primary == Some(from) && resign.epoch >= self.hard.epoch {
             let (node, successor) = (self.id(from), resign.successor);
             self.event(EventKind::Resigned { node, successor });

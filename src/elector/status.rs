@@ -10,6 +10,7 @@ use crate::time::Instant;
 
 /// What the elector believes. Cheap to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Status {
     /// This node's role.
     pub role: Role,
@@ -45,8 +46,9 @@ pub struct Status {
 
 /// What this node believes about a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PeerStatus {
-    /// Which.
+    /// Its id, kind and priority.
     pub member: Member,
     /// Heard within an election timeout, its process not known to be gone.
     pub up: bool,

@@ -1,5 +1,6 @@
 //! Giving votes: whom this node may help to be primary, and what it promises by that.
 
+use super::judging::{Place, Vote};
 use super::{Elector, Epoch, Incarnation, Message, Position, State, Timer};
 use crate::event::{EventKind, Outcome, Reason};
 use crate::ids::Round;
@@ -15,15 +16,6 @@ pub(super) struct Promise {
     /// The process it was given to; it is void once that one is dead.
     pub(super) incarnation: Option<Incarnation>,
     pub(super) until: Instant,
-}
-
-/// A vote that waits for the host to let go of the old primary.
-#[derive(Debug, Clone)]
-pub(super) enum Judging {
-    /// Our own.
-    Myself,
-    /// One for this candidate.
-    Candidate(usize, Offer),
 }
 
 /// Whether a refusal for this reason turns into a yes by waiting.
@@ -190,12 +182,23 @@ impl Elector {
             self.send(from, Message::Accept(Grant { epoch: offer.epoch, round: offer.round }));
             return;
         }
-        if let Some(reason) = self.vote_objection(from, &offer, &self.position) {
-            self.refuse_vote(from, &offer, reason);
-        } else {
-            // What the host acknowledges from here on would be confirmed to the old primary's clients and
-            // missing from the new history: let go first, then compare what is really there.
-            self.detach(Judging::Candidate(from, offer));
+        match self.place_of(from, &offer) {
+            Place::Judged => {}
+            Place::Taken => self.refuse_vote(from, &offer, RejectReason::Epoch),
+            Place::Free => match self.vote_objection(from, &offer, &self.position) {
+                Some(reason) => self.refuse_vote(from, &offer, reason),
+                // What the host acknowledges from here on would be confirmed to the old primary's clients and
+                // missing from the new history: let go first, then compare what is really there.
+                None => self.detach_for(Vote::For(from, offer)),
+            },
+        }
+    }
+
+    /// The host has let go: what it holds is known, and stays as it is.
+    pub(super) fn judge(&mut self, from: usize, offer: &Offer, ours: &Position) {
+        match self.vote_objection(from, offer, ours) {
+            Some(reason) => self.refuse_vote(from, offer, reason),
+            None => self.vote_for(from, offer),
         }
     }
 
@@ -212,25 +215,16 @@ impl Elector {
         // With nobody to protect, a higher epoch is worth knowing: our own campaign has to be above it.
         if offer.epoch > self.hard.epoch && reason == RejectReason::Position {
             self.adopt_epoch(offer.epoch, Reason::HigherEpoch);
-            self.set_earlier(Timer::Campaign, self.now + self.config.heartbeat_interval / 2);
+        }
+        // Known by now, from this offer or from a refusal that came before it: the epoch of a candidate who lacks what this
+        // node holds. It gets no more than a moment to win it.
+        if offer.epoch == self.hard.epoch && reason == RejectReason::Position && self.primary.is_none() {
+            // Nor is it waited for where nobody can win it without this vote.
+            let may_win = self.voters_reachable() > self.config.quorum();
+            let pause = self.config.heartbeat_interval / 2 * u32::from(may_win);
+            self.set_earlier(Timer::Campaign, self.now + pause);
         }
         self.reject(OfferKind::Vote, from, offer.round, reason);
-    }
-
-    /// The host has let go of the old primary; its data ends here.
-    pub(super) fn on_detached(&mut self, position: &Position) {
-        self.position.clone_from(position);
-        match self.judging.take() {
-            Some(Judging::Myself) => self.vote_for_myself(position),
-            Some(Judging::Candidate(from, offer)) => {
-                if let Some(reason) = self.vote_objection(from, &offer, position) {
-                    self.refuse_vote(from, &offer, reason);
-                } else {
-                    self.vote_for(from, &offer);
-                }
-            }
-            None => {}
-        }
     }
 
     fn vote_for(&mut self, from: usize, offer: &Offer) {

@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn every_reason_comes_out_as_it_went_in() {
         let (_, gate) = gate();
-        for reason in FenceReason::ALL {
+        for reason in FenceReason::ALL.iter().copied() {
             gate.shut(Denied::Fenced(reason));
             assert_eq!(gate.check(), Err(Denied::Fenced(reason)));
         }

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 ///
 /// Calls do not overlap, with two exceptions: [`ReplicationHost::detach`] can come at any time, and a `fence` or
 /// `resume` that still runs goes on beside the next `promote` or `follow`, which does not wait for it. A newer
-/// `promote`, `follow` or `fence` cancels (drops) an older `promote` or `follow` that still runs; an
-/// implementation that works on another thread must let the newest epoch win.
+/// `promote`, `follow` or `fence` cancels (drops) an older `promote` or `follow` that still runs, and `detach` an older
+/// `follow`; an implementation that works on another thread, or in another process, must let the newest call win.
 #[async_trait]
 pub trait ReplicationHost: Send + Sync + 'static {
     /// Called once, before this node joins the cluster: waits until the data on disk is loaded and says
@@ -39,8 +39,12 @@ pub trait ReplicationHost: Send + Sync + 'static {
     ///
     /// Called before this node votes. When it returns, no acknowledgement leaves this node any more, and
     /// the returned position covers every one that did: so a write that a quorum confirmed is seen by the
-    /// vote. Must not block for longer than a lock held for microseconds. Ends with the next `follow`.
-    fn detach(&self) -> Position;
+    /// vote. Ends with the next `follow`.
+    ///
+    /// The vote waits for the answer, nothing else does. A host in this process takes a lock for microseconds and
+    /// answers without waiting for anything: then no time is lost. One in another process has a quarter of an election
+    /// timeout; a call whose answer comes too late, or has become useless, is dropped, and an error gives no vote.
+    async fn detach(&self) -> Result<Position, HostError>;
 
     /// Writes are refused from now on: the gate is already shut. Returns once every write that passed it
     /// before is counted in the offsets reported through [`crate::plugin::ElectPlugin::on_offset`]: a former

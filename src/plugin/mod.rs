@@ -6,19 +6,17 @@ mod snapshot;
 pub use crate::driver::{LabelValues, METRICS, MetricInfo, MetricKind, Reign};
 pub use crate::fence::Denied;
 pub use crate::gate::WriteGate;
-pub use quorum::{QuorumParts, QuorumPlugin};
+pub use quorum::{Election, QuorumParts, QuorumPlugin};
 pub use snapshot::{ElectSnapshot, PeerSnapshot};
 
-use crate::error::ElectError;
 use crate::event::Event;
 use crate::ids::Epoch;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use std::sync::Arc;
 
 /// An election plugin, as the server that hosts it sees it.
 ///
-/// Everything but [`ElectPlugin::run`] and [`ElectPlugin::shutdown`] is cheap and may be called from any thread. Only
+/// Everything but [`ElectPlugin::shutdown`] is cheap and may be called from any thread. Only
 /// [`ElectPlugin::snapshot`] may wait, for an election that is at work just then.
 #[async_trait]
 pub trait ElectPlugin: Send + Sync + 'static {
@@ -50,10 +48,8 @@ pub trait ElectPlugin: Send + Sync + 'static {
     /// Hands the office to the best replica: fence, let it catch up, resign. Does nothing on a replica.
     fn step_down(&self);
 
-    /// The election itself. Poll it on any executor, once; dropping it shuts the write gate first.
-    async fn run(self: Arc<Self>) -> Result<(), ElectError>;
-
-    /// Fences, hands over where this node is primary, closes the links, ends `run`. Returns when done.
+    /// Fences, hands over where this node is primary, closes the links, ends the election. Returns when the election has
+    /// ended, or was dropped.
     async fn shutdown(&self);
 }
 

@@ -4,7 +4,7 @@ use super::{EVENT_BACKLOG, ElectPlugin, ElectSnapshot, PeerSnapshot, Reign, Writ
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::driver::{Driver, LogLimit, Metrics, Shared};
-use crate::elector::{Command, Elector, GateState};
+use crate::elector::{Elector, GateState};
 use crate::error::ElectError;
 use crate::event::Event;
 use crate::fence::Denied;
@@ -14,12 +14,12 @@ use crate::message::Role;
 use crate::store::VoteStore;
 use crate::transport::Transport;
 use async_trait::async_trait;
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{BoxStream, StreamExt};
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-/// How many commands may wait; they are idempotent, so one more of the same is not missed.
-const COMMANDS_MAX: usize = 16;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 /// What a [`QuorumPlugin`] is made of.
 pub struct QuorumParts {
@@ -38,40 +38,59 @@ pub struct QuorumParts {
 /// Quorum election as an [`ElectPlugin`].
 pub struct QuorumPlugin {
     config: Config,
-    seed: u64,
     shared: Arc<Shared>,
-    store: Arc<dyn VoteStore>,
     transport: Arc<dyn Transport>,
-    host: OnceLock<Arc<dyn ReplicationHost>>,
-    commands: (async_channel::Sender<Command>, async_channel::Receiver<Command>),
-    /// Taken by `run`; its other end sees it go when `run` ends.
-    running: Mutex<Option<async_channel::Sender<()>>>,
+    /// Closed when the election ends.
     ended: async_channel::Receiver<()>,
 }
 
+/// The election itself: the one future to poll, on any executor. Dropping it shuts the write gate first.
+///
+/// It ends after [`ElectPlugin::shutdown`], or with an error where there is nothing left to decide.
+#[must_use = "nothing is decided, and nobody may write, before this is polled"]
+pub struct Election(BoxFuture<'static, Result<(), ElectError>>);
+
+impl Future for Election {
+    type Output = Result<(), ElectError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_unpin(cx)
+    }
+}
+
+impl fmt::Debug for Election {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Election").finish_non_exhaustive()
+    }
+}
+
 impl QuorumPlugin {
-    /// A plugin that has not started. Give it its host with [`QuorumPlugin::set_host`], then run it.
-    pub fn new(parts: QuorumParts) -> Arc<Self> {
+    /// The plugin, for the server to call, and the election, to be polled.
+    ///
+    /// Server and plugin know each other: `host` is called once, at once, with the plugin that the server it returns is to
+    /// report its offsets to. It may keep that: only the election keeps the server.
+    pub fn start(
+        parts: QuorumParts,
+        host: impl FnOnce(&Arc<Self>) -> Arc<dyn ReplicationHost>,
+    ) -> (Arc<Self>, Election) {
         let QuorumParts { config, clock, store, transport, seed } = parts;
         let (running, ended) = async_channel::bounded(1);
-        Arc::new(Self {
-            shared: Arc::new(Shared::new(clock, config.lease(), EVENT_BACKLOG)),
-            config,
-            seed,
-            store,
-            transport,
-            host: OnceLock::new(),
-            commands: async_channel::bounded(COMMANDS_MAX),
-            running: Mutex::new(Some(running)),
+        let shared = Arc::new(Shared::new(clock, config.lease(), EVENT_BACKLOG));
+        let plugin = Arc::new(Self {
+            config: config.clone(),
+            shared: shared.clone(),
+            transport: transport.clone(),
             ended,
-        })
-    }
-
-    /// The server to steer. Host and plugin know each other, so this comes after both exist; only the first
-    /// call counts.
-    pub fn set_host(&self, host: Arc<dyn ReplicationHost>) {
-        // A second host would be a mistake of the program; the first one is already being steered.
-        let _ = self.host.set(host);
+        });
+        let host = host(&plugin);
+        let election = async move {
+            // Closed when this ends, however it does.
+            let _running = running;
+            let log_limit = Mutex::new(LogLimit::new(shared.clock.now()));
+            let metrics = Metrics::new(&config);
+            Driver { shared, store, transport, host, metrics, log_limit }.run(config, seed).await
+        };
+        (plugin, Election(election.boxed()))
     }
 
     /// The configuration.
@@ -81,16 +100,7 @@ impl QuorumPlugin {
 
     /// Stops (or resumes) automatic elections: while paused this node asks for no votes and gives none.
     pub fn pause(&self, paused: bool) {
-        self.command(Command::Pause(paused));
-    }
-
-    fn command(&self, command: Command) {
-        // Full means that the driver is behind by as many commands as this; the callers' wishes are in there.
-        let _ = self.commands.0.try_send(command);
-    }
-
-    fn running(&self) -> std::sync::MutexGuard<'_, Option<async_channel::Sender<()>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.wishes.pause(paused);
     }
 }
 
@@ -143,31 +153,11 @@ impl ElectPlugin for QuorumPlugin {
     }
 
     fn step_down(&self) {
-        self.command(Command::StepDown);
-    }
-
-    async fn run(self: Arc<Self>) -> Result<(), ElectError> {
-        let _running = self.running().take().ok_or(ElectError::AlreadyRunning)?;
-        let host = self.host.get().cloned().ok_or(ElectError::NoHost)?;
-        let driver = Driver {
-            shared: self.shared.clone(),
-            store: self.store.clone(),
-            transport: self.transport.clone(),
-            host,
-            commands: self.commands.1.clone(),
-            metrics: Metrics::new(&self.config),
-            log_limit: Mutex::new(LogLimit::new(self.shared.clock.now())),
-        };
-        driver.run(self.config.clone(), self.seed).await
+        self.shared.wishes.step_down();
     }
 
     async fn shutdown(&self) {
-        if self.running().take().is_some() {
-            // It never ran, and now it never will.
-            return;
-        }
-        // Waits for room: this command must not get lost.
-        let _ = self.commands.0.send(Command::Shutdown).await;
+        self.shared.wishes.shutdown();
         let _ = self.ended.recv().await;
     }
 }

@@ -83,7 +83,7 @@ impl ElectSnapshot {
 /// What this node believes about a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerSnapshot {
-    /// Which.
+    /// Its id.
     pub id: NodeId,
     /// Heard within an election timeout, and its process not known to be gone.
     pub up: bool,

@@ -54,7 +54,12 @@ impl Run {
                 self.stats.checks[Check::Fence as usize] += 1;
                 found = found.or(self.invariants.fence.on_resign(from, open));
             }
-            _ => {}
+            Message::Heartbeat(_)
+            | Message::Echo(_)
+            | Message::PreOffer(_)
+            | Message::PreAccept(_)
+            | Message::Reject(_)
+            | Message::Announce(_) => {}
         }
         self.take(found);
     }

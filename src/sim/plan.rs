@@ -27,6 +27,8 @@ pub struct Profile {
     real: bool,
     /// They always go on in the histories of other primaries where they can.
     continues: bool,
+    /// Hosts answer later, as ones in other processes do.
+    late: bool,
     /// The protocol does not promise to survive this; violations are counted, not failures.
     pub beyond: bool,
 }
@@ -113,7 +115,7 @@ macro_rules! profile {
     };
     (@ $name:literal, $about:literal, $kinds:expr $(, $flag:ident)*) => {
         Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: $kinds,
-            unordered: false, drift: false, real: false, continues: false, beyond: false } }
+            unordered: false, drift: false, real: false, late: false, continues: false, beyond: false } }
     };
 }
 
@@ -186,6 +188,13 @@ pub const PROFILES: &[Profile] = &[
         real,
         continues
     ),
+    profile!(
+        "late",
+        "hosts let go, and say so, later, and say it twice",
+        [Crash, QuickRestart, Partition, Cut, Operator, Operator],
+        late,
+        drift
+    ),
     profile!("twins", "second processes with a node's id", [Twin, Twin, Cut, Crash], real),
     profile!("server", "everything at once, with all the habits of real servers", server, drift),
     profile!(
@@ -232,6 +241,8 @@ pub struct Setup {
     pub save: u64,
     /// The longest promotion or retarget of a healthy host, in nanoseconds.
     pub host: u64,
+    /// The longest time that a host takes to let go of a primary, in nanoseconds; zero: it does so at once.
+    pub late: u64,
     /// Nothing is left to chance but the electors' own: what may take long takes the middle, what may happen
     /// happens if it is likely. For runs that people read.
     pub steady: bool,
@@ -257,6 +268,14 @@ impl Setup {
             .loss_policy(self.loss_policy)
             .crash_detection(self.crash_detection)
             .build()
+    }
+
+    /// How long a host takes to let go of a primary, and then to say so.
+    pub(super) fn draw_late(&self, rng: &mut Rng) -> [u64; 2] {
+        match self.late {
+            0 => [0, 0],
+            late => [1 + rng.below(late), 1 + rng.below(late / 2)],
+        }
     }
 
     /// How many members there are.
@@ -306,6 +325,7 @@ impl Plan {
             delay: 2 * MS,
             save: 2 * MS,
             host: 5 * MS,
+            late: 0,
             steady: false,
             quiet: false,
             habits: None,
@@ -377,6 +397,9 @@ impl Plan {
             setup.habits = Some(Habits { fsync, watchdog: rng.chance(800), continues });
         }
         let timeout = super::data_nanos(setup.timeout);
+        if profile.late {
+            setup.late = timeout / rng.pick(&[12, 25, 100]);
+        }
         // What hangs has to hang for longer than an election may take; and where nobody writes it is not behind.
         let hangs = profile.kinds.contains(&Kind::Hung);
         setup.quiet = hangs && rng.chance(500);

@@ -1,9 +1,9 @@
 //! The simulator's only source of chance: everything that happens in a run follows from one seed.
 
-/// SplitMix64 (Steele, Lea, Flood 2014). Whole numbers only: the same draws on every machine.
+/// The generator of the core, or none. Whole numbers only: the same draws on every machine.
 #[derive(Debug, Clone)]
 pub(super) struct Rng {
-    state: u64,
+    draws: crate::rng::Rng,
     steady: bool,
 }
 
@@ -11,23 +11,19 @@ impl Rng {
     /// A generator for `purpose` in the run of `seed`: draws for one purpose do not shift those for another,
     /// so that a shrunk plan still meets much the same network.
     pub(super) fn new(seed: u64, purpose: u64) -> Self {
-        let state = seed ^ purpose.wrapping_mul(0xd6e8_feb8_6659_fd93);
-        let mut rng = Self { state, steady: false };
+        let draws = crate::rng::Rng::new(seed ^ purpose.wrapping_mul(0xd6e8_feb8_6659_fd93));
+        let mut rng = Self { draws, steady: false };
         rng.next();
         rng
     }
 
     /// Always the middle of the range, so that nothing depends on how often it was asked before.
     pub(super) fn steady() -> Self {
-        Self { state: 0, steady: true }
+        Self { draws: crate::rng::Rng::new(0), steady: true }
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.draws.next()
     }
 
     /// Below `bound`; zero where `bound` is zero.
@@ -35,7 +31,7 @@ impl Rng {
         if self.steady {
             return bound / 2;
         }
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        self.draws.below(bound)
     }
 
     /// From `low` to `high`, both included.

@@ -1,13 +1,13 @@
 //! What waits for the one who receives.
 
+use super::api::{RefuseReason, TransportEvent, TransportStats};
 use super::wakes::Wakes;
-use super::{RefuseReason, TransportEvent};
 use crate::ids::NodeId;
 use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
 use std::task::Waker;
 
-/// The most messages that wait for [`super::Transport::recv`]. Beyond it sockets are not read.
+/// The most messages that wait for [`super::api::Transport::recv`]. Beyond it sockets are not read.
 pub const INBOX_EVENTS_MAX: usize = 256;
 /// The most events about refused connections that wait at a time; what comes on top is only counted.
 pub const REFUSALS_QUEUED_MAX: usize = 16;
@@ -28,7 +28,7 @@ pub(super) struct Inbox {
     refusals_queued: usize,
     /// When the current second began, and how many refusals were told in it.
     refusals_told: Option<(Instant, u32)>,
-    refused: [u64; RefuseReason::ALL.len()],
+    refused: TransportStats,
 }
 
 impl Inbox {
@@ -76,9 +76,7 @@ impl Inbox {
         now: Instant,
         wakes: &mut Wakes,
     ) {
-        if let Some(count) = self.refused.get_mut(reason as usize) {
-            *count += 1;
-        }
+        self.refused.refuse(reason);
         let (since, told) = match self.refusals_told {
             Some((since, told)) if now.saturating_since(since) < Duration::from_secs(1) => (since, told),
             _ => (now, 0),
@@ -91,7 +89,8 @@ impl Inbox {
         self.push(TransportEvent::Refused { claimed, reason }, wakes);
     }
 
-    pub(super) fn refused(&self) -> [u64; RefuseReason::ALL.len()] {
+    /// How often something was turned away, by reason.
+    pub(super) fn refused(&self) -> TransportStats {
         self.refused
     }
 }
@@ -109,7 +108,7 @@ mod tests {
         for _ in 0..1000 {
             inbox.refuse(None, RefuseReason::Garbage, now, &mut wakes);
         }
-        assert_eq!(inbox.refused()[RefuseReason::Garbage as usize], 1000);
+        assert_eq!(inbox.refused().refused_for(RefuseReason::Garbage), 1000);
         assert_eq!(inbox.events.len(), REFUSALS_QUEUED_MAX);
         let mut told = 0;
         for _ in 0..1000 {

@@ -1,6 +1,6 @@
 //! What waits to be written to one peer.
 
-use crate::message::{Message, Verb};
+use crate::message::Message;
 use crate::wire;
 use std::collections::VecDeque;
 
@@ -47,7 +47,7 @@ impl Outbox {
         }
         let before = self.bytes.len();
         wire::encode(message, &mut self.bytes);
-        let droppable = matches!(message.verb(), Verb::Hb | Verb::Echo);
+        let droppable = message.verb().is_repeated();
         self.frames.push_back(Queued { bytes: self.bytes.len() - before, droppable });
         outcome
     }

@@ -1,6 +1,6 @@
 //! Pauses between attempts to dial.
 
-use super::rng;
+use crate::rng::Rng;
 use crate::time::Duration;
 
 /// The pause before the second attempt to dial. It doubles up to [`RETRY_MAX`].
@@ -13,12 +13,12 @@ pub const RETRY_MAX: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Retry {
     next: Duration,
-    rng: u64,
+    rng: Rng,
 }
 
 impl Retry {
     pub(super) fn new(seed: u64) -> Self {
-        Self { next: RETRY_FIRST, rng: seed }
+        Self { next: RETRY_FIRST, rng: Rng::new(seed) }
     }
 
     pub(super) fn reset(&mut self) {
@@ -29,7 +29,7 @@ impl Retry {
     pub(super) fn next(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(RETRY_MAX);
-        pause * 3 / 4 + pause.mul_f64(rng::unit(&mut self.rng) / 2.0)
+        pause * 3 / 4 + pause.mul_f64(self.rng.unit() / 2.0)
     }
 }
 

@@ -6,16 +6,17 @@ use crate::ids::{Epoch, NodeId};
 use crate::message::{OfferKind, RejectReason, Role};
 use crate::position::{PositionError, Progress};
 use crate::time::{Duration, Instant};
+use crate::words::words;
 use std::fmt;
 
 /// A decision, and when it was taken on this node's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// When.
+    /// When it was taken, on this node's clock.
     pub at: Instant,
     /// The node's epoch then.
     pub epoch: Epoch,
-    /// What.
+    /// What was decided.
     pub kind: EventKind,
 }
 
@@ -48,7 +49,7 @@ pub enum EventKind {
     },
     /// This node asks for pre-votes or votes.
     Campaign {
-        /// Which.
+        /// Whether pre-votes or votes are asked for.
         kind: OfferKind,
         /// The epoch asked for.
         epoch: Epoch,
@@ -57,11 +58,11 @@ pub enum EventKind {
     },
     /// A campaign of this node ended.
     CampaignEnded {
-        /// Which.
+        /// Whether pre-votes or votes were asked for.
         kind: OfferKind,
         /// The epoch asked for.
         epoch: Epoch,
-        /// How.
+        /// What decided it.
         outcome: Outcome,
         /// How long it took.
         took: Duration,
@@ -70,7 +71,7 @@ pub enum EventKind {
     Answered {
         /// Which offer.
         kind: OfferKind,
-        /// Who.
+        /// Who answered.
         voter: NodeId,
         /// Yes, or no with the reason and the voter's data.
         answer: Result<(), (RejectReason, Progress)>,
@@ -79,7 +80,7 @@ pub enum EventKind {
     Judged {
         /// Which offer.
         kind: OfferKind,
-        /// Whose.
+        /// Who asked.
         candidate: NodeId,
         /// The epoch asked for.
         epoch: Epoch,
@@ -119,7 +120,7 @@ pub enum EventKind {
     },
     /// Writes are refused from here on.
     Fenced {
-        /// Why.
+        /// What the gate was shut for.
         reason: FenceReason,
     },
     /// Writes pass again, without an election.
@@ -129,19 +130,19 @@ pub enum EventKind {
     },
     /// The primary gave up its office.
     Resigned {
-        /// Who.
+        /// Who gave the office up.
         node: NodeId,
         /// Whom it wants next.
         successor: Option<NodeId>,
     },
     /// A peer is heard again.
     PeerUp {
-        /// Which.
+        /// Who is heard again.
         peer: NodeId,
     },
     /// A peer has been silent for an election timeout, or its process is gone.
     PeerDown {
-        /// Which.
+        /// Who is silent.
         peer: NodeId,
     },
     /// The vote record could not be saved; the votes that depended on it were not cast.
@@ -151,14 +152,14 @@ pub enum EventKind {
     },
     /// The host's position cannot be told to anybody: this node neither votes nor stands until it can.
     PositionRefused {
-        /// Why.
+        /// What is wrong with the position.
         error: PositionError,
     },
     /// A peer's message was ignored because a value in it cannot be.
     Implausible {
         /// Who sent it.
         peer: NodeId,
-        /// What.
+        /// Which value cannot be.
         what: &'static str,
     },
     /// A primary's lease is longer than this voter's promise allows: it gets no echo from this node.
@@ -179,64 +180,32 @@ pub enum EventKind {
     },
 }
 
-/// Why a role changed, and what a failover is labelled with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// The node started, or no primary was ever known.
-    Start,
-    /// The primary was silent for an election timeout.
-    Timeout,
-    /// The primary's process is gone.
-    Crash,
-    /// The primary's process was started anew.
-    Restart,
-    /// The primary resigned on request.
-    Planned,
-    /// An election was won.
-    Won,
-    /// An election was lost or abandoned.
-    Lost,
-    /// A higher epoch was seen.
-    HigherEpoch,
-    /// Another primary reigns in this epoch.
-    OtherPrimary,
-    /// The host was promoted.
-    Promoted,
-    /// The host failed.
-    HostFailed,
-}
-
-impl Reason {
-    /// All reasons.
-    pub const ALL: [Self; 11] = [
-        Self::Start,
-        Self::Timeout,
-        Self::Crash,
-        Self::Restart,
-        Self::Planned,
-        Self::Won,
-        Self::Lost,
-        Self::HigherEpoch,
-        Self::OtherPrimary,
-        Self::Promoted,
-        Self::HostFailed,
-    ];
-
-    /// The word for it in metrics and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Timeout => "partition",
-            Self::Crash => "crash",
-            Self::Restart => "restart",
-            Self::Planned => "planned",
-            Self::Won => "won",
-            Self::Lost => "lost",
-            Self::HigherEpoch => "higher-epoch",
-            Self::OtherPrimary => "other-primary",
-            Self::Promoted => "promoted",
-            Self::HostFailed => "host-failed",
-        }
+words! {
+    /// Why a role changed, and what a failover is labelled with.
+    #[non_exhaustive]
+    pub enum Reason {
+        /// The node started, or no primary was ever known.
+        Start = "start",
+        /// The primary was silent for an election timeout.
+        Timeout = "partition",
+        /// The primary's process is gone.
+        Crash = "crash",
+        /// The primary's process was started anew.
+        Restart = "restart",
+        /// The primary resigned on request.
+        Planned = "planned",
+        /// An election was won.
+        Won = "won",
+        /// An election was lost or abandoned.
+        Lost = "lost",
+        /// A higher epoch was seen.
+        HigherEpoch = "higher-epoch",
+        /// Another primary reigns in this epoch.
+        OtherPrimary = "other-primary",
+        /// The host was promoted.
+        Promoted = "promoted",
+        /// The host failed.
+        HostFailed = "host-failed",
     }
 }
 
@@ -246,31 +215,18 @@ impl fmt::Display for Reason {
     }
 }
 
-/// How a campaign ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Outcome {
-    /// A quorum said yes.
-    Won,
-    /// Enough voters said no.
-    Refused,
-    /// Not enough answers in time.
-    Expired,
-    /// A primary or a higher epoch appeared.
-    Overtaken,
-}
-
-impl Outcome {
-    /// All outcomes.
-    pub const ALL: [Self; 4] = [Self::Won, Self::Refused, Self::Expired, Self::Overtaken];
-
-    /// The word for it in metrics and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Won => "won",
-            Self::Refused => "refused",
-            Self::Expired => "expired",
-            Self::Overtaken => "overtaken",
-        }
+words! {
+    /// How a campaign ended.
+    #[non_exhaustive]
+    pub enum Outcome {
+        /// A quorum said yes.
+        Won = "won",
+        /// Enough voters said no.
+        Refused = "refused",
+        /// Not enough answers in time.
+        Expired = "expired",
+        /// A primary or a higher epoch appeared.
+        Overtaken = "overtaken",
     }
 }
 

@@ -4,33 +4,20 @@ use crate::fence::Health;
 use crate::ids::{Epoch, Incarnation, NodeId, Round};
 use crate::position::{Position, Progress};
 use crate::time::Duration;
+use crate::words::words;
 use std::fmt;
 
-/// The role a node says it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// Holds the newest epoch it knows of and may write while its lease runs.
-    Primary,
-    /// Won an election; its host is still being promoted. Renews its lease, cannot be followed yet.
-    Promoting,
-    /// Asks for votes.
-    Candidate,
-    /// Follows a primary, or waits for one.
-    Replica,
-}
-
-impl Role {
-    /// All roles, in the order in which they are reported.
-    pub const ALL: [Self; 4] = [Self::Primary, Self::Promoting, Self::Candidate, Self::Replica];
-
-    /// The word for it on the wire, in metrics and in logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Primary => "primary",
-            Self::Promoting => "promoting",
-            Self::Candidate => "candidate",
-            Self::Replica => "replica",
-        }
+words! {
+    /// The role a node says it has.
+    pub enum Role {
+        /// Holds the newest epoch it knows of and may write while its lease runs.
+        Primary = "primary",
+        /// Won an election; its host is still being promoted. Renews its lease, cannot be followed yet.
+        Promoting = "promoting",
+        /// Asks for votes.
+        Candidate = "candidate",
+        /// Follows a primary, or waits for one.
+        Replica = "replica",
     }
 }
 
@@ -40,14 +27,15 @@ impl fmt::Display for Role {
     }
 }
 
-/// What a node's vote record is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Standing {
-    /// The record is known to hold every vote this node ever cast.
-    Member,
-    /// The node started without a record: the cluster is new, or its disk was wiped and it may have
-    /// forgotten votes. It does not vote until it knows which.
-    New,
+words! {
+    /// What a node's vote record is worth.
+    pub enum Standing {
+        /// The record is known to hold every vote this node ever cast.
+        Member = "member",
+        /// The node started without a record: the cluster is new, or its disk was wiped and it may have
+        /// forgotten votes. It does not vote until it knows which.
+        New = "new",
+    }
 }
 
 /// Version of the protocol.
@@ -81,8 +69,6 @@ pub struct Heartbeat {
     pub progress: Progress,
     /// The primary that the sender follows (itself, if it is that).
     pub primary: Option<NodeId>,
-    /// How long ago the sender heard that primary; zero for a primary itself and where there is none.
-    pub primary_age: Duration,
     /// How long a primary's lease runs from the send time of a heartbeat; zero from others. A voter whose
     /// promise would not outlast it does not echo.
     pub lease: Duration,
@@ -126,22 +112,13 @@ pub struct Grant {
     pub round: Round,
 }
 
-/// Which kind of offer a [`Reject`] answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OfferKind {
-    /// A pre-vote.
-    PreVote,
-    /// A vote.
-    Vote,
-}
-
-impl OfferKind {
-    /// The word for it on the wire, in metrics and in logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PreVote => "pre-vote",
-            Self::Vote => "vote",
-        }
+words! {
+    /// Which kind of offer a [`Reject`] answers.
+    pub enum OfferKind {
+        /// A pre-vote.
+        PreVote = "pre-vote",
+        /// A vote.
+        Vote = "vote",
     }
 }
 
@@ -154,66 +131,35 @@ pub struct Reject {
     pub round: Round,
     /// What was refused.
     pub kind: OfferKind,
-    /// Why.
+    /// What made the voter say no.
     pub reason: RejectReason,
     /// How far the sender's data goes.
     pub progress: Progress,
 }
 
-/// Why a voter said no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RejectReason {
-    /// It promised another primary or candidate not to, and the promise still runs.
-    Promise,
-    /// It is a primary whose lease runs.
-    PrimaryAlive,
-    /// Its own data goes further, or it is as far and the better candidate itself.
-    Position,
-    /// The offered epoch is not newer than its own, or it voted for another node in it.
-    Epoch,
-    /// It started a short time ago and may have promised something before that.
-    Booting,
-    /// It started without a vote record and does not know yet what it may have forgotten.
-    NoRecord,
-    /// It was primary a moment ago, and its last writes are still being counted.
-    Settling,
-    /// Its vote could not be saved.
-    Store,
-    /// The sender may not become primary (priority 0, witness, observer).
-    NotEligible,
-    /// Automatic elections are paused.
-    Paused,
-}
-
-impl RejectReason {
-    /// All reasons.
-    pub const ALL: [Self; 10] = [
-        Self::Promise,
-        Self::PrimaryAlive,
-        Self::Position,
-        Self::Epoch,
-        Self::Booting,
-        Self::NoRecord,
-        Self::Settling,
-        Self::Store,
-        Self::NotEligible,
-        Self::Paused,
-    ];
-
-    /// The word for it on the wire, in metrics and in logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Promise => "promise",
-            Self::PrimaryAlive => "primary-alive",
-            Self::Position => "position",
-            Self::Epoch => "epoch",
-            Self::Booting => "booting",
-            Self::NoRecord => "no-record",
-            Self::Settling => "settling",
-            Self::Store => "store",
-            Self::NotEligible => "not-eligible",
-            Self::Paused => "paused",
-        }
+words! {
+    /// Why a voter said no.
+    pub enum RejectReason {
+        /// It promised another primary or candidate not to, and the promise still runs.
+        Promise = "promise",
+        /// It is a primary whose lease runs.
+        PrimaryAlive = "primary-alive",
+        /// Its own data goes further, or it is as far and the better candidate itself.
+        Position = "position",
+        /// The offered epoch is not newer than its own, or it voted for another node in it.
+        Epoch = "epoch",
+        /// It started a short time ago and may have promised something before that.
+        Booting = "booting",
+        /// It started without a vote record and does not know yet what it may have forgotten.
+        NoRecord = "no-record",
+        /// It was primary a moment ago, and its last writes are still being counted.
+        Settling = "settling",
+        /// Its vote could not be saved.
+        Store = "store",
+        /// The sender may not become primary (priority 0, witness, observer).
+        NotEligible = "not-eligible",
+        /// Automatic elections are paused.
+        Paused = "paused",
     }
 }
 
@@ -281,59 +227,46 @@ impl Message {
     }
 }
 
-/// The first word of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Verb {
-    /// [`Hello`]
-    Hello,
-    /// [`Heartbeat`]
-    Hb,
-    /// [`Echo`]
-    Echo,
-    /// [`Message::PreOffer`]
-    PreOffer,
-    /// [`Message::PreAccept`]
-    PreAccept,
-    /// [`Message::Offer`]
-    Offer,
-    /// [`Message::Accept`]
-    Accept,
-    /// [`Reject`]
-    Reject,
-    /// [`Announce`]
-    Announce,
-    /// [`Resign`]
-    Resign,
+words! {
+    /// The first word of a frame.
+    pub enum Verb {
+        /// [`Hello`]
+        Hello = "HELLO",
+        /// [`Heartbeat`]
+        Hb = "HB",
+        /// [`Echo`]
+        Echo = "ECHO",
+        /// [`Message::PreOffer`]
+        PreOffer = "PREOFFER",
+        /// [`Message::PreAccept`]
+        PreAccept = "PREACCEPT",
+        /// [`Message::Offer`]
+        Offer = "OFFER",
+        /// [`Message::Accept`]
+        Accept = "ACCEPT",
+        /// [`Reject`]
+        Reject = "REJECT",
+        /// [`Announce`]
+        Announce = "ANNOUNCE",
+        /// [`Resign`]
+        Resign = "RESIGN",
+    }
 }
 
 impl Verb {
-    /// All verbs.
-    pub const ALL: [Self; 10] = [
-        Self::Hello,
-        Self::Hb,
-        Self::Echo,
-        Self::PreOffer,
-        Self::PreAccept,
-        Self::Offer,
-        Self::Accept,
-        Self::Reject,
-        Self::Announce,
-        Self::Resign,
-    ];
-
-    /// The verb as it is written on the wire.
-    pub const fn as_str(self) -> &'static str {
+    /// Whether the next message of the same kind says all that this one does, and more: then this one may be dropped where there is
+    /// no room.
+    pub const fn is_repeated(self) -> bool {
         match self {
-            Self::Hello => "HELLO",
-            Self::Hb => "HB",
-            Self::Echo => "ECHO",
-            Self::PreOffer => "PREOFFER",
-            Self::PreAccept => "PREACCEPT",
-            Self::Offer => "OFFER",
-            Self::Accept => "ACCEPT",
-            Self::Reject => "REJECT",
-            Self::Announce => "ANNOUNCE",
-            Self::Resign => "RESIGN",
+            Self::Hb | Self::Echo => true,
+            Self::Hello
+            | Self::PreOffer
+            | Self::PreAccept
+            | Self::Offer
+            | Self::Accept
+            | Self::Reject
+            | Self::Announce
+            | Self::Resign => false,
         }
     }
 }

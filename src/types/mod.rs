@@ -8,5 +8,7 @@ pub mod ids;
 pub mod link;
 pub mod message;
 pub mod position;
+pub(crate) mod rng;
 pub mod state;
 pub mod time;
+pub(crate) mod words;

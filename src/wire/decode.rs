@@ -1,15 +1,16 @@
 //! Bytes to values.
 
 use super::error::{DecodeError, NumberFault};
-use super::{
-    CLUSTER_BYTES_MAX, DURATION_US_MAX, ELEMENTS_MAX, FRAME_BYTES_MAX, Frame, PROGRESS_OFFSET_MAX,
+use super::frame::Frame;
+use super::limits::{
+    CLUSTER_BYTES_MAX, DURATION_US_MAX, ELEMENTS_MAX, FRAME_BYTES_MAX, PROGRESS_OFFSET_MAX,
     REFUSE_TEXT_BYTES_MAX,
 };
 use crate::fence::Health;
 use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round, SHARDS_MAX};
 use crate::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
-    Standing,
+    Standing, Verb,
 };
 use crate::position::{OFFSET_MAX, Position, Progress};
 use crate::time::Duration;
@@ -52,7 +53,6 @@ const HEARTBEAT_BLANK: Heartbeat = Heartbeat {
     standing: Standing::New,
     progress: Progress::NONE,
     primary: None,
-    primary_age: Duration::ZERO,
     lease: Duration::ZERO,
     health: Health::Good,
 };
@@ -113,26 +113,38 @@ impl<'a> Reader<'a> {
     fn frame(&mut self, verb: &[u8]) -> Read<Frame<'a>> {
         let frame = match verb {
             [b'E', b'C', b'H', b'O'] => Frame::Message(Message::Echo(self.named("ECHO").echo()?)),
-            b"PREOFFER" => Frame::Message(Message::PreOffer(self.named("PREOFFER").offer()?)),
-            b"PREACCEPT" => Frame::Message(Message::PreAccept(self.named("PREACCEPT").grant()?)),
-            b"OFFER" => Frame::Message(Message::Offer(self.named("OFFER").offer()?)),
-            b"ACCEPT" => Frame::Message(Message::Accept(self.named("ACCEPT").grant()?)),
-            b"REJECT" => Frame::Message(Message::Reject(self.named("REJECT").reject()?)),
-            b"ANNOUNCE" => {
-                let epoch = self.named("ANNOUNCE").epoch("epoch")?;
-                Frame::Message(Message::Announce(Announce { epoch }))
-            }
-            b"RESIGN" => {
-                let epoch = self.named("RESIGN").epoch("epoch")?;
-                let successor = self.node_or_none("successor")?;
-                Frame::Message(Message::Resign(Resign { epoch, successor }))
-            }
-            b"HELLO" => Frame::Hello(self.named("HELLO").hello()?),
-            b"REFUSE" => self.named("REFUSE").refuse()?,
-            _ => Frame::Unknown,
+            verb => match Verb::from_word(verb) {
+                Some(verb) => self.named(verb.as_str()).of_verb(verb)?,
+                None if verb == b"REFUSE" => self.named("REFUSE").refuse()?,
+                None => Frame::Unknown,
+            },
         };
         self.rest()?;
         Ok(frame)
+    }
+
+    /// Every verb has its place here, also those for which there is a shorter way above.
+    #[inline(never)]
+    fn of_verb(&mut self, verb: Verb) -> Read<Frame<'a>> {
+        Ok(Frame::Message(match verb {
+            Verb::Hello => return Ok(Frame::Hello(self.hello()?)),
+            Verb::Hb => {
+                let mut hb = HEARTBEAT_BLANK;
+                self.heartbeat(&mut hb)?;
+                Message::Heartbeat(hb)
+            }
+            Verb::Echo => Message::Echo(self.echo()?),
+            Verb::PreOffer => Message::PreOffer(self.offer()?),
+            Verb::PreAccept => Message::PreAccept(self.grant()?),
+            Verb::Offer => Message::Offer(self.offer()?),
+            Verb::Accept => Message::Accept(self.grant()?),
+            Verb::Reject => Message::Reject(self.reject()?),
+            Verb::Announce => Message::Announce(Announce { epoch: self.epoch("epoch")? }),
+            Verb::Resign => {
+                let epoch = self.epoch("epoch")?;
+                Message::Resign(Resign { epoch, successor: self.node_or_none("successor")? })
+            }
+        }))
     }
 
     fn named(&mut self, verb: &'static str) -> &mut Self {
@@ -155,7 +167,7 @@ impl<'a> Reader<'a> {
         hb.standing = self.standing()?;
         hb.progress = self.progress()?;
         hb.primary = self.node_or_none("primary")?;
-        hb.primary_age = self.micros("primary-age")?;
+        self.micros("reserved")?;
         hb.lease = self.micros("lease")?;
         if self.element < self.elements {
             hb.health = self.health()?;
@@ -167,8 +179,7 @@ impl<'a> Reader<'a> {
     #[cold]
     fn health(&mut self) -> Read<Health> {
         let word = self.field("health")?;
-        let known = Health::ALL.into_iter().find(|health| health.as_str().as_bytes() == word);
-        match known {
+        match Health::from_word(word) {
             // Said by a newer version that has something to say behind it.
             Some(health) => Ok(health),
             None if word.is_empty() || word.len() > HEALTH_BYTES_MAX => self.value("health"),
@@ -198,18 +209,8 @@ impl<'a> Reader<'a> {
         Ok(Reject {
             epoch: self.epoch("epoch")?,
             round: self.round()?,
-            kind: match self.field("kind")? {
-                b"pre-vote" => OfferKind::PreVote,
-                b"vote" => OfferKind::Vote,
-                _ => return self.value("kind"),
-            },
-            reason: {
-                let word = self.field("reason")?;
-                match RejectReason::ALL.into_iter().find(|reason| reason.as_str().as_bytes() == word) {
-                    Some(reason) => reason,
-                    None => return self.value("reason"),
-                }
-            },
+            kind: self.word("kind", OfferKind::from_word)?,
+            reason: self.word("reason", RejectReason::from_word)?,
             progress: self.progress()?,
         })
     }
@@ -263,6 +264,15 @@ impl<'a> Reader<'a> {
         }
         match NodeId::from_wire(bytes) {
             Some(node) => Ok(Some(node)),
+            None => self.value(field),
+        }
+    }
+
+    /// One of the words that may stand there.
+    fn word<T>(&mut self, field: &'static str, known: impl Fn(&'a [u8]) -> Option<T>) -> Read<T> {
+        let word = self.field(field)?;
+        match known(word) {
+            Some(value) => Ok(value),
             None => self.value(field),
         }
     }

@@ -1,6 +1,6 @@
 //! Values to bytes.
 
-use super::{CLUSTER_BYTES_MAX, DURATION_US_MAX, REFUSE_TEXT_BYTES_MAX};
+use super::limits::{CLUSTER_BYTES_MAX, DURATION_US_MAX, REFUSE_TEXT_BYTES_MAX};
 use crate::fence::Health;
 use crate::ids::NodeId;
 use crate::message::{Grant, Hello, Message, Offer, OfferKind, Role, Standing};
@@ -11,7 +11,7 @@ use crate::time::Duration;
 /// longest, has 256 bytes; the rest is room to copy more than is used, which is faster than to copy exactly.
 const SMALL_FRAME_BYTES_MAX: usize = 352;
 
-/// Appends the frame of `message` to `out`, which grows by [`super::FRAME_BYTES_MAX`] at most. Nothing else
+/// Appends the frame of `message` to `out`, which grows by [`FRAME_BYTES_MAX`](super::limits::FRAME_BYTES_MAX) at most. Nothing else
 /// is allocated.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
     small(out, |w| match message {
@@ -32,7 +32,8 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.standing(hb.standing);
             w.progress(hb.progress);
             w.node(hb.primary.as_ref());
-            w.micros(hb.primary_age);
+            // Reserved: how long ago the primary was heard, which nobody needs.
+            w.raw(b"$1\r\n0\r\n");
             w.micros(hb.lease);
             if hb.health != Health::Good {
                 w.bulk(hb.health.as_str().as_bytes());

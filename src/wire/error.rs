@@ -1,6 +1,6 @@
 //! What can be wrong with a frame.
 
-use super::{ELEMENTS_MAX, FRAME_BYTES_MAX};
+use super::limits::{ELEMENTS_MAX, FRAME_BYTES_MAX};
 use std::fmt;
 
 /// Why bytes are not a frame. The peer is at fault, and nothing after them can be read: the link ends.

@@ -10,6 +10,7 @@
 //! | ... `witness=3`, `observer=4` | what these members are for; observers count on top |
 //! | ... `priority=(100,0,100)` | preference among candidates with equal data, node by node |
 //! | ... `policy=dominate`, `shards=2`, `crash-detection=off` | the keys of the configuration |
+//! | ... `late=300` | a host lets go of its primary after up to so many milliseconds, says so after up to half of that, and twice more |
 //! | `run 300ms`, `run 1.5s` | time passes |
 //! | `kill 1`, `poweroff 1`, `wipe 1` | the process dies; the machine does, silently; the disk is lost too |
 //! | `revive 1` | it starts again |
@@ -201,6 +202,7 @@ impl Stage {
         if case.args.contains_key("crash-detection") && take(case, "crash-detection")? == "off" {
             setup.crash_detection = CrashDetection::Off;
         }
+        setup.late = optional(case, "late")?.unwrap_or(0) as u64 * 1_000_000;
         let primary = optional(case, "primary")?;
         self.nodes = (1..=members).filter_map(|n| NodeId::new(&format!("n{n}")).ok()).collect();
         let role = |n| if Some(n) == primary { Role::Primary } else { Role::Replica };

@@ -73,9 +73,9 @@ impl ReplicationHost for Host {
     fn lease_renewed(&self, until: Instant) {
         *self.guarded.lock().unwrap() = until;
     }
-    fn detach(&self) -> Position {
+    async fn detach(&self) -> Result<Position, HostError> {
         self.note("detach".to_owned());
-        self.position.lock().unwrap().clone()
+        Ok(self.position.lock().unwrap().clone())
     }
 }
 
@@ -123,7 +123,7 @@ impl<'a> Cluster<'a> {
         let id = self.ids[i];
         let members = self.ids.iter().map(|id| Member::voter(*id));
         let transport = self.network.transport(id);
-        let plugin = QuorumPlugin::new(QuorumParts {
+        let parts = QuorumParts {
             config: Config::builder(id, members).build().unwrap(),
             clock: Arc::new(self.clock.clone()),
             store: Arc::new(store.clone()),
@@ -132,21 +132,23 @@ impl<'a> Cluster<'a> {
                 None => Arc::new(transport),
             },
             seed: i as u64,
-        });
+        };
         let host = Arc::new(Host {
-            plugin: Mutex::new(Arc::downgrade(&plugin)),
+            plugin: Mutex::default(),
             position: Mutex::new(Position::NONE),
             calls: Mutex::default(),
             guarded: Mutex::new(Instant::ZERO),
         });
-        plugin.set_host(match &self.wraps.host {
-            Some(wrap) => wrap(i, host.clone(), Arc::downgrade(&plugin)),
-            None => host.clone(),
+        let (plugin, election) = QuorumPlugin::start(parts, |plugin| {
+            *host.plugin.lock().unwrap() = Arc::downgrade(plugin);
+            match &self.wraps.host {
+                Some(wrap) => wrap(i, host.clone(), Arc::downgrade(plugin)),
+                None => host.clone(),
+            }
         });
         let (handle, registration) = AbortHandle::new_pair();
-        let run = plugin.clone().run();
         let run = async move {
-            if let Err(error) = run.await {
+            if let Err(error) = election.await {
                 panic!("{id}: {error}");
             }
         };

@@ -3,6 +3,7 @@
 use crate::client::ask;
 use crate::paint::{bad, bold, good, plain, table};
 use crate::status::{list, word};
+use jiff::Timestamp;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -211,19 +212,8 @@ fn when(decision: &Value) -> String {
 
 /// Milliseconds of Unix time as `2026-01-31 12:34:56.789`.
 fn date(ms: u64) -> String {
-    let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
-    // Counted from 1 March of the year 0, so that the leap day is the last of its year.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let months = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * months + 2) / 5 + 1;
-    let month = if months < 10 { months + 3 } else { months - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hours, minutes) = (in_day / 3_600_000, in_day / 60_000 % 60);
-    let (seconds, millis) = (in_day / 1000 % 60, in_day % 1000);
-    format!("{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}.{millis:03}")
+    let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.map_or_else(|| format!("{ms} ms"), |time| time.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string())
 }
 
 #[cfg(test)]
@@ -237,6 +227,7 @@ mod tests {
         assert_eq!(date(951_782_400_000), "2000-02-29 00:00:00.000");
         assert_eq!(date(1_767_225_599_999), "2025-12-31 23:59:59.999");
         assert_eq!(date(4_107_542_400_000), "2100-03-01 00:00:00.000");
+        assert_eq!(date(u64::MAX), "18446744073709551615 ms", "what a node sends may be anything");
     }
 
     #[test]

@@ -117,6 +117,11 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     http_public = false             # true: http may be an address that other machines reach
     continue_buffer_mb = 64         # received frames that each shard keeps for those who lack some after a failover
     http_peers = \"n2@n2:9122\"       # where others have their pages, if not at their host and our port
+    sentinel = \"0.0.0.0:26379\"      # clients ask here for the primary, in Redis Sentinel's protocol; default: off
+    sentinel_master = \"mymaster\"   # the name by which they ask
+    sentinel_password = \"...\"      # what they have to say first; default: nothing
+    sentinel_peers = \"n2@n2:26380\" # where others serve it, if not at their host and our port
+    sentinel_announce = \"n2@n2:6379\" # where clients reach a node's data, if not as [cluster] peers says
 ";
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::cuts;
 use crate::digest;
 use crate::expiry::Keeper;
 use crate::harmless::is_harmless;
+use crate::hello;
 use crate::history;
 use crate::marks;
 use crate::names::{Name, Row};
@@ -116,7 +117,7 @@ impl ElectedCommands {
     ) -> bool {
         let primary = || self.shards().standing().primary;
         match own {
-            Own::Role if args.len() == 1 && !primary() => self.replies.role(out),
+            Own::Role if args.len() == 1 && !self.shards().is_primary() => self.replies.role(out),
             Own::Token if args.len() == 1 && !primary() => self.replies.token(out),
             Own::TokenWait if !primary() && token(args).is_some() => {
                 out.extend_from_slice(&self.replies.misdirected());
@@ -162,10 +163,14 @@ impl ElectedCommands {
     #[cold]
     fn resolve_shut<A: ArgvView + ?Sized>(&self, args: &A, mut resolved: ResolvedCmd) -> ResolvedCmd {
         if !kevy_rt::applying_record() {
+            // A client that stays with a fenced primary would ask for ever: it has to look for another. (A replica
+            // is where clients read, and those that write there by mistake know the word.)
+            let closes = matches!(self.shards().check(), Err(Denied::Fenced(_)));
             // Away from every path that kevy has for it: none of them but the plainest asks again.
             return ResolvedCmd::new(Route::Local)
                 .with_txn_kind(resolved.txn_kind)
-                .with_verb(Verdict::Refused.mark(VerbId::UNKNOWN));
+                .with_verb(Verdict::Refused.mark(VerbId::UNKNOWN))
+                .with_quit(closes);
         }
         // The primary wrote it.
         let reads = args.first().is_some_and(|verb| verb.eq_ignore_ascii_case(b"XADD"));
@@ -215,6 +220,7 @@ impl ElectedCommands {
             Own::Wait => {
                 // kevy reads acknowledgements when it ticks: by default that is ten times a second.
                 self.shards().hurry(WAIT_HURRY);
+                self.shards().want_cut();
                 if let Route::ReplWait { timeout_ms, .. } = route {
                     self.shards().waits().park(timeout_ms);
                 }
@@ -298,6 +304,10 @@ impl Commands for ElectedCommands {
             return Some(self.refusal(args).unwrap_or_else(|| replies::LOADING.to_vec()));
         }
         self.kevy.read_denied(args)
+    }
+
+    fn hello_reply<A: ArgvView + ?Sized>(&self, args: &A, current: RespVersion) -> (RespVersion, Vec<u8>) {
+        hello::answer(args, current, self.shards().is_primary())
     }
 
     fn dispatch<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A) -> Vec<u8> {
@@ -517,9 +527,6 @@ impl Commands for ElectedCommands {
 
     fn notify_class<A: ArgvView + ?Sized>(&self, args: &A) -> Option<NotifyKind> {
         self.kevy.notify_class(args)
-    }
-    fn hello_reply<A: ArgvView + ?Sized>(&self, args: &A, current: RespVersion) -> (RespVersion, Vec<u8>) {
-        self.kevy.hello_reply(args, current)
     }
     fn is_quit<A: ArgvView + ?Sized>(&self, args: &A) -> bool {
         self.kevy.is_quit(args)

@@ -22,8 +22,8 @@ use std::time::Duration;
 pub(crate) const CUT: &[u8] = b"ELECT.CUT";
 /// Cuts that a shard may be ahead of the slowest one. Older ones are forgotten; the newest is what matters.
 const AHEAD_MAX: usize = 1024;
-/// Between two cuts while a client waits for one. Ticks, which find out that one is needed, are a millisecond apart then.
-const PAUSE: Duration = Duration::from_millis(2);
+/// Between two cuts while clients wait for them: what they cost a primary has a bound.
+const PAUSE: Duration = Duration::from_micros(250);
 /// How long the server's own shards may take to answer. Then the connection is made anew.
 const PATIENCE: Duration = Duration::from_secs(5);
 

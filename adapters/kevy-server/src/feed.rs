@@ -4,7 +4,7 @@
 //! never fits. `FEED.READ` reads the same backlog without that limit. Its answer is put together in the primary's memory, so
 //! few frames are asked for at a time while they are large.
 
-use crate::history::{FRAMES, HISTORY};
+use crate::history::{COPY, FRAMES, HISTORY};
 use crate::marks::Place;
 use crate::path::Told;
 use kevy_rt::Argv;
@@ -47,6 +47,13 @@ impl Feed {
         Ok(Self { reader: BufReader::new(socket) })
     }
 
+    /// Waits no longer than this for an answer, in place of what suits large frames.
+    pub(crate) fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        let socket = self.reader.get_ref();
+        socket.set_read_timeout(Some(patience))?;
+        socket.set_write_timeout(Some(patience))
+    }
+
     /// A second handle, to end it from another thread.
     pub(crate) fn handle(&self) -> io::Result<TcpStream> {
         self.reader.get_ref().try_clone()
@@ -85,6 +92,12 @@ impl Feed {
         let mut text = String::new();
         (&mut self.reader).take(size + 2).read_to_string(&mut text)?;
         text.strip_suffix("\r\n").and_then(Told::read).map(Some).ok_or_else(|| garbage(format!("{text:?}")))
+    }
+
+    /// Whether `node` may copy from there now.
+    pub(crate) fn may_copy(&mut self, shard: usize, node: &str) -> io::Result<bool> {
+        self.request(&format!("ELECT {COPY} {shard} {node}"))?;
+        Ok(line(&mut self.reader)? != ":0")
     }
 
     /// The stream that the node serves for `shard`, and where it is.

@@ -13,6 +13,7 @@ use crate::config::ElectSettings;
 use crate::connections::Whose;
 use crate::cuts::Place;
 use crate::fleet::{Fleet, Held};
+use crate::gather::Gather;
 use crate::guard::Guard;
 use crate::link::{Origin, Reached};
 use crate::probe::Probe;
@@ -77,6 +78,8 @@ struct State {
 enum Role {
     /// Neither: has what it has.
     Idle(Position),
+    /// About to be primary: takes from others what they have received and it has not.
+    Gathers(Arc<Gather>, Position),
     /// The primary of this epoch, or about to be; until then it holds what it held.
     Primary(Epoch, Position),
     /// Follows a primary. The position is what it held before it joined.
@@ -124,13 +127,16 @@ impl KevyHost {
     fn look_at_streams(&self) {
         // Somebody steers just now: the next look is a heartbeat away.
         let Ok(state) = self.state.try_lock() else { return };
-        let mut stalled = None;
+        let (mut stalled, mut copied) = (None, 0_u64);
         if let Role::Replica(fleet, _) = &state.role {
             let fleet = Arc::clone(fleet);
             drop(state);
             fleet.suspect(self.shards.office().is_some_and(|office| office.is_behind()));
-            stalled = fleet.look().into_iter().filter_map(|look| look.stalled).max();
+            let looks = fleet.look();
+            copied = looks.iter().filter_map(|look| look.copy).map(|(_, bytes)| bytes).sum();
+            stalled = looks.into_iter().filter_map(|look| look.stalled).max();
         }
+        metrics::gauge!("kevy_server_copy_bytes").set(copied as f64);
         metrics::gauge!("kevy_server_kept_bytes").set(self.shards.kept_bytes() as f64);
         metrics::gauge!("kevy_server_stream_stalled_seconds").set(stalled.unwrap_or_default().as_secs_f64());
         let says = stalled.is_some_and(|stalled| stalled >= stall::SAID_AFTER);
@@ -237,6 +243,34 @@ impl KevyHost {
         }
     }
 
+    /// Acknowledges nothing more to the primary that is followed, and says what is held.
+    pub fn detach(&self) -> Position {
+        let mut state = self.state();
+        if let Role::Replica(fleet, before) = &state.role {
+            let fleet = Arc::clone(fleet);
+            let before = before.clone();
+            state.role = match fleet.stop() {
+                Some(held) => Role::Detached {
+                    primary: fleet.primary(),
+                    epoch: fleet.epoch(),
+                    // Detached again before the first cut after it went on: it holds what it held then.
+                    position: position(fleet.epoch(), &held).unwrap_or(before),
+                    reached: held.reached,
+                },
+                None => Role::Idle(before),
+            };
+        }
+        if matches!(state.role, Role::Primary(..)) && self.shards.waits().may_wait() {
+            // Another one is to reign. Not here: the vote waits for this.
+            self.end_waits().detach();
+        }
+        let position = self.leave(&state);
+        drop(state);
+        // A vote is about to be cast: this node, or its streams' next reader, may be needed at once.
+        self.shards.hurry(HURRY);
+        position
+    }
+
     /// Ends all streams: the server has stopped, and says nothing any more.
     pub(crate) fn stop(&self) {
         if let Some(guard) = &self.guard {
@@ -262,6 +296,10 @@ impl KevyHost {
     fn leave(&self, state: &State) -> Position {
         match &state.role {
             Role::Idle(position) | Role::Detached { position, .. } => position.clone(),
+            Role::Gathers(gather, position) => {
+                gather.close();
+                position.clone()
+            }
             Role::Primary(epoch, before) => match self.shards.reigns(*epoch) {
                 true => {
                     Position::new(*epoch, &self.shards.stream_offsets()).unwrap_or_else(|_| before.clone())
@@ -273,6 +311,24 @@ impl KevyHost {
                 held.unwrap_or_else(|| before.clone())
             }
         }
+    }
+
+    /// Takes from other members what they received of each shard's stream and this node did not.
+    async fn gather(&self, epoch: Epoch) -> Result<(), HostError> {
+        let own = self.settings.config.node();
+        let address = |id| self.addresses.iter().find(|(known, _)| *known == id).map(|(_, a)| Arc::clone(a));
+        let others = self.settings.peers.iter().filter(|peer| peer.id != own);
+        let peers = others.filter_map(|peer| Some((address(peer.id)?, peer.client_port))).collect();
+        let patience = self.settings.config.election_timeout();
+        let gather = Arc::new(Gather::new(peers, Arc::clone(&self.shards), patience));
+        {
+            let mut state = self.state();
+            Self::accept(&mut state, epoch)?;
+            let held = self.leave(&state);
+            state.role = Role::Gathers(Arc::clone(&gather), held);
+        }
+        blocking::unblock(move || gather.run()).await;
+        Ok(())
     }
 
     fn origin(&self, epoch: Epoch, primary: NodeId) -> Result<Origin, HostError> {
@@ -331,6 +387,10 @@ impl ReplicationHost for KevyHost {
             let shards = Arc::clone(&self.shards);
             blocking::unblock(move || shards.waits().end_reign()).await;
         }
+        self.shards.hurry(HURRY);
+        if self.shards.count() > 1 {
+            self.gather(epoch).await?;
+        }
         {
             let mut state = self.state();
             Self::accept(&mut state, epoch)?;
@@ -338,7 +398,6 @@ impl ReplicationHost for KevyHost {
             self.shards.begin_reign(epoch, &held);
             state.role = Role::Primary(epoch, held);
         }
-        self.shards.hurry(HURRY);
         loop {
             listener!(self.shards.progress() => listener);
             if self.shards.reigns(epoch) {
@@ -364,7 +423,7 @@ impl ReplicationHost for KevyHost {
         let goes_on = match &self.state().role {
             Role::Replica(fleet, _) => fleet.follows(primary, epoch),
             Role::Detached { primary: p, epoch: e, .. } => (*p, *e) == (primary, epoch),
-            Role::Idle(_) | Role::Primary(..) => false,
+            Role::Idle(_) | Role::Gathers(..) | Role::Primary(..) => false,
         };
         if !goes_on && self.shards.waits().may_wait() {
             self.end_waits().await;
@@ -389,31 +448,8 @@ impl ReplicationHost for KevyHost {
         Ok(())
     }
 
-    fn detach(&self) -> Position {
-        let mut state = self.state();
-        if let Role::Replica(fleet, before) = &state.role {
-            let fleet = Arc::clone(fleet);
-            let before = before.clone();
-            state.role = match fleet.stop() {
-                Some(held) => Role::Detached {
-                    primary: fleet.primary(),
-                    epoch: fleet.epoch(),
-                    // Detached again before the first cut after it went on: it holds what it held then.
-                    position: position(fleet.epoch(), &held).unwrap_or(before),
-                    reached: held.reached,
-                },
-                None => Role::Idle(before),
-            };
-        }
-        if matches!(state.role, Role::Primary(..)) && self.shards.waits().may_wait() {
-            // Another one is to reign. Not here: the vote waits for this.
-            self.end_waits().detach();
-        }
-        let position = self.leave(&state);
-        drop(state);
-        // A vote is about to be cast: this node, or its streams' next reader, may be needed at once.
-        self.shards.hurry(HURRY);
-        position
+    async fn detach(&self) -> Result<Position, HostError> {
+        Ok(Self::detach(self))
     }
 
     async fn fence(&self, _epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {
@@ -453,6 +489,9 @@ impl Source for KevyHost {
             return Upstream { host, port, ..Upstream::default() };
         };
         let looks = fleet.look();
+        let copies: Vec<_> = looks.iter().filter_map(|look| look.copy).collect();
+        let copied = copies.iter().map(|(_, bytes)| bytes).sum();
+        let copy = copies.iter().map(|(begun, _)| *begun).min().map(|begun| (begun, copied));
         let peer = self.settings.peer(fleet.primary());
         let stalled = looks.iter().filter_map(|look| look.stalled).max();
         let stalled = stalled.filter(|stalled| *stalled >= stall::SAID_AFTER);
@@ -467,7 +506,12 @@ impl Source for KevyHost {
             silent_seconds: looks.iter().map(|look| look.silence.as_secs()).max().unwrap_or_default(),
             offset: looks.iter().map(|look| look.reached.next).sum(),
             trouble: troubles.collect::<Vec<_>>().join(": "),
-            token: looks.iter().map(|look| (look.reached.generation, look.reached.next)).collect(),
+            copy,
+            token: looks
+                .iter()
+                .map(|look| if look.readable { look.reached.generation } else { 0 })
+                .zip(looks.iter().map(|look| look.reached.next))
+                .collect(),
         }
     }
 }

@@ -117,6 +117,11 @@ pub(crate) struct State {
     pub(crate) why: Option<Why>,
     /// Since when the primary cannot be asked for its history.
     pub(crate) mute: Option<Instant>,
+    /// How many frames the shard had applied when the stream went on at its first frame. kevy cannot be told that
+    /// none of it is applied yet, so until one is, nobody waits for what a token says.
+    pub(crate) began_at: Option<u64>,
+    /// The copy that comes in: since when, and how many bytes of it have come.
+    pub(crate) copy: Option<(Instant, u64)>,
 }
 
 /// How far a link came; enough to go on from there.
@@ -131,6 +136,10 @@ pub(crate) struct Reached {
 /// How a link is doing.
 pub(crate) struct Look {
     pub(crate) reached: Reached,
+    /// Whether kevy knows how much of the stream is applied.
+    pub(crate) readable: bool,
+    /// The copy that comes in: since when, and how many bytes of it have come.
+    pub(crate) copy: Option<(Instant, u64)>,
     pub(crate) up: bool,
     /// For how long the primary has been silent.
     pub(crate) silence: Duration,
@@ -179,6 +188,8 @@ impl Link {
             must_copy: None,
             why: None,
             mute: None,
+            began_at: None,
+            copy: None,
         };
         let bell = Bell::new()?;
         let views = shards.views_of(shard);
@@ -216,6 +227,8 @@ impl Link {
         let state = self.state();
         Look {
             reached: reached(&state),
+            copy: state.copy,
+            readable: state.began_at.is_none_or(|began| self.shards.applied(self.shard) > began),
             up: state.socket.is_some(),
             silence: state.last_heard.elapsed(),
             stalled: state.stall.lasts(Instant::now()),
@@ -311,6 +324,12 @@ impl Link {
         Some(whole.next.min(state.next))
     }
 
+    /// If something has come that is not acknowledged: when something was.
+    pub(crate) fn owes(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.acked != Some(state.next)).then_some(state.last_ack)
+    }
+
     /// Tells the primary what is held, if the node holds the primary's history and there is news.
     pub(crate) fn ack(self: &Arc<Self>, repeat: bool) {
         if !self.joined() {
@@ -392,7 +411,9 @@ impl Link {
             Err(reason) => return End::Broken(reason),
         };
         let end = Session::new(self, &client).follow(&mut client, &socket);
-        self.state().socket = None;
+        let mut state = self.state();
+        (state.socket, state.copy) = (None, None);
+        drop(state);
         end.err().unwrap_or(End::Over)
     }
 

@@ -3,36 +3,64 @@
 //! The kernel gives the listening sockets of a killed process back a little later, on a busy machine some seconds; kevy takes
 //! them for those of another server after 200 ms, and ends.
 
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketType};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::time::{Duration, Instant};
 
 /// Longest wait.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// A port that nobody has refuses at once.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Opens a listening socket, once whoever had the port has given it back.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Opens a listening socket, once whoever had the port has given it back. `setting`: where the port is set.
+pub(crate) fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener, String> {
     let mut wait = Wait::new(WAIT_MAX);
     loop {
         match TcpListener::bind(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && wait.goes_on(address.port()) => {}
-            bound => return bound,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if !wait.goes_on(address.port()) {
+                    return Err(taken(address.port(), setting));
+                }
+            }
+            bound => {
+                return bound.map_err(|error| format!("cannot listen on {address} ({setting}): {error}"));
+            }
         }
     }
 }
 
-/// Returns once nobody listens on `port` any more, or when that takes too long: kevy says then what is wrong.
-pub(crate) fn until_free(bind: Ipv4Addr, ports: impl Iterator<Item = u16>) {
-    let ip = if bind.is_unspecified() { Ipv4Addr::LOCALHOST } else { bind };
+/// Returns once nobody listens on any of these ports, which kevy is about to open.
+pub(crate) fn until_free(
+    bind: Ipv4Addr,
+    ports: impl IntoIterator<Item = u16>,
+    setting: &str,
+) -> Result<(), String> {
     let mut wait = Wait::new(WAIT_MAX);
     for port in ports {
-        let address = SocketAddr::new(IpAddr::V4(ip), port);
-        while TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok() && wait.goes_on(port) {}
+        while is_held(SocketAddrV4::new(bind, port)) {
+            if !wait.goes_on(port) {
+                return Err(taken(port, setting));
+            }
+        }
     }
+    Ok(())
+}
+
+/// Nobody is connected to for that, and nobody can connect here: whoever hangs does not look as if he were gone, and no client is
+/// accepted and dropped.
+fn is_held(address: SocketAddrV4) -> bool {
+    let tried = net::socket(AddressFamily::INET, SocketType::STREAM, None).and_then(|socket| {
+        net::sockopt::set_socket_reuseaddr(&socket, true)?;
+        net::bind(&socket, &address)
+    });
+    // Whatever else is wrong, kevy says.
+    tried == Err(Errno::ADDRINUSE)
+}
+
+fn taken(port: u16, setting: &str) -> String {
+    format!("another program has port {port}; stop it, or give this node another port in {setting}")
 }
 
 struct Wait {
@@ -81,12 +109,12 @@ mod tests {
     #[test]
     fn a_port_of_a_dead_process_is_waited_for() {
         let (address, dying) = lingering();
-        assert_eq!(listen(address).unwrap().local_addr().unwrap(), address);
+        assert_eq!(listen(address, "a test").unwrap().local_addr().unwrap(), address);
         dying.join().unwrap();
         let (address, dying) = lingering();
-        until_free(Ipv4Addr::UNSPECIFIED, [address.port()].into_iter());
+        until_free(Ipv4Addr::UNSPECIFIED, [address.port()], "a test").unwrap();
         dying.join().unwrap();
-        assert!(TcpStream::connect(address).is_err());
+        assert!(TcpListener::bind(address).is_ok());
     }
 
     #[test]

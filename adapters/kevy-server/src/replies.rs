@@ -6,7 +6,7 @@ use kevy_elect_plugin::plugin::Denied;
 use kevy_resp::{encode_array_len, encode_bulk, encode_integer};
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where this node gets its data from, for people and clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Upstream {
     pub offset: u64,
     /// Why a stream is not up, where that is known.
     pub trouble: String,
+    /// The copies that come in: since when, and how many bytes of them have come.
+    pub copy: Option<(Instant, u64)>,
     /// `(generation, next frame)` of every shard: kevy's token for reading one's own writes.
     pub token: Vec<(u64, u64)>,
 }
@@ -112,8 +114,11 @@ pub fn denied(denied: Denied) -> Vec<u8> {
     match denied {
         // The text that clients of Redis look for.
         Denied::Replica => b"-READONLY You can't write against a read only replica.\r\n".to_vec(),
+        // The same word: on any other, clients stay and ask again here, where nobody may ever write again.
         Denied::Fenced(reason) => {
-            format!("-NOREPLICAS {}: this primary must not write now\r\n", reason.as_str()).into_bytes()
+            let reason = reason.as_str();
+            format!("-READONLY {reason}: this node must not write now; ask again which node is primary\r\n")
+                .into_bytes()
         }
     }
 }
@@ -154,7 +159,7 @@ pub const UNBLOCKED: &[u8] =
 pub const WAIT_ON_REPLICA: &[u8] = b"-ERR WAIT cannot be used with replica instances\r\n";
 
 impl Replies {
-    /// `ROLE` on a replica; on a primary kevy itself is right.
+    /// `ROLE` on a node that may not write; on a primary kevy itself is right.
     pub fn role(&self, out: &mut Vec<u8>) {
         let upstream = self.source.upstream();
         let state: &[u8] = match (self.shards.is_loading(), upstream.up) {
@@ -206,7 +211,7 @@ impl Replies {
     fn replication(&self, kevy: &str) -> String {
         let standing = self.shards.standing();
         let mut lines = String::new();
-        if standing.primary {
+        if self.shards.is_primary() {
             lines.push_str(kevy);
         } else {
             let upstream = self.source.upstream();
@@ -236,6 +241,14 @@ impl Replies {
             "elect_copies:{copies}\r\nelect_continuations:{continuations}\r\nelect_kept_bytes:{}\r\n",
             self.shards.kept_bytes()
         );
+        if let Some((begun, bytes)) = self.source.upstream().copy {
+            let seconds = begun.elapsed().as_secs_f64().max(0.001);
+            let _ = write!(
+                lines,
+                "elect_copy_bytes:{bytes}\r\nelect_copy_bytes_per_second:{:.0}\r\n",
+                bytes as f64 / seconds
+            );
+        }
         let primary = standing.of.map(|id| id.to_string()).unwrap_or_default();
         let _ = write!(
             lines,

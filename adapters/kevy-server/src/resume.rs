@@ -22,6 +22,8 @@ const LOOK_INTERVAL: Duration = Duration::from_micros(100);
 /// Between two questions to a primary that has not taken up its office yet, and for how long one connection asks.
 const NOT_YET_INTERVAL: Duration = Duration::from_millis(2);
 const NOT_YET_MAX: Duration = Duration::from_millis(200);
+/// Between two questions whether it is this node's turn to copy.
+const TURN_INTERVAL: Duration = Duration::from_millis(5);
 /// A primary that cannot be asked for so long is copied from.
 const MUTE_MAX: Duration = Duration::from_secs(2);
 /// For how long shards look around often meanwhile.
@@ -61,11 +63,8 @@ impl From<io::Error> for Stop {
 
 /// Has the link's shard go on, if it can. `Err`: later, or not at all.
 pub(crate) fn resume(link: &Arc<Link>) -> Result<Outcome, End> {
-    if let Some(why) = link.state().must_copy {
-        return Ok(Outcome::Copies(why));
-    }
     let outcome = match connect(link) {
-        Ok(feed) => Attempt { link, feed, fetched: 0, entered: false }.run(),
+        Ok(feed) => Attempt { link, feed, fetched: 0, entered: false }.run_or_wait(),
         Err(stop) => Err(stop),
     };
     let mut state = link.state();
@@ -117,6 +116,12 @@ pub(crate) fn describe() {
         "Received frames that this node keeps for others who may lack them."
     );
     metrics::gauge!("kevy_server_kept_bytes").set(0.0);
+    metrics::describe_gauge!(
+        "kevy_server_copy_bytes",
+        metrics::Unit::Bytes,
+        "How much of the copies that this node takes just now has come."
+    );
+    metrics::gauge!("kevy_server_copy_bytes").set(0.0);
 }
 
 fn connect(link: &Arc<Link>) -> Result<Feed, Stop> {
@@ -138,6 +143,25 @@ fn open(link: &Link) -> Result<MutexGuard<'_, State>, Stop> {
 }
 
 impl Attempt<'_> {
+    /// Goes on, or returns once this node may copy.
+    fn run_or_wait(&mut self) -> Result<Outcome, Stop> {
+        let must = open(self.link)?.must_copy;
+        let outcome = match must {
+            Some(why) => Outcome::Copies(why),
+            None => self.run()?,
+        };
+        let begun = Instant::now();
+        while matches!(outcome, Outcome::Copies(why) if why != Why::Mute)
+            && !self.feed.may_copy(self.link.shard, &self.link.origin.node)?
+        {
+            if begun.elapsed() > NOT_YET_MAX {
+                return Err(Stop::End(End::Broken("waits until another node has copied".to_owned())));
+            }
+            drop(self.link.closed.wait_timeout(open(self.link)?, TURN_INTERVAL));
+        }
+        Ok(outcome)
+    }
+
     fn run(&mut self) -> Result<Outcome, Stop> {
         let (link, shard) = (self.link, self.link.shard);
         for _ in 0..STEPS_MAX {
@@ -189,8 +213,10 @@ impl Attempt<'_> {
                 return Ok(Some(told));
             }
             if told.epoch > meant || begun.elapsed() > NOT_YET_MAX {
-                let reigns =
-                    format!("the server there does not reign in epoch {meant} (it says {})", told.epoch);
+                let reigns = format!(
+                    "the server there is not (or not yet) the primary of epoch {meant}, but of {}",
+                    told.epoch
+                );
                 return Err(Stop::End(End::Broken(reigns)));
             }
             drop(self.link.closed.wait_timeout(open(self.link)?, NOT_YET_INTERVAL));
@@ -282,6 +308,7 @@ impl Attempt<'_> {
         let mut state = open(link)?;
         (state.generation, state.next, state.flushes) = (generation, place.offset, place.flushes);
         (state.held, state.named, state.synced) = (true, place.flushes, None);
+        state.began_at = (place.offset == 0).then(|| link.shards.applied(shard));
         state.stall.moved(Instant::now());
         drop(state);
         if let (true, Some(crew)) = (link.shards.count() > 1, link.crew.upgrade()) {

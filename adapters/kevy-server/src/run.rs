@@ -7,7 +7,8 @@ use crate::office::PluginOffice;
 use crate::ports;
 use crate::reactor;
 use crate::replies::Source;
-use crate::serve::{ServeError, Server, Stopper};
+use crate::sentinel;
+use crate::serve::{Server, Stopper};
 use futures::executor::block_on;
 use futures::future::FutureExt;
 use kevy_config::{Config, LogLevel};
@@ -19,7 +20,7 @@ use kevy_elect_ops::inline::Inline;
 use kevy_elect_ops::signals;
 use kevy_elect_ops::stderr::Detour;
 use kevy_elect_plugin::clock::SystemClock;
-use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
+use kevy_elect_plugin::plugin::{ElectPlugin, Election, QuorumParts, QuorumPlugin};
 use kevy_elect_plugin::store::FileVoteStore;
 use kevy_elect_plugin::transport::TcpTransport;
 use kevy_elect_plugin::transport::tcp::SocketWatch;
@@ -110,19 +111,21 @@ fn banner(kevy: &Config) {
 
 fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), String> {
     let (http_at, http_peers, listen) = (elect.http, elect.http_peers.clone(), elect.listen);
+    let (sentinel_at, promise) = (elect.sentinel.clone(), elect.config.election_timeout());
     // Bound now and held for the process's life: peers take a refused connection for proof of its death.
-    let door = ports::listen(listen).map_err(|e| format!("cannot listen on election port {listen}: {e}"))?;
+    let door = ports::listen(listen, "[cluster] peers")?;
     let (cluster, node) = (elect.config.cluster().to_owned(), elect.config.node());
     let replication_port = elect.peer(node).map_or(0, |own| own.replication_port);
     let streams =
         (0..kevy.server.threads.max(1)).filter_map(|n| replication_port.checked_add(u16::try_from(n).ok()?));
-    ports::until_free(kevy.server.bind.into(), std::iter::once(kevy.server.port).chain(streams));
+    ports::until_free(kevy.server.bind.into(), [kevy.server.port], "[server] port")?;
+    ports::until_free(kevy.server.bind.into(), streams, "[cluster] peers")?;
     let recorder = http_at.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
     let inline = Inline::get().map_err(|error| format!("cannot open a pair of sockets: {error}"))?;
     let server = Server::new(kevy, elect.clone()).map_err(|error| error.to_string())?;
     let watch = companion(&elect, program, kevy.server.threads.max(1), inline);
-    let (plugin, transport) = plugin(elect, &kevy.server.data_dir, door, watch)?;
-    plugin.set_host(server.host());
+    let (parts, transport) = parts(elect, &kevy.server.data_dir, door, watch)?;
+    let (plugin, election) = QuorumPlugin::start(parts, |_| server.host());
     server.host().set_proven(move |peer| transport.address(peer).map(|address| address.ip()));
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
     let history = History::open(kevy.server.data_dir.join(HISTORY_FILE));
@@ -136,16 +139,22 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
             upstream.stalled.map(|_| upstream.trouble)
         });
         let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, stall, history, cluster, views };
+        drop(ports::listen(address, "[elect] http")?);
         let at = http::serve(address, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
+    }
+    if let Some(settings) = sentinel_at {
+        let (name, plugin) = (settings.name.clone(), Arc::clone(&plugin) as _);
+        let at = sentinel::serve(settings, node.as_str(), promise, plugin, inline)?;
+        eprintln!("kevy-server: clients that speak Sentinel's protocol find the primary of {name} at {at}");
     }
     let ending = Arc::new(Ending::default());
     ending.set(end(inline, &plugin, server.host(), server.stopper()));
     server.set_ending(Arc::clone(&ending));
     signals::listen(&ending, inline).map_err(|error| format!("cannot handle signals: {error}"))?;
     let failed = Arc::new(AtomicBool::new(false));
-    inline.spawn(election(plugin, ending, Arc::clone(&failed)));
-    server.run().map_err(|error| ended(&error, kevy.server.port, replication_port))?;
+    inline.spawn(watched(election, ending, Arc::clone(&failed)));
+    server.run().map_err(|error| error.to_string())?;
     match failed.load(Ordering::Acquire) {
         true => Err("stopped, because a server without its election must not be written to".to_owned()),
         false => Ok(()),
@@ -166,28 +175,18 @@ fn companion(
     begun.map_err(|error| companion::complain(&error.to_string())).ok()
 }
 
-/// Why the server could not serve. The system does not say which port is taken, so all that kevy opens are named.
-fn ended(error: &ServeError, client_port: u16, replication_port: u16) -> String {
-    match error {
-        ServeError::Io(source) if source.kind() == std::io::ErrorKind::AddrInUse => format!(
-            "another program has one of this node's ports, {client_port} for clients or {replication_port} and up for \
-             replication: {source}; stop it, or give this node other ports in [server] port and [cluster] peers"
-        ),
-        _ => error.to_string(),
-    }
-}
-
-fn plugin(
+fn parts(
     elect: ElectSettings,
     data_dir: &Path,
     door: TcpListener,
     watch: Option<Arc<dyn SocketWatch>>,
-) -> Result<(Arc<QuorumPlugin>, Arc<TcpTransport>), String> {
+) -> Result<(QuorumParts, Arc<TcpTransport>), String> {
     let store = FileVoteStore::open(data_dir.join(VOTE_FILE)).map_err(|error| error.to_string())?;
     let seed = RandomState::new().hash_one(elect.config.node());
     let node = elect.config.node();
     let mut transport =
         TcpTransport::with_listener(door).stale_after(elect.config.election_timeout()).seed(seed);
+    transport = transport.silence(3 * elect.config.heartbeat_interval());
     for peer in elect.peers.iter().filter(|peer| peer.id != node) {
         transport = transport.peer(peer.id, format!("{}:{}", peer.host, peer.elect_port));
     }
@@ -195,19 +194,19 @@ fn plugin(
         transport = transport.watch(watch);
     }
     let transport = Arc::new(transport.build());
-    let plugin = QuorumPlugin::new(QuorumParts {
+    let parts = QuorumParts {
         config: elect.config,
         clock: Arc::new(SystemClock::new()),
         store: Arc::new(store),
         transport: Arc::clone(&transport) as _,
         seed,
-    });
-    Ok((plugin, transport))
+    };
+    Ok((parts, transport))
 }
 
 /// The election. A server without it ends.
-async fn election(plugin: Arc<QuorumPlugin>, ending: Arc<Ending>, failed: Arc<AtomicBool>) {
-    let reason = match AssertUnwindSafe(plugin.run()).catch_unwind().await {
+async fn watched(election: Election, ending: Arc<Ending>, failed: Arc<AtomicBool>) {
+    let reason = match AssertUnwindSafe(election).catch_unwind().await {
         Ok(Ok(())) => return,
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the election ended by a panic".to_owned(),

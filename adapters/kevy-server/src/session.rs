@@ -23,11 +23,16 @@ use std::time::{Duration, Instant};
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// But it is silent while it prepares a snapshot, for as long as the data takes.
 const SNAPSHOT_SILENCE_MAX: Duration = Duration::from_secs(120);
-/// While frames pour in, one acknowledgement covers those of so long. The first after a pause goes out at once. Every
-/// millisecond, two replicas took a twentieth of a busy primary's processor time.
+/// While frames pour in, one acknowledgement covers those of so long. Every millisecond, two replicas took a twentieth of a
+/// busy primary's processor time.
 const ACK_INTERVAL: Duration = Duration::from_millis(4);
+/// When nothing more has come for so long, what came is acknowledged at once: somebody may wait for it. A busy primary sends
+/// more within that time, and is left alone.
+const QUIET: Duration = Duration::from_micros(100);
+/// But not before so long after the acknowledgement before: many clients that write one by one cost no more than this.
+const ACK_PAUSE: Duration = Duration::from_micros(250);
 /// Between two times that the kernel is asked not to wait with what it confirms.
-const HASTE_INTERVAL: Duration = Duration::from_millis(1);
+const HASTE_INTERVAL: Duration = Duration::from_micros(200);
 /// Between two looks for frames that the stream does not bring.
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(5);
 /// Frames and bytes that may wait in a shard's inbox before the stream is read on. A promotion waits until
@@ -76,7 +81,8 @@ impl<'a> Session<'a> {
         let state = reached(&self.link.state());
         // The primary takes this position for its own and sends what comes after it, or a snapshot.
         self.streaming = state.held && state.generation == self.generation;
-        socket.set_read_timeout(Some(ACK_INTERVAL)).map_err(|error| broken(error.to_string()))?;
+        // What has come is read to its end; for more it is waited in `rest`.
+        socket.set_nonblocking(true).map_err(|error| broken(error.to_string()))?;
         if self.streaming {
             self.link.ack(true);
         }
@@ -86,14 +92,7 @@ impl<'a> Session<'a> {
                     self.take(event)?;
                     self.hasten(socket);
                 }
-                Err(ReplicaError::Io(error))
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
-                    self.link.ack(false);
-                    self.hastened = None;
-                    self.hasten(socket);
-                    self.rest(socket)?;
-                }
+                Err(ReplicaError::Io(error)) if error.kind() == ErrorKind::WouldBlock => self.rest(socket)?,
                 Err(_) if !self.link.state().open => return Ok(()),
                 Err(error) => return Err(broken(error.to_string())),
             }
@@ -113,8 +112,20 @@ impl<'a> Session<'a> {
         let _ = set_tcp_quickack(socket, true);
     }
 
-    /// Nothing came for [`ACK_INTERVAL`]: waits for more, and fetches what the stream does not bring.
+    /// All that came is read. Acknowledges it if nothing more follows at once, waits for more, and fetches what the stream
+    /// does not bring.
     fn rest(&mut self, socket: &TcpStream) -> Result<(), End> {
+        let acked = if self.streaming { self.link.owes() } else { None };
+        if let Some(acked) = acked {
+            self.hasten(socket);
+            let mut more = [PollFd::new(socket, PollFlags::IN)];
+            let quiet = QUIET.max(ACK_PAUSE.saturating_sub(acked.elapsed()));
+            let quiet = Timespec::try_from(quiet).map_err(|error| broken(error.to_string()))?;
+            if poll(&mut more, Some(&quiet)).is_ok_and(|ready| ready > 0) {
+                return Ok(());
+            }
+            self.link.ack(false);
+        }
         self.fetch(socket)?;
         let patience = match (&self.catch_up, self.streaming) {
             (Some(_), _) => CATCH_UP_INTERVAL,
@@ -161,11 +172,15 @@ impl<'a> Session<'a> {
             }
             ReplicaEvent::SnapshotBegin => {
                 self.snapshot = Some((Vec::new(), Loading::new(Arc::clone(&self.link.shards))));
+                self.link.state().copy = Some((Instant::now(), 0));
             }
             ReplicaEvent::SnapshotChunk(bytes) => {
                 let (snapshot, _) =
                     self.snapshot.as_mut().ok_or_else(|| broken("a part of a snapshot that never began"))?;
                 snapshot.extend_from_slice(&bytes);
+                if let Some((_, come)) = &mut self.link.state().copy {
+                    *come = snapshot.len() as u64;
+                }
             }
             ReplicaEvent::SnapshotEnd { ack_offset } => {
                 let (bytes, loading) =
@@ -288,7 +303,10 @@ impl<'a> Session<'a> {
         }
         (state.generation, state.next, state.flushes) = (self.generation, next, tag.flushes);
         (state.held, state.named) = (true, tag.flushes);
-        (state.synced, state.must_copy) = (None, None);
+        (state.synced, state.must_copy, state.began_at) = (None, None, None);
+        if let Some((begun, bytes)) = state.copy.take() {
+            log::info!("shard {}: a copy of {bytes} bytes has come in {:?}", link.shard, begun.elapsed());
+        }
         link.shards.note_copy(link.shard, state.why);
         state.stall.moved(Instant::now());
         self.streaming = true;

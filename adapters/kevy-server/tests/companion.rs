@@ -9,13 +9,16 @@
 
 mod common;
 
-use common::process::{Process, primary};
+use common::process::{BIN, Process, primary};
 use common::{Cluster, until, within};
 use rustix::fd::OwnedFd;
 use rustix::net::sockopt::socket_acceptconn;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
+use std::fs::{File, Permissions};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Silence is noticed after this, and a death without it.
@@ -196,4 +199,95 @@ fn nothing_is_left_of_a_companion_when_its_server_has_ended() {
         assert!(!log.contains(&format!("port {} is still taken", first.port + 200)), "{:?}", began.elapsed());
     }
     drop(nodes);
+}
+
+/// A system that starts no companion: here the program is not to be executed any more.
+#[test]
+fn a_server_that_gets_no_companion_says_so_once_and_works() {
+    let cluster = Cluster::new(3, 1);
+    let program = cluster.dirs[0].0.join("program");
+    std::fs::copy(BIN, &program).unwrap();
+    let start = |node: usize| {
+        let port = cluster.ports[node];
+        drop(cluster.settings(node, &format!("http = \"127.0.0.1:{}\"\n{SILENCE}", page(port))));
+        let log = File::create(cluster.dirs[node].0.join("log")).unwrap();
+        let mut command = Command::new(&program);
+        command.arg("--config").arg(cluster.dirs[node].0.join("kevy.toml"));
+        Process { child: command.stderr(log).spawn().unwrap(), port }
+    };
+    let mut nodes: Vec<Process> = (0..3).map(start).collect();
+    let number = primary(&nodes);
+    let first = nodes.remove(number);
+    let companion = companion(&first);
+    std::fs::set_permissions(&program, Permissions::from_mode(0o600)).unwrap();
+    kill_process(companion, Signal::KILL).unwrap();
+    until("it has none", || (metric(&first, "kevy_server_companion")? == 0.0).then_some(()));
+    // Time enough for several attempts.
+    assert!(!is_replaced(&nodes, QUIET));
+    assert_eq!(first.ask("SET k w").as_deref(), Some("OK"));
+    let log = std::fs::read_to_string(cluster.dirs[number].0.join("log")).unwrap();
+    assert_eq!(log.matches("event=no_companion error=\"Permission denied").count(), 1, "{log}");
+    first.signal(Signal::KILL);
+    assert!(is_replaced(&nodes, SOON), "the kernel ends its sockets");
+}
+
+/// Rounds of each measurement, of which the median is told.
+const ROUNDS: usize = 7;
+/// For the one that comes back to copy it all.
+const COPY_MAX: Duration = Duration::from_secs(180);
+/// What one command adds to the heap: it says only how long a value is, so that nothing large is sent or logged.
+const VALUE_MB: usize = 50;
+
+/// From the `SIGKILL` of a primary with so much memory to the first write on another node.
+fn failover(heap_mb: usize, more: &str) -> Duration {
+    let cluster = Cluster::new(3, 1);
+    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, more)).collect();
+    let whole = |nodes: &[Process]| {
+        let all = within(COPY_MAX, || {
+            let first = nodes.iter().position(|node| node.ask("SET probe 1").as_deref() == Some("OK"))?;
+            let mut client = common::Client::connect(nodes[first].port);
+            client.ask("SET probe 2");
+            (client.ask("WAIT 2 1000") == ":2").then_some(first)
+        });
+        all.unwrap()
+    };
+    let first = whole(&nodes);
+    for number in 0..heap_mb / VALUE_MB {
+        let line = format!("SETRANGE big{number} {} x", VALUE_MB * 1_000_000 - 1);
+        assert_eq!(nodes[first].ask(&line), Some((VALUE_MB * 1_000_000).to_string()));
+    }
+    let mut took: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let first = whole(&nodes);
+            // Known before: what is measured is the servers.
+            let mut others: Vec<_> = nodes.iter().filter(|node| node.port != nodes[first].port).collect();
+            let mut clients: Vec<_> =
+                others.drain(..).map(|node| common::Client::connect(node.port)).collect();
+            let began = Instant::now();
+            nodes[first].signal(Signal::KILL);
+            until("another one takes writes", || {
+                clients.iter_mut().any(|client| client.ask("SET k w") == "+OK").then_some(())
+            });
+            let took = began.elapsed();
+            nodes[first].wait();
+            nodes[first] = Process::start(&cluster, first, more);
+            took
+        })
+        .collect();
+    took.sort();
+    took[ROUNDS / 2]
+}
+
+/// `HEAP_MB=4000 cargo test --release --ignore-rust-version -p kevy-server --test companion -- --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes, and three times the memory; for the numbers"]
+fn failover_by_the_size_of_the_heap() {
+    let heap = std::env::var("HEAP_MB").ok().and_then(|mb| mb.parse().ok()).unwrap_or(1000);
+    let [with, without] = ["", "companion = false\n"].map(|more| [0, heap].map(|mb| failover(mb, more)));
+    println!("    heap          with       without   (median of {ROUNDS}, ms)");
+    for (mb, with, without) in [(0, with[0], without[0]), (heap, with[1], without[1])] {
+        println!("{mb:>5} MB  {:>12.1}  {:>12.1}", with.as_secs_f64() * 1e3, without.as_secs_f64() * 1e3);
+    }
+    let ratio = |[none, much]: [Duration; 2]| much.as_secs_f64() / none.as_secs_f64();
+    println!("much / none  {:>9.1}x  {:>11.1}x", ratio(with), ratio(without));
 }

@@ -7,7 +7,7 @@ mod common;
 use common::contents::{contents, differences};
 use common::process::{Process, primary};
 use common::{Client, Cluster, Node, until, until_reads};
-use kevy_elect_plugin::host::{FenceReason, ReplicationHost};
+use kevy_elect_plugin::host::FenceReason;
 use kevy_resp_client::RespClient;
 use rustix::process::Signal;
 
@@ -384,4 +384,32 @@ fn a_rolling_restart_under_load_copies_nothing() {
         assert_eq!(told_by(&nodes[node], "elect_copies"), 0, "node {node} after its restart");
     }
     assert_eq!(all_copies(&nodes), [0, 0, 0], "since each one was restarted");
+}
+
+/// What a survivor received, and the one who takes over did not, is not lost: so it needs no copy either.
+#[test]
+fn who_takes_over_several_shards_takes_what_others_received() {
+    let cluster = Cluster::new(3, 3);
+    // It waits for a fortieth of this, and the machine may be busy.
+    let patient = "election_timeout_ms = 60000\n";
+    let (a, b, c) =
+        (cluster.start_with(0, patient), cluster.start_with(1, patient), cluster.start_with(2, patient));
+    a.promote(3);
+    follow_all(&a, 3, &[&b, &c]);
+    whole(&a, &[&b, &c], "first");
+    let before = [copies(&a), copies(&b), copies(&c)];
+    c.host.detach();
+    write_keys(&mut a.client(), "behind", 100);
+    whole(&a, &[&b], "without c");
+    let_go(&a, &[&b]);
+    a.stop();
+    c.promote(4);
+    assert_eq!(c.client().ask("GET behind99"), "99");
+    follow_all(&c, 4, &[&b]);
+    whole(&c, &[&b], "two are left");
+    assert_eq!([copies(&b), copies(&c)], before[1..]);
+    let a = cluster.start_with(0, patient);
+    follow_all(&c, 4, &[&a]);
+    whole(&c, &[&a, &b], "all");
+    assert_eq!(copies(&a), 0);
 }

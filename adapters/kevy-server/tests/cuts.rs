@@ -5,7 +5,6 @@
 mod common;
 
 use common::{Client, Cluster, Node, until, until_reads};
-use kevy_elect_plugin::host::ReplicationHost;
 use kevy_elect_plugin::position::Position;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

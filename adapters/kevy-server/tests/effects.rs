@@ -6,7 +6,6 @@ mod common;
 
 use common::contents::{contents, differences};
 use common::{Client, Cluster, Node, until};
-use kevy_elect_plugin::host::ReplicationHost;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::position::Position;
 use std::time::Duration;

@@ -170,7 +170,7 @@ fn nothing_ends_on_a_primary_that_must_not_write() {
     assert_eq!(primary.ask("WAIT 2 5000"), ":2");
     nodes[1].signal(Signal::STOP);
     nodes[2].signal(Signal::STOP);
-    until("it is fenced", || primary.ask("SET l v").starts_with("-NOREPLICAS").then_some(()));
+    until("it is fenced", || primary.ask("SET l v").starts_with("-READONLY").then_some(()));
     until("the time is up", || (primary.ask("PTTL k") == ":-2").then_some(()));
     // Three times as long as kevy takes to look for what has ended.
     let looked = Instant::now();

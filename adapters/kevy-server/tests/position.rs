@@ -8,7 +8,6 @@
 mod common;
 
 use common::{Client, Cluster, Dir, Node, until, until_reads};
-use kevy_elect_plugin::host::ReplicationHost;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::position::Position;
 use kevy_persist::{AOF2_MAGIC, Argv, RecordStep, layout, next_record, write_record_multibulk};

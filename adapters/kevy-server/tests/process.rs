@@ -177,7 +177,7 @@ fn a_primary_that_loses_its_quorum_outlives_its_lease() {
     let others = [(first + 1) % 3, (first + 2) % 3];
     others.iter().for_each(|node| nodes[*node].signal(Signal::STOP));
     let refused = until("it is fenced", || nodes[first].ask("SET k v").filter(|said| said.starts_with('-')));
-    assert!(refused.starts_with("-NOREPLICAS"), "{refused}");
+    assert!(refused.starts_with("-READONLY"), "{refused}");
     // Later than any watchdog of these settings would have gone off.
     let after = std::time::Instant::now() + ELECTION_TIMEOUT;
     until("the time is over", || (std::time::Instant::now() > after).then_some(()));
@@ -197,7 +197,8 @@ fn a_primary_without_a_quorum_takes_no_transaction_and_no_large_value() {
     others.iter().for_each(|node| nodes[*node].signal(Signal::STOP));
     until("it is fenced", || nodes[first].ask("SET probe 2").filter(|said| said.starts_with('-')));
     // Only now: on a busy machine a primary that loses its quorum closes its clients' connections.
-    let mut client = RespClient::connect("127.0.0.1", nodes[first].port).unwrap();
+    let connect = || RespClient::connect("127.0.0.1", nodes[first].port).unwrap();
+    let mut client = connect();
     let value = vec![b'x'; 300_000];
     for _ in 0..8 {
         for watched in ["k", "elsewhere", "far"] {
@@ -209,10 +210,12 @@ fn a_primary_without_a_quorum_takes_no_transaction_and_no_large_value() {
                 "refused before it is queued, as Redis does"
             );
             assert!(matches!(ask(&[b"EXEC"]), Reply::Error(_)));
-            assert!(matches!(ask(&[b"SET", watched.as_bytes(), &value]), Reply::Error(_)));
+            // Whoever is refused has to connect anew. On another shard, perhaps.
+            client = connect();
+            let said = client.request_borrowed(&[b"SET", watched.as_bytes(), &value]);
+            assert!(matches!(said, Ok(Reply::Error(_)) | Err(_)), "{said:?}");
+            client = connect();
         }
-        // On another shard, perhaps.
-        client = RespClient::connect("127.0.0.1", nodes[first].port).unwrap();
     }
     assert_eq!(nodes[first].ask("GET k").as_deref(), Some("10"));
     assert_eq!(nodes[first].ask("DBSIZE").as_deref(), Some("2"), "k and the probe");
@@ -297,17 +300,4 @@ fn failover_after_a_kill() {
     }
     times.sort();
     println!("kill -9 to the first write elsewhere: median {:?}, {times:?}", times[ROUNDS / 2]);
-}
-
-#[test]
-fn a_port_that_is_taken_is_named() {
-    let cluster = Cluster::new(1, 1);
-    for taken in [cluster.ports[0], cluster.ports[0] + 10_000, cluster.ports[0] + 200] {
-        let holder = std::net::TcpListener::bind(("127.0.0.1", taken)).unwrap();
-        let mut node = Process::start(&cluster, 0, "");
-        assert_eq!(node.wait().code(), Some(1));
-        let log = std::fs::read_to_string(cluster.dirs[0].0.join("log")).unwrap();
-        assert!(log.lines().last().unwrap().contains(&taken.to_string()), "{taken}: {log}");
-        drop(holder);
-    }
 }

@@ -45,19 +45,18 @@ fn an_election_that_is_stuck_delays_no_command() {
     let server = Server::new(&settings.kevy, elect.clone()).unwrap();
     let door = Arc::new(Mutex::new(()));
     let node = elect.config.node();
-    let plugin = QuorumPlugin::new(QuorumParts {
+    let parts = QuorumParts {
         config: elect.config,
         clock: Arc::new(Stuck { clock: SystemClock::new(), door: Arc::clone(&door) }),
         store: Arc::new(MemoryVoteStore::new()),
         transport: Arc::new(MemoryNetwork::builder(SystemClock::new(), 1, [node]).build().transport(node)),
         seed: 1,
-    });
-    plugin.set_host(server.host());
+    };
+    let (plugin, election) = QuorumPlugin::start(parts, |_| server.host());
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
     let stopper = server.stopper();
     let serving = std::thread::spawn(move || server.run().unwrap());
-    let running = Arc::clone(&plugin);
-    let electing = std::thread::spawn(move || block_on(running.run()).unwrap());
+    let electing = std::thread::spawn(move || block_on(election).unwrap());
     let mut client = until("it listens", || {
         std::net::TcpStream::connect(("127.0.0.1", cluster.ports[0]))
             .ok()
@@ -80,7 +79,7 @@ fn an_election_that_is_stuck_delays_no_command() {
     assert_eq!(client.ask("WAIT 0 10"), ":0");
     assert!(client.ask("REPL.TOKEN").starts_with('['));
     // The gate knows by itself when the lease is over, which nobody renews now.
-    until("the lease is over", || client.ask("SET k w").starts_with("-NOREPLICAS").then_some(()));
+    until("the lease is over", || client.ask("SET k w").starts_with("-READONLY").then_some(()));
     assert!(client.ask("INFO replication").contains("elect_writable:lease-expired"));
     drop(shut);
     look.join().unwrap();

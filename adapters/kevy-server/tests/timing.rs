@@ -6,7 +6,6 @@
 mod common;
 
 use common::{Cluster, Node, until};
-use kevy_elect_plugin::host::ReplicationHost;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

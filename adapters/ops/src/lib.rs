@@ -11,7 +11,6 @@
 //!
 //! With the feature `kevy`, [`config`] reads a whole `kevy.toml`.
 
-#[cfg(feature = "kevy")]
 pub mod config;
 pub mod ending;
 pub mod history;

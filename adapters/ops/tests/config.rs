@@ -121,7 +121,8 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "quorum = 2\n",
         "kevy.toml:9: [elect] quorum = 2: there is no such key; the keys are enabled, heartbeat_interval_ms, \
          election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, loss_policy, watchdog, companion, shard_timeout_ms, cluster_name, http, \
-         http_public, http_peers",
+         http_public, http_peers, sentinel, sentinel_master, \
+         sentinel_password, sentinel_peers, sentinel_announce, continue_buffer_mb",
     ),
     ("", "lease_ms = 0\n", "kevy.toml:9: [elect] lease_ms = 0: use whole milliseconds from 1 to 86400000"),
     (
@@ -250,6 +251,47 @@ fn every_refusal_names_line_key_value_and_reason() {
             }
         };
         assert_eq!(load(&text).unwrap_err(), *said, "\n{text}");
+    }
+}
+
+/// What is a line of TOML, and what only looks like one.
+#[test]
+fn lines_are_right_behind_long_strings_and_inside_inline_tables() {
+    let zero = "[elect] lease_ms = 0: use whole milliseconds from 1 to 86400000";
+    let (kevys, _) = GOOD.split_once("[elect]").unwrap();
+    for (text, said) in [
+        // A section, a key and an open bracket in the middle of a string.
+        (
+            format!("{GOOD}cluster_name = \"\"\"\n[server]\nport = 1 [\n\"\"\"\nlease_ms = 0\n"),
+            format!("kevy.toml:13: {zero}"),
+        ),
+        (format!("{GOOD}cluster_name = '''\n[log]\n'''\nlease_ms = 0\n"), format!("kevy.toml:12: {zero}")),
+        (format!("elect = {{ enabled = true, lease_ms = 0 }}\n{kevys}"), format!("kevy.toml:1: {zero}")),
+        (format!("elect.enabled = true\nelect.lease_ms = 0\n{kevys}"), format!("kevy.toml:2: {zero}")),
+        (format!("{GOOD}\"lease_ms\" = 0 # zero\n"), format!("kevy.toml:9: {zero}")),
+        // What kevy reads stands where it stood, and so does what is wrong with it.
+        (
+            format!("elect = {{ enabled = true }}\n{kevys}elect_port_base = 7000\n"),
+            "kevy.toml:8: [cluster] elect_port_base = 7000: [cluster] peers lists election port 6204 for this node (a); \
+             make them equal"
+                .to_owned(),
+        ),
+        (
+            format!("{GOOD}cluster_name = \"\"\"\n[log]\n\"\"\"\n[log]\nlevle = 1\n"),
+            "kevy.toml:13: [log] levle = 1: unknown [log] key: levle".to_owned(),
+        ),
+    ] {
+        assert_eq!(load(&text).unwrap_err(), said, "\n{text}");
+    }
+    let inline = format!("elect = {{ enabled = true, lease_ms = 500 }}\n{kevys}");
+    assert_eq!(load(&inline).unwrap().elect.unwrap().config.lease().as_millis(), 500);
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_where_it_goes_wrong() {
+    for (text, line) in [(format!("{GOOD}lease_ms = = 5\n"), 9), ("[server\nport = 7000\n".to_owned(), 1)] {
+        let error = load(&text).unwrap_err();
+        assert!(error.starts_with(&format!("kevy.toml:{line}: ")), "{error}");
     }
 }
 

@@ -64,7 +64,7 @@ impl Racer {
 /// Isolation, the primary cut off from its peers but not from its clients, needs root: every node then has a network
 /// namespace of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
-#[command(name = "race", bin_name = "cargo race", verbatim_doc_comment, after_help = EXIT_CODES)]
+#[command(name = "race", args_override_self = true, bin_name = "cargo race", verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(crate) struct Options {
     /// Rounds of each fault per system (default 5); with --writes: pairs of runs (default 21)
     #[arg(long = "rounds", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=ROUNDS_MAX))]

@@ -164,6 +164,7 @@ impl Race<'_> {
             server: self.entry.server.clone(),
             system: self.entry.system.clone(),
             elections,
+            sentinel: false,
             threads: 1,
             places,
         };

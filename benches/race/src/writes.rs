@@ -65,6 +65,7 @@ pub(crate) fn compare(
                 system: entry.system.clone(),
                 // kevy's own elector has no cluster of one.
                 elections: racer == Racer::Plugin || nodes > 1,
+                sentinel: false,
                 threads: 1,
                 places: vec![Place::Loopback; nodes],
             };

@@ -32,7 +32,6 @@ fn ours() -> Message {
         standing: Standing::Member,
         progress: Progress { stream_epoch: Epoch(42), offset: 1_234_567 },
         primary: Some(NodeId::new("node-a").unwrap()),
-        primary_age: Duration::ZERO,
         lease: Duration::from_micros(970_297),
         health: Health::Good,
     })

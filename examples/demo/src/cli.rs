@@ -42,7 +42,7 @@ EXIT CODE
 /// Starts three kevy-server processes on free loopback ports in a temporary directory, writes to all of
 /// them without pause, breaks the primary, and shows what happened when.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
-#[command(name = "demo", bin_name = "cargo demo", verbatim_doc_comment, after_help = MORE)]
+#[command(name = "demo", args_override_self = true, bin_name = "cargo demo", verbatim_doc_comment, after_help = MORE)]
 pub(crate) struct Options {
     /// How often the primary is broken
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(0..=ROUNDS_MAX))]

@@ -48,6 +48,7 @@ fn run(options: &Options) -> Result<bool, Failure> {
         server: server::locate(&wanted)?,
         system: if stock { System::Stock } else { System::Plugin },
         elections: true,
+        sentinel: false,
         threads: options.threads,
         places: vec![Place::Loopback; NODES],
     };

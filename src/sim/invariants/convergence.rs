@@ -40,7 +40,7 @@ impl Convergence {
         let residue = residue.sum();
         // A stream that stands still is noticed, and what is missing is copied.
         let copies = if setup.habits.is_some() { 2_500 * MS + 4 * setup.host + 10 * setup.delay } else { 0 };
-        let work = copies + 4 * setup.host + 20 * setup.delay + 10 * setup.save + 300 * MS;
+        let work = copies + 4 * setup.host + 12 * setup.late + 20 * setup.delay + 10 * setup.save + 300 * MS;
         let real = settled + residue + work;
         let election = real - residue - copies;
         // All of it on clocks that may be slow.

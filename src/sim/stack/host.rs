@@ -99,14 +99,21 @@ impl ReplicationHost for WatchedHost {
         result
     }
 
-    fn detach(&self) -> Position {
-        let position = self.inner.detach();
+    async fn detach(&self) -> Result<Position, HostError> {
+        let [before, after] = self.scene.with(|state| state.run.plan.setup.draw_late(&mut state.run.rng));
+        if before > 0 {
+            self.sleep(before).await;
+        }
+        let position = self.inner.detach().await?;
         self.scene.with(|state| {
             let node = self.node;
             state.run.log(|| format!("n{node} host: detached at {position:?}"));
             state.nodes[node].watch.follows = None;
         });
-        position
+        if after > 0 {
+            self.sleep(after).await;
+        }
+        Ok(position)
     }
 
     async fn fence(&self, epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {

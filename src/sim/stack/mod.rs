@@ -33,8 +33,8 @@
 //!     async fn follow(&self, epoch: Epoch, _: NodeId) -> Result<(), HostError> {
 //!         self.promote(epoch).await
 //!     }
-//!     fn detach(&self) -> Position {
-//!         Position::NONE
+//!     async fn detach(&self) -> Result<Position, HostError> {
+//!         Ok(Position::NONE)
 //!     }
 //! }
 //!

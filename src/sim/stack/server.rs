@@ -44,11 +44,11 @@ impl ReplicationHost for ModelHost {
         Ok(())
     }
 
-    fn detach(&self) -> Position {
-        self.scene.with(|state| {
+    async fn detach(&self) -> Result<Position, HostError> {
+        Ok(self.scene.with(|state| {
             let omitted = state.run.plan.mutation == Some(Mutation::DetachOmitted);
             state.run.servers[self.node].detach(omitted, false)
-        })
+        }))
     }
 
     async fn fence(&self, _: Epoch, _: crate::fence::FenceReason) -> Result<(), HostError> {

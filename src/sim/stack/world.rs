@@ -223,29 +223,28 @@ impl<'a> World<'a> {
         });
         let Some((config, clock, inner, seed, id, life)) = parts else { return };
         clock.restarted();
-        let plugin = QuorumPlugin::new(QuorumParts {
+        let parts = QuorumParts {
             config,
             clock: Arc::new(clock.clone()),
             store: Arc::new(SimStore { scene: scene.clone(), node }),
             transport: Arc::new(Watched { inner, scene: scene.clone(), node }),
             seed,
-        });
-        let host: Arc<dyn ReplicationHost> = match &mut self.make {
-            None => Arc::new(ModelHost { scene: scene.clone(), node }),
-            Some(make) => {
-                let seat = Seat::new(node, id, Arc::new(clock), &plugin, scene.clone());
-                make(seat)
-            }
         };
-        let real = self.real.clone();
-        plugin.set_host(Arc::new(WatchedHost { inner: host, scene: scene.clone(), real, node, life }));
+        let (real, make) = (self.real.clone(), &mut self.make);
+        let (plugin, election) = QuorumPlugin::start(parts, |plugin| {
+            let inner: Arc<dyn ReplicationHost> = match make {
+                None => Arc::new(ModelHost { scene: scene.clone(), node }),
+                Some(make) => make(Seat::new(node, id, Arc::new(clock), plugin, scene.clone())),
+            };
+            Arc::new(WatchedHost { inner, scene: scene.clone(), real, node, life })
+        });
         scene.with(|state| {
             if let Some(mutation) = state.run.plan.driver_mutation {
                 plugin.set_driver_mutation(mutation);
             }
             state.begin_life(node, plugin.clone());
         });
-        self.executor.spawn(node, life, Kind::Driver, plugin.run());
+        self.executor.spawn(node, life, Kind::Driver, election.boxed());
     }
 
     /// The process dies, with everything that was only in its memory.

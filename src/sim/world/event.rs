@@ -1,8 +1,9 @@
 //! What can come next.
 
-use crate::elector::PersistSeq;
+use crate::elector::{DetachSeq, PersistSeq};
 use crate::ids::{Epoch, Incarnation};
 use crate::message::Message;
+use crate::position::Position;
 use crate::sim::data::Data;
 use crate::sim::ills::Life;
 use crate::sim::server;
@@ -73,6 +74,19 @@ pub(super) enum Event {
         node: usize,
         life: Life,
         fence: u64,
+    },
+    /// The server lets go of its primary.
+    Detach {
+        node: usize,
+        life: Life,
+        seq: DetachSeq,
+    },
+    /// It says so.
+    Detached {
+        node: usize,
+        life: Life,
+        seq: DetachSeq,
+        position: Position,
     },
     /// A snapshot is loaded.
     Loaded {

@@ -1,7 +1,7 @@
 //! One simulated machine: clock, disk, server, and the process with the elector.
 
 use super::event::Event;
-use crate::elector::{Elector, GateState, PersistSeq};
+use crate::elector::{DetachSeq, Elector, GateState, PersistSeq};
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::sim::clock::DriftClock;
 use crate::sim::data::Offsets;
@@ -43,6 +43,8 @@ pub(super) struct Jobs {
     pub(super) fences: u64,
     /// How often the kernel's timer was wound up when the newest one came.
     pub(super) wound: u64,
+    /// The question that the host has not let go for yet.
+    pub(super) detaching: Option<DetachSeq>,
     /// A promotion under way.
     pub(super) promoting: Option<Epoch>,
     /// A job that hangs until all is healed.

@@ -4,6 +4,7 @@
 //! every input is followed by draining the outputs in order, by copying the gate, and only then by sending.
 //! With the real driver in its place: [`super::stack`].
 
+mod detach;
 mod event;
 mod faults;
 mod hand;
@@ -155,6 +156,8 @@ impl World {
             Event::SaveTold { .. } => self.on_save_told(event),
             Event::HostDone { .. } => self.on_host_done(event),
             Event::Fenced { .. } => self.on_fenced(event),
+            Event::Detach { node, life, seq } => self.on_detach(node, life, seq),
+            Event::Detached { .. } => self.on_detached(event),
             Event::Loaded { .. } => self.on_loaded(event),
             Event::Answer { .. } => self.on_answer(event),
             Event::Alarm { node, life } => self.on_alarm(node, life),
@@ -202,11 +205,10 @@ impl World {
             match output {
                 Output::Send(to, message) => self.outbox.push((to, message)),
                 Output::Persist(seq, state) => self.save(node, seq, state),
-                Output::Host(HostAction::Detach(_)) => {
+                Output::Host(HostAction::Detach(seq)) if self.run.plan.setup.late == 0 => {
                     let position = self.detach(node);
-                    self.note(node, || What::Detached(position.clone()));
                     if let Some(process) = &mut self.machines[node].process {
-                        process.elector.handle_host(local, HostReport::Detached(&position));
+                        process.elector.handle_host(local, HostReport::Detached(seq, &position));
                     }
                 }
                 Output::Host(action) => self.host_action(node, action),
@@ -368,6 +370,7 @@ impl World {
         }
         machine.disk.waiting = None;
         (machine.jobs.promoting, machine.jobs.hanging, machine.jobs.fence_hangs) = (None, None, false);
+        machine.jobs.detaching = None;
         (machine.ills.hung, machine.ills.stuck) = (0, false);
         self.run.servers[node].stop(end);
         self.run.log(|| format!("n{node} is gone"));

@@ -3,7 +3,6 @@
 use super::World;
 use super::event::{Event, Job, Payload};
 use crate::elector::{GateState, HostAction, HostReport};
-use crate::position::Position;
 use crate::sim::clock::MS;
 use crate::sim::ills::Life;
 use crate::sim::note::What;
@@ -14,7 +13,7 @@ impl World {
         self.run.log(|| format!("n{node} host: {action:?}"));
         self.note(node, || What::Asked(action));
         match action {
-            HostAction::Detach(_) => {}
+            HostAction::Detach(seq) => self.ask_to_detach(node, seq),
             HostAction::Resume(_) => {}
             HostAction::Fence(..) => {
                 self.cancel_promotion(node);
@@ -33,12 +32,14 @@ impl World {
             }
             HostAction::Promote(epoch) => {
                 self.cancel_promotion(node);
-                self.machines[node].jobs.promoting = Some(epoch);
+                let jobs = &mut self.machines[node].jobs;
+                (jobs.promoting, jobs.detaching) = (Some(epoch), None);
                 self.run.servers[node].turn_to(None);
                 self.begin_job(node, Job::Promote(epoch));
             }
             HostAction::Follow(epoch, primary) => {
                 self.cancel_promotion(node);
+                self.machines[node].jobs.detaching = None;
                 let Some(primary) = self.run.number(primary) else { return };
                 self.run.servers[node].turn_to(Some((epoch, primary)));
                 self.begin_job(node, Job::Follow(epoch));
@@ -150,15 +151,6 @@ impl World {
             self.tell_position(node);
             self.step(node, |e, now| e.handle_host(now, HostReport::Fenced));
         }
-    }
-
-    /// Lets go of the old primary: from here on nothing is acknowledged.
-    pub(super) fn detach(&mut self, node: usize) -> Position {
-        let omitted = self.run.plan.mutation == Some(crate::elector::Mutation::DetachOmitted);
-        let machine = &mut self.machines[node];
-        let position = self.run.servers[node].detach(omitted, machine.jobs.promoting.is_some());
-        self.run.log(|| format!("n{node} host: detached at {position:?}"));
-        position
     }
 
     pub(super) fn on_data(&mut self, from: usize, to: usize, payload: Payload) {

@@ -22,10 +22,13 @@
 //! ```
 
 mod network;
+mod weather;
 
-use super::links::Links;
+pub use weather::{IN_FLIGHT_MAX, LINK_TIMEOUT_DEFAULT};
+
+use super::api::{Directions, SendError, Transport, TransportError, TransportEvent};
+use super::links::{Links, STALE_AFTER_DEFAULT};
 use super::wakes::Locked;
-use super::{Directions, SendError, Transport, TransportError, TransportEvent};
 use crate::clock::Clock;
 use crate::ids::NodeId;
 use crate::message::{Hello, Message};
@@ -36,23 +39,7 @@ use network::{Cut, Network, ProcessId};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
-
-/// The most frames under way from one node to another. What comes on top is lost or refused.
-pub const IN_FLIGHT_MAX: usize = 1024;
-/// How long a link lives that nothing gets through, unless the builder says otherwise.
-pub const LINK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
-
-/// How the network treats what is sent.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Weather {
-    delay_min: Duration,
-    delay_max: Duration,
-    loss: f64,
-    duplicate: f64,
-    reorder: f64,
-    link_timeout: Duration,
-    stale_after: Duration,
-}
+use weather::Weather;
 
 /// The network. Clones share it.
 #[derive(Clone)]
@@ -145,7 +132,7 @@ impl MemoryNetwork {
                 duplicate: 0.0,
                 reorder: 0.0,
                 link_timeout: LINK_TIMEOUT_DEFAULT,
-                stale_after: super::tcp::STALE_AFTER_DEFAULT,
+                stale_after: STALE_AFTER_DEFAULT,
             },
         }
     }

@@ -1,14 +1,15 @@
 //! Connections that peers dialled: we receive on them.
 
-use super::super::RefuseReason;
-use super::super::handshake::{self, Incoming, TurnedAway};
-use super::super::links::{Direction, End, LinkId};
-use super::stream::{Frames, Stopped, Stream, abort, tune, write_first};
+use super::limits::{ACCEPT_RETRY, HELLO_PENDING_MAX, HELLO_TIMEOUT, LATE_END_WAIT};
+use super::shared::Context;
+use super::stream::{Stopped, Stream, abort, next_message, read_more, tune, write_first};
+use super::timer::{now, within};
 use super::watch::Watched;
-use super::{ACCEPT_RETRY, HELLO_PENDING_MAX, HELLO_TIMEOUT, LATE_END_WAIT, TcpTransport, now, within};
 use crate::ids::NodeId;
 use crate::message::{Hello, Message};
-use crate::wire::{encode_hello, encode_refuse};
+use crate::transport::api::RefuseReason;
+use crate::transport::greeting::{Channel, Greeting, TurnedAway};
+use crate::transport::links::{Direction, End, LinkId};
 use async_io::{Async, Timer};
 use futures::StreamExt;
 use futures::future::{BoxFuture, Either, FutureExt, pending, poll_fn, select};
@@ -20,12 +21,12 @@ use std::task::{Poll, Waker};
 
 /// Takes connections in for ever. The listening socket stays open whatever happens to them: a closed one
 /// tells the peers that this process is gone.
-pub(super) async fn accept_all(transport: &TcpTransport, listener: &Async<TcpListener>, hello: &Hello) {
+pub(super) async fn accept_all(context: Context<'_>, listener: &Async<TcpListener>) {
     let waiting = Waiting::default();
     let mut connections: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
     // Keeps the set from being empty, which would end the stream.
     connections.push(pending().boxed());
-    let connections_max = HELLO_PENDING_MAX + 2 * transport.links().peers() + 1;
+    let connections_max = HELLO_PENDING_MAX + 2 * context.shared.links().peers() + 1;
     let mut number = 0;
     loop {
         let mut acceptable = std::pin::pin!(listener.readable());
@@ -49,13 +50,13 @@ pub(super) async fn accept_all(transport: &TcpTransport, listener: &Async<TcpLis
         };
         number += 1;
         if waiting.enter(number) || connections.len() > connections_max {
-            transport.links().refuse(None, RefuseReason::TooMany, now());
+            context.shared.links().refuse(None, RefuseReason::TooMany, now());
         }
         if connections.len() > connections_max {
             waiting.leave(number);
             continue;
         }
-        connections.push(serve(transport, stream, hello, &waiting, number).boxed());
+        connections.push(serve(context, stream, &waiting, number).boxed());
     }
 }
 
@@ -99,93 +100,108 @@ impl Waiting {
     }
 }
 
-async fn serve(transport: &TcpTransport, stream: Stream, hello: &Hello, waiting: &Waiting, number: u64) {
+async fn serve(context: Context<'_>, stream: Stream, waiting: &Waiting, number: u64) {
+    let Context { shared, hello } = context;
     let mut stream = Watched::new(stream);
     tune(&stream);
-    let mut frames = Frames::new();
-    let first = {
-        let greeted = std::pin::pin!(within(HELLO_TIMEOUT, greet(transport, &mut frames, &stream)));
+    let mut greeting = Greeting::accept(hello, shared.sessions.accept());
+    let heard = {
+        let heard = std::pin::pin!(within(HELLO_TIMEOUT, greet(context, &mut greeting, &stream)));
         let removed = std::pin::pin!(waiting.removed(number));
-        match select(greeted, removed).await {
-            Either::Left((first, _)) => first,
+        match select(heard, removed).await {
+            Either::Left((heard, _)) => heard,
             // Counted as one too many by whoever came last.
             Either::Right(_) => return,
         }
     };
     waiting.leave(number);
-    let theirs = match first {
-        Some(Ok(first)) => handshake::judge_dialler(hello, first),
-        Some(Err(Stopped::Violation(reason))) => Err(TurnedAway { claimed: None, reason }),
+    let theirs = match heard {
+        Some(Ok(theirs)) => Ok(theirs),
+        Some(Err(Unheard::TurnedAway(turned_away))) => Err(turned_away),
         // Port scanners and health checks connect and leave; there is nothing to tell.
-        Some(Err(Stopped::Ended(_))) => return,
-        None => Err(TurnedAway { claimed: None, reason: RefuseReason::HelloTimeout }),
+        Some(Err(Unheard::Ended)) => return,
+        None => Err(greeting.timed_out()),
     };
     let linked = theirs.and_then(|theirs| {
-        let up = transport.links().up(Direction::In, theirs.node, theirs.incarnation, None, now());
+        let up = shared.links().up(Direction::In, theirs.node, theirs.incarnation, None, now());
         let turned_away = |reason| TurnedAway { claimed: Some(theirs.node), reason };
         up.map(|id| (theirs.node, id)).map_err(turned_away)
     });
+    let mut answer = Vec::new();
     let (peer, id) = match linked {
         Ok(linked) => linked,
-        Err(TurnedAway { claimed, reason }) => return turn_away(transport, &stream, claimed, reason, hello),
+        Err(TurnedAway { claimed, reason }) => {
+            greeting.refuse(reason, &mut answer);
+            write_first(&stream, &answer);
+            return shared.links().refuse(claimed, reason, now());
+        }
     };
-    transport.tell_linked(&mut stream);
-    let mut answer = Vec::new();
-    encode_hello(hello, &mut answer);
-    let stopped = if write_first(&stream, &answer) {
-        receive(transport, &stream, &mut frames, peer, id).await
-    } else {
-        Some(Stopped::Ended(End::Broken))
+    shared.tell_linked(&mut stream);
+    let stopped = match greeting.admit(&mut answer) {
+        Err(TurnedAway { reason, .. }) => Some(Stopped::Violation(reason)),
+        Ok(_) if !write_first(&stream, &answer) => Some(Stopped::Ended(End::Broken)),
+        Ok(channel) => receive(context, &stream, channel, peer, id).await,
     };
     match stopped {
         None => {
             abort(stream);
-            transport.links().end(Direction::In, peer, id, End::Broken, now());
+            shared.links().end(Direction::In, peer, id, End::Broken, now());
         }
-        Some(Stopped::Ended(end)) => transport.links().end(Direction::In, peer, id, end, now()),
+        Some(Stopped::Ended(end)) => shared.links().end(Direction::In, peer, id, end, now()),
         Some(Stopped::Violation(reason)) => {
             abort(stream);
-            let mut links = transport.links();
+            let mut links = shared.links();
             links.refuse(Some(peer), reason, now());
             links.end(Direction::In, peer, id, End::Broken, now());
         }
     }
 }
 
-/// The first frame, and then room for what will be told of the link.
-async fn greet(transport: &TcpTransport, frames: &mut Frames, stream: &Stream) -> Result<Incoming, Stopped> {
-    let first = frames.next(stream).await?;
-    poll_fn(|cx| match transport.links().has_room(cx.waker()) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
-    })
-    .await;
-    Ok(first)
+/// Why somebody did not say who it is.
+enum Unheard {
+    Ended,
+    TurnedAway(TurnedAway),
+}
+
+/// Who the other end is, and then room for what will be told of the link.
+async fn greet(context: Context<'_>, greeting: &mut Greeting<'_>, stream: &Stream) -> Result<Hello, Unheard> {
+    let mut answer = Vec::new();
+    loop {
+        let heard = greeting.hear(&mut answer).map_err(Unheard::TurnedAway)?;
+        if !answer.is_empty() && !write_first(stream, &answer) {
+            return Err(Unheard::Ended);
+        }
+        answer.clear();
+        if let Some(theirs) = heard {
+            context.shared.room().await;
+            return Ok(theirs);
+        }
+        read_more(stream, greeting.channel()).await.map_err(|_| Unheard::Ended)?;
+    }
 }
 
 /// Hands messages up until the link ends; `None`: a newer one took its place, and no end came soon after.
 async fn receive(
-    transport: &TcpTransport,
+    context: Context<'_>,
     stream: &Stream,
-    frames: &mut Frames,
+    mut channel: Channel,
     peer: NodeId,
     id: LinkId,
 ) -> Option<Stopped> {
     let replaced = std::pin::pin!(poll_fn(|cx| {
-        match transport.links().holds(Direction::In, peer, id, cx.waker()) {
+        match context.shared.links().holds(Direction::In, peer, id, cx.waker()) {
             true => Poll::Pending,
             false => Poll::Ready(()),
         }
     }));
     let messages = std::pin::pin!(async {
         loop {
-            match frames.next(stream).await {
-                Ok(Incoming::Message(message)) => {
-                    if !hand_up(transport, peer, id, message).await {
+            match next_message(stream, &mut channel).await {
+                Ok(message) => {
+                    if !hand_up(context, peer, id, message).await {
                         return None;
                     }
                 }
-                Ok(_) => return Some(Stopped::Violation(RefuseReason::Garbage)),
                 Err(stopped) => return Some(stopped),
             }
         }
@@ -196,7 +212,7 @@ async fn receive(
     };
     // A process that died a moment ago may have been replaced before its end was read here. That end frees the voters
     // from what they promised to it.
-    let over = std::pin::pin!(poll_fn(|cx| match transport.links().leaves(peer, id, cx.waker()) {
+    let over = std::pin::pin!(poll_fn(|cx| match context.shared.links().leaves(peer, id, cx.waker()) {
         true => Poll::Pending,
         false => Poll::Ready(()),
     }));
@@ -207,11 +223,11 @@ async fn receive(
 }
 
 /// Waits for room, and so leaves the socket unread until there is some.
-async fn hand_up(transport: &TcpTransport, peer: NodeId, id: LinkId, message: Message) -> bool {
+async fn hand_up(context: Context<'_>, peer: NodeId, id: LinkId, message: Message) -> bool {
     let mut message = Some(message);
     poll_fn(|cx| {
         let Some(taken) = message.take() else { return Poll::Ready(true) };
-        match transport.links().deliver(peer, id, taken, cx.waker()) {
+        match context.shared.links().deliver(peer, id, taken, cx.waker()) {
             Ok(()) => Poll::Ready(true),
             Err(None) => Poll::Ready(false),
             Err(Some(back)) => {
@@ -221,18 +237,4 @@ async fn hand_up(transport: &TcpTransport, peer: NodeId, id: LinkId, message: Me
         }
     })
     .await
-}
-
-fn turn_away(
-    transport: &TcpTransport,
-    stream: &Stream,
-    claimed: Option<NodeId>,
-    reason: RefuseReason,
-    hello: &Hello,
-) {
-    let mut refusal = Vec::new();
-    let text = format!("by node {} of cluster {}", hello.node, hello.cluster);
-    encode_refuse(reason.as_str(), &text, &mut refusal);
-    write_first(stream, &refusal);
-    transport.links().refuse(claimed, reason, now());
 }

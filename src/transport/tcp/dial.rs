@@ -1,52 +1,48 @@
 //! Connections that we dial: we send on them.
 
-use super::super::RefuseReason;
-use super::super::handshake;
-use super::super::links::{Direction, End, LinkId};
-use super::super::retry::Retry;
-use super::stream::{Frames, Stopped, Stream, abort, tune, write_all, write_first};
+use super::limits::{BESIDE_TIMEOUT, HELLO_TIMEOUT, LINK_STABLE, RETRY_SPACING_MIN, USER_TIMEOUT};
+use super::place::Place;
+use super::shared::Context;
+use super::stream::{Stopped, Stream, abort, read_more, read_ready, resets, tune, write_all, write_first};
+use super::timer::{now, within};
 use super::watch::Watched;
-use super::{
-    ADDRESSES_MAX, CONNECT_AFTER_LOSS_TIMEOUT, CONNECT_TIMEOUT, HELLO_TIMEOUT, LINK_STABLE, LOOK_BACK,
-    RESOLVE_TIMEOUT, RETRY_SPACING_MIN, TcpTransport, now, resolve, within,
-};
 use crate::ids::NodeId;
 use crate::message::Hello;
-use crate::time::{Duration, Instant};
-use crate::wire::encode_hello;
+use crate::time::Duration;
+use crate::transport::greeting::{Channel, Greeting, TurnedAway};
+use crate::transport::links::{Beside, Direction, End, LinkId, QUIET_CHECKS};
+use crate::transport::retry::Retry;
 use async_io::{Async, Timer};
-use futures::future::{BoxFuture, Either, FutureExt, poll_fn, select};
+use futures::future::{Either, poll_fn, select};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
+/// A connection that we dialled and on which both ends said `HELLO`.
+struct Linked {
+    stream: Watched<Stream>,
+    channel: Channel,
+    id: LinkId,
+}
+
 /// Dials `peer` whenever we have no link to it, for ever.
-pub(super) async fn keep_linked(
-    transport: &TcpTransport,
-    peer: NodeId,
-    address: &str,
-    hello: &Hello,
-    seed: u64,
-) {
+pub(super) async fn keep_linked(context: Context<'_>, peer: NodeId, address: &str, seed: u64) {
     let mut pause = Retry::new(seed);
     // Whether this attempt was called for by the end of a link.
     let mut urgent = false;
-    let mut place = Place { address, looking: None, lost: None };
+    let mut place = Place::new(address);
     loop {
-        poll_fn(|cx| match transport.links().has_room(cx.waker()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        })
-        .await;
+        context.shared.room().await;
         let began = now();
-        if let Some((stream, mut frames, id)) = dial(transport, peer, &mut place, hello, urgent).await {
+        if let Some(first) = dial(context, peer, &mut place, urgent).await {
             let linked = now();
-            let stopped = drive(transport, &stream, &mut frames, peer, id).await;
+            let (stream, id, stopped) = drive_on(context, peer, first).await;
             let end = match stopped {
                 Some(Stopped::Ended(end)) => end,
                 Some(Stopped::Violation(reason)) => {
                     abort(stream);
-                    transport.links().refuse(Some(peer), reason, now());
+                    context.shared.links().refuse(Some(peer), reason, now());
                     End::Broken
                 }
                 None => {
@@ -54,15 +50,15 @@ pub(super) async fn keep_linked(
                     End::Broken
                 }
             };
-            place.lost = Some(now());
-            transport.links().end(Direction::Out, peer, id, end, now());
+            place.lost();
+            context.shared.links().end(Direction::Out, peer, id, end, now());
             if now().saturating_since(linked) >= LINK_STABLE {
                 pause.reset();
                 urgent = true;
                 continue;
             }
         }
-        urgent = wait(transport, peer, pause.next()).await;
+        urgent = wait(context, peer, pause.next()).await;
         if urgent {
             pause.reset();
             let spacing = RETRY_SPACING_MIN.saturating_sub(now().saturating_since(began));
@@ -73,72 +69,106 @@ pub(super) async fn keep_linked(
     }
 }
 
+/// Looks for silent peers, for ever.
+pub(super) async fn watch_silence(context: Context<'_>, silence: Duration) {
+    loop {
+        Timer::after(silence / u32::from(QUIET_CHECKS)).await;
+        context.shared.links().check_silence();
+    }
+}
+
+/// Drives a link, and those that take its place, to the end of the last: its stream, and why it ended.
+async fn drive_on(
+    context: Context<'_>,
+    peer: NodeId,
+    first: Linked,
+) -> (Watched<Stream>, LinkId, Option<Stopped>) {
+    let Linked { mut stream, mut channel, mut id } = first;
+    loop {
+        let outcome = {
+            let driven = std::pin::pin!(drive(context, &stream, channel, peer, id));
+            // Polled first: once another link has taken the place, the old one only says that it lost it.
+            match select(std::pin::pin!(dial_beside(context, peer)), driven).await {
+                Either::Left((next, _)) => Ok(next),
+                Either::Right((stopped, _)) => Err(stopped),
+            }
+        };
+        match outcome {
+            Ok(next) => {
+                abort(std::mem::replace(&mut stream, next.stream));
+                (channel, id) = (next.channel, next.id);
+            }
+            Err(stopped) => return (stream, id, stopped),
+        }
+    }
+}
+
+/// Another link to a peer that is linked and says nothing (T25). What comes of an attempt is told to nobody.
+async fn dial_beside(context: Context<'_>, peer: NodeId) -> Linked {
+    loop {
+        // At the next call the task of the link is woken, which is this one.
+        let called =
+            poll_fn(|_| context.shared.links().beside_called(peer).map_or(Poll::Pending, Poll::Ready));
+        let (why, since) = (called.await, now());
+        let (heard, address) = {
+            let links = context.shared.links();
+            (links.heard_so_far(peer), links.address(peer))
+        };
+        let Some(address) = address else { continue };
+        context.shared.room().await;
+        let mut patience = 2 * BESIDE_TIMEOUT;
+        loop {
+            let began = now();
+            if let Some(Ok(stream)) = within(BESIDE_TIMEOUT, Async::<TcpStream>::connect(address)).await {
+                // The old link may end at any moment, and this attempt with it. The acceptor must not see an orderly end.
+                resets(&stream, true);
+                match within(patience, introduce(context, stream, peer, address)).await {
+                    Some(Some(linked)) => {
+                        resets(&linked.stream, false);
+                        return linked;
+                    }
+                    // It does not want to.
+                    Some(None) => break,
+                    // Cut off again, or the peer's process is stopped: then more connections only wait for it.
+                    None => patience = HELLO_TIMEOUT.min(2 * patience),
+                }
+            }
+            let over = match why {
+                Beside::Silent => context.shared.links().heard_so_far(peer) != heard,
+                // Later the kernel gives the old link up.
+                Beside::Answer => now().saturating_since(since) >= USER_TIMEOUT,
+            };
+            if over {
+                break;
+            }
+            Timer::after(BESIDE_TIMEOUT.saturating_sub(now().saturating_since(began))).await;
+        }
+    }
+}
+
 /// Waits for the time to pass (`false`) or for a reason to dial at once (`true`).
-async fn wait(transport: &TcpTransport, peer: NodeId, time: Duration) -> bool {
-    let called = poll_fn(|cx| match transport.links().redial_called(peer, cx.waker()) {
+async fn wait(context: Context<'_>, peer: NodeId, time: Duration) -> bool {
+    let called = poll_fn(|cx| match context.shared.links().redial_called(peer, cx.waker()) {
         true => Poll::Ready(()),
         false => Poll::Pending,
     });
     within(time, called).await.is_some()
 }
 
-/// Where a peer is.
-struct Place<'a> {
-    /// `host:port`.
-    address: &'a str,
-    /// A look-up under way. The next attempt waits for the same one.
-    looking: Option<BoxFuture<'a, Vec<SocketAddr>>>,
-    /// When the last link ended.
-    lost: Option<Instant>,
-}
-
-impl Place<'_> {
-    /// The addresses to try now, and for how long each.
-    async fn find(
-        &mut self,
-        transport: &TcpTransport,
-        peer: NodeId,
-        urgent: bool,
-    ) -> (Vec<SocketAddr>, Duration) {
-        // What has just been lost is looked for where it was, without asking a name server that may be gone
-        // with it: its refusal is what the peers wait for.
-        let recent = self.lost.is_some_and(|lost| now().saturating_since(lost) < LOOK_BACK);
-        if let Some(lost) = transport.links().lost_address(peer).filter(|_| urgent || recent) {
-            return (vec![lost], if urgent { CONNECT_AFTER_LOSS_TIMEOUT } else { CONNECT_TIMEOUT });
-        }
-        let looking = self.looking.take().unwrap_or_else(|| resolve(self.address).boxed());
-        let found = match select(looking, Timer::after(RESOLVE_TIMEOUT)).await {
-            Either::Left((found, _)) => found,
-            Either::Right((_, looking)) => {
-                self.looking = Some(looking);
-                Vec::new()
-            }
-        };
-        // A server that hangs or is gone keeps nobody from going where the peer was.
-        let known = if found.is_empty() { transport.links().address(peer) } else { None };
-        (found.into_iter().take(ADDRESSES_MAX).chain(known).collect(), CONNECT_TIMEOUT)
-    }
-}
-
 /// One attempt, at each of the peer's addresses.
-async fn dial(
-    transport: &TcpTransport,
-    peer: NodeId,
-    place: &mut Place<'_>,
-    hello: &Hello,
-    urgent: bool,
-) -> Option<(Watched<Stream>, Frames, LinkId)> {
-    let (addresses, timeout) = place.find(transport, peer, urgent).await;
+async fn dial(context: Context<'_>, peer: NodeId, place: &mut Place<'_>, urgent: bool) -> Option<Linked> {
+    let (addresses, timeout) = place.find(context.shared, peer, urgent).await;
     for address in addresses {
-        let attempt = transport.links().attempt(peer);
+        let (attempt, began) = (context.shared.links().attempt(peer), now());
         match within(timeout, Async::<TcpStream>::connect(address)).await {
             Some(Ok(stream)) => {
-                if let Some(linked) = introduce(transport, stream, peer, address, hello).await {
+                place.connected(now().saturating_since(began));
+                if let Some(linked) = introduce(context, stream, peer, address).await {
                     return Some(linked);
                 }
             }
             Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                transport.links().connect_refused(peer, attempt, address);
+                context.shared.links().connect_refused(peer, attempt, address);
             }
             _ => {}
         }
@@ -148,70 +178,95 @@ async fn dial(
 
 /// Says `HELLO` and hears the answer.
 async fn introduce(
-    transport: &TcpTransport,
+    context: Context<'_>,
     stream: Stream,
     peer: NodeId,
     address: SocketAddr,
-    hello: &Hello,
-) -> Option<(Watched<Stream>, Frames, LinkId)> {
+) -> Option<Linked> {
     // A port that nobody listens on can be the very one that the system gave this connection: then it is
     // connected to itself and keeps the peer from opening its door.
     if stream.get_ref().local_addr().is_ok_and(|local| local == address) {
         return None;
     }
+    let shared = context.shared;
     let mut stream = Watched::new(stream);
     tune(&stream);
-    let mut frame = Vec::new();
-    encode_hello(hello, &mut frame);
-    if !write_first(&stream, &frame) {
-        return None;
-    }
-    let mut frames = Frames::new();
-    let refused = match within(HELLO_TIMEOUT, frames.next(&stream)).await {
-        Some(Ok(answer)) => {
-            let linked = handshake::judge_acceptor(hello, peer, answer).and_then(|theirs| {
-                transport.links().up(Direction::Out, peer, theirs.incarnation, Some(address), now())
-            });
-            match linked {
+    let turned_away = match greet(context, &stream, peer).await {
+        Ok((channel, theirs)) => {
+            let up = shared.links().up(Direction::Out, peer, theirs.incarnation, Some(address), now());
+            match up {
                 Ok(id) => {
-                    transport.tell_linked(&mut stream);
-                    return Some((stream, frames, id));
+                    shared.tell_linked(&mut stream);
+                    return Some(Linked { stream, channel, id });
                 }
-                Err(reason) => Some(reason),
+                Err(reason) => Some(TurnedAway { claimed: Some(peer), reason }),
             }
         }
-        Some(Err(Stopped::Violation(reason))) => Some(reason),
-        Some(Err(Stopped::Ended(_))) => None,
-        None => Some(RefuseReason::HelloTimeout),
+        Err(turned_away) => turned_away,
     };
     // The acceptor may hold this link for established: it must not see it end in order.
     abort(stream);
-    if let Some(reason) = refused {
-        transport.links().refuse(Some(peer), reason, now());
+    if let Some(TurnedAway { claimed, reason }) = turned_away {
+        shared.links().refuse(claimed, reason, now());
     }
     None
 }
 
+/// The greeting of the one who dials; `Err(None)`: the connection ended.
+async fn greet(
+    context: Context<'_>,
+    stream: &Stream,
+    peer: NodeId,
+) -> Result<(Channel, Hello), Option<TurnedAway>> {
+    let mut out = Vec::new();
+    let mut greeting = Greeting::dial(context.hello, peer, context.shared.sessions.dial(peer), &mut out)?;
+    let heard = within(HELLO_TIMEOUT, async {
+        loop {
+            if !out.is_empty() && !write_first(stream, &out) {
+                return Err(None);
+            }
+            out.clear();
+            read_more(stream, greeting.channel()).await.map_err(|_| None)?;
+            if let Some(theirs) = greeting.hear(&mut out)? {
+                return Ok(theirs);
+            }
+        }
+    })
+    .await;
+    let theirs = heard.unwrap_or_else(|| Err(Some(greeting.timed_out())))?;
+    Ok((greeting.admit(&mut out)?, theirs))
+}
+
 /// Writes what is queued, and watches for the end; `None`: another link took its place.
 async fn drive(
-    transport: &TcpTransport,
+    context: Context<'_>,
     stream: &Stream,
-    frames: &mut Frames,
+    channel: Channel,
     peer: NodeId,
     id: LinkId,
 ) -> Option<Stopped> {
+    // Both halves below are one task, so neither ever waits for the other's lock.
+    let channel = Mutex::new(channel);
+    let lock = || -> MutexGuard<'_, Channel> { channel.lock().unwrap_or_else(PoisonError::into_inner) };
     let watch = std::pin::pin!(async {
-        match frames.next(stream).await {
-            // Messages come on the link that the peer dialled.
-            Ok(_) => Stopped::Violation(RefuseReason::Garbage),
-            Err(stopped) => stopped,
+        loop {
+            // Messages come on the link that the peer dialled: whatever comes here is an error.
+            if let Err(reason) = lock().message() {
+                return Stopped::Violation(reason);
+            }
+            if stream.readable().await.is_err() {
+                return Stopped::Ended(End::Broken);
+            }
+            if let Err(stopped) = read_ready(stream, &mut lock()) {
+                return stopped;
+            }
         }
     });
     let write = std::pin::pin!(async {
         let mut batch = Vec::new();
         loop {
             let held = poll_fn(|cx| {
-                let mut links = transport.links();
+                let mut links = context.shared.links();
                 if !links.holds(Direction::Out, peer, id, cx.waker()) {
                     return Poll::Ready(false);
                 }
@@ -221,13 +276,16 @@ async fn drive(
             if !held {
                 return None;
             }
+            if let Err(reason) = lock().seal(&mut batch) {
+                return Some(Stopped::Violation(reason));
+            }
             // An error here took the socket's error with it: reading would then see an orderly end that
             // was none. So it ends the link at once, and reading comes first below.
             if write_all(stream, &batch).await.is_err() {
                 return Some(Stopped::Ended(End::Broken));
             }
             batch.clear();
-            transport.links().written(peer);
+            context.shared.links().written(peer);
         }
     });
     match select(watch, write).await {

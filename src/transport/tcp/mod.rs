@@ -13,70 +13,37 @@
 
 mod accept;
 mod dial;
+mod limits;
+mod place;
+mod shared;
 mod stream;
+mod timer;
 mod watch;
 
-use super::links::Links;
+pub use super::links::STALE_AFTER_DEFAULT;
 pub use super::retry::{RETRY_FIRST, RETRY_MAX};
-use super::wakes::Locked;
-use super::{Directions, SendError, Transport, TransportError, TransportEvent, TransportStats};
-use crate::clock::{Clock, SystemClock};
+pub use limits::*;
+pub use watch::SocketWatch;
+
+use super::api::{Directions, SendError, Transport, TransportError, TransportEvent, TransportStats};
+use super::links::Links;
+use super::session::{PlainSessions, Sessions};
 use crate::ids::NodeId;
 use crate::message::{Hello, Message};
-use crate::time::{Duration, Instant};
-use async_io::{Async, Timer};
+use crate::time::Duration;
+use async_io::Async;
 use async_trait::async_trait;
 use futures::StreamExt;
-use futures::future::{Either, FutureExt, poll_fn, select};
+use futures::future::{FutureExt, poll_fn, select};
 use futures::stream::FuturesUnordered;
+use shared::{Context, Shared};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use stream::Stream;
-pub use watch::SocketWatch;
+use timer::within;
 use watch::Watched;
-
-/// How long a connection may take to be made.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long the first attempt after a loss may take. A connection request that reaches a socket which is
-/// just being closed gets no answer at all, and the kernel repeats it only a second later: the next attempt
-/// is refused at once.
-pub const CONNECT_AFTER_LOSS_TIMEOUT: Duration = Duration::from_millis(25);
-/// For how long after a loss the peer is looked for only where it was.
-pub const LOOK_BACK: Duration = Duration::from_secs(1);
-/// How long an attempt waits for a name server before it goes where the peer was last. The look-up goes on.
-pub const RESOLVE_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long either end waits for the other's `HELLO`.
-pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long written bytes may go unconfirmed before the link counts as broken. Short, because after a
-/// partition a new connection carries messages sooner than an old one, whose retries come ever later.
-pub const USER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a link may be silent before the kernel asks whether the peer is there, and between questions.
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-/// How many such questions may go unanswered.
-pub const KEEPALIVE_PROBES_MAX: u32 = 2;
-/// The shortest time between two attempts, also when there is a reason to try at once.
-pub const RETRY_SPACING_MIN: Duration = Duration::from_millis(1);
-/// A link that lived shorter than this does not reset the pause: two ends that agree to connect and then
-/// to hang up must not do so in a tight loop.
-pub const LINK_STABLE: Duration = Duration::from_millis(100);
-/// The most addresses of one host name that are tried in one attempt.
-pub const ADDRESSES_MAX: usize = 8;
-/// The most connections that have not said `HELLO`. One more, and the oldest of them is closed: an honest
-/// peer says it within a round trip, so strangers cannot keep it out by just holding connections.
-pub const HELLO_PENDING_MAX: usize = 32;
-/// The pause after the system would not give us a connection (it is out of file descriptors, mostly).
-pub const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// How long [`Transport::close`] waits for queued messages to be written.
-pub const CLOSE_FLUSH_MAX: Duration = Duration::from_millis(200);
-/// How long the end of an earlier process's link is waited for after a later process has said `HELLO`. A lost packet is
-/// sent again within that time.
-pub const LATE_END_WAIT: Duration = Duration::from_secs(1);
-/// How long a process must have been gone before an older incarnation of its node is linked again, unless
-/// [`TcpTransportBuilder::stale_after`] says otherwise.
-pub const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(2);
 
 /// A [`Transport`] over TCP.
 #[derive(Debug)]
@@ -84,16 +51,8 @@ pub struct TcpTransport {
     door: Mutex<Option<Door>>,
     peers: BTreeMap<NodeId, String>,
     seed: u64,
-    links: Mutex<Links>,
-    watch: Option<Watch>,
-}
-
-struct Watch(Arc<dyn SocketWatch>);
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SocketWatch")
-    }
+    silence: Option<Duration>,
+    shared: Shared,
 }
 
 #[derive(Debug)]
@@ -103,13 +62,20 @@ enum Door {
 }
 
 /// Collects a [`TcpTransport`].
-#[derive(Debug)]
 pub struct TcpTransportBuilder {
     door: Door,
     peers: BTreeMap<NodeId, String>,
     stale_after: Duration,
     seed: u64,
-    watch: Option<Watch>,
+    silence: Option<Duration>,
+    sessions: Arc<dyn Sessions>,
+    watch: Option<Arc<dyn SocketWatch>>,
+}
+
+impl fmt::Debug for TcpTransportBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpTransportBuilder").field("peers", &self.peers).finish_non_exhaustive()
+    }
 }
 
 impl TcpTransport {
@@ -125,11 +91,7 @@ impl TcpTransport {
 
     /// The address at which `peer` was linked last: one that works, also while its name cannot be resolved.
     pub fn address(&self, peer: NodeId) -> Option<SocketAddr> {
-        self.links().address(peer)
-    }
-
-    fn links(&self) -> Locked<'_, Links> {
-        Locked::new(&self.links)
+        self.shared.links().address(peer)
     }
 
     /// Opens the listening socket.
@@ -148,19 +110,15 @@ impl TcpTransport {
         let opened =
             bound.and_then(Async::new).map_err(|source| TransportError::Listen { address, source })?;
         let mut listener = Watched::new(opened);
-        listener.tell(|socket| Some(self.watch.as_ref()?.0.listening(socket.get_ref())));
+        self.shared.tell_listening(&mut listener);
         Ok(Some(listener))
-    }
-
-    /// Both ends said `HELLO` on this connection.
-    fn tell_linked(&self, stream: &mut Watched<Stream>) {
-        stream.tell(|socket| Some(self.watch.as_ref()?.0.linked(socket.get_ref())));
     }
 }
 
 impl TcpTransportBuilder {
     fn new(door: Door) -> Self {
-        Self { door, peers: BTreeMap::new(), stale_after: STALE_AFTER_DEFAULT, seed: 0, watch: None }
+        let (peers, sessions) = (BTreeMap::new(), Arc::new(PlainSessions));
+        Self { door, peers, stale_after: STALE_AFTER_DEFAULT, seed: 0, silence: None, sessions, watch: None }
     }
 
     /// Adds a peer and where it listens: `host:port`, resolved at every attempt to dial.
@@ -181,9 +139,22 @@ impl TcpTransportBuilder {
         self
     }
 
+    /// How long a linked peer may say nothing before it is dialled beside the link that is there (T25): two or three heartbeats.
+    /// Default: for ever.
+    pub fn silence(mut self, duration: Duration) -> Self {
+        self.silence = Some(duration);
+        self
+    }
+
+    /// What lies between frames and the wire, and proves who the other side is. Default: [`PlainSessions`], which prove nothing.
+    pub fn sessions(mut self, sessions: Arc<dyn Sessions>) -> Self {
+        self.sessions = sessions;
+        self
+    }
+
     /// Tells `watch` of each socket by which peers see that this process lives.
     pub fn watch(mut self, watch: Arc<dyn SocketWatch>) -> Self {
-        self.watch = Some(Watch(watch));
+        self.watch = Some(watch);
         self
     }
 
@@ -194,14 +165,14 @@ impl TcpTransportBuilder {
             door: Mutex::new(Some(self.door)),
             peers: self.peers,
             seed: self.seed,
-            links: Mutex::new(links),
-            watch: self.watch,
+            silence: self.silence,
+            shared: Shared::new(links, self.sessions, self.watch),
         }
     }
 }
 
 /// Forgets the links when `run` ends or is dropped, because their sockets do.
-struct Forget<'a>(&'a TcpTransport);
+struct Forget<'a>(&'a Shared);
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
@@ -213,19 +184,23 @@ impl Drop for Forget<'_> {
 impl Transport for TcpTransport {
     async fn run(&self, hello: Hello) -> Result<(), TransportError> {
         let Some(listener) = self.open().await? else { return Ok(()) };
-        if !self.links().begin_run() {
+        if !self.shared.links().begin_run() {
             return Ok(());
         }
-        let _forget = Forget(self);
+        let _forget = Forget(&self.shared);
         let mut work = FuturesUnordered::new();
-        work.push(accept::accept_all(self, &listener, &hello).boxed());
+        let context = Context { shared: &self.shared, hello: &hello };
+        work.push(accept::accept_all(context, &listener).boxed());
         for (number, (peer, address)) in (0..).zip(&self.peers) {
             if *peer != hello.node {
                 let seed = self.seed.wrapping_add(number);
-                work.push(dial::keep_linked(self, *peer, address, &hello, seed).boxed());
+                work.push(dial::keep_linked(context, *peer, address, seed).boxed());
             }
         }
-        let closed = poll_fn(|cx| match self.links().is_closed(cx.waker()) {
+        if let Some(silence) = self.silence {
+            work.push(dial::watch_silence(context, silence).boxed());
+        }
+        let closed = poll_fn(|cx| match self.shared.links().is_closed(cx.waker()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         });
@@ -235,59 +210,34 @@ impl Transport for TcpTransport {
     }
 
     fn send(&self, to: NodeId, message: &Message) -> Result<(), SendError> {
-        self.links().send(to, message)
+        self.shared.links().send(to, message)
     }
 
     async fn recv(&self) -> TransportEvent {
-        poll_fn(|cx| self.links().receive(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await
+        poll_fn(|cx| self.shared.links().receive(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await
     }
 
     fn directions(&self, peer: NodeId) -> Option<Directions> {
-        self.links().directions(peer)
+        self.shared.links().directions(peer)
     }
 
     fn stats(&self) -> Option<TransportStats> {
-        let links = self.links();
-        Some(TransportStats { refused: links.refused(), dropped: links.dropped })
+        Some(self.shared.links().stats())
     }
 
     async fn close(&self) {
-        self.links().begin_close();
-        let flushed = poll_fn(|cx| match self.links().flushed(cx.waker()) {
+        self.shared.links().begin_close();
+        let flushed = poll_fn(|cx| match self.shared.links().flushed(cx.waker()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         });
         within(CLOSE_FLUSH_MAX, flushed).await;
-        self.links().finish_close();
-        let stopped = poll_fn(|cx| match self.links().stopped(cx.waker()) {
+        self.shared.links().finish_close();
+        let stopped = poll_fn(|cx| match self.shared.links().stopped(cx.waker()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         });
         within(CLOSE_FLUSH_MAX, stopped).await;
         self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
-}
-
-fn now() -> Instant {
-    SystemClock.now()
-}
-
-/// `None`: the time is up.
-async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    match select(std::pin::pin!(future), Timer::after(limit)).await {
-        Either::Left((output, _)) => Some(output),
-        Either::Right(_) => None,
-    }
-}
-
-/// The addresses behind `host:port`. Names are looked up on a thread of their own: that can take seconds.
-async fn resolve(address: &str) -> Vec<SocketAddr> {
-    if let Ok(address) = address.parse() {
-        return vec![address];
-    }
-    let address = address.to_owned();
-    blocking::unblock(move || {
-        address.to_socket_addrs().map(|found| found.take(ADDRESSES_MAX).collect()).unwrap_or_default()
-    })
-    .await
 }

@@ -1,18 +1,15 @@
-//! One connection: socket options, frames in, bytes out.
+//! One connection: socket options, bytes in, bytes out. The only place that says how a link ended.
 
-use super::super::RefuseReason;
-use super::super::handshake::{self, Incoming};
-use super::super::links::End;
+use super::limits::{KEEPALIVE_INTERVAL, KEEPALIVE_PROBES_MAX, USER_TIMEOUT};
 use super::watch::Watched;
-use super::{KEEPALIVE_INTERVAL, KEEPALIVE_PROBES_MAX, USER_TIMEOUT};
-use crate::wire::FRAME_BYTES_MAX;
+use crate::message::Message;
+use crate::time::Duration;
+use crate::transport::api::RefuseReason;
+use crate::transport::greeting::Channel;
+use crate::transport::links::End;
 use async_io::Async;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
-
-/// The room for what was read and not decoded yet: always enough for the rest of the longest frame.
-const READ_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
 pub(super) type Stream = Async<TcpStream>;
 
@@ -45,6 +42,11 @@ pub(super) fn abort(stream: Watched<Stream>) {
     drop(stream);
 }
 
+/// Whether the connection is reset, however it ends: also where its task is dropped.
+pub(super) fn resets(stream: &Stream, always: bool) {
+    let _ = rustix::net::sockopt::set_socket_linger(stream, always.then_some(Duration::ZERO));
+}
+
 /// Why reading ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stopped {
@@ -60,58 +62,43 @@ impl From<RefuseReason> for Stopped {
     }
 }
 
-/// Reads frames off one connection.
-pub(super) struct Frames {
-    bytes: Box<[u8]>,
-    start: usize,
-    end: usize,
+/// The next message. Cancelling loses nothing.
+pub(super) async fn next_message(stream: &Stream, channel: &mut Channel) -> Result<Message, Stopped> {
+    loop {
+        if let Some(message) = channel.message()? {
+            return Ok(message);
+        }
+        read_more(stream, channel).await?;
+    }
 }
 
-impl Frames {
-    pub(super) fn new() -> Self {
-        Self { bytes: vec![0; READ_BYTES_MAX].into_boxed_slice(), start: 0, end: 0 }
-    }
-
-    /// The next frame. Cancelling loses nothing.
-    pub(super) async fn next(&mut self, stream: &Stream) -> Result<Incoming, Stopped> {
-        loop {
-            while let Some((incoming, used)) = handshake::next(&self.bytes[self.start..self.end])? {
-                self.start += used;
-                if let Some(incoming) = incoming {
-                    return Ok(incoming);
-                }
-            }
-            self.fill(stream).await?;
-        }
-    }
-
-    async fn fill(&mut self, stream: &Stream) -> Result<(), Stopped> {
-        const BROKEN: Stopped = Stopped::Ended(End::Broken);
-        if self.start > 0 {
-            self.bytes.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        loop {
-            // Waiting first and reading then costs one system call for a heartbeat, not two.
-            stream.readable().await.map_err(|_| BROKEN)?;
-            match stream.get_ref().read(&mut self.bytes[self.end..]) {
-                // In the middle of a frame it is no orderly end, whatever the kernel says.
-                Ok(0) if self.end == 0 => return Err(Stopped::Ended(End::Clean)),
-                Ok(0) => return Err(BROKEN),
-                Ok(read) => {
-                    self.end += read;
-                    return Ok(());
-                }
-                Err(error) if is_transient(&error) => {}
-                Err(_) => return Err(BROKEN),
-            }
+/// Waits for bytes and puts them into the channel.
+pub(super) async fn read_more(stream: &Stream, channel: &mut Channel) -> Result<(), Stopped> {
+    loop {
+        // Waiting first and reading then costs one system call for a heartbeat, not two.
+        stream.readable().await.map_err(|_| Stopped::Ended(End::Broken))?;
+        if read_ready(stream, channel)? {
+            return Ok(());
         }
     }
 }
 
-/// Writes a frame to a connection that nothing was written to before, so that its buffer has room: takes
-/// no time, or fails.
+/// Puts what is there into the channel; `false`: nothing was.
+pub(super) fn read_ready(stream: &Stream, channel: &mut Channel) -> Result<bool, Stopped> {
+    match stream.get_ref().read(channel.room()) {
+        // In the middle of a frame it is no orderly end, whatever the kernel says.
+        Ok(0) if channel.is_between_frames() => Err(Stopped::Ended(End::Clean)),
+        Ok(0) => Err(Stopped::Ended(End::Broken)),
+        Ok(read) => {
+            channel.filled(read);
+            Ok(true)
+        }
+        Err(error) if is_transient(&error) => Ok(false),
+        Err(_) => Err(Stopped::Ended(End::Broken)),
+    }
+}
+
+/// Writes what is said before any message is: the buffer has room for it, so this takes no time, or fails.
 pub(super) fn write_first(stream: &Stream, frame: &[u8]) -> bool {
     matches!(stream.get_ref().write(frame), Ok(written) if written == frame.len())
 }

@@ -31,7 +31,7 @@ const NONE: &str = "none";
 /// breaks processes, links and disks in every way. Needs root: namespaces, mounts and firewall rules cannot be
 /// made without. Everything happens in namespaces of its own, which the kernel removes with the last process.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
-#[command(name = "chaos", bin_name = "cargo chaos", verbatim_doc_comment, after_help = EXIT_CODES)]
+#[command(name = "chaos", args_override_self = true, bin_name = "cargo chaos", verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(crate) struct Options {
     /// 3, 5 or 3,5
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "3", value_parser = three_or_five)]

@@ -35,7 +35,7 @@ const REPLY_PATIENCE: Duration = Duration::from_millis(1500);
 /// What `WAIT` may take.
 const WAIT_MS: &[u8] = b"500";
 /// Refusals that come before anything is done.
-const REFUSALS: [&str; 3] = ["READONLY", "NOREPLICAS", "LOADING"];
+const REFUSALS: [&str; 2] = ["READONLY", "LOADING"];
 
 const RUN: u8 = 0;
 const PAUSE: u8 = 1;

@@ -131,6 +131,7 @@ impl<'a> Run<'a> {
             server: self.server.clone(),
             system: System::Plugin,
             elections: true,
+            sentinel: false,
             threads: shards,
             places: places(&net, &disks),
         };

@@ -1,14 +1,11 @@
 //! Writes the seed corpora for the fuzzers: one frame of each verb, good and bad greetings, and short noise of
 //! several lengths for scripts.
 
-use kevy_elect_plugin::fence::Health;
-use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
-use kevy_elect_plugin::message::{
-    Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
-    Standing,
-};
-use kevy_elect_plugin::position::{Position, Progress};
-use kevy_elect_plugin::time::Duration;
+#[path = "../../samples/mod.rs"]
+mod samples;
+
+use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId};
+use kevy_elect_plugin::message::{Announce, Hello, Message};
 use kevy_elect_plugin::wire::{encode, encode_hello, encode_refuse};
 use std::error::Error;
 use std::path::PathBuf;
@@ -17,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let corpus = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "tests/fuzz/corpus".to_owned()));
     let greetings = greetings()?;
     for (target, seeds) in
-        [("codec", frames(&greetings)?), ("hello", pieces(&greetings)), ("elector", noise())]
+        [("codec", frames(&greetings)), ("hello", pieces(&greetings)), ("elector", noise())]
     {
         let folder = corpus.join(target);
         std::fs::create_dir_all(&folder)?;
@@ -52,37 +49,20 @@ fn greetings() -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     ])
 }
 
-/// The first byte of a `hello` input says where the network cuts it.
+/// The first byte of a `hello` input says where the network cuts it. A message follows each greeting.
 fn pieces(greetings: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    greetings.iter().map(|greeting| [&[128], greeting.as_slice()].concat()).collect()
+    let mut message = Vec::new();
+    encode(&Message::Announce(Announce { epoch: Epoch(7) }), &mut message);
+    greetings.iter().map(|greeting| [&[128], greeting.as_slice(), &message].concat()).collect()
 }
 
-fn frames(greetings: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
-    let (epoch, round, node) = (Epoch(7), Round(1201), NodeId::new("n1")?);
-    let progress = Progress { stream_epoch: epoch, offset: 48_213 };
-    let position = Position::new(epoch, &[48_000, 213]).ok_or("two shards")?;
-    let offer = Offer { epoch, round, position };
-    let (grant, lease) = (Grant { epoch, round }, Duration::from_micros(970_297));
-    let (primary, standing, primary_age) = (Some(node), Standing::Member, Duration::ZERO);
-    let (kind, reason) = (OfferKind::Vote, RejectReason::Position);
-    let role = Role::Primary;
-    let messages = [
-        Message::Heartbeat(Heartbeat { epoch, round, role, standing, progress, primary, primary_age, lease, health: Health::Good }),
-        Message::Echo(Echo { epoch, round, primary: None, standing: Standing::New, progress }),
-        Message::PreOffer(offer.clone()),
-        Message::Offer(offer),
-        Message::PreAccept(grant),
-        Message::Accept(grant),
-        Message::Reject(Reject { epoch, round, kind, reason, progress }),
-        Message::Announce(Announce { epoch }),
-        Message::Resign(Resign { epoch, successor: Some(node) }),
-    ];
-    let encoded = messages.iter().map(|message| {
+fn frames(greetings: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let encoded = samples::messages().into_iter().map(|message| {
         let mut bytes = Vec::new();
-        encode(message, &mut bytes);
+        encode(&message, &mut bytes);
         bytes
     });
-    Ok(encoded.chain(greetings.iter().cloned()).collect())
+    encoded.chain(greetings.iter().cloned()).collect()
 }
 
 /// Scripts are drawn from any bytes; a few lengths to begin with are enough.

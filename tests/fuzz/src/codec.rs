@@ -6,7 +6,7 @@ use kevy_elect_plugin::wire::{FRAME_BYTES_MAX, Frame, decode, encode, encode_hel
 /// Reads frames off `bytes` to their end.
 pub fn check(bytes: &[u8]) {
     let mut rest = bytes;
-    while let Ok(Some((frame, used))) = crate::within_a_frame(|| decode(rest)) {
+    while let Ok(Some((frame, used))) = crate::bound::within_a_frame(|| decode(rest)) {
         assert!(
             used > 0 && used <= rest.len().min(FRAME_BYTES_MAX),
             "a frame of {used} bytes of {}",

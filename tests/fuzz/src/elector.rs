@@ -178,7 +178,8 @@ impl Node {
             Report::Position { stream, offsets } => {
                 let stream_epoch = Epoch(stream.at(epoch));
                 let offsets: Vec<u64> = offsets.iter().map(|offset| offset.at(0)).collect();
-                self.position.set(stream_epoch, &offsets);
+                // What is refused leaves the position as it was.
+                let _ = self.position.set(stream_epoch, &offsets);
                 self.elector.handle_host(now, HostReport::Position { stream_epoch, offsets: &offsets });
             }
             Report::Promoted(at) => self.elector.handle_host(now, HostReport::Promoted(Epoch(at.at(epoch)))),
@@ -229,9 +230,9 @@ impl Node {
                     assert!(self.saves.last().is_none_or(|(last, _)| *last < seq));
                     self.saves.push((seq, state));
                 }
-                Output::Host(HostAction::Detach(_)) => {
+                Output::Host(HostAction::Detach(seq)) => {
                     let position = self.position.clone();
-                    self.elector.handle_host(self.now, HostReport::Detached(&position));
+                    self.elector.handle_host(self.now, HostReport::Detached(seq, &position));
                 }
                 Output::Host(_) => {}
                 Output::Send(to, message) => self.judge_send(to, &message),

@@ -33,6 +33,9 @@ const VOTES: &str = "elect";
 /// How often a directory name may be taken already.
 const DIRECTORY_TRIES: u32 = 100;
 
+/// The name under which clients ask for the primary.
+pub const SENTINEL_NAME: &str = "cluster";
+
 /// How the servers are run.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -42,6 +45,8 @@ pub struct Setup {
     pub system: System,
     /// Whether anybody decides who is primary; without, the first node is and stays it.
     pub elections: bool,
+    /// Whether clients can ask every node of the plugin where the primary is, as they ask Sentinels.
+    pub sentinel: bool,
     /// Shards.
     pub threads: usize,
     /// Where the nodes live; as many as there are places.
@@ -109,6 +114,12 @@ impl Member {
     /// Where clients find it.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((self.place.address(), self.ports.client))
+    }
+
+    /// Where they ask for the primary of [`SENTINEL_NAME`]: its own port for that, or the Sentinel beside it.
+    pub fn sentinel(&self) -> SocketAddr {
+        let port = if self.companion.is_some() { self.ports.elect } else { self.ports.sentinel };
+        SocketAddr::from((self.place.address(), port))
     }
 }
 
@@ -556,6 +567,18 @@ fn config(members: &[Member], node: Node, setup: &Setup, data: &Path) -> String 
             // Without it a confirmed write may be lost: whoever is ahead in sum may be behind on its shard.
             text.push_str("loss_policy = \"dominate\"\n");
         }
+        if setup.sentinel {
+            let others: Vec<_> = members
+                .iter()
+                .map(|m| format!("{}@{}:{}", m.id, m.place.address(), m.ports.sentinel))
+                .collect();
+            let (at, others) = (place.address(), others.join(","));
+            let _ = writeln!(
+                text,
+                "sentinel = \"{at}:{}\"\nsentinel_master = \"{SENTINEL_NAME}\"\nsentinel_peers = \"{others}\"",
+                ports.sentinel
+            );
+        }
     }
     text
 }
@@ -620,8 +643,13 @@ mod tests {
 
     #[test]
     fn the_configuration_is_what_an_operator_would_write() {
-        let ports =
-            |base| Ports { client: base, elect: base + 1, http: base + 2, replication: base + 10_000 };
+        let ports = |base| Ports {
+            client: base,
+            elect: base + 1,
+            http: base + 2,
+            sentinel: base + 3,
+            replication: base + 10_000,
+        };
         let members: Vec<_> = (0..3)
             .map(|n| Member {
                 id: format!("n{}", n + 1),
@@ -638,6 +666,7 @@ mod tests {
             server: PathBuf::new(),
             system: System::Plugin,
             elections: true,
+            sentinel: false,
             threads: 2,
             places: vec![Place::Loopback; 3],
         };

@@ -23,18 +23,21 @@ pub struct Ports {
     pub elect: u16,
     /// For `/metrics` and `/status`.
     pub http: u16,
+    /// For clients that speak Sentinel's protocol.
+    pub sentinel: u16,
     /// The first of one per shard.
     pub replication: u16,
 }
 
 impl Ports {
     const fn from_base(base: u16) -> Self {
-        Self { client: base, elect: base + 1, http: base + 2, replication: base + REPLICATION_OFFSET }
+        let replication = base + REPLICATION_OFFSET;
+        Self { client: base, elect: base + 1, http: base + 2, sentinel: base + 3, replication }
     }
 
     fn all(self, threads: usize) -> impl Iterator<Item = u16> {
         let shards = (0..threads as u16).map(move |shard| self.replication + shard);
-        [self.client, self.elect, self.http].into_iter().chain(shards)
+        [self.client, self.elect, self.http, self.sentinel].into_iter().chain(shards)
     }
 }
 
@@ -70,11 +73,11 @@ mod tests {
         let threads = 64;
         let nodes = free(3, threads).unwrap();
         let mut all: Vec<_> = nodes.iter().flat_map(|ports| ports.all(threads)).collect();
-        assert_eq!(all.len(), 3 * (3 + threads));
+        assert_eq!(all.len(), 3 * (4 + threads));
         assert!(all.iter().all(|port| *port < 32_768));
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 3 * (3 + threads));
+        assert_eq!(all.len(), 3 * (4 + threads));
     }
 
     #[test]

@@ -105,8 +105,8 @@ impl Machine {
             match output {
                 Output::Persist(seq, state) => process.saving = Some((seq, state)),
                 Output::Send(to, message) => sent.extend(number(to).map(|to| (to, message))),
-                Output::Host(HostAction::Detach(_)) => {
-                    process.elector.handle_host(now, HostReport::Detached(&Position::NONE));
+                Output::Host(HostAction::Detach(seq)) => {
+                    process.elector.handle_host(now, HostReport::Detached(seq, &Position::NONE));
                 }
                 Output::Host(HostAction::Promote(epoch)) => {
                     process.elector.handle_host(now, HostReport::Promoted(epoch));

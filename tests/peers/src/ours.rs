@@ -28,10 +28,10 @@ impl Ours {
                     self.elector.handle_persisted(at, seq);
                 }
                 Output::Send(to, message) => out.extend(self.number(to).map(|to| (to, message))),
-                Output::Host(HostAction::Detach(_)) => {
+                Output::Host(HostAction::Detach(seq)) => {
                     self.upstream = None;
                     let position = position(self.data);
-                    self.elector.handle_host(at, HostReport::Detached(&position));
+                    self.elector.handle_host(at, HostReport::Detached(seq, &position));
                 }
                 Output::Host(HostAction::Promote(epoch)) => {
                     self.upstream = None;

@@ -18,6 +18,11 @@ impl Shards {
         state.inbox.send(ReplicaApply::Frame { offset, argv }).is_ok()
     }
 
+    /// Frames of followed streams that a shard has applied.
+    pub(crate) fn applied(&self, shard: usize) -> u64 {
+        self.shards[shard].applied.load(Ordering::Acquire)
+    }
+
     /// Frames that were sent to a shard and not applied yet.
     pub(crate) fn outstanding(&self, shard: usize) -> u64 {
         let state = &self.shards[shard];

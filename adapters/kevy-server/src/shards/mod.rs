@@ -7,6 +7,7 @@
 //! - `stream`: a shard's own stream, and who follows it
 //! - `inbox`: what is sent to a shard, and what it does with it
 //! - `passage`: going on in another history, and what others need for it
+//! - `turns`: who may copy from it now
 //! - `data`: what its data is, and the marks that say so in its log
 //! - `hurry`: short ticks while something waits
 
@@ -16,6 +17,7 @@ mod inbox;
 mod passage;
 mod reign;
 mod stream;
+mod turns;
 
 use crate::cuts::Cutter;
 use crate::disk::Disk;
@@ -38,6 +40,7 @@ use std::time::Instant;
 
 use passage::Passage;
 pub(crate) use reign::TICK_MS_STANDBY;
+use turns::Turns;
 
 /// What to do with a record that is applied.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,6 +75,7 @@ pub struct Shards {
     waits: Waits,
     cutter: OnceLock<Cutter>,
     pins: OnceLock<Pins>,
+    turns: Turns,
     /// The newest cut that was begun.
     cut: AtomicU64,
     /// The reign for which the store's clock goes by this node's.
@@ -180,6 +184,7 @@ impl Shards {
             waits: Waits::default(),
             cutter: OnceLock::new(),
             pins: OnceLock::new(),
+            turns: Turns::default(),
             cut: AtomicU64::new(0),
             told: AtomicU64::new(0),
             progress: Event::new(),
@@ -241,6 +246,12 @@ impl Shards {
     pub fn standing(&self) -> Standing {
         let nobody = Standing { primary: false, epoch: Epoch::ZERO, of: None };
         self.office.get().map_or(nobody, |office| office.standing())
+    }
+
+    /// Whether this node is the primary and may write now. One that is fenced says to nobody that it is primary: another
+    /// node may have taken over.
+    pub(crate) fn is_primary(&self) -> bool {
+        self.standing().primary && self.check().is_ok()
     }
 
     /// Whether a snapshot is being loaded.

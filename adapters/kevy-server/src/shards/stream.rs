@@ -16,6 +16,7 @@ impl Shards {
         let started = state.started.load(Ordering::Relaxed);
         if !rows.is_empty() && reign != 0 && started == reign {
             let flushes = state.flushes.load(Ordering::Relaxed);
+            self.look_at_turn(rows);
             let judged = judge(rows, Epoch(reign), flushes, |node| self.waits.is_member(node));
             state.stale_replicas.store(judged.wrong, Ordering::Release);
             self.waits.end_streams(judged.end);
@@ -130,6 +131,13 @@ impl Shards {
             && self.shards[shard].seen.load(Ordering::Relaxed) == reign
             && let Some(cutter) = self.cutter.get()
         {
+            cutter.want();
+        }
+    }
+
+    /// A client waits for acknowledgements: a tick, which would find out that a cut is needed, may be a while away.
+    pub(crate) fn want_cut(&self) {
+        if let Some(cutter) = self.cutter.get() {
             cutter.want();
         }
     }

@@ -255,7 +255,7 @@ impl Node {
     }
 
     pub fn client(&self) -> Client {
-        Client(RespClient::connect("127.0.0.1", self.port).unwrap())
+        Client(RespClient::connect("127.0.0.1", self.port).unwrap(), self.port)
     }
 
     /// Ends it in order.
@@ -279,14 +279,14 @@ impl Drop for Node {
     }
 }
 
-/// A connection.
-pub struct Client(RespClient);
+/// A connection. A new one is made where the server ends it with a refusal.
+pub struct Client(RespClient, u16);
 
 impl Client {
     /// To the server at this port, once it accepts.
     #[track_caller]
     pub fn connect(port: u16) -> Self {
-        Self(until("the port accepts", || RespClient::connect("127.0.0.1", port).ok()))
+        Self(until("the port accepts", || RespClient::connect("127.0.0.1", port).ok()), port)
     }
 
     /// Sends words and shows the reply in a short form: `+OK`, `-ERR ..`, `:1`, the text, `nil`.
@@ -297,7 +297,16 @@ impl Client {
     /// The same with words that may have spaces in them.
     pub fn ask_words(&mut self, words: &[&str]) -> String {
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        show(&self.0.request_borrowed(&words).unwrap())
+        let said = show(&self.0.request_borrowed(&words).unwrap());
+        self.after(&said);
+        said
+    }
+
+    /// A fenced primary ends the connection of whom it refuses: a client that goes on asking there would never find another.
+    fn after(&mut self, said: &str) {
+        if said.starts_with("-READONLY") && said.contains("must not write now") {
+            *self = Self::connect(self.1);
+        }
     }
 
     /// The same where the server may end the connection.

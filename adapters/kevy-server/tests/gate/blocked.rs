@@ -5,7 +5,7 @@ use crate::contents::{Contents, text};
 use crate::wire::{Wire, words};
 use crate::world::World;
 use crate::{SHARDS, commands};
-use kevy_elect_plugin::host::{FenceReason, ReplicationHost};
+use kevy_elect_plugin::host::FenceReason;
 use kevy_resp::Reply;
 use std::time::Duration;
 

@@ -21,7 +21,7 @@ mod world;
 use commands::Command;
 use common::{Cluster, Node};
 use contents::{Contents, text};
-use kevy_elect_plugin::host::{FenceReason, ReplicationHost};
+use kevy_elect_plugin::host::FenceReason;
 use std::sync::OnceLock;
 use ways::Way;
 use wire::{Wire, show, words};

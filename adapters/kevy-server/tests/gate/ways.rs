@@ -106,6 +106,8 @@ impl Way {
             // It closed the connection without a word.
             None => true,
             Some(Reply::Error(_)) => true,
+            // The same, after it had answered HELLO.
+            Some(Reply::Map(_)) if self == Self::Resp3 && replies.len() == 1 => true,
             Some(Reply::Array(results))
                 if matches!(self, Self::Multi | Self::Watched | Self::EvalInMulti) =>
             {

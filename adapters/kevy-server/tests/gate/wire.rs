@@ -54,27 +54,43 @@ pub struct Wire {
     port: u16,
     unread: Vec<u8>,
     echoes: u64,
+    /// Whether the server ends the connection after what it said last.
+    ends: bool,
 }
 
 impl Wire {
     pub fn open(port: u16) -> Self {
-        Self { stream: connect(port), port, unread: Vec::new(), echoes: 0 }
+        Self { stream: connect(port), port, unread: Vec::new(), echoes: 0, ends: false }
     }
 
-    /// Sends commands at once and gives one reply for each.
+    /// Sends commands at once and gives one reply for each. Through a new connection, where a refusal has ended this one.
     pub fn ask_all(&mut self, commands: &[Words]) -> Vec<Reply> {
+        if std::mem::take(&mut self.ends) {
+            self.stream = connect(self.port);
+            self.unread.clear();
+        }
         let mut bytes = Vec::new();
         commands.iter().for_each(|words| frame(&mut bytes, words));
         self.send(&bytes);
-        commands
+        let replies: Vec<_> = commands
             .iter()
             .map(|words| self.reply().unwrap_or_else(|| panic!("closed at {}", show(words))))
-            .collect()
+            .collect();
+        self.ends = replies.last().is_some_and(ends);
+        replies
     }
 
     /// One command and its reply.
     pub fn ask(&mut self, line: &str) -> Reply {
         self.ask_all(&[words(line)]).remove(0)
+    }
+
+    /// The same; `None` where the connection has ended.
+    pub fn try_ask(&mut self, line: &str) -> Option<Reply> {
+        let mut bytes = Vec::new();
+        frame(&mut bytes, &words(line));
+        self.send(&bytes);
+        self.reply()
     }
 
     /// Sends several groups at once, and gives what was answered to each. What a group leaves behind in the connection
@@ -181,6 +197,19 @@ impl Wire {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// Whether a fenced primary refused something: then it ends the connection, because a client that goes on asking there would
+/// never find another one.
+fn ends(reply: &Reply) -> bool {
+    match reply {
+        Reply::Error(text) => {
+            let text = String::from_utf8_lossy(text);
+            text.starts_with("READONLY") && text.contains("must not write now")
+        }
+        Reply::Array(results) => results.iter().any(ends),
+        _ => false,
     }
 }
 

@@ -1,110 +1,27 @@
-//! What the server runs with: kevy's own settings, and those of the election.
+//! The settings of an election, as operators write them. Everything is checked before anything is opened: a start that is
+//! refused changes nothing.
 //!
-//! Read in kevy's order (command line over environment over file over defaults); `[elect]` is in the
-//! file only. Everything is checked before anything is opened: a start that is refused changes nothing.
+//! ```text
+//! document.rs   a file, and the line of each key      error.rs   what is wrong where
+//! section.rs    `[elect]`: keys, types, suggestions
+//! election.rs   what that amounts to for any host     watchdog.rs
+//! sentinel.rs   where clients ask for the primary
+//! kevy          kevy.toml as a whole, and what contradicts an election in it (feature `kevy`)
+//! ```
 
-mod check;
-mod elect;
+mod document;
+mod election;
 mod error;
-mod split;
+#[cfg(feature = "kevy")]
+mod kevy;
+mod section;
+mod sentinel;
 mod watchdog;
 
-pub use check::{ElectSettings, Peer};
-pub use elect::{ElectSection, KEYS};
+pub use document::Document;
+pub use election::{Election, Host};
 pub use error::SetupError;
-
-use kevy_config::{CliOverrides, Config, ConfigError};
-use split::Split;
-use std::path::{Path, PathBuf};
-
-/// Everything the server needs to know.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// kevy's part. `server.threads` is the true number of shards.
-    pub kevy: Config,
-    /// The election's part; `None`: behave as plain kevy.
-    pub elect: Option<ElectSettings>,
-    /// Things that are allowed and probably not meant, for the log.
-    pub warnings: Vec<String>,
-}
-
-impl Settings {
-    /// Reads the file (the given one, or the first that kevy would find), the environment and the flags.
-    pub fn load(
-        path: Option<&Path>,
-        env: impl IntoIterator<Item = (String, String)>,
-        cli: CliOverrides,
-    ) -> Result<Self, SetupError> {
-        let env: Vec<_> = env.into_iter().collect();
-        let found = path.map(Path::to_owned).or_else(|| autodetect(&env));
-        let text = match &found {
-            Some(file) => std::fs::read_to_string(file).map_err(|error| SetupError {
-                file: Some(file.clone()),
-                line: 0,
-                key: String::new(),
-                value: String::new(),
-                reason: format!("cannot be read: {error}"),
-            })?,
-            None => String::new(),
-        };
-        let loaded = Self::from_text(&text, found.as_deref(), env, cli);
-        loaded.map_err(|error| SetupError { file: found, ..error })
-    }
-
-    fn from_text(
-        text: &str,
-        file: Option<&Path>,
-        env: Vec<(String, String)>,
-        cli: CliOverrides,
-    ) -> Result<Self, SetupError> {
-        let split = Split::of(text);
-        let named = |error| from_kevy(error, &split);
-        // Without a source path CONFIG REWRITE has no file to write: it would drop the lines it does not
-        // know, and the node would come back as a plain server that anyone may write to.
-        let source = file.filter(|_| !split.has_elect);
-        let mut kevy = Config::from_toml_str(&split.kevy, source).map_err(named)?;
-        let section = ElectSection::read(&split)?;
-        let before = kevy.clone();
-        kevy.merge_env(env).map_err(named)?;
-        kevy.merge_cli(cli).map_err(named)?;
-        if kevy.server.threads == 0 {
-            kevy.server.threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        }
-        let shards = kevy.server.threads;
-        if let Some(accepting) = kevy.server.accept_shards.filter(|n| *n == 0 || *n > shards) {
-            let reason = format!("use 1 to {shards}, the number of shards");
-            return Err(check::at(&split, "server", "accept_shards", accepting, reason));
-        }
-        let mut warnings = Vec::new();
-        let elect = match section.enabled {
-            true => Some(check::check(&section, &kevy, &before, &split, &mut warnings)?),
-            false => None,
-        };
-        Ok(Self { kevy, elect, warnings })
-    }
-}
-
-/// Where kevy looks when no file is named.
-fn autodetect(env: &[(String, String)]) -> Option<PathBuf> {
-    let in_data_dir =
-        env.iter().find(|(key, _)| key == "KEVY_DIR").map(|(_, dir)| Path::new(dir).join("kevy.toml"));
-    let usual = ["./kevy.toml", "/etc/kevy/kevy.toml"].map(PathBuf::from);
-    in_data_dir.into_iter().chain(usual).find(|file| file.exists())
-}
-
-/// One of kevy's own errors, in the form of ours.
-fn from_kevy(error: ConfigError, split: &Split) -> SetupError {
-    let plain =
-        |line, reason| SetupError { file: None, line, key: String::new(), value: String::new(), reason };
-    match error {
-        ConfigError::Schema { line, field, msg } => {
-            // kevy writes "[section].key", and "[env] NAME" for the environment.
-            let (section, key) = field.trim_start_matches('[').split_once(']').unwrap_or(("", &field));
-            let key = key.trim_start_matches(['.', ' ']);
-            let value = split.find(section, key).map(|(_, value)| value.to_owned()).unwrap_or_default();
-            SetupError { file: None, line, key: format!("[{section}] {key}"), value, reason: msg }
-        }
-        ConfigError::Parse { line, msg, .. } => plain(line, msg),
-        other => plain(0, other.to_string()),
-    }
-}
+#[cfg(feature = "kevy")]
+pub use kevy::{ElectSettings, Peer, Settings};
+pub use section::{ElectSection, KEYS, SECTION};
+pub use sentinel::{Secret, SentinelAddresses, SentinelSettings};

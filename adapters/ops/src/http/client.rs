@@ -121,8 +121,7 @@ mod tests {
     fn a_page_that_drips_or_never_ends_keeps_nobody() {
         let begun = Instant::now();
         let pause = Duration::from_millis(20);
-        for (first, more) in
-            [(&b"HTTP/1.1 200 OK\r\n\r\n"[..], &b" "[..]), (b"HTTP/1.1 200 OK\r\nX: ", b"x"), (b"", b"H")]
+        for (first, more) in [(&b"HTTP/1.1 200 OK\r\n\r\n"[..], &b" "[..]), (b"HTTP/1.1 200 OK\r\nX: ", b"x")]
         {
             let said = said(&server(first, more, pause));
             assert!(said.contains("within 500 ms"), "{said}");

@@ -128,7 +128,7 @@ impl Companion {
         // Its end may wait.
         rustix::io::ioctl_fionbio(&theirs, false)?;
         let mut command = Command::new("/proc/self/exe");
-        command.arg(ROLE).env_clear().current_dir("/");
+        command.arg0("kevy-companion").arg(ROLE).env_clear().current_dir("/");
         // Nobody may wait for the end of this process's output and get that of the companion's.
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         // What a terminal sends to everybody in the foreground is not meant for it.

@@ -4,9 +4,10 @@ use super::{ADDRESS, Connection, Due, Network};
 use crate::ids::NodeId;
 use crate::message::Hello;
 use crate::time::Instant;
-use crate::transport::RefuseReason;
-use crate::transport::links::{Attempt, Direction, End};
-use crate::wire::{self, Frame};
+use crate::transport::api::RefuseReason;
+use crate::transport::greeting::{Greeting, TurnedAway};
+use crate::transport::links::{Attempt, Direction, End, LinkId};
+use crate::transport::session::Plain;
 
 impl Network {
     /// A connection from `from` to `to` is made, is refused, or nobody answers.
@@ -33,17 +34,14 @@ impl Network {
                     self.dial_at(now, to, from);
                 }
             }
-            Err(reason) => {
-                for (node, other) in [(from, to), (to, from)] {
-                    if let Some(process) = self.nodes.get_mut(&node) {
-                        process.links.refuse(Some(other), reason, now);
-                    }
-                }
+            Err(TurnedAway { claimed, reason }) => {
+                self.refuse_at(now, from, claimed, reason);
                 self.dial_later(now, from, to);
             }
         }
     }
 
+    /// The greeting. Bytes take no time here: the attempt has waited for them already.
     fn link(
         &mut self,
         now: Instant,
@@ -51,34 +49,59 @@ impl Network {
         theirs: &Hello,
         from: NodeId,
         to: NodeId,
-    ) -> Result<(), RefuseReason> {
-        let (ours, theirs) = (through_the_codec(ours)?, through_the_codec(theirs)?);
-        if ours.protocol != theirs.protocol {
-            return Err(RefuseReason::Protocol);
+    ) -> Result<(), TurnedAway> {
+        // The network knows who is at either end.
+        let (known_to, known_from) = (Box::new(Plain::with(to)), Box::new(Plain::with(from)));
+        let (mut said, mut answer) = (Vec::new(), Vec::new());
+        let mut dialler = Greeting::dial(ours, to, known_to, &mut said)?;
+        let mut acceptor = Greeting::accept(theirs, known_from);
+        acceptor.channel().put(&said);
+        let heard = acceptor.hear(&mut answer).and_then(|heard| heard.ok_or(acceptor.timed_out()));
+        let incoming = heard.and_then(|heard| self.up(now, to, Direction::In, &heard));
+        match incoming {
+            Ok(_) => drop(acceptor.admit(&mut answer)?),
+            Err(TurnedAway { claimed, reason }) => {
+                self.refuse_at(now, to, claimed, reason);
+                acceptor.refuse(reason, &mut answer);
+            }
         }
-        if ours.cluster != theirs.cluster {
-            return Err(RefuseReason::Cluster);
-        }
-        if ours.node != from || theirs.node != to {
-            return Err(RefuseReason::UnknownNode);
-        }
-        let mut up = |node: NodeId, direction, peer, incarnation| {
-            let process = self.nodes.get_mut(&node).ok_or(RefuseReason::UnknownNode)?;
-            process.links.up(direction, peer, incarnation, Some(ADDRESS), now)
-        };
-        let incoming = up(to, Direction::In, from, ours.incarnation)?;
-        let out = match up(from, Direction::Out, to, theirs.incarnation) {
-            Ok(out) => out,
-            Err(reason) => {
-                if let Some(process) = self.nodes.get_mut(&to) {
+        dialler.channel().put(&answer);
+        let heard = dialler.hear(&mut said).and_then(|heard| heard.ok_or(dialler.timed_out()));
+        let out = heard.and_then(|heard| self.up(now, from, Direction::Out, &heard));
+        match (incoming, out) {
+            (Ok(incoming), Ok(out)) => {
+                let connection =
+                    Connection { out, incoming, last_arrival: now, in_flight: 0, held: Vec::new() };
+                self.connections.insert((from, to), connection);
+                Ok(())
+            }
+            (incoming, Err(turned_away)) => {
+                if let (Ok(incoming), Some(process)) = (incoming, self.nodes.get_mut(&to)) {
                     process.links.end(Direction::In, from, incoming, End::Broken, now);
                 }
-                return Err(reason);
+                Err(turned_away)
             }
-        };
-        let connection = Connection { out, incoming, last_arrival: now, in_flight: 0, held: Vec::new() };
-        self.connections.insert((from, to), connection);
-        Ok(())
+            (Err(turned_away), Ok(_)) => Err(turned_away),
+        }
+    }
+
+    fn up(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        direction: Direction,
+        heard: &Hello,
+    ) -> Result<LinkId, TurnedAway> {
+        let Hello { node: peer, incarnation, .. } = *heard;
+        let turned_away = |reason| TurnedAway { claimed: Some(peer), reason };
+        let process = self.nodes.get_mut(&node).ok_or(turned_away(RefuseReason::UnknownNode))?;
+        process.links.up(direction, peer, incarnation, Some(ADDRESS), now).map_err(turned_away)
+    }
+
+    fn refuse_at(&mut self, now: Instant, node: NodeId, claimed: Option<NodeId>, reason: RefuseReason) {
+        if let Some(process) = self.nodes.get_mut(&node) {
+            process.links.refuse(claimed, reason, now);
+        }
     }
 
     pub(super) fn dial_at(&mut self, at: Instant, from: NodeId, to: NodeId) {
@@ -94,14 +117,5 @@ impl Network {
         if let Some(pause) = pause {
             self.dial_at(now + pause, from, to);
         }
-    }
-}
-
-fn through_the_codec(hello: &Hello) -> Result<Hello, RefuseReason> {
-    let mut bytes = Vec::new();
-    wire::encode_hello(hello, &mut bytes);
-    match wire::decode(&bytes) {
-        Ok(Some((Frame::Hello(hello), _))) => Ok(hello),
-        _ => Err(RefuseReason::Garbage),
     }
 }

@@ -2,12 +2,13 @@
 
 use super::{BACKPRESSURE_RETRY, Cut, Due, Network, ProcessId};
 use crate::ids::NodeId;
-use crate::message::{Message, Verb};
+use crate::message::Message;
 use crate::time::Instant;
+use crate::transport::api::{RefuseReason, SendError};
+use crate::transport::incoming::{self, Received};
 use crate::transport::links::LinkId;
-use crate::transport::memory::IN_FLIGHT_MAX;
-use crate::transport::{RefuseReason, SendError};
-use crate::wire::{self, Frame};
+use crate::transport::memory::weather::IN_FLIGHT_MAX;
+use crate::wire;
 use std::collections::VecDeque;
 use std::task::Waker;
 
@@ -33,10 +34,7 @@ impl Network {
         // It is gone, and its end is still under way to us.
         let Some(connection) = self.connections.get_mut(&(from, to)) else { return Ok(()) };
         if connection.in_flight + connection.held.len() >= IN_FLIGHT_MAX {
-            return match message.verb() {
-                Verb::Hb | Verb::Echo => Ok(()),
-                _ => Err(SendError::QueueFull(to)),
-            };
+            return if message.verb().is_repeated() { Ok(()) } else { Err(SendError::QueueFull(to)) };
         }
         let mut bytes = Vec::new();
         wire::encode(message, &mut bytes);
@@ -97,8 +95,8 @@ impl Network {
         bytes: Vec<u8>,
     ) -> Result<(), Vec<u8>> {
         let Some(process) = self.nodes.get_mut(&to) else { return Ok(()) };
-        match wire::decode(&bytes) {
-            Ok(Some((Frame::Message(message), _))) => {
+        match incoming::next(&bytes) {
+            Ok(Some((Some(Received::Message(message)), _))) => {
                 match process.links.deliver(from, link, message, Waker::noop()) {
                     Ok(()) => self.delivered += 1,
                     Err(None) => {}

@@ -3,13 +3,13 @@
 mod dial;
 mod frames;
 
-use super::Weather;
+use super::weather::Weather;
 use crate::ids::NodeId;
 use crate::message::Hello;
+use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::transport::links::{Attempt, Direction, End, LinkId, Links};
 use crate::transport::retry::Retry;
-use crate::transport::rng;
 use crate::transport::wakes::{Wakeful, Wakes};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -35,7 +35,7 @@ pub(super) struct Network {
     pub(in crate::transport::memory) delivered: u64,
     pub(in crate::transport::memory) lost: u64,
     pub(in crate::transport::memory) duplicated: u64,
-    rng: u64,
+    rng: Rng,
     next_number: u64,
     members: BTreeSet<NodeId>,
     nodes: BTreeMap<NodeId, Process>,
@@ -128,7 +128,7 @@ impl Network {
             delivered: 0,
             lost: 0,
             duplicated: 0,
-            rng: seed,
+            rng: Rng::new(seed),
             next_number: 0,
             members: members.into_iter().collect(),
             nodes: BTreeMap::new(),
@@ -167,7 +167,7 @@ impl Network {
         self.nodes.insert(node, Process { id, hello: Some(hello), links, run: None });
         for peer in self.members.clone() {
             if peer != node {
-                let retry = Retry::new(rng::next(&mut self.rng));
+                let retry = Retry::new(self.rng.next());
                 self.dials.insert((node, peer), Dial { retry, number: 0 });
                 self.dial_at(now, node, peer);
             }
@@ -397,12 +397,12 @@ impl Network {
     }
 
     fn draw(&mut self, share: f64) -> bool {
-        share > 0.0 && rng::unit(&mut self.rng) < share
+        share > 0.0 && self.rng.unit() < share
     }
 
     fn delay(&mut self) -> Duration {
         let Weather { delay_min, delay_max, .. } = self.weather;
-        delay_min + (delay_max - delay_min).mul_f64(rng::unit(&mut self.rng))
+        delay_min + (delay_max - delay_min).mul_f64(self.rng.unit())
     }
 }
 

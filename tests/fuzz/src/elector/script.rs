@@ -9,7 +9,7 @@ use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::message::{
-    Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role, Standing,
+    Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role, Standing, Verb,
 };
 use kevy_elect_plugin::position::{Position, Progress};
 use kevy_elect_plugin::state::HardState;
@@ -232,6 +232,12 @@ impl Brief {
     }
 }
 
+/// A verb that is missing here is missing in [`Say`].
+const _: fn(Verb) = |verb| match verb {
+    Verb::Hello | Verb::Hb | Verb::Echo | Verb::PreOffer | Verb::PreAccept | Verb::Offer => {}
+    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign => {}
+};
+
 impl Say {
     pub(super) fn message(&self, known: Known, name: impl Fn(u8) -> NodeId) -> Message {
         let at = |number: &Number| Epoch(number.at(known.epoch.0));
@@ -247,7 +253,6 @@ impl Say {
                     standing: standing(*new),
                     progress: data.at(known.epoch.0),
                     primary: primary.map(name),
-                    primary_age: Duration::ZERO,
                     lease: lease.duration(),
                     health: Health::Good,
                 })

@@ -1,12 +1,15 @@
 //! The `[elect]` section: its keys, their types, their defaults.
 
+use super::document::{Document, Entry};
 use super::error::SetupError;
-use super::split::{SECTION, Split};
+use super::sentinel::Secret;
 use kevy_elect_plugin::config::{CrashDetection, LossPolicy};
 use std::net::SocketAddr;
 use std::time::Duration;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
+
+/// Its name.
+pub const SECTION: &str = "elect";
 
 /// What `[elect]` says. Times that are `None` take the defaults of the plugin.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -39,12 +42,22 @@ pub struct ElectSection {
     pub http_public: bool,
     /// Where other members have theirs, as `id@host:port`, where that is not their host and the port of `http`.
     pub http_peers: Vec<String>,
+    /// Where Sentinel's protocol is served to clients.
+    pub sentinel: Option<SocketAddr>,
+    /// The name by which they ask for the primary.
+    pub sentinel_master: Option<String>,
+    /// What they have to say first.
+    pub sentinel_password: Option<Secret>,
+    /// Where other members serve the same, as `id@host:port`, where that is not their host and the port of `sentinel`.
+    pub sentinel_peers: Vec<String>,
+    /// Where clients reach the data of members, where that is not what `[cluster] peers` says.
+    pub sentinel_announce: Vec<String>,
     /// Megabytes of received frames that each shard keeps for others.
     pub continue_buffer_mb: Option<usize>,
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 20] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
@@ -59,6 +72,11 @@ pub const KEYS: [&str; 15] = [
     "http",
     "http_public",
     "http_peers",
+    "sentinel",
+    "sentinel_master",
+    "sentinel_password",
+    "sentinel_peers",
+    "sentinel_announce",
     "continue_buffer_mb",
 ];
 
@@ -68,27 +86,11 @@ const TIME_MS_MAX: i64 = 86_400_000;
 const MB_MAX: i64 = 1 << 20;
 
 impl ElectSection {
-    /// Reads the section out of its half of the file. Errors carry no file name yet.
-    pub(super) fn read(split: &Split) -> Result<Self, SetupError> {
+    /// Reads the section. Errors carry no file name yet.
+    pub fn read(document: &Document<'_>) -> Result<Self, SetupError> {
         let mut section = Self::default();
-        if !split.has_elect {
-            return Ok(section);
-        }
-        let document = DeTable::parse(&split.elect).map_err(|error| {
-            let line = error.span().map_or(0, |span| line_of(&split.elect, span.start));
-            let reason = format!("cannot be read as TOML: {}", error.message().trim_end());
-            SetupError { file: None, line, key: format!("[{SECTION}]"), value: String::new(), reason }
-        })?;
-        let Some(DeValue::Table(table)) = document.get_ref().get(SECTION).map(Spanned::get_ref) else {
-            return Ok(section);
-        };
-        let mut entries: Vec<_> = table.iter().collect();
         // In the order of the file, so that the first error is the first that people see there.
-        entries.sort_by_key(|(key, _)| key.span().start);
-        for (key, value) in entries {
-            let line = line_of(&split.elect, key.span().start);
-            let raw = split.elect.get(value.span()).unwrap_or_default().trim().to_owned();
-            let entry = Entry { line, key: key.get_ref(), raw, value: value.get_ref() };
+        for entry in document.entries(SECTION) {
             section.set(&entry)?;
         }
         Ok(section)
@@ -121,23 +123,21 @@ impl ElectSection {
                 );
             }
             "http_public" => self.http_public = entry.boolean()?,
-            "http_peers" => {
-                let list = entry.text()?.split(',').map(|peer| peer.trim().to_owned());
-                self.http_peers = list.filter(|peer| !peer.is_empty()).collect();
+            "http_peers" => self.http_peers = entry.list()?,
+            "sentinel" => {
+                let address = entry.text()?.parse();
+                let wrong = |_| entry.error("use an address and a port, as in \"0.0.0.0:26379\"");
+                self.sentinel = Some(address.map_err(wrong)?);
             }
+            "sentinel_master" => self.sentinel_master = Some(entry.text()?.to_owned()),
+            "sentinel_password" => self.sentinel_password = Some(Secret(entry.text()?.to_owned())),
+            "sentinel_peers" => self.sentinel_peers = entry.list()?,
+            "sentinel_announce" => self.sentinel_announce = entry.list()?,
             "continue_buffer_mb" => self.continue_buffer_mb = Some(entry.megabytes()?),
             _ => return Err(entry.error(&unknown(entry.key))),
         }
         Ok(())
     }
-}
-
-/// One `key = value` of the section.
-struct Entry<'a> {
-    line: usize,
-    key: &'a str,
-    raw: String,
-    value: &'a DeValue<'a>,
 }
 
 impl Entry<'_> {
@@ -146,7 +146,7 @@ impl Entry<'_> {
             file: None,
             line: self.line,
             key: format!("[{SECTION}] {}", self.key),
-            value: self.raw.clone(),
+            value: self.raw.to_owned(),
             reason: reason.to_owned(),
         }
     }
@@ -163,6 +163,11 @@ impl Entry<'_> {
             DeValue::String(text) => Ok(text),
             _ => Err(self.error("use a text in quotes")),
         }
+    }
+
+    fn list(&self) -> Result<Vec<String>, SetupError> {
+        let list = self.text()?.split(',').map(|item| item.trim().to_owned());
+        Ok(list.filter(|item| !item.is_empty()).collect())
     }
 
     fn time(&self) -> Result<Duration, SetupError> {
@@ -204,45 +209,13 @@ impl Entry<'_> {
     }
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    1 + text.bytes().take(at).filter(|b| *b == b'\n').count()
-}
-
 /// What to say about a key that does not exist: the nearest one that does, or all of them.
 fn unknown(key: &str) -> String {
-    let near = KEYS.iter().map(|known| (distance(key, known), known)).min();
+    let near = KEYS.iter().map(|known| (strsim::levenshtein(key, known), known)).min();
     match near {
         Some((changes, known)) if changes <= 1 + key.len() / 4 => {
             format!("there is no such key; did you mean {known}?")
         }
         _ => format!("there is no such key; the keys are {}", KEYS.join(", ")),
-    }
-}
-
-/// How many letters must change to get from `a` to `b` (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = corner + usize::from(x != y);
-            corner = row[j + 1];
-            row[j + 1] = change.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_distance_counts_changed_letters() {
-        assert_eq!(distance("lease", "lease_ms"), 3);
-        assert_eq!(distance("htpp", "http"), 1);
-        assert_eq!(distance("", "http"), 4);
     }
 }

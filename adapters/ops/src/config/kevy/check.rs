@@ -1,13 +1,11 @@
 //! What must fit together before a node may take part in elections.
 
-use super::elect::{ElectSection, KEYS};
-use super::error::SetupError;
-use super::split::{SECTION, Split};
-use super::watchdog;
+use crate::config::{
+    Document, ElectSection, Election, Host, SECTION, SentinelSettings, SetupError, sentinel,
+};
 use kevy_config::{Config as KevyConfig, PeerEntry, ReplicationRole};
-use kevy_elect_plugin::config::{Config, ConfigBuilder, ConfigError, Member};
+use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::ids::{NodeId, SHARDS_MAX};
-use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -15,12 +13,6 @@ use std::time::Duration;
 const ELECT_PORT_OFFSET: u16 = 200;
 /// How far above the client port kevy puts the first port of replication.
 const REPLICATION_PORT_OFFSET: u16 = 10_000;
-
-/// How long a shard may not turn, unless `shard_timeout_ms` or a longer election timeout says otherwise.
-const SHARD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
-/// A shorter one would mistake the pause between two ticks for a shard that hangs.
-const SHARD_TIMEOUT_HEARTBEATS_MIN: u32 = 3;
-
 /// What each shard keeps of the frames that it receives, in megabytes, unless `continue_buffer_mb` says otherwise.
 const CONTINUE_BUFFER_MB_DEFAULT: usize = 64;
 
@@ -43,6 +35,8 @@ pub struct ElectSettings {
     pub companion: bool,
     /// How long a shard may not turn before the node is unfit to be primary.
     pub shard_timeout: Duration,
+    /// Where and how Sentinel's protocol is served.
+    pub sentinel: Option<SentinelSettings>,
     /// Bytes of received frames that each shard keeps for others.
     pub continue_buffer: usize,
 }
@@ -75,10 +69,10 @@ pub(super) fn check(
     section: &ElectSection,
     kevy: &KevyConfig,
     file: &KevyConfig,
-    split: &Split,
+    document: &Document<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<ElectSettings, SetupError> {
-    refuse_what_cannot_work(kevy, split)?;
+    refuse_what_cannot_work(kevy, document)?;
     if file.server.threads == 0 && kevy.server.threads > 1 {
         warnings.push(format!(
             "[server] threads is not set: this node has {} shards because it has as many processors; \
@@ -91,54 +85,37 @@ pub(super) fn check(
         let reason = format!(
             "missing, and [{SECTION}] enabled needs it: which entry of [cluster] peers is this node?"
         );
-        return Err(at(split, "cluster", "node_id", "", reason));
+        return Err(document.error("cluster", "node_id", "", reason));
     }
-    let node = NodeId::new(node).map_err(|error| at(split, "cluster", "node_id", node, error.to_string()))?;
-    let peers = peers(kevy, split)?;
+    let node =
+        NodeId::new(node).map_err(|error| document.error("cluster", "node_id", node, error.to_string()))?;
+    let peers = peers(kevy, document)?;
     let Some(own) = peers.iter().find(|peer| peer.id == node) else {
         let reason = "is not in [cluster] peers; add this node there, or correct its id".to_owned();
-        return Err(at(split, "cluster", "node_id", node, reason));
+        return Err(document.error("cluster", "node_id", node, reason));
     };
-    own_ports_agree(own, kevy, split)?;
+    own_ports_agree(own, kevy, document)?;
     let elect_port = own.elect_port;
     // Wins among equals, as on the first start of a cluster.
     let preferred = kevy.replication.role == ReplicationRole::Primary;
-    let members = peers.iter().map(|peer| {
+    let member = |peer: &'_ Peer| {
         let member = Member::voter(peer.id);
         let priority = member.priority + u8::from(preferred && peer.id == node);
         Member { priority, ..member }
-    });
-    let watched = watched(section, peers.len(), split, warnings)?;
-    let config = election(section, watched, node, members, split)?;
-    let watchdog = watched.then(|| watchdog::slack(&config));
-    if let Some(slack) = watchdog.filter(|slack| *slack < watchdog::SLACK_MIN) {
-        let lease_max = config.lease() + slack;
-        let reason = format!(
-            "leaves the watchdog no time: it ends a primary that hangs {} ms after its lease, and a healthy one needs up \
-             to {} ms to say that it does not hang. Use at most {}, or a longer election_timeout_ms, or watchdog = false",
-            slack.as_millis(),
-            watchdog::SLACK_MIN.as_millis(),
-            lease_max.saturating_sub(watchdog::SLACK_MIN).as_millis(),
-        );
-        return Err(at(split, SECTION, "lease_ms", config.lease().as_millis(), reason));
-    }
+    };
+    let host = Host {
+        node,
+        members: peers.iter().map(|peer| (member(peer), peer.host.as_str())).collect(),
+        ports: &[(kevy.server.port, "[server] port"), (elect_port, "the election port")],
+        watchdogs: kevy_elect_watchdog::SUPPORTED,
+        companions: kevy_elect_watchdog::companion::SUPPORTED,
+    };
+    let Election { config, http, http_peers, watchdog, companion, shard_timeout } =
+        Election::check(section, &host, document, warnings)?;
     let listen = SocketAddr::from((Ipv4Addr::from(kevy.server.bind), elect_port));
-    if let Some(http) = section.http.filter(|http| http.port() != 0) {
-        let used = [(kevy.server.port, "[server] port"), (elect_port, "the election port")];
-        if let Some((_, what)) = used.iter().find(|(port, _)| *port == http.port()) {
-            return Err(at(split, SECTION, "http", http, format!("is also {what}; use another port")));
-        }
-    }
-    if let Some(http) = section.http.filter(|http| !http.ip().is_loopback() && !section.http_public) {
-        let reason = "other machines can reach this address, and the pages have no password: everybody there sees the \
-                      state of the cluster. Use 127.0.0.1, or say http_public = true if that is meant";
-        return Err(at(split, SECTION, "http", http, reason.to_owned()));
-    }
-    let http_peers = http_peers(section, node, &peers, split)?;
-    let shard_timeout = shard_timeout(section, &config, split)?;
-    let companion = accompanied(section, peers.len(), split)?;
+    let data: Vec<_> = peers.iter().map(|peer| (peer.id, peer.host.as_str(), peer.client_port)).collect();
+    let sentinel = sentinel::check(section, &host, &data, document)?;
     let continue_buffer = section.continue_buffer_mb.unwrap_or(CONTINUE_BUFFER_MB_DEFAULT) << 20;
-    let http = section.http;
     Ok(ElectSettings {
         config,
         listen,
@@ -148,76 +125,13 @@ pub(super) fn check(
         watchdog,
         companion,
         shard_timeout,
+        sentinel,
         continue_buffer,
     })
 }
 
-/// How long a shard may not turn. Commands take that long in earnest, and a handover for one of them helps nobody.
-fn shard_timeout(section: &ElectSection, config: &Config, split: &Split) -> Result<Duration, SetupError> {
-    let least = config.heartbeat_interval() * SHARD_TIMEOUT_HEARTBEATS_MIN;
-    match section.shard_timeout {
-        None => Ok(config.election_timeout().max(SHARD_TIMEOUT_DEFAULT)),
-        Some(given) if given < least => {
-            let reason = format!(
-                "is shorter than a shard needs to be heard at all: use at least {} ({SHARD_TIMEOUT_HEARTBEATS_MIN} \
-                 heartbeats)",
-                least.as_millis()
-            );
-            Err(at(split, SECTION, "shard_timeout_ms", given.as_millis(), reason))
-        }
-        Some(given) => Ok(given),
-    }
-}
-
-/// Where the page asks the others for their links: as listed, else at their host and the port of our own.
-fn http_peers(
-    section: &ElectSection,
-    node: NodeId,
-    peers: &[Peer],
-    split: &Split,
-) -> Result<Vec<(NodeId, String)>, SetupError> {
-    let mut listed: Vec<(NodeId, &str)> = Vec::new();
-    for entry in &section.http_peers {
-        let wrong = |reason: &str| at(split, SECTION, "http_peers", entry, reason.to_owned());
-        let (id, address) =
-            entry.split_once('@').ok_or_else(|| wrong("use \"id@host:port\", with commas between them"))?;
-        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        if port.is_none_or(|port| port == 0)
-            || address.contains(|c: char| c.is_whitespace() || c.is_control())
-        {
-            return Err(wrong("use \"id@host:port\", with commas between them"));
-        }
-        let Some(peer) = peers.iter().find(|peer| peer.id.as_str() == id) else {
-            return Err(wrong("is not in [cluster] peers; add it there, or correct its id"));
-        };
-        if listed.iter().any(|(id, _)| *id == peer.id) {
-            return Err(wrong("stands twice; keep one"));
-        }
-        listed.push((peer.id, address));
-    }
-    let Some(http) = section.http else { return Ok(Vec::new()) };
-    let others = peers.iter().filter(|peer| peer.id != node);
-    let address = |peer: &Peer| match listed.iter().find(|(id, _)| *id == peer.id) {
-        Some((_, address)) => (*address).to_owned(),
-        None => format!("{}:{}", peer.host, http.port()),
-    };
-    Ok(others.map(|peer| (peer.id, address(peer))).collect())
-}
-
-/// An error at the line of `[section] key`, or without a line where it is not in the file.
-pub(super) fn at(split: &Split, section: &str, key: &str, value: impl Display, reason: String) -> SetupError {
-    let (line, raw) = match split.find(section, key) {
-        Some((line, raw)) => (line, raw.to_owned()),
-        None => (0, String::new()),
-    };
-    // What counts is the value in force, which a flag or the environment may have set.
-    let value = value.to_string();
-    let shown = if raw.trim_matches(['"', '\'']) == value || value.is_empty() { raw } else { value };
-    SetupError { file: None, line, key: format!("[{section}] {key}"), value: shown, reason }
-}
-
 /// Settings of kevy that contradict an election, or that cannot be had through kevy's library.
-fn refuse_what_cannot_work(kevy: &KevyConfig, split: &Split) -> Result<(), SetupError> {
+fn refuse_what_cannot_work(kevy: &KevyConfig, document: &Document<'_>) -> Result<(), SetupError> {
     let replication = &kevy.replication;
     let contradictions: [(&str, &str, String, bool, &str); 15] = [
         (
@@ -231,7 +145,7 @@ fn refuse_what_cannot_work(kevy: &KevyConfig, split: &Split) -> Result<(), Setup
             "replication",
             "role",
             "standalone".into(),
-            replication.role == ReplicationRole::Standalone && split.find("replication", "role").is_some(),
+            replication.role == ReplicationRole::Standalone && document.find("replication", "role").is_some(),
             "a standalone server has no replicas; remove it, or use \"primary\" on the node that should win a tie \
           in a new cluster",
         ),
@@ -329,15 +243,15 @@ fn refuse_what_cannot_work(kevy: &KevyConfig, split: &Split) -> Result<(), Setup
     ];
     for (section, key, value, wrong, reason) in contradictions {
         if wrong {
-            return Err(at(split, section, key, value, reason.to_owned()));
+            return Err(document.error(section, key, value, reason.to_owned()));
         }
     }
     Ok(())
 }
 
 /// The members, with every port known.
-fn peers(kevy: &KevyConfig, split: &Split) -> Result<Vec<Peer>, SetupError> {
-    let wrong = |value: String, reason: String| at(split, "cluster", "peers", value, reason);
+fn peers(kevy: &KevyConfig, document: &Document<'_>) -> Result<Vec<Peer>, SetupError> {
+    let wrong = |value: String, reason: String| document.error("cluster", "peers", value, reason);
     if kevy.cluster.peers.is_empty() {
         let reason = format!(
             "missing, and [{SECTION}] enabled needs it: list all nodes, this one included, as \
@@ -389,11 +303,11 @@ fn peer(entry: &PeerEntry) -> Result<Peer, String> {
 }
 
 /// What the peer list says of this node must be what this node does: the others rely on it.
-fn own_ports_agree(own: &Peer, kevy: &KevyConfig, split: &Split) -> Result<(), SetupError> {
+fn own_ports_agree(own: &Peer, kevy: &KevyConfig, document: &Document<'_>) -> Result<(), SetupError> {
     let differs = |section, key, value: u16, listed: u16, what: &str| {
         let reason =
             format!("[cluster] peers lists {what} {listed} for this node ({}); make them equal", own.id);
-        at(split, section, key, value, reason)
+        document.error(section, key, value, reason)
     };
     if own.client_port != kevy.server.port {
         return Err(differs("server", "port", kevy.server.port, own.client_port, "client port"));
@@ -408,7 +322,7 @@ fn own_ports_agree(own: &Peer, kevy: &KevyConfig, split: &Split) -> Result<(), S
              port {} for this node ({}); set it to {0}",
             own.elect_port, own.id
         );
-        return Err(at(split, "cluster", "elect_port_base", "", reason));
+        return Err(document.error("cluster", "elect_port_base", "", reason));
     }
     let listening = match kevy.replication.listen_port_base {
         0 => kevy.server.port.saturating_add(REPLICATION_PORT_OFFSET),
@@ -430,99 +344,7 @@ fn own_ports_agree(own: &Peer, kevy: &KevyConfig, split: &Split) -> Result<(), S
             "the {} ports of replication from {first} on include the election port or the client port; move one",
             kevy.server.threads
         );
-        return Err(at(split, "replication", "listen_port_base", listening, reason));
+        return Err(document.error("replication", "listen_port_base", listening, reason));
     }
     Ok(())
-}
-
-/// Whether the process is ended when it hangs with a lease that has run out.
-fn watched(
-    section: &ElectSection,
-    voters: usize,
-    split: &Split,
-    warnings: &mut Vec<String>,
-) -> Result<bool, SetupError> {
-    let supported = kevy_elect_watchdog::SUPPORTED;
-    if section.watchdog == Some(true) && !supported {
-        let reason = "only Linux has timers that end a stopped process; remove it".to_owned();
-        return Err(at(split, SECTION, "watchdog", true, reason));
-    }
-    // A single voter is replaced by nobody.
-    let watched = section.watchdog.unwrap_or(supported) && voters > 1;
-    if !watched && voters > 1 {
-        warnings.push(
-            "without a watchdog, a primary that is stopped in the middle of a write and continued after its lease may \
-             still acknowledge that write, which the new primary does not have"
-                .to_owned(),
-        );
-    }
-    Ok(watched)
-}
-
-/// Whether the process has a companion.
-fn accompanied(section: &ElectSection, voters: usize, split: &Split) -> Result<bool, SetupError> {
-    let supported = kevy_elect_watchdog::companion::SUPPORTED;
-    if section.companion == Some(true) && !supported {
-        let reason = "only Linux opens the locks of dead threads; remove it".to_owned();
-        return Err(at(split, SECTION, "companion", true, reason));
-    }
-    // There is nobody to tell of a single voter's death.
-    Ok(section.companion.unwrap_or(supported) && voters > 1)
-}
-
-fn election(
-    section: &ElectSection,
-    watched: bool,
-    node: NodeId,
-    members: impl Iterator<Item = Member>,
-    split: &Split,
-) -> Result<Config, SetupError> {
-    let mut builder = Config::builder(node, members);
-    if let Some(name) = &section.cluster_name {
-        builder = builder.cluster(name);
-    }
-    if let Some(interval) = section.heartbeat_interval {
-        builder = builder.heartbeat_interval(interval);
-    }
-    if let Some(timeout) = section.election_timeout {
-        builder = builder.election_timeout(timeout);
-    }
-    if let Some(percent) = section.max_clock_drift_percent {
-        builder = builder.drift_percent(percent);
-    }
-    if let Some(lease) = section.lease {
-        builder = builder.lease(lease);
-    }
-    if let Some(policy) = section.loss_policy {
-        builder = builder.loss_policy(policy);
-    }
-    if let Some(detection) = section.crash_detection {
-        builder = builder.crash_detection(detection);
-    }
-    let build = |builder: ConfigBuilder| builder.build().map_err(|error| refused(&error, split));
-    let config = build(builder.clone())?;
-    match section.lease {
-        // What it is without being said is the longest one.
-        None if watched => build(builder.lease(watchdog::lease(config.lease()))),
-        _ => Ok(config),
-    }
-}
-
-/// The plugin's refusal, at the key that it is about. Where several keys contradict each other: the one
-/// of them that the file sets.
-fn refused(error: &ConfigError, split: &Split) -> SetupError {
-    let about: &[&str] = match error {
-        ConfigError::ClusterName { .. } => &["cluster_name"],
-        ConfigError::HeartbeatTooShort { .. } => &["heartbeat_interval_ms"],
-        ConfigError::ElectionTimeout { .. } => &["election_timeout_ms", "heartbeat_interval_ms"],
-        ConfigError::Drift { .. } => &["max_clock_drift_percent"],
-        ConfigError::LeaseTooLong { .. } => &["lease_ms", "election_timeout_ms", "max_clock_drift_percent"],
-        ConfigError::LeaseTooShort { .. } => {
-            &["lease_ms", "heartbeat_interval_ms", "election_timeout_ms", "max_clock_drift_percent"]
-        }
-        _ => return at(split, "cluster", "peers", "", error.to_string()),
-    };
-    debug_assert!(about.iter().all(|key| KEYS.contains(key)));
-    let key = about.iter().find(|key| split.find(SECTION, key).is_some()).or(about.first());
-    at(split, SECTION, key.unwrap_or(&"enabled"), "", error.to_string())
 }

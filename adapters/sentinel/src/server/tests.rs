@@ -1,0 +1,187 @@
+use super::*;
+use crate::members::three;
+use crate::view::MemberView;
+use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Far above what is ever needed, so that only a hang hits it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An election that a test decides.
+#[derive(Default)]
+struct Decided {
+    primary: Mutex<Option<usize>>,
+    stepped_down: AtomicBool,
+}
+
+impl Source for Arc<Decided> {
+    fn look(&self, members: &Members) -> View {
+        let primary = *self.primary.lock().unwrap();
+        View {
+            taken: Instant::now(),
+            epoch: 1,
+            primary: primary.map(|index| (index, PATIENCE)),
+            members: vec![MemberView { up: true, ..MemberView::default() }; members.all.len()],
+            quorum: 2,
+            reachable: 3,
+        }
+    }
+
+    fn step_down(&self) {
+        self.stepped_down.store(true, Ordering::Release);
+    }
+}
+
+fn served(primary: Option<usize>) -> (Arc<Decided>, Handle) {
+    let decided = Arc::new(Decided { primary: Mutex::new(primary), ..Decided::default() });
+    let listen = (Ipv4Addr::LOCALHOST, 0).into();
+    let settings = Settings { listen, promise: Duration::from_secs(1), password: None };
+    let handle = start(settings, three("n1"), Box::new(Arc::clone(&decided))).unwrap();
+    (decided, handle)
+}
+
+fn set(decided: &Decided, handle: &Handle, primary: Option<usize>) {
+    *decided.primary.lock().unwrap() = primary;
+    handle.wake();
+}
+
+struct Reader(BufReader<TcpStream>);
+
+impl Reader {
+    fn connect(handle: &Handle) -> Self {
+        let stream = TcpStream::connect(handle.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    fn send(&mut self, command: &str) {
+        self.0.get_mut().write_all(format!("{command}\r\n").as_bytes()).unwrap();
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Lines until one says `end`.
+    fn until(&mut self, end: &str) -> Vec<String> {
+        let mut lines = vec![self.line()];
+        while lines.last().is_some_and(|line| line != end) {
+            lines.push(self.line());
+        }
+        lines
+    }
+}
+
+#[test]
+fn listeners_hear_of_a_switch_and_of_nothing_before() {
+    let (decided, handle) = served(Some(0));
+    let mut listener = Reader::connect(&handle);
+    listener.send("PSUBSCRIBE *");
+    listener.until(":1");
+    set(&decided, &handle, None);
+    set(&decided, &handle, Some(1));
+    assert_eq!(
+        listener.until("mymaster 127.0.0.1 7001 127.0.0.1 7002"),
+        [
+            "*4",
+            "$8",
+            "pmessage",
+            "$1",
+            "*",
+            "$14",
+            "+switch-master",
+            "$38",
+            "mymaster 127.0.0.1 7001 127.0.0.1 7002"
+        ]
+    );
+    listener.until("slave 127.0.0.1:7003 127.0.0.1 7003 @ mymaster 127.0.0.1 7002");
+    // Who is told of a switch, and who asks because of it, gets the same answer.
+    let mut other = Reader::connect(&handle);
+    other.send("SENTINEL get-master-addr-by-name mymaster");
+    assert_eq!(other.until("7002"), ["*2", "$9", "127.0.0.1", "$4", "7002"]);
+}
+
+#[test]
+fn a_question_is_answered_the_moment_there_is_a_primary() {
+    let (decided, handle) = served(None);
+    let mut client = Reader::connect(&handle);
+    client.send("SENTINEL get-master-addr-by-name mymaster");
+    set(&decided, &handle, Some(2));
+    assert_eq!(client.until("7003"), ["*2", "$9", "127.0.0.1", "$4", "7003"]);
+}
+
+#[test]
+fn without_a_primary_nobody_is_let_in_after_a_while_and_everybody_after_that() {
+    let (decided, handle) = served(None);
+    let begun = Instant::now();
+    while TcpStream::connect(handle.address()).is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "it goes on listening without a primary");
+        std::thread::yield_now();
+    }
+    assert!(begun.elapsed() > LISTENS_WITHOUT_PRIMARY / 2);
+    set(&decided, &handle, Some(1));
+    let begun = Instant::now();
+    while TcpStream::connect(handle.address()).is_err() {
+        assert!(begun.elapsed() < PATIENCE, "it does not listen again");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn one_connection_too_many_costs_the_one_that_is_idle() {
+    let (_, handle) = served(Some(0));
+    let mut listener = Reader::connect(&handle);
+    listener.send("SUBSCRIBE +switch-master");
+    listener.until(":1");
+    let mut idle = Reader::connect(&handle);
+    idle.send("PING");
+    assert_eq!(idle.line(), "+PONG");
+    let mut others: Vec<_> = (2..CONNECTIONS_MAX)
+        .map(|_| {
+            let mut other = Reader::connect(&handle);
+            other.send("PING");
+            assert_eq!(other.line(), "+PONG");
+            other
+        })
+        .collect();
+    let mut last = Reader::connect(&handle);
+    last.send("PING");
+    assert_eq!(last.line(), "+PONG");
+    assert_eq!(idle.line(), "", "the one that was idle longest has to go");
+    listener.send("PING");
+    assert_eq!(listener.line(), "*2");
+    others[0].send("PING");
+    assert_eq!(others[0].line(), "+PONG");
+}
+
+#[test]
+fn a_client_that_never_reads_keeps_nobody_waiting() {
+    let (_, handle) = served(Some(0));
+    let mut flood = Reader::connect(&handle);
+    flood.0.get_ref().set_nonblocking(true).unwrap();
+    let questions = "SENTINEL MASTERS\r\n".repeat(1000);
+    let mut sent = 0;
+    while flood.0.get_mut().write(questions.as_bytes()).is_ok() {
+        sent += 1;
+    }
+    assert!(sent > 0);
+    let mut other = Reader::connect(&handle);
+    other.send("PING");
+    assert_eq!(other.line(), "+PONG");
+}
+
+#[test]
+fn the_wish_of_a_client_reaches_the_election() {
+    let (decided, handle) = served(Some(0));
+    let mut client = Reader::connect(&handle);
+    client.send("SENTINEL FAILOVER mymaster");
+    assert_eq!(client.line(), "+OK");
+    // The next answer comes from a later turn.
+    client.send("PING");
+    assert_eq!(client.line(), "+PONG");
+    assert!(decided.stepped_down.load(Ordering::Acquire));
+}

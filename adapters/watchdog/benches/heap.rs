@@ -1,0 +1,96 @@
+//! How long after a `SIGKILL` a peer sees the end of its link, with a companion and without, by the size of the dead process's
+//! memory: `cargo bench -p kevy-elect-watchdog --bench heap -- 0 1000 4000` (in MB; rounds alternate).
+
+#[cfg(not(target_os = "linux"))]
+fn main() {}
+
+#[cfg(target_os = "linux")]
+fn main() {
+    linux::main();
+}
+
+#[cfg(target_os = "linux")]
+// A bench that cannot go on ends.
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod linux {
+    use kevy_elect_watchdog::companion::{self, Companion, Lives, News};
+    use rustix::event::{PollFd, PollFlags, poll};
+    use std::io::{BufRead, BufReader, Read};
+    use std::net::TcpListener;
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    const ROUNDS: usize = 7;
+    const MB: usize = 1_000_000;
+    const SIZES: [usize; 3] = [0, 250, 1000];
+
+    pub(super) fn main() {
+        let program = companion::enter();
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        if let [role, mb, accompanied] = &arguments[..]
+            && role == "server"
+        {
+            return serve(&program, mb.parse().unwrap(), accompanied == "true");
+        }
+        let given: Vec<usize> = arguments.iter().filter_map(|word| word.parse().ok()).collect();
+        println!("{:>8}  {:>12}  {:>12}  {:>14}", "heap", "without (ms)", "with (ms)", "without / with");
+        for mb in if given.is_empty() { &SIZES[..] } else { &given } {
+            let mut took = [Vec::new(), Vec::new()];
+            for _ in 0..ROUNDS {
+                for (took, accompanied) in took.iter_mut().zip([false, true]) {
+                    took.push(round(*mb, accompanied));
+                }
+            }
+            let [without, with] = took.map(|mut took| {
+                took.sort();
+                took[ROUNDS / 2].as_secs_f64() * 1e3
+            });
+            println!("{mb:>5} MB  {without:>12.2}  {with:>12.2}  {:>13.1}x", without / with);
+        }
+    }
+
+    fn round(mb: usize, accompanied: bool) -> Duration {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["server", &mb.to_string(), &accompanied.to_string()]);
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port: u16 = lines.next().unwrap().unwrap().parse().unwrap();
+        let mut link = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "ready");
+        // Reading is under way when it dies.
+        let reader = std::thread::spawn(move || {
+            assert_eq!(link.read(&mut [0]).unwrap(), 0);
+            Instant::now()
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        let killed = Instant::now();
+        process.kill().unwrap();
+        let seen = reader.join().unwrap();
+        process.wait().unwrap();
+        seen - killed
+    }
+
+    fn serve(program: &companion::Program, mb: usize, accompanied: bool) {
+        let heap = vec![1_u8; mb * MB];
+        std::hint::black_box(&heap);
+        let lives = Lives::new(1).unwrap();
+        lives.hold(0).unwrap();
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        println!("{}", door.local_addr().unwrap().port());
+        let (link, _) = door.accept().unwrap();
+        let companion = accompanied.then(|| {
+            let companion = Companion::start(program, &lives).unwrap();
+            companion.hand_over(0, &door).unwrap();
+            companion.hand_over(1, &link).unwrap();
+            while companion.hear() != News::Ready {
+                poll(&mut [PollFd::from_borrowed_fd(companion.socket(), PollFlags::IN)], None).unwrap();
+            }
+            companion
+        });
+        println!("ready");
+        loop {
+            std::thread::park();
+            std::hint::black_box((&heap, &companion));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What operators want of the driver, and it has not looked at yet.
+
+use crate::elector::Command;
+use futures::task::AtomicWaker;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+/// Each wish once: of two that say the same one is enough, of two about a pause the newer one counts. So there is no
+/// queue that could be full, and no wish is lost.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    open: Mutex<Open>,
+    waker: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    pause: Option<bool>,
+    step_down: bool,
+    shutdown: bool,
+}
+
+impl Wishes {
+    pub(crate) fn pause(&self, paused: bool) {
+        self.add(|open| open.pause = Some(paused));
+    }
+
+    pub(crate) fn step_down(&self) {
+        self.add(|open| open.step_down = true);
+    }
+
+    pub(crate) fn shutdown(&self) {
+        self.add(|open| open.shutdown = true);
+    }
+
+    fn add(&self, wish: impl FnOnce(&mut Open)) {
+        wish(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        self.waker.wake();
+    }
+
+    /// The next one, or wakes when there is one.
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Command> {
+        self.waker.register(cx.waker());
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(paused) = open.pause.take() {
+            Poll::Ready(Command::Pause(paused))
+        } else if std::mem::take(&mut open.step_down) {
+            Poll::Ready(Command::StepDown)
+        } else if std::mem::take(&mut open.shutdown) {
+            Poll::Ready(Command::Shutdown)
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    #[test]
+    fn however_often_it_is_said_each_wish_comes_once_and_the_newest_pause_counts() {
+        let wishes = Wishes::default();
+        for round in 0..1000 {
+            wishes.step_down();
+            wishes.pause(round % 2 == 0);
+        }
+        wishes.shutdown();
+        let cx = Context::from_waker(Waker::noop());
+        for wish in [Command::Pause(false), Command::StepDown, Command::Shutdown] {
+            assert_eq!(wishes.poll(&cx), Poll::Ready(wish));
+        }
+        assert_eq!(wishes.poll(&cx), Poll::Pending);
+    }
+}

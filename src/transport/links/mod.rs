@@ -1,0 +1,278 @@
+//! Which links there are, and what is told about them: the bookkeeping of a transport, without sockets.
+//!
+//! Sentences T5 to T16 of `docs/protocol.md`. Between two nodes there are two links, one that we dialled
+//! (`Out`: we send) and one that the peer dialled (`In`: we receive). A peer is linked while either is
+//! there. The pair of events `Closed`, `Refused` lets voters elect without waiting for the old primary's
+//! lease, so it must never be told of a process that lives:
+//!
+//! 1. `Closed` is told only when both links are gone and at least one of them ended in order.
+//! 2. `Refused` is told only of an attempt that began after that, to the very address that the last `Out`
+//!    link led to: a refusal by another address says nothing about the process.
+//! 3. What ended one link counts no more once that direction is linked again.
+//! 4. `OlderClosed` is told only of an incarnation one of whose links ended in order while another link, or a later
+//!    process, had its place.
+
+mod closing;
+mod peer;
+#[cfg(test)]
+mod tests;
+
+pub(super) use peer::{Attempt, Beside, Direction, End, LinkId, QUIET_CHECKS};
+
+use super::api::{Directions, RefuseReason, SendError, TransportEvent, TransportStats};
+use super::inbox::Inbox;
+use super::outbox::Pushed;
+use super::wakes::{Wakeful, Wakes};
+use crate::ids::{Incarnation, NodeId};
+use crate::link::LinkEvent;
+use crate::message::Message;
+use crate::time::{Duration, Instant};
+use peer::{NewLink, Peer};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::task::Waker;
+
+/// How long a process must have been gone before an older incarnation of its node is linked again, unless
+/// the transport's builder says otherwise.
+pub const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct Links {
+    peers: BTreeMap<NodeId, Peer>,
+    stale_after: Duration,
+    next_id: u64,
+    inbox: Inbox,
+    dropped: u64,
+    /// No more messages are taken; everything is at its end; something runs.
+    closing: bool,
+    closed: bool,
+    running: bool,
+    wakes: Wakes,
+    /// Who waits for the end of writing, and who for the end of all.
+    closer: Option<Waker>,
+    runner: Option<Waker>,
+}
+
+impl Links {
+    pub(super) fn new(peers: impl IntoIterator<Item = NodeId>, stale_after: Duration) -> Self {
+        Self {
+            peers: peers.into_iter().map(|peer| (peer, Peer::default())).collect(),
+            stale_after,
+            next_id: 0,
+            inbox: Inbox::default(),
+            dropped: 0,
+            closing: false,
+            closed: false,
+            running: false,
+            wakes: Wakes::default(),
+            closer: None,
+            runner: None,
+        }
+    }
+
+    pub(super) fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    pub(super) fn directions(&self, peer: NodeId) -> Option<Directions> {
+        let peer = self.peers.get(&peer)?;
+        Some(Directions { out: peer.outgoing.is_some(), back: peer.incoming.is_some() })
+    }
+
+    // ---- links come and go ----
+
+    /// A `HELLO` of `peer` came in over a new connection. Gives the link its place, or says why not.
+    pub(super) fn up(
+        &mut self,
+        direction: Direction,
+        peer: NodeId,
+        incarnation: Incarnation,
+        address: Option<SocketAddr>,
+        now: Instant,
+    ) -> Result<LinkId, RefuseReason> {
+        let Some(p) = self.peers.get_mut(&peer) else { return Err(RefuseReason::UnknownNode) };
+        let id = LinkId(self.next_id);
+        let link = NewLink { id, direction, incarnation, address };
+        let told = p.up(link, now, self.stale_after, &mut self.wakes)?;
+        self.next_id += 1;
+        told.into_iter().flatten().for_each(|event| self.tell(peer, event));
+        Ok(id)
+    }
+
+    /// A link ended.
+    pub(super) fn end(&mut self, direction: Direction, peer: NodeId, id: LinkId, end: End, now: Instant) {
+        let Some(p) = self.peers.get_mut(&peer) else { return };
+        let told = p.end(direction, id, end, now, &mut self.wakes);
+        told.into_iter().for_each(|event| self.tell(peer, event));
+        // What waited for that link waits no more.
+        self.closer.take().into_iter().for_each(|closer| self.wakes.add(closer));
+    }
+
+    /// An attempt to connect begins.
+    pub(super) fn attempt(&self, peer: NodeId) -> Option<Attempt> {
+        self.peers.get(&peer)?.attempt()
+    }
+
+    /// The attempt was refused by the host at `address`.
+    pub(super) fn connect_refused(&mut self, peer: NodeId, attempt: Option<Attempt>, address: SocketAddr) {
+        let told = self.peers.get_mut(&peer).and_then(|p| p.connect_refused(attempt, address));
+        told.into_iter().for_each(|event| self.tell(peer, event));
+    }
+
+    /// Where to look first for a process that was just lost.
+    pub(super) fn lost_address(&self, peer: NodeId) -> Option<SocketAddr> {
+        self.peers.get(&peer)?.lost_address()
+    }
+
+    /// Where the last `Out` link to this process of `peer` leads, or led.
+    pub(super) fn address(&self, peer: NodeId) -> Option<SocketAddr> {
+        self.peers.get(&peer)?.address
+    }
+
+    /// Whether the dialler was called since it was last asked; it is woken at the next call.
+    pub(super) fn redial_called(&mut self, peer: NodeId, dialler: &Waker) -> bool {
+        self.peers.get_mut(&peer).is_some_and(|p| p.redial_called(dialler))
+    }
+
+    /// Whether the link still has its place; its task is woken when it loses it.
+    pub(super) fn holds(&mut self, direction: Direction, peer: NodeId, id: LinkId, task: &Waker) -> bool {
+        match self.peers.get_mut(&peer).and_then(|p| p.slot(direction).as_mut()).filter(|slot| slot.id == id)
+        {
+            Some(slot) => {
+                slot.task.get_or_insert_with(|| task.clone()).clone_from(task);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether the link lost its place to a later process and its end would still be evidence; its task is woken when
+    /// that is over.
+    pub(super) fn leaves(&mut self, peer: NodeId, id: LinkId, task: &Waker) -> bool {
+        self.peers.get_mut(&peer).is_some_and(|p| p.leaves(id, Some(task)))
+    }
+
+    // ---- silence (T25) ----
+
+    /// Called in equal intervals: peers that say nothing are dialled beside the link that is there.
+    pub(super) fn check_silence(&mut self) {
+        self.peers.values_mut().for_each(|p| p.check_silence(&mut self.wakes));
+    }
+
+    /// Whether `peer` is to be dialled beside the link that is there.
+    pub(super) fn beside_called(&mut self, peer: NodeId) -> Option<Beside> {
+        self.peers.get_mut(&peer).and_then(Peer::beside_called)
+    }
+
+    /// How many messages of `peer` came in so far.
+    pub(super) fn heard_so_far(&self, peer: NodeId) -> u64 {
+        self.peers.get(&peer).map_or(0, Peer::heard_so_far)
+    }
+
+    // ---- messages out ----
+
+    /// Whether there is a link to send on.
+    pub(super) fn sends_to(&self, peer: NodeId) -> bool {
+        self.peers.get(&peer).is_some_and(|p| p.outgoing.is_some())
+    }
+
+    pub(super) fn send(&mut self, to: NodeId, message: &Message) -> Result<(), SendError> {
+        if self.closing {
+            return Err(SendError::Closed);
+        }
+        let p = self.peers.get_mut(&to).ok_or(SendError::UnknownPeer(to))?;
+        let slot = p.outgoing.as_mut().ok_or(SendError::NoLink(to))?;
+        match p.outbox.push(message) {
+            Pushed::Full => return Err(SendError::QueueFull(to)),
+            Pushed::DroppedOldest => self.dropped += 1,
+            Pushed::Queued => {}
+        }
+        if let Some(task) = &slot.task {
+            self.wakes.add(task.clone());
+        }
+        Ok(())
+    }
+
+    /// Moves what waits for `peer` to `batch`; `false`: nothing waits. The caller holds the link.
+    pub(super) fn take_batch(&mut self, peer: NodeId, batch: &mut Vec<u8>) -> bool {
+        match self.peers.get_mut(&peer) {
+            Some(p) if !p.outbox.is_empty() => {
+                p.outbox.take(batch);
+                p.writing = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The batch that was taken last is with the kernel.
+    pub(super) fn written(&mut self, peer: NodeId) {
+        if let Some(p) = self.peers.get_mut(&peer) {
+            p.writing = false;
+        }
+        self.closer.take().into_iter().for_each(|closer| self.wakes.add(closer));
+    }
+
+    // ---- events up ----
+
+    /// Hands a message up; gives it back where the inbox is full, and nothing where the link lost its place.
+    // A box around it would cost an allocation for each message that meets a full inbox.
+    #[allow(clippy::result_large_err)]
+    pub(super) fn deliver(
+        &mut self,
+        from: NodeId,
+        id: LinkId,
+        message: Message,
+        task: &Waker,
+    ) -> Result<(), Option<Message>> {
+        let Some(p) = self.peers.get_mut(&from) else { return Err(None) };
+        if p.leaves(id, None) {
+            // Nothing of an earlier process is delivered; what comes behind it may be its end.
+            return Ok(());
+        }
+        if p.incoming.as_ref().is_none_or(|slot| slot.id != id) {
+            return Err(None);
+        }
+        if !self.has_room(task) {
+            return Err(Some(message));
+        }
+        if let Some(p) = self.peers.get_mut(&from) {
+            p.heard();
+        }
+        self.inbox.push(TransportEvent::Message { from, message }, &mut self.wakes);
+        Ok(())
+    }
+
+    /// Whether another message fits; `task` is woken once one does. New links wait for this, too, so that
+    /// the events about links stay bounded where nobody receives.
+    pub(super) fn has_room(&mut self, task: &Waker) -> bool {
+        // Every peer has two tasks that may wait.
+        self.inbox.has_room(task, 2 * self.peers.len(), &mut self.wakes)
+    }
+
+    /// Something was turned away.
+    pub(super) fn refuse(&mut self, claimed: Option<NodeId>, reason: RefuseReason, now: Instant) {
+        self.inbox.refuse(claimed, reason, now, &mut self.wakes);
+    }
+
+    /// What was counted.
+    pub(super) fn stats(&self) -> TransportStats {
+        let mut stats = self.inbox.refused();
+        stats.dropped = self.dropped;
+        stats
+    }
+
+    pub(super) fn receive(&mut self, receiver: &Waker) -> Option<TransportEvent> {
+        self.inbox.receive(receiver, &mut self.wakes)
+    }
+
+    fn tell(&mut self, peer: NodeId, event: LinkEvent) {
+        self.inbox.push(TransportEvent::Link { peer, event }, &mut self.wakes);
+    }
+}
+
+impl Wakeful for Links {
+    fn take_wakes(&mut self) -> Wakes {
+        std::mem::take(&mut self.wakes)
+    }
+}

@@ -1,0 +1,67 @@
+//! What the tasks of one transport share.
+
+use super::stream::Stream;
+use super::watch::{SocketWatch, Watched};
+use crate::message::Hello;
+use crate::transport::links::Links;
+use crate::transport::session::Sessions;
+use crate::transport::wakes::Locked;
+use async_io::Async;
+use futures::future::poll_fn;
+use std::fmt;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+pub(super) struct Shared {
+    links: Mutex<Links>,
+    pub(super) sessions: Arc<dyn Sessions>,
+    watch: Option<Arc<dyn SocketWatch>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("links", &self.links).finish_non_exhaustive()
+    }
+}
+
+/// What every task is given.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) shared: &'a Shared,
+    /// What this node says of itself.
+    pub(super) hello: &'a Hello,
+}
+
+impl Shared {
+    pub(super) fn new(
+        links: Links,
+        sessions: Arc<dyn Sessions>,
+        watch: Option<Arc<dyn SocketWatch>>,
+    ) -> Self {
+        Self { links: Mutex::new(links), sessions, watch }
+    }
+
+    pub(super) fn links(&self) -> Locked<'_, Links> {
+        Locked::new(&self.links)
+    }
+
+    /// Completes when there is room for what will be told of a new link.
+    pub(super) async fn room(&self) {
+        poll_fn(|cx| match self.links().has_room(cx.waker()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+    }
+
+    /// The socket that peers connect to is open.
+    pub(super) fn tell_listening(&self, listener: &mut Watched<Async<TcpListener>>) {
+        listener.tell(|socket| Some(self.watch.as_ref()?.listening(socket.get_ref())));
+    }
+
+    /// Both ends said `HELLO` on this connection.
+    pub(super) fn tell_linked(&self, stream: &mut Watched<Stream>) {
+        stream.tell(|socket| Some(self.watch.as_ref()?.linked(socket.get_ref())));
+    }
+}

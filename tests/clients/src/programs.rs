@@ -1,0 +1,168 @@
+//! The libraries, from their registries, and one process that writes through one of them.
+
+use kevy_elect_harness::failure::Failure;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Client {
+    RedisPy,
+    Ioredis,
+    NodeRedis,
+    RedisRs,
+}
+
+impl Client {
+    pub(crate) const ALL: [Self; 4] = [Self::RedisPy, Self::Ioredis, Self::NodeRedis, Self::RedisRs];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::RedisPy => "redis-py",
+            Self::Ioredis => "ioredis",
+            Self::NodeRedis => "node-redis",
+            Self::RedisRs => "redis-rs",
+        }
+    }
+}
+
+/// Where the libraries are installed.
+pub(crate) struct Programs {
+    directory: PathBuf,
+    beside: PathBuf,
+}
+
+/// The applications' sources.
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/programs");
+
+impl Programs {
+    /// Installs what `clients` need, where it is not there yet.
+    pub(crate) fn install(clients: &[Client]) -> Result<Self, Failure> {
+        let program = std::env::current_exe().map_err(Failure::os("find this program"))?;
+        let beside = program.with_file_name("client-redis-rs");
+        let target = program.parent().and_then(Path::parent).unwrap_or(Path::new("target"));
+        let directory = target.join("clients");
+        std::fs::create_dir_all(&directory)
+            .map_err(Failure::os(format!("create {}", directory.display())))?;
+        let programs = Self { directory, beside };
+        if clients.contains(&Client::RedisPy) {
+            programs.python()?;
+        }
+        if clients.iter().any(|client| matches!(client, Client::Ioredis | Client::NodeRedis)) {
+            programs.node()?;
+        }
+        Ok(programs)
+    }
+
+    fn python(&self) -> Result<(), Failure> {
+        let wanted = format!("{SOURCES}/requirements.txt");
+        let environment = self.directory.join("python");
+        if !environment.join("bin/python").exists() {
+            run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+        }
+        run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", "--requirement", &wanted]))
+    }
+
+    fn node(&self) -> Result<(), Failure> {
+        for name in ["package.json", "ioredis.mjs", "node_redis.mjs"] {
+            let (from, to) = (Path::new(SOURCES).join(name), self.directory.join(name));
+            std::fs::copy(&from, &to).map_err(Failure::os(format!("copy {}", from.display())))?;
+        }
+        run(Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund"])
+            .current_dir(&self.directory))
+    }
+
+    /// Starts an application.
+    pub(crate) fn start(
+        &self,
+        client: Client,
+        documented: bool,
+        name: &str,
+        sentinels: &[SocketAddr],
+    ) -> Result<Application, Failure> {
+        let mut command = match client {
+            Client::RedisPy => {
+                let mut command = Command::new(self.directory.join("python/bin/python"));
+                command.arg(format!("{SOURCES}/redis_py.py"));
+                command
+            }
+            Client::Ioredis | Client::NodeRedis => {
+                let file = if client == Client::Ioredis { "ioredis.mjs" } else { "node_redis.mjs" };
+                let mut command = Command::new("node");
+                command.arg(self.directory.join(file));
+                command
+            }
+            Client::RedisRs => Command::new(&self.beside),
+        };
+        command.arg(if documented { "documented" } else { "defaults" }).arg(name);
+        command.args(sentinels.iter().map(ToString::to_string));
+        let starting = || Failure::os(format!("start {command:?}", command = client.name()));
+        let mut process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .map_err(starting())?;
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        if let Some(output) = process.stdout.take() {
+            let seen = Arc::clone(&seen);
+            std::thread::spawn(move || read(output, &seen));
+        }
+        Ok(Application { process, seen })
+    }
+}
+
+/// Runs a command to its end.
+fn run(command: &mut Command) -> Result<(), Failure> {
+    let shown = format!("{command:?}");
+    let status = command.stdout(Stdio::null()).status().map_err(Failure::os(format!("run {shown}")))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(Failure::os(format!("run {shown}"))(std::io::Error::other(status.to_string()))),
+    }
+}
+
+/// What an application saw. Times are those of the machine's monotonic clock.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Seen {
+    pub(crate) acks: Vec<Duration>,
+    pub(crate) errors: Vec<(Duration, String)>,
+}
+
+/// An application that writes. Dropping it ends it.
+pub(crate) struct Application {
+    process: Child,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Application {
+    pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Application {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn read(output: ChildStdout, seen: &Mutex<Seen>) {
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        let mut words = line.splitn(3, ' ');
+        let (what, at) = (words.next(), words.next().and_then(|at| at.parse().ok()));
+        let Some(at) = at.map(Duration::from_nanos) else { continue };
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match what {
+            Some("ack") => seen.acks.push(at),
+            _ => seen.errors.push((at, words.next().unwrap_or_default().to_owned())),
+        }
+    }
+}
