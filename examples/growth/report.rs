@@ -1,6 +1,7 @@
 //! Tables, a picture, and the verdict.
 
 use super::sockets::Measured;
+use crate::picture::Picture;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -149,52 +150,27 @@ pub(crate) fn svg(rows: &[Row]) -> String {
         ("primary, µs/s", "#dc2626", voters(|row| Some(row.primary_us))),
         ("another voter, µs/s", "#d97706", voters(|row| Some(row.voter_us))),
     ];
-    let mut text = String::from(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 900 380\" font-family=\"sans-serif\" font-size=\"11\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n",
-    );
+    let mut picture = Picture::new(900.0, 380.0, 11);
     for (offset, title, curves, x_max) in
         [(0.0, "3 voters and this many observers", &left, 3.0), (450.0, "this many voters", &right, 2.2)]
     {
         let x = |value: f64| offset + 50.0 + value.log10() / x_max * 370.0;
         let y = |value: f64| 330.0 - value.max(1.0).log10() / 6.0 * 280.0;
-        let _ = writeln!(text, "<text x=\"{}\" y=\"20\" font-size=\"13\">{title}</text>", offset + 50.0);
+        picture.text((offset + 50.0, 20.0), "font-size=\"13\"", title);
         for power in 0..=6 {
             let at = y(10_f64.powi(power));
-            let _ = writeln!(
-                text,
-                "<line x1=\"{0}\" y1=\"{at:.1}\" x2=\"{1}\" y2=\"{at:.1}\" stroke=\"#e5e7eb\"/><text x=\"{2}\" y=\"{3:.1}\" text-anchor=\"end\">1e{power}</text>",
-                offset + 50.0,
-                offset + 420.0,
-                offset + 45.0,
-                at + 4.0
-            );
+            picture.line((offset + 50.0, at), (offset + 420.0, at), "#e5e7eb", 1.0);
+            picture.text((offset + 45.0, at + 4.0), "text-anchor=\"end\"", format!("1e{power}"));
         }
         for (place, (name, colour, points)) in curves.iter().enumerate() {
-            let path: Vec<_> = points.iter().map(|(a, b)| format!("{:.1},{:.1}", x(*a), y(*b))).collect();
-            let _ = writeln!(
-                text,
-                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
-                path.join(" ")
-            );
-            for (a, b) in points {
-                let _ = writeln!(
-                    text,
-                    "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>",
-                    x(*a),
-                    y(*b)
-                );
-            }
-            let top = 40.0 + 15.0 * place as f64;
-            let _ =
-                writeln!(text, "<text x=\"{}\" y=\"{top}\" fill=\"{colour}\">{name}</text>", offset + 60.0);
+            let fill = format!("fill=\"{colour}\"");
+            picture.curve(points.iter().map(|(a, b)| (x(*a), y(*b))), colour);
+            points.iter().for_each(|(a, b)| picture.point((x(*a), y(*b)), 3, &fill));
+            picture.text((offset + 60.0, 40.0 + 15.0 * place as f64), &fill, name);
         }
         if let Some((.., points)) = curves.first() {
-            for (a, _) in points {
-                let _ =
-                    writeln!(text, "<text x=\"{:.1}\" y=\"348\" text-anchor=\"middle\">{a}</text>", x(*a));
-            }
+            points.iter().for_each(|(a, _)| picture.text((x(*a), 348.0), "text-anchor=\"middle\"", a));
         }
     }
-    text + "</svg>\n"
+    picture.finish()
 }

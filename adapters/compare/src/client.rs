@@ -1,8 +1,8 @@
 //! One node, asked over its client port.
 
+use crate::resp::{Client, ClientError, Reply};
 use crate::{CompareError, Position};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::time::{Duration, Instant};
 
 /// Longest time for a connection, and between two parts of an answer: a shard may be busy for some seconds.
@@ -11,17 +11,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOADING_PATIENCE: Duration = Duration::from_secs(60);
 /// Between two questions to a node that is loading.
 const LOADING_PAUSE: Duration = Duration::from_millis(100);
-/// Longest answer: a slice of keys, which are short as a rule.
-const ANSWER_BYTES_MAX: usize = 256 << 20;
-/// Longest line.
-const LINE_BYTES_MAX: u64 = 4096;
-/// Parts of the longest answer.
-const PARTS_MAX: usize = 3;
 
 /// A connection to a node.
 pub(crate) struct Node {
     address: String,
-    stream: BufReader<TcpStream>,
+    client: Client,
 }
 
 /// What a node says of itself.
@@ -43,12 +37,6 @@ pub(crate) struct Slice {
     pub(crate) records: Vec<u8>,
 }
 
-/// A part of an answer.
-enum Part {
-    Bulk(Vec<u8>),
-    Number(i64),
-}
-
 impl Node {
     pub(crate) fn connect(address: &str) -> Result<Self, CompareError> {
         let failed = |why: String| CompareError::Node { address: address.to_owned(), why };
@@ -56,16 +44,8 @@ impl Node {
             address.to_socket_addrs().map_err(|error| failed(format!("is no address: {error}")))?;
         let mut last = "has no address".to_owned();
         for one in addresses {
-            match TcpStream::connect_timeout(&one, PATIENCE) {
-                Ok(stream) => {
-                    let set = |stream: &TcpStream| {
-                        stream.set_nodelay(true)?;
-                        stream.set_read_timeout(Some(PATIENCE))?;
-                        stream.set_write_timeout(Some(PATIENCE))
-                    };
-                    set(&stream).map_err(|error| failed(error.to_string()))?;
-                    return Ok(Self { address: address.to_owned(), stream: BufReader::new(stream) });
-                }
+            match Client::connect_within(one, PATIENCE) {
+                Ok(client) => return Ok(Self { address: address.to_owned(), client }),
                 Err(error) => last = format!("cannot be reached: {error}"),
             }
         }
@@ -98,8 +78,8 @@ impl Node {
     }
 
     pub(crate) fn keys(&mut self) -> Result<u64, CompareError> {
-        match self.ask(&[b"DBSIZE"])?.pop() {
-            Some(Part::Number(keys)) => Ok(u64::try_from(keys).unwrap_or(0)),
+        match self.ask(&[b"DBSIZE"])? {
+            Reply::Integer(keys) => Ok(u64::try_from(keys).unwrap_or(0)),
             _ => Err(self.failed("does not say how many keys it has".to_owned())),
         }
     }
@@ -119,9 +99,11 @@ impl Node {
         if let (Some((_, buckets)), Some(bits)) = (filter, &bits) {
             words.extend([bits.as_bytes(), buckets]);
         }
-        let mut parts = self.ask(&words)?;
-        match (parts.pop(), parts.pop(), parts.pop()) {
-            (Some(Part::Bulk(records)), Some(Part::Number(anew)), Some(Part::Bulk(next))) => {
+        let Reply::Array(parts) = self.ask(&words)? else {
+            return Err(self.failed("sends something else than a slice".to_owned()));
+        };
+        match <[Reply; 3]>::try_from(parts) {
+            Ok([Reply::Bulk(next), Reply::Integer(anew), Reply::Bulk(records)]) => {
                 let next = std::str::from_utf8(&next).ok().and_then(|next| next.parse().ok());
                 let next = next.ok_or_else(|| self.failed("sends a cursor that is no number".to_owned()))?;
                 Ok(Slice { next, anew: anew != 0, records })
@@ -139,28 +121,30 @@ impl Node {
     }
 
     fn bulk(&mut self, words: &[&[u8]]) -> Result<Vec<u8>, CompareError> {
-        match self.ask(words)?.pop() {
-            Some(Part::Bulk(bytes)) => Ok(bytes),
+        match self.ask(words)? {
+            Reply::Bulk(bytes) => Ok(bytes),
             _ => Err(self.failed("sends something else than a string".to_owned())),
         }
     }
 
     /// Waits while the node loads its data.
-    fn ask(&mut self, words: &[&[u8]]) -> Result<Vec<Part>, CompareError> {
+    fn ask(&mut self, words: &[&[u8]]) -> Result<Reply, CompareError> {
         let begun = Instant::now();
         loop {
-            match self.exchange(words) {
-                Ok(Ok(parts)) => return Ok(parts),
-                Ok(Err(error)) if error.starts_with("LOADING") && begun.elapsed() < LOADING_PATIENCE => {
+            match self.client.call_within(words, PATIENCE) {
+                Ok(Reply::Error(error))
+                    if error.starts_with("LOADING") && begun.elapsed() < LOADING_PATIENCE =>
+                {
                     std::thread::sleep(LOADING_PAUSE);
                 }
-                Ok(Err(error)) if error.contains("unknown command") => {
+                Ok(Reply::Error(error)) if error.contains("unknown command") => {
                     return Err(self.failed(format!(
                         "does not know ELECT DIGEST ({error}): it runs without [elect], or an older kevy-server"
                     )));
                 }
-                Ok(Err(error)) => return Err(self.failed(format!("refuses: {error}"))),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Ok(Reply::Error(error)) => return Err(self.failed(format!("refuses: {error}"))),
+                Ok(reply) => return Ok(reply),
+                Err(ClientError::GivenUp) => {
                     return Err(self.failed(format!("has not answered within {} s", PATIENCE.as_secs())));
                 }
                 Err(error) => return Err(self.failed(format!("does not answer: {error}"))),
@@ -168,63 +152,7 @@ impl Node {
         }
     }
 
-    /// The parts of the answer, or the error that it is.
-    fn exchange(&mut self, words: &[&[u8]]) -> std::io::Result<Result<Vec<Part>, String>> {
-        let mut request = format!("*{}\r\n", words.len()).into_bytes();
-        for word in words {
-            request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            request.extend_from_slice(word);
-            request.extend_from_slice(b"\r\n");
-        }
-        self.stream.get_mut().write_all(&request)?;
-        let first = self.line()?;
-        let parts = match first.split_at_checked(1) {
-            Some(("-", error)) => return Ok(Err(error.to_owned())),
-            Some(("*", count)) => match count.parse() {
-                Ok(count) if count <= PARTS_MAX => count,
-                _ => return Err(strange(&first)),
-            },
-            _ => return self.part(&first).map(|part| Ok(vec![part])),
-        };
-        (0..parts)
-            .map(|_| {
-                let line = self.line()?;
-                self.part(&line)
-            })
-            .collect::<std::io::Result<_>>()
-            .map(Ok)
-    }
-
-    fn part(&mut self, line: &str) -> std::io::Result<Part> {
-        match line.split_at_checked(1) {
-            Some((":", number)) => number.parse().map(Part::Number).map_err(|_| strange(line)),
-            Some(("$", length)) => {
-                let length = length.parse::<usize>().ok().filter(|length| *length <= ANSWER_BYTES_MAX);
-                let mut bytes = vec![0; length.ok_or_else(|| strange(line))? + 2];
-                self.stream.read_exact(&mut bytes)?;
-                bytes.truncate(bytes.len() - 2);
-                Ok(Part::Bulk(bytes))
-            }
-            _ => Err(strange(line)),
-        }
-    }
-
-    fn line(&mut self) -> std::io::Result<String> {
-        let mut line = String::new();
-        (&mut self.stream).take(LINE_BYTES_MAX).read_line(&mut line)?;
-        match line.strip_suffix("\r\n") {
-            Some(line) => Ok(line.to_owned()),
-            None if line.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
-            None => Err(strange(&line)),
-        }
-    }
-
     pub(crate) fn failed(&self, why: String) -> CompareError {
         CompareError::Node { address: self.address.clone(), why }
     }
-}
-
-fn strange(line: &str) -> std::io::Error {
-    let start: String = line.chars().filter(|c| !c.is_control()).take(40).collect();
-    std::io::Error::other(format!("{start:?} is not what a kevy-server says here"))
 }

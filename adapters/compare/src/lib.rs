@@ -22,6 +22,7 @@
 mod client;
 mod fold;
 mod record;
+pub mod resp;
 
 use client::{Info, Node};
 use fold::Fold;

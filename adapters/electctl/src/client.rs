@@ -6,6 +6,8 @@ use std::time::Duration;
 
 /// Longest time for one answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Longest answer: far above what a hundred decisions of a hundred members need.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// What one node said, or why it said nothing.
 pub(crate) struct Answer {
@@ -16,8 +18,10 @@ pub(crate) struct Answer {
 /// Asks all `nodes` for `path`. An error if none of them answers.
 pub(crate) fn ask(nodes: &[String], path: &str) -> Result<Vec<Answer>, String> {
     let answers: Vec<Answer> = std::thread::scope(|scope| {
-        let asked: Vec<_> =
-            nodes.iter().map(|node| (node, scope.spawn(|| fetch(node, path, PATIENCE)))).collect();
+        let asked: Vec<_> = nodes
+            .iter()
+            .map(|node| (node, scope.spawn(|| fetch(node, path, PATIENCE, ANSWER_BYTES_MAX))))
+            .collect();
         let answer = |(node, thread): (&String, std::thread::ScopedJoinHandle<'_, _>)| {
             let said = thread.join().unwrap_or(Err(FetchError::Strange));
             Answer { node: node.clone(), said }

@@ -6,7 +6,7 @@
 //! this one, so that a deadline is the same moment in a log, in a snapshot and in memory.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,8 +16,14 @@ const FIRST_MS_MAX: u64 = 1 << 30;
 /// How exact the clock of a server without elections is.
 const ALONE: Duration = Duration::from_millis(5);
 
+/// A step of at least this is a leap: what was measured before it and is written behind it is off by too much.
+const LEAP_MS: u64 = 1_000;
+
 /// What the store was told last, in milliseconds since 1970.
 static TOLD: Mutex<u64> = Mutex::new(0);
+
+/// Grows before a leap and after it, so it is odd meanwhile.
+static LEAPS: AtomicU64 = AtomicU64::new(0);
 
 /// Servers of this process with an election. They share the store's clock.
 static SERVERS: AtomicUsize = AtomicUsize::new(0);
@@ -44,8 +50,16 @@ pub(crate) fn rest() {
     if SERVERS.load(Ordering::SeqCst) > 1 {
         return;
     }
-    let early = RandomState::new().hash_one(std::process::id()) % FIRST_MS_MAX + 1;
-    tell(&mut TOLD.lock().unwrap_or_else(PoisonError::into_inner), early);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if *told == 0 || *told > FIRST_MS_MAX {
+        let early = RandomState::new().hash_one(std::process::id()) % FIRST_MS_MAX + 1;
+        tell(&mut told, early);
+    }
+}
+
+/// How often the clock began or ended a leap. Equal and even at two moments: there was none between them.
+pub(crate) fn leaps() -> u64 {
+    LEAPS.load(Ordering::SeqCst)
 }
 
 /// Tells the store how late it is. Only for a node that may write. Does not go back.
@@ -59,9 +73,12 @@ pub(crate) fn advance() {
 }
 
 fn tell(told: &mut u64, ms: u64) {
+    let leaps = u64::from(ms.abs_diff(*told) >= LEAP_MS);
+    LEAPS.fetch_add(leaps, Ordering::SeqCst);
     *told = ms;
     kevy_store::set_wall_clock_ms(ms);
     kevy_store::set_clock_ns(ms.saturating_mul(1_000_000));
+    LEAPS.fetch_add(leaps, Ordering::SeqCst);
 }
 
 /// How late it is, in milliseconds since 1970.

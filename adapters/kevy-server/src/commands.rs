@@ -509,6 +509,7 @@ impl Commands for ElectedCommands {
     fn live_runtime_config(&self) -> LiveRuntimeConfig {
         let mut live = self.kevy.live_runtime_config();
         if let Some(shard) = self.shard.get() {
+            self.shards().before_dumps(shard);
             let (promotion, tick_ms_max) = self.shards().tick(shard);
             live.promotion_epoch = promotion;
             // Zero would switch ticks off, and with them every promotion; CONFIG SET can ask for it.
@@ -544,6 +545,9 @@ impl Commands for ElectedCommands {
         self.kevy.on_data_dir(dir);
     }
     fn on_persist_stats(&self, in_flight: bool, aof_rewrites_total: u64) {
+        if let Some(shard) = self.shard.get() {
+            self.shards().after_dumps(shard, in_flight);
+        }
         self.kevy.on_persist_stats(in_flight, aof_rewrites_total);
     }
     fn on_tick_gap(&self, excess_us: u64) {
@@ -576,6 +580,10 @@ impl Commands for ElectedCommands {
         }
     }
     fn shutdown_save_requested(&self) -> bool {
+        // The last thing that is asked before kevy waits for what it still writes.
+        if let Some(shard) = self.shard.get() {
+            self.shards().before_dumps(shard);
+        }
         self.kevy.shutdown_save_requested()
     }
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {

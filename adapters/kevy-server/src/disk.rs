@@ -49,6 +49,18 @@ impl Disk {
         Log { path: layout::aof_path(&self.dir, shard), open: None, from: 0, rest: Vec::new() }
     }
 
+    /// Removes what a shard dumps just now, before kevy has given it its name. Says which files there were.
+    pub(crate) fn drop_dumps(&self, shard: usize) -> Vec<String> {
+        let (log, snapshot) = (layout::aof_path(&self.dir, shard), layout::snapshot_path(&self.dir, shard));
+        let half = [(log, ".rewrite"), (snapshot, ".tmp")].map(|(whole, ending)| {
+            let mut name = whole.into_os_string();
+            name.push(ending);
+            PathBuf::from(name)
+        });
+        let removed = half.into_iter().filter(|path| std::fs::remove_file(path).is_ok());
+        removed.map(|path| path.display().to_string()).collect()
+    }
+
     /// Makes durable which files there are.
     pub(crate) fn sync_names(&self) -> io::Result<()> {
         File::open(&self.dir)?.sync_all()

@@ -7,6 +7,7 @@
 use crate::history::{COPY, FRAMES, HISTORY};
 use crate::marks::Place;
 use crate::path::Told;
+use kevy_resp::encode_command_borrowed;
 use kevy_rt::Argv;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -109,11 +110,9 @@ impl Feed {
 
     fn request(&mut self, words: &str) -> io::Result<()> {
         let words: Vec<&str> = words.split(' ').collect();
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request += &format!("${}\r\n{word}\r\n", word.len());
-        }
-        self.reader.get_mut().write_all(request.as_bytes())
+        let mut request = Vec::new();
+        encode_command_borrowed(&mut request, &words);
+        self.reader.get_mut().write_all(&request)
     }
 
     /// The next of the frames that were answered, and its offset.

@@ -109,7 +109,12 @@ impl KevyHost {
             "kevy_server_stream_fetched_total",
             "Frames that the stream did not bring and that were fetched from the primary beside it."
         );
+        metrics::describe_counter!(
+            "kevy_server_stream_unapplied_total",
+            "Times that a shard of this replica could not apply a frame, said that it holds nothing, and copied all again."
+        );
         metrics::gauge!("kevy_server_stream_stalled_seconds").set(0.0);
+        metrics::counter!("kevy_server_stream_unapplied_total").increment(0);
         metrics::counter!("kevy_server_stream_fetched_total").increment(0);
         resume::describe();
         let (state, said_stalled) = (Mutex::new(state), AtomicBool::default());
@@ -425,7 +430,11 @@ impl ReplicationHost for KevyHost {
             Role::Detached { primary: p, epoch: e, .. } => (*p, *e) == (primary, epoch),
             Role::Idle(_) | Role::Gathers(..) | Role::Primary(..) => false,
         };
-        if !goes_on && self.shards.waits().may_wait() {
+        if matches!(&self.state().role, Role::Primary(..)) {
+            // Not earlier: as long as the others name this node, clients would come back.
+            let shards = Arc::clone(&self.shards);
+            blocking::unblock(move || shards.waits().end_clients("another node is primary")).await;
+        } else if !goes_on && self.shards.waits().may_wait() {
             self.end_waits().await;
         }
         let mut state = self.state();

@@ -69,28 +69,38 @@ impl Waits {
 
     /// What clients wait for will not come any more: ends their connections. Looks at every descriptor of the process.
     pub(crate) fn end(&self) {
-        let Some(clients) = self.clients() else { return };
-        if !self.may_wait() {
-            return;
+        if self.may_wait() {
+            self.end_clients(
+                "one may have waited for what an office, or a stream, that is over was to bring",
+            );
         }
+    }
+
+    /// Ends the connections of all clients, as Redis does: who stays with a node that lost the office, blocked or subscribed, would
+    /// never hear of the next one.
+    pub(crate) fn end_clients(&self, why: &str) {
+        let Some(clients) = self.clients() else { return };
         self.until_ms.store(0, Ordering::Release);
         match clients.swallow_or_end() {
-            Ok(ended) => log::info!(
-                "{ended} clients' connections ended: one may have waited for what an office, or a stream, that is over was to bring"
-            ),
-            Err(error) => log::error!("cannot end the waits for an office that is over: {error}"),
+            Ok(ended) => log::info!("{ended} clients' connections ended: {why}"),
+            Err(error) => log::error!("cannot end clients' connections ({why}): {error}"),
         }
     }
 
     /// Ends what belongs to an earlier reign of this process: its waits, and the connections of its replicas.
     pub(crate) fn end_reign(&self) {
+        self.end_all_streams();
+        self.end();
+    }
+
+    /// Ends the connections of all replicas.
+    pub(crate) fn end_all_streams(&self) {
         let Some(setup) = self.setup.get() else { return };
         if let Err(error) = setup.streams.end(Whose::All) {
             log::error!(
                 "cannot end the streams of an office that has ended: {error}; WAIT answers 0 while they are there"
             );
         }
-        self.end();
     }
 
     /// Ends connections of replicas that must not be counted. Not on the thread that finds them.

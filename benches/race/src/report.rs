@@ -4,6 +4,7 @@ use crate::cli::{Options, Racer};
 use crate::{Course, NODES, Outcome};
 use kevy_elect_harness::failure::Failure;
 use kevy_elect_harness::fault::Fault;
+use kevy_elect_harness::picture::Picture;
 use kevy_elect_harness::round::Round;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -170,19 +171,12 @@ pub(crate) fn svg(results: &[Outcome]) -> String {
     let lines: Vec<_> = results.iter().flat_map(|r| r.courses.iter().map(move |c| (r.racer, c))).collect();
     let height = 60.0 + ROW * lines.len() as f64;
     let x = |ms: f64| LEFT + (ms.max(1.0).log10() / 4.5) * (WIDTH - LEFT - 20.0);
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text x=\"10\" y=\"18\" font-size=\"13\">Time from the fault to the first acknowledged write (ms, logarithmic; one point per round)</text>\n"
-    );
+    let mut picture = Picture::new(WIDTH, height, 12);
+    let title = "Time from the fault to the first acknowledged write (ms, logarithmic; one point per round)";
+    picture.text((10.0, 18.0), "font-size=\"13\"", title);
     for ms in [1.0, 10.0, 100.0, 1000.0, 10_000.0] {
-        let _ = writeln!(
-            text,
-            "<line x1=\"{0:.1}\" y1=\"28\" x2=\"{0:.1}\" y2=\"{1:.1}\" stroke=\"#e5e7eb\"/><text x=\"{0:.1}\" y=\"{2:.1}\" text-anchor=\"middle\">{ms}</text>",
-            x(ms),
-            height - 24.0,
-            height - 8.0
-        );
+        picture.line((x(ms), 28.0), (x(ms), height - 24.0), "#e5e7eb", 1.0);
+        picture.text((x(ms), height - 8.0), "text-anchor=\"middle\"", ms);
     }
     for (place, (racer, course)) in lines.iter().enumerate() {
         let y = 44.0 + ROW * place as f64;
@@ -191,31 +185,15 @@ pub(crate) fn svg(results: &[Outcome]) -> String {
             Racer::Stock => "#dc2626",
             Racer::Redis => "#2563eb",
         };
-        let _ = writeln!(
-            text,
-            "<text x=\"10\" y=\"{:.1}\">{}: {}</text>",
-            y + 4.0,
-            racer.spelled(),
-            course.fault.spelled()
-        );
+        picture.text((10.0, y + 4.0), "", format!("{}: {}", racer.spelled(), course.fault.spelled()));
         for ms in failovers(course) {
-            let _ = writeln!(
-                text,
-                "<circle cx=\"{:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\" fill-opacity=\"0.4\"/>",
-                x(ms)
-            );
+            picture.point((x(ms), y), 4, &format!("fill=\"{colour}\" fill-opacity=\"0.4\""));
         }
         if let Some(ms) = median(course) {
-            let _ = writeln!(
-                text,
-                "<line x1=\"{0:.1}\" y1=\"{1:.1}\" x2=\"{0:.1}\" y2=\"{2:.1}\" stroke=\"{colour}\" stroke-width=\"2\"/>",
-                x(ms),
-                y - 9.0,
-                y + 9.0
-            );
+            picture.line((x(ms), y - 9.0), (x(ms), y + 9.0), colour, 2.0);
         }
     }
-    text + "</svg>\n"
+    picture.finish()
 }
 
 fn failovers(course: &Course) -> Vec<f64> {

@@ -14,6 +14,7 @@ use kevy_elect_harness::failure::{Failure, Interrupt};
 use kevy_elect_harness::progress::Progress;
 use kevy_elect_harness::round::Stage;
 use kevy_elect_harness::writers::Writers;
+use kevy_resp::encode_command_borrowed;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -150,10 +151,8 @@ impl Connection {
         stream.set_write_timeout(Some(PATIENCE))?;
         let set = |key: usize| {
             let key = format!("race:{number}:{key:06}");
-            let mut text =
-                format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n", key.len(), VALUE.len()).into_bytes();
-            text.extend(VALUE);
-            text.extend(b"\r\n");
+            let mut text = Vec::new();
+            encode_command_borrowed(&mut text, &[b"SET", key.as_bytes(), &VALUE]);
             text
         };
         let batches =

@@ -2,7 +2,8 @@
 //!
 //! Every operation has a key of its own, in braces, so that the other keys it needs are in the same shard.
 
-use kevy_elect_harness::client::{Client, ClientError, Reply, encode_request};
+use kevy_elect_harness::client::{Client, ClientError, Reply};
+use kevy_resp::encode_command_borrowed;
 use std::time::{Duration, Instant};
 
 /// How long a reply may take: longer than any stop, or what a server answers when it wakes up would be missed.
@@ -209,7 +210,7 @@ impl Way {
             }
             Self::Blocked => {
                 let mut request = Vec::new();
-                encode_request(&[b"BLPOP", k, b"1"], &mut request);
+                encode_command_borrowed(&mut request, &[b"BLPOP", k, b"1"]);
                 client.send(&request)?;
                 // Nothing tells whether it waits already; if not, it is only a plain one.
                 std::thread::sleep(PARKING);
@@ -223,7 +224,7 @@ impl Way {
                 let mut request = Vec::new();
                 for i in 0..PIPELINE {
                     let part = if i + 1 == PIPELINE { key.to_owned() } else { format!("{key}:{i}") };
-                    encode_request(&[b"SET", part.as_bytes(), v], &mut request);
+                    encode_command_borrowed(&mut request, &[b"SET", part.as_bytes(), v]);
                 }
                 let sent = now();
                 client.send(&request)?;

@@ -166,3 +166,21 @@ fn read(output: ChildStdout, seen: &Mutex<Seen>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_shows_what_is_run() {
+        let docs =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/clients.md")).unwrap();
+        for name in ["redis_py.py", "ioredis.mjs", "node_redis.mjs", "redis_rs.rs"] {
+            let source = std::fs::read_to_string(Path::new(SOURCES).join(name)).unwrap();
+            let (_, rest) = source.split_once("docs/clients.md: begin\n").unwrap();
+            let (shown, _) = rest.split_once("docs/clients.md: end").unwrap();
+            let shown = shown.trim_end_matches(['/', '#', ' ']).trim();
+            assert!(docs.contains(shown), "docs/clients.md does not show this part of {name}:\n{shown}");
+        }
+    }
+}

@@ -2,7 +2,6 @@
 //! write without pause, faults, and a judge who trusts only what the clients saw.
 
 pub mod cli;
-pub mod client;
 pub mod clock;
 pub mod cluster;
 pub mod failure;
@@ -10,6 +9,7 @@ pub mod fault;
 pub mod guard;
 pub mod links;
 pub mod observe;
+pub mod picture;
 pub mod ports;
 pub mod progress;
 pub mod round;
@@ -17,3 +17,5 @@ pub mod server;
 pub mod style;
 pub mod verdict;
 pub mod writers;
+
+pub use kevy_elect_compare::resp as client;

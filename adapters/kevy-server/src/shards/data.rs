@@ -143,7 +143,8 @@ impl Shards {
     }
 
     pub(crate) fn wants_rewrite(&self, shard: usize) -> bool {
-        self.shards[shard].rewrite.load(Ordering::Relaxed)
+        let shard = &self.shards[shard];
+        shard.rewrite.load(Ordering::Relaxed) || shard.dumps.again.load(Ordering::Relaxed)
     }
 
     /// The data of a shard is not what it was to become.

@@ -111,6 +111,7 @@ impl Shards {
         }
         let reason = format!("cannot apply {verb}: {error}; the data is copied anew");
         eprintln!("kevy-server: shard {shard}: {reason}");
+        metrics::counter!("kevy_server_stream_unapplied_total").increment(1);
         // Also after a restart: the log says so.
         self.note_lost(shard);
         self.order_mark(shard, 0, 0);

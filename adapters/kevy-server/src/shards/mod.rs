@@ -9,9 +9,11 @@
 //! - `passage`: going on in another history, and what others need for it
 //! - `turns`: who may copy from it now
 //! - `data`: what its data is, and the marks that say so in its log
+//! - `dumps`: rewrites and snapshots across a leap of the clock
 //! - `hurry`: short ticks while something waits
 
 mod data;
+mod dumps;
 mod hurry;
 mod inbox;
 mod passage;
@@ -104,6 +106,7 @@ struct Shard {
     asked_first: AtomicU64,
     /// Whether the log has to be written anew.
     rewrite: AtomicBool,
+    dumps: Dumps,
     /// Whether kevy has taken the first value of its promotion counter, which promotes nothing.
     based: AtomicBool,
     /// The epoch that the last barrier ordered.
@@ -135,6 +138,27 @@ struct Shard {
     passage: Passage,
 }
 
+/// What a shard dumps: see `dumps`.
+struct Dumps {
+    /// How often the clock had leapt when what is dumped was measured, and at the last tick.
+    begun: AtomicU64,
+    ticked: AtomicU64,
+    /// Whether what is dumped is of no use, and whether it has to be done again.
+    spoilt: AtomicBool,
+    again: AtomicBool,
+}
+
+impl Default for Dumps {
+    fn default() -> Self {
+        Self {
+            begun: AtomicU64::new(dumps::NONE),
+            ticked: AtomicU64::default(),
+            spoilt: AtomicBool::default(),
+            again: AtomicBool::default(),
+        }
+    }
+}
+
 impl Shards {
     /// Shards that are fed through `inboxes`.
     pub fn new(inboxes: Vec<ReplicaInboxSender>) -> Self {
@@ -152,6 +176,7 @@ impl Shards {
             marked: AtomicU64::new(born),
             asked_first: AtomicU64::default(),
             rewrite: AtomicBool::default(),
+            dumps: Dumps::default(),
             based: AtomicBool::default(),
             ordered: AtomicU64::default(),
             started: AtomicU64::default(),

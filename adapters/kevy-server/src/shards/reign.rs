@@ -39,10 +39,12 @@ impl Shards {
 
     /// Gives up the office, if this node has it: snapshots say so from now on.
     pub fn end_reign(&self) {
-        if self.reign.swap(0, Ordering::AcqRel) != 0
-            && let Some(pins) = self.pins.get()
-        {
-            pins.renew();
+        if self.reign.swap(0, Ordering::AcqRel) != 0 {
+            // A copy that was measured while the clock went on is not to leave when it has come to rest.
+            self.waits.end_all_streams();
+            if let Some(pins) = self.pins.get() {
+                pins.renew();
+            }
         }
         clock::rest();
     }

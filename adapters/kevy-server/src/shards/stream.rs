@@ -81,6 +81,7 @@ impl Shards {
     /// The mark for a snapshot of this shard, which begins now.
     pub fn tag(&self, shard: usize) -> Tag {
         self.shards[shard].own_work.store(true, Ordering::Relaxed);
+        self.note_dump(shard);
         let (reign, state) = (self.reign.load(Ordering::Acquire), &self.shards[shard]);
         let reigns = reign != 0 && state.started.load(Ordering::Acquire) == reign;
         let epoch = if reigns { Epoch(reign) } else { Epoch::ZERO };

@@ -5,9 +5,6 @@ use std::io::ErrorKind;
 use std::time::Duration;
 use ureq::{Agent, Error};
 
-/// Longest answer: far above what a hundred decisions of a hundred members need.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
 /// Why a node said nothing. To be read behind its address.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -31,8 +28,13 @@ pub enum FetchError {
     Strange,
 }
 
-/// What `node`, as `HOST:PORT`, says at `path`. Blocks for at most `within`, whatever happens.
-pub fn fetch<T: DeserializeOwned>(node: &str, path: &str, within: Duration) -> Result<T, FetchError> {
+/// What `node`, as `HOST:PORT`, says at `path`, if that is no more than `bytes_max`. Blocks for at most `within`, whatever happens.
+pub fn fetch<T: DeserializeOwned>(
+    node: &str,
+    path: &str,
+    within: Duration,
+    bytes_max: u64,
+) -> Result<T, FetchError> {
     let agent: Agent = Agent::config_builder()
         .timeout_global(Some(within))
         .http_status_as_error(false)
@@ -46,7 +48,7 @@ pub fn fetch<T: DeserializeOwned>(node: &str, path: &str, within: Duration) -> R
     if response.status() != 200 {
         return Err(FetchError::Refused(response.status().as_u16()));
     }
-    let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(failed)?;
+    let body = response.body_mut().with_config().limit(bytes_max).read_to_vec().map_err(failed)?;
     serde_json::from_slice(&body).map_err(|_| FetchError::Strange)
 }
 
@@ -94,7 +96,7 @@ mod tests {
     }
 
     fn said(node: &str) -> String {
-        match fetch::<serde_json::Value>(node, "/status", Duration::from_millis(500)) {
+        match fetch::<serde_json::Value>(node, "/status", Duration::from_millis(500), 4096) {
             Ok(value) => value.to_string(),
             Err(error) => error.to_string(),
         }
@@ -127,5 +129,10 @@ mod tests {
             assert!(said.contains("within 500 ms"), "{said}");
         }
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+    #[test]
+    fn an_endless_answer_is_read_up_to_its_bound() {
+        let endless = server(b"HTTP/1.1 200 OK\r\n\r\n", &[b' '; 1024], Duration::ZERO);
+        assert!(said(&endless).contains("not like kevy-server"), "{}", said(&endless));
     }
 }

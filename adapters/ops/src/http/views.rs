@@ -22,6 +22,8 @@ const FRESH: Duration = Duration::from_secs(1);
 const STALE: Duration = Duration::from_secs(3);
 /// Longest time for one peer to answer; after that it is known to be slow.
 const ASK_MAX: Duration = Duration::from_secs(1);
+/// Longest answer that is read.
+const ANSWER_BYTES_MAX: u64 = 256 * 1024;
 
 /// What all the others said. Cheap to clone.
 #[derive(Clone)]
@@ -153,7 +155,8 @@ struct SaidPeer {
 }
 
 fn ask(address: &str, peer: NodeId, cluster: &str) -> Result<View, String> {
-    let said = fetch(address, "/status", ASK_MAX).map_err(|error| format!("{address} {error}"))?;
+    let said =
+        fetch(address, "/status", ASK_MAX, ANSWER_BYTES_MAX).map_err(|error| format!("{address} {error}"))?;
     view(said, peer, cluster).map_err(|reason| format!("{address} {reason}"))
 }
 
