@@ -71,7 +71,7 @@ impl Cluster {
 
     /// Virtual real time since the cluster was made.
     pub fn now(&self) -> Duration {
-        Duration::from_nanos(self.world.now)
+        Duration::from_nanos(self.world.run.now)
     }
 
     /// Lets `times` heartbeat intervals pass.
@@ -81,7 +81,7 @@ impl Cluster {
 
     /// Lets time pass.
     pub fn run_for(&mut self, time: Duration) {
-        let until = self.world.now.saturating_add(nanos(time));
+        let until = self.world.run.now.saturating_add(nanos(time));
         self.world.run_until(until);
     }
 
@@ -179,12 +179,12 @@ impl Cluster {
 
     /// What went wrong, if an invariant was violated.
     pub fn violation(&self) -> Option<&super::Violation> {
-        self.world.violation.as_ref()
+        self.world.run.violation.as_ref()
     }
 
     /// What happened so far, line by line.
     pub fn trace(&self) -> &[String] {
-        self.world.trace.as_deref().unwrap_or_default()
+        self.world.run.trace.as_deref().unwrap_or_default()
     }
 
     /// What happened since this was asked last, as data.
@@ -209,7 +209,7 @@ impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cluster")
             .field("nodes", &self.ids)
-            .field("now", &self.world.now)
+            .field("now", &self.world.run.now)
             .finish_non_exhaustive()
     }
 }

@@ -15,9 +15,11 @@ mod fault;
 mod habits;
 mod ills;
 mod invariants;
+mod judge;
 mod note;
 mod plan;
 mod rng;
+mod run;
 mod server;
 mod server_mutation;
 pub mod stack;
@@ -58,13 +60,13 @@ pub struct Outcome {
 pub fn run(plan: &Plan, traced: bool) -> Outcome {
     let mut world = World::new(plan.clone(), numbered(plan.setup.members()), traced);
     world.run();
-    world.stats.runs = 1;
+    world.run.stats.runs = 1;
     Outcome {
-        violation: world.violation,
-        settled: world.settled.map(|at| at - plan.heal_at),
-        stats: world.stats,
-        fingerprint: world.fingerprint,
-        trace: world.trace.unwrap_or_default(),
+        violation: world.run.violation,
+        settled: world.run.settled.map(|at| at - plan.heal_at),
+        stats: world.run.stats,
+        fingerprint: world.run.fingerprint,
+        trace: world.run.trace.unwrap_or_default(),
     }
 }
 

@@ -302,7 +302,7 @@ pub struct Plan {
     pub heal_at: u64,
     /// A deliberate fault in the elector.
     pub mutation: Option<Mutation>,
-    /// A deliberate fault in the driver; only [`super::stack`] has one.
+    /// A deliberate fault in the driver; only the whole stack has one.
     pub driver_mutation: Option<DriverMutation>,
     /// A deliberate fault in the servers, where they have habits.
     pub server_mutation: Option<ServerMutation>,

@@ -46,30 +46,30 @@ pub(super) enum Deed {
 
 impl State {
     pub(super) fn on_fault(&mut self, index: usize) -> Deed {
-        if self.healed {
+        if self.run.healed {
             return Deed::Nothing;
         }
-        let fault = self.plan.faults[index];
+        let fault = self.run.plan.faults[index];
         let node = match self.writer() {
             Some(writer) if fault.target.primary => writer,
             _ => fault.target.node,
         };
-        self.log(|| format!("FAULT {} at n{node} for {} ms", fault.kind.name(), fault.lasts / MS));
+        self.run.log(|| format!("FAULT {} at n{node} for {} ms", fault.kind.name(), fault.lasts / MS));
         let Some(deed) = self.apply(fault.kind, node) else {
-            self.log(|| "  (not possible now)".to_owned());
+            self.run.log(|| "  (not possible now)".to_owned());
             return Deed::Nothing;
         };
         let cut = fault.kind.cuts(node, self.nodes.len());
         cut.iter().for_each(|(from, to)| self.cut(*from, *to));
-        *self.stats.faults.entry(fault.kind.name()).or_default() += 1;
-        self.active[index] = Active { on: true, node, cut, ..Active::default() };
-        self.push(self.now() + fault.lasts, Event::Heal(index));
+        *self.run.stats.faults.entry(fault.kind.name()).or_default() += 1;
+        self.run.active[index] = Active { on: true, node, cut, ..Active::default() };
+        self.push(self.run.now + fault.lasts, Event::Heal(index));
         deed
     }
 
     /// `None`: it is not possible now.
     fn apply(&mut self, kind: FaultKind, node: usize) -> Option<Deed> {
-        let (now, nodes) = (self.now(), self.nodes.len());
+        let (now, nodes) = (self.run.now, self.nodes.len());
         self.nodes[node].disturbed = now;
         let runs = self.nodes[node].runs();
         if matches!(kind, FaultKind::Suspend) && self.nodes[node].ills.asleep > 0 {
@@ -132,7 +132,7 @@ impl State {
     }
 
     fn ppm(&self, of_bound: i64) -> i64 {
-        of_bound * (self.plan.setup.drift_percent * 10_000.0) as i64 / 1_000_000
+        of_bound * (self.run.plan.setup.drift_percent * 10_000.0) as i64 / 1_000_000
     }
 
     /// Tells the plugin what the operator wants now.
@@ -145,18 +145,18 @@ impl State {
 
     /// What a crash takes with it, once the process is gone.
     pub(super) fn lose(&mut self, index: usize) {
-        let FaultKind::Crash { loss, power } = self.plan.faults[index].kind else { return };
-        let node = self.active[index].node;
-        let keep = self.rng.between(500, 1000);
+        let FaultKind::Crash { loss, power } = self.run.plan.faults[index].kind else { return };
+        let node = self.run.active[index].node;
+        let keep = self.run.rng.between(500, 1000);
         let machine = &mut self.nodes[node];
         match loss {
             Loss::Nothing | Loss::Tail | Loss::Data => {}
             Loss::Record | Loss::Disk => machine.disk.wipe(),
             Loss::AcknowledgedSave => machine.disk.lose_last(),
         }
-        self.invariants.confirmed.copies_lost |= machine.server.lose(loss, power, keep);
+        self.run.invariants.confirmed.copies_lost |= self.run.servers[node].lose(loss, power, keep);
         if matches!(loss, Loss::Disk | Loss::Record) {
-            self.invariants.forgot(node);
+            self.run.invariants.forgot(node);
         }
     }
 
@@ -166,16 +166,16 @@ impl State {
             let record = &self.nodes[*n].disk.record;
             *n != node && record.as_ref().is_none_or(|record| record.standing == Standing::New)
         };
-        self.voters().filter(without).count() < self.voters().len() - self.quorum()
+        self.run.voters().filter(without).count() < self.run.voters().len() - self.run.quorum()
     }
 
     pub(super) fn on_heal(&mut self, index: usize) -> Deed {
-        let active = std::mem::take(&mut self.active[index]);
+        let active = std::mem::take(&mut self.run.active[index]);
         if !active.on {
             return Deed::Nothing;
         }
-        let (node, kind, now) = (active.node, self.plan.faults[index].kind, self.now());
-        self.log(|| format!("HEALED {} at n{node}", kind.name()));
+        let (node, kind, now) = (active.node, self.run.plan.faults[index].kind, self.run.now);
+        self.run.log(|| format!("HEALED {} at n{node}", kind.name()));
         active.cut.iter().for_each(|(from, to)| self.heal(*from, *to));
         self.nodes[node].disturbed = now;
         let nodes = self.nodes.len();

@@ -54,8 +54,8 @@ impl WatchedHost {
     async fn trouble(&self) -> Result<(), HostError> {
         let drawn = self.scene.with(|state| {
             let ills = state.nodes[self.node].ills;
-            let takes = state.rng.below(state.plan.setup.host.max(ills.host_slow));
-            let fails = ills.host_failing > 0 && state.rng.chance(700);
+            let takes = state.run.rng.below(state.run.plan.setup.host.max(ills.host_slow));
+            let fails = ills.host_failing > 0 && state.run.rng.chance(700);
             (ills.host_hanging == 0 && ills.hung == 0).then_some((takes, fails))
         });
         match drawn {
@@ -74,7 +74,7 @@ impl WatchedHost {
 #[async_trait]
 impl ReplicationHost for WatchedHost {
     async fn start(&self, last: Option<Position>) -> Result<Position, HostError> {
-        let takes = self.scene.with(|state| state.rng.below(state.plan.setup.host));
+        let takes = self.scene.with(|state| state.run.rng.below(state.run.plan.setup.host));
         self.sleep(takes).await;
         self.inner.start(last).await
     }
@@ -100,14 +100,14 @@ impl ReplicationHost for WatchedHost {
     }
 
     async fn detach(&self) -> Result<Position, HostError> {
-        let [before, after] = self.scene.with(|state| state.plan.setup.draw_late(&mut state.rng));
+        let [before, after] = self.scene.with(|state| state.run.plan.setup.draw_late(&mut state.run.rng));
         if before > 0 {
             self.sleep(before).await;
         }
         let position = self.inner.detach().await?;
         self.scene.with(|state| {
             let node = self.node;
-            state.log(|| format!("n{node} host: detached at {position:?}"));
+            state.run.log(|| format!("n{node} host: detached at {position:?}"));
             state.nodes[node].watch.follows = None;
         });
         if after > 0 {
@@ -119,7 +119,7 @@ impl ReplicationHost for WatchedHost {
     async fn fence(&self, epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {
         let takes = self.scene.with(|state| {
             state.fence_begins(self.node, epoch, reason);
-            state.rng.below(state.plan.setup.host)
+            state.run.rng.below(state.run.plan.setup.host)
         });
         self.sleep(takes).await;
         // Nobody has counted what a shard that hangs has let pass.
@@ -138,7 +138,7 @@ impl ReplicationHost for WatchedHost {
 
     fn health(&self) -> Health {
         let (ills, silent) = self.scene.with(|state| {
-            let silent = state.plan.server_mutation == Some(ServerMutation::HangsInSilence);
+            let silent = state.run.plan.server_mutation == Some(ServerMutation::HangsInSilence);
             (state.nodes[self.node].ills, silent)
         });
         match (ills.unhealthy, ills.hung, ills.ailing) {
@@ -166,27 +166,28 @@ impl Machine {
 impl State {
     /// A promotion or retarget begins: an older one must be over, or dropped.
     fn order_begins(&mut self, node: usize, order: Order) {
-        self.log(|| format!("n{node} host: {order:?}"));
-        self.stats.checks[Check::Orders as usize] += 1;
+        self.run.log(|| format!("n{node} host: {order:?}"));
+        self.run.stats.checks[Check::Orders as usize] += 1;
         let watch = &mut self.nodes[node].watch;
-        let found = self.invariants.orders.on_order(node, order, watch.running, order.epoch(), watch.newest);
+        let found =
+            self.run.invariants.orders.on_order(node, order, watch.running, order.epoch(), watch.newest);
         watch.newest = order.epoch();
         watch.running = Some(order);
         (watch.promoted, watch.follows) = (None, None);
         self.begin_order(node, order);
-        self.take(found);
+        self.run.take(found);
     }
 
     fn fence_begins(&mut self, node: usize, epoch: Epoch, reason: FenceReason) {
-        self.log(|| format!("n{node} host: fence of epoch {epoch}, {}", reason.as_str()));
-        self.stats.checks[Check::Orders as usize] += 1;
+        self.run.log(|| format!("n{node} host: fence of epoch {epoch}, {}", reason.as_str()));
+        self.run.stats.checks[Check::Orders as usize] += 1;
         let running = self.nodes[node].watch.running;
-        let found = self.invariants.orders.on_fence(node, epoch, running);
-        self.take(found);
+        let found = self.run.invariants.orders.on_fence(node, epoch, running);
+        self.run.take(found);
     }
 
     fn lease_told(&mut self, node: usize, until: Instant) {
-        self.stats.checks[Check::Fence as usize] += 1;
+        self.run.stats.checks[Check::Fence as usize] += 1;
         let machine = &mut self.nodes[node];
         if machine.watch.lease >= Some(until) {
             // Shorter than before: a voter's link ended, and what it echoed does not count any more.
@@ -194,8 +195,8 @@ impl State {
         }
         machine.watch.lease = Some(until);
         let gate = machine.plugin.as_ref().and_then(|plugin| plugin.write_gate().deadline());
-        let found = self.invariants.fence.on_told(node, until, gate);
-        self.take(found);
+        let found = self.run.invariants.fence.on_told(node, until, gate);
+        self.run.take(found);
     }
 
     fn order_ended(&mut self, node: usize, life: Life, order: Order, done: Option<bool>) {
@@ -207,7 +208,7 @@ impl State {
             Some(false) => "failed",
             None => "dropped",
         };
-        self.log(|| format!("n{node} host: {order:?} {word}"));
+        self.run.log(|| format!("n{node} host: {order:?} {word}"));
         let watch = &mut self.nodes[node].watch;
         // A newer one may have begun already; its own end counts for it.
         watch.running.take_if(|running| *running == order);

@@ -13,7 +13,7 @@ impl State {
     pub(super) fn storm_begins(&mut self, storm: (u64, u64, u64)) {
         self.net.storms.push(storm);
         self.net.set_weather();
-        let now = self.now();
+        let now = self.run.now;
         self.net.disturbed.fill(now);
     }
 
@@ -23,19 +23,19 @@ impl State {
         }
         self.net.set_weather();
         // What is under way was delayed as well, and what queues up behind it.
-        let until = self.now() + self.net.residue;
+        let until = self.run.now + self.net.residue;
         self.net.disturbed.fill(until);
     }
 
     /// Something is wrong, or was until now, from one node to another.
     fn disturb(&mut self, from: usize, to: usize) {
-        let (index, now) = (self.net.index(from, to), self.now());
+        let (index, now) = (self.net.index(from, to), self.run.now);
         self.net.disturbed[index] = self.net.disturbed[index].max(now);
     }
 
     /// A link went up or down.
     pub(super) fn disturb_link(&mut self, node: usize, peer: NodeId) {
-        if let Some(peer) = self.number(peer) {
+        if let Some(peer) = self.run.number(peer) {
             self.disturb(node, peer);
             self.disturb(peer, node);
         }
@@ -47,9 +47,9 @@ impl State {
         self.net.cut[index] += 1;
         if self.net.cut[index] == 1 {
             // A cut that heals in time is only a delay, as TCP makes it; another one loses what was sent.
-            match self.rng.chance(700) {
-                true => self.net.electors.cut_queued(self.ids[from], self.ids[to]),
-                false => self.net.electors.cut(self.ids[from], self.ids[to]),
+            match self.run.rng.chance(700) {
+                true => self.net.electors.cut_queued(self.run.ids[from], self.run.ids[to]),
+                false => self.net.electors.cut(self.run.ids[from], self.run.ids[to]),
             }
         }
     }
@@ -59,9 +59,9 @@ impl State {
         let index = self.net.index(from, to);
         self.net.cut[index] -= 1;
         if self.net.cut[index] == 0 {
-            self.net.electors.heal(self.ids[from], self.ids[to]);
+            self.net.electors.heal(self.run.ids[from], self.run.ids[to]);
             for event in std::mem::take(&mut self.net.stalled[index]) {
-                let at = self.now() + self.rng.below(30 * MS);
+                let at = self.run.now + self.run.rng.below(30 * MS);
                 self.push(at, event);
             }
         }
@@ -74,25 +74,25 @@ impl State {
         let index = self.net.index(from, to);
         if refused {
             self.net.refused[index] += 1;
-            self.net.electors.refuse(self.ids[from], self.ids[to]);
+            self.net.electors.refuse(self.run.ids[from], self.run.ids[to]);
             return;
         }
         self.net.refused[index] -= 1;
         if self.net.refused[index] == 0 {
-            self.net.electors.accept(self.ids[from], self.ids[to]);
+            self.net.electors.accept(self.run.ids[from], self.run.ids[to]);
         }
     }
 
     /// The links between two nodes break within that time, at both ends or at the first one alone.
     pub(super) fn reset_within(&mut self, node: usize, peer: usize, within: u64, seen: bool) {
-        let at = self.now() + self.rng.below(within);
+        let at = self.run.now + self.run.rng.below(within);
         self.push(at, Event::Reset { node, peer, seen });
     }
 
     pub(super) fn on_reset(&mut self, node: usize, peer: usize, seen: bool) {
         self.disturb(node, peer);
         self.disturb(peer, node);
-        let (node, peer) = (self.ids[node], self.ids[peer]);
+        let (node, peer) = (self.run.ids[node], self.run.ids[peer]);
         match seen {
             true => self.net.electors.reset_links(node, peer),
             false => self.net.electors.reset_links_at(node, peer),
@@ -104,16 +104,16 @@ impl State {
         if self.nodes[to].plugin.is_none() || self.net.refused[self.net.index(from, to)] > 0 {
             return;
         }
-        let mut delay = self.rng.between(self.net.delay / 8, self.net.delay);
+        let mut delay = self.run.rng.between(self.net.delay / 8, self.net.delay);
         for storm in 0..self.net.storms.len() {
             let (loss, _, delay_max) = self.net.storms[storm];
-            if self.rng.chance(loss) {
+            if self.run.rng.chance(loss) {
                 return;
             }
-            delay += self.rng.below(delay_max);
+            delay += self.run.rng.below(delay_max);
         }
         let life = self.nodes[to].life;
-        self.push(self.now() + delay, Event::Data { from, to, life, payload });
+        self.push(self.run.now + delay, Event::Data { from, to, life, payload });
     }
 
     /// Keeps replication back that a cut holds; gives what gets through.

@@ -9,13 +9,12 @@ use crate::clock::{Clock, ManualClock};
 use crate::event;
 use crate::ids::{Epoch, NodeId};
 use crate::plugin::{ElectPlugin, QuorumPlugin};
-use crate::sim::Stats;
 use crate::sim::clock::{DriftClock, MS};
-use crate::sim::ills::{Active, Ills, Life};
-use crate::sim::invariants::{Invariants, Violation};
+use crate::sim::ills::{Ills, Life};
 use crate::sim::plan::Plan;
 use crate::sim::rng::Rng;
-use crate::sim::server::{Act, Server};
+use crate::sim::run::Run;
+use crate::sim::server::Act;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::collections::{BTreeMap, VecDeque};
@@ -40,7 +39,6 @@ pub(super) struct Machine {
     pub(super) id: NodeId,
     pub(super) clock: NodeClock,
     pub(super) disk: Disk,
-    pub(super) server: Server,
     /// The history that the plugin was told of last; `None`: its host has not said where it starts.
     pub(super) told: Option<Epoch>,
     pub(super) watch: Watch,
@@ -71,33 +69,21 @@ impl Machine {
 
 /// Everything there is in one run, but the futures.
 pub(super) struct State {
-    pub(super) plan: Plan,
+    pub(super) run: Run,
     pub(super) real: ManualClock,
     /// What the real clock showed at the beginning.
     base: u64,
     queue: BTreeMap<(u64, u64), Event>,
     pushed: u64,
-    pub(super) rng: Rng,
     pub(super) nodes: Vec<Machine>,
-    pub(super) ids: Vec<NodeId>,
     pub(super) net: Net,
     pub(super) lives: Life,
     /// Whether the hosts are the model of [`crate::sim::server`], whose data can be judged.
     pub(super) modelled: bool,
     /// Futures that hosts want polled beside the driver.
     pub(super) spawned: Vec<(usize, BoxFuture<'static, ()>)>,
-    pub(super) invariants: Invariants,
-    pub(super) stats: Stats,
-    pub(super) trace: Option<Vec<String>>,
-    pub(super) fingerprint: u64,
-    pub(super) violation: Option<Violation>,
-    pub(super) active: Vec<Active>,
     /// Of a server's step: kept for its room.
     pub(super) acts: Vec<Act>,
-    pub(super) healed: bool,
-    pub(super) settled: Option<u64>,
-    /// Where the run ends.
-    pub(super) end: u64,
 }
 
 impl State {
@@ -116,7 +102,6 @@ impl State {
                     id: ids[node],
                     clock: NodeClock::new(real.clone(), drift, Rng::new(plan.seed, 100 + node as u64)),
                     disk: Disk::default(),
-                    server: Server::new(&plan, node),
                     told: None,
                     watch: Watch::default(),
                     ills: Ills::default(),
@@ -133,56 +118,45 @@ impl State {
             .collect();
         let mut state = Self {
             net: Net::new(&plan, &real, &ids),
-            invariants: Invariants::new(&plan),
-            active: vec![Active::default(); plan.faults.len()],
             acts: Vec::new(),
             real,
             base,
             queue: BTreeMap::new(),
             pushed: 0,
-            rng,
             nodes: machines,
-            ids,
             lives: 0,
             modelled,
             spawned: Vec::new(),
-            stats: Stats::default(),
-            trace: traced.then(Vec::new),
-            fingerprint: 0xcbf2_9ce4_8422_2325,
-            violation: None,
-            healed: false,
-            settled: None,
-            end: u64::MAX,
-            plan,
+            run: Run::new(plan, ids, rng, traced),
         };
-        state.invariants.convergence.bound += state.net.heal_time();
+        state.run.invariants.convergence.bound += state.net.heal_time();
         for node in 0..nodes {
-            let at = state.rng.below(20 * MS);
+            let at = state.run.rng.below(20 * MS);
             state.push(at, Event::Start { node });
         }
-        for fault in 0..state.plan.faults.len() {
-            state.push(state.plan.faults[fault].at, Event::Fault(fault));
+        for fault in 0..state.run.plan.faults.len() {
+            state.push(state.run.plan.faults[fault].at, Event::Fault(fault));
         }
-        state.push(state.plan.heal_at, Event::HealAll);
+        state.push(state.run.plan.heal_at, Event::HealAll);
         state
     }
 
-    /// Real time since the beginning, in nanoseconds.
-    pub(super) fn now(&self) -> u64 {
-        self.real.now().as_nanos() - self.base
+    /// The real clock was moved.
+    pub(super) fn look_at_clock(&mut self) {
+        self.run.now = self.real.now().as_nanos() - self.base;
     }
 
     pub(super) fn push(&mut self, at: u64, event: Event) {
         // Equal times: first come, first served.
         self.pushed += 1;
-        self.queue.insert((at.max(self.now()), self.pushed), event);
+        self.queue.insert((at.max(self.run.now), self.pushed), event);
     }
 
     /// The next event, if it is due.
     pub(super) fn pop_due(&mut self) -> Option<Event> {
-        let now = self.now();
+        let now = self.run.now;
         let entry = self.queue.first_entry().filter(|entry| entry.key().0 <= now)?;
-        self.stats.events += 1;
+        self.run.stats.events += 1;
         Some(entry.remove())
     }
 
@@ -191,19 +165,6 @@ impl State {
         let event = self.queue.keys().next().map(|(at, _)| *at);
         let timer = self.real.next_deadline().map(|at| at.as_nanos().saturating_sub(self.base));
         event.into_iter().chain(timer).min()
-    }
-
-    pub(super) fn number(&self, id: NodeId) -> Option<usize> {
-        self.ids.iter().position(|other| *other == id)
-    }
-
-    pub(super) fn quorum(&self) -> usize {
-        self.plan.setup.voters() / 2 + 1
-    }
-
-    /// The numbers of the voters.
-    pub(super) fn voters(&self) -> std::ops::Range<usize> {
-        0..self.plan.setup.voters()
     }
 
     /// Whether the gate of this node lets a write pass now.
@@ -224,29 +185,5 @@ impl State {
     /// The epoch of a node's elector, once there is one.
     pub(super) fn epoch(&self, node: usize) -> Option<Epoch> {
         self.nodes[node].plugin.as_ref()?.with_elector(|elector| elector.epoch())
-    }
-
-    pub(super) fn log(&mut self, line: impl FnOnce() -> String) {
-        let now = self.now();
-        if let Some(trace) = &mut self.trace {
-            trace.push(format!("{:>12.6} ms  {}", now as f64 / 1e6, line()));
-        }
-    }
-
-    pub(super) fn violate(&mut self, invariant: &'static str, text: String) {
-        if self.violation.is_none() {
-            self.log(|| format!("VIOLATION of {invariant}: {text}"));
-            self.violation = Some(Violation { invariant, at: self.now(), text });
-        }
-    }
-
-    pub(super) fn take(&mut self, found: crate::sim::invariants::Found) {
-        if let Some((invariant, text)) = found {
-            self.violate(invariant, text);
-        }
-    }
-
-    pub(super) fn mix(&mut self, value: u64) {
-        self.fingerprint = (self.fingerprint ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     }
 }

@@ -72,8 +72,8 @@ impl State {
         let number = disk.writes;
         disk.writing = Some(Write { number, state: hard, waker: None });
         if ills.disk_hanging == 0 {
-            let at = self.now() + self.rng.below(self.plan.setup.save.max(ills.disk_slow));
-            let failed = ills.disk_failing > 0 && self.rng.chance(800);
+            let at = self.run.now + self.run.rng.below(self.run.plan.setup.save.max(ills.disk_slow));
+            let failed = ills.disk_failing > 0 && self.run.rng.chance(800);
             self.push(at, Event::Written { node, number, failed });
         }
         number
@@ -84,8 +84,8 @@ impl State {
         let Some(write) = disk.writing.take_if(|write| write.number == number) else { return };
         disk.ended = Some((number, failed));
         // A save that fails may have reached the disk all the same.
-        if !failed || self.rng.chance(300) {
-            self.invariants.epochs.on_saved(node, &write.state);
+        if !failed || self.run.rng.chance(300) {
+            self.run.invariants.epochs.on_saved(node, &write.state);
             self.nodes[node].disk.keep(write.state);
         }
         write.waker.into_iter().for_each(Waker::wake);
@@ -98,13 +98,13 @@ impl State {
             && let Some(write) = &machine.disk.writing
         {
             let number = write.number;
-            self.push(self.now() + MS, Event::Written { node, number, failed: false });
+            self.push(self.run.now + MS, Event::Written { node, number, failed: false });
         }
     }
 
     /// The process is gone: a save that was under way has reached the disk, or has not, never half of it.
     pub(super) fn abandon_write(&mut self, node: usize) {
-        let reached = self.rng.chance(500);
+        let reached = self.run.rng.chance(500);
         let disk = &mut self.nodes[node].disk;
         if let Some(write) = disk.writing.take()
             && reached

@@ -42,16 +42,16 @@ impl Transport for Watched {
             let node = self.node;
             match &event {
                 TransportEvent::Message { from, message } => {
-                    state.stats.messages += 1;
-                    state.log(|| format!("n{node} <- {from} {message:?}"));
+                    state.run.stats.messages += 1;
+                    state.run.log(|| format!("n{node} <- {from} {message:?}"));
                 }
                 TransportEvent::Link { peer, event } => {
                     state.disturb_link(node, *peer);
-                    state.log(|| format!("n{node} link to {peer}: {event:?}"));
+                    state.run.log(|| format!("n{node} link to {peer}: {event:?}"));
                 }
                 TransportEvent::Refused { claimed, reason } => {
-                    state.stats.refused += 1;
-                    state.log(|| format!("n{node} refused {claimed:?}: {reason:?}"));
+                    state.run.stats.refused += 1;
+                    state.run.log(|| format!("n{node} refused {claimed:?}: {reason:?}"));
                 }
             }
         });

@@ -54,12 +54,14 @@ impl<'a> World<'a> {
         loop {
             self.poll_all();
             let next = self.scene.with(|state| {
-                let next = state.next_at().filter(|at| *at <= state.end && state.violation.is_none())?;
-                Some(next - state.now().min(next))
+                let next =
+                    state.next_at().filter(|at| *at <= state.run.end && state.run.violation.is_none())?;
+                Some(next - state.run.now.min(next))
             });
             let Some(wait) = next else { break };
             self.real.advance(Duration::from_nanos(wait));
-            while let Some(event) = self.scene.with(|state| match state.violation {
+            self.scene.with(State::look_at_clock);
+            while let Some(event) = self.scene.with(|state| match state.run.violation {
                 Some(_) => None,
                 None => state.pop_due(),
             }) {
@@ -77,16 +79,16 @@ impl<'a> World<'a> {
 
     fn outcome(&self) -> Outcome {
         self.scene.with(|state| {
-            state.stats.virtual_ns += state.now();
-            state.stats.runs = 1;
-            (state.stats.lost, state.stats.duplicated) =
+            state.run.stats.virtual_ns += state.run.now;
+            state.run.stats.runs = 1;
+            (state.run.stats.lost, state.run.stats.duplicated) =
                 (state.net.electors.lost(), state.net.electors.duplicated());
             Outcome {
-                violation: state.violation.take(),
-                settled: state.settled.map(|at| at - state.plan.heal_at),
-                stats: state.stats.clone(),
-                fingerprint: state.fingerprint,
-                trace: state.trace.take().unwrap_or_default(),
+                violation: state.run.violation.take(),
+                settled: state.run.settled.map(|at| at - state.run.plan.heal_at),
+                stats: state.run.stats.clone(),
+                fingerprint: state.run.fingerprint,
+                trace: state.run.trace.take().unwrap_or_default(),
             }
         })
     }
@@ -95,7 +97,7 @@ impl<'a> World<'a> {
     fn poll_all(&mut self) {
         loop {
             self.spawn_helpers();
-            let runs: Option<Vec<_>> = self.scene.with(|state| match state.violation {
+            let runs: Option<Vec<_>> = self.scene.with(|state| match state.run.violation {
                 Some(_) => None,
                 None => Some(state.nodes.iter().map(super::state::Machine::runs).collect()),
             });
@@ -108,11 +110,13 @@ impl<'a> World<'a> {
     fn after_poll(&mut self, polled: Polled) {
         let Polled { node, life, kind, ended } = polled;
         self.scene.with(|state| {
-            state.stats.steps += 1;
-            if state.stats.steps > POLLS_MAX {
-                state.violate("quiet", format!("{POLLS_MAX} polls and no end: the drivers talk too much"));
+            state.run.stats.steps += 1;
+            if state.run.stats.steps > POLLS_MAX {
+                state
+                    .run
+                    .violate("quiet", format!("{POLLS_MAX} polls and no end: the drivers talk too much"));
             }
-            state.mix(state.now() ^ node as u64);
+            state.run.mix(state.run.now ^ node as u64);
             state.make_wrong(node);
             state.hear_events(node);
             state.judge_polled(node);
@@ -128,10 +132,10 @@ impl<'a> World<'a> {
                 Ok(()) if leaving => self.gone(node, End::Orderly),
                 Ok(()) => self
                     .scene
-                    .with(|state| state.violate("runs", format!("n{node}'s driver ended by itself"))),
+                    .with(|state| state.run.violate("runs", format!("n{node}'s driver ended by itself"))),
                 Err(error) => {
                     self.scene
-                        .with(|state| state.violate("runs", format!("n{node}'s driver failed: {error}")));
+                        .with(|state| state.run.violate("runs", format!("n{node}'s driver failed: {error}")));
                 }
             }
         }
@@ -206,15 +210,15 @@ impl<'a> World<'a> {
             let machine = &mut state.nodes[node];
             machine.life = state.lives;
             let (id, clock, life) = (machine.id, machine.clock.clone(), machine.life);
-            let config = match state.plan.setup.config(node, &state.ids) {
+            let config = match state.run.plan.setup.config(node, &state.run.ids) {
                 Ok(config) => config,
                 Err(error) => {
-                    state.violate("setup", error.to_string());
+                    state.run.violate("setup", error.to_string());
                     return None;
                 }
             };
             let inner = state.net.electors.transport(id);
-            let seed = state.plan.seed ^ (u64::from(life) << 32);
+            let seed = state.run.plan.seed ^ (u64::from(life) << 32);
             Some((config, clock, inner, seed, id, life))
         });
         let Some((config, clock, inner, seed, id, life)) = parts else { return };
@@ -235,7 +239,7 @@ impl<'a> World<'a> {
             Arc::new(WatchedHost { inner, scene: scene.clone(), real, node, life })
         });
         scene.with(|state| {
-            if let Some(mutation) = state.plan.driver_mutation {
+            if let Some(mutation) = state.run.plan.driver_mutation {
                 plugin.set_driver_mutation(mutation);
             }
             state.begin_life(node, plugin.clone());
@@ -271,25 +275,25 @@ impl<'a> World<'a> {
 
     fn heal_all(&mut self) {
         self.scene.with(|state| {
-            state.log(|| "ALL IS HEALED".to_owned());
-            state.healed = true;
+            state.run.log(|| "ALL IS HEALED".to_owned());
+            state.run.healed = true;
         });
-        let (faults, nodes) = self.scene.with(|state| (state.active.len(), state.nodes.len()));
+        let (faults, nodes) = self.scene.with(|state| (state.run.active.len(), state.nodes.len()));
         for index in 0..faults {
             let deed = self.scene.with(|state| state.on_heal(index));
             self.carry_out(deed);
         }
         (0..nodes).for_each(|node| self.start(node));
         self.scene.with(|state| {
-            state.end = state.now() + 2 * state.invariants.convergence.bound;
-            state.push(state.now(), Event::Probe);
+            state.run.end = state.run.now + 2 * state.run.invariants.convergence.bound;
+            state.push(state.run.now, Event::Probe);
         });
     }
 }
 
 impl State {
     fn begin_life(&mut self, node: usize, plugin: Arc<QuorumPlugin>) {
-        let now = self.now();
+        let now = self.run.now;
         self.nodes[node].told = None;
         let machine = &mut self.nodes[node];
         let life = machine.life;
@@ -297,9 +301,9 @@ impl State {
         machine.plugin = Some(plugin);
         machine.watch = super::watch::Watch::default();
         (machine.mutated, machine.leaving, machine.disturbed) = (false, false, now);
-        self.log(|| format!("n{node} starts as process {life}"));
+        self.run.log(|| format!("n{node} starts as process {life}"));
         self.pause_elections(node);
-        let at = now + self.rng.below(30 * MS);
+        let at = now + self.run.rng.below(30 * MS);
         self.push(at, Event::Tick { node, life });
     }
 
@@ -311,13 +315,13 @@ impl State {
         self.abandon_write(node);
         self.stop_server(node, end);
         self.nodes[node].ills.hung = 0;
-        self.log(|| format!("n{node} is gone"));
+        self.run.log(|| format!("n{node} is gone"));
         Some(plugin)
     }
 
     /// Makes the elector wrong as soon as there is one: nothing has reached it before.
     fn make_wrong(&mut self, node: usize) {
-        let mutation = self.plan.mutation;
+        let mutation = self.run.plan.mutation;
         let machine = &mut self.nodes[node];
         if mutation.is_some()
             && !machine.mutated

@@ -15,8 +15,8 @@ impl World {
     pub(super) fn ask_to_detach(&mut self, node: usize, seq: DetachSeq) {
         self.machines[node].jobs.detaching = Some(seq);
         let Some(life) = self.machines[node].process.as_ref().map(|process| process.life) else { return };
-        let [before, _] = self.plan.setup.draw_late(&mut self.rng);
-        self.push(self.now + before, Event::Detach { node, life, seq });
+        let [before, _] = self.run.plan.setup.draw_late(&mut self.run.rng);
+        self.push(self.run.now + before, Event::Detach { node, life, seq });
     }
 
     pub(super) fn on_detach(&mut self, node: usize, life: Life, seq: DetachSeq) {
@@ -27,11 +27,11 @@ impl World {
             return;
         }
         let position = self.detach(node);
-        let [_, after] = self.plan.setup.draw_late(&mut self.rng);
-        let again = [(); 2].map(|()| after + self.rng.below(self.plan.setup.late * REPEATED_TIMES));
+        let [_, after] = self.run.plan.setup.draw_late(&mut self.run.rng);
+        let again = [(); 2].map(|()| after + self.run.rng.below(self.run.plan.setup.late * REPEATED_TIMES));
         for after in [after, again[0], again[1]] {
             let position = position.clone();
-            self.push(self.now + after, Event::Detached { node, life, seq, position });
+            self.push(self.run.now + after, Event::Detached { node, life, seq, position });
         }
     }
 
@@ -49,10 +49,10 @@ impl World {
 
     /// Lets go of the old primary: from here on nothing is acknowledged.
     pub(super) fn detach(&mut self, node: usize) -> Position {
-        let omitted = self.plan.mutation == Some(Mutation::DetachOmitted);
+        let omitted = self.run.plan.mutation == Some(Mutation::DetachOmitted);
         let machine = &mut self.machines[node];
-        let position = machine.server.detach(omitted, machine.jobs.promoting.is_some());
-        self.log(|| format!("n{node} host: detached at {position:?}"));
+        let position = self.run.servers[node].detach(omitted, machine.jobs.promoting.is_some());
+        self.run.log(|| format!("n{node} host: detached at {position:?}"));
         self.note(node, || What::Detached(position.clone()));
         position
     }

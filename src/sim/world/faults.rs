@@ -17,36 +17,36 @@ pub(super) const UNTIL_HEALED: u64 = u64::MAX;
 
 impl World {
     pub(super) fn on_fault(&mut self, index: usize) {
-        if self.healed {
+        if self.run.healed {
             return;
         }
-        let fault = self.plan.faults[index];
+        let fault = self.run.plan.faults[index];
         let node = match self.writer() {
             Some(writer) if fault.target.primary => writer,
             _ => fault.target.node,
         };
         let mut active = Active { on: true, node, ..Active::default() };
-        self.log(|| format!("FAULT {} at n{node} for {} ms", fault.kind.name(), fault.lasts / MS));
+        self.run.log(|| format!("FAULT {} at n{node} for {} ms", fault.kind.name(), fault.lasts / MS));
         let applied = self.apply(fault.kind, &mut active, fault.lasts);
         if !applied {
-            self.log(|| "  (not possible now)".to_owned());
+            self.run.log(|| "  (not possible now)".to_owned());
             return;
         }
-        *self.stats.faults.entry(fault.kind.name()).or_default() += 1;
-        self.active[index] = active;
+        *self.run.stats.faults.entry(fault.kind.name()).or_default() += 1;
+        self.run.active[index] = active;
         if fault.lasts != UNTIL_HEALED {
-            self.push(self.now + fault.lasts, Event::Heal(index));
+            self.push(self.run.now + fault.lasts, Event::Heal(index));
         }
     }
 
     /// Whether a fault of the plan acts now.
     pub(super) fn acts(&self, index: usize) -> bool {
-        self.active[index].on
+        self.run.active[index].on
     }
 
     fn apply(&mut self, kind: FaultKind, active: &mut Active, lasts: u64) -> bool {
         let (node, nodes) = (active.node, self.machines.len());
-        self.machines[node].disturbed = self.now;
+        self.machines[node].disturbed = self.run.now;
         if matches!(kind, FaultKind::Suspend) && self.machines[node].ills.asleep > 0 {
             return false;
         }
@@ -55,7 +55,7 @@ impl World {
             FaultKind::Crash { power, loss } => return self.crash(node, power, loss),
             FaultKind::Pause => self.await_alarm(node),
             FaultKind::Suspend => {
-                active.slept_at = self.now;
+                active.slept_at = self.run.now;
                 self.await_alarm(node);
             }
             FaultKind::CutOneWay { .. }
@@ -81,7 +81,7 @@ impl World {
                 for (a, b) in [(node, to), (to, node)] {
                     let index = self.net.index(a, b);
                     self.net.refused[index] += 1;
-                    self.net.disturbed[index] = self.now;
+                    self.net.disturbed[index] = self.run.now;
                     self.break_link(a, b, 5 * MS);
                 }
             }
@@ -89,7 +89,7 @@ impl World {
                 for peer in (0..nodes).filter(|peer| *peer != node) {
                     let (there, back) = (self.net.index(peer, node), self.net.index(node, peer));
                     self.net.refused[there] += 1;
-                    (self.net.disturbed[there], self.net.disturbed[back]) = (self.now, self.now);
+                    (self.net.disturbed[there], self.net.disturbed[back]) = (self.run.now, self.run.now);
                     self.break_link(peer, node, 5 * MS);
                 }
             }
@@ -98,7 +98,7 @@ impl World {
                     for (a, b) in [(node, peer), (peer, node)] {
                         self.break_link(a, b, 50 * MS);
                         let index = self.net.index(a, b);
-                        self.net.disturbed[index] = self.now;
+                        self.net.disturbed[index] = self.run.now;
                     }
                 }
             }
@@ -121,17 +121,17 @@ impl World {
                 self.input(node, |e, now| e.handle_command(now, Command::Pause(true)));
             }
             FaultKind::ClockRate { of_bound } => {
-                let drift_ppm = (self.plan.setup.drift_percent * 10_000.0) as i64;
-                let now = self.now;
+                let drift_ppm = (self.run.plan.setup.drift_percent * 10_000.0) as i64;
+                let now = self.run.now;
                 self.machines[node].clock.set_rate(now, of_bound * drift_ppm / 1_000_000);
             }
         }
         for (from, to) in active.cut.clone() {
             let index = self.net.index(from, to);
             self.net.cut[index] += 1;
-            self.net.disturbed[index] = self.now;
+            self.net.disturbed[index] = self.run.now;
             // A link may notice before the cut is over.
-            if lasts > data_nanos(self.plan.setup.timeout) / 2 && self.rng.chance(400) {
+            if lasts > data_nanos(self.run.plan.setup.timeout) / 2 && self.run.rng.chance(400) {
                 self.break_link(from, to, lasts);
             }
         }
@@ -162,16 +162,16 @@ impl World {
             machine.disk.writing = None;
         }
         self.stop(node);
-        let keep = self.rng.between(500, 1000);
+        let keep = self.run.rng.between(500, 1000);
         let machine = &mut self.machines[node];
         match loss {
             Loss::Nothing | Loss::Tail | Loss::Data => {}
             Loss::Record | Loss::Disk => (machine.disk.record, machine.disk.before) = (None, None),
             Loss::AcknowledgedSave => machine.disk.record = machine.disk.before.take(),
         }
-        self.invariants.confirmed.copies_lost |= machine.server.lose(loss, power, keep);
+        self.run.invariants.confirmed.copies_lost |= self.run.servers[node].lose(loss, power, keep);
         if forgets {
-            self.invariants.forgot(node);
+            self.run.invariants.forgot(node);
         }
         true
     }
@@ -182,15 +182,15 @@ impl World {
             let record = &self.machines[*n].disk.record;
             *n != node && record.as_ref().is_none_or(|record| record.standing == Standing::New)
         };
-        self.voters().filter(without).count() < self.voters().len() - self.quorum()
+        self.run.voters().filter(without).count() < self.run.voters().len() - self.run.quorum()
     }
 
     fn shut_down(&mut self, node: usize) -> bool {
         if !self.machines[node].runs() {
             return false;
         }
-        let grace = data_nanos(self.plan.setup.timeout) * 2;
-        let now = self.now;
+        let grace = data_nanos(self.run.plan.setup.timeout) * 2;
+        let now = self.run.now;
         if let Some(process) = &mut self.machines[node].process {
             process.leaving_at = Some(now + grace);
         }
@@ -199,18 +199,18 @@ impl World {
     }
 
     fn disturb_net(&mut self) {
-        let now = self.now;
+        let now = self.run.now;
         self.net.disturbed.fill(now);
     }
 
     pub(super) fn on_heal(&mut self, index: usize) {
-        let active = std::mem::take(&mut self.active[index]);
+        let active = std::mem::take(&mut self.run.active[index]);
         if !active.on {
             return;
         }
-        let (node, kind) = (active.node, self.plan.faults[index].kind);
-        self.log(|| format!("HEALED {} at n{node}", kind.name()));
-        let now = self.now;
+        let (node, kind) = (active.node, self.run.plan.faults[index].kind);
+        self.run.log(|| format!("HEALED {} at n{node}", kind.name()));
+        let now = self.run.now;
         self.machines[node].disturbed = now;
         self.machines[node].ills.end(kind);
         match kind {
@@ -237,7 +237,7 @@ impl World {
                     self.net.storms.remove(at);
                 }
                 // What is under way was delayed as well, and what queues up behind it.
-                let residue = self.invariants.convergence.residue;
+                let residue = self.run.invariants.convergence.residue;
                 self.net.disturbed.fill(now + residue);
             }
             FaultKind::Firewall { to } => {
@@ -297,9 +297,9 @@ impl World {
     }
 
     pub(super) fn heal_all(&mut self) {
-        self.log(|| "ALL IS HEALED".to_owned());
-        self.healed = true;
-        for index in 0..self.active.len() {
+        self.run.log(|| "ALL IS HEALED".to_owned());
+        self.run.healed = true;
+        for index in 0..self.run.active.len() {
             self.on_heal(index);
         }
         for node in 0..self.machines.len() {
@@ -308,8 +308,8 @@ impl World {
             self.input(node, |e, now| e.handle_command(now, Command::Pause(false)));
             self.input(node, |e, now| e.handle_host(now, HostReport::Health(Health::Good)));
         }
-        self.end = self.now + 2 * self.invariants.convergence.bound;
-        self.push(self.now, Event::Probe);
+        self.run.end = self.run.now + 2 * self.run.invariants.convergence.bound;
+        self.push(self.run.now, Event::Probe);
     }
 
     pub(super) fn tell_health(&mut self, node: usize) {
@@ -338,9 +338,9 @@ impl World {
         if ills.disk_hanging > 0 {
             return;
         }
-        let most = self.plan.setup.save.max(ills.disk_slow);
-        let at = self.now + self.rng.below(most);
-        let failed = ills.disk_failing > 0 && self.rng.chance(800);
+        let most = self.run.plan.setup.save.max(ills.disk_slow);
+        let at = self.run.now + self.run.rng.below(most);
+        let failed = ills.disk_failing > 0 && self.run.rng.chance(800);
         self.push(at, Event::Saved { node, life, write, failed });
     }
 
@@ -350,7 +350,7 @@ impl World {
             && machine.ills.disk_hanging == 0
         {
             let (life, write) = (process.life, *write);
-            self.push(self.now + MS, Event::Saved { node, life, write, failed: false });
+            self.push(self.run.now + MS, Event::Saved { node, life, write, failed: false });
         }
     }
 
@@ -363,8 +363,8 @@ impl World {
         }
         let Some((_, seq, state)) = machine.disk.writing.take() else { return };
         // A save that fails may have reached the disk all the same.
-        if !failed || self.rng.chance(300) {
-            self.invariants.epochs.on_saved(node, &state);
+        if !failed || self.run.rng.chance(300) {
+            self.run.invariants.epochs.on_saved(node, &state);
             self.note(node, || What::Saved(state.clone()));
             let disk = &mut self.machines[node].disk;
             disk.before = disk.record.replace(state);
@@ -393,7 +393,7 @@ impl World {
     pub(super) fn leave_if_done(&mut self, node: usize) {
         if let Some(process) = &self.machines[node].process
             && let Some(at) = process.leaving_at
-            && (self.now >= at || matches!(process.elector.role(), Role::Replica | Role::Candidate))
+            && (self.run.now >= at || matches!(process.elector.role(), Role::Replica | Role::Candidate))
         {
             self.machines[node].ills.down += 1;
             self.machines[node].dark = false;

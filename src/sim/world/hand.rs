@@ -32,7 +32,7 @@ impl World {
         for (from, to) in [(a, b), (b, a)] {
             let index = self.net.index(from, to);
             let was = std::mem::replace(&mut self.net.cut[index], u16::from(cut));
-            self.net.disturbed[index] = self.now;
+            self.net.disturbed[index] = self.run.now;
             if was > 0 && !cut {
                 self.heal_direction(from, to);
             }
@@ -42,23 +42,23 @@ impl World {
     /// A fault that lasts until [`World::end_fault`]: its number, or `None` where it is not possible now.
     pub(in crate::sim) fn begin_fault(&mut self, node: usize, kind: FaultKind) -> Option<usize> {
         let target = Target { node, primary: false };
-        let index = self.plan.faults.len();
-        self.plan.faults.push(Fault { at: self.now, lasts: UNTIL_HEALED, target, kind });
-        self.active.push(Active::default());
+        let index = self.run.plan.faults.len();
+        self.run.plan.faults.push(Fault { at: self.run.now, lasts: UNTIL_HEALED, target, kind });
+        self.run.active.push(Active::default());
         self.on_fault(index);
         self.acts(index).then_some(index)
     }
 
     /// Ends a fault. What has ended already stays so.
     pub(in crate::sim) fn end_fault(&mut self, index: usize) {
-        if index < self.active.len() {
+        if index < self.run.active.len() {
             self.on_heal(index);
         }
     }
 
     /// Says how far a server's data goes in the history it holds; shards that are not named stay.
     pub(in crate::sim) fn set_offsets(&mut self, node: usize, offsets: &[u64]) {
-        for (lane, new) in self.machines[node].server.data.lanes.iter_mut().zip(offsets) {
+        for (lane, new) in self.run.servers[node].data.lanes.iter_mut().zip(offsets) {
             *lane.offset_mut() = *new;
         }
         self.tell_position(node);
@@ -72,7 +72,7 @@ impl World {
         frames: u64,
     ) -> Option<Result<(), Denied>> {
         let machine = &self.machines[node];
-        if !machine.runs() || shard >= self.plan.setup.shards.min(SHARDS) {
+        if !machine.runs() || shard >= self.run.plan.setup.shards.min(SHARDS) {
             return None;
         }
         let process = machine.process.as_ref()?;
@@ -80,13 +80,13 @@ impl World {
             GateState::Open(until) => until,
             GateState::Shut(denied) => return Some(Err(denied)),
         };
-        if machine.clock.local(self.now) >= until {
+        if machine.clock.local(self.run.now) >= until {
             return Some(Err(Denied::Fenced(crate::fence::FenceReason::LeaseExpired)));
         }
         self.judge_write(node);
-        if self.machines[node].server.serving.is_some() {
-            self.stats.writes += 1;
-            let _ = self.machines[node].server.write(self.now, shard, frames);
+        if self.run.servers[node].serving.is_some() {
+            self.run.stats.writes += 1;
+            let _ = self.run.servers[node].write(self.run.now, shard, frames);
             self.tell_position(node);
         }
         Some(Ok(()))
@@ -94,12 +94,12 @@ impl World {
 
     /// How far a server's data goes, whether its process runs or not.
     pub(in crate::sim) fn position(&self, node: usize) -> Position {
-        self.machines[node].server.data.position(self.plan.setup.shards)
+        self.run.servers[node].data.position(self.run.plan.setup.shards)
     }
 
     /// Whether a server holds the history of the primary that it was told to follow.
     pub(in crate::sim) fn has_joined(&self, node: usize) -> bool {
-        self.machines[node].server.joined
+        self.run.servers[node].joined
     }
 
     /// The elector of a running process.
@@ -109,16 +109,16 @@ impl World {
 
     /// Makes a node the one with data, before the first start: so it is elected first.
     pub(in crate::sim) fn begin_with_primary(&mut self, primary: usize) {
-        let id = self.ids[primary];
+        let id = self.run.ids[primary];
         for node in 0..self.machines.len() {
-            let server = &mut self.machines[node].server;
-            *server.data.lanes[0].offset_mut() = u64::from(self.ids[node] == id);
+            let server = &mut self.run.servers[node];
+            *server.data.lanes[0].offset_mut() = u64::from(self.run.ids[node] == id);
         }
     }
 
     pub(super) fn note(&mut self, node: usize, what: impl FnOnce() -> What) {
         if let Some(notes) = &mut self.notes {
-            notes.push(Note { at: self.now, node: self.machines[node].id, what: what() });
+            notes.push(Note { at: self.run.now, node: self.machines[node].id, what: what() });
         }
     }
 

@@ -6,7 +6,6 @@ use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::sim::clock::DriftClock;
 use crate::sim::data::Offsets;
 use crate::sim::ills::{Ills, Life};
-use crate::sim::server::Server;
 use crate::state::HardState;
 use std::collections::VecDeque;
 
@@ -14,7 +13,6 @@ pub(super) struct Machine {
     pub(super) id: NodeId,
     pub(super) clock: DriftClock,
     pub(super) disk: Disk,
-    pub(super) server: Server,
     pub(super) jobs: Jobs,
     pub(super) process: Option<Process>,
     /// The machine has no power: nothing answers, not even its kernel.

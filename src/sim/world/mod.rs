@@ -14,14 +14,13 @@ mod net;
 mod server;
 mod vices;
 
-use super::Stats;
 use super::clock::{DriftClock, MS};
-use super::ills::{Active, Ills, Life};
-use super::invariants::{Invariants, Violation};
+use super::ills::{Ills, Life};
 use super::note::{Note, What};
 use super::plan::Plan;
 use super::rng::Rng;
-use super::server::{Act, End, Server};
+use super::run::Run;
+use super::server::{Act, End};
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
 use crate::fence::Denied;
 use crate::ids::{Epoch, NodeId};
@@ -37,39 +36,22 @@ const EVENTS_MAX: u64 = 3_000_000;
 
 /// Everything there is in one run.
 pub(super) struct World {
-    pub(super) plan: Plan,
-    pub(super) now: u64,
+    pub(super) run: Run,
     queue: BinaryHeap<Reverse<(u64, u64, u32)>>,
     /// The events of the queue; free places are listed in `free`.
     slots: Vec<Option<Event>>,
     free: Vec<u32>,
     pushed: u64,
-    rng: Rng,
     machines: Vec<Machine>,
-    ids: Vec<NodeId>,
     net: net::Net,
     lives: Life,
-    pub(super) invariants: Invariants,
-    pub(super) stats: Stats,
-    /// What happened, in words; kept only where somebody wants to read it.
-    pub(super) trace: Option<Vec<String>>,
-    /// The same as data; kept only for a cluster that is driven by hand.
+    /// What happened, as data; kept only for a cluster that is driven by hand.
     pub(super) notes: Option<Vec<Note>>,
-    /// A number that differs where two runs differ.
-    pub(super) fingerprint: u64,
-    pub(super) violation: Option<Violation>,
-    active: Vec<Active>,
-    healed: bool,
-    pub(super) settled: Option<u64>,
-    /// What the primary had when all had joined it: settled is who has that.
-    settling: Option<(usize, Epoch, super::data::Offsets)>,
     alarm_extra: Option<u64>,
     /// Messages of the step under way: sent after the gate is copied.
     outbox: Vec<(NodeId, Message)>,
     /// Of a server's step: kept for its room.
     acts: Vec<Act>,
-    /// Where the run ends.
-    end: u64,
 }
 
 impl World {
@@ -86,7 +68,6 @@ impl World {
                     plan.setup.of_bound[node] * drift_ppm / 1_000_000,
                 ),
                 disk: Disk::default(),
-                server: Server::new(&plan, node),
                 jobs: Jobs::default(),
                 process: None,
                 dark: false,
@@ -94,44 +75,29 @@ impl World {
                 disturbed: 0,
             })
             .collect();
-        let heal_at = plan.heal_at;
         let mut world = Self {
-            invariants: Invariants::new(&plan),
-            now: 0,
             queue: BinaryHeap::with_capacity(1024),
             slots: Vec::with_capacity(1024),
             free: Vec::new(),
             pushed: 0,
-            rng,
             machines,
             alarm_extra: Self::alarm_extra(&plan, &ids),
-            ids,
             net: net::Net::new(nodes),
             lives: 0,
-            stats: Stats::default(),
-            trace: traced.then(Vec::new),
             notes: None,
-            fingerprint: 0xcbf2_9ce4_8422_2325,
-            violation: None,
-            active: Vec::new(),
-            healed: false,
-            settled: None,
-            settling: None,
             outbox: Vec::new(),
             acts: Vec::new(),
-            end: u64::MAX,
-            plan,
+            run: Run::new(plan, ids, rng, traced),
         };
         for node in 0..nodes {
-            let at = world.rng.below(20 * MS);
+            let at = world.run.rng.below(20 * MS);
             world.push(at, Event::Start { node });
         }
-        for fault in 0..world.plan.faults.len() {
-            world.active.push(Active::default());
-            world.push(world.plan.faults[fault].at, Event::Fault(fault));
+        for fault in 0..world.run.plan.faults.len() {
+            world.push(world.run.plan.faults[fault].at, Event::Fault(fault));
         }
-        world.push(heal_at, Event::HealAll);
-        if world.plan.setup.habits.is_some() {
+        world.push(world.run.plan.heal_at, Event::HealAll);
+        if world.run.plan.setup.habits.is_some() {
             world.push(0, Event::Look);
         }
         world
@@ -139,18 +105,19 @@ impl World {
 
     /// Runs until the end of the plan, or the first violation.
     pub(super) fn run(&mut self) {
-        while self.violation.is_none() && self.next_event(self.end) {
-            if self.stats.events > EVENTS_MAX {
-                self.violate("quiet", "3 000 000 events and no end: the electors talk too much".to_owned());
+        while self.run.violation.is_none() && self.next_event(self.run.end) {
+            if self.run.stats.events > EVENTS_MAX {
+                self.run
+                    .violate("quiet", "3 000 000 events and no end: the electors talk too much".to_owned());
             }
         }
-        self.stats.virtual_ns += self.now;
+        self.run.stats.virtual_ns += self.run.now;
     }
 
     /// Runs until real time `until`.
     pub(super) fn run_until(&mut self, until: u64) {
-        while self.violation.is_none() && self.next_event(until) {}
-        self.now = self.now.max(until);
+        while self.run.violation.is_none() && self.next_event(until) {}
+        self.run.now = self.run.now.max(until);
     }
 
     fn next_event(&mut self, until: u64) -> bool {
@@ -160,8 +127,8 @@ impl World {
         let Some(Reverse((at, _, slot))) = self.queue.pop() else { return false };
         let Some(event) = self.slots[slot as usize].take() else { return true };
         self.free.push(slot);
-        self.now = at;
-        self.stats.events += 1;
+        self.run.now = at;
+        self.run.stats.events += 1;
         self.dispatch(event);
         true
     }
@@ -174,7 +141,7 @@ impl World {
         self.slots[slot as usize] = Some(event);
         // Equal times: first come, first served. The order must not depend on the heap's insides.
         self.pushed += 1;
-        self.queue.push(Reverse((at.max(self.now), self.pushed, slot)));
+        self.queue.push(Reverse((at.max(self.run.now), self.pushed, slot)));
     }
 
     fn dispatch(&mut self, event: Event) {
@@ -206,10 +173,10 @@ impl World {
 
     /// One input to an elector, and all that follows from it at once.
     fn step(&mut self, node: usize, input: impl FnOnce(&mut Elector, Instant)) {
-        let local = self.machines[node].clock.local(self.now);
+        let local = self.machines[node].clock.local(self.run.now);
         let Some(process) = &mut self.machines[node].process else { return };
         let before = process.elector.role();
-        self.stats.steps += 1;
+        self.run.stats.steps += 1;
         // The driver looks at the suspend counter before it hands anything on.
         if std::mem::take(&mut process.slept) {
             process.elector.handle_command(local, Command::ClockJumped);
@@ -219,10 +186,10 @@ impl World {
         self.copy_gate(node, local);
         let mut outbox = std::mem::take(&mut self.outbox);
         for (to, message) in outbox.drain(..) {
-            if let Some(to) = self.number(to) {
+            if let Some(to) = self.run.number(to) {
                 self.judge_send(node, to, &message);
                 self.note_sent(node, to, &message);
-                self.fingerprint = mix(self.fingerprint, message.verb() as u64);
+                self.run.mix(message.verb() as u64);
                 self.send_message(node, to, message);
             }
         }
@@ -238,7 +205,7 @@ impl World {
             match output {
                 Output::Send(to, message) => self.outbox.push((to, message)),
                 Output::Persist(seq, state) => self.save(node, seq, state),
-                Output::Host(HostAction::Detach(seq)) if self.plan.setup.late == 0 => {
+                Output::Host(HostAction::Detach(seq)) if self.run.plan.setup.late == 0 => {
                     let position = self.detach(node);
                     if let Some(process) = &mut self.machines[node].process {
                         process.elector.handle_host(local, HostReport::Detached(seq, &position));
@@ -246,7 +213,7 @@ impl World {
                 }
                 Output::Host(action) => self.host_action(node, action),
                 Output::Event(event) => {
-                    self.log(|| format!("n{node} e{}: {:?}", event.epoch, event.kind));
+                    self.run.log(|| format!("n{node} e{}: {:?}", event.epoch, event.kind));
                     self.note(node, || What::Decided(event.clone()));
                     self.judge_event(node, &event);
                 }
@@ -255,8 +222,8 @@ impl World {
     }
 
     fn copy_gate(&mut self, node: usize, local: Instant) {
-        let resigning = self.plan.mutation == Some(crate::elector::Mutation::ResignWhileWriting);
-        let now = self.now;
+        let resigning = self.run.plan.mutation == Some(crate::elector::Mutation::ResignWhileWriting);
+        let now = self.run.now;
         let machine = &mut self.machines[node];
         let Some(process) = &mut machine.process else { return };
         let gate = process.elector.gate();
@@ -274,7 +241,7 @@ impl World {
             self.set_alarm(node, until);
         }
         if opened {
-            self.fingerprint = mix(self.fingerprint, now);
+            self.run.mix(now);
             self.judge_open_gate(node);
         }
     }
@@ -283,10 +250,10 @@ impl World {
         let machine = &mut self.machines[node];
         let Some(process) = &mut machine.process else { return };
         let Some(at) = process.elector.next_timeout() else { return };
-        let at = machine.clock.real(at).max(self.now);
+        let at = machine.clock.real(at).max(self.run.now);
         if at < process.wake_at {
             // Timers fire a little late.
-            let at = at + self.rng.below(MS / 2);
+            let at = at + self.run.rng.below(MS / 2);
             process.wake_at = at;
             let life = process.life;
             self.push(at, Event::Wake { node, life });
@@ -294,7 +261,7 @@ impl World {
     }
 
     fn on_wake(&mut self, node: usize, life: Life) {
-        let now = self.now;
+        let now = self.run.now;
         let machine = &mut self.machines[node];
         let runs = machine.runs();
         let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
@@ -305,7 +272,7 @@ impl World {
         if !runs {
             return; // `wake` calls again.
         }
-        self.fingerprint = mix(self.fingerprint, now ^ node as u64);
+        self.run.mix(now ^ node as u64);
         self.step(node, |elector, now| elector.handle_timeout(now));
     }
 
@@ -337,21 +304,21 @@ impl World {
         if machine.process.is_some() || machine.ills.down > 0 {
             return;
         }
-        let config = match self.plan.setup.config(node, &self.ids) {
+        let config = match self.run.plan.setup.config(node, &self.run.ids) {
             Ok(config) => config,
-            Err(error) => return self.violate("setup", error.to_string()),
+            Err(error) => return self.run.violate("setup", error.to_string()),
         };
         self.lives += 1;
         let life = self.lives;
         machine.dark = false;
-        let local = machine.clock.local(self.now);
+        let local = machine.clock.local(self.run.now);
         // A wall clock that only goes forward, in milliseconds.
-        let floor = 1_000_000 + self.now / MS;
-        let seed = self.plan.seed ^ (u64::from(life) << 32);
+        let floor = 1_000_000 + self.run.now / MS;
+        let seed = self.run.plan.seed ^ (u64::from(life) << 32);
         let mut elector = Elector::new(config, machine.disk.record.clone(), floor, seed, local);
-        elector.set_mutation(self.plan.mutation);
+        elector.set_mutation(self.run.plan.mutation);
         let incarnation = elector.status().incarnation;
-        machine.server.start(machine.disk.record.as_ref().map(|record| &record.position));
+        self.run.servers[node].start(machine.disk.record.as_ref().map(|record| &record.position));
         machine.process = Some(Process {
             life,
             elector,
@@ -371,8 +338,8 @@ impl World {
         });
         let paused = machine.ills.elections_paused > 0;
         let health = machine.ills.health();
-        machine.disturbed = self.now;
-        self.log(|| format!("n{node} starts as process {life}, incarnation {incarnation}"));
+        machine.disturbed = self.run.now;
+        self.run.log(|| format!("n{node} starts as process {life}, incarnation {incarnation}"));
         self.note(node, || What::Started);
         self.start_links_of(node);
         self.tell_position(node);
@@ -382,7 +349,7 @@ impl World {
         if !health.is_good() {
             self.step(node, |elector, now| elector.handle_host(now, HostReport::Health(health)));
         }
-        let at = self.now + self.rng.below(30 * MS);
+        let at = self.run.now + self.run.rng.below(30 * MS);
         self.push(at, Event::Tick { node, life });
     }
 
@@ -397,7 +364,7 @@ impl World {
         };
         // A save that was under way has reached the disk, or has not: never half of it.
         if let Some((_, _, state)) = machine.disk.writing.take()
-            && self.rng.chance(500)
+            && self.run.rng.chance(500)
         {
             machine.disk.before = machine.disk.record.replace(state);
         }
@@ -405,36 +372,10 @@ impl World {
         (machine.jobs.promoting, machine.jobs.hanging, machine.jobs.fence_hangs) = (None, None, false);
         machine.jobs.detaching = None;
         (machine.ills.hung, machine.ills.stuck) = (0, false);
-        machine.server.stop(end);
-        self.log(|| format!("n{node} is gone"));
+        self.run.servers[node].stop(end);
+        self.run.log(|| format!("n{node} is gone"));
         self.note(node, || What::Gone);
         self.close_links_of(node);
-    }
-
-    fn number(&self, id: NodeId) -> Option<usize> {
-        self.ids.iter().position(|other| *other == id)
-    }
-
-    pub(super) fn quorum(&self) -> usize {
-        self.plan.setup.voters() / 2 + 1
-    }
-
-    /// The numbers of the voters.
-    fn voters(&self) -> std::ops::Range<usize> {
-        0..self.plan.setup.voters()
-    }
-
-    fn log(&mut self, line: impl FnOnce() -> String) {
-        if let Some(trace) = &mut self.trace {
-            trace.push(format!("{:>12.6} ms  {}", self.now as f64 / 1e6, line()));
-        }
-    }
-
-    fn violate(&mut self, invariant: &'static str, text: String) {
-        if self.violation.is_none() {
-            self.log(|| format!("VIOLATION of {invariant}: {text}"));
-            self.violation = Some(Violation { invariant, at: self.now, text });
-        }
     }
 
     /// The node that may write now, if one may.
@@ -444,15 +385,10 @@ impl World {
 
     fn may_write(&self, node: usize) -> bool {
         let machine = &self.machines[node];
-        machine.ills.asleep == 0
-            && machine.process.as_ref().is_some_and(|process| {
-                // After a sleep nothing runs before the driver has looked: the limit named in `wake`.
-                !process.slept
-                    && matches!(process.gate, GateState::Open(until) if machine.clock.local(self.now) < until)
-            })
+        machine.ills.asleep == 0 && machine.process.as_ref().is_some_and(|process| {
+            // After a sleep nothing runs before the driver has looked: the limit named in `wake`.
+            !process.slept
+                && matches!(process.gate, GateState::Open(until) if machine.clock.local(self.run.now) < until)
+        })
     }
-}
-
-fn mix(hash: u64, value: u64) -> u64 {
-    (hash ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
 }

@@ -99,33 +99,33 @@ impl World {
         if self.net.refused[index] > 0 {
             return;
         }
-        let mut delay = self.rng.between(self.plan.setup.delay / 8, self.plan.setup.delay);
+        let mut delay = self.run.rng.between(self.run.plan.setup.delay / 8, self.run.plan.setup.delay);
         let mut twice = None;
         for storm in 0..self.net.storms.len() {
             let (loss, duplication, delay_max) = self.net.storms[storm];
-            if self.rng.chance(loss) {
-                self.stats.lost += 1;
+            if self.run.rng.chance(loss) {
+                self.run.stats.lost += 1;
                 return;
             }
-            delay += self.rng.below(delay_max);
-            if self.rng.chance(duplication) {
-                self.stats.duplicated += 1;
-                twice = Some(self.rng.below(2 * delay_max));
+            delay += self.run.rng.below(delay_max);
+            if self.run.rng.chance(duplication) {
+                self.run.stats.duplicated += 1;
+                twice = Some(self.run.rng.below(2 * delay_max));
             }
         }
-        let mut at = self.now + delay;
+        let mut at = self.run.now + delay;
         // Every shard has a connection of its own.
         let alone = matches!(payload, Payload::Server(crate::sim::server::Payload::Frames(_)));
-        if !self.plan.setup.unordered && !alone {
+        if !self.run.plan.setup.unordered && !alone {
             at = at.max(self.net.last[index] + 1);
             self.net.last[index] = at;
         }
-        if at > self.now + self.plan.setup.delay {
+        if at > self.run.now + self.run.plan.setup.delay {
             self.net.late[index] = self.net.late[index].max(at);
         }
         let frame = Box::new(Frame { from, to, from_life, to_life, conn, incarnation, payload });
         if let Some(later) = twice {
-            let again = if self.plan.setup.unordered { at + later } else { at };
+            let again = if self.run.plan.setup.unordered { at + later } else { at };
             self.push(again, Event::Frame(frame.clone()));
         }
         self.push(at, Event::Frame(frame));
@@ -161,7 +161,7 @@ impl World {
                     self.on_link_up(to, from, life, peer_life, incarnation, conn);
                 }
                 let view = self.view(to, from);
-                let fits = if self.plan.setup.unordered {
+                let fits = if self.run.plan.setup.unordered {
                     view.life == frame.from_life
                 } else {
                     view.up && view.conn == frame.conn
@@ -176,8 +176,8 @@ impl World {
 
     fn deliver(&mut self, from: usize, to: usize, message: Message) {
         let peer = self.machines[from].id;
-        self.log(|| format!("n{to} <- n{from} {message:?}"));
-        self.stats.messages += 1;
+        self.run.log(|| format!("n{to} <- n{from} {message:?}"));
+        self.run.stats.messages += 1;
         self.step(to, |elector, now| elector.handle_message(now, peer, message));
     }
 
@@ -185,10 +185,10 @@ impl World {
     pub(super) fn heal_direction(&mut self, from: usize, to: usize) {
         let index = self.net.index(from, to);
         let stalled = std::mem::take(&mut self.net.stalled[index]);
-        if self.rng.chance(750) {
-            let mut at = self.now + self.rng.below(30 * MS);
+        if self.run.rng.chance(750) {
+            let mut at = self.run.now + self.run.rng.below(30 * MS);
             for frame in stalled {
-                at += self.rng.below(MS);
+                at += self.run.rng.below(MS);
                 self.net.last[index] = self.net.last[index].max(at);
                 self.push(at, Event::Frame(frame));
             }
@@ -205,7 +205,7 @@ impl World {
             && view.up
         {
             let life = process.life;
-            let when = self.now + self.rng.below(within);
+            let when = self.run.now + self.run.rng.below(within);
             let (conn, incarnation) = (view.conn, view.incarnation);
             self.push(when, Event::LinkEnd { at, peer, life, conn, incarnation, closed: false });
         }
@@ -228,16 +228,17 @@ impl World {
             let index = self.net.index(node, peer);
             if dark || self.net.cut[index] > 0 {
                 // Nothing comes: only a timeout of the link tells.
-                let timeout = crate::sim::data_nanos(self.plan.setup.timeout);
-                let when = self.now + self.rng.between(timeout / 2, 2 * timeout);
+                let timeout = crate::sim::data_nanos(self.run.plan.setup.timeout);
+                let when = self.run.now + self.run.rng.between(timeout / 2, 2 * timeout);
                 self.push(
                     when,
                     Event::LinkEnd { at: peer, peer: node, life, conn, incarnation, closed: false },
                 );
             } else {
                 // Unread data in its receive buffer makes the kernel reset instead of closing.
-                let closed = self.rng.chance(750);
-                let when = (self.now + self.rng.below(self.plan.setup.delay)).max(self.net.last[index] + 1);
+                let closed = self.run.rng.chance(750);
+                let when = (self.run.now + self.run.rng.below(self.run.plan.setup.delay))
+                    .max(self.net.last[index] + 1);
                 self.push(when, Event::LinkEnd { at: peer, peer: node, life, conn, incarnation, closed });
             }
         }
@@ -257,7 +258,7 @@ impl World {
             return;
         }
         view.retrying = true;
-        let when = self.now + self.rng.between(MS, 120 * MS);
+        let when = self.run.now + self.run.rng.between(MS, 120 * MS);
         self.push(when, Event::Retry { at, peer, life });
     }
 
@@ -285,19 +286,19 @@ impl World {
                     if self.machines[peer].runs() {
                         self.net.conns += 1;
                         let conn = self.net.conns;
-                        let (a, b) = (self.rng.below(3 * MS), self.rng.below(3 * MS));
+                        let (a, b) = (self.run.rng.below(3 * MS), self.run.rng.below(3 * MS));
                         let up =
                             Event::LinkUp { at, peer, life, peer_life, incarnation: peer_incarnation, conn };
-                        self.push(self.now + a, up);
+                        self.push(self.run.now + a, up);
                         let (at, peer, life, peer_life) = (peer, at, peer_life, life);
                         self.push(
-                            self.now + b,
+                            self.run.now + b,
                             Event::LinkUp { at, peer, life, peer_life, incarnation, conn },
                         );
                     }
                 }
                 _ => {
-                    self.stats.refused += 1;
+                    self.run.stats.refused += 1;
                     self.link_event(at, peer, LinkEvent::Refused);
                 }
             }
@@ -342,7 +343,7 @@ impl World {
             // Another process speaks as this node, or the first one does again.
             for (from, to) in [(at, peer), (peer, at)] {
                 let index = self.net.index(from, to);
-                self.net.disturbed[index] = self.net.disturbed[index].max(self.now);
+                self.net.disturbed[index] = self.net.disturbed[index].max(self.run.now);
             }
         }
         self.link_event(at, peer, LinkEvent::Up { incarnation });
@@ -351,7 +352,7 @@ impl World {
     /// Whether `at` knows a later process of `peer` than this one, so that this one is refused (T14).
     fn is_older(&self, at: usize, peer: usize, life: Life) -> bool {
         let known = self.view(at, peer).life;
-        let gone = |(ghost, until): &(Life, u64)| *ghost == known && *until <= self.now;
+        let gone = |(ghost, until): &(Life, u64)| *ghost == known && *until <= self.run.now;
         life < known && !self.net.gone_ghosts.iter().any(gone)
     }
 
@@ -379,7 +380,7 @@ impl World {
         if view.up && view.conn == conn {
             self.view_mut(at, peer).up = false;
             let (there, back) = (self.net.index(at, peer), self.net.index(peer, at));
-            (self.net.disturbed[there], self.net.disturbed[back]) = (self.now, self.now);
+            (self.net.disturbed[there], self.net.disturbed[back]) = (self.run.now, self.run.now);
             self.link_event(at, peer, if closed { LinkEvent::Closed } else { LinkEvent::Reset });
             self.retry_soon(at, peer);
         } else if closed && incarnation != view.incarnation {
@@ -390,7 +391,7 @@ impl World {
 
     pub(super) fn link_event(&mut self, at: usize, peer: usize, event: LinkEvent) {
         let id = self.machines[peer].id;
-        self.log(|| format!("n{at} link to n{peer}: {event:?}"));
+        self.run.log(|| format!("n{at} link to n{peer}: {event:?}"));
         self.note(at, || What::Link(id, event));
         self.step(at, |elector, now| elector.handle_link(now, id, event));
     }

@@ -3,7 +3,6 @@
 use super::World;
 use super::event::{Event, Job, Payload};
 use crate::elector::{GateState, HostAction, HostReport};
-use crate::ids::Epoch;
 use crate::sim::clock::MS;
 use crate::sim::ills::Life;
 use crate::sim::note::What;
@@ -11,7 +10,7 @@ use crate::sim::server::{Act, Payload as Data, TICK};
 
 impl World {
     pub(super) fn host_action(&mut self, node: usize, action: HostAction) {
-        self.log(|| format!("n{node} host: {action:?}"));
+        self.run.log(|| format!("n{node} host: {action:?}"));
         self.note(node, || What::Asked(action));
         match action {
             HostAction::Detach(seq) => self.ask_to_detach(node, seq),
@@ -27,7 +26,7 @@ impl World {
                 if machine.jobs.fence_hangs {
                     return;
                 }
-                let at = self.now + self.rng.below(self.plan.setup.host);
+                let at = self.run.now + self.run.rng.below(self.run.plan.setup.host);
                 self.push(at, Event::Fenced { node, life, fence });
                 self.end_if_hung(node);
             }
@@ -35,14 +34,14 @@ impl World {
                 self.cancel_promotion(node);
                 let jobs = &mut self.machines[node].jobs;
                 (jobs.promoting, jobs.detaching) = (Some(epoch), None);
-                self.machines[node].server.turn_to(None);
+                self.run.servers[node].turn_to(None);
                 self.begin_job(node, Job::Promote(epoch));
             }
             HostAction::Follow(epoch, primary) => {
                 self.cancel_promotion(node);
                 self.machines[node].jobs.detaching = None;
-                let Some(primary) = self.number(primary) else { return };
-                self.machines[node].server.turn_to(Some((epoch, primary)));
+                let Some(primary) = self.run.number(primary) else { return };
+                self.run.servers[node].turn_to(Some((epoch, primary)));
                 self.begin_job(node, Job::Follow(epoch));
             }
         }
@@ -51,27 +50,26 @@ impl World {
     /// A promotion that is not wanted any more: it may have happened all the same.
     fn cancel_promotion(&mut self, node: usize) {
         if let Some(epoch) = self.machines[node].jobs.promoting.take() {
-            self.machines[node].server.turn += 1;
+            self.run.servers[node].turn += 1;
             // What hangs does not happen.
-            if !self.is_hung(node) && self.rng.chance(500) {
-                self.machines[node].server.promote(epoch);
-                self.invariants.continued.on_begun(epoch, &self.machines[node].server.data);
+            if !self.is_hung(node) && self.run.rng.chance(500) {
+                self.run.promote_late(node, epoch);
             }
         }
     }
 
     fn begin_job(&mut self, node: usize, job: Job) {
         let machine = &mut self.machines[node];
-        let turn = machine.server.turn;
+        let turn = self.run.servers[node].turn;
         let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
         let ills = machine.ills;
         if ills.host_hanging > 0 || ills.hung > 0 {
             machine.jobs.hanging = Some(turn);
             return;
         }
-        let most = self.plan.setup.host.max(ills.host_slow);
-        let at = self.now + self.rng.below(most);
-        let failed = ills.host_failing > 0 && self.rng.chance(700);
+        let most = self.run.plan.setup.host.max(ills.host_slow);
+        let at = self.run.now + self.run.rng.below(most);
+        let failed = ills.host_failing > 0 && self.run.rng.chance(700);
         self.push(at, Event::HostDone { node, life, turn, job, failed });
     }
 
@@ -82,17 +80,17 @@ impl World {
         if std::mem::take(&mut machine.jobs.fence_hangs)
             && let Some(life) = machine.process.as_ref().map(|process| process.life)
         {
-            self.push(self.now + MS, Event::Fenced { node, life, fence });
+            self.push(self.run.now + MS, Event::Fenced { node, life, fence });
         }
         let machine = &mut self.machines[node];
         let Some(turn) = machine.jobs.hanging.take() else { return };
         let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
-        let job = match (machine.jobs.promoting, machine.server.target) {
+        let job = match (machine.jobs.promoting, self.run.servers[node].target) {
             (Some(epoch), _) => Job::Promote(epoch),
             (None, Some((epoch, _))) => Job::Follow(epoch),
             (None, None) => return,
         };
-        self.push(self.now + MS, Event::HostDone { node, life, turn, job, failed: true });
+        self.push(self.run.now + MS, Event::HostDone { node, life, turn, job, failed: true });
     }
 
     pub(super) fn on_host_done(&mut self, event: Event) {
@@ -104,10 +102,10 @@ impl World {
             process.inbox.push_back(event);
             return;
         }
-        if machine.server.turn != turn {
+        if self.run.servers[node].turn != turn {
             return;
         }
-        self.log(|| format!("n{node} host: {job:?} {}", if failed { "failed" } else { "done" }));
+        self.run.log(|| format!("n{node} host: {job:?} {}", if failed { "failed" } else { "done" }));
         match job {
             Job::Promote(epoch) if failed => {
                 self.machines[node].jobs.promoting = None;
@@ -117,8 +115,8 @@ impl World {
             }
             Job::Promote(epoch) => {
                 self.machines[node].jobs.promoting = None;
-                self.machines[node].server.promote(epoch);
-                self.judge_promotion(node, epoch);
+                self.run.servers[node].promote(epoch);
+                self.run.judge_promotion(node, epoch);
                 self.step(node, |e, now| e.handle_host(now, HostReport::Promoted(epoch)));
                 self.tell_position(node);
             }
@@ -126,7 +124,7 @@ impl World {
                 self.step(node, |e, now| e.handle_host(now, HostReport::FollowFailed(epoch, "told to fail")));
             }
             Job::Follow(epoch) => {
-                self.machines[node].server.following = true;
+                self.run.servers[node].following = true;
                 self.step(node, |e, now| e.handle_host(now, HostReport::Followed(epoch)));
                 self.with_server(node, |server, now, out| server.follow(now, out));
             }
@@ -143,7 +141,7 @@ impl World {
             process.inbox.push_back(event);
         } else if newest && (hung || process.answering > 0) {
             // Not all that passed is counted and answered.
-            let at = self.now + TICK;
+            let at = self.run.now + TICK;
             self.push(at, event);
         } else if newest {
             if process.wound == wound {
@@ -182,7 +180,7 @@ impl World {
         step: impl FnOnce(&mut crate::sim::server::Server, u64, &mut Vec<Act>),
     ) {
         let mut acts = std::mem::take(&mut self.acts);
-        step(&mut self.machines[node].server, self.now, &mut acts);
+        step(&mut self.run.servers[node], self.run.now, &mut acts);
         for act in acts.drain(..) {
             self.act(node, act);
         }
@@ -190,24 +188,19 @@ impl World {
     }
 
     fn act(&mut self, node: usize, act: Act) {
+        let Some(act) = self.run.hear(node, act) else { return };
         match act {
             Act::Send(to, payload) => self.send_data(node, to, payload),
             Act::Load { turn, data } => {
                 let machine = &self.machines[node];
                 let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
-                let at = self.now + self.rng.below(self.plan.setup.host.max(machine.ills.host_slow));
+                let at =
+                    self.run.now + self.run.rng.below(self.run.plan.setup.host.max(machine.ills.host_slow));
                 self.push(at, Event::Loaded { node, life, turn, data });
             }
-            Act::Joined { continued } => {
-                self.stats.joined(continued);
-                self.log(|| format!("n{node} host: joined{}", if continued { ", continues" } else { "" }));
-                self.note(node, || What::Joined);
-            }
-            Act::Continues(epoch, shard) => self.judge_continued(node, epoch, shard),
+            Act::Joined { .. } => self.note(node, || What::Joined),
             Act::Moved => self.tell_position(node),
-            Act::Confirmed(epoch, offsets) => self.judge_confirmed(epoch, offsets),
-            Act::CopyLost => self.invariants.confirmed.copies_lost = true,
-            Act::Note(text) => self.log(|| format!("n{node} host: {text}")),
+            _ => {}
         }
     }
 
@@ -216,7 +209,7 @@ impl World {
         if self.machines[node].process.as_ref().is_none_or(|process| process.life != life) {
             return;
         }
-        let at = self.now + self.rng.between(TICK / 2, TICK);
+        let at = self.run.now + self.run.rng.between(TICK / 2, TICK);
         self.push(at, Event::Tick { node, life });
         let machine = &self.machines[node];
         if !machine.runs() || machine.ills.hung > 0 {
@@ -226,9 +219,9 @@ impl World {
         self.client(node);
         self.tell_position(node);
         self.with_server(node, |server, now, out| server.tick(now, low_memory, out));
-        if self.plan.setup.habits.is_some() {
+        if self.run.plan.setup.habits.is_some() {
             self.tell_position(node);
-            self.judge_contents(node);
+            self.run.judge_contents(node);
         }
     }
 
@@ -236,19 +229,19 @@ impl World {
     pub(super) fn client(&mut self, node: usize) {
         let machine = &self.machines[node];
         let Some(process) = &machine.process else { return };
-        let (life, now) = (process.life, machine.clock.local(self.now));
+        let (life, now) = (process.life, machine.clock.local(self.run.now));
         if !matches!(process.gate, GateState::Open(until) if now < until) {
             return;
         }
         self.judge_write(node);
-        if self.plan.setup.quiet {
+        if self.run.plan.setup.quiet {
             return;
         }
-        let shard = self.rng.below(self.plan.setup.shards as u64) as usize;
-        if self.machines[node].server.serving.is_some() {
-            self.stats.writes += 1;
-            let frames = self.rng.between(1, 3);
-            let written = self.machines[node].server.write(self.now, shard, frames);
+        let shard = self.run.rng.below(self.run.plan.setup.shards as u64) as usize;
+        if self.run.servers[node].serving.is_some() {
+            self.run.stats.writes += 1;
+            let frames = self.run.rng.between(1, 3);
+            let written = self.run.servers[node].write(self.run.now, shard, frames);
             if let Some((epoch, _)) = written {
                 self.answer_later(node, life, epoch);
             }
@@ -257,9 +250,9 @@ impl World {
 
     /// Tells the elector how far the data goes, if that has changed.
     pub(super) fn tell_position(&mut self, node: usize) {
-        let shards = self.plan.setup.shards;
+        let shards = self.run.plan.setup.shards;
         let machine = &mut self.machines[node];
-        let claimed = machine.server.claimed();
+        let claimed = self.run.servers[node].claimed();
         let Some(process) = &mut machine.process else { return };
         if process.told != claimed {
             process.told = claimed;
@@ -280,10 +273,5 @@ impl World {
     /// Whether the driver of this node's process runs beside a shard that does not turn.
     pub(super) fn is_hung(&self, node: usize) -> bool {
         self.machines[node].ills.hung > 0
-    }
-
-    /// The epoch whose stream a node serves.
-    pub(super) fn serves(&self, node: usize) -> Option<Epoch> {
-        self.machines[node].server.serving
     }
 }

@@ -69,10 +69,11 @@ impl World {
     pub(super) fn on_alarm(&mut self, node: usize, life: Life) {
         let machine = &self.machines[node];
         let Some(process) = machine.process.as_ref().filter(|process| process.life == life) else { return };
-        let fenced = !matches!(process.gate, GateState::Open(until) if machine.clock.local(self.now) < until);
+        let fenced =
+            !matches!(process.gate, GateState::Open(until) if machine.clock.local(self.run.now) < until);
         let stuck = !machine.runs() || machine.ills.hung > 0 && fenced;
         // Set anew, or withdrawn, since this was put into the queue.
-        if !stuck || machine.ills.asleep > 0 || process.alarm.is_none_or(|at| at > self.now) {
+        if !stuck || machine.ills.asleep > 0 || process.alarm.is_none_or(|at| at > self.run.now) {
             return;
         }
         self.end_by_kernel(node);
@@ -80,7 +81,7 @@ impl World {
 
     /// A machine wakes up: its kernel ends what should not run any more, before it runs.
     pub(super) fn ended_by_kernel(&mut self, node: usize) -> bool {
-        let late = |at: u64| at <= self.now;
+        let late = |at: u64| at <= self.run.now;
         let ends =
             self.machines[node].process.as_ref().is_some_and(|process| process.alarm.is_some_and(late));
         if ends {
@@ -90,16 +91,16 @@ impl World {
     }
 
     fn end_by_kernel(&mut self, node: usize) {
-        self.log(|| format!("n{node} is ended by the kernel: it was stopped for longer than its lease"));
+        self.run.log(|| format!("n{node} is ended by the kernel: it was stopped for longer than its lease"));
         self.stop(node);
-        let at = self.now + RESTART;
+        let at = self.run.now + RESTART;
         self.push(at, Event::Start { node });
     }
 
     /// A write passed the gate; its answer may leave later.
     pub(super) fn answer_later(&mut self, node: usize, life: Life, epoch: Epoch) {
-        if self.plan.setup.habits.is_some() && self.rng.chance(LATER) {
-            let at = self.now + self.rng.below(ANSWER);
+        if self.run.plan.setup.habits.is_some() && self.run.rng.chance(LATER) {
+            let at = self.run.now + self.run.rng.below(ANSWER);
             if let Some(process) = &mut self.machines[node].process {
                 process.answering += 1;
             }
@@ -115,22 +116,22 @@ impl World {
         if !runs {
             process.inbox.push_back(event);
         } else if hung {
-            let at = self.now + 20 * MS;
+            let at = self.run.now + 20 * MS;
             self.push(at, event);
         } else {
             process.answering = process.answering.saturating_sub(1);
             process.disarm_if_answered();
-            self.stats.checks[Check::Fence as usize] += 1;
+            self.run.stats.checks[Check::Fence as usize] += 1;
             let Some(other) = (0..self.machines.len()).find(|other| *other != node && self.may_write(*other))
             else {
                 return;
             };
-            let watched = self.plan.setup.habits.is_some_and(|habits| habits.watchdog);
+            let watched = self.run.plan.setup.habits.is_some_and(|habits| habits.watchdog);
             if watched {
-                let found = self.invariants.fence.on_answer(node, epoch, other);
-                self.take(found);
+                let found = self.run.invariants.fence.on_answer(node, epoch, other);
+                self.run.take(found);
             } else {
-                self.stats.answered_late += 1;
+                self.run.stats.answered_late += 1;
             }
         }
     }
@@ -141,19 +142,19 @@ impl World {
         self.await_alarm(node);
         let Some(process) = &self.machines[node].process else { return };
         let life = process.life;
-        let at = self.now + LOOKS * data_nanos(self.plan.setup.heartbeat);
+        let at = self.run.now + LOOKS * data_nanos(self.run.plan.setup.heartbeat);
         self.push(at, Event::Looked { node, life });
     }
 
     pub(super) fn on_looked(&mut self, node: usize, life: Life) {
-        let silent = self.plan.server_mutation == Some(ServerMutation::HangsInSilence);
+        let silent = self.run.plan.server_mutation == Some(ServerMutation::HangsInSilence);
         let machine = &self.machines[node];
         let same = machine.process.as_ref().is_some_and(|process| process.life == life);
         if !same || machine.ills.hung == 0 || silent {
             return;
         }
         if !machine.runs() {
-            let at = self.now + 20 * MS;
+            let at = self.run.now + 20 * MS;
             self.push(at, Event::Looked { node, life });
             return;
         }
@@ -184,16 +185,16 @@ impl World {
         self.net.ghosts.push((node, ghost));
         // As the floor of a process that starts now; the one that lives is older.
         let lives = self.machines[node].process.as_ref().map_or(0, |process| process.incarnation.0);
-        let incarnation = Incarnation((1_000_000 + self.now / MS).max(lives + 1));
-        self.log(|| format!("a second n{node} starts as process {ghost}, incarnation {incarnation}"));
-        let timeout = data_nanos(self.plan.setup.timeout);
+        let incarnation = Incarnation((1_000_000 + self.run.now / MS).max(lives + 1));
+        self.run.log(|| format!("a second n{node} starts as process {ghost}, incarnation {incarnation}"));
+        let timeout = data_nanos(self.run.plan.setup.timeout);
         for peer in (0..self.machines.len()).filter(|peer| *peer != node) {
             let Some(life) = self.machines[peer].process.as_ref().map(|process| process.life) else {
                 continue;
             };
             self.net.conns += 1;
             let conn = self.net.conns;
-            let at = self.now + self.rng.below(timeout / 2);
+            let at = self.run.now + self.run.rng.below(timeout / 2);
             self.push(at, Event::LinkUp { at: peer, peer: node, life, peer_life: ghost, incarnation, conn });
         }
         ghost
@@ -208,25 +209,25 @@ impl World {
                 continue;
             };
             if view.life == ghost && view.up {
-                let closed = self.rng.chance(500);
-                let at = self.now + self.rng.below(5 * MS);
+                let closed = self.run.rng.chance(500);
+                let at = self.run.now + self.run.rng.below(5 * MS);
                 let (conn, incarnation) = (view.conn, view.incarnation);
                 self.push(at, Event::LinkEnd { at: peer, peer: node, life, conn, incarnation, closed });
             }
         }
-        let until = self.now + STALE_AFTER;
+        let until = self.run.now + STALE_AFTER;
         self.net.gone_ghosts.push((ghost, until));
     }
 
     /// Whether nobody serves although somebody could: looked at now and then.
     pub(super) fn on_look(&mut self) {
-        self.stats.checks[Check::Served as usize] += 1;
+        self.run.stats.checks[Check::Served as usize] += 1;
         let unserved = self.unserved();
-        let bound = self.invariants.convergence.election + RESTART;
+        let bound = self.run.invariants.convergence.election + RESTART;
         let (since, fit) = (unserved.map(|(since, _)| since), unserved.map_or(0, |(_, fit)| fit));
-        let found = self.invariants.served.look(self.now, since, bound, fit);
-        self.take(found);
-        self.push(self.now + LOOK, Event::Look);
+        let found = self.run.invariants.served.look(self.run.now, since, bound, fit);
+        self.run.take(found);
+        self.push(self.run.now + LOOK, Event::Look);
     }
 
     /// Nobody serves, although a quorum of electors is well and this node's server fit: since when nothing else is in the way.
@@ -236,8 +237,8 @@ impl World {
         if served || !self.net.storms.is_empty() {
             return None;
         }
-        let well: Vec<_> = self.voters().filter(|node| self.elects(*node)).collect();
-        if well.len() < self.quorum() {
+        let well: Vec<_> = self.run.voters().filter(|node| self.elects(*node)).collect();
+        if well.len() < self.run.quorum() {
             return None;
         }
         let mut since = well.iter().map(|node| self.machines[*node].disturbed).max()?;
@@ -255,13 +256,14 @@ impl World {
                 since = since.max(self.net.disturbed[index]).max(self.net.late[index]);
             }
         }
-        let positions: Vec<_> = well.iter().map(|node| self.machines[*node].server.position()).collect();
+        let positions: Vec<_> = well.iter().map(|node| self.run.servers[*node].position()).collect();
         let fit = well.iter().zip(&positions).find(|(node, mine)| {
             let behind = |theirs: &&crate::position::Position| {
                 theirs.progress() > mine.progress()
-                    || self.plan.setup.loss_policy == LossPolicy::Dominate && !mine.dominates(theirs)
+                    || self.run.plan.setup.loss_policy == LossPolicy::Dominate && !mine.dominates(theirs)
             };
-            self.is_fit(**node) && positions.iter().filter(|theirs| !behind(theirs)).count() >= self.quorum()
+            self.is_fit(**node)
+                && positions.iter().filter(|theirs| !behind(theirs)).count() >= self.run.quorum()
         });
         fit.map(|(node, _)| (since, *node))
     }
@@ -284,20 +286,7 @@ impl World {
         let ills = self.machines[node].ills;
         ills.hung == 0
             && ills.health().is_good()
-            && self.plan.setup.kinds[node] == crate::config::MemberKind::Voter
-            && self.plan.setup.priorities[node] > 0
-    }
-
-    /// Two that hold the same history to the same place hold the same.
-    pub(super) fn judge_contents(&mut self, node: usize) {
-        let server = &self.machines[node].server;
-        let Some((epoch, primary)) = server.target.filter(|_| server.joined) else { return };
-        if self.serves(primary) != Some(epoch) {
-            return;
-        }
-        self.stats.checks[Check::Contents as usize] += 1;
-        let theirs = &self.machines[primary].server.data;
-        let found = self.invariants.contents.look(node, &server.data, primary, theirs);
-        self.take(found);
+            && self.run.plan.setup.kinds[node] == crate::config::MemberKind::Voter
+            && self.run.plan.setup.priorities[node] > 0
     }
 }

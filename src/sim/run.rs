@@ -1,0 +1,91 @@
+//! What both worlds have of a run: the plan, the time, the servers, the judge's memory, and what is told of it.
+
+use super::Stats;
+use super::ills::Active;
+use super::invariants::{Found, Invariants, Violation};
+use super::plan::Plan;
+use super::rng::Rng;
+use super::server::Server;
+use crate::ids::{Epoch, NodeId};
+
+pub(super) struct Run {
+    pub(super) plan: Plan,
+    pub(super) ids: Vec<NodeId>,
+    /// Real time since the beginning, in nanoseconds.
+    pub(super) now: u64,
+    pub(super) rng: Rng,
+    /// One for each node. Without a model of their own hosts (`stack::run_hosts`) they do nothing.
+    pub(super) servers: Vec<Server>,
+    pub(super) invariants: Invariants,
+    pub(super) stats: Stats,
+    /// What happened, in words; kept only where somebody wants to read it.
+    pub(super) trace: Option<Vec<String>>,
+    /// A number that differs where two runs differ.
+    pub(super) fingerprint: u64,
+    pub(super) violation: Option<Violation>,
+    pub(super) active: Vec<Active>,
+    pub(super) healed: bool,
+    pub(super) settled: Option<u64>,
+    /// What the primary had when all had joined it: settled is who has that.
+    pub(super) settling: Option<(usize, Epoch, super::data::Offsets)>,
+    /// Where the run ends.
+    pub(super) end: u64,
+}
+
+impl Run {
+    pub(super) fn new(plan: Plan, ids: Vec<NodeId>, rng: Rng, traced: bool) -> Self {
+        Self {
+            servers: (0..ids.len()).map(|node| Server::new(&plan, node)).collect(),
+            invariants: Invariants::new(&plan),
+            active: vec![Active::default(); plan.faults.len()],
+            plan,
+            ids,
+            now: 0,
+            rng,
+            stats: Stats::default(),
+            trace: traced.then(Vec::new),
+            fingerprint: 0xcbf2_9ce4_8422_2325,
+            violation: None,
+            healed: false,
+            settled: None,
+            settling: None,
+            end: u64::MAX,
+        }
+    }
+
+    pub(super) fn number(&self, id: NodeId) -> Option<usize> {
+        self.ids.iter().position(|other| *other == id)
+    }
+
+    pub(super) fn quorum(&self) -> usize {
+        self.plan.setup.voters() / 2 + 1
+    }
+
+    /// The numbers of the voters.
+    pub(super) fn voters(&self) -> std::ops::Range<usize> {
+        0..self.plan.setup.voters()
+    }
+
+    pub(super) fn log(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>12.6} ms  {}", self.now as f64 / 1e6, line()));
+        }
+    }
+
+    pub(super) fn violate(&mut self, invariant: &'static str, text: String) {
+        if self.violation.is_none() {
+            self.log(|| format!("VIOLATION of {invariant}: {text}"));
+            self.violation = Some(Violation { invariant, at: self.now, text });
+        }
+    }
+
+    pub(super) fn take(&mut self, found: Found) {
+        if let Some((invariant, text)) = found {
+            self.violate(invariant, text);
+        }
+    }
+
+    pub(super) fn mix(&mut self, value: u64) {
+        self.fingerprint = (self.fingerprint ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+}
