@@ -32,6 +32,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("F14", "kevy-server's tests/config.rs"),
     ("F15", "kevy-server's tests/gate"),
     ("F16", "kevy-server's tests/standing.rs"),
+    ("F17", "kevy-server's tests/host.rs"),
+    ("F18", "kevy-server's tests/host.rs, and the crate that speaks Sentinel's protocol"),
     ("S6", "kevy-server's tests/cuts.rs"),
     ("S7", "kevy-server's tests/cuts.rs"),
     ("S8", "kevy-server's tests/cuts.rs"),

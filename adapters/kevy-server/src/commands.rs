@@ -20,6 +20,7 @@ use crate::shards::{Applied, Shards, TICK_MS_STANDBY};
 use crate::tag::Tag;
 use crate::verdict::{self, Verdict};
 use kevy::KevyCommands;
+use kevy_elect_plugin::fence::FenceReason;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_persist::Fsync;
 use kevy_rt::{
@@ -418,7 +419,13 @@ impl Commands for ElectedCommands {
                     resolved.route = self.reroute(args, resolved.route);
                     if matches!(own, Own::Cut | Own::Expired) {
                         resolved.is_write = true;
-                        if self.shards().check().is_err() {
+                        let shut = self.shards().check().err();
+                        if own == Own::Cut && shut == Some(Denied::Fenced(FenceReason::StepDown)) {
+                            // It changes no data, and without one behind the last write no replica could say that it has
+                            // all, and take over.
+                            return resolved;
+                        }
+                        if shut.is_some() {
                             return self.resolve_shut(args, resolved);
                         }
                         resolved.verb = Verdict::Write.mark(resolved.verb);

@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Client, Cluster, Node, until, until_reads};
+use kevy_elect_plugin::host::FenceReason;
 use kevy_elect_plugin::position::Position;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -159,4 +160,22 @@ fn a_client_cannot_cut() {
         assert!(answer.starts_with('-'), "{line}: {answer}");
     }
     assert_eq!(client.ask("DBSIZE"), ":0");
+}
+
+/// Whoever hands over waits until somebody has all. With the gate shut no client's write brings a cut any more.
+#[test]
+fn a_replica_can_say_that_it_has_all_while_the_primary_hands_over() {
+    let cluster = Cluster::new(2, 3);
+    let (a, b) = (cluster.start(0), cluster.start(1));
+    a.promote(1);
+    b.follow(1, &a);
+    b.wait_joined(1);
+    let mut client = a.client();
+    for round in 0..20 {
+        (0..10).for_each(|key| assert_eq!(client.ask(&format!("SET k{key} {round}")), "+OK"));
+        a.fence(FenceReason::StepDown);
+        let held = |node: &Node| node.office.offsets.lock().unwrap().iter().sum::<u64>();
+        until("the replica has all", || (held(&b) == held(&a)).then_some(()));
+        *a.office.gate.lock().unwrap() = Ok(());
+    }
 }
