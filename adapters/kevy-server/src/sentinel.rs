@@ -1,5 +1,6 @@
 //! Sentinel's protocol for this server's clients.
 
+use crate::ports;
 use futures::StreamExt;
 use kevy_elect_ops::config::SentinelSettings;
 use kevy_elect_ops::inline::Inline;
@@ -17,7 +18,7 @@ pub(crate) fn serve(
     plugin: Arc<dyn ElectPlugin>,
     inline: Inline,
 ) -> Result<SocketAddr, String> {
-    let listen = settings.listen;
+    let door = ports::listen(settings.listen, "[elect] sentinel")?;
     let members = settings.members.into_iter().map(|(id, at)| Member {
         id,
         host: at.data.0,
@@ -28,8 +29,8 @@ pub(crate) fn serve(
     let members = Members::new(&settings.name, members.collect(), own).map_err(|error| error.to_string())?;
     let password = settings.password.map(|password| password.0);
     let mut events = plugin.events();
-    let handle = kevy_elect_sentinel::serve(Settings { listen, promise, password }, members, plugin)
-        .map_err(|error| format!("cannot serve [elect] sentinel at {listen}: {error}"))?;
+    let handle = kevy_elect_sentinel::serve(door, Settings { promise, password }, members, plugin)
+        .map_err(|error| format!("cannot serve [elect] sentinel: {error}"))?;
     let at = handle.address();
     inline.spawn(async move {
         while events.next().await.is_some() {

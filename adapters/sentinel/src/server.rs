@@ -33,8 +33,6 @@ const LOOK_INTERVAL_MAX: Duration = Duration::from_millis(250);
 /// How it is served.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where.
-    pub listen: SocketAddr,
     /// How long a voter elects nobody else after it heard a primary: the election timeout.
     pub promise: Duration,
     /// What clients have to say before they are answered.
@@ -61,25 +59,37 @@ impl Handle {
     }
 }
 
-/// Serves for the rest of the process's life.
-pub fn serve(settings: Settings, members: Members, plugin: Arc<dyn ElectPlugin>) -> io::Result<Handle> {
+/// Serves whoever comes to `door` for the rest of the process's life. Without a primary the door is closed for a while, and then opened
+/// again at the same address.
+pub fn serve(
+    door: TcpListener,
+    settings: Settings,
+    members: Members,
+    plugin: Arc<dyn ElectPlugin>,
+) -> io::Result<Handle> {
     let source = Plugin { plugin, promise: settings.promise };
-    start(settings, members, Box::new(source))
+    start(door, settings, members, Box::new(source))
 }
 
-pub(crate) fn start(settings: Settings, members: Members, source: Box<dyn Source>) -> io::Result<Handle> {
-    let listener = listen(settings.listen)?;
-    let at = listener.local_addr()?;
+pub(crate) fn start(
+    door: TcpListener,
+    settings: Settings,
+    members: Members,
+    source: Box<dyn Source>,
+) -> io::Result<Handle> {
+    door.set_nonblocking(true)?;
+    let at = door.local_addr()?;
     let (bell, rings) = UnixStream::pair()?;
     bell.set_nonblocking(true)?;
     rings.set_nonblocking(true)?;
     let now = Instant::now();
     let server = Server {
         view: source.look(&members),
-        settings: Settings { listen: at, ..settings },
+        settings,
+        at,
         members,
         source,
-        listener: Some(listener),
+        listener: Some(door),
         rings,
         clients: Vec::new(),
         switch: Switch::default(),
@@ -99,6 +109,7 @@ fn listen(at: SocketAddr) -> io::Result<TcpListener> {
 
 struct Server {
     settings: Settings,
+    at: SocketAddr,
     members: Members,
     source: Box<dyn Source>,
     view: View,
@@ -211,10 +222,10 @@ impl Server {
             return;
         }
         // Where the port is taken meanwhile the next look tries again.
-        match listen(self.settings.listen) {
+        match listen(self.at) {
             Ok(listener) => self.listener = Some(listener),
             Err(error) => {
-                log::warn!(target: "kevy_elect", "cannot listen on {} again: {error}", self.settings.listen)
+                log::warn!(target: "kevy_elect", "cannot listen on {} again: {error}", self.at)
             }
         }
         metrics::gauge!("kevy_elect_sentinel_listening").set(if self.listener.is_some() { 1.0 } else { 0.0 });
@@ -226,7 +237,7 @@ impl Server {
                 target: "kevy_elect",
                 "no primary is known for {} s: {} is closed until there is one, so that clients ask another node",
                 LISTENS_WITHOUT_PRIMARY.as_secs(),
-                self.settings.listen
+                self.at
             );
             metrics::gauge!("kevy_elect_sentinel_listening").set(0.0);
         }

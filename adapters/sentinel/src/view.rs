@@ -6,7 +6,7 @@ use kevy_elect_plugin::plugin::{ElectPlugin, ElectSnapshot};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Says what a node knows. Asked at most once in [`VIEW_AGE_MAX`], whatever clients do.
+/// Says what a node knows. Asked at most once in 5 ms, whatever clients do, and whenever the election has decided something.
 pub trait Source: Send + Sync + 'static {
     /// What this node knows now. `members` are those that clients are told of.
     fn look(&self, members: &Members) -> View;

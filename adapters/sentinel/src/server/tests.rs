@@ -36,9 +36,9 @@ impl Source for Arc<Decided> {
 
 fn served(primary: Option<usize>) -> (Arc<Decided>, Handle) {
     let decided = Arc::new(Decided { primary: Mutex::new(primary), ..Decided::default() });
-    let listen = (Ipv4Addr::LOCALHOST, 0).into();
-    let settings = Settings { listen, promise: Duration::from_secs(1), password: None };
-    let handle = start(settings, three("n1"), Box::new(Arc::clone(&decided))).unwrap();
+    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let settings = Settings { promise: Duration::from_secs(1), password: None };
+    let handle = start(door, settings, three("n1"), Box::new(Arc::clone(&decided))).unwrap();
     (decided, handle)
 }
 
