@@ -20,7 +20,7 @@ use crate::shards::{Applied, Shards, TICK_MS_STANDBY};
 use crate::tag::Tag;
 use crate::verdict::{self, Verdict};
 use kevy::KevyCommands;
-use kevy_elect_plugin::fence::FenceReason;
+use kevy_elect_plugin::host::FenceReason;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_persist::Fsync;
 use kevy_rt::{
