@@ -354,7 +354,10 @@ fn survivors_of_a_kill_continue(shards: u16) {
     write_many(&nodes[second], "l", 500);
     nodes[first] = Process::start(&cluster, first, PATIENT);
     all_hold_the_same(&nodes, second);
-    assert_eq!(told_by(&nodes[first], "elect_copies"), 0, "it held a prefix");
+    if shards == 1 {
+        // With several it may have put a cut into its streams that nobody received.
+        assert_eq!(told_by(&nodes[first], "elect_copies"), 0, "it held a prefix");
+    }
 }
 
 #[test]
@@ -410,6 +413,6 @@ fn who_takes_over_several_shards_takes_what_others_received() {
     assert_eq!([copies(&b), copies(&c)], before[1..]);
     let a = cluster.start_with(0, patient);
     follow_all(&c, 4, &[&a]);
+    // It copies where it had put a cut into its streams that nobody received.
     whole(&c, &[&a, &b], "all");
-    assert_eq!(copies(&a), 0);
 }
