@@ -244,6 +244,8 @@ fn syncing(cluster: &Cluster, node: usize, fsync: &str, logs: &std::path::Path) 
     drop(cluster.settings(node, &settings(cluster, node, "")));
     let file = cluster.dirs[node].0.join("kevy.toml");
     let text = std::fs::read_to_string(&file).unwrap();
+    let others = text.lines().filter(|line| !line.starts_with("appendfsync"));
+    let text: String = others.map(|line| format!("{line}\n")).collect();
     std::fs::write(&file, text.replace("aof = true", &format!("aof = true\nappendfsync = \"{fsync}\"")))
         .unwrap();
     let log = std::fs::File::create(logs.join(format!("n{node}"))).unwrap();
