@@ -15,8 +15,8 @@ fn connect(sentinels: &[String], name: &str) -> RedisResult<Connection> {
 }
 // docs/clients.md: end
 
-fn main() {
-    let mut arguments = std::env::args().skip(2);
+/// The application: this program again, because it is in the same language.
+pub(crate) fn run(mut arguments: impl Iterator<Item = String>) {
     let name = arguments.next().unwrap_or_default();
     let sentinels: Vec<String> = arguments.map(|address| format!("redis://{address}/")).collect();
     let mut connection: Option<Connection> = None;

@@ -15,6 +15,8 @@
 mod cli;
 mod probe;
 mod programs;
+#[path = "../programs/redis_rs.rs"]
+mod redis_rs;
 mod report;
 mod round;
 
@@ -26,6 +28,11 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     if let Some(code) = guard::play_part(std::env::args_os().skip(1)) {
         return code;
+    }
+    if std::env::args().nth(1).as_deref() == Some(programs::REDIS_RS) {
+        // Behind its mode, which it has no use for.
+        redis_rs::run(std::env::args().skip(3));
+        return ExitCode::SUCCESS;
     }
     let request = match cli::parse(std::env::args().skip(1)) {
         Ok(Some(request)) => request,

@@ -30,10 +30,13 @@ impl Client {
     }
 }
 
+/// What makes this program an application that uses redis-rs.
+pub(crate) const REDIS_RS: &str = "--redis-rs-application";
+
 /// Where the libraries are installed.
 pub(crate) struct Programs {
     directory: PathBuf,
-    beside: PathBuf,
+    program: PathBuf,
 }
 
 /// The applications' sources.
@@ -43,12 +46,11 @@ impl Programs {
     /// Installs what `clients` need, where it is not there yet.
     pub(crate) fn install(clients: &[Client]) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(Failure::os("find this program"))?;
-        let beside = program.with_file_name("client-redis-rs");
         let target = program.parent().and_then(Path::parent).unwrap_or(Path::new("target"));
         let directory = target.join("clients");
         std::fs::create_dir_all(&directory)
             .map_err(Failure::os(format!("create {}", directory.display())))?;
-        let programs = Self { directory, beside };
+        let programs = Self { directory, program };
         if clients.contains(&Client::RedisPy) {
             programs.python()?;
         }
@@ -97,7 +99,11 @@ impl Programs {
                 command.arg(self.directory.join(file));
                 command
             }
-            Client::RedisRs => Command::new(&self.beside),
+            Client::RedisRs => {
+                let mut command = Command::new(&self.program);
+                command.arg(REDIS_RS);
+                command
+            }
         };
         command.arg(if documented { "documented" } else { "defaults" }).arg(name);
         command.args(sentinels.iter().map(ToString::to_string));
