@@ -10,7 +10,15 @@
 //!   plugin ◄──► office       host ◄── plugin    host.rs: promote, follow, detach
 //! ```
 //!
-//! With several shards, `cuts.rs` makes one history of their streams.
+//! ```text
+//! what clients may do       commands, verdict, harmless, hello, replies, browser, bounds, scripts, effects, record, expiry
+//! what the data is          marks, ledger, tag, disk, witness, digest        several shards: cuts
+//! following a primary       fleet, link, session, feed, catch_up, stall, addresses
+//! going on without a copy   path, history, resume, ring, gather, pins, and shards/passage, shards/turns
+//! who waits and who counts  waits, names, connections, sink
+//! fit or not                watch, probe, pulse, burn, descriptors, guard, companion
+//! the process               run, serve, cli, ports, reactor, clock, sentinel
+//! ```
 //!
 //! A shard is a thread of kevy; it reports through the hooks of its commands and takes orders from a few
 //! atomics. Nothing of the election runs on it.
