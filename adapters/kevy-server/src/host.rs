@@ -8,20 +8,20 @@
 //! That is a lower bound: the new primary was elected by a quorum, so its snapshots hold every write of
 //! the old history that a quorum confirmed; and until the last shard is loaded nothing is acknowledged.
 
-use crate::addresses::{Addresses, Proven};
+use crate::clients::replies::{Source, Upstream};
 use crate::config::ElectSettings;
-use crate::connections::Whose;
-use crate::cuts::Place;
-use crate::fleet::{Fleet, Held};
-use crate::gather::Gather;
-use crate::guard::Guard;
-use crate::link::{Origin, Reached};
-use crate::probe::Probe;
-use crate::replies::{Source, Upstream};
-use crate::resume;
+use crate::confirm::connections::Whose;
+use crate::continuation::gather::Gather;
+use crate::continuation::resume;
+use crate::fitness::guard::Guard;
+use crate::fitness::probe::Probe;
+use crate::fitness::watch::{Watch, Work};
+use crate::follow::addresses::{Addresses, Proven};
+use crate::follow::fleet::{Fleet, Held};
+use crate::follow::link::{Origin, Reached};
+use crate::follow::stall;
+use crate::position::cuts::Place;
 use crate::shards::Shards;
-use crate::stall;
-use crate::watch::{Watch, Work};
 use async_io::Timer;
 use async_trait::async_trait;
 use event_listener::listener;

@@ -1,9 +1,9 @@
 //! What a shard's data is: read out of its log when it starts, and marked in the log ever after.
 
 use super::{Applied, Shards};
-use crate::ledger::Ledger;
-use crate::marks::{self, Cuts, Held};
-use crate::tag::Tag;
+use crate::position::ledger::Ledger;
+use crate::position::marks::{self, Cuts, Held};
+use crate::position::tag::Tag;
 use kevy_elect_plugin::position::Position;
 use kevy_rt::{Argv, ArgvView, ReplicaApply, Store};
 use std::sync::atomic::Ordering;
@@ -161,8 +161,8 @@ impl Shards {
 mod tests {
     use super::super::played::{apply, restore, shards};
     use super::*;
-    use crate::ledger::Incoming;
-    use crate::marks::Place;
+    use crate::position::ledger::Incoming;
+    use crate::position::marks::Place;
     use kevy_elect_plugin::ids::Epoch;
 
     #[test]

@@ -6,7 +6,7 @@
 //! it is made to write its log anew.
 
 use super::Shards;
-use crate::clock;
+use crate::process::clock;
 use std::sync::atomic::Ordering;
 
 /// No number of leaps: nothing is dumped.

@@ -2,10 +2,10 @@
 
 use super::reign::BARRIER;
 use super::{Applied, Shards};
-use crate::ledger::Incoming;
-use crate::link::Link;
-use crate::marks::{self, Place};
-use crate::tag::Tag;
+use crate::follow::link::Link;
+use crate::position::ledger::Incoming;
+use crate::position::marks::{self, Place};
+use crate::position::tag::Tag;
 use kevy_rt::{Argv, ArgvView, ReplicaApply, SnapshotGate};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, Weak};
@@ -94,7 +94,7 @@ impl Shards {
             },
             _ => {
                 let applied = self.shards[shard].applied.fetch_add(1, Ordering::Release) + 1;
-                if let Some(number) = crate::cuts::number(record) {
+                if let Some(number) = crate::position::cuts::number(record) {
                     self.ledger(shard).note_cut(number, applied);
                 }
                 Applied::Kevys

@@ -21,16 +21,16 @@ mod reign;
 mod stream;
 mod turns;
 
-use crate::cuts::Cutter;
-use crate::disk::Disk;
+use crate::confirm::waits::Waits;
+use crate::continuation::pins::Pins;
 use crate::ending::Ending;
-use crate::ledger::Ledger;
-use crate::link::Link;
-use crate::marks::Before;
+use crate::fitness::pulse::Pulse;
+use crate::follow::link::Link;
 use crate::office::{Office, Standing};
-use crate::pins::Pins;
-use crate::pulse::Pulse;
-use crate::waits::Waits;
+use crate::position::cuts::Cutter;
+use crate::position::disk::Disk;
+use crate::position::ledger::Ledger;
+use crate::position::marks::Before;
 use event_listener::Event;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
@@ -319,7 +319,7 @@ impl Shards {
 mod played {
     use super::reign::BARRIER;
     use super::*;
-    use crate::marks;
+    use crate::position::marks;
     use kevy_rt::{Argv, replica_inbox_pair};
 
     /// Shards whose inboxes nobody reads: the test plays their threads.

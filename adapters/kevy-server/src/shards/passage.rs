@@ -2,9 +2,9 @@
 //! Rules: `docs/protocol.md`, section "Continuation".
 
 use super::{Applied, Shards};
-use crate::marks::{self, Before, Place};
-use crate::path::{Beginnings, Told, Why};
-use crate::ring::Ring;
+use crate::continuation::path::{Beginnings, Told, Why};
+use crate::continuation::ring::Ring;
+use crate::position::marks::{self, Before, Place};
 use kevy_elect_plugin::ids::Epoch;
 use kevy_rt::{Argv, ArgvView, ReplicaApply};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -198,7 +198,7 @@ mod tests {
         let (sender, _inbox) = replica_inbox_pair();
         let shards = Shards::new(vec![sender]);
         shards.note_restored(0);
-        let incoming = crate::ledger::Incoming { at: at(4, 10), before: None };
+        let incoming = crate::position::ledger::Incoming { at: at(4, 10), before: None };
         shards.note_record(0, &Argv::from(incoming.order(1)));
         shards.note_load(0);
         shards

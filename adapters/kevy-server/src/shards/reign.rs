@@ -1,8 +1,8 @@
 //! An office of this node: the order to take it up, the stream that each shard starts for it, and its clock.
 
 use super::{Applied, Shards};
-use crate::clock;
-use crate::marks::{self, Before};
+use crate::position::marks::{self, Before};
+use crate::process::clock;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::position::Position;
 use kevy_rt::{Argv, ArgvView, ReplicaApply};

@@ -1,8 +1,8 @@
 //! A shard's own stream: how far it is, who follows it, and the cuts in it.
 
 use super::{Shard, Shards};
-use crate::names::{Row, judge};
-use crate::tag::{Tag, position_offset};
+use crate::confirm::names::{Row, judge};
+use crate::position::tag::{Tag, position_offset};
 use kevy_elect_plugin::ids::Epoch;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;

@@ -2,7 +2,7 @@
 //! `docs/protocol.md`).
 
 use super::Shards;
-use crate::names::{Name, Row};
+use crate::confirm::names::{Name, Row};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

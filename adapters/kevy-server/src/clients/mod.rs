@@ -1,0 +1,13 @@
+//! What clients may do, and what is streamed and logged of it.
+
+pub(crate) mod bounds;
+pub(crate) mod browser;
+pub(crate) mod commands;
+pub(crate) mod effects;
+pub(crate) mod expiry;
+pub(crate) mod harmless;
+pub(crate) mod hello;
+pub(crate) mod record;
+pub(crate) mod replies;
+pub(crate) mod scripts;
+pub(crate) mod verdict;

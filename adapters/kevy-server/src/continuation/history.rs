@@ -1,0 +1,69 @@
+//! `ELECT HISTORY` and `ELECT FRAMES`: what a node tells those who are about to follow it, so that they need no copy.
+//!
+//! | command | answer |
+//! |---|---|
+//! | `ELECT HISTORY shard` | its epoch (0: it does not reign), flushes, number of shards, and where histories began |
+//! | `ELECT COPY shard node` | 1 if this node may copy now, 0 while another one does |
+//! | `ELECT FRAMES shard epoch flushes offset count` | frames of that history that it received, as `FEED.READ` answers |
+//!
+//! They change no data. Like `FEED.READ` they are answered to whoever reaches the client port; once members can be told from
+//! others there, this is the place to ask who it is.
+
+use crate::position::digest::VERB;
+use crate::position::marks::Place;
+use crate::shards::Shards;
+use kevy_elect_plugin::ids::Epoch;
+use kevy_resp::{encode_bulk, encode_error};
+
+pub(crate) const HISTORY: &str = "HISTORY";
+pub(crate) const FRAMES: &str = "FRAMES";
+pub(crate) const COPY: &str = "COPY";
+
+/// Whether `argv` is for this module.
+pub(crate) fn is_ours(argv: &[Vec<u8>]) -> bool {
+    let is = |i: usize, word: &[u8]| argv.get(i).is_some_and(|there| there.eq_ignore_ascii_case(word));
+    is(0, VERB) && (is(1, HISTORY.as_bytes()) || is(1, FRAMES.as_bytes()) || is(1, COPY.as_bytes()))
+}
+
+/// The shard that answers.
+pub(crate) fn target(argv: &[Vec<u8>], shards: usize) -> usize {
+    number(argv, 2).and_then(|shard| usize::try_from(shard).ok()).filter(|shard| *shard < shards).unwrap_or(0)
+}
+
+/// The whole answer, made on the shard that [`target`] named.
+pub(crate) fn answer(shards: &Shards, argv: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let shard = number(argv, 2).and_then(|shard| usize::try_from(shard).ok());
+    let Some(shard) = shard.filter(|shard| *shard < shards.count()) else {
+        encode_error(
+            &mut out,
+            "ERR use ELECT HISTORY shard or ELECT FRAMES shard epoch flushes offset count",
+        );
+        return out;
+    };
+    let numbers: Option<Vec<u64>> = (3..7).map(|i| number(argv, i)).collect();
+    if argv[1].eq_ignore_ascii_case(COPY.as_bytes()) {
+        let node = argv.get(3).and_then(|node| std::str::from_utf8(node).ok());
+        let may = node.is_some_and(|node| shards.may_copy(node));
+        kevy_resp::encode_integer(&mut out, i64::from(may));
+        return out;
+    }
+    match (argv.len(), numbers.as_deref()) {
+        (3, _) => encode_bulk(&mut out, shards.told(shard).write().as_bytes()),
+        (7, Some(&[epoch, flushes, offset, count])) => {
+            let from = Place { epoch: Epoch(epoch), flushes, offset };
+            let count = usize::try_from(count).unwrap_or(usize::MAX).max(1);
+            match shards.kept(shard, from, count) {
+                Some(frames) => return frames,
+                // As kevy says it of its own.
+                None => encode_error(&mut out, "FEEDRESYNC this frame is not kept"),
+            }
+        }
+        _ => encode_error(&mut out, "ERR wrong number of arguments, or one is no number"),
+    }
+    out
+}
+
+fn number(argv: &[Vec<u8>], i: usize) -> Option<u64> {
+    crate::position::marks::number_of(argv.get(i)?)
+}

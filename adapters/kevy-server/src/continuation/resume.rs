@@ -1,0 +1,340 @@
+//! How a link finds out whether its shard can go on in its primary's history without a copy, and makes it go on.
+//! Rules: `docs/protocol.md`, section "Continuation".
+
+use crate::continuation::path::{Told, Way, Why, way};
+use crate::follow::feed::{Answer, Feed};
+use crate::follow::link::{Link, State};
+use crate::follow::session::{End, INBOX_FRAMES_MAX};
+use crate::position::cuts;
+use crate::position::marks::Place;
+use crate::position::witness;
+use kevy_elect_plugin::ids::Epoch;
+use kevy_rt::Argv;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two looks at the shard.
+const LOOK_INTERVAL: Duration = Duration::from_micros(100);
+/// Between two questions to a primary that has not taken up its office yet, and for how long one connection asks.
+const NOT_YET_INTERVAL: Duration = Duration::from_millis(2);
+const NOT_YET_MAX: Duration = Duration::from_millis(200);
+/// Between two questions whether it is this node's turn to copy.
+const TURN_INTERVAL: Duration = Duration::from_millis(5);
+/// A primary that cannot be asked for so long is copied from.
+const MUTE_MAX: Duration = Duration::from_secs(2);
+/// For how long shards look around often meanwhile.
+const HURRY: Duration = Duration::from_secs(1);
+/// Steps from history to history, and attempts that met a change.
+const STEPS_MAX: usize = 100;
+/// Frames that are asked for at once.
+const FRAMES_MAX: u64 = 4096;
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The link says where to go on.
+    Continues,
+    Copies(Why),
+}
+
+/// What makes one attempt.
+struct Attempt<'a> {
+    link: &'a Arc<Link>,
+    feed: Feed,
+    fetched: u64,
+    entered: bool,
+}
+
+/// Why an attempt cannot go on.
+enum Stop {
+    End(End),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Has the link's shard go on, if it can. `Err`: later, or not at all.
+pub(crate) fn resume(link: &Arc<Link>) -> Result<Outcome, End> {
+    let outcome = match connect(link) {
+        Ok(feed) => Attempt { link, feed, fetched: 0, entered: false }.run_or_wait(),
+        Err(stop) => Err(stop),
+    };
+    let mut state = link.state();
+    state.feed = None;
+    match outcome {
+        _ if !state.open => Err(End::Over),
+        Ok(outcome) => {
+            state.mute = None;
+            Ok(outcome)
+        }
+        Err(Stop::End(end)) => {
+            state.mute = None;
+            Err(end)
+        }
+        Err(Stop::Io(error)) => {
+            let mute = *state.mute.get_or_insert_with(Instant::now);
+            if mute.elapsed() >= MUTE_MAX {
+                return Ok(Outcome::Copies(Why::Mute));
+            }
+            Err(End::Broken(format!("cannot ask the primary for its history: {error}")))
+        }
+    }
+}
+
+/// The metrics are there from the first scrape.
+pub(crate) fn describe() {
+    metrics::describe_counter!(
+        "kevy_server_copies_total",
+        "Copies of a shard's whole data that this node took from a primary, by reason."
+    );
+    metrics::describe_counter!(
+        "kevy_server_continuations_total",
+        "How often a shard of this node went on in a primary's history without a copy."
+    );
+    metrics::describe_counter!(
+        "kevy_server_continue_fetched_total",
+        "Frames that a shard of this node lacked of an older history and fetched from its primary."
+    );
+    for why in Why::ALL {
+        metrics::counter!("kevy_server_copies_total", "reason" => why.word()).increment(0);
+    }
+    for kind in ["equal", "behind", "same"] {
+        metrics::counter!("kevy_server_continuations_total", "kind" => kind).increment(0);
+    }
+    metrics::counter!("kevy_server_continue_fetched_total").increment(0);
+    metrics::describe_gauge!(
+        "kevy_server_kept_bytes",
+        metrics::Unit::Bytes,
+        "Received frames that this node keeps for others who may lack them."
+    );
+    metrics::gauge!("kevy_server_kept_bytes").set(0.0);
+    metrics::describe_gauge!(
+        "kevy_server_copy_bytes",
+        metrics::Unit::Bytes,
+        "How much of the copies that this node takes just now has come."
+    );
+    metrics::gauge!("kevy_server_copy_bytes").set(0.0);
+}
+
+fn connect(link: &Arc<Link>) -> Result<Feed, Stop> {
+    let port = link.origin.primary_client_port;
+    let connect =
+        |ip| Feed::connect(SocketAddr::new(ip, port), CONNECT_TIMEOUT).map_err(|error| error.to_string());
+    let (feed, _) = link.origin.addresses.try_each(connect).map_err(io::Error::other)?;
+    let handle = feed.handle()?;
+    let mut state = open(link)?;
+    if let Some(other) = state.feed.replace(handle) {
+        drop(other.shutdown(Shutdown::Both));
+    }
+    Ok(feed)
+}
+
+fn open(link: &Link) -> Result<MutexGuard<'_, State>, Stop> {
+    let state = link.state();
+    if state.open { Ok(state) } else { Err(Stop::End(End::Over)) }
+}
+
+impl Attempt<'_> {
+    /// Goes on, or returns once this node may copy.
+    fn run_or_wait(&mut self) -> Result<Outcome, Stop> {
+        let must = open(self.link)?.must_copy;
+        let outcome = match must {
+            Some(why) => Outcome::Copies(why),
+            None => self.run()?,
+        };
+        let begun = Instant::now();
+        while matches!(outcome, Outcome::Copies(why) if why != Why::Mute)
+            && !self.feed.may_copy(self.link.shard, &self.link.origin.node)?
+        {
+            if begun.elapsed() > NOT_YET_MAX {
+                return Err(Stop::End(End::Broken("waits until another node has copied".to_owned())));
+            }
+            drop(self.link.closed.wait_timeout(open(self.link)?, TURN_INTERVAL));
+        }
+        Ok(outcome)
+    }
+
+    fn run(&mut self) -> Result<Outcome, Stop> {
+        let (link, shard) = (self.link, self.link.shard);
+        for _ in 0..STEPS_MAX {
+            let Some(told) = self.told()? else { return Ok(Outcome::Copies(Why::Mute)) };
+            link.shards.learn(shard, &told.beginnings);
+            if told.shards != link.shards.count() {
+                // The copy will be refused, with a reason.
+                return Ok(Outcome::Copies(Why::Broken));
+            }
+            self.settle()?;
+            let place = link.shards.place(shard);
+            let Some(place) = place else { return Ok(Outcome::Copies(Why::Unknown)) };
+            match way(Some(place), &told, &link.shards.beginnings(shard)) {
+                Way::Copy(why) => return Ok(Outcome::Copies(why)),
+                Way::Enters(epoch) => {
+                    let beginning = Place { epoch, flushes: 0, offset: 0 };
+                    self.entered |= self.go_on(place, beginning)?;
+                }
+                Way::Lacks { until } => {
+                    if self.go_on(place, place)? && !self.fetch(place, until)? {
+                        return Ok(Outcome::Copies(Why::Missing));
+                    }
+                }
+                Way::Here => {
+                    let (generation, tail) = self.feed.tail(shard)?;
+                    if self.feed.history(shard)?.is_none_or(|again| !same_stream(&again, &told)) {
+                        continue;
+                    }
+                    if place.offset != tail && !self.has(generation, place.offset)? {
+                        return Ok(Outcome::Copies(Why::Missing));
+                    }
+                    if self.go_on(place, place)? {
+                        self.land(generation, place)?;
+                        return Ok(Outcome::Continues);
+                    }
+                }
+            }
+        }
+        Err(Stop::End(End::Broken("the place to go on at changes all the time".to_owned())))
+    }
+
+    /// What the primary tells of its shard, once it reigns in the epoch that is followed. `None`: it does not know the question.
+    fn told(&mut self) -> Result<Option<Told>, Stop> {
+        let begun = Instant::now();
+        loop {
+            let Some(told) = self.feed.history(self.link.shard)? else { return Ok(None) };
+            let meant = self.link.origin.epoch;
+            if told.epoch == meant {
+                return Ok(Some(told));
+            }
+            if told.epoch > meant || begun.elapsed() > NOT_YET_MAX {
+                let reigns = format!(
+                    "the server there is not (or not yet) the primary of epoch {meant}, but of {}",
+                    told.epoch
+                );
+                return Err(Stop::End(End::Broken(reigns)));
+            }
+            drop(self.link.closed.wait_timeout(open(self.link)?, NOT_YET_INTERVAL));
+        }
+    }
+
+    /// Waits until nothing of an earlier stream is on its way to the shard, and nothing that passed a gate is not counted.
+    fn settle(&self) -> Result<(), Stop> {
+        let (link, shard) = (self.link, self.link.shard);
+        if link.shards.is_of_own_stream(shard) {
+            link.shards.hurry(HURRY);
+        }
+        loop {
+            let turned = !link.shards.is_of_own_stream(shard) || link.has_turned();
+            if turned && link.shards.outstanding(shard) == 0 {
+                return Ok(());
+            }
+            drop(link.closed.wait_timeout(open(link)?, LOOK_INTERVAL));
+        }
+    }
+
+    /// Has the shard take the data at `from` for the data at `to`. False: the data is elsewhere.
+    fn go_on(&self, from: Place, to: Place) -> Result<bool, Stop> {
+        let (link, shard) = (self.link, self.link.shard);
+        let state = open(link)?;
+        let number = link.shards.order_to_go_on(shard, from, to);
+        drop(state);
+        loop {
+            if let Some(done) = link.shards.went_on(shard, number) {
+                return Ok(done);
+            }
+            drop(link.closed.wait_timeout(open(link)?, LOOK_INTERVAL));
+        }
+    }
+
+    /// Whether the primary still has the frame at `offset`.
+    fn has(&mut self, generation: u64, offset: u64) -> Result<bool, Stop> {
+        match self.feed.ask(self.link.shard, generation, offset, 1)? {
+            Answer::Gone(_) => Ok(false),
+            Answer::Frames(frames) => {
+                for _ in 0..frames {
+                    self.feed.frame()?;
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Fetches what the shard lacks of the history of `from`, up to `until`. False: it is not kept.
+    fn fetch(&mut self, from: Place, until: u64) -> Result<bool, Stop> {
+        let mut next = from;
+        while next.offset < until {
+            let count = (until - next.offset).min(FRAMES_MAX);
+            let frames = match self.feed.ask_kept(self.link.shard, next, count)? {
+                Answer::Gone(_) | Answer::Frames(0) => return Ok(false),
+                Answer::Frames(frames) => frames,
+            };
+            for _ in 0..frames {
+                let (offset, argv) = self.feed.frame()?;
+                if offset != next.offset {
+                    let wrong = format!("frame {offset} where {} was asked for", next.offset);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, wrong).into());
+                }
+                self.pass(next, argv)?;
+                next.offset += 1;
+            }
+            while self.link.shards.outstanding(self.link.shard) > INBOX_FRAMES_MAX {
+                drop(self.link.closed.wait_timeout(open(self.link)?, LOOK_INTERVAL));
+            }
+        }
+        Ok(true)
+    }
+
+    fn pass(&mut self, at: Place, argv: Argv) -> Result<(), Stop> {
+        let (link, shard) = (self.link, self.link.shard);
+        let _state = open(link)?;
+        link.shards.keep(shard, at, &argv);
+        if !link.shards.send_frame(shard, at.offset, argv) {
+            return Err(Stop::End(End::Broken("this server has stopped".to_owned())));
+        }
+        self.fetched += 1;
+        metrics::counter!("kevy_server_continue_fetched_total").increment(1);
+        Ok(())
+    }
+
+    /// The shard is at `place` of the primary's history: the stream goes on there.
+    fn land(&self, generation: u64, place: Place) -> Result<(), Stop> {
+        let (link, shard) = (self.link, self.link.shard);
+        let mut state = open(link)?;
+        (state.generation, state.next, state.flushes) = (generation, place.offset, place.flushes);
+        (state.held, state.named, state.synced) = (true, place.flushes, None);
+        state.began_at = (place.offset == 0).then(|| link.shards.applied(shard));
+        state.stall.moved(Instant::now());
+        drop(state);
+        if let (true, Some(crew)) = (link.shards.count() > 1, link.crew.upgrade()) {
+            crew.restarted(shard);
+            if (place.flushes, place.offset) == (0, 0) {
+                // All shards are at the beginning at the same time.
+                crew.cut(shard, 0, cuts::Place { flushes: 0, next: 0 });
+            }
+        }
+        let kind = match (self.fetched, self.entered) {
+            (1.., _) => "behind",
+            (0, true) => "equal",
+            (0, false) => "same",
+        };
+        link.shards.note_continuation(shard, kind);
+        log::info!(
+            "shard {shard}: goes on at frame {} of epoch {} without a copy ({kind}, {} frames fetched)",
+            place.offset,
+            place.epoch,
+            self.fetched
+        );
+        witness::landed(link);
+        Ok(())
+    }
+}
+
+fn same_stream(one: &Told, other: &Told) -> bool {
+    (one.epoch, one.flushes) == (other.epoch, other.flushes) && one.epoch != Epoch::ZERO
+}

@@ -1,0 +1,151 @@
+//! Whether this server can write to its disk and open files: tried from time to time, because kevy tells of a log that
+//! it cannot write on its standard error only. The same thread looks after connections of the dead.
+
+use crate::fitness::burn::Burn;
+use kevy_elect_plugin::host::Health;
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Below the data directory, beside the votes.
+const PROBE_FILE: &str = "elect/probe";
+/// How much is written each time. Room for less than this is no room.
+const PROBE_BYTES: usize = 256 * 1024;
+/// How often it is looked whether a probe is due: at once where data came in, else after the longer time.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+const PROBE_INTERVAL_IDLE: Duration = Duration::from_secs(10);
+/// An ailment counts as over when it has been for so long: who deletes a file on a full disk has not made room yet.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// What the last probes found.
+pub(crate) struct Probe {
+    /// Nothing is tried without one: a server without a log needs no disk to serve.
+    path: Option<PathBuf>,
+    /// What a disk that cannot be written means for this server.
+    full: Health,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    found: Option<(Health, String)>,
+    /// Since when nothing is wrong, while something was before.
+    well_since: Option<Instant>,
+}
+
+impl Probe {
+    /// Tries in `data_dir`. With `sync_always`, nobody is answered while the log cannot be written.
+    pub(crate) fn new(data_dir: Option<&Path>, sync_always: bool) -> Arc<Self> {
+        let full = if sync_always { Health::Failing } else { Health::Disk };
+        Arc::new(Self { path: data_dir.map(|dir| dir.join(PROBE_FILE)), full, state: Mutex::default() })
+    }
+
+    /// Tries for as long as anybody holds the probe. `written` grows when data comes in: an idle server is hardly ever
+    /// disturbed.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        written: impl Fn() -> u64 + Send + 'static,
+        burn: Burn,
+    ) -> io::Result<()> {
+        let probe = Arc::downgrade(self);
+        thread::Builder::new().name("probe".to_owned()).spawn(move || run(&probe, written, burn)).map(drop)
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.state().found.as_ref().map_or(Health::Good, |(health, _)| *health)
+    }
+
+    /// What was found, for people.
+    pub(crate) fn ailment(&self) -> Option<String> {
+        self.state().found.as_ref().map(|(_, text)| text.clone())
+    }
+
+    /// Tries once.
+    fn try_once(&self, now: Instant) {
+        let Some(path) = &self.path else { return };
+        let result = write(path);
+        let mut state = self.state();
+        match result {
+            Err(error) => {
+                let health = match error.raw_os_error().map(Errno::from_raw_os_error) {
+                    Some(Errno::MFILE | Errno::NFILE) => Health::Descriptors,
+                    _ => self.full,
+                };
+                let waits = if health == Health::Failing {
+                    ", and with appendfsync = always no write is answered before that is possible"
+                } else {
+                    ""
+                };
+                let text = format!("cannot write {}: {error}{waits}", path.display());
+                (state.found, state.well_since) = (Some((health, text)), None);
+            }
+            Ok(()) if state.found.is_some() => {
+                let since = *state.well_since.get_or_insert(now);
+                if now.saturating_duration_since(since) >= RECOVERY {
+                    *state = State::default();
+                }
+            }
+            Ok(()) => {}
+        }
+    }
+
+    fn is_ill(&self) -> bool {
+        self.state().found.is_some()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes room from the file system, which refuses it here, not when it writes the pages back; then gives it back.
+fn write(path: &Path) -> io::Result<()> {
+    let mut file: File = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
+    let result = file.write_all(&vec![0xA5; PROBE_BYTES]);
+    let emptied = file.set_len(0);
+    result.and(emptied)
+}
+
+fn run(probe: &Weak<Probe>, written: impl Fn() -> u64, mut burn: Burn) {
+    let (mut tried, mut known) = (None, 0);
+    loop {
+        let Some(probe) = probe.upgrade() else { return };
+        let (now, data) = (Instant::now(), written());
+        let due = tried.is_none_or(|tried| now.saturating_duration_since(tried) >= PROBE_INTERVAL_IDLE);
+        if due || data != known || probe.is_ill() {
+            probe.try_once(now);
+            (tried, known) = (Some(now), data);
+        }
+        drop(probe);
+        burn.look(now);
+        thread::sleep(PROBE_INTERVAL);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_told_and_counts_as_over_only_after_a_while() {
+        let dir = std::env::temp_dir().join(format!("kevy-elect-probe-{}", std::process::id()));
+        let probe = Probe::new(Some(&dir), false);
+        let start = Instant::now();
+        probe.try_once(start);
+        assert_eq!(probe.health(), Health::Disk, "there is no such directory");
+        assert!(probe.ailment().unwrap().contains("elect/probe"));
+        std::fs::create_dir_all(dir.join("elect")).unwrap();
+        probe.try_once(start);
+        assert_eq!(probe.health(), Health::Disk, "a moment ago");
+        probe.try_once(start + RECOVERY);
+        assert_eq!((probe.health(), probe.ailment()), (Health::Good, None));
+        assert_eq!(std::fs::metadata(dir.join(PROBE_FILE)).unwrap().len(), 0, "the room is given back");
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(Probe::new(Some(&dir), true).full, Health::Failing);
+    }
+}

@@ -1,0 +1,241 @@
+//! Reads frames of a primary's stream at its client port.
+//!
+//! kevy never streams a frame above 256 KiB, nor anything behind it: its pump hands out 256 KiB at a time, and such a frame
+//! never fits. `FEED.READ` reads the same backlog without that limit. Its answer is put together in the primary's memory, so
+//! few frames are asked for at a time while they are large.
+
+use crate::continuation::history::{COPY, FRAMES, HISTORY};
+use crate::continuation::path::Told;
+use crate::position::marks::Place;
+use kevy_resp::encode_command_borrowed;
+use kevy_rt::Argv;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Longest silence of a primary that is asked for a frame. It copies the frame before it answers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest frame, as kevy has it: half a GiB, beyond which it drops the client that asked.
+const FRAME_BYTES_MAX: usize = 512 << 20;
+/// What is made ready for bytes that have not come yet.
+const AHEAD_BYTES: usize = 1 << 20;
+/// What a node tells of its history, at most.
+const HISTORY_BYTES_MAX: u64 = 16 << 10;
+/// The longest line: a number, or the text of an error.
+const LINE_BYTES_MAX: u64 = 512;
+
+/// What a primary answers.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Answer {
+    /// So many frames, each of which [`Feed::frame`] reads. None: the stream goes no further yet.
+    Frames(u64),
+    /// The primary does not have them, or has another stream by now: a copy is needed.
+    Gone(String),
+}
+
+/// A connection to a primary's client port.
+pub(crate) struct Feed {
+    reader: BufReader<TcpStream>,
+}
+
+impl Feed {
+    /// Connects.
+    pub(crate) fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
+        let socket = TcpStream::connect_timeout(&address, timeout)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        socket.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(Self { reader: BufReader::new(socket) })
+    }
+
+    /// Waits no longer than this for an answer, in place of what suits large frames.
+    pub(crate) fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        let socket = self.reader.get_ref();
+        socket.set_read_timeout(Some(patience))?;
+        socket.set_write_timeout(Some(patience))
+    }
+
+    /// A second handle, to end it from another thread.
+    pub(crate) fn handle(&self) -> io::Result<TcpStream> {
+        self.reader.get_ref().try_clone()
+    }
+
+    /// Asks for up to `count` frames from `offset` on of the stream `generation` of `shard`.
+    pub(crate) fn ask(
+        &mut self,
+        shard: usize,
+        generation: u64,
+        offset: u64,
+        count: u64,
+    ) -> io::Result<Answer> {
+        self.request(&format!("FEED.READ {shard} {generation} {offset} COUNT {count}"))?;
+        answer(&mut self.reader, generation, count)
+    }
+
+    /// The same for frames that the node received in the history of `from`.
+    pub(crate) fn ask_kept(&mut self, shard: usize, from: Place, count: u64) -> io::Result<Answer> {
+        let Place { epoch, flushes, offset } = from;
+        self.request(&format!("ELECT {FRAMES} {shard} {} {flushes} {offset} {count}", epoch.0))?;
+        answer(&mut self.reader, epoch.0, count)
+    }
+
+    /// Asks whose history the node's is. `None`: it does not understand that.
+    pub(crate) fn history(&mut self, shard: usize) -> io::Result<Option<Told>> {
+        self.request(&format!("ELECT {HISTORY} {shard}"))?;
+        let head = line(&mut self.reader)?;
+        if head.starts_with("-ERR") {
+            return Ok(None);
+        }
+        let size = number(&head, '$')?;
+        if size > HISTORY_BYTES_MAX {
+            return Err(garbage(format!("{size} bytes about its history")));
+        }
+        let mut text = String::new();
+        (&mut self.reader).take(size + 2).read_to_string(&mut text)?;
+        text.strip_suffix("\r\n").and_then(Told::read).map(Some).ok_or_else(|| garbage(format!("{text:?}")))
+    }
+
+    /// Whether `node` may copy from there now.
+    pub(crate) fn may_copy(&mut self, shard: usize, node: &str) -> io::Result<bool> {
+        self.request(&format!("ELECT {COPY} {shard} {node}"))?;
+        Ok(line(&mut self.reader)? != ":0")
+    }
+
+    /// The stream that the node serves for `shard`, and where it is.
+    pub(crate) fn tail(&mut self, shard: usize) -> io::Result<(u64, u64)> {
+        self.request(&format!("FEED.TAIL {shard}"))?;
+        expect(&line(&mut self.reader)?, '*', 2)?;
+        Ok((number(&line(&mut self.reader)?, ':')?, number(&line(&mut self.reader)?, ':')?))
+    }
+
+    fn request(&mut self, words: &str) -> io::Result<()> {
+        let words: Vec<&str> = words.split(' ').collect();
+        let mut request = Vec::new();
+        encode_command_borrowed(&mut request, &words);
+        self.reader.get_mut().write_all(&request)
+    }
+
+    /// The next of the frames that were answered, and its offset.
+    pub(crate) fn frame(&mut self) -> io::Result<(u64, Argv)> {
+        frame(&mut self.reader)
+    }
+}
+
+/// Takes apart the head of `*3 :generation :next *frames`.
+fn answer(from: &mut impl BufRead, generation: u64, count: u64) -> io::Result<Answer> {
+    let head = line(from)?;
+    if let Some(error) = head.strip_prefix('-') {
+        return match error.starts_with("FEEDRESYNC") || error.starts_with("ERR feed cursor ahead") {
+            true => Ok(Answer::Gone(error.to_owned())),
+            // Loading, for instance: it may answer later.
+            false => Err(io::Error::other(error.to_owned())),
+        };
+    }
+    expect(&head, '*', 3)?;
+    let served = number(&line(from)?, ':')?;
+    let _next = number(&line(from)?, ':')?;
+    let frames = number(&line(from)?, '*')?;
+    if served != generation {
+        return Ok(Answer::Gone(format!("its stream is {served} now")));
+    }
+    if frames > count {
+        return Err(garbage(format!("{frames} frames, and {count} were asked for")));
+    }
+    Ok(Answer::Frames(frames))
+}
+
+/// Takes apart `*2 :offset *words`.
+fn frame(from: &mut impl BufRead) -> io::Result<(u64, Argv)> {
+    expect(&line(from)?, '*', 2)?;
+    Ok((number(&line(from)?, ':')?, argv(from)?))
+}
+
+fn argv(from: &mut impl BufRead) -> io::Result<Argv> {
+    let count = number(&line(from)?, '*')?;
+    let mut argv = Argv::default();
+    let (mut left, mut word) = (FRAME_BYTES_MAX, Vec::new());
+    for _ in 0..count {
+        let size = usize::try_from(number(&line(from)?, '$')?).unwrap_or(usize::MAX);
+        left = left.checked_sub(size).ok_or_else(|| garbage("a frame above 512 MiB".to_owned()))?;
+        word.clear();
+        word.reserve(size.min(AHEAD_BYTES));
+        if from.take(size as u64).read_to_end(&mut word)? != size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut end = [0; 2];
+        from.read_exact(&mut end)?;
+        argv.push(&word);
+    }
+    Ok(argv)
+}
+
+fn line(from: &mut impl BufRead) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    from.take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes)?;
+    if bytes.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let text = bytes.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok());
+    text.map(str::to_owned).ok_or_else(|| garbage("a line that does not end, or is no text".to_owned()))
+}
+
+fn number(line: &str, kind: char) -> io::Result<u64> {
+    let number = line.strip_prefix(kind).and_then(|number| number.parse().ok());
+    number.ok_or_else(|| garbage(format!("{line:?}, where {kind} and a number were due")))
+}
+
+fn expect(line: &str, kind: char, count: u64) -> io::Result<()> {
+    match number(line, kind)? == count {
+        true => Ok(()),
+        false => Err(garbage(format!("{line:?}, where {kind}{count} was due"))),
+    }
+}
+
+fn garbage(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the primary answers with {what}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+
+    /// An answer to a question for two frames of stream 7, and its first frame.
+    fn read(answer: &str) -> io::Result<(Answer, Option<(u64, Argv)>)> {
+        let mut bytes = answer.as_bytes();
+        let answer = super::answer(&mut bytes, 7, 2)?;
+        let first = matches!(answer, Answer::Frames(1..)).then(|| super::frame(&mut bytes)).transpose()?;
+        Ok((answer, first))
+    }
+
+    #[test]
+    fn frames_are_taken_only_from_the_stream_that_was_asked_for() {
+        let frame = |generation| {
+            format!("*3\r\n:{generation}\r\n:41\r\n*1\r\n*2\r\n:40\r\n*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n")
+        };
+        let argv = Argv::from(vec![b"DEL".to_vec(), b"k".to_vec()]);
+        assert_eq!(read(&frame(7)).unwrap(), (Answer::Frames(1), Some((40, argv))));
+        assert!(matches!(read(&frame(8)).unwrap(), (Answer::Gone(_), None)));
+    }
+
+    #[test]
+    fn a_stream_that_goes_no_further_is_told_from_one_that_has_lost_the_frame() {
+        assert_eq!(read("*3\r\n:7\r\n:40\r\n*0\r\n").unwrap().0, Answer::Frames(0));
+        assert!(matches!(read("-FEEDRESYNC 9 100\r\n").unwrap().0, Answer::Gone(_)));
+        assert!(read("-LOADING kevy is loading\r\n").is_err());
+    }
+
+    #[test]
+    fn garbage_is_an_error_and_asks_for_no_memory() {
+        for wrong in [
+            "",
+            "*3\r\n:7\r\n",
+            "*2\r\n:7\r\n:1\r\n",
+            "*3\r\n:7\r\n:41\r\n*3\r\n",
+            "*3\r\n:7\r\n:41\r\n*1\r\n*2\r\n:40\r\n*1\r\n$18446744073709551615\r\n",
+            "*3\r\n:7\r\n:41\r\n*1\r\n*2\r\n:40\r\n*1\r\n$100000000\r\nx",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Following a primary: one stream for each shard.
+
+pub(crate) mod addresses;
+pub(crate) mod catch_up;
+pub(crate) mod feed;
+pub(crate) mod fleet;
+pub(crate) mod link;
+pub(crate) mod session;
+pub(crate) mod stall;

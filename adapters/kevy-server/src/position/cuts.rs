@@ -1,0 +1,302 @@
+//! Cuts: what makes the streams of several shards one history.
+//!
+//! Every shard streams on its own. Two replicas that each lack the other's last frame hold histories of which neither
+//! is the longer one: whichever is elected, a write that the other one confirmed is lost. So a primary with several shards
+//! puts a frame with the same rising number into every stream, a cut, and replicas count by cuts alone: what they
+//! acknowledge, and what they say they hold, is the last cut that they received on *every* shard. Cuts come one after the other,
+//! so of two replicas one always holds all that the other one acknowledged (S6 to S8 of `docs/protocol.md`).
+//!
+//! With one shard the stream's own order is enough, and there are no cuts.
+
+use crate::position::tag::position_offset;
+use crate::shards::Shards;
+use kevy_persist::Routing;
+use kevy_resp::encode_bulk;
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+/// The frame's name: `ELECT.CUT <a key of the shard> <number>`.
+pub(crate) const CUT: &[u8] = b"ELECT.CUT";
+/// Cuts that a shard may be ahead of the slowest one. Older ones are forgotten; the newest is what matters.
+const AHEAD_MAX: usize = 1024;
+/// Between two cuts while clients wait for them: what they cost a primary has a bound.
+const PAUSE: Duration = Duration::from_micros(250);
+/// How long the server's own shards may take to answer. Then the connection is made anew.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A place in a shard's stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// How often the stream began anew before.
+    pub(crate) flushes: u64,
+    /// The frame that comes next.
+    pub(crate) next: u64,
+}
+
+impl Place {
+    /// As an offset that only grows.
+    pub(crate) fn position_offset(&self) -> u64 {
+        position_offset(self.flushes, self.next)
+    }
+}
+
+/// What of each shard's cuts came in, and which is whole.
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    shards: Vec<VecDeque<(u64, Place)>>,
+    whole: Option<u64>,
+}
+
+impl Tracker {
+    /// One that has seen nothing.
+    pub(crate) fn new(shards: usize) -> Self {
+        Self { shards: vec![VecDeque::new(); shards], whole: None }
+    }
+
+    /// Cut `number` has come in on `shard`, up to and with `place`. The places of all shards at the newest cut that is
+    /// whole now and was not before.
+    pub(crate) fn note(&mut self, shard: usize, number: u64, place: Place) -> Option<Vec<Place>> {
+        let seen = self.shards.get_mut(shard)?;
+        if seen.back().is_some_and(|(last, _)| *last >= number) {
+            // Heard twice, after a connection was made anew.
+            return None;
+        }
+        if seen.len() == AHEAD_MAX {
+            seen.pop_front();
+        }
+        seen.push_back((number, place));
+        self.complete()
+    }
+
+    /// `shard` starts from a snapshot: what it had seen is no part of what comes.
+    pub(crate) fn restart(&mut self, shard: usize) {
+        if let Some(seen) = self.shards.get_mut(shard) {
+            seen.clear();
+        }
+    }
+
+    fn complete(&mut self) -> Option<Vec<Place>> {
+        let (first, others) = self.shards.split_first()?;
+        let everywhere = |number: &u64| {
+            others.iter().all(|seen| seen.binary_search_by_key(number, |(number, _)| *number).is_ok())
+        };
+        let number = first.iter().rev().map(|(number, _)| *number).find(everywhere)?;
+        if self.whole.is_some_and(|whole| whole >= number) {
+            return None;
+        }
+        self.whole = Some(number);
+        let mut places = Vec::with_capacity(self.shards.len());
+        for seen in &mut self.shards {
+            while seen.front().is_some_and(|(older, _)| *older < number) {
+                seen.pop_front();
+            }
+            places.push(seen.front()?.1);
+        }
+        Some(places)
+    }
+}
+
+/// The number that a frame cuts at, if it is a cut.
+pub(crate) fn number<A: kevy_rt::ArgvView + ?Sized>(frame: &A) -> Option<u64> {
+    if frame.first() != Some(CUT) || frame.len() != 3 {
+        return None;
+    }
+    std::str::from_utf8(frame.get(2)?).ok()?.parse().ok()
+}
+
+/// Puts cuts into the streams of a primary: a client of the server itself, so that a cut passes the gate, the log and the
+/// stream as any write does.
+pub(crate) struct Cutter {
+    wish: Arc<Wish>,
+}
+
+#[derive(Default)]
+struct Wish {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    wanted: bool,
+    over: bool,
+}
+
+impl Wish {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a cut is wanted. False: never again.
+    fn next(&self) -> bool {
+        let waiting = |state: &mut State| !state.wanted && !state.over;
+        let mut state =
+            self.changed.wait_while(self.state(), waiting).unwrap_or_else(PoisonError::into_inner);
+        state.wanted = false;
+        !state.over
+    }
+}
+
+impl Cutter {
+    /// One for the server whose clients connect to `address`.
+    pub(crate) fn start(shards: &Arc<Shards>, address: SocketAddr, routing: Routing) -> io::Result<Self> {
+        let wish = Arc::new(Wish::default());
+        let work = Work {
+            wish: Arc::clone(&wish),
+            shards: Arc::downgrade(shards),
+            address,
+            keys: keys(shards.count(), routing),
+            server: None,
+        };
+        std::thread::Builder::new().name("cuts".to_owned()).spawn(move || work.run())?;
+        Ok(Self { wish })
+    }
+
+    /// A replica is behind the last cut. Told by shards, on every tick: costs a lock that nobody holds for long.
+    pub(crate) fn want(&self) {
+        let mut state = self.wish.state();
+        if !state.wanted {
+            state.wanted = true;
+            self.wish.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        self.wish.state().over = true;
+        self.wish.changed.notify_one();
+    }
+}
+
+/// A key of every shard.
+fn keys(shards: usize, routing: Routing) -> Vec<Vec<u8>> {
+    let on = |shard| {
+        let candidates = (0_u64..).map(|i| format!("elect:cut:{i}").into_bytes());
+        candidates.into_iter().find(|key| kevy_rt::shard_of_key(key, shards, routing) == shard)
+    };
+    (0..shards).filter_map(on).collect()
+}
+
+struct Work {
+    wish: Arc<Wish>,
+    shards: Weak<Shards>,
+    address: SocketAddr,
+    keys: Vec<Vec<u8>>,
+    server: Option<TcpStream>,
+}
+
+impl Work {
+    fn run(mut self) {
+        while self.wish.next() {
+            let Some(number) = self.shards.upgrade().map(|shards| shards.begin_cut()) else { return };
+            if let Err(error) = self.cut(number) {
+                // The server may just be ending, or have no room for a client; the next tick asks again.
+                log::debug!(target: "kevy_elect", "elect event=cut_failed error={error:?}");
+                self.server = None;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Cuts every stream, and waits until all have answered: the next cut must not overtake this one.
+    fn cut(&mut self, number: u64) -> io::Result<()> {
+        let number = number.to_string();
+        let mut request = Vec::new();
+        for key in &self.keys {
+            request.extend_from_slice(b"*3\r\n");
+            for word in [CUT, key, number.as_bytes()] {
+                encode_bulk(&mut request, word);
+            }
+        }
+        let mut server = match self.server.take() {
+            Some(server) => server,
+            None => connect(self.address)?,
+        };
+        server.write_all(&request)?;
+        let mut left = self.keys.len();
+        let mut bytes = [0; 1024];
+        while left > 0 {
+            let read = server.read(&mut bytes)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            // One line for each: accepted, or refused because the gate is shut.
+            left = left.saturating_sub(bytes[..read].iter().filter(|byte| **byte == b'\n').count());
+        }
+        self.server = Some(server);
+        Ok(())
+    }
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let server = TcpStream::connect_timeout(&address, PATIENCE)?;
+    server.set_nodelay(true)?;
+    server.set_read_timeout(Some(PATIENCE))?;
+    server.set_write_timeout(Some(PATIENCE))?;
+    Ok(server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(next: u64) -> Place {
+        Place { flushes: 0, next }
+    }
+
+    #[test]
+    fn a_cut_is_whole_once_it_came_in_on_every_shard() {
+        let mut tracker = Tracker::new(2);
+        assert_eq!(tracker.note(0, 1, place(10)), None);
+        assert_eq!(tracker.note(0, 2, place(20)), None);
+        assert_eq!(tracker.note(1, 1, place(5)), Some(vec![place(10), place(5)]));
+        assert_eq!(tracker.note(1, 2, place(6)), Some(vec![place(20), place(6)]));
+        assert_eq!(tracker.note(1, 2, place(6)), None, "heard twice");
+    }
+
+    #[test]
+    fn a_cut_that_one_shard_missed_is_passed_over() {
+        let mut tracker = Tracker::new(2);
+        for number in [1, 2, 3] {
+            assert_eq!(tracker.note(0, number, place(number * 10)), None);
+        }
+        // Its snapshot was made after the first two.
+        assert_eq!(tracker.note(1, 3, place(1)), Some(vec![place(30), place(1)]));
+    }
+
+    #[test]
+    fn a_shard_that_starts_anew_waits_for_a_cut_of_its_new_stream() {
+        let mut tracker = Tracker::new(2);
+        tracker.note(0, 1, place(10));
+        tracker.restart(0);
+        assert_eq!(tracker.note(1, 1, place(5)), None);
+        tracker.note(0, 2, place(3));
+        assert_eq!(tracker.note(1, 2, place(7)), Some(vec![place(3), place(7)]));
+    }
+
+    #[test]
+    fn a_shard_far_ahead_costs_no_memory_without_bound() {
+        let mut tracker = Tracker::new(2);
+        for number in 1..=5000 {
+            tracker.note(0, number, place(number));
+        }
+        assert_eq!(tracker.shards[0].len(), AHEAD_MAX);
+        assert_eq!(tracker.note(1, 5000, place(1)), Some(vec![place(5000), place(1)]));
+    }
+
+    #[test]
+    fn every_shard_has_a_key() {
+        for shards in [2, 3, 4, 7, 16] {
+            for routing in [Routing::KevyHash, Routing::Slots] {
+                let keys = keys(shards, routing);
+                let owners: Vec<_> =
+                    keys.iter().map(|key| kevy_rt::shard_of_key(key, shards, routing)).collect();
+                assert_eq!(owners, (0..shards).collect::<Vec<_>>());
+            }
+        }
+    }
+}
