@@ -563,6 +563,10 @@ fn config(members: &[Member], node: Node, setup: &Setup, data: &Path) -> String 
     let _ = write!(text, "[replication]\n{role}\n");
     if setup.system == System::Plugin && setup.elections {
         let _ = write!(text, "\n[elect]\nenabled = true\nhttp = \"127.0.0.1:{}\"\n", ports.http);
+        if matches!(place, Place::Namespace { .. }) {
+            // Nobody but these servers is in its network.
+            text.push_str("insecure = true\n");
+        }
         if setup.threads > 1 {
             // Without it a confirmed write may be lost: whoever is ahead in sum may be behind on its shard.
             text.push_str("loss_policy = \"dominate\"\n");
