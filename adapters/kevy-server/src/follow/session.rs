@@ -262,7 +262,7 @@ impl<'a> Session<'a> {
 
     fn take_snapshot(&mut self, bytes: Vec<u8>, next: u64, loading: Loading) -> Result<(), End> {
         let link = self.link;
-        let tag =
+        let (tag, keys) =
             Tag::of_snapshot(&bytes).map_err(|error| End::Refused(format!("a damaged snapshot: {error}")))?;
         let tag = tag.ok_or_else(|| {
             End::Refused("the server there takes no part in elections; its data is not loaded".to_owned())
@@ -281,6 +281,7 @@ impl<'a> Session<'a> {
             )));
         }
         let at = marks::Place { epoch: tag.epoch, flushes: tag.flushes, offset: next };
+        link.shards.expect_keys(link.shard, keys);
         if !witness::announce(link, at) {
             return Err(End::Over);
         }
