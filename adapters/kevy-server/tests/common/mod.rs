@@ -6,6 +6,7 @@
 pub mod contents;
 pub mod process;
 pub mod writes;
+pub mod talk;
 
 use futures::executor::block_on;
 use kevy_config::CliOverrides;
