@@ -271,7 +271,8 @@ fn t25_whoever_is_dialled_beside_its_link_answers_in_kind_at_most_once_a_second(
 fn t31_a_later_process_at_another_address_is_refused_while_the_earlier_one_lives() {
     let elsewhere = SocketAddr::from(([10, 0, 0, 3], 1));
     let mut t = Table::new();
-    let (out, incoming) = (t.up(Direction::Out, OLD).unwrap(), t.up(Direction::In, OLD).unwrap());
+    t.up(Direction::Out, OLD).unwrap();
+    t.up(Direction::In, OLD).unwrap();
     t.told();
     for direction in [Direction::In, Direction::Out] {
         let TurnedAway { claimed, reason, detail } = t.up_at(direction, NEW, elsewhere).unwrap_err();
@@ -287,8 +288,9 @@ fn t31_a_later_process_at_another_address_is_refused_while_the_earlier_one_lives
 
     // One of its links is enough to live.
     let mut t = Table::new();
-    (t.up(Direction::Out, OLD).unwrap(), t.end(Direction::Out, out, End::Broken));
+    let out = t.up(Direction::Out, OLD).unwrap();
     t.up(Direction::In, OLD).unwrap();
+    t.end(Direction::Out, out, End::Broken);
     assert!(t.up_at(Direction::In, NEW, elsewhere).is_err());
 
     // A process that is gone, or says nothing any more, is followed by one from anywhere.
@@ -297,16 +299,17 @@ fn t31_a_later_process_at_another_address_is_refused_while_the_earlier_one_lives
     t.end(Direction::In, gone, End::Clean);
     assert!(t.up_at(Direction::In, NEW, elsewhere).is_ok());
     let mut t = Table::new();
-    (t.up(Direction::Out, OLD).unwrap(), t.up(Direction::In, OLD).unwrap());
+    t.up(Direction::Out, OLD).unwrap();
+    t.up(Direction::In, OLD).unwrap();
     (0..QUIET_CHECKS).for_each(|_| t.links.check_silence());
     assert!(t.up_at(Direction::In, NEW, elsewhere).is_ok());
-    let _ = incoming;
 }
 
 #[test]
 fn t31_a_process_that_was_started_anew_at_its_address_waits_for_nothing() {
     let mut t = Table::new();
-    (t.up(Direction::Out, OLD).unwrap(), t.up(Direction::In, OLD).unwrap());
+    t.up(Direction::Out, OLD).unwrap();
+    t.up(Direction::In, OLD).unwrap();
     t.told();
     t.up_at(Direction::In, NEW, address(77)).unwrap();
     assert_eq!(t.told(), [UP_NEW]);
