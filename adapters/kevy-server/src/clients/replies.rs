@@ -112,14 +112,14 @@ impl Own {
 /// The refusal of a write.
 pub(crate) fn denied(denied: Denied) -> Vec<u8> {
     match denied {
-        // The text that clients of Redis look for.
-        Denied::Replica => b"-READONLY You can't write against a read only replica.\r\n".to_vec(),
         // The same word: on any other, clients stay and ask again here, where nobody may ever write again.
         Denied::Fenced(reason) => {
             let reason = reason.as_str();
             format!("-READONLY {reason}: this node must not write now; ask again which node is primary\r\n")
                 .into_bytes()
         }
+        // On a replica, and for whatever else there will be: the text that clients of Redis look for.
+        _ => b"-READONLY You can't write against a read only replica.\r\n".to_vec(),
     }
 }
 
@@ -232,8 +232,8 @@ impl Replies {
         }
         let writable = match self.shards.check() {
             Ok(()) => "yes",
-            Err(Denied::Replica) => "replica",
             Err(Denied::Fenced(reason)) => reason.as_str(),
+            Err(_) => "replica",
         };
         let (copies, continuations) = self.shards.copies_and_continuations();
         let _ = write!(

@@ -139,8 +139,7 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
             upstream.stalled.map(|_| upstream.trouble)
         });
         let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, stall, history, cluster, views };
-        drop(ports::listen(address, "[elect] http")?);
-        let at = http::serve(address, pages).map_err(wrong)?;
+        let at = http::serve(ports::listen(address, "[elect] http")?, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
     }
     if let Some(settings) = sentinel_at {

@@ -1,8 +1,10 @@
 //! What must fit together before a node may take part in elections.
 
-use crate::config::{
-    Document, ElectSection, Election, Host, SECTION, SentinelSettings, SetupError, sentinel,
-};
+use crate::config::document::Document;
+use crate::config::election::{Election, Host};
+use crate::config::error::SetupError;
+use crate::config::section::{ElectSection, SECTION};
+use crate::config::sentinel::{self, SentinelSettings};
 use kevy_config::{Config as KevyConfig, PeerEntry, ReplicationRole};
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::ids::{NodeId, SHARDS_MAX};

@@ -7,7 +7,9 @@ mod check;
 
 pub use check::{ElectSettings, Peer};
 
-use super::{Document, ElectSection, SECTION, SetupError};
+use super::document::Document;
+use super::error::SetupError;
+use super::section::{ElectSection, SECTION};
 use kevy_config::{CliOverrides, Config, ConfigError};
 use std::path::{Path, PathBuf};
 
