@@ -73,8 +73,10 @@ pub(crate) fn compare(
             };
             let mut cluster = Cluster::up(&setup, clock, interrupt)?;
             let writers = Writers::start(&[], 1, clock)?;
+            let (readers, load) = (None, None);
             let primary =
-                Stage { cluster: &mut cluster, writers: &writers, interrupt, clock, progress }.whole()?;
+                Stage { cluster: &mut cluster, writers: &writers, readers, load, interrupt, clock, progress }
+                    .whole()?;
             clusters.push((cluster, primary));
         }
         for pipeline in PIPELINES {

@@ -409,9 +409,35 @@ impl Cluster {
         }
     }
 
+    /// What is run.
+    pub const fn system(&self) -> &System {
+        &self.setup.system
+    }
+
     /// The node's process id while it runs.
     pub fn pid(&self, node: Node) -> Option<u32> {
         self.members[node].process.as_ref().map(Child::id)
+    }
+
+    /// The process that its server has started to say when it is dead, if it has one.
+    pub fn companion_pid(&self, node: Node) -> Option<Pid> {
+        let parent = format!("PPid:\t{}\n", self.pid(node)?);
+        let processes = std::fs::read_dir("/proc").ok()?;
+        let mut pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+        let child = pids.find(|pid| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            status.contains(&parent) && !status.contains("State:\tZ")
+        });
+        Pid::from_raw(child?)
+    }
+
+    /// Kills that process.
+    pub fn kill_companion(&self, node: Node) -> Result<(), Failure> {
+        let what = format!("kill the companion of {}", self.members[node].id);
+        let Some(pid) = self.companion_pid(node) else {
+            return Err(Failure::os(what)(std::io::Error::other("it has none")));
+        };
+        kill_process(pid, Signal::KILL).map_err(|error| Failure::os(what)(error.into()))
     }
 
     /// All processes of the node that run: the server, and what decides for it.
