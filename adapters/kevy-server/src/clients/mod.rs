@@ -11,3 +11,4 @@ pub(crate) mod record;
 pub(crate) mod replies;
 pub(crate) mod scripts;
 pub(crate) mod verdict;
+pub(crate) mod what;
