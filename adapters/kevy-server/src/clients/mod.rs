@@ -7,6 +7,7 @@ pub(crate) mod effects;
 pub(crate) mod expiry;
 pub(crate) mod harmless;
 pub(crate) mod hello;
+pub(crate) mod itself;
 pub(crate) mod record;
 pub(crate) mod replies;
 pub(crate) mod scripts;
