@@ -500,6 +500,7 @@ impl Commands for ElectedCommands {
     fn on_shard_start(&self, shard: usize) {
         self.shard.set(Some(shard));
         companion::shard_begins(shard);
+        self.shards().note_thread(shard);
         self.kevy.on_shard_start(shard);
         scripts::install(self.kevy.state(), self.shards(), shard);
     }
