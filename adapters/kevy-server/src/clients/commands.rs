@@ -75,9 +75,12 @@ impl ElectedCommands {
 
     /// Sees what runs although no client sent it just now: records of the log, frames of a stream, and
     /// commands that waited for data, such as `BLPOP`. True: it is dealt with, and nothing for kevy.
-    fn intercept<A: ArgvView + ?Sized>(&self, store: &Store, args: &A, out: &mut Vec<u8>) -> bool {
+    fn intercept<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) -> bool {
         let Some(shard) = self.shard.get() else { return false };
         let applying = kevy_rt::applying_record();
+        if applying {
+            self.shards().before_record(shard, store, args);
+        }
         if applying && cuts::number(args).is_some() {
             // Nothing to kevy, but the log of a replica is to be the stream.
             self.resolved.set(false);

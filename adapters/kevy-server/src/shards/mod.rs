@@ -8,6 +8,7 @@
 //! - `inbox`: what is sent to a shard, and what it does with it
 //! - `passage`: going on in another history, and what others need for it
 //! - `turns`: who may copy from it now
+//! - `room`: a table that is large enough before many keys come
 //! - `data`: what its data is, and the marks that say so in its log
 //! - `dumps`: rewrites and snapshots across a leap of the clock
 //! - `hurry`: short ticks while something waits
@@ -18,6 +19,7 @@ mod hurry;
 mod inbox;
 mod passage;
 mod reign;
+mod room;
 mod stream;
 mod turns;
 
@@ -106,6 +108,10 @@ struct Shard {
     asked_first: AtomicU64,
     /// Whether the log has to be written anew.
     rewrite: AtomicBool,
+    /// How many keys are on their way into the shard, all at once.
+    expected_keys: AtomicU64,
+    /// Whether room was made for those of the log.
+    roomy: AtomicBool,
     dumps: Dumps,
     /// Whether kevy has taken the first value of its promotion counter, which promotes nothing.
     based: AtomicBool,
@@ -178,6 +184,8 @@ impl Shards {
             marked: AtomicU64::new(born),
             asked_first: AtomicU64::default(),
             rewrite: AtomicBool::default(),
+            expected_keys: AtomicU64::default(),
+            roomy: AtomicBool::default(),
             dumps: Dumps::default(),
             based: AtomicBool::default(),
             ordered: AtomicU64::default(),
