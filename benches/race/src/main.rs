@@ -192,6 +192,7 @@ impl Race<'_> {
             system: self.entry.system.clone(),
             elections,
             sentinel: false,
+            watchdog: true,
             threads: 1,
             places,
         };

@@ -67,6 +67,7 @@ pub(crate) fn compare(
                 // kevy's own elector has no cluster of one.
                 elections: racer == Racer::Plugin || nodes > 1,
                 sentinel: false,
+                watchdog: true,
                 threads: 1,
                 places: vec![Place::Loopback; nodes],
             };

@@ -1,5 +1,6 @@
 //! What the person asked for.
 
+use crate::application::Library;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use kevy_elect_harness::cli::{count, named};
@@ -22,6 +23,7 @@ EXAMPLES
     cargo demo --data 1gb --load --rounds 10      with five million keys, and clients that never stop writing
     cargo demo --rounds 20 --fault stop           does the old primary stay quiet when it wakes up?
     cargo demo --rounds 50 --restart now          the killed primary is back within milliseconds
+    cargo demo --client sentinel                  what an application sees of it, through redis-rs
     cargo demo --rounds 0 --keep                  just three nodes to play with
     cargo demo --rounds 5 --json | jq .failover_ms
     cargo demo --stock ~/.cargo/bin/kevy          the same measurement without the plugin
@@ -73,6 +75,9 @@ pub(crate) struct Options {
     /// Write as fast as the primary answers, in pipelines, beside the clients that measure
     #[arg(long)]
     pub(crate) load: bool,
+    /// Let an application write beside, through a client library that everybody uses, and say what it saw
+    #[arg(long, value_name = "LIBRARY", conflicts_with = "stock", value_parser = named([Library::Sentinel], Library::name, Library::means))]
+    pub(crate) client: Option<Library>,
     /// Leave the cluster running afterwards, to play with, until Ctrl-C
     #[arg(long)]
     pub(crate) keep: bool,

@@ -1,12 +1,14 @@
 //! `cargo demo`: three `kevy-server` processes, a load that never stops, a broken primary, and a
 //! timeline of what happened. Also the instrument with which the project measures its own promises.
 
+mod application;
 mod cli;
 mod json;
 mod play;
 mod summary;
 mod timeline;
 
+use application::Application;
 use cli::Options;
 use kevy_elect_harness::clock::Clock;
 use kevy_elect_harness::cluster::{Cluster, Member, Place, Setup, System};
@@ -50,7 +52,8 @@ fn run(options: &Options) -> Result<bool, Failure> {
         server: server::locate(&wanted)?,
         system: if stock { System::Stock } else { System::Plugin },
         elections: true,
-        sentinel: false,
+        sentinel: options.client.is_some(),
+        watchdog: true,
         threads: options.threads,
         places: vec![Place::Loopback; NODES],
     };
@@ -91,6 +94,7 @@ fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool
     let style = Style::detect();
     let names: Vec<_> = stage.cluster.members.iter().map(|member| member.id.clone()).collect();
     let primary = stage.whole()?;
+    let application = options.client.map(|_| Application::start(stage.cluster, stage.clock)).transpose()?;
     stage.progress.clear();
     say(options, &introduction(stage.cluster, primary, options, stock, style));
 
@@ -114,6 +118,9 @@ fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool
             if !round.innocent() {
                 println!("\n{}", timeline::render(&round, &names, style));
             }
+        }
+        if let Some(application) = &application {
+            say(options, &application.line(round.struck));
         }
         rounds.push(round);
     }

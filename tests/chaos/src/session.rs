@@ -132,6 +132,7 @@ impl<'a> Run<'a> {
             system: System::Plugin,
             elections: true,
             sentinel: false,
+            watchdog: true,
             threads: shards,
             places: places(&net, &disks),
         };

@@ -47,6 +47,8 @@ pub struct Setup {
     pub elections: bool,
     /// Whether clients can ask every node of the plugin where the primary is, as they ask Sentinels.
     pub sentinel: bool,
+    /// Whether a node of the plugin that overslept its lease is ended, as it is by default.
+    pub watchdog: bool,
     /// Shards.
     pub threads: usize,
     /// Where the nodes live; as many as there are places.
@@ -588,7 +590,14 @@ fn config(members: &[Member], node: Node, setup: &Setup, data: &Path) -> String 
     }
     let _ = write!(text, "[replication]\n{role}\n");
     if setup.system == System::Plugin && setup.elections {
-        let _ = write!(text, "\n[elect]\nenabled = true\nhttp = \"127.0.0.1:{}\"\n", ports.http);
+        let (at, public) = match place {
+            Place::Loopback => (Ipv4Addr::LOCALHOST, ""),
+            Place::Namespace { address, .. } => (*address, "http_public = true\n"),
+        };
+        let _ = write!(text, "\n[elect]\nenabled = true\nhttp = \"{at}:{}\"\n{public}", ports.http);
+        if !setup.watchdog {
+            text.push_str("watchdog = false\n");
+        }
         if setup.threads > 1 {
             // Without it a confirmed write may be lost: whoever is ahead in sum may be behind on its shard.
             text.push_str("loss_policy = \"dominate\"\n");
@@ -693,6 +702,7 @@ mod tests {
             system: System::Plugin,
             elections: true,
             sentinel: false,
+            watchdog: true,
             threads: 2,
             places: vec![Place::Loopback; 3],
         };

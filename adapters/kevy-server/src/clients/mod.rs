@@ -3,6 +3,7 @@
 pub(crate) mod bounds;
 pub(crate) mod browser;
 pub(crate) mod commands;
+pub(crate) mod deliveries;
 pub(crate) mod effects;
 pub(crate) mod expiry;
 pub(crate) mod harmless;

@@ -5,6 +5,7 @@
 
 use crate::clients::bounds::{self, Bound};
 use crate::clients::commands::ElectedCommands;
+use crate::clients::deliveries;
 use crate::clients::effects::{self, Frame};
 use crate::clients::expiry::{self, Ended, Fields, Keeper};
 use crate::clients::replies;
@@ -332,6 +333,7 @@ impl ElectedCommands {
 
     fn apply_one<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
         self.kevy().dispatch_into(store, args, out);
+        deliveries::settle(store, args);
         let is = |verb: &[u8]| args.len() == 1 && args[0].eq_ignore_ascii_case(verb);
         if is(b"FLUSHALL") || is(b"FLUSHDB") {
             self.after_flush(store);

@@ -5,6 +5,8 @@
 
 pub mod contents;
 pub mod process;
+pub mod writes;
+pub mod talk;
 
 use futures::executor::block_on;
 use kevy_config::CliOverrides;
