@@ -90,8 +90,8 @@ impl<'a> Session<'a> {
         if self.streaming {
             self.link.ack(true);
         }
-        self.hasten(socket);
         let proves = self.link.origin.credentials.proves();
+        self.hasten(socket);
         while let Some(event) = client.next_event() {
             match event {
                 Ok(event) => {
