@@ -592,7 +592,8 @@ fn config(members: &[Member], node: Node, setup: &Setup, data: &Path) -> String 
     if setup.system == System::Plugin && setup.elections {
         let (at, public) = match place {
             Place::Loopback => (Ipv4Addr::LOCALHOST, ""),
-            Place::Namespace { address, .. } => (*address, "http_public = true\n"),
+            // Nobody but these servers is in its network.
+            Place::Namespace { address, .. } => (*address, "http_public = true\ninsecure = true\n"),
         };
         let _ = write!(text, "\n[elect]\nenabled = true\nhttp = \"{at}:{}\"\n{public}", ports.http);
         if !setup.watchdog {

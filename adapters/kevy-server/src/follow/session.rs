@@ -90,6 +90,7 @@ impl<'a> Session<'a> {
         if self.streaming {
             self.link.ack(true);
         }
+        let proves = self.link.origin.credentials.proves();
         self.hasten(socket);
         while let Some(event) = client.next_event() {
             match event {
@@ -97,9 +98,14 @@ impl<'a> Session<'a> {
                     self.take(event)?;
                     self.hasten(socket);
                 }
-                Err(ReplicaError::Io(error)) if error.kind() == ErrorKind::WouldBlock => self.rest(socket)?,
+                Err(ReplicaError::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
+                    self.rest(client, socket)?;
+                }
                 Err(_) if !self.link.state().open => return Ok(()),
                 Err(error) => return Err(broken(error.to_string())),
+            }
+            if proves {
+                self.link.say_due(client)?;
             }
         }
         Ok(())
@@ -120,7 +126,7 @@ impl<'a> Session<'a> {
 
     /// All that came is read. Acknowledges it if nothing more follows at once, waits for more, and fetches what the stream
     /// does not bring.
-    fn rest(&mut self, socket: &TcpStream) -> Result<(), End> {
+    fn rest(&mut self, client: &mut ReplicaClient, socket: &TcpStream) -> Result<(), End> {
         let acked = if self.streaming { self.link.owes() } else { None };
         if let Some(acked) = acked {
             self.hasten(socket);
@@ -131,6 +137,9 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
             self.link.ack(false);
+        }
+        if self.link.origin.credentials.proves() {
+            self.link.say_due(client)?;
         }
         self.fetch(socket)?;
         let patience = match (&self.catch_up, self.streaming) {
@@ -152,7 +161,8 @@ impl<'a> Session<'a> {
         if !self.streaming {
             return Ok(());
         }
-        if self.link.bell.rang() && self.catch_up.is_none() {
+        let looks = self.link.bell.rang() && self.link.looks.swap(false, Ordering::AcqRel);
+        if looks && self.catch_up.is_none() {
             self.catch_up = Some(CatchUp::new(self.link, socket).map_err(broken)?);
         }
         let Some(mut catch_up) = self.catch_up.take() else { return Ok(()) };
@@ -422,6 +432,7 @@ mod tests {
             addresses: Arc::new(Addresses::new("127.0.0.1", None)),
             port: 1,
             primary_client_port: 1,
+            credentials: Arc::new(crate::follow::keys::Credentials::towards_self(None)),
             node: "n1".to_owned(),
             client_port: 2,
         };

@@ -38,7 +38,7 @@ use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_rt::ReplicaInboxSender;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
@@ -121,6 +121,8 @@ struct Shard {
     started: AtomicU64,
     /// The epoch for which the new stream's offset was seen.
     seen: AtomicU64,
+    /// Its thread's number; 0: not known.
+    thread: AtomicU32,
     /// How often kevy told the offset of its own stream.
     views: AtomicU64,
     /// Whether it began a snapshot of its data since.
@@ -189,6 +191,7 @@ impl Shards {
             ordered: AtomicU64::default(),
             started: AtomicU64::default(),
             seen: AtomicU64::default(),
+            thread: AtomicU32::default(),
             views: AtomicU64::default(),
             own_work: AtomicBool::default(),
             offset: AtomicU64::default(),
