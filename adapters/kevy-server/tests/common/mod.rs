@@ -5,6 +5,7 @@
 
 pub mod contents;
 pub mod process;
+pub mod talk;
 pub mod writes;
 
 use futures::executor::block_on;
