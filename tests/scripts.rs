@@ -34,6 +34,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("F16", "kevy-server's tests/standing.rs"),
     ("F17", "kevy-server's tests/host.rs"),
     ("F18", "kevy-server's tests/host.rs, and the crate that speaks Sentinel's protocol"),
+    ("H6", "kevy-server's tests/busy.rs, and its unit tests of fitness/watch.rs"),
     ("S6", "kevy-server's tests/cuts.rs"),
     ("S7", "kevy-server's tests/cuts.rs"),
     ("S8", "kevy-server's tests/cuts.rs"),

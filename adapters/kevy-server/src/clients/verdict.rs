@@ -1,5 +1,8 @@
 //! What was decided about a command where it came in, carried to the shard that runs it.
 
+use crate::shards::Shards;
+use kevy_elect_plugin::host::FenceReason;
+use kevy_elect_plugin::plugin::Denied;
 use kevy_rt::{BlockHint, BlockKind, ResolvedCmd, VerbId};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +20,13 @@ pub(crate) enum Verdict {
     Intruder,
     /// The same, and there were so many that it gets no answer.
     Ignored,
+    /// This server answers it, not kevy, and there is nothing to ask.
+    Own,
+    /// The same, and it is a write that passed the gate. It asks once more where it runs.
+    OwnWrite,
+    /// A cut. It asks as a write does, and passes while the gate is shut for a handover (S6): it changes no data, and
+    /// without one behind the last write no replica could say that it has all, and take over.
+    Cut,
 }
 
 /// The bits of an id that are ours.
@@ -32,6 +42,9 @@ impl Verdict {
             Self::Refused => 2,
             Self::Intruder => 3,
             Self::Ignored => 4,
+            Self::Own => 5,
+            Self::OwnWrite => 6,
+            Self::Cut => 7,
         };
         VerbId::new(verb.get() & !BITS | bits << 13)
     }
@@ -44,9 +57,21 @@ impl Verdict {
             1 => Self::Write,
             3 => Self::Intruder,
             4 => Self::Ignored,
+            5 => Self::Own,
+            6 => Self::OwnWrite,
+            7 => Self::Cut,
             _ => Self::Refused,
         };
         (verdict, VerbId::new(verb.get() & !BITS))
+    }
+
+    /// Whether the gate lets it pass.
+    #[inline]
+    pub(crate) fn ask(self, shards: &Shards) -> Result<(), Denied> {
+        match shards.check() {
+            Err(Denied::Fenced(FenceReason::StepDown)) if self == Self::Cut => Ok(()),
+            asked => asked,
+        }
     }
 }
 
@@ -76,9 +101,16 @@ mod tests {
     #[test]
     fn a_verdict_and_kevys_id_travel_together() {
         for id in [0, 1, 2, (BITS - 1) & !BITS] {
-            for verdict in
-                [Verdict::Free, Verdict::Write, Verdict::Refused, Verdict::Intruder, Verdict::Ignored]
-            {
+            for verdict in [
+                Verdict::Free,
+                Verdict::Write,
+                Verdict::Refused,
+                Verdict::Intruder,
+                Verdict::Ignored,
+                Verdict::Own,
+                Verdict::OwnWrite,
+                Verdict::Cut,
+            ] {
                 assert_eq!(Verdict::of(verdict.mark(VerbId::new(id))), (verdict, VerbId::new(id)));
             }
         }
