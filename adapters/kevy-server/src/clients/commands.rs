@@ -5,8 +5,10 @@
 
 use crate::clients::browser::{self, Browser, Rest};
 use crate::clients::expiry::Keeper;
+use crate::clients::handshake;
 use crate::clients::harmless::is_harmless;
 use crate::clients::hello;
+use crate::clients::nulls::{self, Detour};
 use crate::clients::record::{self, Record};
 use crate::clients::replies::{self, Own, Replies};
 use crate::clients::scripts;
@@ -49,6 +51,10 @@ pub struct ElectedCommands {
     /// What is recorded of commands.
     pub(crate) record: Record,
     browser: Browser,
+    /// Whether a client of this shard may speak RESP3.
+    resp3: Cell<bool>,
+    /// Whether every command needs a closer look: a browser is near, or somebody speaks RESP3.
+    wary: Cell<bool>,
 }
 
 impl ElectedCommands {
@@ -56,7 +62,8 @@ impl ElectedCommands {
     pub(crate) fn new(kevy: KevyCommands, replies: Replies, keeper: Arc<Keeper>) -> Self {
         let record = Record::new(&kevy, keeper);
         let (shard, resolved) = (Cell::new(None), Cell::new(false));
-        Self { kevy, replies, shard, resolved, record, browser: Browser::default() }
+        let (browser, resp3, wary) = (Browser::default(), Cell::new(false), Cell::new(false));
+        Self { kevy, replies, shard, resolved, record, browser, resp3, wary }
     }
 
     pub(crate) fn kevy(&self) -> &KevyCommands {
@@ -107,6 +114,62 @@ impl ElectedCommands {
         true
     }
 
+    /// Runs a command that came in, or says why not.
+    #[inline]
+    fn run<A: ArgvView + ?Sized>(
+        &self,
+        store: &mut Store,
+        args: &A,
+        verb: VerbId,
+        proto: RespVersion,
+        out: &mut Vec<u8>,
+    ) {
+        let (verdict, verb) = Verdict::of(verb);
+        match verdict {
+            Verdict::Free => {}
+            Verdict::Write => {
+                // It may have come from another shard, and the lease may have ended on its way.
+                if let Err(denied) = self.shards().check() {
+                    out.extend_from_slice(&replies::denied(denied));
+                    // Or kevy would log it, and stream it.
+                    propagation::set_override(propagation::Propagate::Suppress);
+                    return;
+                }
+            }
+            Verdict::Refused => {
+                // The gate may have opened since; but this was not sent where it would run.
+                let denied = self.shards().check().err().unwrap_or(Denied::Replica);
+                return out.extend_from_slice(&replies::denied(denied));
+            }
+            Verdict::Intruder => return out.extend_from_slice(replies::BROWSER),
+            Verdict::Ignored => return,
+            Verdict::Script => {
+                // Also if this node has become the primary since: what it wrote would be in no log and no stream.
+                let verb = args.first().and_then(scripts::reading).unwrap_or_default();
+                let words = std::iter::once(verb).chain((1..args.len()).map(|i| &args[i]));
+                let reads = Argv::from(words.map(<[u8]>::to_vec).collect::<Vec<_>>());
+                return self.recorded(store, &reads, out, |store, out| {
+                    self.kevy.dispatch_verb_into(store, &reads, VerbId::UNKNOWN, proto, out);
+                });
+            }
+        }
+        if verb != VerbId::UNKNOWN && args.len() <= 3 && !self.record.is_alert() {
+            let from = out.len();
+            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+            if out.get(from) == Some(&b'-') {
+                record::refused(&self.kevy, args);
+            }
+            return;
+        }
+        let own = if verb == VerbId::UNKNOWN { args.first().and_then(Own::of) } else { None };
+        if own.is_some_and(|own| self.answer(own, store, args, proto, out)) {
+            return;
+        }
+        self.recorded(store, args, out, |store, out| {
+            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+        });
+    }
+
     /// Answers a command that kevy would answer wrongly. False: kevy may answer it.
     fn answer<A: ArgvView + ?Sized>(
         &self,
@@ -141,6 +204,10 @@ impl ElectedCommands {
                 }
             }
             Own::Load => out.extend_from_slice(replies::LOAD),
+            Own::Handshake => match handshake::answer(args, proto) {
+                Some(reply) => out.extend_from_slice(&reply),
+                None => return false,
+            },
             // Answered by what `resolve` made of it.
             Own::Browser => return false,
             Own::Shutdown if args.len() == 1 => self.shards().note_shutdown(false),
@@ -164,6 +231,12 @@ impl ElectedCommands {
     #[cold]
     fn resolve_shut<A: ArgvView + ?Sized>(&self, args: &A, mut resolved: ResolvedCmd) -> ResolvedCmd {
         if !kevy_rt::applying_record() {
+            if self.may_read_as_script(args) {
+                resolved.is_write = false;
+                resolved.wake_idx = None;
+                resolved.verb = Verdict::Script.mark(resolved.verb);
+                return resolved;
+            }
             // A client that stays with a fenced primary would ask for ever: it has to look for another. (A replica
             // is where clients read, and those that write there by mistake know the word.)
             let closes = matches!(self.shards().check(), Err(Denied::Fenced(_)));
@@ -181,12 +254,21 @@ impl ElectedCommands {
         resolved
     }
 
+    /// Whether it is a script on a replica, which may do there whatever changes nothing.
+    fn may_read_as_script<A: ArgvView + ?Sized>(&self, args: &A) -> bool {
+        args.first().and_then(scripts::reading).is_some() && self.shards().check() == Err(Denied::Replica)
+    }
+
     /// Why a command of a client must not run now, if it must not.
     fn refusal<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
         let verb = args.first()?;
         let guarded = self.kevy.is_write(args)
-            || Own::of(verb).map_or(!is_harmless(verb), |own| matches!(own, Own::Cut | Own::Expired));
-        if !guarded {
+            || Own::of(verb).map_or(!is_harmless(verb), |own| match own {
+                Own::Cut | Own::Expired => true,
+                Own::Handshake => !handshake::answers(args) && !is_harmless(verb),
+                _ => false,
+            });
+        if !guarded || self.may_read_as_script(args) {
             return None;
         }
         self.shards().check().err().map(replies::denied)
@@ -200,6 +282,7 @@ impl ElectedCommands {
         }
         let line = args.first().and_then(Own::of) == Some(Own::Browser) || browser::is_request(args);
         let rest = if line { self.browser.line(args) } else { self.browser.rest(args)? };
+        self.wary.set(true);
         let verdict = match rest {
             Rest::Refused => Verdict::Intruder,
             Rest::Ignored => Verdict::Ignored,
@@ -210,12 +293,38 @@ impl ElectedCommands {
         Some(local.with_quit(closes))
     }
 
+    /// What becomes of a command behind a browser's request, and of one whose null kevy would spell as RESP2 does.
+    #[cold]
+    fn resolve_warily<A: ArgvView + ?Sized>(&self, args: &A) -> Option<ResolvedCmd> {
+        if self.browser.is_near()
+            && let Some(refused) = self.turn_away(args)
+        {
+            return Some(refused);
+        }
+        if !self.resp3.get() {
+            self.wary.set(self.browser.is_near());
+            return None;
+        }
+        if !Detour::may_be(args.first()?) {
+            return None;
+        }
+        let mut resolved = self.kevy.resolve(args);
+        match Detour::of(args, &resolved.route)? {
+            // Another shard is told which protocol it is.
+            Detour::Get if self.shard_of(&args[1]) != self.own_shard() => return None,
+            Detour::Get | Detour::Mget | Detour::RandomKey => resolved.route = Route::Extension,
+        }
+        // All three only read. Everything else goes by the gate.
+        (!resolved.is_write).then_some(resolved)
+    }
+
     /// Where a command goes that kevy, which takes itself for a primary, would send elsewhere.
     fn reroute<A: ArgvView + ?Sized>(&self, args: &A, route: Route) -> Route {
         let Some(own) = args.first().and_then(Own::of) else { return route };
         let primary = || self.shards().standing().primary;
         match own {
             Own::Steer | Own::Load | Own::Browser => Route::Local,
+            Own::Handshake if handshake::answers(args) => Route::Local,
             Own::Elect => Route::Extension,
             Own::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
             Own::Wait => {
@@ -287,6 +396,8 @@ impl Clone for ElectedCommands {
             resolved: Cell::new(false),
             record: self.record.fork(),
             browser: Browser::default(),
+            resp3: Cell::new(false),
+            wary: Cell::new(false),
         }
     }
 }
@@ -308,7 +419,12 @@ impl Commands for ElectedCommands {
     }
 
     fn hello_reply<A: ArgvView + ?Sized>(&self, args: &A, current: RespVersion) -> (RespVersion, Vec<u8>) {
-        hello::answer(args, current, self.shards().is_primary())
+        let (version, reply) = hello::answer(args, current, self.shards().is_primary());
+        if version == RespVersion::V3 {
+            self.resp3.set(true);
+            self.wary.set(true);
+        }
+        (version, reply)
     }
 
     fn dispatch<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A) -> Vec<u8> {
@@ -335,7 +451,9 @@ impl Commands for ElectedCommands {
         if self.intercept(store, args, out) {
             return;
         }
+        let from = out.len();
         self.recorded(store, args, out, |store, out| self.kevy.dispatch_into_resp3(store, args, out));
+        nulls::spell(out, from);
     }
 
     fn block_ready<A: ArgvView + ?Sized>(&self, store: &mut Store, argv: &A, kind: BlockKind) -> bool {
@@ -352,41 +470,14 @@ impl Commands for ElectedCommands {
         proto: RespVersion,
         out: &mut Vec<u8>,
     ) {
-        let (verdict, verb) = Verdict::of(verb);
-        match verdict {
-            Verdict::Free => {}
-            Verdict::Write => {
-                // It may have come from another shard, and the lease may have ended on its way.
-                if let Err(denied) = self.shards().check() {
-                    out.extend_from_slice(&replies::denied(denied));
-                    // Or kevy would log it, and stream it.
-                    propagation::set_override(propagation::Propagate::Suppress);
-                    return;
-                }
+        match proto {
+            RespVersion::V2 => self.run(store, args, verb, proto, out),
+            RespVersion::V3 => {
+                let from = out.len();
+                self.run(store, args, verb, proto, out);
+                nulls::spell(out, from);
             }
-            Verdict::Refused => {
-                // The gate may have opened since; but this was not sent where it would run.
-                let denied = self.shards().check().err().unwrap_or(Denied::Replica);
-                return out.extend_from_slice(&replies::denied(denied));
-            }
-            Verdict::Intruder => return out.extend_from_slice(replies::BROWSER),
-            Verdict::Ignored => return,
         }
-        if verb != VerbId::UNKNOWN && args.len() <= 3 && !self.record.is_alert() {
-            let from = out.len();
-            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
-            if out.get(from) == Some(&b'-') {
-                record::refused(&self.kevy, args);
-            }
-            return;
-        }
-        let own = if verb == VerbId::UNKNOWN { args.first().and_then(Own::of) } else { None };
-        if own.is_some_and(|own| self.answer(own, store, args, proto, out)) {
-            return;
-        }
-        self.recorded(store, args, out, |store, out| {
-            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
-        });
     }
 
     fn route<A: ArgvView + ?Sized>(&self, args: &A) -> Route {
@@ -395,10 +486,10 @@ impl Commands for ElectedCommands {
 
     fn resolve<A: ArgvView + ?Sized>(&self, args: &A) -> ResolvedCmd {
         self.resolved.set(true);
-        if self.browser.is_near()
-            && let Some(refused) = self.turn_away(args)
+        if self.wary.get()
+            && let Some(resolved) = self.resolve_warily(args)
         {
-            return refused;
+            return resolved;
         }
         let mut resolved = self.kevy.resolve(args);
         if resolved.is_write {
@@ -413,7 +504,7 @@ impl Commands for ElectedCommands {
         } else if resolved.verb == VerbId::UNKNOWN
             && let Some(verb) = args.first()
         {
-            match Own::of(verb) {
+            match Own::of(verb).filter(|own| *own != Own::Handshake || handshake::answers(args)) {
                 Some(Own::Browser) => return self.turn_away(args).unwrap_or(resolved),
                 Some(own) => {
                     resolved.route = self.reroute(args, resolved.route);
@@ -439,7 +530,11 @@ impl Commands for ElectedCommands {
                         return self.resolve_shut(args, resolved);
                     }
                 }
-                None => {}
+                None => match resolved.txn_kind {
+                    TxnKind::Multi => self.shards().note_transaction(true),
+                    TxnKind::Exec | TxnKind::Discard => self.shards().note_transaction(false),
+                    _ => {}
+                },
             }
         }
         resolved
@@ -575,9 +670,15 @@ impl Commands for ElectedCommands {
         self.kevy.on_replay_report(dropped_bytes, corrupt);
     }
     fn on_conn_gauge(&self, live: u64) {
+        if live == 0 {
+            self.resp3.set(false);
+        }
         self.kevy.on_conn_gauge(live);
     }
     fn on_blocked_gauge(&self, blocked: u64) {
+        if let Some(shard) = self.shard.get() {
+            self.shards().note_blocked(shard, blocked);
+        }
         self.kevy.on_blocked_gauge(blocked);
     }
     fn on_shard_tick(&self, store: &mut Store) {
@@ -600,6 +701,9 @@ impl Commands for ElectedCommands {
         if digest::is_ours(argv) {
             return digest::answer(self.shards(), store, argv);
         }
+        if let Some(detour) = Detour::on_way(argv) {
+            return detour.serve(argv, store, self.own_shard(), |key| self.shard_of(key));
+        }
         self.kevy.extension_op(store, argv)
     }
     fn geo_search(&self, store: &mut Store, argv: &[Vec<u8>]) -> GeoHits {
@@ -620,7 +724,16 @@ impl Commands for ElectedCommands {
         if declares(argv, &chunks) && self.shards().check().is_err() {
             return ExtensionReduced::Reply(replies::NO_INDEX.to_vec());
         }
-        self.kevy.extension_reduce(argv, chunks, proto)
+        let mut reduced = match Detour::on_way(argv) {
+            Some(detour) => ExtensionReduced::Reply(detour.answer(argv, chunks, |key| self.shard_of(key))),
+            None => self.kevy.extension_reduce(argv, chunks, proto),
+        };
+        if let ExtensionReduced::Reply(reply) = &mut reduced
+            && proto == RespVersion::V3
+        {
+            nulls::spell(reply, 0);
+        }
+        reduced
     }
     fn on_write(&self, store: &mut Store, key: &[u8]) {
         self.kevy.on_write(store, key);
@@ -640,7 +753,10 @@ impl Commands for ElectedCommands {
         if digest::is_ours(argv) {
             return Some(vec![digest::target(argv, self.shards().count())]);
         }
-        self.kevy.extension_targets(argv)
+        match Detour::on_way(argv) {
+            Some(detour) => detour.targets(argv, |key| self.shard_of(key)),
+            None => self.kevy.extension_targets(argv),
+        }
     }
     fn on_command(&self) {
         self.kevy.on_command();

@@ -379,12 +379,17 @@ impl ElectedCommands {
     /// When both keys are on one shard, kevy forgets the pushed half of a move, and records `RENAMENX` with its condition;
     /// not if the shard's own dispatch runs them.
     pub(crate) fn reroute_move<A: ArgvView + ?Sized>(&self, args: &A, route: Route) -> Route {
-        let shard = |i: usize| shard_of_key(&args[i], self.shards().count(), self.record.routing);
+        let shard = |i: usize| self.shard_of(&args[i]);
         match route {
             Route::ListMove { .. } if shard(1) == shard(2) => Route::Single(1),
             Route::Rename { nx: true } if args.len() == 3 && shard(1) == shard(2) => Route::Single(1),
             route => route,
         }
+    }
+
+    /// The shard that has this key.
+    pub(crate) fn shard_of(&self, key: &[u8]) -> usize {
+        shard_of_key(key, self.shards().count(), self.record.routing)
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) enum Verdict {
     Intruder,
     /// The same, and there were so many that it gets no answer.
     Ignored,
+    /// A script that came to a replica: it may read.
+    Script,
 }
 
 /// The bits of an id that are ours.
@@ -32,6 +34,7 @@ impl Verdict {
             Self::Refused => 2,
             Self::Intruder => 3,
             Self::Ignored => 4,
+            Self::Script => 5,
         };
         VerbId::new(verb.get() & !BITS | bits << 13)
     }
@@ -44,6 +47,7 @@ impl Verdict {
             1 => Self::Write,
             3 => Self::Intruder,
             4 => Self::Ignored,
+            5 => Self::Script,
             _ => Self::Refused,
         };
         (verdict, VerbId::new(verb.get() & !BITS))
@@ -76,9 +80,14 @@ mod tests {
     #[test]
     fn a_verdict_and_kevys_id_travel_together() {
         for id in [0, 1, 2, (BITS - 1) & !BITS] {
-            for verdict in
-                [Verdict::Free, Verdict::Write, Verdict::Refused, Verdict::Intruder, Verdict::Ignored]
-            {
+            for verdict in [
+                Verdict::Free,
+                Verdict::Write,
+                Verdict::Refused,
+                Verdict::Intruder,
+                Verdict::Ignored,
+                Verdict::Script,
+            ] {
                 assert_eq!(Verdict::of(verdict.mark(VerbId::new(id))), (verdict, VerbId::new(id)));
             }
         }

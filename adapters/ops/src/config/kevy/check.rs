@@ -133,7 +133,7 @@ pub(super) fn check(
 /// Settings of kevy that contradict an election, or that cannot be had through kevy's library.
 fn refuse_what_cannot_work(kevy: &KevyConfig, document: &Document<'_>) -> Result<(), SetupError> {
     let replication = &kevy.replication;
-    let contradictions: [(&str, &str, String, bool, &str); 15] = [
+    let contradictions: [(&str, &str, String, bool, &str); 16] = [
         (
             "replication",
             "upstream",
@@ -190,6 +190,14 @@ fn refuse_what_cannot_work(kevy: &KevyConfig, document: &Document<'_>) -> Result
             "true".into(),
             kevy.cluster.secure,
             "encrypted links are not supported together with elections yet; use a private network or a tunnel",
+        ),
+        (
+            "cluster",
+            "enabled",
+            "true".into(),
+            kevy.cluster.enabled,
+            "each replica would tell clients that it is the master of all slots; remove it, and have clients ask for the \
+             primary through [elect] sentinel",
         ),
         (
             "cluster",
