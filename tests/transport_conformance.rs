@@ -133,7 +133,7 @@ impl Process {
 
     async fn refusal(&self) -> (Option<NodeId>, RefuseReason) {
         loop {
-            if let TransportEvent::Refused { claimed, reason } = self.next().await {
+            if let TransportEvent::Refused { claimed, reason, .. } = self.next().await {
                 return (claimed, reason);
             }
         }
@@ -265,7 +265,7 @@ async fn an_older_incarnation_is_refused_until_the_newer_was_gone_for_a_while(f:
     let mut refused = false;
     loop {
         match b.next().await {
-            TransportEvent::Refused { claimed, reason } => {
+            TransportEvent::Refused { claimed, reason, .. } => {
                 assert_eq!((claimed, reason), (Some(id("a")), RefuseReason::StaleIncarnation));
                 refused = true;
             }

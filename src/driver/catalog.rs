@@ -100,7 +100,7 @@ impl MetricInfo {
 }
 
 /// All metrics of the plugin.
-pub const METRICS: [MetricInfo; 31] = [
+pub const METRICS: [MetricInfo; 32] = [
     gauge("kevy_elect_epoch", "Epoch of this node."),
     gauge("kevy_elect_role", "1 for the role this node has, 0 for the others.").by(&[("role", ROLES)]),
     counter("kevy_elect_role_transitions_total", "Changes of this node's role.")
@@ -177,6 +177,7 @@ pub const METRICS: [MetricInfo; 31] = [
     counter("kevy_elect_unfit_total", "Times this node became unfit to be primary, by what was wrong.")
         .by(&[("health", HEALTHS)]),
     gauge("kevy_elect_paused", "1 while automatic elections are paused."),
+    gauge("kevy_elect_secure", "1 if links prove who speaks; 0 if whoever reaches the port may say that it is a member."),
     gauge("kevy_elect_build_info", "1, with the version as a label.").by(&[("version", LabelValues::Version)]),
 ];
 

@@ -31,6 +31,7 @@ pub(crate) struct Metrics {
     reachable: Gauge,
     last_role_change: Gauge,
     paused: Gauge,
+    secure: Gauge,
     health: BTreeMap<Health, Gauge>,
     unfit: BTreeMap<Health, Counter>,
     elections: BTreeMap<Outcome, Counter>,
@@ -137,6 +138,7 @@ impl Metrics {
             reachable: gauge!("kevy_elect_quorum_members_reachable"),
             last_role_change: gauge!("kevy_elect_last_role_change_timestamp_seconds"),
             paused: gauge!("kevy_elect_paused"),
+            secure: gauge!("kevy_elect_secure"),
             health: Health::ALL
                 .iter()
                 .map(|health| (*health, gauge!("kevy_elect_health", "health" => health.as_str())))
@@ -207,6 +209,11 @@ impl Metrics {
                 peer.rtt.record(now.saturating_since(at).as_secs_f64());
             }
         }
+    }
+
+    /// Whether links prove who speaks.
+    pub(super) fn proves(&self, proves: bool) {
+        self.secure.set(if proves { 1.0 } else { 0.0 });
     }
 
     /// A transport told of something that it turned away. One that counts by itself counts more than it

@@ -161,6 +161,7 @@ impl Driver {
         self.shared.reign.name(elector.members());
         *self.shared.elector() = Some(elector);
 
+        self.metrics.proves(self.transport.proves());
         let transport = self.transport.clone();
         let hello = Hello { protocol: PROTOCOL, cluster, node, incarnation };
         let mut sources = Sources {
@@ -218,11 +219,12 @@ impl Driver {
                 Input::Transport(TransportEvent::Link { peer, event }) => {
                     self.elector(|elector| elector.handle_link(now, peer, event));
                 }
-                Input::Transport(TransportEvent::Refused { claimed, reason }) => {
+                Input::Transport(TransportEvent::Refused { claimed, reason, detail }) => {
                     let claimed = claimed.as_ref().map_or("none", NodeId::as_str);
                     let node = self.metrics.node();
+                    let detail = detail.map(|detail| format!(" detail={detail:?}")).unwrap_or_default();
                     let line = format_args!(
-                        "event=refused claimed={claimed} reason={} node={node}",
+                        "event=refused claimed={claimed} reason={}{detail} node={node}",
                         reason.as_str()
                     );
                     self.log_limited(now, Cause::Frame, log::Level::Warn, line);

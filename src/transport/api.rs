@@ -30,6 +30,8 @@ pub enum TransportEvent {
         claimed: Option<NodeId>,
         /// Why it was refused.
         reason: RefuseReason,
+        /// What more there is to say, for people: what the one who refused us wrote, or where both processes of one node are.
+        detail: Option<String>,
     },
 }
 
@@ -50,6 +52,10 @@ words! {
         UnknownNode = "unknown-node",
         /// An older process of a node whose newer one is linked.
         StaleIncarnation = "stale-incarnation",
+        /// A later process of a node whose earlier one is linked from another address.
+        Doubled = "doubled",
+        /// A key that no member has, or that is not the one of the member that it says to be.
+        Key = "key",
         /// More connections at once than the limit allows.
         TooMany = "too-many",
     }
@@ -113,6 +119,11 @@ pub trait Transport: Send + Sync + 'static {
     /// within limits only, so this is the true number.
     fn stats(&self) -> Option<TransportStats> {
         None
+    }
+
+    /// Whether whoever is linked has proven to be a member.
+    fn proves(&self) -> bool {
+        false
     }
 
     /// Writes out what is queued (bounded by a short time), then closes all links and the door.

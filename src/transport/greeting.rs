@@ -26,7 +26,7 @@
 //! let refused = acceptor.hear(&mut to_them).unwrap_err();
 //! assert_eq!((refused.claimed, refused.reason), (Some(theirs.node), RefuseReason::Cluster));
 //!
-//! acceptor.refuse(refused.reason, &mut to_them);
+//! acceptor.refuse(&refused, &mut to_them);
 //! dialler.channel().put(&to_them);
 //! assert_eq!(dialler.hear(&mut Vec::new()).unwrap_err().reason, RefuseReason::Cluster);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -40,12 +40,14 @@ use crate::message::{Hello, Message};
 use crate::wire::{encode_hello, encode_refuse};
 
 /// A connection that is not taken up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TurnedAway {
     /// Who the other end says it is, where it got that far; where it was dialled, who it should be.
     pub claimed: Option<NodeId>,
     /// Why.
     pub reason: RefuseReason,
+    /// What more there is to say, for people.
+    pub detail: Option<String>,
 }
 
 /// One end of a connection until both have said who they are.
@@ -86,17 +88,20 @@ impl<'a> Greeting<'a> {
     /// stale, is for whoever keeps the links: then comes [`Greeting::admit`] or [`Greeting::refuse`].
     pub fn hear(&mut self, out: &mut Vec<u8>) -> Result<Option<Hello>, TurnedAway> {
         let claimed = self.dialled;
-        let turned_away = |reason| TurnedAway { claimed, reason };
+        let turned_away = |reason| TurnedAway { claimed, reason, detail: None };
         match self.channel.incoming.next(self.channel.session.as_mut(), out).map_err(turned_away)? {
             None => Ok(None),
             Some(Received::Hello(theirs)) => match self.check(&theirs) {
                 Ok(()) => Ok(Some(theirs)),
-                Err(reason) => Err(TurnedAway { claimed: claimed.or(Some(theirs.node)), reason }),
+                Err(reason) => {
+                    Err(TurnedAway { claimed: claimed.or(Some(theirs.node)), reason, detail: None })
+                }
             },
-            Some(Received::Refused(reason)) if claimed.is_some() => {
-                Err(turned_away(reason.unwrap_or(RefuseReason::Protocol)))
+            Some(Received::Refused(reason, text)) if claimed.is_some() => {
+                let reason = reason.unwrap_or(RefuseReason::Protocol);
+                Err(TurnedAway { claimed, reason, detail: Some(text) })
             }
-            Some(Received::Refused(_) | Received::Message(_)) => Err(turned_away(RefuseReason::Garbage)),
+            Some(Received::Refused(..) | Received::Message(_)) => Err(turned_away(RefuseReason::Garbage)),
         }
     }
 
@@ -109,11 +114,12 @@ impl<'a> Greeting<'a> {
     }
 
     /// Turns the other end away. The one who accepted says why, appended to `out`, as far as the session can speak yet.
-    pub fn refuse(mut self, reason: RefuseReason, out: &mut Vec<u8>) {
+    pub fn refuse(mut self, why: &TurnedAway, out: &mut Vec<u8>) {
         if self.dialled.is_none() {
             let mut refusal = Vec::new();
-            let text = format!("by node {} of cluster {}", self.ours.node, self.ours.cluster);
-            encode_refuse(reason.as_str(), &text, &mut refusal);
+            let who = || format!("by node {} of cluster {}", self.ours.node, self.ours.cluster);
+            let text = why.detail.clone().unwrap_or_else(who);
+            encode_refuse(why.reason.as_str(), &text, &mut refusal);
             if self.channel.seal(&mut refusal).is_ok() {
                 out.append(&mut refusal);
             }
@@ -122,13 +128,14 @@ impl<'a> Greeting<'a> {
 
     /// The other end took too long (T18).
     pub fn timed_out(&self) -> TurnedAway {
-        TurnedAway { claimed: self.dialled, reason: RefuseReason::HelloTimeout }
+        TurnedAway { claimed: self.dialled, reason: RefuseReason::HelloTimeout, detail: None }
     }
 
     fn say_hello(&mut self, out: &mut Vec<u8>) -> Result<(), TurnedAway> {
         let mut hello = Vec::new();
         encode_hello(self.ours, &mut hello);
-        self.channel.seal(&mut hello).map_err(|reason| TurnedAway { claimed: self.dialled, reason })?;
+        let claimed = self.dialled;
+        self.channel.seal(&mut hello).map_err(|reason| TurnedAway { claimed, reason, detail: None })?;
         out.append(&mut hello);
         Ok(())
     }
@@ -144,7 +151,9 @@ impl<'a> Greeting<'a> {
             Err(RefuseReason::Protocol)
         } else if theirs.cluster != self.ours.cluster {
             Err(RefuseReason::Cluster)
-        } else if theirs.node == self.ours.node || another_proven || self.dialled.is_some_and(is_not) {
+        } else if another_proven {
+            Err(RefuseReason::Key)
+        } else if theirs.node == self.ours.node || self.dialled.is_some_and(is_not) {
             Err(RefuseReason::UnknownNode)
         } else {
             Ok(())

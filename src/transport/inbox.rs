@@ -73,6 +73,7 @@ impl Inbox {
         &mut self,
         claimed: Option<NodeId>,
         reason: RefuseReason,
+        detail: Option<String>,
         now: Instant,
         wakes: &mut Wakes,
     ) {
@@ -86,7 +87,7 @@ impl Inbox {
         }
         self.refusals_told = Some((since, told + 1));
         self.refusals_queued += 1;
-        self.push(TransportEvent::Refused { claimed, reason }, wakes);
+        self.push(TransportEvent::Refused { claimed, reason, detail }, wakes);
     }
 
     /// How often something was turned away, by reason.
@@ -106,18 +107,18 @@ mod tests {
         let (mut inbox, mut wakes) = (Inbox::default(), Wakes::default());
         let now = Instant::from_nanos(1);
         for _ in 0..1000 {
-            inbox.refuse(None, RefuseReason::Garbage, now, &mut wakes);
+            inbox.refuse(None, RefuseReason::Garbage, None, now, &mut wakes);
         }
         assert_eq!(inbox.refused().refused_for(RefuseReason::Garbage), 1000);
         assert_eq!(inbox.events.len(), REFUSALS_QUEUED_MAX);
         let mut told = 0;
         for _ in 0..1000 {
             told += usize::from(inbox.receive(Waker::noop(), &mut wakes).is_some());
-            inbox.refuse(None, RefuseReason::Garbage, now, &mut wakes);
+            inbox.refuse(None, RefuseReason::Garbage, None, now, &mut wakes);
         }
         assert_eq!(told, REFUSALS_PER_SECOND_MAX as usize);
         let later = now + Duration::from_secs(1);
-        inbox.refuse(None, RefuseReason::Garbage, later, &mut wakes);
+        inbox.refuse(None, RefuseReason::Garbage, None, later, &mut wakes);
         assert!(inbox.receive(Waker::noop(), &mut wakes).is_some(), "told again a second later");
     }
 

@@ -12,8 +12,8 @@ const READ_BYTES_MAX: usize = FRAME_BYTES_MAX + RECORD_BYTES_MAX;
 #[derive(Debug)]
 pub(super) enum Received {
     Hello(Hello),
-    /// `None`: a reason that this version does not know.
-    Refused(Option<RefuseReason>),
+    /// Without a reason: one that this version does not know. And what it says to people.
+    Refused(Option<RefuseReason>, String),
     Message(Message),
 }
 
@@ -99,7 +99,9 @@ pub(super) fn next(bytes: &[u8]) -> Result<Option<(Option<Received>, usize)>, Re
     let received = match frame {
         Frame::Hello(hello) => Some(Received::Hello(hello)),
         Frame::Message(message) => Some(Received::Message(message)),
-        Frame::Refuse { reason, .. } => Some(Received::Refused(RefuseReason::from_word(reason))),
+        Frame::Refuse { reason, text } => {
+            Some(Received::Refused(RefuseReason::from_word(reason), text.to_owned()))
+        }
         Frame::Unknown => None,
     };
     Ok(Some((received, used)))

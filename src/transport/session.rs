@@ -31,6 +31,11 @@ pub trait Sessions: Send + Sync + 'static {
 
     /// Of a connection that was accepted. Nobody knows yet whose it is.
     fn accept(&self) -> Box<dyn Session>;
+
+    /// Whether no other end is linked that has not proven who it is.
+    fn prove(&self) -> bool {
+        false
+    }
 }
 
 /// One end of one connection, without its socket.

@@ -18,6 +18,7 @@ use crate::fitness::probe::Probe;
 use crate::fitness::watch::{Watch, Work};
 use crate::follow::addresses::{Addresses, Proven};
 use crate::follow::fleet::{Fleet, Held};
+use crate::follow::keys::Credentials;
 use crate::follow::link::{Origin, Reached};
 use crate::follow::stall;
 use crate::position::cuts::Place;
@@ -365,6 +366,7 @@ impl KevyHost {
                 .ok_or_else(|| unknown(primary))?,
             port: peer.replication_port,
             primary_client_port: peer.client_port,
+            credentials: Arc::new(Credentials::towards(settings.links.keys(), primary)),
             node: node.to_string(),
             client_port: own.client_port,
         })

@@ -1,5 +1,6 @@
 //! Two processes with one node id: somebody started a second server with the primary's `node_id` while the first one
-//! is cut off from its peers but not from its clients. Sentence P4 of `docs/protocol.md`.
+//! is cut off from its peers but not from its clients (P4 of `docs/protocol.md`), or on a third host with the id of the
+//! second (T31).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -139,4 +140,68 @@ fn p4_a_second_process_with_the_primarys_id_makes_no_second_writer() {
     let others = writes[1..].iter().flatten().map(|(_, answered)| *answered).min().unwrap();
     let both = last_of_first.saturating_duration_since(others);
     assert!(both.is_zero(), "two writers for {both:?}");
+}
+
+/// A way to a port of this machine that begins at another of its addresses, as if another host took it.
+fn from_another_host(target: u16) -> u16 {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = door.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for near in door.incoming().flatten() {
+            let far = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            bind(&far, &std::net::SocketAddr::from((OTHER_HOST, 0))).unwrap();
+            if connect(&far, &std::net::SocketAddr::from(([127, 0, 0, 1], target))).is_err() {
+                continue;
+            }
+            let far = TcpStream::from(far);
+            pass(near.try_clone().unwrap(), far.try_clone().unwrap(), Default::default());
+            pass(far, near, Default::default());
+        }
+    });
+    port
+}
+
+const OTHER_HOST: [u8; 4] = [127, 0, 0, 3];
+/// How long writes go on beside it.
+const BESIDE: Duration = Duration::from_secs(3);
+
+#[test]
+fn t31_a_third_host_with_the_id_of_the_second_stops_nothing_and_is_named() {
+    let cluster = Cluster::new(3, 1);
+    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let first = primary(&nodes);
+    let twice = |node: &Process| (node.ask("WAIT 2 1000")? == "2").then_some(());
+    until("both replicas are there", || nodes[first].ask("SET k v").and_then(|_| twice(&nodes[first])));
+    // Any of the two others, and then the primary's own id.
+    for doubled in [(first + 1) % 3, first] {
+        let (dir, port) = (Dir::new(), free_port(1));
+        let elect = [0, 1, 2].map(|node| match node == doubled {
+            true => port + 200,
+            false => from_another_host(cluster.ports[node] + 200),
+        });
+        let third = Process::start_file(&file(&cluster, &dir, doubled, port, elect), port);
+        let logs = || {
+            let own = std::fs::read_to_string(dir.0.join("log")).unwrap_or_default();
+            let others = (0..3).filter(|node| *node != doubled);
+            let others =
+                others.map(|node| std::fs::read_to_string(cluster.dirs[node].0.join("log")).unwrap());
+            (own, others.collect::<String>())
+        };
+        let named = |log: &str| {
+            let said = format!("node n{doubled} lives at 127.0.0.1, and this is one more at 127.0.0.3");
+            log.lines().any(|line| line.contains("reason=doubled") && line.contains(&said))
+        };
+        let begun = Instant::now();
+        loop {
+            assert_eq!(nodes[first].ask("SET k v").as_deref(), Some("OK"), "after {:?}", begun.elapsed());
+            let (own, others) = logs();
+            if begun.elapsed() > BESIDE && named(&own) && named(&others) {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "nobody is told: {own}");
+        }
+        until("both replicas have it", || twice(&nodes[first]));
+        drop(third);
+    }
 }

@@ -122,7 +122,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "kevy.toml:9: [elect] quorum = 2: there is no such key; the keys are enabled, heartbeat_interval_ms, \
          election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, loss_policy, watchdog, companion, shard_timeout_ms, cluster_name, http, \
          http_public, http_peers, sentinel, sentinel_master, \
-         sentinel_password, sentinel_peers, sentinel_announce, continue_buffer_mb",
+         sentinel_password, sentinel_peers, sentinel_announce, continue_buffer_mb, insecure",
     ),
     ("", "lease_ms = 0\n", "kevy.toml:9: [elect] lease_ms = 0: use whole milliseconds from 1 to 86400000"),
     (
@@ -343,4 +343,36 @@ fn the_pages_of_the_others_are_at_our_port_or_where_the_file_says() {
         assert!(error.contains("[elect] http_peers") && error.contains(why), "{wrong}: {error}");
     }
     assert_eq!(load(GOOD).unwrap().elect.unwrap().http_peers, [], "no page, nobody to ask");
+}
+
+#[test]
+fn other_machines_reach_links_without_keys_only_where_that_is_meant() {
+    use kevy_elect_ops::config::Links;
+    assert!(matches!(load(GOOD).unwrap().elect.unwrap().links, Links::Local));
+    let open = GOOD.replace("port = 6004\n", "port = 6004\nbind = \"10.0.0.1\"\n");
+    let error = load(&open).unwrap_err();
+    assert!(
+        error.starts_with("kevy.toml:3: [server] bind = \"10.0.0.1\": other machines reach elections"),
+        "{error}"
+    );
+    let settings = load(&format!("{open}insecure = true\n")).unwrap();
+    assert!(matches!(settings.elect.unwrap().links, Links::Open));
+    assert!(settings.warnings.iter().any(|warning| warning.contains("insecure = true")));
+    let keys = format!("peer_keys = \"b={}\"\n", "ab".repeat(32));
+    for (added, said) in [
+        ("secure = true\n", "[secure] private_key_file: missing"),
+        (&*keys, "there are keys and nobody asks for them"),
+        ("[replication]\nsecure = true\n", "say [cluster] secure = true"),
+        ("[secure]\nprivate_key_file = \"/nowhere\"\n[cluster]\nsecure = true\n", "/nowhere"),
+        ("secure = true\n[replication]\nupstream_key = \"ab\"\n", "64 hex"),
+    ] {
+        let text = match added.contains("[secure]") {
+            true => GOOD.replace("[cluster]\n", added),
+            false => GOOD.replace("[elect]\n", &format!("{added}[elect]\n")),
+        };
+        let error = load(&text).unwrap_err();
+        assert!(error.contains(said), "{added}: {error}");
+    }
+    let both = GOOD.replace("[elect]\n", "secure = true\n[elect]\ninsecure = true\n");
+    assert!(load(&both).unwrap_err().contains("contradicts [cluster] secure"));
 }

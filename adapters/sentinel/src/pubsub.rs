@@ -95,7 +95,7 @@ impl Subscriptions {
 /// Whether `pattern` matches all of `text`, as Redis has it: `*`, `?`, `[ab]`, `[^a]`, `[a-z]`, and `\` before what is meant as it is.
 ///
 /// Goes back to the last `*` only, so a pattern costs at most its length times that of the text.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut from) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while from < text.len() {

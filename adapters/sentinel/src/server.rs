@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 
 /// Connections at once. One more, and the one that has been idle longest is closed, if it does not listen for messages.
 const CONNECTIONS_MAX: usize = 1024;
+/// Of these, those that listen for messages: nobody is closed for being idle among them, and who asks must find room.
+pub(crate) const SUBSCRIBERS_MAX: usize = CONNECTIONS_MAX / 2;
+/// How long a client may read nothing of an answer that waits for it.
+const STALLED_MAX: Duration = Duration::from_secs(10);
 /// Connections taken in one turn, so that those which are there get theirs.
 const ACCEPTS_PER_TURN: usize = 64;
 /// Bytes read from one client in one turn.
@@ -23,7 +27,7 @@ const READ_BYTES: usize = 4096;
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// The same for one that listens and does not read: then it is closed.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// Without a primary for so long a node lets nobody in: clients then ask the next one.
+/// Without a primary for so long a node lets nobody in: clients then ask the next one. At once where it hears no quorum.
 const LISTENS_WITHOUT_PRIMARY: Duration = Duration::from_secs(2);
 /// How often a node looks for a primary while it knows none. The election does not tell of everything that matters here.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
@@ -164,6 +168,7 @@ impl Server {
     fn wait(&self) -> Ready {
         let now = Instant::now();
         let mut until = now + self.look_interval(now);
+        until = self.switch.due().map_or(until, |due| until.min(due));
         let mut sockets = vec![PollFd::new(&self.rings, PollFlags::IN)];
         for client in &self.clients {
             let mut flags = if client.out.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
@@ -201,20 +206,43 @@ impl Server {
         match self.view.primary(now) {
             Some(primary) => {
                 self.primary_at = now;
-                for message in self.switch.note(&self.members, primary) {
+                for message in self.switch.note(&self.members, primary, now) {
                     if message.channel == "+switch-master" {
                         log::info!(target: "kevy_elect", "clients are told of the new primary: {}", message.text);
                         metrics::counter!("kevy_elect_sentinel_switches_total").increment(1);
                     }
                     for client in &mut self.clients {
+                        if client.out.is_empty() {
+                            client.active = now;
+                        }
                         client.session.tell(&message, &mut client.out);
                     }
                 }
                 self.open();
             }
-            None if now.saturating_duration_since(self.primary_at) >= LISTENS_WITHOUT_PRIMARY => self.close(),
-            None => {}
+            None => {
+                self.switch.interrupt();
+                let alone = self.is_alone(now);
+                if alone || now.saturating_duration_since(self.primary_at) >= LISTENS_WITHOUT_PRIMARY {
+                    self.close();
+                }
+                if alone {
+                    // Some clients go on with whoever has answered, even that there is no primary.
+                    let waits = |client: &Client| matches!(client.next, Next::Wait(_));
+                    self.clients
+                        .iter_mut()
+                        .filter(|client| waits(client))
+                        .for_each(|client| client.gone = true);
+                }
+            }
         }
+    }
+
+    /// Whether it knew of a primary, and hears no quorum any more: then it will be the last one to hear of the next, and who asks here
+    /// has to ask another node.
+    fn is_alone(&self, now: Instant) -> bool {
+        let View { reachable, quorum, .. } = self.view;
+        self.view.primary(now).is_none() && self.switch.last().is_some() && reachable < quorum
     }
 
     fn open(&mut self) {
@@ -235,8 +263,7 @@ impl Server {
         if self.listener.take().is_some() {
             log::warn!(
                 target: "kevy_elect",
-                "no primary is known for {} s: {} is closed until there is one, so that clients ask another node",
-                LISTENS_WITHOUT_PRIMARY.as_secs(),
+                "no primary is known: {} is closed until there is one, so that clients ask another node",
                 self.at
             );
             metrics::gauge!("kevy_elect_sentinel_listening").set(0.0);
@@ -247,6 +274,7 @@ impl Server {
         let primary = self.view.primary(now);
         let mut step_down = false;
         let count = self.clients.len();
+        let mut subscribers = self.clients.iter().filter(|client| client.session.is_subscriber()).count();
         for (client, ready) in self.clients.iter_mut().zip(ready) {
             let due = match client.next {
                 Next::Wait(deadline) => primary.is_some() || deadline <= now,
@@ -255,6 +283,7 @@ impl Server {
             if !ready && !due && client.out.is_empty() {
                 continue;
             }
+            let listened = client.session.is_subscriber();
             let mut context = Context {
                 members: &self.members,
                 view: &self.view,
@@ -264,10 +293,12 @@ impl Server {
                 promise: self.settings.promise,
                 password: self.settings.password.as_deref(),
                 clients: count,
+                subscribers,
                 uptime: now.saturating_duration_since(self.born),
                 step_down: &mut step_down,
             };
             client.go_on(*ready, due, &mut context);
+            subscribers += usize::from(!listened && client.session.is_subscriber());
         }
         if step_down {
             log::info!(target: "kevy_elect", "a client of the Sentinel port asks this node to hand the office over");
@@ -338,20 +369,26 @@ impl Client {
         if size > 0 || due {
             self.next = self.session.go_on(&came[..size], context, &mut self.out, ANSWER_BYTES_MAX);
         }
-        self.write();
+        self.write(context.now);
         while self.next == Next::More && self.out.is_empty() && !self.gone {
             self.next = self.session.go_on(&[], context, &mut self.out, ANSWER_BYTES_MAX);
-            self.write();
+            self.write(context.now);
         }
-        self.gone |= self.out.len() > MESSAGE_BYTES_MAX || (self.next == Next::Close && self.out.is_empty());
+        let stalled = context.now.saturating_duration_since(self.active) > STALLED_MAX;
+        self.gone |= self.out.len() > MESSAGE_BYTES_MAX
+            || (stalled && !self.out.is_empty())
+            || (self.next == Next::Close && self.out.is_empty());
     }
 
-    fn write(&mut self) {
+    fn write(&mut self, now: Instant) {
         let mut written = 0;
         while written < self.out.len() {
             match self.stream.write(&self.out[written..]) {
                 Ok(0) => break,
-                Ok(size) => written += size,
+                Ok(size) => {
+                    written += size;
+                    self.active = now;
+                }
                 Err(error) if is_later(&error) => break,
                 Err(_) => {
                     self.gone = true;

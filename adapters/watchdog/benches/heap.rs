@@ -10,14 +10,22 @@ fn main() {
 }
 
 #[cfg(target_os = "linux")]
+#[allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a part of this program, which ends where it cannot go on"
+)]
+#[path = "../tests/server/mod.rs"]
+mod server;
+
+#[cfg(target_os = "linux")]
 // A bench that cannot go on ends.
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod linux {
-    use kevy_elect_watchdog::companion::{self, Companion, Lives, News};
+    use crate::server;
+    use kevy_elect_watchdog::companion::{self, Lives, News};
     use rustix::event::{PollFd, PollFlags, poll};
     use std::io::{BufRead, BufReader, Read};
-    use std::net::TcpListener;
-    use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
     const ROUNDS: usize = 7;
@@ -50,13 +58,11 @@ mod linux {
     }
 
     fn round(mb: usize, accompanied: bool) -> Duration {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["server", &mb.to_string(), &accompanied.to_string()]);
-        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let port: u16 = lines.next().unwrap().unwrap().parse().unwrap();
+        let mut process = server::start(&["server", &mb.to_string(), &accompanied.to_string()]);
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let port: u16 = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let mut link = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-        assert_eq!(lines.next().unwrap().unwrap(), "ready");
+        assert!(lines.any(|line| line == "ready"));
         // Reading is under way when it dies.
         let reader = std::thread::spawn(move || {
             assert_eq!(link.read(&mut [0]).unwrap(), 0);
@@ -75,13 +81,9 @@ mod linux {
         std::hint::black_box(&heap);
         let lives = Lives::new(1).unwrap();
         lives.hold(0).unwrap();
-        let door = TcpListener::bind("127.0.0.1:0").unwrap();
-        println!("{}", door.local_addr().unwrap().port());
-        let (link, _) = door.accept().unwrap();
+        let (door, link) = server::open();
         let companion = accompanied.then(|| {
-            let companion = Companion::start(program, &lives).unwrap();
-            companion.hand_over(0, &door).unwrap();
-            companion.hand_over(1, &link).unwrap();
+            let companion = server::accompany(program, &lives, [&door, &link]);
             while companion.hear() != News::Ready {
                 poll(&mut [PollFd::from_borrowed_fd(companion.socket(), PollFlags::IN)], None).unwrap();
             }

@@ -13,15 +13,24 @@ fn main() {
 }
 
 #[cfg(target_os = "linux")]
+#[allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a part of this program, which ends where it cannot go on"
+)]
+mod server;
+
+#[cfg(target_os = "linux")]
 // Clippy knows only `#[test]` functions as tests, and these have a `main` of their own.
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod linux {
-    use kevy_elect_watchdog::companion::{self, Companion, Lives, News, Program};
+    use crate::server;
+    use kevy_elect_watchdog::companion::{self, Lives, News, Program};
     use nix::sys::resource::{Resource, setrlimit};
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
     use rustix::event::{PollFd, PollFlags, poll};
-    use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+    use rustix::fd::OwnedFd;
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -85,21 +94,11 @@ mod linux {
         let lives = Lives::new(1 + WORKERS).unwrap();
         lives.hold(0).unwrap();
         let mut workers: Vec<Sender<()>> = (1..=WORKERS).map(|number| work(&lives, number)).collect();
-        let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        println!("port {} {}", door.local_addr().unwrap().port(), door.as_raw_fd());
-        let (link, _) = door.accept().unwrap();
-        println!("link {}", link.as_raw_fd());
+        let (door, link) = server::open();
         // As kevy's: not closed on exec.
         let leak = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
-        let sockets: [&dyn AsFd; 2] = [&door, &link];
-        let start = || {
-            let companion = Companion::start(program, &lives).unwrap();
-            for (key, socket) in (0..).zip(sockets) {
-                companion.hand_over(key, socket).unwrap();
-            }
-            companion
-        };
+        let start = || server::accompany(program, &lives, [&door, &link]);
         let mut companion = start();
         let mut orders = std::io::stdin();
         loop {
@@ -170,9 +169,7 @@ mod linux {
 
     impl Server {
         fn start() -> Self {
-            let mut command = Command::new(std::env::current_exe().unwrap());
-            command.arg(SERVER).current_dir(std::env::temp_dir());
-            let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let mut process = server::start(&[SERVER]);
             let (orders, said) = (process.stdin.take().unwrap(), lines(process.stdout.take().unwrap()));
             let words = expect(&said, "port");
             let (port, door) = (words[0] as u16, words[1] as i32);

@@ -1,7 +1,8 @@
 //! What the person asked for.
 
 use clap::Parser;
-use kevy_elect_harness::cli::{named, seconds};
+use kevy_elect_harness::cli::{count, named, seconds};
+use kevy_elect_harness::data::{Size, VALUE_BYTES, VALUE_BYTES_MAX};
 use kevy_elect_harness::fault::Fault;
 use kevy_elect_harness::server::Server;
 use std::ffi::OsString;
@@ -16,6 +17,9 @@ Exit codes:
 
 const FAULT_ROUNDS: u32 = 5;
 const WRITES_ROUNDS: u32 = 21;
+const DATA_ROUNDS: u32 = 10;
+const BUDGET_S: &str = "25";
+const BUDGET_S_MAX: u64 = 3600;
 const ROUNDS_MAX: i64 = 1000;
 const IDLE_S_MAX: u64 = 3600;
 
@@ -66,7 +70,7 @@ impl Racer {
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "race", args_override_self = true, bin_name = "cargo race", verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(crate) struct Options {
-    /// Rounds of each fault per system (default 5); with --writes: pairs of runs (default 21)
+    /// Rounds of each fault per system (default 5); with --writes: pairs of runs (default 21); with --data: at most (default 10)
     #[arg(long = "rounds", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=ROUNDS_MAX))]
     asked: Option<u32>,
     #[arg(skip)]
@@ -75,6 +79,17 @@ pub(crate) struct Options {
     /// kevy, in alternating runs
     #[arg(long)]
     pub(crate) writes: bool,
+    /// Instead of the race over all faults: with so much in every node (0, 200mb, 1gb; several sizes have their turn one after
+    /// the other), when the first write is acknowledged and confirmed after a kill, idle and under load, what is copied, and what
+    /// planned stops cost
+    #[arg(long, value_name = "SIZE,...", value_delimiter = ',', value_parser = str::parse::<Size>, conflicts_with = "writes")]
+    pub(crate) data: Vec<Size>,
+    /// With --data: how long its values are
+    #[arg(long = "value", value_name = "BYTES", default_value_t = VALUE_BYTES, value_parser = count(1, VALUE_BYTES_MAX as u64))]
+    pub(crate) value_bytes: usize,
+    /// With --data: no new round of a course after so long
+    #[arg(long, value_name = "SECONDS", default_value = BUDGET_S, value_parser = seconds(1, BUDGET_S_MAX))]
+    pub(crate) budget: Duration,
     /// Only this fault (may be given several times; default: all, isolate only as root)
     #[arg(long = "fault", value_name = "NAME",
           value_parser = named([Fault::Kill, Fault::Stop, Fault::Isolate], Fault::name, Fault::spelled))]
@@ -97,8 +112,8 @@ pub(crate) struct Options {
     /// redis-sentinel (default: from PATH)
     #[arg(long, value_name = "PATH")]
     pub(crate) sentinel: Option<PathBuf>,
-    /// Write the report there, between `<!-- race:begin -->` and `<!-- race:end -->` (with --writes: `writes`
-    /// instead of `race`)
+    /// Write the report there, between `<!-- race:begin -->` and `<!-- race:end -->` (with --writes and --data: `writes` and
+    /// `data` instead of `race`)
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,
     /// Draw the failovers
@@ -113,11 +128,18 @@ impl Options {
     /// Reads the arguments, which begin with the program's name. Who is not `root` cannot cut links.
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>, root: bool) -> Result<Self, clap::Error> {
         let mut options = Self::try_parse_from(args)?;
-        let usual = if options.writes { WRITES_ROUNDS } else { FAULT_ROUNDS };
+        let usual = match () {
+            () if options.writes => WRITES_ROUNDS,
+            () if !options.data.is_empty() => DATA_ROUNDS,
+            () => FAULT_ROUNDS,
+        };
         options.rounds = options.asked.unwrap_or(usual);
         if options.writes {
             options.faults.clear();
             options.racers = vec![Racer::Stock, Racer::Plugin];
+        } else if !options.data.is_empty() {
+            // Everything happens on one machine's loopback.
+            options.faults.clear();
         } else if options.faults.is_empty() {
             options.faults = vec![Fault::Kill, Fault::Stop];
             if root {
@@ -152,12 +174,16 @@ mod tests {
         let others = options(&[], false).unwrap();
         assert_eq!(others.faults, [Fault::Kill, Fault::Stop], "only root can cut links");
         assert_eq!(options(&["--writes"], true).unwrap().rounds, 21);
+        let data = options(&["--data", "0,1gb"], true).unwrap();
+        assert_eq!((data.data, data.rounds, data.faults), (vec![Size(0), Size(1_000_000_000)], 10, vec![]));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_with_a_reason() {
         assert!(options(&["--only", "etcd"], true).unwrap_err().contains("'etcd'"));
         assert!(options(&["--fault", "rain"], true).unwrap_err().contains("'rain'"));
+        assert!(options(&["--data", "much"], true).unwrap_err().contains("a size such as"));
+        assert!(options(&["--data", "0", "--writes"], true).unwrap_err().contains("cannot be used with"));
         assert!(options(&["--rounds", "0"], true).unwrap_err().contains("1..=1000"));
     }
 }

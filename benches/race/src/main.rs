@@ -4,6 +4,7 @@ mod binaries;
 mod cli;
 mod idle;
 mod report;
+mod sizes;
 mod writes;
 
 use binaries::Entry;
@@ -85,6 +86,9 @@ fn run(options: &Options, entries: &[Entry]) -> Result<(), Failure> {
     if options.writes {
         return compare_writes(options, entries, &interrupt, &progress);
     }
+    if !options.data.is_empty() {
+        return compare_sizes(options, entries, &interrupt, &progress);
+    }
     if options.inside {
         space::settle()?;
     } else if !rustix::process::geteuid().is_root() {
@@ -101,7 +105,7 @@ fn run(options: &Options, entries: &[Entry]) -> Result<(), Failure> {
         results.push(Outcome { racer: entry.racer, bare, idle, courses });
     }
     progress.clear();
-    println!("{}", report::table(&results));
+    println!("{}", report::table(&report::rows(&results)));
     if let Some(path) = &options.markdown {
         report::publish(path, "race", &report::markdown(&results, options))?;
     }
@@ -126,6 +130,29 @@ fn compare_writes(
         Some(path) => report::publish(path, "writes", &section),
         None => Ok(()),
     }
+}
+
+/// All systems, one after the other, with data of each size.
+fn compare_sizes(
+    options: &Options,
+    entries: &[Entry],
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let mut all = Vec::new();
+    for size in &options.data {
+        for entry in entries {
+            eprintln!("{}", Style::detect().strong(&format!("{}, {size}", entry.racer.spelled())));
+            let race = Race { options, entry, interrupt, progress, clock: Clock::start() };
+            all.push(race.laps(*size)?);
+        }
+    }
+    progress.clear();
+    let rows = sizes::rows(&all);
+    println!("{}", report::table(&rows));
+    let Some(path) = &options.markdown else { return Ok(()) };
+    let introduction = sizes::introduction(options.rounds, options.budget, options.value_bytes);
+    report::publish(path, "data", &(introduction + &report::pipes(&rows)))
 }
 
 /// Whether a Sentinel knows all replicas and all other Sentinels.
@@ -165,6 +192,7 @@ impl Race<'_> {
             system: self.entry.system.clone(),
             elections,
             sentinel: false,
+            watchdog: true,
             threads: 1,
             places,
         };
@@ -243,6 +271,7 @@ impl Race<'_> {
     }
 
     fn stage<'a>(&'a self, cluster: &'a mut Cluster, writers: &'a Writers) -> Stage<'a> {
-        Stage { cluster, writers, interrupt: self.interrupt, clock: self.clock, progress: self.progress }
+        let (readers, load, interrupt) = (None, None, self.interrupt);
+        Stage { cluster, writers, readers, load, interrupt, clock: self.clock, progress: self.progress }
     }
 }

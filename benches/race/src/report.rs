@@ -23,7 +23,7 @@ pub(crate) fn line(round: &Round) -> String {
 }
 
 /// What was measured, as rows of cells; the first row is the head.
-fn rows(results: &[Outcome]) -> Vec<Vec<String>> {
+pub(crate) fn rows(results: &[Outcome]) -> Vec<Vec<String>> {
     let mut head = vec![String::new()];
     head.extend(results.iter().map(|r| r.racer.spelled().to_owned()));
     let ours = results.iter().find(|r| r.racer == Racer::Plugin);
@@ -102,13 +102,12 @@ fn others(results: &[Outcome]) -> impl Iterator<Item = &Outcome> {
 }
 
 /// Aligned, for a terminal.
-pub(crate) fn table(results: &[Outcome]) -> String {
-    let rows = rows(results);
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..columns).map(width).collect();
     let mut text = String::new();
-    for row in &rows {
+    for row in rows {
         for (place, (cell, width)) in row.iter().zip(&widths).enumerate() {
             let _ =
                 if place == 0 { write!(text, "{cell:<width$}") } else { write!(text, "  {cell:>width$}") };
@@ -133,7 +132,14 @@ pub(crate) fn markdown(results: &[Outcome], options: &Options) -> String {
         options.rounds,
         std::thread::available_parallelism().map_or(0, usize::from),
     );
-    for (place, row) in rows(results).iter().enumerate() {
+    text.push_str(&pipes(&rows(results)));
+    text
+}
+
+/// A table in Markdown.
+pub(crate) fn pipes(rows: &[Vec<String>]) -> String {
+    let mut text = String::new();
+    for (place, row) in rows.iter().enumerate() {
         let _ = writeln!(text, "| {} |", row.join(" | "));
         if place == 0 {
             let _ = writeln!(text, "|---|{}", "--:|".repeat(row.len() - 1));

@@ -67,13 +67,16 @@ pub(crate) fn compare(
                 // kevy's own elector has no cluster of one.
                 elections: racer == Racer::Plugin || nodes > 1,
                 sentinel: false,
+                watchdog: true,
                 threads: 1,
                 places: vec![Place::Loopback; nodes],
             };
             let mut cluster = Cluster::up(&setup, clock, interrupt)?;
             let writers = Writers::start(&[], 1, clock)?;
+            let (readers, load) = (None, None);
             let primary =
-                Stage { cluster: &mut cluster, writers: &writers, interrupt, clock, progress }.whole()?;
+                Stage { cluster: &mut cluster, writers: &writers, readers, load, interrupt, clock, progress }
+                    .whole()?;
             clusters.push((cluster, primary));
         }
         for pipeline in PIPELINES {

@@ -10,6 +10,7 @@
 mod support;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
+use kevy_elect_noise::{Keys, NoiseSessions, PrivateKey};
 use kevy_elect_plugin::clock::{Clock, ManualClock};
 use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, NodeId, Round};
@@ -17,6 +18,7 @@ use kevy_elect_plugin::message::{Heartbeat, Message, Role, Standing};
 use kevy_elect_plugin::plugin::WriteGate;
 use kevy_elect_plugin::position::Progress;
 use kevy_elect_plugin::time::Duration;
+use kevy_elect_plugin::transport::session::{Session, Sessions};
 use kevy_elect_plugin::wire::{FRAME_BYTES_MAX, decode, encode};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -134,6 +136,51 @@ fn decode_ours(bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// The two ends of a link that proves who speaks, and a heartbeat: as it is, and as it comes in.
+struct Sealed {
+    ends: [Box<dyn Session>; 2],
+    plain: Vec<u8>,
+    wire: Vec<u8>,
+}
+
+fn sealed() -> Sealed {
+    let ids = ["a", "b"].map(|name| NodeId::new(name).unwrap());
+    let private = |node: usize| PrivateKey::from_bytes([node as u8 + 1; 32]);
+    let listed = [0, 1].map(|node| (ids[node], private(node).public()));
+    let sessions =
+        [0, 1].map(|node| NoiseSessions::new(&Keys::new(ids[node], private(node), listed).unwrap()));
+    let mut ends = [sessions[0].dial(ids[1]), sessions[1].accept()];
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    ends[0].seal(&mut first).unwrap();
+    ends[1].open(&mut first, &mut second).unwrap();
+    ends[0].open(&mut second, &mut Vec::new()).unwrap();
+    // What is allocated once is allocated.
+    for _ in 0..2 {
+        let mut wire = frame();
+        ends[0].seal(&mut wire).unwrap();
+        ends[1].open(&mut wire, &mut Vec::new()).unwrap();
+    }
+    let mut wire = frame();
+    ends[0].seal(&mut wire).unwrap();
+    Sealed { ends, plain: frame(), wire }
+}
+
+// What keys add to a heartbeat for who sends it, and for who receives it.
+#[library_benchmark]
+#[bench::heartbeat(setup = sealed)]
+fn seal(mut link: Sealed) -> Sealed {
+    link.ends[0].seal(black_box(&mut link.plain)).unwrap();
+    link
+}
+
+#[library_benchmark]
+#[bench::heartbeat(setup = sealed)]
+fn open(mut link: Sealed) -> Sealed {
+    let opened = link.ends[1].open(black_box(&mut link.wire), &mut Vec::new()).unwrap();
+    assert!(opened.used > 0);
+    link
+}
+
 fn theirs() -> kevy_elect::Message {
     let role = kevy_elect::Role::Primary;
     kevy_elect::Message::Hb { epoch: 42, node_id: "node-a".into(), role, repl_offset: 1_234_567 }
@@ -177,6 +224,6 @@ fn gate(gate: WriteGate) -> WriteGate {
 }
 
 library_benchmark_group!(name = elector; benchmarks = heartbeat, interval, echo, observer, election);
-library_benchmark_group!(name = wire; benchmarks = encode_ours, decode_ours, encode_theirs, decode_theirs);
+library_benchmark_group!(name = wire; benchmarks = encode_ours, decode_ours, seal, open, encode_theirs, decode_theirs);
 library_benchmark_group!(name = write; benchmarks = gate);
 main!(library_benchmark_groups = elector, wire, write);

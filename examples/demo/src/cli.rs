@@ -1,8 +1,10 @@
 //! What the person asked for.
 
+use crate::application::Library;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use kevy_elect_harness::cli::{count, named};
+use kevy_elect_harness::data::{Size, VALUE_BYTES, VALUE_BYTES_MAX};
 use kevy_elect_harness::fault::{Fault, Restart};
 use kevy_elect_harness::server::Server;
 use std::ffi::OsString;
@@ -18,8 +20,10 @@ const MORE: &str = "\
 EXAMPLES
     cargo demo                                    one kill -9, as a timeline
     cargo demo --rounds 10                        a table and the median
+    cargo demo --data 1gb --load --rounds 10      with five million keys, and clients that never stop writing
     cargo demo --rounds 20 --fault stop           does the old primary stay quiet when it wakes up?
     cargo demo --rounds 50 --restart now          the killed primary is back within milliseconds
+    cargo demo --client sentinel                  what an application sees of it, through redis-rs
     cargo demo --rounds 0 --keep                  just three nodes to play with
     cargo demo --rounds 5 --json | jq .failover_ms
     cargo demo --stock ~/.cargo/bin/kevy          the same measurement without the plugin
@@ -29,6 +33,10 @@ WHAT IS MEASURED
     node counts as taking over when it acknowledges a write; failover_ms runs from the instant before
     the signal is sent to the arrival of that acknowledgement. detect_ms, elect_ms and promote_ms are
     the phases before it, each from the end of the one before, as the servers logged them.
+    confirmed_ms  the same to the first write that WAIT 1 confirmed: nothing is safe before
+    snapshots, frames   whole copies that the survivors took, and frames that they only fetched
+    loading       reads that the survivors refused because data came in anew (-LOADING)
+    stall_ms      the longest time without an acknowledged write while the old primary came back
     lost_waited   writes acknowledged with +OK, confirmed by WAIT, and gone or changed afterwards
     dual_ack_ms   how long a node went on acknowledging writes that were sent to it after another
                   node had already acknowledged one; after SIGCONT: any acknowledgement at all
@@ -58,6 +66,18 @@ pub(crate) struct Options {
     /// kevy shards per node
     #[arg(long, value_name = "N", default_value = "1", value_parser = count(1, THREADS_MAX))]
     pub(crate) threads: usize,
+    /// What the cluster is filled with before: 0, 200mb, 1gb; keys and values together, on each node
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = str::parse::<Size>, hide_default_value = true)]
+    pub(crate) data: Size,
+    /// How long its values are
+    #[arg(long = "value", value_name = "BYTES", default_value_t = VALUE_BYTES, value_parser = count(1, VALUE_BYTES_MAX as u64))]
+    pub(crate) value_bytes: usize,
+    /// Write as fast as the primary answers, in pipelines, beside the clients that measure
+    #[arg(long)]
+    pub(crate) load: bool,
+    /// Let an application write beside, through a client library that everybody uses, and say what it saw
+    #[arg(long, value_name = "LIBRARY", conflicts_with = "stock", value_parser = named([Library::Sentinel], Library::name, Library::means))]
+    pub(crate) client: Option<Library>,
     /// Leave the cluster running afterwards, to play with, until Ctrl-C
     #[arg(long)]
     pub(crate) keep: bool,
@@ -125,7 +145,7 @@ mod tests {
     #[test]
     fn every_example_of_the_help_text_is_understood() {
         let lines: Vec<_> = MORE.lines().filter_map(|line| line.trim().strip_prefix("cargo demo")).collect();
-        assert!(lines.len() >= 7, "{lines:?}");
+        assert!(lines.len() >= 8, "{lines:?}");
         for line in lines {
             let line = line.split("  ").next().unwrap().split('|').next().unwrap();
             read(line).unwrap();
@@ -137,6 +157,7 @@ mod tests {
         let options = read("").unwrap();
         assert_eq!((options.rounds, options.fault, options.restart), (1, Fault::Kill, Restart::Later));
         assert_eq!((options.threads, options.keep, options.json), (1, false, false));
+        assert_eq!((options.data, options.value_bytes, options.load), (Size(0), 200, false));
         assert_eq!(options.server(), Server::Beside);
     }
 
@@ -150,6 +171,8 @@ mod tests {
             ("--restart soon", "[possible values: now, later]"),
             ("--fault", "'--fault <FAULT>'"),
             ("--rounds 0", "--rounds 0 shows nothing; add --keep to get a cluster to play with"),
+            ("--data much", "takes a size such as 0, 200mb or 1.5gb"),
+            ("--value 100000", "100000 is not in 1..=32768"),
             ("--loud", "'--loud'"),
             ("--fault stop --restart now", "resumed, not restarted"),
         ] {

@@ -1,17 +1,21 @@
 //! `cargo demo`: three `kevy-server` processes, a load that never stops, a broken primary, and a
 //! timeline of what happened. Also the instrument with which the project measures its own promises.
 
+mod application;
 mod cli;
 mod json;
 mod play;
 mod summary;
 mod timeline;
 
+use application::Application;
 use cli::Options;
 use kevy_elect_harness::clock::Clock;
 use kevy_elect_harness::cluster::{Cluster, Member, Place, Setup, System};
+use kevy_elect_harness::data::{Data, Size};
 use kevy_elect_harness::failure::{EXIT_GUILTY, Failure, Interrupt};
 use kevy_elect_harness::links::Uncut;
+use kevy_elect_harness::load::{Load, Readers};
 use kevy_elect_harness::progress::Progress;
 use kevy_elect_harness::round::{Round, Stage};
 use kevy_elect_harness::server::Server;
@@ -48,7 +52,8 @@ fn run(options: &Options) -> Result<bool, Failure> {
         server: server::locate(&wanted)?,
         system: if stock { System::Stock } else { System::Plugin },
         elections: true,
-        sentinel: false,
+        sentinel: options.client.is_some(),
+        watchdog: true,
         threads: options.threads,
         places: vec![Place::Loopback; NODES],
     };
@@ -58,10 +63,20 @@ fn run(options: &Options) -> Result<bool, Failure> {
     let directory = cluster.directory.clone();
     let servers: Vec<_> = cluster.members.iter().map(Member::address).collect();
     let writers = Writers::start(&servers, 1, clock)?;
-
-    let mut stage =
-        Stage { cluster: &mut cluster, writers: &writers, interrupt: &interrupt, clock, progress: &progress };
-    let outcome = perform(&mut stage, options, stock);
+    let data = Data::new(options.data, options.value_bytes);
+    // Without data they would only take the processor from the servers.
+    let readers = (data.keys() > 0).then(|| Readers::start(&servers, clock)).transpose()?;
+    let load = options.load.then(|| Load::start(&servers, data.clone())).transpose()?;
+    let mut stage = Stage {
+        cluster: &mut cluster,
+        writers: &writers,
+        readers: readers.as_ref(),
+        load: load.as_ref(),
+        interrupt: &interrupt,
+        clock,
+        progress: &progress,
+    };
+    let outcome = stage.fill(&data).and_then(|()| perform(&mut stage, options, stock));
     progress.clear();
     if !matches!(outcome, Ok(true) | Err(Failure::Interrupted)) {
         cluster.leave_directory();
@@ -79,6 +94,7 @@ fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool
     let style = Style::detect();
     let names: Vec<_> = stage.cluster.members.iter().map(|member| member.id.clone()).collect();
     let primary = stage.whole()?;
+    let application = options.client.map(|_| Application::start(stage.cluster, stage.clock)).transpose()?;
     stage.progress.clear();
     say(options, &introduction(stage.cluster, primary, options, stock, style));
 
@@ -93,7 +109,7 @@ fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool
         confirmed.extend(waited);
         stage.progress.clear();
         if options.json {
-            println!("{}", json::line(&round, &names));
+            println!("{}", json::line(&round, &names, options));
         } else if single {
             println!("{}\n", timeline::headline(&round, &names, style));
             print!("{}", timeline::render(&round, &names, style));
@@ -102,6 +118,9 @@ fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool
             if !round.innocent() {
                 println!("\n{}", timeline::render(&round, &names, style));
             }
+        }
+        if let Some(application) = &application {
+            say(options, &application.line(round.struck));
         }
         rounds.push(round);
     }
@@ -126,7 +145,9 @@ fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool
 fn introduction(cluster: &Cluster, primary: usize, options: &Options, stock: bool, style: Style) -> String {
     let shards = if options.threads == 1 { "1 shard".into() } else { format!("{} shards", options.threads) };
     let what = if stock { "kevy with its built-in elector" } else { "kevy-server" };
-    let mut lines = vec![style.strong(&format!("three nodes of {what}, {shards} each"))];
+    let data = if options.data == Size(0) { String::new() } else { format!(", {} of data", options.data) };
+    let load = if options.load { ", written to as fast as it goes" } else { "" };
+    let mut lines = vec![style.strong(&format!("three nodes of {what}, {shards}{data} each{load}"))];
     for (node, member) in cluster.members.iter().enumerate() {
         let role = if node == primary { "primary" } else { "replica" };
         let metrics = if stock {

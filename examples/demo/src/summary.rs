@@ -8,22 +8,25 @@ use std::time::Duration;
 
 /// What the project promises for a process that is gone.
 const TARGET_GONE: Duration = Duration::from_millis(150);
+/// What it promises for the first confirmed write after that.
+const TARGET_CONFIRMED: Duration = Duration::from_millis(60);
 /// What it promises for one that is silent: the default election timeout, and the same again.
 const TARGET_SILENT: Duration = Duration::from_millis(1000 + 150);
 
 /// The head of the table.
 pub(crate) fn head(style: Style) -> String {
     let titles = format!(
-        "{:>5}  {:<8}  {:>10}  {:>10}  {:>10}  {:>11}  {:>11}  {:>8}  {:>9}  {:>4}  {:>8}",
+        "{:>5}  {:<8}  {:>10}  {:>10}  {:>10}  {:>11}  {:>11}  {:>11}  {:>8}  {:>8}  {:>4}  {:>8}",
         "round",
         "primary",
         "detect",
         "elect",
         "promote",
-        "failover",
+        "first write",
+        "confirmed",
         "rejoined",
         "acked",
-        "confirmed",
+        "by WAIT",
         "lost",
         "dual"
     );
@@ -34,10 +37,11 @@ pub(crate) fn head(style: Style) -> String {
 pub(crate) fn line(round: &Round, names: &[String], style: Style) -> String {
     let primary = format!("{} → {}", names[round.old], names[round.new]);
     // Padded before it is coloured: escapes have a width for the formatter, but none on the screen.
-    let failover = style.strong(&format!("{:>11}", ms(round.failover())));
+    let failover = format!("{:>11}", ms(round.failover()));
+    let confirmed = style.strong(&format!("{:>11}", ms_or_dash(round.confirmed())));
     let dual = round.dual.map_or_else(|| "0 ms".to_owned(), |dual| ms(dual.lasted));
     format!(
-        "{:>5}  {primary:<8}  {:>10}  {:>10}  {:>10}  {failover}  {:>11}  {:>8}  {:>9}  {:>4}  {dual:>8}  {}",
+        "{:>5}  {primary:<8}  {:>10}  {:>10}  {:>10}  {failover}  {confirmed}  {:>11}  {:>8}  {:>8}  {:>4}  {dual:>8}  {}",
         round.number,
         ms_or_dash(round.detect()),
         ms_or_dash(round.elect()),
@@ -66,8 +70,11 @@ pub(crate) fn render(rounds: &[Round], audit_lost: usize, with_targets: bool, st
         Fault::Term => None,
     };
     let failovers: Vec<_> = rounds.iter().map(Round::failover).collect();
+    let confirmed = rounds.iter().filter_map(Round::confirmed).collect();
+    let target_confirmed = (first.fault == Fault::Kill).then_some(TARGET_CONFIRMED);
     for (name, times) in [
-        ("failover", failovers),
+        ("confirmed", confirmed),
+        ("first write", failovers),
         ("  detect", rounds.iter().filter_map(Round::detect).collect()),
         ("  elect", rounds.iter().filter_map(Round::elect).collect()),
         ("  promote", rounds.iter().filter_map(Round::promote).collect()),
@@ -75,15 +82,29 @@ pub(crate) fn render(rounds: &[Round], audit_lost: usize, with_targets: bool, st
         let Some(Spread { min, median, max }) = Spread::of(times) else { continue };
         let _ = write!(
             text,
-            "  {name:<10}  median {:>10}   fastest {:>10}   slowest {:>10}",
+            "  {name:<11}  median {:>10}   fastest {:>10}   slowest {:>10}",
             ms(median),
             ms(min),
             ms(max)
         );
-        if let Some(target) = target.filter(|_| with_targets && name == "failover") {
+        let target = match name {
+            "confirmed" => target_confirmed,
+            "first write" => target,
+            _ => None,
+        };
+        if let Some(target) = target.filter(|_| with_targets) {
             let _ = write!(text, "   target {} {}", ms(target), style.mark(median <= target));
         }
         text.push('\n');
+    }
+    for (what, number) in [
+        (
+            "copied anew by survivors",
+            rounds.iter().filter_map(|r| Some(r.copied?.survivors.snapshots as usize)).sum(),
+        ),
+        ("-LOADING answers of survivors", rounds.iter().map(|round| round.loading).sum::<usize>()),
+    ] {
+        let _ = writeln!(text, "  {what:<42}{:>8}  {}", count(number), style.mark(number == 0));
     }
     let lost: usize = rounds.iter().map(|round| round.lost.waited).sum();
     let _ = writeln!(
@@ -150,7 +171,7 @@ mod tests {
         let style = Style::with_colours(false);
         let (head, line) = (head(style), line(&round(), &names(), style));
         let end_of = |text: &str, word: &str| text[..text.find(word).unwrap() + word.len()].chars().count();
-        assert_eq!(end_of(&head, "failover"), end_of(&line, "12.0 ms"), "\n{head}\n{line}");
+        assert_eq!(end_of(&head, "first write"), end_of(&line, "12.0 ms"), "\n{head}\n{line}");
         assert_eq!(end_of(&head, "dual"), end_of(&line, "0 ms  ✓") - 3, "\n{head}\n{line}");
         assert!(line.contains("n1 → n2"), "{line}");
     }
@@ -164,7 +185,9 @@ mod tests {
         let mut bad = round();
         bad.lost = Lost { waited: 3, unwaited: 0 };
         bad.first_ack = bad.struck + Duration::from_secs(5);
+        bad.first_waited = Some(bad.first_ack);
+        bad.loading = 1;
         let text = render(&[bad], 4, true, style);
-        assert_eq!(text.matches('✗').count(), 3, "{text}");
+        assert_eq!(text.matches('✗').count(), 5, "{text}");
     }
 }

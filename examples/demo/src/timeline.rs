@@ -1,8 +1,9 @@
 //! One round, as a timeline that is pleasant to read.
 
+use kevy_elect_harness::copying::Copied;
 use kevy_elect_harness::fault::Fault;
 use kevy_elect_harness::round::{Round, Sighting};
-use kevy_elect_harness::style::{Style, count, ms};
+use kevy_elect_harness::style::{Style, count, ms, ms_or_dash};
 use kevy_elect_harness::verdict::Node;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -54,10 +55,33 @@ pub(crate) fn headline(round: &Round, names: &[String], style: Style) -> String 
     style.strong(&format!("Round {}: {} {}", round.number, round.fault.spelled(), names[round.old]))
 }
 
-/// The three lines that matter.
+/// The lines that matter.
 pub(crate) fn verdict(round: &Round, names: &[String], style: Style) -> String {
     let lost = round.lost.waited;
-    let mut text = format!(
+    let mut text = format!("  {:<36}{:>10}\n", "first write", ms(round.failover()));
+    // Padded before it is coloured.
+    let confirmed = format!("{:<36}{:>10}", "first confirmed write", ms_or_dash(round.confirmed()));
+    let _ = writeln!(text, "  {}", style.strong(&confirmed));
+    if let Some(Copied { survivors, returned }) = round.copied {
+        let (fetched, taken) = (count(survivors.frames as usize), count(returned.snapshots as usize));
+        let snapshots = survivors.snapshots;
+        let mark = style.mark(snapshots == 0);
+        let _ =
+            writeln!(text, "  {:<36}{:>10}  {mark}", "copied anew by survivors", count(snapshots as usize));
+        let _ = writeln!(text, "  {:<36}{fetched:>10}", "frames fetched instead");
+        let _ = writeln!(
+            text,
+            "  {:<36}{taken:>10}",
+            format!("copied anew by {} on its return", names[round.old])
+        );
+    }
+    let (loading, mark) = (count(round.loading), style.mark(round.loading == 0));
+    let _ = writeln!(text, "  {:<36}{loading:>10}  {mark}", "-LOADING answers of survivors");
+    let whole = format!("{} whole again (WAIT 2) after", names[round.old]);
+    let _ = writeln!(text, "  {whole:<36}{:>10}", ms(round.rejoined()));
+    let _ = writeln!(text, "  {:<36}{:>10}", "longest write stall meanwhile", ms(round.stall));
+    let _ = write!(
+        text,
         "  {:<36}{:>10}\n  {:<36}{:>10}\n",
         "writes acknowledged",
         count(round.acked),
@@ -109,7 +133,7 @@ fn rows(round: &Round, names: &[String]) -> Vec<Row> {
     seen(&round.following, format!("follows {new}"), false);
     add(round.first_ack, round.new, "first acknowledged write".into(), true, true);
     if let Some(at) = round.first_waited {
-        add(at, round.new, "first write confirmed by a replica (WAIT 1)".into(), false, false);
+        add(at, round.new, "first write confirmed by a replica (WAIT 1)".into(), false, true);
     }
     let back = match round.fault {
         Fault::Stop if round.ended_by_watchdog => "ended by its watchdog with its lease; started again",
@@ -131,6 +155,7 @@ fn column(at: Duration, whole: Duration) -> usize {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use kevy_elect_harness::copying::Count;
     use kevy_elect_harness::fault::Restart;
     use kevy_elect_harness::verdict::{Dual, Lost};
 
@@ -164,6 +189,12 @@ pub(crate) mod tests {
             waited: 1_201,
             lost: Lost::default(),
             dual: None,
+            copied: Some(Copied {
+                survivors: Count { snapshots: 0, continued: 1, frames: 7 },
+                returned: Count { snapshots: 1, continued: 0, frames: 0 },
+            }),
+            loading: 0,
+            stall: Duration::from_micros(1_500),
         }
     }
 
@@ -179,6 +210,14 @@ pub(crate) mod tests {
     320.0 ms  n1  started again
     480.5 ms  n1  rejoined: both replicas confirm (WAIT 2)
 
+  first write                            12.0 ms
+  first confirmed write                  21.0 ms
+  copied anew by survivors                     0  ✓
+  frames fetched instead                       7
+  copied anew by n1 on its return              1
+  -LOADING answers of survivors                0  ✓
+  n1 whole again (WAIT 2) after         160.5 ms
+  longest write stall meanwhile           1.5 ms
   writes acknowledged                      2 134
   of these, confirmed by WAIT 1            1 201
   confirmed writes lost                        0  ✓

@@ -49,7 +49,7 @@ impl Transport for Watched {
                     state.disturb_link(node, *peer);
                     state.run.log(|| format!("n{node} link to {peer}: {event:?}"));
                 }
-                TransportEvent::Refused { claimed, reason } => {
+                TransportEvent::Refused { claimed, reason, .. } => {
                     state.run.stats.refused += 1;
                     state.run.log(|| format!("n{node} refused {claimed:?}: {reason:?}"));
                 }

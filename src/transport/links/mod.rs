@@ -20,6 +20,7 @@ mod tests;
 pub(super) use peer::{Attempt, Beside, Direction, End, LinkId, QUIET_CHECKS};
 
 use super::api::{Directions, RefuseReason, SendError, TransportEvent, TransportStats};
+use super::greeting::TurnedAway;
 use super::inbox::Inbox;
 use super::outbox::Pushed;
 use super::wakes::{Wakeful, Wakes};
@@ -89,11 +90,19 @@ impl Links {
         incarnation: Incarnation,
         address: Option<SocketAddr>,
         now: Instant,
-    ) -> Result<LinkId, RefuseReason> {
-        let Some(p) = self.peers.get_mut(&peer) else { return Err(RefuseReason::UnknownNode) };
+    ) -> Result<LinkId, TurnedAway> {
+        let turned_away = |reason, detail| TurnedAway { claimed: Some(peer), reason, detail };
+        let Some(p) = self.peers.get_mut(&peer) else {
+            return Err(turned_away(RefuseReason::UnknownNode, None));
+        };
         let id = LinkId(self.next_id);
         let link = NewLink { id, direction, incarnation, address };
-        let told = p.up(link, now, self.stale_after, &mut self.wakes)?;
+        if let Some([lives, other]) = p.doubles(&link) {
+            let detail = format!("node {peer} lives at {lives}, and this is one more at {other}");
+            return Err(turned_away(RefuseReason::Doubled, Some(detail)));
+        }
+        let told =
+            p.up(link, now, self.stale_after, &mut self.wakes).map_err(|reason| turned_away(reason, None))?;
         self.next_id += 1;
         told.into_iter().flatten().for_each(|event| self.tell(peer, event));
         Ok(id)
@@ -252,7 +261,12 @@ impl Links {
 
     /// Something was turned away.
     pub(super) fn refuse(&mut self, claimed: Option<NodeId>, reason: RefuseReason, now: Instant) {
-        self.inbox.refuse(claimed, reason, now, &mut self.wakes);
+        self.turn_away(TurnedAway { claimed, reason, detail: None }, now);
+    }
+
+    /// The same, with more to say.
+    pub(super) fn turn_away(&mut self, TurnedAway { claimed, reason, detail }: TurnedAway, now: Instant) {
+        self.inbox.refuse(claimed, reason, detail, now, &mut self.wakes);
     }
 
     /// What was counted.

@@ -6,7 +6,7 @@ use crate::time::{Duration, Instant};
 use crate::transport::api::RefuseReason;
 use crate::transport::outbox::Outbox;
 use crate::transport::wakes::Wakes;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::Waker;
 
 /// The two links between two nodes, seen from one of them.
@@ -53,6 +53,8 @@ pub(super) struct Peer {
     refusal_told: bool,
     /// Where the last outgoing link to this incarnation led.
     pub(super) address: Option<SocketAddr>,
+    /// The hosts of this incarnation's last links: outgoing, incoming.
+    hosts: [Option<IpAddr>; 2],
     pub(super) outbox: Outbox,
     /// A batch was taken from the outbox and is not written yet.
     pub(super) writing: bool,
@@ -107,7 +109,7 @@ pub(super) struct NewLink {
     pub(super) direction: Direction,
     /// The peer's process.
     pub(super) incarnation: Incarnation,
-    /// Where it leads, where we dialled it.
+    /// Where the other end is.
     pub(super) address: Option<SocketAddr>,
 }
 
@@ -124,6 +126,20 @@ impl Peer {
             Direction::Out => &mut self.outgoing,
             Direction::In => &mut self.incoming,
         }
+    }
+
+    /// Whether a link is there on which the peer was heard lately, as far as that is looked at.
+    fn lives(&self) -> bool {
+        self.linked() && self.silence.quiet < QUIET_CHECKS
+    }
+
+    /// Where the peer lives and where this is, if it is another process of it at another place (T31). Links of one direction are
+    /// compared: a host may have several addresses, and uses the same one again for the same way.
+    pub(super) fn doubles(&self, link: &NewLink) -> Option<[IpAddr; 2]> {
+        let newer = self.incarnation.is_some_and(|newest| link.incarnation > newest);
+        let (lives, other) =
+            self.hosts[link.direction as usize].zip(link.address.map(|address| address.ip()))?;
+        (newer && self.lives() && lives != other).then_some([lives, other])
     }
 
     // ---- evidence (T8 to T15) ----
@@ -150,6 +166,7 @@ impl Peer {
         let again = replaced.is_some();
         replaced.and_then(|slot| slot.task).into_iter().for_each(|task| wakes.add(task));
         self.ended_clean[direction as usize] = false;
+        self.hosts[direction as usize] = address.map(|address| address.ip());
         match direction {
             Direction::Out => {
                 self.forget_messages();
@@ -193,7 +210,7 @@ impl Peer {
         let leaves = self.leaving.iter_mut().filter_map(|leaving| leaving.slot.task.take());
         leaves.for_each(|task| wakes.add(task));
         self.forget_messages();
-        self.address = None;
+        (self.address, self.hosts) = (None, [None; 2]);
         self.incarnation = Some(incarnation);
         self.call_dialler(wakes);
         older.filter(|_| ended)

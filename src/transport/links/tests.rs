@@ -17,7 +17,15 @@ impl Table {
         Self { links: Links::new([peer], Duration::from_secs(2)), peer, now: Instant::from_nanos(1) }
     }
     fn up(&mut self, direction: Direction, incarnation: Incarnation) -> Result<LinkId, RefuseReason> {
-        self.links.up(direction, self.peer, incarnation, Some(address(1)), self.now)
+        self.up_at(direction, incarnation, address(1)).map_err(|turned_away| turned_away.reason)
+    }
+    fn up_at(
+        &mut self,
+        direction: Direction,
+        incarnation: Incarnation,
+        at: SocketAddr,
+    ) -> Result<LinkId, TurnedAway> {
+        self.links.up(direction, self.peer, incarnation, Some(at), self.now)
     }
     fn end(&mut self, direction: Direction, id: LinkId, end: End) {
         self.links.end(direction, self.peer, id, end, self.now);
@@ -257,4 +265,49 @@ fn t25_whoever_is_dialled_beside_its_link_answers_in_kind_at_most_once_a_second(
     t.up(Direction::In, OLD).unwrap();
     assert_eq!(t.links.beside_called(t.peer), None, "two nodes must not call each other for ever");
     assert_eq!(t.told(), [UP]);
+}
+
+#[test]
+fn t31_a_later_process_at_another_address_is_refused_while_the_earlier_one_lives() {
+    let elsewhere = SocketAddr::from(([10, 0, 0, 3], 1));
+    let mut t = Table::new();
+    let (out, incoming) = (t.up(Direction::Out, OLD).unwrap(), t.up(Direction::In, OLD).unwrap());
+    t.told();
+    for direction in [Direction::In, Direction::Out] {
+        let TurnedAway { claimed, reason, detail } = t.up_at(direction, NEW, elsewhere).unwrap_err();
+        assert_eq!((claimed, reason), (Some(t.peer), RefuseReason::Doubled));
+        let detail = detail.unwrap();
+        assert!(detail.contains("127.0.0.1") && detail.contains("10.0.0.3"), "{detail}");
+    }
+    assert_eq!(t.told(), [], "the link is as it was");
+    assert!(
+        t.up_at(Direction::In, OLD, elsewhere).is_ok(),
+        "the same process may come from wherever it likes"
+    );
+
+    // One of its links is enough to live.
+    let mut t = Table::new();
+    (t.up(Direction::Out, OLD).unwrap(), t.end(Direction::Out, out, End::Broken));
+    t.up(Direction::In, OLD).unwrap();
+    assert!(t.up_at(Direction::In, NEW, elsewhere).is_err());
+
+    // A process that is gone, or says nothing any more, is followed by one from anywhere.
+    let mut t = Table::new();
+    let gone = t.up(Direction::In, OLD).unwrap();
+    t.end(Direction::In, gone, End::Clean);
+    assert!(t.up_at(Direction::In, NEW, elsewhere).is_ok());
+    let mut t = Table::new();
+    (t.up(Direction::Out, OLD).unwrap(), t.up(Direction::In, OLD).unwrap());
+    (0..QUIET_CHECKS).for_each(|_| t.links.check_silence());
+    assert!(t.up_at(Direction::In, NEW, elsewhere).is_ok());
+    let _ = incoming;
+}
+
+#[test]
+fn t31_a_process_that_was_started_anew_at_its_address_waits_for_nothing() {
+    let mut t = Table::new();
+    (t.up(Direction::Out, OLD).unwrap(), t.up(Direction::In, OLD).unwrap());
+    t.told();
+    t.up_at(Direction::In, NEW, address(77)).unwrap();
+    assert_eq!(t.told(), [UP_NEW]);
 }

@@ -123,17 +123,17 @@ async fn serve(context: Context<'_>, stream: Stream, waiting: &Waiting, number: 
         None => Err(greeting.timed_out()),
     };
     let linked = theirs.and_then(|theirs| {
-        let up = shared.links().up(Direction::In, theirs.node, theirs.incarnation, None, now());
-        let turned_away = |reason| TurnedAway { claimed: Some(theirs.node), reason };
-        up.map(|id| (theirs.node, id)).map_err(turned_away)
+        let address = stream.get_ref().peer_addr().ok();
+        let up = shared.links().up(Direction::In, theirs.node, theirs.incarnation, address, now());
+        up.map(|id| (theirs.node, id))
     });
     let mut answer = Vec::new();
     let (peer, id) = match linked {
         Ok(linked) => linked,
-        Err(TurnedAway { claimed, reason }) => {
-            greeting.refuse(reason, &mut answer);
+        Err(turned_away) => {
+            greeting.refuse(&turned_away, &mut answer);
             write_first(&stream, &answer);
-            return shared.links().refuse(claimed, reason, now());
+            return shared.links().turn_away(turned_away, now());
         }
     };
     shared.tell_linked(&mut stream);

@@ -199,15 +199,15 @@ async fn introduce(
                     shared.tell_linked(&mut stream);
                     return Some(Linked { stream, channel, id });
                 }
-                Err(reason) => Some(TurnedAway { claimed: Some(peer), reason }),
+                Err(turned_away) => Some(turned_away),
             }
         }
         Err(turned_away) => turned_away,
     };
     // The acceptor may hold this link for established: it must not see it end in order.
     abort(stream);
-    if let Some(TurnedAway { claimed, reason }) = turned_away {
-        shared.links().refuse(claimed, reason, now());
+    if let Some(turned_away) = turned_away {
+        shared.links().turn_away(turned_away, now());
     }
     None
 }

@@ -225,6 +225,10 @@ impl Transport for TcpTransport {
         Some(self.shared.links().stats())
     }
 
+    fn proves(&self) -> bool {
+        self.shared.sessions.prove()
+    }
+
     async fn close(&self) {
         self.shared.links().begin_close();
         let flushed = poll_fn(|cx| match self.shared.links().flushed(cx.waker()) {

@@ -5,6 +5,10 @@
 pub(crate) enum Fault {
     Kill,
     KillRestart,
+    /// Its death must not look like the server's.
+    Companion,
+    /// The kernel alone must do then.
+    CompanionKill,
     Stop,
     Term,
     Isolate,
@@ -33,9 +37,11 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::Kill,
         Self::KillRestart,
+        Self::Companion,
+        Self::CompanionKill,
         Self::Stop,
         Self::Term,
         Self::Isolate,
@@ -65,6 +71,8 @@ impl Fault {
         match self {
             Self::Kill => "kill",
             Self::KillRestart => "kill-restart",
+            Self::Companion => "companion",
+            Self::CompanionKill => "companion-kill",
             Self::Stop => "stop",
             Self::Term => "term",
             Self::Isolate => "isolate",
@@ -95,6 +103,8 @@ impl Fault {
         match self {
             Self::Kill => "kill -9 of the primary",
             Self::KillRestart => "kill -9 of the primary, started again at once",
+            Self::Companion => "kill -9 of the primary's companion process, twice",
+            Self::CompanionKill => "kill -9 of the primary and its companion together",
             Self::Stop => "SIGSTOP of the primary, later SIGCONT",
             Self::Term => "SIGTERM of the primary",
             Self::Isolate => "the primary is cut off from all peers, not from clients",
@@ -132,6 +142,7 @@ impl Fault {
                 | Self::FlapReplica
                 | Self::Silent
                 | Self::Busy
+                | Self::Companion
         )
     }
 

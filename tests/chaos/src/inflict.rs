@@ -22,6 +22,10 @@ const STORM_STEPS: std::ops::Range<usize> = 4..14;
 const HOLD_MS: std::ops::Range<u64> = 700..3500;
 /// Between two parts of one fault.
 const MOMENT_MS: std::ops::Range<u64> = 100..500;
+/// How many companions of one server are killed, one after the other.
+const COMPANIONS: usize = 2;
+/// How long a server may take to start the next one.
+const COMPANION_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a slow node runs before it is stopped again.
 const RUNS_MS: u64 = 5;
 /// For how long it is stopped then.
@@ -42,6 +46,18 @@ impl Player<'_> {
             Fault::KillRestart => {
                 self.kill(primary)?;
                 self.launch(primary)
+            }
+            Fault::Companion => {
+                for _ in 0..COMPANIONS {
+                    self.kill_companion(primary)?;
+                    self.rest(MOMENT_MS)?;
+                }
+                self.hold()
+            }
+            Fault::CompanionKill => {
+                self.kill_companion(primary)?;
+                self.kill(primary)?;
+                self.hold()
             }
             Fault::Stop => {
                 self.stop(primary)?;
@@ -196,6 +212,21 @@ impl Player<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Waits until a companion stands by, and kills it.
+    fn kill_companion(&mut self, node: Node) -> Result<(), Failure> {
+        let (cluster, interrupt) = (&mut *self.stage.cluster, self.stage.interrupt);
+        let stands_by = interrupt.wait_for(COMPANION_PATIENCE, || {
+            cluster.check_alive()?;
+            Ok(cluster.companion_pid(node))
+        })?;
+        let name = self.stage.name(node);
+        if stands_by.is_none() {
+            return Err(self.stage.cluster.timeout(format!("{name} had no companion"), COMPANION_PATIENCE));
+        }
+        self.note(format!("kill -9 the companion of {name}"));
+        self.stage.cluster.kill_companion(node)
     }
 
     /// The replica's stream breaks, and its upstream is silent from the next connection on.

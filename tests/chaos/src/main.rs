@@ -3,7 +3,6 @@
 
 mod busy;
 mod cli;
-mod contents;
 mod disk;
 mod fault;
 mod inflict;

@@ -1,6 +1,5 @@
 //! One round: load on a whole cluster, a fault, recovery, verdict.
 
-use crate::contents::{Contents, contents};
 use crate::disk::Disks;
 use crate::fault::Fault;
 use crate::linear::{self, Check};
@@ -10,6 +9,7 @@ use crate::way::Way;
 use crate::ways::{self, Fate, Ways};
 use fastrand::Rng;
 use kevy_elect_harness::cluster::Restart;
+use kevy_elect_harness::contents::{Contents, contents};
 use kevy_elect_harness::failure::Failure;
 use kevy_elect_harness::observe::Event;
 use kevy_elect_harness::round::{Stage, elections};
@@ -195,7 +195,7 @@ impl Player<'_> {
             struck,
             healed,
             ended,
-            outage: outage(&acks, struck, ended),
+            outage: verdict::outage(&acks, struck, ended),
             acked: acks.len(),
             waited: waited.len(),
             lost,
@@ -279,15 +279,6 @@ impl Player<'_> {
     fn acknowledged_last(&self, acks: &[Ack]) -> Option<Node> {
         acks.iter().max_by_key(|ack| ack.replied).map(|ack| ack.node)
     }
-}
-
-/// The longest time without any acknowledgement between `from` and `to`.
-fn outage(acks: &[Ack], from: Duration, to: Duration) -> Duration {
-    let mut instants: Vec<_> =
-        acks.iter().map(|ack| ack.replied).filter(|at| *at > from && *at < to).collect();
-    instants.extend([from, to]);
-    instants.sort_unstable();
-    instants.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }
 
 /// Who acknowledged from when to when; short silences are not shown.
@@ -390,15 +381,6 @@ mod tests {
         );
         let unconfirmed = Fate { acked: 1, confirmed: 0, lost: 0, unconfirmed_lost: 1 };
         assert!(Round { ways: ways(unconfirmed), ..round(Fault::Kill) }.innocent());
-    }
-
-    #[test]
-    fn an_outage_is_the_longest_silence_also_at_the_ends() {
-        let ms = Duration::from_millis;
-        let acks = [ack(0, 10), ack(0, 20), ack(1, 90), ack(1, 100)];
-        assert_eq!(outage(&acks, ms(15), ms(110)), ms(70));
-        assert_eq!(outage(&acks, ms(15), ms(400)), ms(300));
-        assert_eq!(outage(&[], ms(15), ms(400)), ms(385));
     }
 
     #[test]

@@ -132,6 +132,7 @@ impl<'a> Run<'a> {
             system: System::Plugin,
             elections: true,
             sentinel: false,
+            watchdog: true,
             threads: shards,
             places: places(&net, &disks),
         };
@@ -147,7 +148,16 @@ impl<'a> Run<'a> {
         let (chosen, seed) = (&self.options.ways, self.options.seed);
         let ways = Ways::start(chosen, servers.clone(), nodes / 2, clock, seed)?;
         let clients = Clients::start(servers, net.spaces(), believed, clock, seed)?;
-        let stage = Stage { cluster: &mut cluster, writers: &writers, interrupt, clock, progress: &progress };
+        let (readers, load) = (None, None);
+        let stage = Stage {
+            cluster: &mut cluster,
+            writers: &writers,
+            readers,
+            load,
+            interrupt,
+            clock,
+            progress: &progress,
+        };
         let mut rng = plan.rng.fork();
         let mut player = Player {
             stage,

@@ -1,34 +1,63 @@
-// Writes through node-redis, which asks the Sentinel ports of all nodes where the primary is.
+// An application that uses node-redis.
 
 import { setTimeout as sleep } from "node:timers/promises";
 // docs/clients.md: begin
-import { createSentinel } from "redis";
+import { createClient, createSentinel } from "redis";
 
 function connect(sentinels, name) {
-  // How often it looks whether another node is primary, and how long it waits between attempts.
-  return createSentinel({ name, sentinelRootNodes: sentinels, scanInterval: 100, maxCommandRediscovers: 50 });
+  return createSentinel({
+    name,
+    sentinelRootNodes: sentinels,
+    // How often it looks for the primary before a command fails.
+    maxCommandRediscovers: 50,
+    // Who does not answer is left. It must be longer than what a blocking command waits.
+    nodeClientOptions: { socket: { socketTimeout: 500 } },
+    // Longer than a Sentinel port here takes to say that there is no primary.
+    sentinelClientOptions: { socket: { connectTimeout: 300, socketTimeout: 400 } },
+  });
 }
 // docs/clients.md: end
 
-function defaults(sentinels, name) {
-  return createSentinel({ name, sentinelRootNodes: sentinels });
-}
-
-const [mode, name, ...addresses] = process.argv.slice(2);
-const sentinels = addresses.map((address) => {
+const [mode, way, work, name, ...given] = process.argv.slice(2);
+const addresses = given.map((address) => {
   const [host, port] = address.split(":");
   return { host, port: Number(port) };
 });
 const say = (...words) => process.stdout.write(`${words.join(" ").replaceAll("\n", " ")}\n`);
 const now = () => process.hrtime.bigint();
-const client = (mode === "documented" ? connect : defaults)(sentinels, name);
-client.on("error", (error) => say("error", now(), error?.message ?? error));
+const documented = mode === "documented";
+
+function open() {
+  if (way === "sentinel") {
+    return documented ? connect(addresses, name) : createSentinel({ name, sentinelRootNodes: addresses });
+  }
+  const socket = documented ? { socketTimeout: 500, reconnectStrategy: () => 20 } : {};
+  return createClient({ socket: { ...addresses[0], ...socket } });
+}
+
+const client = open();
+client.on("error", (error) => say("note", now(), error?.message ?? error));
 await client.connect();
+if (work === "subscribe") {
+  await client.subscribe("news", () => say("ack", now()));
+  await new Promise(() => {});
+}
 for (let number = 1; ; number++) {
+  const key = `app:${number % 1000}`;
   try {
-    await client.set(`app:${number % 1000}`, String(number));
-    say("ack", now());
-    await sleep(1);
+    let done = true;
+    if (work === "write") {
+      await client.set(key, String(number));
+    } else if (work === "transaction") {
+      await client.multi().set(key, String(number)).incr("count").exec();
+    } else if (work === "script") {
+      const script = "return redis.call('SET', KEYS[1], ARGV[1])";
+      await client.eval(script, { keys: [key], arguments: [String(number)] });
+    } else {
+      done = await client.blPop("queue", 0.3);
+    }
+    if (done) say("ack", now());
+    if (work !== "block") await sleep(1);
   } catch (error) {
     say("error", now(), error?.message ?? error);
     await sleep(5);

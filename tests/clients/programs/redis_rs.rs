@@ -1,40 +1,88 @@
-//! Writes through redis-rs, which asks the Sentinel ports of all nodes where the primary is.
+//! An application that uses redis-rs.
 
 use std::time::Duration;
 // docs/clients.md: begin
 use redis::sentinel::{SentinelClient, SentinelServerType};
-use redis::{Commands, Connection, RedisResult};
+use redis::{Connection, RedisResult};
 
 /// A connection to the primary. Ask again after every error: the connection stays with the node that it was made to.
 fn connect(sentinels: &[String], name: &str) -> RedisResult<Connection> {
     let mut client =
         SentinelClient::build(sentinels.to_vec(), name.to_owned(), None, SentinelServerType::Master)?;
     let connection = client.get_connection()?;
+    // A node that does not answer is left. It must be longer than what a blocking command waits.
     connection.set_read_timeout(Some(Duration::from_millis(500)))?;
     Ok(connection)
 }
 // docs/clients.md: end
 
-/// The application: this program again, because it is in the same language.
+/// The application: this program again, because it is in the same language. Takes what the other ones take, without their mode.
 pub(crate) fn run(mut arguments: impl Iterator<Item = String>) {
-    let name = arguments.next().unwrap_or_default();
-    let sentinels: Vec<String> = arguments.map(|address| format!("redis://{address}/")).collect();
+    let mut next = || arguments.next().unwrap_or_default();
+    let (way, work, name) = (next(), next(), next());
+    let addresses: Vec<String> = arguments.map(|address| format!("redis://{address}/")).collect();
+    let open = || match &*way {
+        "sentinel" => connect(&addresses, &name),
+        _ => {
+            let connection = redis::Client::open(&*addresses[0])?.get_connection()?;
+            connection.set_read_timeout(Some(Duration::from_millis(500)))?;
+            Ok(connection)
+        }
+    };
     let mut connection: Option<Connection> = None;
     for number in 1_u64.. {
-        let key = format!("app:{}", number % 1000);
         let outcome = match &mut connection {
-            Some(connection) => connection.set::<_, _, ()>(key, number),
-            None => connect(&sentinels, &name).map(|new| connection = Some(new)),
+            Some(connection) if work == "subscribe" => listen(connection),
+            Some(connection) => once(connection, &work, number),
+            None => open().map(|new| {
+                connection = Some(new);
+                false
+            }),
         };
         match outcome {
-            Ok(()) => println!("ack {}", now()),
+            Ok(true) => println!("ack {}", now()),
+            Ok(false) => {}
             Err(error) => {
                 connection = None;
                 println!("error {} {}", now(), error.to_string().replace('\n', " "));
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        std::thread::sleep(Duration::from_millis(1));
+        if matches!(&*work, "write" | "transaction" | "script") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Whether something was done.
+fn once(connection: &mut Connection, work: &str, number: u64) -> RedisResult<bool> {
+    let key = format!("app:{}", number % 1000);
+    match work {
+        "write" => redis::cmd("SET").arg(key).arg(number).query::<()>(connection)?,
+        "transaction" => {
+            let mut pipe = redis::pipe();
+            pipe.atomic().cmd("SET").arg(key).arg(number).cmd("INCR").arg("count").query::<()>(connection)?;
+        }
+        "script" => {
+            let script = "return redis.call('SET', KEYS[1], ARGV[1])";
+            redis::cmd("EVAL").arg(script).arg(1).arg(key).arg(number).query::<()>(connection)?;
+        }
+        _ => {
+            let item: Option<(String, String)> =
+                redis::cmd("BLPOP").arg("queue").arg("0.3").query(connection)?;
+            return Ok(item.is_some());
+        }
+    }
+    Ok(true)
+}
+
+/// Until something is wrong.
+fn listen(connection: &mut Connection) -> RedisResult<bool> {
+    let mut listener = connection.as_pubsub();
+    listener.subscribe("news")?;
+    loop {
+        listener.get_message()?;
+        println!("ack {}", now());
     }
 }
 

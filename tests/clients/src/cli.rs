@@ -1,100 +1,163 @@
 //! What to run.
 
-use crate::programs::Client;
-use kevy_elect_harness::fault::Fault;
+use crate::blow::Blow;
+use crate::programs::{Client, Way, Work};
+use clap::Parser;
+use kevy_elect_harness::cli::named;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// `--help`
-pub(crate) const HELP: &str = "\
-cargo clients: what applications see of a failover, through the client libraries that they use
+const ROUNDS_MAX: i64 = 1000;
 
-USAGE: cargo clients [OPTIONS]
-
-    --client NAME       redis-py, ioredis, node-redis or redis-rs; may be given several times; default: all
-    --fault NAME        kill, term or stop; may be given several times; default: kill and term
-    --rounds N          for each client and fault; default 3
-    --defaults          clients as they come, instead of with the few settings that docs/clients.md gives
-    --redis             Redis with real Sentinels (down-after 1 s) instead of kevy: the yardstick
-    --dead-first        the node that is broken is the first in the client's list
-    --return            a killed node is started again at once
-    --server PATH       a kevy-server; default: the one of this workspace, built first
-    --gap-max MS        fails where the median of the longest gaps is above this
-    --markdown PATH     writes the table there
+const MORE: &str = "\
+EXAMPLES
+    cargo clients                                      the short form: writes through Sentinel, kill -9 and SIGTERM
+    cargo clients --all --rounds 10 --beside 1 --markdown docs/evidence/clients.md
+    cargo clients --client ioredis --fault isolate --rounds 5
+    cargo clients --way proxy --fault kill --fault term
 
 The libraries are installed below target/clients from PyPI and npm, in the versions that tests/clients/programs names.
-";
+Isolation needs root: every node then has a network namespace of its own.";
 
-/// What was asked for.
-#[derive(Debug)]
-pub(crate) struct Request {
+/// What applications see of a failover, through the client libraries that they use.
+///
+/// Starts three real servers and an application that works through one library, breaks the primary, and takes the longest time between
+/// two successes that the application saw.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "clients", bin_name = "cargo clients", verbatim_doc_comment, after_help = MORE)]
+pub(crate) struct Options {
+    /// Only this library (may be given several times; default: all)
+    #[arg(long = "client", value_name = "NAME", value_parser = named(Client::ALL, Client::name, Client::means))]
     pub(crate) clients: Vec<Client>,
-    pub(crate) faults: Vec<Fault>,
+    /// How the primary is broken (may be given several times; default: kill and term)
+    #[arg(long = "fault", value_name = "NAME", value_parser = named(Blow::ALL, Blow::name, Blow::spelled))]
+    pub(crate) faults: Vec<Blow>,
+    /// What the application does (may be given several times; default: write)
+    #[arg(long = "work", value_name = "NAME", value_parser = named(Work::ALL, Work::name, Work::means))]
+    pub(crate) works: Vec<Work>,
+    /// How it finds the primary (may be given several times; default: sentinel, and nodes where a library has no Sentinels)
+    #[arg(long = "way", value_name = "NAME", value_parser = named(Way::ALL, Way::name, Way::means))]
+    pub(crate) ways: Vec<Way>,
+    /// Everything: all faults with writes, the broken node first and last in the list; every other work, and the proxy, with the
+    /// faults that matter to them
+    #[arg(long, conflicts_with_all = ["faults", "works", "ways", "dead_first"])]
+    pub(crate) all: bool,
+    /// For each line of the table
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..=ROUNDS_MAX))]
     pub(crate) rounds: u32,
-    pub(crate) documented: bool,
-    pub(crate) redis: bool,
+    /// As many rounds with Redis and real Sentinels (down-after 1 s), where the application writes through Sentinels
+    #[arg(long, value_name = "N", default_value = "0", value_parser = clap::value_parser!(u32).range(0..=ROUNDS_MAX))]
+    pub(crate) beside: u32,
+    /// Clients as they come, instead of with the few settings that docs/clients.md gives
+    #[arg(long)]
+    pub(crate) defaults: bool,
+    /// The node that is broken is the first in the client's list
+    #[arg(long)]
     pub(crate) dead_first: bool,
-    pub(crate) returns: bool,
+    /// A kevy-server (default: the one of this workspace, built first)
+    #[arg(long, value_name = "PATH")]
     pub(crate) server: Option<PathBuf>,
-    pub(crate) gap_max: Option<Duration>,
+    /// Fails where the median of the longest gaps is above this
+    #[arg(long, value_name = "MS")]
+    gap_max: Option<u32>,
+    /// Writes the table there
+    #[arg(long, value_name = "PATH")]
     pub(crate) markdown: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    pub(crate) inside: bool,
 }
 
-/// `None`: help was asked for.
-pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Request>, String> {
-    let mut request = Request {
-        clients: Vec::new(),
-        faults: Vec::new(),
-        rounds: 3,
-        documented: true,
-        redis: false,
-        dead_first: false,
-        returns: false,
-        server: None,
-        gap_max: None,
-        markdown: None,
-    };
-    let mut arguments = arguments;
-    while let Some(flag) = arguments.next() {
-        let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
-        match flag.as_str() {
-            "--help" | "-h" => return Ok(None),
-            "--client" => {
-                let name = value()?;
-                let client = Client::ALL.iter().find(|client| client.name() == name);
-                request
-                    .clients
-                    .push(*client.ok_or_else(|| format!("--client {name}: there is no such client here"))?);
+/// One line of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) client: Client,
+    pub(crate) way: Way,
+    pub(crate) work: Work,
+    pub(crate) fault: Blow,
+    pub(crate) dead_first: bool,
+}
+
+impl Options {
+    /// `--inside` comes first where it is given, as another program of this workspace puts it.
+    pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut options = Self::try_parse_from(args)?;
+        fn or_else<T>(given: &mut Vec<T>, default: impl IntoIterator<Item = T>) {
+            if given.is_empty() {
+                given.extend(default);
             }
-            "--fault" => {
-                let name = value()?;
-                let fault =
-                    [Fault::Kill, Fault::Term, Fault::Stop].into_iter().find(|fault| fault.name() == name);
-                request.faults.push(fault.ok_or_else(|| format!("--fault {name}: use kill, term or stop"))?);
+        }
+        or_else(&mut options.clients, Client::ALL);
+        or_else(&mut options.faults, [Blow::Kill, Blow::Term]);
+        or_else(&mut options.works, [Work::Write]);
+        or_else(&mut options.ways, [Way::Sentinel, Way::Nodes]);
+        Ok(options)
+    }
+
+    pub(crate) fn gap_max(&self) -> Option<Duration> {
+        self.gap_max.map(|ms| Duration::from_millis(ms.into()))
+    }
+
+    /// The lines of the table, without what a library cannot do.
+    pub(crate) fn plans(&self) -> Vec<Plan> {
+        let mut plans = Vec::new();
+        let mut add = |ways: &[Way], works: &[Work], faults: &[Blow], dead_first: &[bool]| {
+            for client in &self.clients {
+                for (way, work) in ways.iter().flat_map(|way| works.iter().map(move |work| (*way, *work))) {
+                    if !client.can(way, work) {
+                        continue;
+                    }
+                    let cases =
+                        faults.iter().flat_map(|fault| dead_first.iter().map(move |first| (*fault, *first)));
+                    plans.extend(cases.map(|(fault, dead_first)| Plan {
+                        client: *client,
+                        way,
+                        work,
+                        fault,
+                        dead_first,
+                    }));
+                }
             }
-            "--rounds" => request.rounds = number(&flag, &value()?)?,
-            "--gap-max" => request.gap_max = Some(Duration::from_millis(number(&flag, &value()?)?.into())),
-            "--defaults" => request.documented = false,
-            "--redis" => request.redis = true,
-            "--dead-first" => request.dead_first = true,
-            "--return" => request.returns = true,
-            "--server" => request.server = Some(value()?.into()),
-            "--markdown" => request.markdown = Some(value()?.into()),
-            _ => return Err(format!("there is no {flag}")),
+        };
+        if self.all {
+            add(&[Way::Sentinel], &[Work::Write], &Blow::ALL, &[false]);
+            add(&[Way::Sentinel], &[Work::Write], &[Blow::Kill, Blow::Isolate], &[true]);
+            add(&[Way::Nodes], &[Work::Write], &Blow::ALL, &[true]);
+            let others = [Work::Transaction, Work::Script, Work::Block, Work::Subscribe];
+            add(&[Way::Sentinel], &others, &[Blow::Kill, Blow::Transfer, Blow::Isolate], &[false]);
+            add(
+                &[Way::Proxy],
+                &[Work::Write],
+                &[Blow::Kill, Blow::Term, Blow::Isolate, Blow::StopBare],
+                &[false],
+            );
+        } else {
+            add(&self.ways, &self.works, &self.faults, &[self.dead_first]);
+        }
+        plans
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Options {
+        let words = ["clients"].into_iter().chain(line.split_whitespace());
+        Options::read(words.map(OsString::from)).unwrap()
+    }
+
+    #[test]
+    fn every_example_of_the_help_text_is_understood() {
+        for line in MORE.lines().filter_map(|line| line.trim().strip_prefix("cargo clients")) {
+            assert!(!read(line.split("   ").next().unwrap()).plans().is_empty(), "{line}");
         }
     }
-    if request.clients.is_empty() {
-        request.clients = Client::ALL.to_vec();
-    }
-    if request.faults.is_empty() {
-        request.faults = vec![Fault::Kill, Fault::Term];
-    }
-    Ok(Some(request))
-}
 
-fn number(flag: &str, text: &str) -> Result<u32, String> {
-    text.parse()
-        .ok()
-        .filter(|number| *number > 0)
-        .ok_or_else(|| format!("{flag} {text}: use a whole number from 1"))
+    #[test]
+    fn the_short_form_writes_through_every_library() {
+        let plans = read("").plans();
+        assert_eq!(plans.len(), 2 * Client::ALL.len());
+        assert!(plans.iter().all(|plan| plan.work == Work::Write && plan.way != Way::Proxy));
+    }
 }

@@ -1,27 +1,38 @@
 //! `cargo clients`: what applications see of a failover.
 //!
-//! Unmodified client libraries write to a real cluster through what they take for Redis Sentinel, the primary is killed,
-//! stopped or asked to leave, and the longest time between two acknowledged writes is what counts.
+//! Unmodified client libraries work with a real cluster through what they take for Redis Sentinel, or through HAProxy; the primary is
+//! killed, stopped, cut off or asked to leave, and the longest time between two successes is what counts.
 //!
 //! ```text
 //! cli.rs        what to run
 //! programs.rs   the libraries, from their registries, and one process that writes through one of them
 //! probe.rs      the shortest gap that any client could see: somebody who asks every node all the time
+//! proxy.rs      HAProxy before the nodes
+//! blow.rs       how the primary is broken
 //! round.rs      one fault
 //! report.rs     the table
 //! programs/     an application for each library, in its own language
 //! ```
 
+mod blow;
 mod cli;
 mod probe;
 mod programs;
+mod proxy;
 #[path = "../programs/redis_rs.rs"]
 mod redis_rs;
 mod report;
 mod round;
 
+use blow::Blow;
+use cli::Options;
+use kevy_elect_chaos::net::Net;
+use kevy_elect_chaos::space;
 use kevy_elect_harness::failure::{Failure, Interrupt};
 use kevy_elect_harness::guard;
+use programs::{Programs, Way, Work};
+use report::Row;
+use round::Stage;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -34,18 +45,8 @@ fn main() -> ExitCode {
         redis_rs::run(std::env::args().skip(3));
         return ExitCode::SUCCESS;
     }
-    let request = match cli::parse(std::env::args().skip(1)) {
-        Ok(Some(request)) => request,
-        Ok(None) => {
-            print!("{}", cli::HELP);
-            return ExitCode::SUCCESS;
-        }
-        Err(message) => {
-            eprintln!("{message}\n`cargo clients --help` shows what there is");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&request) {
+    let options = Options::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    match run(&options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(failure) => {
@@ -56,36 +57,52 @@ fn main() -> ExitCode {
 }
 
 /// Whether every gap was below what was asked for.
-fn run(request: &cli::Request) -> Result<bool, Failure> {
+fn run(options: &Options) -> Result<bool, Failure> {
     let interrupt = Interrupt::install()?;
-    let programs = programs::Programs::install(&request.clients)?;
-    let mut rows = Vec::new();
-    for client in &request.clients {
-        for fault in &request.faults {
-            let mut row = report::Row::new(*client, *fault);
-            for _ in 0..request.rounds {
-                let plan = round::Plan { client: *client, fault: *fault, request };
-                let round = round::play(&plan, &programs, &interrupt)?;
-                eprintln!("{} {}: {}", client.name(), fault.name(), round.line());
-                row.rounds.push(round);
-            }
-            rows.push(row);
-        }
+    let plans = options.plans();
+    let nothing = "no library here can do all of that: see `cargo clients --help`";
+    if plans.is_empty() {
+        return Err(Failure::os("find something to do")(std::io::Error::other(nothing)));
     }
-    let table = report::table(&rows, request);
+    let programs = Programs::find(&options.clients, !options.inside)?;
+    if plans.iter().any(|plan| plan.fault == Blow::Isolate) && !options.inside {
+        // In there is no network to build or install anything.
+        round::server(options)?;
+        let Err(message) = space::enter("cargo clients --fault isolate");
+        return Err(Failure::os("make network namespaces")(std::io::Error::other(message)));
+    }
+    if options.inside {
+        space::settle()?;
+    }
+    let net = options.inside.then(|| Net::build(round::NODES)).transpose()?;
+    let mut stage = Stage { options, programs: &programs, interrupt: &interrupt, net };
+    let mut rows = Vec::new();
+    for plan in plans {
+        let mut row = Row { plan, rounds: Vec::new(), redis: Vec::new() };
+        for _ in 0..options.rounds {
+            let round = round::play(&plan, false, &mut stage)?;
+            eprintln!("{}: {}", row.name(), round.line());
+            row.rounds.push(round);
+        }
+        // Only where a client asks Sentinels, and only what Redis can be asked for too.
+        let comparable =
+            plan.way == Way::Sentinel && plan.work == Work::Write && plan.fault != Blow::StopBare;
+        for _ in 0..if comparable { options.beside } else { 0 } {
+            let round = round::play(&plan, true, &mut stage)?;
+            eprintln!("{} with Redis: {}", row.name(), round.line());
+            row.redis.push(round);
+        }
+        rows.push(row);
+    }
+    let table = report::table(&rows, options);
     println!("{table}");
-    if let Some(path) = &request.markdown {
+    if let Some(path) = &options.markdown {
         write(path, &table)?;
     }
     let slow: Vec<_> =
-        rows.iter().filter(|row| request.gap_max.is_some_and(|max| row.median() > max)).collect();
+        rows.iter().filter(|row| options.gap_max().is_some_and(|max| row.median() > max)).collect();
     for row in &slow {
-        eprintln!(
-            "{} {}: {} ms is above --gap-max",
-            row.client.name(),
-            row.fault.name(),
-            row.median().as_millis()
-        );
+        eprintln!("{}: {} ms is above --gap-max", row.name(), row.median().as_millis());
     }
     Ok(slow.is_empty())
 }

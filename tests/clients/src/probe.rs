@@ -1,5 +1,6 @@
 //! The shortest gap that any client could see: somebody who asks every node all the time.
 
+use crate::programs::Work;
 use crate::round::now;
 use kevy_elect_harness::client::Client;
 use std::net::SocketAddr;
@@ -17,7 +18,8 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    pub(crate) fn start(servers: impl Iterator<Item = SocketAddr>) -> Self {
+    /// Where a write succeeds it does what the application of `work` waits for.
+    pub(crate) fn start(servers: impl Iterator<Item = SocketAddr>, work: Work) -> Self {
         let probe = Self { acks: Arc::default(), over: Arc::default() };
         for server in servers {
             let (acks, over) = (Arc::clone(&probe.acks), Arc::clone(&probe.over));
@@ -33,6 +35,15 @@ impl Probe {
                     match reply {
                         Some(Ok(reply)) if reply.is_ok() => {
                             acks.lock().unwrap_or_else(PoisonError::into_inner).push(now());
+                            let more: Option<[&[u8]; 3]> = match work {
+                                Work::Block => Some([b"RPUSH", b"queue", b"1"]),
+                                Work::Subscribe => Some([b"PUBLISH", b"news", b"1"]),
+                                _ => None,
+                            };
+                            // Where it fails the next turn finds out.
+                            if let Some((more, client)) = more.zip(client.as_mut()) {
+                                let _ = client.call(&more, || !over.load(Ordering::Relaxed));
+                            }
                         }
                         Some(Ok(_)) | None => {}
                         Some(Err(_)) => client = None,

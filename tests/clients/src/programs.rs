@@ -1,5 +1,6 @@
 //! The libraries, from their registries, and one process that writes through one of them.
 
+use crate::cli::Plan;
 use kevy_elect_harness::failure::Failure;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -15,10 +16,12 @@ pub(crate) enum Client {
     Ioredis,
     NodeRedis,
     RedisRs,
+    Glide,
 }
 
 impl Client {
-    pub(crate) const ALL: [Self; 4] = [Self::RedisPy, Self::Ioredis, Self::NodeRedis, Self::RedisRs];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::RedisPy, Self::Ioredis, Self::NodeRedis, Self::RedisRs, Self::Glide];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -26,6 +29,86 @@ impl Client {
             Self::Ioredis => "ioredis",
             Self::NodeRedis => "node-redis",
             Self::RedisRs => "redis-rs",
+            Self::Glide => "valkey-glide",
+        }
+    }
+
+    pub(crate) const fn means(self) -> &'static str {
+        match self {
+            Self::RedisPy | Self::Glide => "Python",
+            Self::Ioredis | Self::NodeRedis => "JavaScript",
+            Self::RedisRs => "Rust",
+        }
+    }
+
+    /// valkey-glide knows no Sentinels; the others know nothing of further nodes without them.
+    pub(crate) fn can(self, way: Way, work: Work) -> bool {
+        match self {
+            Self::Glide => way != Way::Sentinel && work == Work::Write,
+            _ => way != Way::Nodes,
+        }
+    }
+}
+
+/// How an application finds the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Sentinel,
+    Proxy,
+    Nodes,
+}
+
+impl Way {
+    pub(crate) const ALL: [Self; 3] = [Self::Sentinel, Self::Proxy, Self::Nodes];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Sentinel => "sentinel",
+            Self::Proxy => "proxy",
+            Self::Nodes => "nodes",
+        }
+    }
+
+    pub(crate) const fn means(self) -> &'static str {
+        match self {
+            Self::Sentinel => "asks the Sentinel ports of all nodes",
+            Self::Proxy => "HAProxy, as docs/http.md sets it up",
+            Self::Nodes => "is given the addresses of all nodes (valkey-glide)",
+        }
+    }
+}
+
+/// What an application does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    Write,
+    Transaction,
+    Script,
+    Block,
+    Subscribe,
+}
+
+impl Work {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Write, Self::Transaction, Self::Script, Self::Block, Self::Subscribe];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Transaction => "transaction",
+            Self::Script => "script",
+            Self::Block => "block",
+            Self::Subscribe => "subscribe",
+        }
+    }
+
+    pub(crate) const fn means(self) -> &'static str {
+        match self {
+            Self::Write => "SET",
+            Self::Transaction => "MULTI, SET, INCR, EXEC",
+            Self::Script => "EVAL of a SET",
+            Self::Block => "BLPOP of what somebody else pushes to the primary",
+            Self::Subscribe => "SUBSCRIBE to what somebody else publishes at the primary",
         }
     }
 }
@@ -43,15 +126,18 @@ pub(crate) struct Programs {
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/programs");
 
 impl Programs {
-    /// Installs what `clients` need, where it is not there yet.
-    pub(crate) fn install(clients: &[Client]) -> Result<Self, Failure> {
+    /// Installs what `clients` need, where it is not there yet, or takes it as installed.
+    pub(crate) fn find(clients: &[Client], install: bool) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(Failure::os("find this program"))?;
         let target = program.parent().and_then(Path::parent).unwrap_or(Path::new("target"));
         let directory = target.join("clients");
         std::fs::create_dir_all(&directory)
             .map_err(Failure::os(format!("create {}", directory.display())))?;
         let programs = Self { directory, program };
-        if clients.contains(&Client::RedisPy) {
+        if !install {
+            return Ok(programs);
+        }
+        if clients.iter().any(|client| matches!(client, Client::RedisPy | Client::Glide)) {
             programs.python()?;
         }
         if clients.iter().any(|client| matches!(client, Client::Ioredis | Client::NodeRedis)) {
@@ -82,32 +168,24 @@ impl Programs {
     /// Starts an application.
     pub(crate) fn start(
         &self,
-        client: Client,
+        plan: &Plan,
         documented: bool,
         name: &str,
-        sentinels: &[SocketAddr],
+        addresses: &[SocketAddr],
     ) -> Result<Application, Failure> {
-        let mut command = match client {
-            Client::RedisPy => {
-                let mut command = Command::new(self.directory.join("python/bin/python"));
-                command.arg(format!("{SOURCES}/redis_py.py"));
-                command
-            }
-            Client::Ioredis | Client::NodeRedis => {
-                let file = if client == Client::Ioredis { "ioredis.mjs" } else { "node_redis.mjs" };
-                let mut command = Command::new("node");
-                command.arg(self.directory.join(file));
-                command
-            }
-            Client::RedisRs => {
-                let mut command = Command::new(&self.program);
-                command.arg(REDIS_RS);
-                command
-            }
+        let python = self.directory.join("python/bin/python");
+        let (program, script) = match plan.client {
+            Client::RedisPy => (python, format!("{SOURCES}/redis_py.py").into()),
+            Client::Glide => (python, format!("{SOURCES}/glide.py").into()),
+            Client::Ioredis => ("node".into(), self.directory.join("ioredis.mjs")),
+            Client::NodeRedis => ("node".into(), self.directory.join("node_redis.mjs")),
+            Client::RedisRs => (self.program.clone(), REDIS_RS.into()),
         };
-        command.arg(if documented { "documented" } else { "defaults" }).arg(name);
-        command.args(sentinels.iter().map(ToString::to_string));
-        let starting = || Failure::os(format!("start {command:?}", command = client.name()));
+        let mut command = Command::new(program);
+        command.arg(script).arg(if documented { "documented" } else { "defaults" });
+        command.args([plan.way.name(), plan.work.name(), name]);
+        command.args(addresses.iter().map(ToString::to_string));
+        let starting = || Failure::os(format!("start {command:?}", command = plan.client.name()));
         let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -168,6 +246,8 @@ fn read(output: ChildStdout, seen: &Mutex<Seen>) {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         match what {
             Some("ack") => seen.acks.push(at),
+            // The library says what it meets on its way; no command has failed by that.
+            Some("note") => {}
             _ => seen.errors.push((at, words.next().unwrap_or_default().to_owned())),
         }
     }
@@ -181,7 +261,7 @@ mod tests {
     fn the_documentation_shows_what_is_run() {
         let docs =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/clients.md")).unwrap();
-        for name in ["redis_py.py", "ioredis.mjs", "node_redis.mjs", "redis_rs.rs"] {
+        for name in ["redis_py.py", "ioredis.mjs", "node_redis.mjs", "redis_rs.rs", "glide.py"] {
             let source = std::fs::read_to_string(Path::new(SOURCES).join(name)).unwrap();
             let (_, rest) = source.split_once("docs/clients.md: begin\n").unwrap();
             let (shown, _) = rest.split_once("docs/clients.md: end").unwrap();

@@ -1,20 +1,22 @@
 //! One fault.
 
-use crate::cli::Request;
+use crate::blow::Blow;
+use crate::cli::{Options, Plan};
 use crate::probe::Probe;
-use crate::programs::{Client, Programs};
+use crate::programs::{Application, Programs, Way};
+use crate::proxy::Proxy;
+use kevy_elect_chaos::net::{Cut, Net, around};
 use kevy_elect_harness::client::Client as Resp;
 use kevy_elect_harness::client::Reply;
 use kevy_elect_harness::clock::Clock;
 use kevy_elect_harness::cluster::{Cluster, Member, Place, SENTINEL_NAME, Setup, System};
 use kevy_elect_harness::failure::{Failure, Interrupt};
-use kevy_elect_harness::fault::Fault;
 use kevy_elect_harness::server::{Server, locate};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const NODES: usize = 3;
+pub(crate) const NODES: usize = 3;
 /// Writes that an application has to have made before the fault, and after it.
 const WRITES: usize = 100;
 /// Longest wait for each of these. A client that has not come back by then never does.
@@ -28,11 +30,12 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 /// After the fault, for clients that lose their connection once more when the old primary ends.
 const AFTER: Duration = Duration::from_millis(500);
 
-/// What is played.
-pub(crate) struct Plan<'a> {
-    pub(crate) client: Client,
-    pub(crate) fault: Fault,
-    pub(crate) request: &'a Request,
+/// What rounds are played with.
+pub(crate) struct Stage<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) programs: &'a Programs,
+    pub(crate) interrupt: &'a Interrupt,
+    pub(crate) net: Option<Net>,
 }
 
 /// What came of it.
@@ -60,16 +63,26 @@ pub(crate) fn now() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// Plays one round on a cluster of its own.
-pub(crate) fn play(plan: &Plan<'_>, programs: &Programs, interrupt: &Interrupt) -> Result<Round, Failure> {
-    let mut cluster = Cluster::up(&setup(plan.request)?, Clock::start(), interrupt)?;
+/// One fault, with a cluster of its own: kevy, or Redis beside it.
+pub(crate) fn play(plan: &Plan, redis: bool, stage: &mut Stage<'_>) -> Result<Round, Failure> {
+    let Stage { options, programs, interrupt, net } = stage;
+    let net = net.as_mut().filter(|_| plan.fault == Blow::Isolate);
+    let places = net.as_ref().map_or_else(|| vec![Place::Loopback; NODES], |net| net.places());
+    let mut cluster = Cluster::up(&setup(options, plan, redis, places)?, Clock::start(), interrupt)?;
     let primary = ready(&mut cluster, interrupt)?;
     let mut order: Vec<usize> = (0..NODES).collect();
     // The node that is broken is the first or the last that the client asks.
-    order.rotate_left((primary + usize::from(!plan.request.dead_first)) % NODES);
-    let sentinels: Vec<_> = order.iter().map(|node| cluster.members[*node].sentinel()).collect();
-    let application = programs.start(plan.client, plan.request.documented, SENTINEL_NAME, &sentinels)?;
-    let probe = Probe::start(cluster.members.iter().map(Member::address));
+    order.rotate_left((primary + usize::from(!plan.dead_first)) % NODES);
+    let (addresses, _proxy) = match plan.way {
+        Way::Sentinel => (order.iter().map(|node| cluster.members[*node].sentinel()).collect(), None),
+        Way::Nodes => (order.iter().map(|node| cluster.members[*node].address()).collect::<Vec<_>>(), None),
+        Way::Proxy => {
+            let proxy = Proxy::start(&cluster)?;
+            (vec![proxy.at], Some(proxy))
+        }
+    };
+    let application = programs.start(plan, !options.defaults, SENTINEL_NAME, &addresses)?;
+    let probe = Probe::start(cluster.members.iter().map(Member::address), plan.work);
     let wrote = |since: Duration| {
         let count = application.seen().acks.iter().filter(|at| **at > since).count();
         (count >= WRITES).then_some(())
@@ -77,39 +90,67 @@ pub(crate) fn play(plan: &Plan<'_>, programs: &Programs, interrupt: &Interrupt) 
     let begun = now();
     if interrupt.wait_for(PATIENCE, || Ok(wrote(begun)))?.is_none() {
         let errors = application.seen().errors.clone();
-        return Err(cluster.timeout(format!("{} did not write: {errors:?}", plan.client.name()), PATIENCE));
+        return Err(cluster.timeout(format!("{} did nothing: {errors:?}", plan.client.name()), PATIENCE));
     }
     let struck = now();
     match plan.fault {
-        Fault::Kill => {
+        Blow::Kill => cluster.kill(primary)?,
+        Blow::KillReturn => {
             cluster.kill(primary)?;
-            if plan.request.returns {
-                cluster.launch(primary)?;
-            }
+            cluster.launch(primary)?;
         }
-        Fault::Term => cluster.terminate(primary)?,
-        Fault::Stop | Fault::Isolate => cluster.stop(primary)?,
+        Blow::Term => cluster.terminate(primary)?,
+        Blow::Transfer => transfer(cluster.members[primary].sentinel())?,
+        Blow::Stop | Blow::StopBare => cluster.stop(primary)?,
+        Blow::Isolate => {}
     }
+    let mut net = net;
+    if let Some(net) = &mut net {
+        net.cut(around(primary, NODES), Cut::Drop)?;
+    }
+    let outcome = follow(&application, &probe, struck, interrupt);
+    if let Some(net) = &mut net {
+        net.heal()?;
+    }
+    outcome
+}
+
+/// Waits until the application has come back, and a little longer.
+fn follow(
+    application: &Application,
+    probe: &Probe,
+    struck: Duration,
+    interrupt: &Interrupt,
+) -> Result<Round, Failure> {
+    let wrote = |since: Duration| {
+        let count = application.seen().acks.iter().filter(|at| **at > since).count();
+        (count >= WRITES).then_some(())
+    };
     let back = struck + TAKES_OVER;
-    if interrupt.wait_for(PATIENCE, || Ok(wrote(back)))?.is_none() {
-        let seen = application.seen().clone();
-        let last = seen.errors.last().map(|(_, text)| text.clone());
-        return Ok(Round {
-            gap: PATIENCE,
-            cluster: longest(struck, &probe.acks()),
-            errors: seen.errors.len(),
-            first_error: last,
-        });
+    let returned = interrupt.wait_for(PATIENCE, || Ok(wrote(back)))?.is_some();
+    if returned {
+        interrupt.rest(AFTER)?;
     }
-    interrupt.rest(AFTER)?;
     let seen = application.seen().clone();
     let errors: Vec<_> = seen.errors.into_iter().filter(|(at, _)| *at > struck).collect();
     Ok(Round {
-        gap: longest(struck, &seen.acks),
+        // A client that has not come back by then never does.
+        gap: if returned { longest(struck, &seen.acks) } else { PATIENCE },
         cluster: longest(struck, &probe.acks()),
         errors: errors.len(),
         first_error: errors.into_iter().next().map(|(_, text)| text),
     })
+}
+
+/// Asks for a planned transfer, as an operator would.
+fn transfer(sentinel: SocketAddr) -> Result<(), Failure> {
+    let asked = Resp::connect(sentinel).and_then(|mut client| {
+        client.call_within(&[b"SENTINEL", b"FAILOVER", SENTINEL_NAME.as_bytes()], ANSWER_PATIENCE)
+    });
+    match asked {
+        Ok(reply) if reply.is_ok() => Ok(()),
+        other => Err(Failure::os("ask for a transfer")(std::io::Error::other(format!("{other:?}")))),
+    }
 }
 
 /// The longest time between two of `acks`, where the second one came after `since`.
@@ -118,22 +159,20 @@ fn longest(since: Duration, acks: &[Duration]) -> Duration {
     pairs.map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }
 
-fn setup(request: &Request) -> Result<Setup, Failure> {
-    let (server, system) = if request.redis {
+fn setup(options: &Options, plan: &Plan, redis: bool, places: Vec<Place>) -> Result<Setup, Failure> {
+    let (server, system) = if redis {
         let sentinel = PathBuf::from("/usr/bin/redis-sentinel");
         (PathBuf::from("/usr/bin/redis-server"), System::Redis { sentinel })
     } else {
-        let wanted = request.server.clone().map_or(Server::Beside, Server::At);
-        (locate(&wanted)?, System::Plugin)
+        (server(options)?, System::Plugin)
     };
-    Ok(Setup {
-        server,
-        system,
-        elections: true,
-        sentinel: true,
-        threads: 1,
-        places: vec![Place::Loopback; NODES],
-    })
+    let watchdog = plan.fault != Blow::StopBare;
+    Ok(Setup { server, system, elections: true, sentinel: true, watchdog, threads: 1, places })
+}
+
+/// The server that is measured.
+pub(crate) fn server(options: &Options) -> Result<PathBuf, Failure> {
+    locate(&options.server.clone().map_or(Server::Beside, Server::At))
 }
 
 /// Waits until all whom clients may ask name the same primary and know all others. Gives the primary.

@@ -29,7 +29,7 @@ pub fn check(bytes: &[u8]) {
     match &accepted {
         Outcome::Linked(theirs, ..) => fits(&ours, theirs),
         Outcome::Unknown => {}
-        Outcome::TurnedAway(TurnedAway { claimed, reason }) => {
+        Outcome::TurnedAway(TurnedAway { claimed, reason, .. }) => {
             use RefuseReason as R;
             assert!(matches!(reason, R::Garbage | R::TooLarge | R::Protocol | R::Cluster | R::UnknownNode));
             let named = matches!(reason, R::Protocol | R::Cluster | R::UnknownNode);

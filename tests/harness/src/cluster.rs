@@ -47,6 +47,8 @@ pub struct Setup {
     pub elections: bool,
     /// Whether clients can ask every node of the plugin where the primary is, as they ask Sentinels.
     pub sentinel: bool,
+    /// Whether a node of the plugin that overslept its lease is ended, as it is by default.
+    pub watchdog: bool,
     /// Shards.
     pub threads: usize,
     /// Where the nodes live; as many as there are places.
@@ -407,9 +409,35 @@ impl Cluster {
         }
     }
 
+    /// What is run.
+    pub const fn system(&self) -> &System {
+        &self.setup.system
+    }
+
     /// The node's process id while it runs.
     pub fn pid(&self, node: Node) -> Option<u32> {
         self.members[node].process.as_ref().map(Child::id)
+    }
+
+    /// The process that its server has started to say when it is dead, if it has one.
+    pub fn companion_pid(&self, node: Node) -> Option<Pid> {
+        let parent = format!("PPid:\t{}\n", self.pid(node)?);
+        let processes = std::fs::read_dir("/proc").ok()?;
+        let mut pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+        let child = pids.find(|pid| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            status.contains(&parent) && !status.contains("State:\tZ")
+        });
+        Pid::from_raw(child?)
+    }
+
+    /// Kills that process.
+    pub fn kill_companion(&self, node: Node) -> Result<(), Failure> {
+        let what = format!("kill the companion of {}", self.members[node].id);
+        let Some(pid) = self.companion_pid(node) else {
+            return Err(Failure::os(what)(std::io::Error::other("it has none")));
+        };
+        kill_process(pid, Signal::KILL).map_err(|error| Failure::os(what)(error.into()))
     }
 
     /// All processes of the node that run: the server, and what decides for it.
@@ -562,7 +590,15 @@ fn config(members: &[Member], node: Node, setup: &Setup, data: &Path) -> String 
     }
     let _ = write!(text, "[replication]\n{role}\n");
     if setup.system == System::Plugin && setup.elections {
-        let _ = write!(text, "\n[elect]\nenabled = true\nhttp = \"127.0.0.1:{}\"\n", ports.http);
+        let (at, public) = match place {
+            Place::Loopback => (Ipv4Addr::LOCALHOST, ""),
+            // Nobody but these servers is in its network.
+            Place::Namespace { address, .. } => (*address, "http_public = true\ninsecure = true\n"),
+        };
+        let _ = write!(text, "\n[elect]\nenabled = true\nhttp = \"{at}:{}\"\n{public}", ports.http);
+        if !setup.watchdog {
+            text.push_str("watchdog = false\n");
+        }
         if setup.threads > 1 {
             // Without it a confirmed write may be lost: whoever is ahead in sum may be behind on its shard.
             text.push_str("loss_policy = \"dominate\"\n");
@@ -667,6 +703,7 @@ mod tests {
             system: System::Plugin,
             elections: true,
             sentinel: false,
+            watchdog: true,
             threads: 2,
             places: vec![Place::Loopback; 3],
         };

@@ -68,6 +68,14 @@ pub enum Failure {
         /// What it logged last.
         evidence: String,
     },
+    /// The data that a measurement begins with could not be written.
+    #[error("cannot fill the servers through {server}: {why}")]
+    Fill {
+        /// The primary.
+        server: std::net::SocketAddr,
+        /// What it said.
+        why: String,
+    },
     /// A node that had just acknowledged writes could not be read.
     #[error("cannot read the writes back from {node}: {why}")]
     ReadBack {

@@ -3,9 +3,12 @@
 use crate::client::{Client, Reply};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Resumption};
+use crate::copying::{Copied, Counts};
+use crate::data::Data;
 use crate::failure::{Failure, Interrupt};
 use crate::fault::{Fault, Restart};
 use crate::links::Links;
+use crate::load::{Load, Readers};
 use crate::observe::Event;
 use crate::progress::Progress;
 use crate::verdict::{self, Ack, Dual, Elected, Lost, Node, Resumed};
@@ -21,8 +24,14 @@ const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(60);
 const WARM_UP: Duration = Duration::from_millis(400);
 /// How often the load is warmed up again because the primary changed meanwhile.
 const WARM_UP_TRIES: usize = 10;
+/// How often filling is taken up again where it stopped.
+const FILL_TRIES: usize = 10;
+/// How long filled servers are left alone.
+const REST: Duration = Duration::from_secs(2);
 /// Spreads the faults over the servers' heartbeat intervals.
 const JITTER_MS_MAX: u64 = 250;
+/// How long it may take until a replica confirms a write of the new primary.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the new primary works alone before the old one returns.
 const ALONE: Duration = Duration::from_millis(300);
 /// The same where the old one runs on, cut off: as long as it takes to see whether it goes on acknowledging.
@@ -81,6 +90,12 @@ pub struct Round {
     pub lost: Lost,
     /// Whether two nodes acknowledged at once.
     pub dual: Option<Dual>,
+    /// What was copied, where the servers count it.
+    pub copied: Option<Copied>,
+    /// Reads that nodes refused although they had run all the time, because data came in anew (`-LOADING`).
+    pub loading: usize,
+    /// The longest time without an acknowledgement of the new primary while the old one came back.
+    pub stall: Duration,
 }
 
 /// A server's log line.
@@ -98,6 +113,16 @@ impl Round {
     /// From the fault to the first acknowledgement.
     pub fn failover(&self) -> Duration {
         self.first_ack - self.struck
+    }
+
+    /// From the fault to the first write of the new primary that `WAIT` confirmed.
+    pub fn confirmed(&self) -> Option<Duration> {
+        self.first_waited.map(|at| at.saturating_sub(self.struck))
+    }
+
+    /// From the return of the old primary until both replicas confirmed.
+    pub fn rejoined(&self) -> Duration {
+        self.whole.saturating_sub(self.returned)
     }
 
     /// From the fault until a survivor noticed.
@@ -127,8 +152,12 @@ impl Round {
 pub struct Stage<'a> {
     /// The servers.
     pub cluster: &'a mut Cluster,
-    /// The load.
+    /// Those who measure.
     pub writers: &'a Writers,
+    /// Those who read, if anybody does.
+    pub readers: Option<&'a Readers>,
+    /// What keeps the servers busy, if anything does.
+    pub load: Option<&'a Load>,
     /// Ctrl-C.
     pub interrupt: &'a Interrupt,
     /// What every instant is read from.
@@ -148,8 +177,10 @@ impl Stage<'_> {
     ) -> Result<(Round, Vec<Ack>), Failure> {
         let begun = self.clock.now();
         self.writers.go();
+        self.work(fault);
         let old = self.warm_up()?;
         let old_pid = self.cluster.pid(old).unwrap_or_default();
+        let before = Counts::read(self.cluster);
 
         self.progress.say(&format!("{} {}", fault.spelled(), self.name(old)));
         let struck = self.clock.now();
@@ -163,8 +194,16 @@ impl Stage<'_> {
         self.progress.say("waiting for another node to take over");
         let first = self.take_over(old, struck, gone)?;
         let new = first.node;
+        if returned.is_none() {
+            self.confirm(new, struck)?;
+        }
         self.interrupt.rest(if fault == Fault::Isolate { APART } else { ALONE })?;
 
+        if fault != Fault::Term {
+            // Most servers never catch up with one that is written to as fast as it can.
+            self.load.iter().for_each(|load| load.pause());
+        }
+        let at_return = Counts::read(self.cluster);
         let (mut resumed, mut ended_by_watchdog) = (None, false);
         let returned = match returned {
             Some(at) => at,
@@ -187,6 +226,8 @@ impl Stage<'_> {
         };
         let last = self.whole()?;
         let whole = self.clock.now();
+        let after = Counts::read(self.cluster);
+        self.load.iter().for_each(|load| load.pause());
         self.interrupt.rest(COOL_DOWN)?;
 
         self.progress.say("reading every write back");
@@ -199,6 +240,9 @@ impl Stage<'_> {
         let detected = sighting(&events, "suspected", |who| who != old || new == old);
         let following = sighting(&events, "following", |who| who != old && who != new);
         let waited: Vec<_> = acks.iter().copied().filter(|ack| ack.waited.is_some()).collect();
+        let survivors = (0..self.cluster.members.len()).filter(|node| *node != old);
+        let refused = |node| self.readers.map_or(0, |readers| readers.loading(node, struck, whole));
+        let restarted = ended_by_watchdog || matches!(fault, Fault::Kill | Fault::Term);
         let round = Round {
             number,
             fault,
@@ -220,8 +264,46 @@ impl Stage<'_> {
             waited: waited.len(),
             lost,
             dual,
+            copied: before.copied(&at_return, &after, old, restarted),
+            loading: survivors.map(refused).sum(),
+            stall: verdict::outage(acks.iter().filter(|ack| ack.node == new), returned, whole),
         };
         Ok((round, waited))
+    }
+
+    /// Sets the load to work: as much as goes where a failover is to be slow, less where a node is to come back meanwhile.
+    fn work(&self, fault: Fault) {
+        let Some(load) = self.load else { return };
+        if fault == Fault::Term { load.steady() } else { load.full() }
+    }
+
+    /// Fills the cluster, once it is whole.
+    pub fn fill(&mut self, data: &Data) -> Result<(), Failure> {
+        if data.keys() == 0 {
+            return Ok(());
+        }
+        let (begun, all, replicas) = (self.clock.now(), data.size(), self.cluster.members.len() - 1);
+        let (mut done, mut tries) = (0, 0);
+        loop {
+            let primary = self.whole()?;
+            let server = self.cluster.members[primary].address();
+            let filled = data.fill(server, replicas, self.interrupt, &mut done, |done| {
+                let seconds = (self.clock.now() - begun).as_secs();
+                self.progress.say(&format!("filling all nodes: {done} of {all}, {seconds} s"));
+            });
+            tries += 1;
+            match filled {
+                // On a busy machine another one may have become primary.
+                Err(failure @ Failure::Fill { .. }) if tries < FILL_TRIES => {
+                    self.progress.note(&format!("{failure}; looking for the primary again"));
+                }
+                Err(failure) => return Err(failure),
+                Ok(()) => break,
+            }
+        }
+        // What the servers do with a log that has grown, they do now.
+        self.progress.say("letting the servers come to rest");
+        self.interrupt.rest(REST)
     }
 
     /// Waits for a primary whose writes both replicas confirm; gives the primary.
@@ -332,6 +414,17 @@ impl Stage<'_> {
             self.cluster
                 .timeout("no other node acknowledged a write after the fault".into(), TAKE_OVER_PATIENCE)
         })
+    }
+
+    /// Waits a while for a write that a replica confirms. That nobody does is told, not a failure.
+    fn confirm(&mut self, new: Node, since: Duration) -> Result<(), Failure> {
+        self.progress.say("waiting for a confirmed write");
+        let (cluster, writers) = (&mut *self.cluster, self.writers);
+        let confirmed = self.interrupt.wait_for(CONFIRM_PATIENCE, || {
+            cluster.check_alive()?;
+            Ok(writers.first_waited(new, since))
+        });
+        confirmed.map(drop)
     }
 
     /// Stops the load and takes its history.

@@ -109,6 +109,14 @@ pub fn dual(acks: &[Ack], elections: &[Elected], resumed: Option<Resumed>) -> Op
     worst
 }
 
+/// The longest time without any acknowledgement between `from` and `to`.
+pub fn outage<'a>(acks: impl IntoIterator<Item = &'a Ack>, from: Duration, to: Duration) -> Duration {
+    let replied = acks.into_iter().map(|ack| ack.replied);
+    let mut instants: Vec<_> = replied.filter(|at| *at > from && *at < to).chain([from, to]).collect();
+    instants.sort_unstable();
+    instants.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+}
+
 /// Compares what was acknowledged with what is there: `found` holds the value under each one's key.
 pub fn lost(acks: &[Ack], found: &[Option<u64>]) -> Lost {
     let mut lost = Lost::default();
@@ -291,5 +299,13 @@ mod tests {
         assert_eq!(lost(&acks, &found), Lost { waited: 2, unwaited: 1 });
         assert_eq!(lost(&acks, &[]), Lost { waited: 3, unwaited: 2 }, "not looked up is not found");
         assert_eq!(lost(&acks, &acks.iter().map(|a| Some(a.seq)).collect::<Vec<_>>()), Lost::default());
+    }
+
+    #[test]
+    fn an_outage_is_the_longest_silence_also_at_the_ends() {
+        let acks = [ack(0, 9, 10), ack(0, 19, 20), ack(1, 89, 90), ack(1, 99, 100)];
+        assert_eq!(outage(&acks, ms(15), ms(110)), ms(70));
+        assert_eq!(outage(&acks, ms(15), ms(400)), ms(300));
+        assert_eq!(outage(&[], ms(15), ms(400)), ms(385));
     }
 }

@@ -132,23 +132,22 @@ impl Writers {
 
     /// The first acknowledgement by `node` of a write sent at or after `since`.
     pub fn first_ack(&self, node: Node, since: Duration) -> Option<Ack> {
-        self.first(node, since, |_| true)
+        self.first(node, since, |_| true).min_by_key(|ack| ack.replied)
     }
 
-    /// The first one that `WAIT` confirmed.
+    /// The one that `WAIT` confirmed first.
     pub fn first_waited(&self, node: Node, since: Duration) -> Option<Ack> {
-        self.first(node, since, |ack| ack.waited.is_some())
+        self.first(node, since, |ack| ack.waited.is_some()).min_by_key(|ack| ack.waited)
     }
 
-    fn first(&self, node: Node, since: Duration, wanted: impl Fn(&Ack) -> bool) -> Option<Ack> {
-        let of_node = self.shared.histories.iter().filter(|history| history.node == node);
-        of_node
-            .filter_map(|history| {
-                let acks = history.lock();
-                let from = acks.partition_point(|ack| ack.sent < since);
-                acks[from..].iter().copied().find(&wanted)
-            })
-            .min_by_key(|ack| ack.replied)
+    /// The first one of each connection.
+    fn first(&self, node: Node, since: Duration, wanted: fn(&Ack) -> bool) -> impl Iterator<Item = Ack> {
+        let of_node = self.shared.histories.iter().filter(move |history| history.node == node);
+        of_node.filter_map(move |history| {
+            let acks = history.lock();
+            let from = acks.partition_point(|ack| ack.sent < since);
+            acks[from..].iter().copied().find(wanted)
+        })
     }
 }
 

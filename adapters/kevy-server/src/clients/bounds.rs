@@ -23,6 +23,11 @@ pub(crate) enum Bound {
     Count(usize, u64),
 }
 
+/// Whether a command has such numbers.
+pub(crate) fn is_bounded(upper: &[u8]) -> bool {
+    matches!(upper, b"SETRANGE" | b"SETBIT" | b"SPOP" | b"SRANDMEMBER")
+}
+
 /// Looks at the numbers of one command.
 pub(crate) fn check<A: ArgvView + ?Sized>(store: &mut Store, upper: &[u8], args: &A) -> Option<Bound> {
     let number = |i: usize| std::str::from_utf8(args.get(i)?).ok()?.parse::<i64>().ok();

@@ -22,7 +22,6 @@ use crate::position::marks;
 use crate::position::tag::Tag;
 use crate::shards::{Applied, Shards, TICK_MS_STANDBY};
 use kevy::KevyCommands;
-use kevy_elect_plugin::host::FenceReason;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_persist::Fsync;
 use kevy_rt::{
@@ -48,6 +47,8 @@ pub struct ElectedCommands {
     /// Whether a command was resolved that has not been dispatched yet. A dispatch without one serves a
     /// client that was waiting for data.
     resolved: Cell<bool>,
+    /// Whether a command was refused since one was queued last.
+    refused: Cell<bool>,
     /// What is recorded of commands.
     pub(crate) record: Record,
     browser: Browser,
@@ -61,9 +62,9 @@ impl ElectedCommands {
     /// kevy's commands, answering for the election through `replies`.
     pub(crate) fn new(kevy: KevyCommands, replies: Replies, keeper: Arc<Keeper>) -> Self {
         let record = Record::new(&kevy, keeper);
-        let (shard, resolved) = (Cell::new(None), Cell::new(false));
+        let (shard, resolved, refused) = (Cell::new(None), Cell::new(false), Cell::new(false));
         let (browser, resp3, wary) = (Browser::default(), Cell::new(false), Cell::new(false));
-        Self { kevy, replies, shard, resolved, record, browser, resp3, wary }
+        Self { kevy, replies, shard, resolved, refused, record, browser, resp3, wary }
     }
 
     pub(crate) fn kevy(&self) -> &KevyCommands {
@@ -81,9 +82,12 @@ impl ElectedCommands {
 
     /// Sees what runs although no client sent it just now: records of the log, frames of a stream, and
     /// commands that waited for data, such as `BLPOP`. True: it is dealt with, and nothing for kevy.
-    fn intercept<A: ArgvView + ?Sized>(&self, store: &Store, args: &A, out: &mut Vec<u8>) -> bool {
+    fn intercept<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) -> bool {
         let Some(shard) = self.shard.get() else { return false };
         let applying = kevy_rt::applying_record();
+        if applying {
+            self.shards().before_record(shard, store, args);
+        }
         if applying && cuts::number(args).is_some() {
             // Nothing to kevy, but the log of a replica is to be the stream.
             self.resolved.set(false);
@@ -125,33 +129,14 @@ impl ElectedCommands {
         out: &mut Vec<u8>,
     ) {
         let (verdict, verb) = Verdict::of(verb);
-        match verdict {
-            Verdict::Free => {}
-            Verdict::Write => {
-                // It may have come from another shard, and the lease may have ended on its way.
-                if let Err(denied) = self.shards().check() {
-                    out.extend_from_slice(&replies::denied(denied));
-                    // Or kevy would log it, and stream it.
-                    propagation::set_override(propagation::Propagate::Suppress);
-                    return;
-                }
-            }
-            Verdict::Refused => {
-                // The gate may have opened since; but this was not sent where it would run.
-                let denied = self.shards().check().err().unwrap_or(Denied::Replica);
-                return out.extend_from_slice(&replies::denied(denied));
-            }
-            Verdict::Intruder => return out.extend_from_slice(replies::BROWSER),
-            Verdict::Ignored => return,
-            Verdict::Script => {
-                // Also if this node has become the primary since: what it wrote would be in no log and no stream.
-                let verb = args.first().and_then(scripts::reading).unwrap_or_default();
-                let words = std::iter::once(verb).chain((1..args.len()).map(|i| &args[i]));
-                let reads = Argv::from(words.map(<[u8]>::to_vec).collect::<Vec<_>>());
-                return self.recorded(store, &reads, out, |store, out| {
-                    self.kevy.dispatch_verb_into(store, &reads, VerbId::UNKNOWN, proto, out);
-                });
-            }
+        let passes = match verdict {
+            Verdict::Free => true,
+            // It may have come from another shard, and the lease may have ended on its way.
+            Verdict::Write => self.shards().check().is_ok(),
+            _ => false,
+        };
+        if !passes && self.answer_verdict(verdict, store, args, proto, out) {
+            return;
         }
         if verb != VerbId::UNKNOWN && args.len() <= 3 && !self.record.is_alert() {
             let from = out.len();
@@ -161,13 +146,49 @@ impl ElectedCommands {
             }
             return;
         }
-        let own = if verb == VerbId::UNKNOWN { args.first().and_then(Own::of) } else { None };
-        if own.is_some_and(|own| self.answer(own, store, args, proto, out)) {
-            return;
-        }
         self.recorded(store, args, out, |store, out| {
             self.kevy.dispatch_verb_into(store, args, verb, proto, out);
         });
+    }
+
+    /// Answers what `verdict` keeps from kevy. False: kevy may answer it.
+    #[cold]
+    fn answer_verdict<A: ArgvView + ?Sized>(
+        &self,
+        verdict: Verdict,
+        store: &mut Store,
+        args: &A,
+        proto: RespVersion,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        match (verdict, verdict.ask(self.shards())) {
+            (Verdict::Write | Verdict::OwnWrite | Verdict::Cut, Err(denied)) => {
+                out.extend_from_slice(&replies::denied(denied));
+                // Or kevy would log it, and stream it.
+                propagation::set_override(propagation::Propagate::Suppress);
+            }
+            // The gate may have opened since; but this was not sent where it would run.
+            (Verdict::Refused, asked) => {
+                out.extend_from_slice(&replies::denied(asked.err().unwrap_or(Denied::Replica)));
+            }
+            (Verdict::Intruder, _) => out.extend_from_slice(replies::BROWSER),
+            (Verdict::Ignored, _) => {}
+            (Verdict::Own | Verdict::OwnWrite | Verdict::Cut, _) => {
+                let own = args.first().and_then(Own::of);
+                return own.is_some_and(|own| self.answer(own, store, args, proto, out));
+            }
+            (Verdict::Script, _) => {
+                // Also if this node has become the primary since: what it wrote would be in no log and no stream.
+                let verb = args.first().and_then(scripts::reading).unwrap_or_default();
+                let words = std::iter::once(verb).chain((1..args.len()).map(|i| &args[i]));
+                let reads = Argv::from(words.map(<[u8]>::to_vec).collect::<Vec<_>>());
+                self.recorded(store, &reads, out, |store, out| {
+                    self.kevy.dispatch_verb_into(store, &reads, VerbId::UNKNOWN, proto, out);
+                });
+            }
+            (Verdict::Free | Verdict::Write, _) => return false,
+        }
+        true
     }
 
     /// Answers a command that kevy would answer wrongly. False: kevy may answer it.
@@ -229,29 +250,88 @@ impl ElectedCommands {
 
     /// What becomes of a command that may change something, while the gate is shut.
     #[cold]
-    fn resolve_shut<A: ArgvView + ?Sized>(&self, args: &A, mut resolved: ResolvedCmd) -> ResolvedCmd {
+    fn resolve_shut<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) {
         if !kevy_rt::applying_record() {
             if self.may_read_as_script(args) {
                 resolved.is_write = false;
                 resolved.wake_idx = None;
                 resolved.verb = Verdict::Script.mark(resolved.verb);
-                return resolved;
+                return;
             }
+            self.refused.set(true);
             // A client that stays with a fenced primary would ask for ever: it has to look for another. (A replica
             // is where clients read, and those that write there by mistake know the word.)
             let closes = matches!(self.shards().check(), Err(Denied::Fenced(_)));
             // Away from every path that kevy has for it: none of them but the plainest asks again.
-            return ResolvedCmd::new(Route::Local)
+            *resolved = ResolvedCmd::new(Route::Local)
                 .with_txn_kind(resolved.txn_kind)
                 .with_verb(Verdict::Refused.mark(VerbId::UNKNOWN))
                 .with_quit(closes);
+            return;
         }
         // The primary wrote it.
         let reads = args.first().is_some_and(|verb| verb.eq_ignore_ascii_case(b"XADD"));
         if verdict::has_movers() && !reads {
             resolved.wake_idx = None;
         }
-        resolved
+    }
+
+    /// What becomes of a command that may write.
+    #[inline]
+    fn resolve_write<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) {
+        if self.shards().check().is_err() {
+            return self.resolve_shut(args, resolved);
+        }
+        if resolved.verb == VerbId::UNKNOWN {
+            verdict::note_mover(resolved, self.shards().count());
+            self.reroute_move(args, &mut resolved.route);
+        }
+        resolved.verb = Verdict::Write.mark(resolved.verb);
+    }
+
+    /// What becomes of a command that kevy takes for no write, and has no id for.
+    fn resolve_other<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) {
+        let Some(verb) = args.first() else { return };
+        let known = Own::of(verb).filter(|own| *own != Own::Handshake || handshake::answers(args));
+        let Some(own) = known else {
+            let shut = self.shards().check().is_err();
+            if (shut || browser::is_request(args)) && !is_harmless(verb) {
+                self.resolve_unknown(args, resolved);
+            }
+            match resolved.txn_kind {
+                TxnKind::Multi => self.shards().note_transaction(true),
+                TxnKind::Exec | TxnKind::Discard => self.shards().note_transaction(false),
+                _ => {}
+            }
+            return;
+        };
+        if own == Own::Browser {
+            self.turn_away(args, resolved);
+            return;
+        }
+        resolved.route = self.reroute(own, args, std::mem::replace(&mut resolved.route, Route::Local));
+        let verdict = match own {
+            Own::Cut => Verdict::Cut,
+            Own::Expired => Verdict::OwnWrite,
+            _ => Verdict::Own,
+        };
+        if verdict != Verdict::Own {
+            resolved.is_write = true;
+            if verdict.ask(self.shards()).is_err() {
+                return self.resolve_shut(args, resolved);
+            }
+        }
+        resolved.verb = verdict.mark(resolved.verb);
+    }
+
+    /// What becomes of a command that nobody has looked at, of a browser's request, and of both.
+    #[cold]
+    fn resolve_unknown<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) {
+        if !browser::is_request(args) {
+            self.resolve_shut(args, resolved);
+        } else {
+            self.turn_away(args, resolved);
+        }
     }
 
     /// Whether it is a script on a replica, which may do there whatever changes nothing.
@@ -261,6 +341,7 @@ impl ElectedCommands {
 
     /// Why a command of a client must not run now, if it must not.
     fn refusal<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
+        let denied = self.shards().check().err()?;
         let verb = args.first()?;
         let guarded = self.kevy.is_write(args)
             || Own::of(verb).map_or(!is_harmless(verb), |own| match own {
@@ -268,63 +349,69 @@ impl ElectedCommands {
                 Own::Handshake => !handshake::answers(args) && !is_harmless(verb),
                 _ => false,
             });
-        if !guarded || self.may_read_as_script(args) {
-            return None;
-        }
-        self.shards().check().err().map(replies::denied)
+        (guarded && !self.may_read_as_script(args)).then(|| replies::denied(denied))
     }
 
-    /// A browser's request, or what stands behind one.
+    /// What a command is told while a snapshot is being loaded, if it has to wait for its end.
     #[cold]
-    fn turn_away<A: ArgvView + ?Sized>(&self, args: &A) -> Option<ResolvedCmd> {
+    fn loading<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
+        // Who cannot write here should not wait for the end of the load.
+        let waits = !args.first().is_some_and(replies::answers_while_loading);
+        waits.then(|| self.refusal(args).unwrap_or_else(|| replies::LOADING.to_vec()))
+    }
+
+    /// Whether a command is a browser's request, or stands behind one. Then it does not run.
+    #[cold]
+    fn turn_away<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) -> bool {
         if kevy_rt::applying_record() {
-            return None;
+            return false;
         }
         let line = args.first().and_then(Own::of) == Some(Own::Browser) || browser::is_request(args);
-        let rest = if line { self.browser.line(args) } else { self.browser.rest(args)? };
+        let Some(rest) = (if line { Some(self.browser.line(args)) } else { self.browser.rest(args) }) else {
+            return false;
+        };
         self.wary.set(true);
         let verdict = match rest {
             Rest::Refused => Verdict::Intruder,
             Rest::Ignored => Verdict::Ignored,
         };
+        self.refused.set(true);
         // Who is told nothing must not wait for it.
         let closes = line || rest == Rest::Ignored;
-        let local = ResolvedCmd::new(Route::Local).with_verb(verdict.mark(VerbId::UNKNOWN));
-        Some(local.with_quit(closes))
+        *resolved = ResolvedCmd::new(Route::Local).with_verb(verdict.mark(VerbId::UNKNOWN)).with_quit(closes);
+        true
     }
 
-    /// What becomes of a command behind a browser's request, and of one whose null kevy would spell as RESP2 does.
+    /// Whether a command stands behind a browser's request, or is one whose null kevy would spell as RESP2 does. It has its route
+    /// then.
     #[cold]
-    fn resolve_warily<A: ArgvView + ?Sized>(&self, args: &A) -> Option<ResolvedCmd> {
-        if self.browser.is_near()
-            && let Some(refused) = self.turn_away(args)
-        {
-            return Some(refused);
+    fn look_closer<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) -> bool {
+        if self.browser.is_near() && self.turn_away(args, resolved) {
+            return true;
         }
         if !self.resp3.get() {
             self.wary.set(self.browser.is_near());
-            return None;
+            return false;
         }
-        if !Detour::may_be(args.first()?) {
-            return None;
-        }
-        let mut resolved = self.kevy.resolve(args);
-        match Detour::of(args, &resolved.route)? {
+        let away = match Detour::of(args, &resolved.route) {
             // Another shard is told which protocol it is.
-            Detour::Get if self.shard_of(&args[1]) != self.own_shard() => return None,
-            Detour::Get | Detour::Mget | Detour::RandomKey => resolved.route = Route::Extension,
-        }
+            Some(Detour::Get) => self.shard_of(&args[1]) == self.own_shard(),
+            Some(Detour::Mget | Detour::RandomKey) => true,
+            None => false,
+        };
         // All three only read. Everything else goes by the gate.
-        (!resolved.is_write).then_some(resolved)
+        if away && !resolved.is_write {
+            resolved.route = Route::Extension;
+            return true;
+        }
+        false
     }
 
     /// Where a command goes that kevy, which takes itself for a primary, would send elsewhere.
-    fn reroute<A: ArgvView + ?Sized>(&self, args: &A, route: Route) -> Route {
-        let Some(own) = args.first().and_then(Own::of) else { return route };
+    fn reroute<A: ArgvView + ?Sized>(&self, own: Own, args: &A, route: Route) -> Route {
         let primary = || self.shards().standing().primary;
         match own {
-            Own::Steer | Own::Load | Own::Browser => Route::Local,
-            Own::Handshake if handshake::answers(args) => Route::Local,
+            Own::Steer | Own::Load | Own::Browser | Own::Handshake => Route::Local,
             Own::Elect => Route::Extension,
             Own::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
             Own::Wait => {
@@ -394,6 +481,7 @@ impl Clone for ElectedCommands {
             replies: self.replies.clone(),
             shard: Cell::new(None),
             resolved: Cell::new(false),
+            refused: Cell::new(false),
             record: self.record.fork(),
             browser: Browser::default(),
             resp3: Cell::new(false),
@@ -405,15 +493,18 @@ impl Clone for ElectedCommands {
 impl Commands for ElectedCommands {
     // ---- where the election speaks ----
 
+    #[inline]
     fn write_denied(&self) -> Option<Vec<u8>> {
         // `resolve` has asked the gate, on every way in; this is asked on some of them only.
         self.kevy.write_denied()
     }
 
+    #[inline]
     fn read_denied<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
-        if self.shards().is_loading() && !args.first().is_some_and(replies::answers_while_loading) {
-            // Who cannot write here should not wait for the end of the load.
-            return Some(self.refusal(args).unwrap_or_else(|| replies::LOADING.to_vec()));
+        if self.shards().is_loading()
+            && let Some(loading) = self.loading(args)
+        {
+            return Some(loading);
         }
         self.kevy.read_denied(args)
     }
@@ -462,6 +553,7 @@ impl Commands for ElectedCommands {
         may_serve && self.kevy.block_ready(store, argv, kind)
     }
 
+    #[inline]
     fn dispatch_verb_into<A: ArgvView + ?Sized>(
         &self,
         store: &mut Store,
@@ -481,61 +573,25 @@ impl Commands for ElectedCommands {
     }
 
     fn route<A: ArgvView + ?Sized>(&self, args: &A) -> Route {
-        self.reroute_move(args, self.reroute(args, self.kevy.route(args)))
+        let mut route = self.kevy.route(args);
+        if let Some(own) = args.first().and_then(Own::of) {
+            route = self.reroute(own, args, route);
+        }
+        self.reroute_move(args, &mut route);
+        route
     }
 
+    #[inline]
     fn resolve<A: ArgvView + ?Sized>(&self, args: &A) -> ResolvedCmd {
         self.resolved.set(true);
-        if self.wary.get()
-            && let Some(resolved) = self.resolve_warily(args)
-        {
-            return resolved;
-        }
+        // Changed where it is, and returned in one place: copies of it would cost more than all the rest.
         let mut resolved = self.kevy.resolve(args);
-        if resolved.is_write {
-            if self.shards().check().is_err() {
-                return self.resolve_shut(args, resolved);
-            }
-            verdict::note_mover(&resolved, self.shards().count());
-            if resolved.verb == VerbId::UNKNOWN {
-                resolved.route = self.reroute_move(args, resolved.route);
-            }
-            resolved.verb = Verdict::Write.mark(resolved.verb);
-        } else if resolved.verb == VerbId::UNKNOWN
-            && let Some(verb) = args.first()
-        {
-            match Own::of(verb).filter(|own| *own != Own::Handshake || handshake::answers(args)) {
-                Some(Own::Browser) => return self.turn_away(args).unwrap_or(resolved),
-                Some(own) => {
-                    resolved.route = self.reroute(args, resolved.route);
-                    if matches!(own, Own::Cut | Own::Expired) {
-                        resolved.is_write = true;
-                        let shut = self.shards().check().err();
-                        if own == Own::Cut && shut == Some(Denied::Fenced(FenceReason::StepDown)) {
-                            // It changes no data, and without one behind the last write no replica could say that it has
-                            // all, and take over.
-                            return resolved;
-                        }
-                        if shut.is_some() {
-                            return self.resolve_shut(args, resolved);
-                        }
-                        resolved.verb = Verdict::Write.mark(resolved.verb);
-                    }
-                }
-                None if !is_harmless(verb) => {
-                    if browser::is_request(args) {
-                        return self.turn_away(args).unwrap_or(resolved);
-                    }
-                    if self.shards().check().is_err() {
-                        return self.resolve_shut(args, resolved);
-                    }
-                }
-                None => match resolved.txn_kind {
-                    TxnKind::Multi => self.shards().note_transaction(true),
-                    TxnKind::Exec | TxnKind::Discard => self.shards().note_transaction(false),
-                    _ => {}
-                },
-            }
+        if self.wary.get() && self.look_closer(args, &mut resolved) {
+            // That is all.
+        } else if resolved.is_write {
+            self.resolve_write(args, &mut resolved);
+        } else if resolved.verb == VerbId::UNKNOWN {
+            self.resolve_other(args, &mut resolved);
         }
         resolved
     }
@@ -543,6 +599,7 @@ impl Commands for ElectedCommands {
     fn on_shard_start(&self, shard: usize) {
         self.shard.set(Some(shard));
         companion::shard_begins(shard);
+        self.shards().note_thread(shard);
         self.kevy.on_shard_start(shard);
         scripts::install(self.kevy.state(), self.shards(), shard);
     }
@@ -735,9 +792,11 @@ impl Commands for ElectedCommands {
         }
         reduced
     }
+    #[inline]
     fn on_write(&self, store: &mut Store, key: &[u8]) {
         self.kevy.on_write(store, key);
     }
+    #[inline]
     fn take_ext_out(&self) -> Vec<(usize, Vec<u8>)> {
         // Asked after every write, and at the end of every turn of the shard's loop.
         self.browser.turn();
@@ -758,6 +817,7 @@ impl Commands for ElectedCommands {
             None => self.kevy.extension_targets(argv),
         }
     }
+    #[inline]
     fn on_command(&self) {
         self.kevy.on_command();
     }
@@ -781,6 +841,10 @@ impl Commands for ElectedCommands {
         self.kevy.block_restore_argv(store, kind, key)
     }
     fn queue_error<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
+        // What is queued was resolved just now.
+        if !self.refused.take() {
+            return self.kevy.queue_error(args);
+        }
         self.kevy.queue_error(args).or_else(|| self.refusal(args))
     }
 }

@@ -3,13 +3,16 @@
 pub(crate) mod bounds;
 pub(crate) mod browser;
 pub(crate) mod commands;
+pub(crate) mod deliveries;
 pub(crate) mod effects;
 pub(crate) mod expiry;
 pub(crate) mod handshake;
 pub(crate) mod harmless;
 pub(crate) mod hello;
+pub(crate) mod itself;
 pub(crate) mod nulls;
 pub(crate) mod record;
 pub(crate) mod replies;
 pub(crate) mod scripts;
 pub(crate) mod verdict;
+pub(crate) mod what;

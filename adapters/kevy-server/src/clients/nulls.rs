@@ -62,17 +62,6 @@ pub(crate) enum Detour {
 }
 
 impl Detour {
-    /// Whether a verb may need one: cheap, because every command of such a shard is asked.
-    #[inline]
-    pub(crate) fn may_be(verb: &[u8]) -> bool {
-        match verb.len() {
-            3 => verb.eq_ignore_ascii_case(b"GET"),
-            4 => verb.eq_ignore_ascii_case(b"MGET"),
-            9 => verb.eq_ignore_ascii_case(b"RANDOMKEY"),
-            _ => false,
-        }
-    }
-
     /// Whether a command that kevy would send along `route` has to take the longer way, where somebody speaks RESP3.
     pub(crate) fn of<A: ArgvView + ?Sized>(args: &A, route: &Route) -> Option<Self> {
         let verb = args.first()?;

@@ -5,12 +5,15 @@
 //! such a slot for `reconnect_window_ms`. So while this node does not reign, a client of the server itself renews one on each
 //! shard. It has no connection when a reign begins, or hardly ever, and `WAIT` counts nobody who has none.
 
+use crate::follow::keys::Credentials;
 use crate::inline::Inline;
 use crate::shards::Shards;
 use async_io::{Async, Timer};
 use event_listener::Event;
 use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
+use kevy_replicate::feed::FeedPosition;
+use kevy_replicate::replica::ConnectOptions;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::pin::pin;
@@ -37,12 +40,12 @@ struct Wish {
 }
 
 /// The server that has the slots.
-#[derive(Clone, Copy)]
 struct Own {
     /// Where its clients connect to.
     clients: SocketAddr,
     /// And its replicas, to this port and the ones above.
     streams: u16,
+    credentials: Arc<Credentials>,
 }
 
 impl Pins {
@@ -51,10 +54,11 @@ impl Pins {
         shards: &Arc<Shards>,
         clients: SocketAddr,
         streams: u16,
+        credentials: Credentials,
         window: Duration,
     ) -> io::Result<Self> {
         let wish = Arc::new(Wish::default());
-        let own = Own { clients, streams };
+        let own = Own { clients, streams, credentials: Arc::new(credentials) };
         Inline::get()?.spawn(run(Arc::clone(&wish), Arc::downgrade(shards), own, window / RENEWALS));
         Ok(Self(wish))
     }
@@ -101,7 +105,7 @@ async fn run(wish: Arc<Wish>, shards: Weak<Shards>, own: Own, interval: Duration
 }
 
 impl Own {
-    async fn pin_all(self, shards: usize) -> io::Result<()> {
+    async fn pin_all(&self, shards: usize) -> io::Result<()> {
         for shard in 0..shards {
             match select(pin!(self.pin(shard)), pin!(Timer::after(PATIENCE))).await {
                 Either::Left((pinned, _)) => pinned?,
@@ -112,7 +116,7 @@ impl Own {
     }
 
     /// Leaves a slot that acknowledged nothing. It claims to have all that there is, for a copy would be made for any other.
-    async fn pin(self, shard: usize) -> io::Result<()> {
+    async fn pin(&self, shard: usize) -> io::Result<()> {
         let tail = ask(self.clients, &format!("FEED.TAIL {shard}"), 3).await?;
         let numbers: Vec<&str> = tail.lines().filter_map(|line| line.strip_prefix(':')).collect();
         let [generation, next] = numbers[..] else {
@@ -120,8 +124,18 @@ impl Own {
         };
         let port = u16::try_from(shard).ok().and_then(|shard| self.streams.checked_add(shard));
         let port = port.ok_or_else(|| io::Error::other("the port is above 65535"))?;
-        let hello = format!("REPLICATE FROM {generation} {next} ID kevy-elect-pin#{shard}");
-        ask(SocketAddr::new(self.clients.ip(), port), &hello, 1).await.map(drop)
+        let (at, name) = (SocketAddr::new(self.clients.ip(), port), format!("kevy-elect-pin#{shard}"));
+        if self.credentials.proves() {
+            let number =
+                |text: &str| text.parse().map_err(|_| io::Error::other(format!("FEED.TAIL: {text:?}")));
+            let from = FeedPosition::new(number(generation)?, number(next)?);
+            let (credentials, options) =
+                (Arc::clone(&self.credentials), ConnectOptions::new(name).with_from(from));
+            // On another thread: kevy's client waits for the answer.
+            let connect = move || credentials.connect(at, &options.with_timeout(PATIENCE)).map(drop);
+            return blocking::unblock(connect).await.map_err(io::Error::other);
+        }
+        ask(at, &format!("REPLICATE FROM {generation} {next} ID {name}"), 1).await.map(drop)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::confirm::names::Name;
 use crate::continuation::path::Why;
 use crate::continuation::resume::{Outcome, resume};
 use crate::follow::addresses::Addresses;
+use crate::follow::keys::Credentials;
 use crate::follow::session::{End, Session};
 use crate::follow::stall::{Bell, Stall};
 use crate::host;
@@ -23,6 +24,7 @@ use kevy_elect_plugin::ids::Epoch;
 use kevy_replicate::feed::FeedPosition;
 use kevy_replicate::replica::{ConnectOptions, ReplicaClient};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -43,6 +45,8 @@ pub(crate) struct Origin {
     pub(crate) port: u16,
     /// The port for clients.
     pub(crate) primary_client_port: u16,
+    /// What the primary has to prove.
+    pub(crate) credentials: Arc<Credentials>,
     /// This node's name and client port.
     pub(crate) node: String,
     pub(crate) client_port: u16,
@@ -70,7 +74,9 @@ pub(crate) struct Link {
     pub(crate) origin: Origin,
     pub(crate) shards: Arc<Shards>,
     pub(crate) crew: Weak<dyn Crew>,
+    /// Wakes the reading half: to look for frames that do not come, or to acknowledge.
     pub(crate) bell: Bell,
+    pub(crate) looks: AtomicBool,
     /// How often the shard had told of its own stream when this began: by then the gate was shut.
     views: u64,
     state: Mutex<State>,
@@ -98,6 +104,8 @@ pub(crate) struct State {
     /// The newest cut that is on this node's disk on all shards, where acknowledgements wait for that.
     durable: Option<Place>,
     acked: Option<u64>,
+    /// What the reading half has to acknowledge, where only it can: a sealed stream has one writer.
+    due: Option<u64>,
     /// How far this node's disk holds the stream, where acknowledgements wait for that.
     pub(crate) synced: Option<u64>,
     /// Who looks after that, and the number of the newest who ever did. 0: nobody.
@@ -177,6 +185,7 @@ impl Link {
             whole: None,
             durable: None,
             acked: None,
+            due: None,
             synced: None,
             witness: 0,
             newest_witness: 0,
@@ -200,6 +209,7 @@ impl Link {
             shards,
             crew,
             bell,
+            looks: AtomicBool::new(false),
             state: Mutex::new(state),
             closed: Condvar::new(),
         })
@@ -249,6 +259,7 @@ impl Link {
     pub(crate) fn suspect(&self, behind: bool) {
         let looks = self.state().stall.suspect(Instant::now(), behind);
         if looks {
+            self.looks.store(true, Ordering::Release);
             self.bell.ring();
         }
     }
@@ -346,6 +357,11 @@ impl Link {
         if state.acked == Some(ackable) && !repeat {
             return;
         }
+        if self.origin.credentials.proves() {
+            state.due = Some(ackable);
+            drop(state);
+            return self.bell.ring();
+        }
         let Some(socket) = &state.socket else { return };
         let line = kevy_replicate::wire::encode_replconf_ack(ackable);
         let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
@@ -359,6 +375,20 @@ impl Link {
             // Half a line would make the next one unreadable; and a broken socket is of no use.
             Ok(_) | Err(_) => drop(socket.shutdown(Shutdown::Both)),
         }
+    }
+
+    /// Says what is due through `client`, under the lock: once the link is closed nothing is acknowledged any more.
+    pub(crate) fn say_due(&self, client: &mut ReplicaClient) -> Result<(), End> {
+        let mut state = self.state();
+        let Some(due) = state.due.take() else { return Ok(()) };
+        if !state.open {
+            return Err(End::Over);
+        }
+        // It may not wait, and where the primary does not read, half of a sealed line would spoil what follows.
+        client.send_ack(due).map_err(|error| End::Broken(format!("cannot acknowledge: {error}")))?;
+        state.acked = Some(due);
+        state.last_ack = Instant::now();
+        Ok(())
     }
 
     /// The body of the link's thread: follows until closed.
@@ -443,9 +473,10 @@ impl Link {
         let options = ConnectOptions::new(name.spell(self.origin.client_port, self.shard))
             .with_from(resume)
             .with_timeout(CONNECT_TIMEOUT);
-        let (client, ip) = self.origin.addresses.try_each(|ip| {
-            ReplicaClient::connect_with(SocketAddr::new(ip, port), &options).map_err(|e| e.to_string())
-        })?;
+        let (client, ip) = self
+            .origin
+            .addresses
+            .try_each(|ip| self.origin.credentials.connect(SocketAddr::new(ip, port), &options))?;
         self.origin.addresses.worked(ip);
         let socket = client.socket_handle().map_err(|error| error.to_string())?;
         socket.set_nodelay(true).map_err(|error| error.to_string())?;
@@ -456,7 +487,7 @@ impl Link {
         }
         state.socket = Some(for_others);
         state.last_heard = Instant::now();
-        state.acked = None;
+        (state.acked, state.due) = (None, None);
         Ok(Some((client, socket)))
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod addresses;
 pub(crate) mod catch_up;
 pub(crate) mod feed;
 pub(crate) mod fleet;
+pub(crate) mod keys;
 pub(crate) mod link;
 pub(crate) mod session;
 pub(crate) mod stall;

@@ -33,6 +33,8 @@ const QUIET: Duration = Duration::from_micros(100);
 const ACK_PAUSE: Duration = Duration::from_micros(250);
 /// Between two times that the kernel is asked not to wait with what it confirms.
 const HASTE_INTERVAL: Duration = Duration::from_micros(200);
+/// For how long after its beginning a stream of one shard may need that.
+const HASTE_MAX: Duration = Duration::from_secs(1);
 /// Between two looks for frames that the stream does not bring.
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(5);
 /// Frames and bytes that may wait in a shard's inbox before the stream is read on. A promotion waits until
@@ -67,14 +69,16 @@ pub(crate) struct Session<'a> {
     bytes: usize,
     /// What fetches frames that the stream does not bring, while it does not.
     catch_up: Option<CatchUp>,
-    /// When the kernel was last asked not to wait.
+    /// When this began, and when the kernel was last asked not to wait.
+    begun: Instant,
     hastened: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
     pub(crate) fn new(link: &'a Arc<Link>, client: &ReplicaClient) -> Self {
         let generation = client.primary_at_handshake().generation;
-        Self { link, generation, snapshot: None, streaming: false, bytes: 0, catch_up: None, hastened: None }
+        let (begun, hastened) = (Instant::now(), None);
+        Self { link, generation, snapshot: None, streaming: false, bytes: 0, catch_up: None, begun, hastened }
     }
 
     pub(crate) fn follow(&mut self, client: &mut ReplicaClient, socket: &TcpStream) -> Result<(), End> {
@@ -86,25 +90,33 @@ impl<'a> Session<'a> {
         if self.streaming {
             self.link.ack(true);
         }
+        let proves = self.link.origin.credentials.proves();
+        self.hasten(socket);
         while let Some(event) = client.next_event() {
             match event {
                 Ok(event) => {
                     self.take(event)?;
                     self.hasten(socket);
                 }
-                Err(ReplicaError::Io(error)) if error.kind() == ErrorKind::WouldBlock => self.rest(socket)?,
+                Err(ReplicaError::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
+                    self.rest(client, socket)?;
+                }
                 Err(_) if !self.link.state().open => return Ok(()),
                 Err(error) => return Err(broken(error.to_string())),
+            }
+            if proves {
+                self.link.say_due(client)?;
             }
         }
         Ok(())
     }
 
-    /// With several shards a frame is not acknowledged before the cut behind it. kevy's socket holds that cut back until
-    /// the kernel here has confirmed the frame, which it does after 40 ms where nothing is sent: it is asked not to wait.
+    /// kevy's socket holds back what it has until the kernel here has confirmed what came before, which it does after 40 ms where
+    /// nothing is sent: it is asked not to wait. With one shard that is needed while nothing of a new stream is acknowledged yet,
+    /// and with several all the time, for a frame is not acknowledged before the cut behind it.
     fn hasten(&mut self, socket: &TcpStream) {
-        if self.link.shards.count() == 1 || self.hastened.is_some_and(|last| last.elapsed() < HASTE_INTERVAL)
-        {
+        let answers = self.link.shards.count() == 1 && self.begun.elapsed() > HASTE_MAX;
+        if answers || self.hastened.is_some_and(|last| last.elapsed() < HASTE_INTERVAL) {
             return;
         }
         self.hastened = Some(Instant::now());
@@ -114,7 +126,7 @@ impl<'a> Session<'a> {
 
     /// All that came is read. Acknowledges it if nothing more follows at once, waits for more, and fetches what the stream
     /// does not bring.
-    fn rest(&mut self, socket: &TcpStream) -> Result<(), End> {
+    fn rest(&mut self, client: &mut ReplicaClient, socket: &TcpStream) -> Result<(), End> {
         let acked = if self.streaming { self.link.owes() } else { None };
         if let Some(acked) = acked {
             self.hasten(socket);
@@ -125,6 +137,9 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
             self.link.ack(false);
+        }
+        if self.link.origin.credentials.proves() {
+            self.link.say_due(client)?;
         }
         self.fetch(socket)?;
         let patience = match (&self.catch_up, self.streaming) {
@@ -146,7 +161,8 @@ impl<'a> Session<'a> {
         if !self.streaming {
             return Ok(());
         }
-        if self.link.bell.rang() && self.catch_up.is_none() {
+        let looks = self.link.bell.rang() && self.link.looks.swap(false, Ordering::AcqRel);
+        if looks && self.catch_up.is_none() {
             self.catch_up = Some(CatchUp::new(self.link, socket).map_err(broken)?);
         }
         let Some(mut catch_up) = self.catch_up.take() else { return Ok(()) };
@@ -262,7 +278,7 @@ impl<'a> Session<'a> {
 
     fn take_snapshot(&mut self, bytes: Vec<u8>, next: u64, loading: Loading) -> Result<(), End> {
         let link = self.link;
-        let tag =
+        let (tag, keys) =
             Tag::of_snapshot(&bytes).map_err(|error| End::Refused(format!("a damaged snapshot: {error}")))?;
         let tag = tag.ok_or_else(|| {
             End::Refused("the server there takes no part in elections; its data is not loaded".to_owned())
@@ -281,6 +297,7 @@ impl<'a> Session<'a> {
             )));
         }
         let at = marks::Place { epoch: tag.epoch, flushes: tag.flushes, offset: next };
+        link.shards.expect_keys(link.shard, keys);
         if !witness::announce(link, at) {
             return Err(End::Over);
         }
@@ -415,6 +432,7 @@ mod tests {
             addresses: Arc::new(Addresses::new("127.0.0.1", None)),
             port: 1,
             primary_client_port: 1,
+            credentials: Arc::new(crate::follow::keys::Credentials::towards_self(None)),
             node: "n1".to_owned(),
             client_port: 2,
         };
@@ -431,6 +449,7 @@ mod tests {
             streaming: false,
             bytes: 0,
             catch_up: None,
+            begun: Instant::now(),
             hastened: None,
         }
     }

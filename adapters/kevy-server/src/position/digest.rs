@@ -299,8 +299,9 @@ fn stream_digest(sum: &mut Sum, stream: &StreamData) {
     // Not when a consumer was last seen: a replica's notes of that are its own.
     for group in stream.export_groups() {
         let mut whole = id(group.last_delivered.0, group.last_delivered.1);
-        for (ms, seq, consumer, ..) in &group.pel {
+        for (ms, seq, consumer, delivered, count) in &group.pel {
             whole.extend_from_slice(&id(*ms, *seq));
+            whole.extend_from_slice(&id(*delivered, *count));
             whole.extend_from_slice(&(consumer.len() as u64).to_le_bytes());
             whole.extend_from_slice(consumer);
         }

@@ -11,6 +11,7 @@
 use crate::position::marks::{Cuts, Held};
 use kevy_elect_plugin::ids::Epoch;
 use kevy_rt::{Argv, ArgvView, Store};
+use std::cell::Cell;
 use std::fmt;
 
 const MARK: &[u8] = b"ELECT1";
@@ -71,10 +72,16 @@ impl Tag {
         (frame.get(KEVY_PARTS)? == MARK).then(|| Held::read_beside(frame, KEVY_PARTS + MARK_PARTS))
     }
 
-    /// The mark in a shipped snapshot. Reads all of it, so a damaged one is found before it replaces data.
-    pub fn of_snapshot(bytes: &[u8]) -> Result<Option<Self>, String> {
-        let aux = kevy_persist::load_snapshot_with_aux(&mut Store::new(), bytes, |_| false);
-        aux.map(|frame| frame.as_ref().and_then(Self::read)).map_err(|error| error.to_string())
+    /// The mark in a shipped snapshot, and how many keys it has. Reads all of it, so a damaged one is found before it replaces data.
+    pub fn of_snapshot(bytes: &[u8]) -> Result<(Option<Self>, u64), String> {
+        let keys = Cell::new(0);
+        let count = |_: &[u8]| {
+            keys.set(keys.get() + 1);
+            false
+        };
+        let aux = kevy_persist::load_snapshot_with_aux(&mut Store::new(), bytes, count);
+        let tag = aux.map(|frame| frame.as_ref().and_then(Self::read)).map_err(|error| error.to_string())?;
+        Ok((tag, keys.get()))
     }
 }
 
@@ -124,8 +131,10 @@ mod tests {
     fn what_plain_kevy_ships_has_no_mark() {
         assert_eq!(Tag::read(&record()), None);
         let mut image = Vec::new();
-        kevy_persist::write_snapshot_to(&Store::new(), &mut image).unwrap();
-        assert_eq!(Tag::of_snapshot(&image), Ok(None));
+        let mut store = Store::new();
+        store.load_str(b"k".to_vec(), b"v".to_vec(), None);
+        kevy_persist::write_snapshot_to(&store, &mut image).unwrap();
+        assert_eq!(Tag::of_snapshot(&image), Ok((None, 1)));
     }
 
     #[test]

@@ -116,6 +116,7 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     http = \"127.0.0.1:9121\"         # pages for operators, Prometheus and load balancers; default: off
     http_public = false             # true: http may be an address that other machines reach
     continue_buffer_mb = 64         # received frames that each shard keeps for those who lack some after a failover
+    insecure = false                # true: other machines may reach elections without keys ([cluster] secure = false)
     http_peers = \"n2@n2:9122\"       # where others have their pages, if not at their host and our port
     sentinel = \"0.0.0.0:26379\"      # clients ask here for the primary, in Redis Sentinel's protocol; default: off
     sentinel_master = \"mymaster\"   # the name by which they ask

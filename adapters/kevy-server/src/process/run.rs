@@ -12,6 +12,7 @@ use crate::process::serve::{Server, Stopper};
 use futures::executor::block_on;
 use futures::future::FutureExt;
 use kevy_config::{Config, LogLevel};
+use kevy_elect_noise::NoiseSessions;
 use kevy_elect_ops::config::{ElectSettings, Settings};
 use kevy_elect_ops::ending::Ending;
 use kevy_elect_ops::history::History;
@@ -111,6 +112,7 @@ fn banner(kevy: &Config) {
 
 fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), String> {
     let (http_at, http_peers, listen) = (elect.http, elect.http_peers.clone(), elect.listen);
+    let links = elect.links.as_str();
     let (sentinel_at, promise) = (elect.sentinel.clone(), elect.config.election_timeout());
     // Bound now and held for the process's life: peers take a refused connection for proof of its death.
     let door = ports::listen(listen, "[cluster] peers")?;
@@ -138,7 +140,8 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
             let upstream = host.upstream();
             upstream.stalled.map(|_| upstream.trouble)
         });
-        let pages = Pages { metrics, plugin: Arc::clone(&plugin) as _, stall, history, cluster, views };
+        let pages =
+            Pages { metrics, plugin: Arc::clone(&plugin) as _, stall, history, cluster, links, views };
         drop(ports::listen(address, "[elect] http")?);
         let at = http::serve(address, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
@@ -189,6 +192,9 @@ fn parts(
     transport = transport.silence(3 * elect.config.heartbeat_interval());
     for peer in elect.peers.iter().filter(|peer| peer.id != node) {
         transport = transport.peer(peer.id, format!("{}:{}", peer.host, peer.elect_port));
+    }
+    if let Some(keys) = elect.links.keys() {
+        transport = transport.sessions(Arc::new(NoiseSessions::new(keys)));
     }
     if let Some(watch) = watch {
         transport = transport.watch(watch);

@@ -12,6 +12,7 @@ use crate::fitness::burn::Burn;
 use crate::fitness::descriptors;
 use crate::fitness::probe::Probe;
 use crate::fitness::pulse::Pulse;
+use crate::follow::keys::{self, Credentials};
 use crate::host::KevyHost;
 use crate::inline::Inline;
 use crate::office::Office;
@@ -92,7 +93,8 @@ impl Server {
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
         shards.keep_at_most(elect.continue_buffer);
         let window = Duration::from_millis(kevy.replication.reconnect_window_ms.into());
-        shards.set_pins(Pins::start(&shards, own_address(kevy), replication_port, window)?);
+        let own = Credentials::towards_self(elect.links.keys());
+        shards.set_pins(Pins::start(&shards, own_address(kevy), replication_port, own, window)?);
         let members = elect.peers.iter().map(|peer| peer.id.to_string()).collect();
         let clients = Sink::new(Doors::of_clients(kevy));
         shards.waits().set_up(members, Doors::of_streams(replication_port, count), clients.clone());
@@ -107,6 +109,7 @@ impl Server {
                 descriptors::raise().unwrap_or(u64::MAX),
             );
         }
+        let followers = elect.links.keys().map(keys::of_followers);
         let host = KevyHost::new(elect, Arc::clone(&shards))?;
         let always = kevy.persistence.appendfsync == kevy_persist::Fsync::Always;
         let log_dir = kevy.persistence.aof.then_some(kevy.server.data_dir.as_path());
@@ -121,7 +124,7 @@ impl Server {
         // Before there is a store.
         let clock = clock::Holder::new();
         clock::rest();
-        let keeper = Keeper::new(&shards, kevy.server.bind, kevy.server.port, Inline::get()?);
+        let keeper = Keeper::new(&shards, own_address(kevy), Inline::get()?);
         let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, keeper);
         let runtime = runtime(kevy, commands.clone())
             .with_max_clients(clients_max)
@@ -129,6 +132,7 @@ impl Server {
             .with_replication(true)
             .with_replication_buffer_size(kevy.replication.replication_buffer_size)
             .with_replication_listener(replication_port)
+            .with_replication_security_opt(followers)
             .with_replication_reconnect_window(kevy.replication.reconnect_window_ms);
         Ok(Self { runtime, commands, state, shards, host, probe, burn, stop, clock })
     }

@@ -6,7 +6,7 @@ use crate::follow::link::Link;
 use crate::position::ledger::Incoming;
 use crate::position::marks::{self, Place};
 use crate::position::tag::Tag;
-use kevy_rt::{Argv, ArgvView, ReplicaApply, SnapshotGate};
+use kevy_rt::{Argv, ArgvView, ReplicaApply, SnapshotGate, Store};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, Weak};
 
@@ -70,6 +70,17 @@ impl Shards {
         for shard in &self.shards {
             let _whole = shard.bulk.lock().unwrap_or_else(PoisonError::into_inner);
             drop(shard.inbox.send(ReplicaApply::SnapshotBegin));
+        }
+    }
+
+    /// A record is about to be applied that no client sent. Makes room first, where many keys follow.
+    pub(crate) fn before_record<A: ArgvView + ?Sized>(&self, shard: usize, store: &mut Store, record: &A) {
+        if !self.is_restored(shard) {
+            if store.dbsize() == 0 {
+                self.make_room_for_log(shard, store);
+            }
+        } else if record.first() == Some(marks::LOAD) {
+            self.make_room(shard, store);
         }
     }
 

@@ -8,6 +8,7 @@
 //! - `inbox`: what is sent to a shard, and what it does with it
 //! - `passage`: going on in another history, and what others need for it
 //! - `turns`: who may copy from it now
+//! - `room`: a table that is large enough before many keys come
 //! - `data`: what its data is, and the marks that say so in its log
 //! - `dumps`: rewrites and snapshots across a leap of the clock
 //! - `hurry`: short ticks while something waits
@@ -18,6 +19,7 @@ mod hurry;
 mod inbox;
 mod passage;
 mod reign;
+mod room;
 mod stream;
 mod turns;
 
@@ -36,7 +38,7 @@ use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_rt::ReplicaInboxSender;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
@@ -108,6 +110,10 @@ struct Shard {
     asked_first: AtomicU64,
     /// Whether the log has to be written anew.
     rewrite: AtomicBool,
+    /// How many keys are on their way into the shard, all at once.
+    expected_keys: AtomicU64,
+    /// Whether room was made for those of the log.
+    roomy: AtomicBool,
     dumps: Dumps,
     /// Whether kevy has taken the first value of its promotion counter, which promotes nothing.
     based: AtomicBool,
@@ -117,6 +123,8 @@ struct Shard {
     started: AtomicU64,
     /// The epoch for which the new stream's offset was seen.
     seen: AtomicU64,
+    /// Its thread's number; 0: not known.
+    thread: AtomicU32,
     /// How often kevy told the offset of its own stream.
     views: AtomicU64,
     /// Whether it began a snapshot of its data since.
@@ -180,11 +188,14 @@ impl Shards {
             marked: AtomicU64::new(born),
             asked_first: AtomicU64::default(),
             rewrite: AtomicBool::default(),
+            expected_keys: AtomicU64::default(),
+            roomy: AtomicBool::default(),
             dumps: Dumps::default(),
             based: AtomicBool::default(),
             ordered: AtomicU64::default(),
             started: AtomicU64::default(),
             seen: AtomicU64::default(),
+            thread: AtomicU32::default(),
             views: AtomicU64::default(),
             own_work: AtomicBool::default(),
             offset: AtomicU64::default(),

@@ -113,3 +113,16 @@ fn the_allocator_takes_a_new_thread_for_one_that_has_ended() {
     };
     until("a thread gets the place of the one before; if not, kevy has mended this", wrong);
 }
+
+#[test]
+fn keys_that_one_table_lists_pile_up_in_a_smaller_one() {
+    let load = |keys: &[Vec<u8>]| {
+        let (mut store, begun) = (kevy_rt::Store::new(), Instant::now());
+        keys.iter().for_each(|key| store.load_str(key.clone(), b"v".to_vec(), None));
+        (store, begun.elapsed())
+    };
+    let keys: Vec<_> = (0..150_000).map(|number| number.to_string().into_bytes()).collect();
+    let (store, mixed) = load(&keys);
+    let (_, listed) = load(&store.collect_keys(None, None));
+    assert!(listed > mixed * 2, "{MENDED}: {listed:?}, and {mixed:?} in another order");
+}

@@ -22,6 +22,6 @@ pub use document::Document;
 pub use election::{Election, Host};
 pub use error::SetupError;
 #[cfg(feature = "kevy")]
-pub use kevy::{ElectSettings, Peer, Settings};
+pub use kevy::{ElectSettings, Links, Peer, Settings};
 pub use section::{ElectSection, KEYS, SECTION};
 pub use sentinel::{Secret, SentinelAddresses, SentinelSettings};

@@ -54,10 +54,12 @@ pub struct ElectSection {
     pub sentinel_announce: Vec<String>,
     /// Megabytes of received frames that each shard keeps for others.
     pub continue_buffer_mb: Option<usize>,
+    /// Whether other machines may reach links that prove nothing.
+    pub insecure: bool,
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 20] = [
+pub const KEYS: [&str; 21] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
@@ -78,6 +80,7 @@ pub const KEYS: [&str; 20] = [
     "sentinel_peers",
     "sentinel_announce",
     "continue_buffer_mb",
+    "insecure",
 ];
 
 /// Longest time a key in milliseconds may give: a day. Longer is a typing error.
@@ -134,6 +137,7 @@ impl ElectSection {
             "sentinel_peers" => self.sentinel_peers = entry.list()?,
             "sentinel_announce" => self.sentinel_announce = entry.list()?,
             "continue_buffer_mb" => self.continue_buffer_mb = Some(entry.megabytes()?),
+            "insecure" => self.insecure = entry.boolean()?,
             _ => return Err(entry.error(&unknown(entry.key))),
         }
         Ok(())

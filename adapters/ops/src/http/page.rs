@@ -24,12 +24,19 @@ pub(super) fn page(
     cluster: &str,
     history: &History,
     views: &[(NodeId, Result<View, String>)],
+    proof: &str,
 ) -> String {
     let mut body = String::new();
     let title = format!("{} · {}", snapshot.node, snapshot.role);
     // Writing to a String cannot fail.
     let _ = write!(body, "{}", HEAD.replace("{title}", &escape(&title)));
     headline(&mut body, snapshot, cluster);
+    if proof == "insecure" {
+        body.push_str(
+            "<p><b class=bad>Links prove nothing</b>: whoever reaches the ports may say that it is a member \
+             (<code>[elect] insecure = true</code>).</p>",
+        );
+    }
     lease(&mut body, snapshot, views);
     nodes(&mut body, snapshot);
     links(&mut body, snapshot, views);

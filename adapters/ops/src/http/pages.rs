@@ -29,6 +29,8 @@ pub struct Pages {
     pub history: History,
     /// The cluster's name.
     pub cluster: String,
+    /// What links prove: `secure`, `local` or `insecure`.
+    pub links: &'static str,
     /// What the others say of their links.
     pub views: Views,
 }
@@ -57,11 +59,14 @@ impl Pages {
         }
         let snapshot = || self.plugin.snapshot();
         match path {
-            "/" => ok(HTML, page::page(&snapshot(), &self.cluster, &self.history, &self.views.all())),
-            "/metrics" => ok("text/plain; version=0.0.4; charset=utf-8", self.metrics.render()),
-            "/status" => {
-                ok(JSON, format!("{:#}\n", status::status(&snapshot(), &self.cluster, &self.history)))
+            "/" => {
+                ok(HTML, page::page(&snapshot(), &self.cluster, &self.history, &self.views.all(), self.links))
             }
+            "/metrics" => ok("text/plain; version=0.0.4; charset=utf-8", self.metrics.render()),
+            "/status" => ok(
+                JSON,
+                format!("{:#}\n", status::status(&snapshot(), &self.cluster, &self.history, self.links)),
+            ),
             "/history" => {
                 let history = json!({ "cluster": self.cluster, "decisions": self.history.decisions() });
                 ok(JSON, format!("{history:#}\n"))

@@ -5,7 +5,7 @@ use kevy_elect_plugin::plugin::{ElectSnapshot, PeerSnapshot};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-pub(super) fn status(snapshot: &ElectSnapshot, cluster: &str, history: &History) -> Value {
+pub(super) fn status(snapshot: &ElectSnapshot, cluster: &str, history: &History, links: &str) -> Value {
     let peers: Vec<Value> = snapshot.peers.iter().map(|peer| of_peer(snapshot, peer)).collect();
     json!({
         "cluster": cluster,
@@ -28,6 +28,7 @@ pub(super) fn status(snapshot: &ElectSnapshot, cluster: &str, history: &History)
         "health": snapshot.health.as_str(),
         "ailment": snapshot.ailment,
         "why": snapshot.why,
+        "links": links,
         "peers": peers,
         "transitions": history.transitions(),
     })

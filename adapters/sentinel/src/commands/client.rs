@@ -16,7 +16,10 @@ pub(super) fn hello(session: &mut Session, rest: &[&[u8]], context: &Context<'_>
         [] => (session.version, rest),
         [b"2", options @ ..] => (RespVersion::V2, options),
         [b"3", options @ ..] => (RespVersion::V3, options),
-        _ => return reply.error("NOPROTO unsupported protocol version"),
+        [version, ..] if super::text(version).parse::<i64>().is_ok() => {
+            return reply.error("NOPROTO unsupported protocol version");
+        }
+        _ => return reply.error("ERR Protocol version is not an integer or out of range"),
     };
     let (mut name, mut authenticated) = (None, session.authenticated);
     while let [option, more @ ..] = options {
@@ -84,6 +87,10 @@ pub(super) fn answer(session: &mut Session, what: &[u8], rest: &[&[u8]], reply: 
         (b"ID", []) => reply.number(i64::try_from(session.id).unwrap_or(i64::MAX)),
         (b"SETINFO", [_, _]) | (b"NO-EVICT" | b"NO-TOUCH" | b"CAPA", [_, ..]) => reply.ok(),
         (b"INFO" | b"LIST", _) => reply.bulk(format!("id={} name={}\n", session.id, text(&session.name))),
+        (b"SETNAME" | b"GETNAME" | b"ID" | b"SETINFO" | b"NO-EVICT" | b"NO-TOUCH" | b"CAPA", _) => {
+            let what = text(what).to_lowercase();
+            reply.error(&format!("ERR wrong number of arguments for 'client|{what}' command"));
+        }
         _ => reply.error(&format!("ERR unknown subcommand '{}'. Try CLIENT HELP.", text(what))),
     }
 }

@@ -9,6 +9,7 @@ mod sentinel;
 use crate::members::Members;
 use crate::pubsub::{Kind, Subscriptions};
 use crate::reply::Reply;
+use crate::server::SUBSCRIBERS_MAX;
 use crate::switch::Message;
 use crate::view::View;
 use kevy_resp::{Argv, RespVersion, parse_command_into};
@@ -32,6 +33,8 @@ pub(crate) struct Context<'a> {
     pub(crate) promise: Duration,
     pub(crate) password: Option<&'a str>,
     pub(crate) clients: usize,
+    /// Those of them that listen for messages.
+    pub(crate) subscribers: usize,
     pub(crate) uptime: Duration,
     /// Set by a command that hands the office over.
     pub(crate) step_down: &'a mut bool,
@@ -148,7 +151,7 @@ impl Session {
             return Done::Answered;
         }
         let listens_only = self.is_subscriber() && matches!(self.version, RespVersion::V2);
-        if listens_only && !LISTENING.contains(&&*word) {
+        if listens_only && KNOWN.contains(&&*word) && !LISTENING.contains(&&*word) {
             let verb = text(verb).to_lowercase();
             reply.error(&format!(
                 "ERR Can't execute '{verb}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
@@ -171,6 +174,13 @@ impl Session {
             }
             (b"PING", []) => reply.simple("PONG"),
             (b"PING", [said]) => reply.bulk(said),
+            (b"SUBSCRIBE" | b"PSUBSCRIBE", [_, ..])
+                if !self.is_subscriber() && context.subscribers >= SUBSCRIBERS_MAX =>
+            {
+                reply.error(&format!(
+                    "ERR {SUBSCRIBERS_MAX} clients listen here already: listen to another node"
+                ));
+            }
             (b"SUBSCRIBE", [_, ..]) => self.subscriptions.begin(Kind::Channel, rest, &mut reply),
             (b"PSUBSCRIBE", [_, ..]) => self.subscriptions.begin(Kind::Pattern, rest, &mut reply),
             (b"UNSUBSCRIBE", _) => self.subscriptions.end(Kind::Channel, rest, &mut reply),
@@ -196,6 +206,9 @@ impl Session {
             (b"ACL", [what]) if what.eq_ignore_ascii_case(b"WHOAMI") => reply.bulk("default"),
             (b"COMMAND", [what]) if what.eq_ignore_ascii_case(b"COUNT") => reply.number(COMMANDS),
             (b"COMMAND", [what, ..]) if what.eq_ignore_ascii_case(b"DOCS") => reply.map(0),
+            (b"COMMAND", [what, ..]) if !what.eq_ignore_ascii_case(b"INFO") => {
+                reply.error(&format!("ERR unknown subcommand '{}'. Try COMMAND HELP.", text(what)));
+            }
             (b"COMMAND", _) => reply.list(0),
             (b"PUBLISH", [_, _]) => {
                 reply.error("ERR this port tells of the election; publish at the primary's port for clients")

@@ -2,6 +2,7 @@
 
 use super::{Context, Done, HOLD_MAX, Session, text};
 use crate::members::Member;
+use crate::pubsub;
 use crate::reply::Reply;
 use crate::view::MemberView;
 
@@ -28,10 +29,11 @@ pub(super) fn answer(
             reply.fields(&primary(context));
         }
         (b"GET-MASTER-ADDR-BY-NAME", [name]) if !is_known(name, context) => reply.null_list(),
-        (
-            b"MASTER" | b"REPLICAS" | b"SLAVES" | b"SENTINELS" | b"CKQUORUM" | b"FAILOVER" | b"INFO-CACHE",
-            [name],
-        ) if !is_known(name, context) => reply.error("ERR No such master with that name"),
+        (b"MASTER" | b"REPLICAS" | b"SLAVES" | b"SENTINELS" | b"CKQUORUM" | b"FAILOVER", [name])
+            if !is_known(name, context) =>
+        {
+            reply.error("ERR No such master with that name")
+        }
         (b"GET-MASTER-ADDR-BY-NAME" | b"MASTER", [_]) if hold => return Done::Held,
         (b"GET-MASTER-ADDR-BY-NAME", [_]) => match context.primary {
             Some(primary) => {
@@ -70,6 +72,9 @@ pub(super) fn answer(
                 ));
             }
         }
+        (b"IS-MASTER-DOWN-BY-ADDR", [_, port, epoch, _]) if !is_number(port) || !is_number(epoch) => {
+            reply.error("ERR value is not an integer or out of range");
+        }
         (b"IS-MASTER-DOWN-BY-ADDR", [host, port, _, _]) => {
             let named = context.members.all.iter().position(|member| member.is_at(host, port));
             let down = named.is_some_and(|index| !context.view.members[index].up);
@@ -92,31 +97,23 @@ pub(super) fn answer(
             }
             None => reply.error("INPROG nobody takes writes: an election is under way, or no quorum is up"),
         },
-        // What other nodes say in INFO is theirs to say.
-        (b"INFO-CACHE", [_]) => {
-            reply.list(2);
-            reply.bulk(&context.members.name);
-            reply.list(0);
+        (b"INFO-CACHE", [name]) if !is_known(name, context) => reply.list(0),
+        (b"INFO-CACHE", [_]) => info_cache(context, reply),
+        (b"CONFIG", [get, patterns @ ..]) if get.eq_ignore_ascii_case(b"GET") && !patterns.is_empty() => {
+            let wanted = |name: &str| {
+                let mut patterns = patterns.iter().map(|pattern| pattern.to_ascii_lowercase());
+                patterns.any(|pattern| pubsub::matches(&pattern, name.as_bytes()))
+            };
+            let all = CONFIG.iter().filter(|(name, _)| wanted(name));
+            let all: Vec<_> = all.map(|(name, value)| (*name, (*value).to_owned())).collect();
+            reply.fields(&all);
         }
-        (b"CONFIG", [get, pattern, ..]) if get.eq_ignore_ascii_case(b"GET") => {
-            let all = [
-                ("resolve-hostnames", "yes"),
-                ("announce-hostnames", "yes"),
-                ("announce-ip", ""),
-                ("announce-port", "0"),
-            ];
-            let wanted: Vec<_> = all
-                .iter()
-                .filter(|(name, _)| *pattern == b"*" || pattern.eq_ignore_ascii_case(name.as_bytes()))
-                .map(|(name, value)| (*name, (*value).to_owned()))
-                .collect();
-            reply.fields(&wanted);
+        (b"CONFIG", [get]) if get.eq_ignore_ascii_case(b"GET") => {
+            reply.error("ERR Only SENTINEL CONFIG GET <option> / SET <option> <value> are supported.");
         }
         (b"PENDING-SCRIPTS", []) => reply.list(0),
-        (
-            b"MONITOR" | b"REMOVE" | b"SET" | b"FLUSHCONFIG" | b"RESET" | b"SIMULATE-FAILURE" | b"CONFIG",
-            _,
-        ) => {
+        (b"MONITOR" | b"REMOVE" | b"SET" | b"FLUSHCONFIG" | b"RESET" | b"SIMULATE-FAILURE" | b"DEBUG", _)
+        | (b"CONFIG", [_, ..]) => {
             reply.error(
                 "ERR the members and their settings are in each node's kevy.toml, and are changed there",
             );
@@ -137,6 +134,7 @@ pub(super) fn answer(
             | b"IS-MASTER-DOWN-BY-ADDR"
             | b"FAILOVER"
             | b"INFO-CACHE"
+            | b"CONFIG"
             | b"PENDING-SCRIPTS",
             _,
         ) => {
@@ -148,7 +146,17 @@ pub(super) fn answer(
     Done::Answered
 }
 
-const HELP: [&str; 11] = [
+/// What clients look for before they connect. Names of nodes are for clients to resolve.
+const CONFIG: [(&str, &str); 6] = [
+    ("resolve-hostnames", "yes"),
+    ("announce-hostnames", "yes"),
+    ("announce-ip", ""),
+    ("announce-port", "0"),
+    ("sentinel-user", ""),
+    ("sentinel-pass", ""),
+];
+
+const HELP: [&str; 12] = [
     "SENTINEL <subcommand> [<arg> ...]. Subcommands are:",
     "GET-MASTER-ADDR-BY-NAME <name>: where the primary takes writes; nil while nobody does",
     "MASTERS, MASTER <name>: the primary",
@@ -159,8 +167,13 @@ const HELP: [&str; 11] = [
     "FAILOVER <name>: hands the office over; ask the primary",
     "MYID: the id of this node",
     "CONFIG GET <pattern>: what clients look for",
+    "INFO-CACHE <name>: what this node knows of all",
     "HELP: this",
 ];
+
+fn is_number(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| text.parse::<i64>().is_ok())
+}
 
 fn is_known(name: &[u8], context: &Context<'_>) -> bool {
     context.members.name.as_bytes() == name
@@ -247,6 +260,36 @@ fn replica(member: &Member, view: MemberView, context: &Context<'_>) -> Fields {
         ("replica-announced", "1".to_owned()),
     ]);
     fields
+}
+
+/// What each node would say in `INFO`, as far as this one knows, and how old that is: the primary first. Nothing for one that was never heard.
+fn info_cache(context: &Context<'_>, reply: &mut Reply<'_>) {
+    let reigns = reigns(context);
+    let of = &context.members.all[reigns];
+    let head = [(of, context.view.members[reigns])];
+    let all: Vec<_> = head.into_iter().chain(others(context, reigns)).collect();
+    reply.list(2);
+    reply.bulk(&context.members.name);
+    reply.list(all.len());
+    for (index, (member, view)) in all.into_iter().enumerate() {
+        reply.list(2);
+        reply.number(i64::try_from(silence(view, context)).unwrap_or(i64::MAX));
+        if view.silence.is_none() {
+            reply.null();
+            continue;
+        }
+        let (run_id, port, offset) = (member.run_id("data"), member.port, view.offset);
+        let role = match index {
+            0 => format!("role:master\r\nmaster_repl_offset:{offset}"),
+            _ => format!(
+                "role:slave\r\nmaster_host:{}\r\nmaster_port:{}\r\nslave_repl_offset:{offset}",
+                of.host, of.port
+            ),
+        };
+        reply.bulk(format!(
+            "# Server\r\nredis_mode:standalone\r\nrun_id:{run_id}\r\ntcp_port:{port}\r\n\r\n# Replication\r\n{role}\r\n"
+        ));
+    }
 }
 
 fn sentinel(member: &Member, view: MemberView, context: &Context<'_>) -> Fields {

@@ -12,6 +12,7 @@ struct Talk {
     begun: Instant,
     waited: Duration,
     stepped_down: bool,
+    subscribers: usize,
 }
 
 impl Talk {
@@ -25,6 +26,7 @@ impl Talk {
             begun: Instant::now(),
             waited: Duration::ZERO,
             stepped_down: false,
+            subscribers: 0,
         }
     }
 
@@ -50,6 +52,7 @@ impl Talk {
             promise: Duration::from_secs(1),
             password: self.password,
             clients: 1,
+            subscribers: self.subscribers,
             uptime: Duration::from_secs(60),
             step_down: &mut self.stepped_down,
         };
@@ -138,6 +141,8 @@ fn an_error_does_not_end_the_connection() {
         ("SENTINEL master", "-ERR wrong number of arguments for 'sentinel|master' command\r\n"),
         ("SENTINEL", "-ERR wrong number of arguments for 'sentinel' command\r\n"),
         ("HELLO 4", "-NOPROTO unsupported protocol version\r\n"),
+        ("HELLO x", "-ERR Protocol version is not an integer or out of range\r\n"),
+        ("SENTINEL IS-MASTER-DOWN-BY-ADDR h x 0 *", "-ERR value is not an integer or out of range\r\n"),
         ("CLIENT nope", "-ERR unknown subcommand 'nope'. Try CLIENT HELP.\r\n"),
     ] {
         assert_eq!(talk.ask(wrong), answer);
@@ -176,6 +181,11 @@ fn what_clients_send_when_they_connect_is_answered() {
         talk.ask("SENTINEL CONFIG GET resolve-hostnames"),
         "*2\r\n$17\r\nresolve-hostnames\r\n$3\r\nyes\r\n"
     );
+    assert_eq!(talk.ask("SENTINEL CONFIG GET announce-p*"), "*2\r\n$13\r\nannounce-port\r\n$1\r\n0\r\n");
+    assert_eq!(talk.ask("SENTINEL INFO-CACHE other"), "*0\r\n");
+    let known = talk.ask("SENTINEL INFO-CACHE mymaster");
+    assert!(known.starts_with("*2\r\n$8\r\nmymaster\r\n*3\r\n*2\r\n:0\r\n$"), "{known}");
+    assert!(known.contains("role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:7001\r\n"), "{known}");
     assert_eq!(talk.send("QUIT\r\n"), ("+OK\r\n".to_owned(), Next::Close));
 }
 
@@ -252,6 +262,19 @@ fn a_client_can_listen_for_so_many_channels_only() {
     (0..64).for_each(|number| assert!(talk.ask(&format!("SUBSCRIBE {number}")).starts_with('*')));
     assert!(talk.ask("SUBSCRIBE more").starts_with("-ERR a client may listen for 64"));
     assert!(talk.ask("SUBSCRIBE 1").starts_with('*'));
+}
+
+#[test]
+fn those_who_listen_leave_room_for_those_who_ask() {
+    let mut talk = Talk::new(Some(0));
+    assert!(talk.ask("SUBSCRIBE one").starts_with('*'));
+    talk.subscribers = SUBSCRIBERS_MAX;
+    assert!(talk.ask("SUBSCRIBE another").starts_with('*'), "it listens already");
+    let mut other = Talk { subscribers: SUBSCRIBERS_MAX, ..Talk::new(Some(0)) };
+    for refused in ["SUBSCRIBE one", "PSUBSCRIBE *"] {
+        assert!(other.ask(refused).starts_with("-ERR 512 clients listen here already"));
+    }
+    assert_eq!(other.ask("PING"), "+PONG\r\n");
 }
 
 #[test]

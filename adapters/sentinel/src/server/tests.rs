@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Default)]
 struct Decided {
     primary: Mutex<Option<usize>>,
+    alone: AtomicBool,
     stepped_down: AtomicBool,
 }
 
@@ -25,7 +26,7 @@ impl Source for Arc<Decided> {
             primary: primary.map(|index| (index, PATIENCE)),
             members: vec![MemberView { up: true, ..MemberView::default() }; members.all.len()],
             quorum: 2,
-            reachable: 3,
+            reachable: if self.alone.load(Ordering::Acquire) { 1 } else { 3 },
         }
     }
 
@@ -125,6 +126,30 @@ fn without_a_primary_nobody_is_let_in_after_a_while_and_everybody_after_that() {
     assert!(begun.elapsed() > LISTENS_WITHOUT_PRIMARY / 2);
     set(&decided, &handle, Some(1));
     let begun = Instant::now();
+    while TcpStream::connect(handle.address()).is_err() {
+        assert!(begun.elapsed() < PATIENCE, "it does not listen again");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn who_hears_no_quorum_sends_clients_away_at_once() {
+    let (decided, handle) = served(Some(0));
+    let mut client = Reader::connect(&handle);
+    let question = "SENTINEL get-master-addr-by-name mymaster";
+    client.send(question);
+    client.until("7001");
+    let begun = Instant::now();
+    decided.alone.store(true, Ordering::Release);
+    set(&decided, &handle, None);
+    client.send(question);
+    assert_eq!(client.line(), "", "it does not say that there is none: others may know better");
+    while TcpStream::connect(handle.address()).is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "it lets clients in");
+        std::thread::yield_now();
+    }
+    decided.alone.store(false, Ordering::Release);
+    set(&decided, &handle, Some(1));
     while TcpStream::connect(handle.address()).is_err() {
         assert!(begun.elapsed() < PATIENCE, "it does not listen again");
         std::thread::yield_now();

@@ -34,8 +34,8 @@ impl Network {
                     self.dial_at(now, to, from);
                 }
             }
-            Err(TurnedAway { claimed, reason }) => {
-                self.refuse_at(now, from, claimed, reason);
+            Err(turned_away) => {
+                self.refuse_at(now, from, turned_away);
                 self.dial_later(now, from, to);
             }
         }
@@ -58,11 +58,11 @@ impl Network {
         acceptor.channel().put(&said);
         let heard = acceptor.hear(&mut answer).and_then(|heard| heard.ok_or(acceptor.timed_out()));
         let incoming = heard.and_then(|heard| self.up(now, to, Direction::In, &heard));
-        match incoming {
+        match &incoming {
             Ok(_) => drop(acceptor.admit(&mut answer)?),
-            Err(TurnedAway { claimed, reason }) => {
-                self.refuse_at(now, to, claimed, reason);
-                acceptor.refuse(reason, &mut answer);
+            Err(turned_away) => {
+                acceptor.refuse(turned_away, &mut answer);
+                self.refuse_at(now, to, turned_away.clone());
             }
         }
         dialler.channel().put(&answer);
@@ -93,14 +93,14 @@ impl Network {
         heard: &Hello,
     ) -> Result<LinkId, TurnedAway> {
         let Hello { node: peer, incarnation, .. } = *heard;
-        let turned_away = |reason| TurnedAway { claimed: Some(peer), reason };
-        let process = self.nodes.get_mut(&node).ok_or(turned_away(RefuseReason::UnknownNode))?;
-        process.links.up(direction, peer, incarnation, Some(ADDRESS), now).map_err(turned_away)
+        let unknown = || TurnedAway { claimed: Some(peer), reason: RefuseReason::UnknownNode, detail: None };
+        let process = self.nodes.get_mut(&node).ok_or_else(unknown)?;
+        process.links.up(direction, peer, incarnation, Some(ADDRESS), now)
     }
 
-    fn refuse_at(&mut self, now: Instant, node: NodeId, claimed: Option<NodeId>, reason: RefuseReason) {
+    fn refuse_at(&mut self, now: Instant, node: NodeId, turned_away: TurnedAway) {
         if let Some(process) = self.nodes.get_mut(&node) {
-            process.links.refuse(claimed, reason, now);
+            process.links.turn_away(turned_away, now);
         }
     }
 

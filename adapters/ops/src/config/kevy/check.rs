@@ -1,5 +1,6 @@
 //! What must fit together before a node may take part in elections.
 
+use super::secure::{self, Links};
 use crate::config::{
     Document, ElectSection, Election, Host, SECTION, SentinelSettings, SetupError, sentinel,
 };
@@ -39,6 +40,8 @@ pub struct ElectSettings {
     pub sentinel: Option<SentinelSettings>,
     /// Bytes of received frames that each shard keeps for others.
     pub continue_buffer: usize,
+    /// What links prove.
+    pub links: Links,
 }
 
 impl ElectSettings {
@@ -115,6 +118,8 @@ pub(super) fn check(
     let listen = SocketAddr::from((Ipv4Addr::from(kevy.server.bind), elect_port));
     let data: Vec<_> = peers.iter().map(|peer| (peer.id, peer.host.as_str(), peer.client_port)).collect();
     let sentinel = sentinel::check(section, &host, &data, document)?;
+    let members: Vec<_> = peers.iter().map(|peer| peer.id).collect();
+    let links = secure::check(section, kevy, &members, node, listen, document, warnings)?;
     let continue_buffer = section.continue_buffer_mb.unwrap_or(CONTINUE_BUFFER_MB_DEFAULT) << 20;
     Ok(ElectSettings {
         config,
@@ -127,13 +132,14 @@ pub(super) fn check(
         shard_timeout,
         sentinel,
         continue_buffer,
+        links,
     })
 }
 
 /// Settings of kevy that contradict an election, or that cannot be had through kevy's library.
 fn refuse_what_cannot_work(kevy: &KevyConfig, document: &Document<'_>) -> Result<(), SetupError> {
     let replication = &kevy.replication;
-    let contradictions: [(&str, &str, String, bool, &str); 16] = [
+    let contradictions: [(&str, &str, String, bool, &str); 14] = [
         (
             "replication",
             "upstream",
@@ -176,20 +182,6 @@ fn refuse_what_cannot_work(kevy: &KevyConfig, document: &Document<'_>) -> Result
             replication.replica_max_staleness_ms.to_string(),
             replication.replica_max_staleness_ms > 0,
             "is not supported together with elections; remove it",
-        ),
-        (
-            "replication",
-            "secure",
-            "true".into(),
-            replication.secure,
-            "encrypted links are not supported together with elections yet; use a private network or a tunnel",
-        ),
-        (
-            "cluster",
-            "secure",
-            "true".into(),
-            kevy.cluster.secure,
-            "encrypted links are not supported together with elections yet; use a private network or a tunnel",
         ),
         (
             "cluster",

@@ -4,8 +4,10 @@
 //! file only. Everything is checked before anything is opened: a start that is refused changes nothing.
 
 mod check;
+mod secure;
 
 pub use check::{ElectSettings, Peer};
+pub use secure::Links;
 
 use super::{Document, ElectSection, SECTION, SetupError};
 use kevy_config::{CliOverrides, Config, ConfigError};

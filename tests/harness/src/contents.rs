@@ -1,7 +1,7 @@
 //! Whether all nodes hold the same after a round: every key, type, value and expiry.
 
+use crate::failure::{Failure, Interrupt};
 use kevy_elect_compare::{Comparison, Options, Outcome, compare};
-use kevy_elect_harness::failure::{Failure, Interrupt};
 use std::time::{Duration, Instant};
 
 /// How long the nodes may take to come to rest.
@@ -13,26 +13,26 @@ const NAMED_MAX: usize = 20;
 
 /// What the nodes hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Contents {
+pub struct Contents {
     /// Keys that were compared.
-    pub(crate) keys: u64,
+    pub keys: u64,
     /// Keys that differ: must be 0.
-    pub(crate) differing: usize,
+    pub differing: usize,
     /// Why they could not be compared: must be nothing.
-    pub(crate) undecided: Option<String>,
+    pub undecided: Option<String>,
     /// The first that differ, and how.
-    pub(crate) named: Vec<String>,
+    pub named: Vec<String>,
 }
 
 impl Contents {
     /// Whether they are the same.
-    pub(crate) fn equal(&self) -> bool {
+    pub fn equal(&self) -> bool {
         self.differing == 0 && self.undecided.is_none()
     }
 }
 
 /// Compares the nodes with these clients' addresses, which nobody writes to any more.
-pub(crate) fn contents(addresses: &[String], interrupt: &Interrupt) -> Result<Contents, Failure> {
+pub fn contents(addresses: &[String], interrupt: &Interrupt) -> Result<Contents, Failure> {
     let begun = Instant::now();
     let options = Options { patience: Duration::from_secs(3), ..Options::default() };
     loop {

@@ -1,0 +1,398 @@
+//! Failovers of clusters that hold something: `cargo race --data 0,1gb`.
+//!
+//! Each system is filled once for each size, and then broken in each way for as long as [`Options::budget`] lasts. A
+//! cluster that does not become whole again is counted, and its other courses are run on a new one.
+
+use crate::cli::Racer;
+use crate::{NODES, Race};
+use kevy_elect_harness::cluster::{Member, Place};
+use kevy_elect_harness::contents::contents;
+use kevy_elect_harness::data::{Data, Size};
+use kevy_elect_harness::failure::Failure;
+use kevy_elect_harness::fault::{Fault, Restart};
+use kevy_elect_harness::links::Uncut;
+use kevy_elect_harness::load::{Load, Readers};
+use kevy_elect_harness::roll::{Roll, Step};
+use kevy_elect_harness::round::{Round, Stage};
+use kevy_elect_harness::writers::Writers;
+use std::time::Duration;
+
+/// What is done to a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Course {
+    /// `kill -9` of the primary while hardly anybody writes.
+    Idle,
+    /// The same while clients write as fast as it answers.
+    Loaded,
+    /// SIGTERM of the primary under a steady load.
+    Handover,
+    /// All three, one after the other, stopped in order and started again, under a steady load.
+    Roll,
+}
+
+impl Course {
+    const ALL: [Self; 4] = [Self::Idle, Self::Loaded, Self::Handover, Self::Roll];
+
+    const fn spelled(self) -> &'static str {
+        match self {
+            Self::Idle => "kill -9, idle",
+            Self::Loaded => "kill -9 under load",
+            Self::Handover => "planned handover under load",
+            Self::Roll => "rolling restart under load",
+        }
+    }
+}
+
+/// One system with so much data.
+pub(crate) struct Laps {
+    pub(crate) racer: Racer,
+    pub(crate) size: Size,
+    /// How long it took to fill all nodes.
+    fill: Duration,
+    rounds: Vec<(Course, Round)>,
+    rolls: Vec<Roll>,
+    /// Rounds in which nobody took over, or that never became whole again.
+    failed: Vec<(Course, String)>,
+    /// Keys that differ between the nodes in the end; `None`: they could not be compared.
+    differing: Option<usize>,
+}
+
+impl Race<'_> {
+    /// Everything that one system goes through with data of one size.
+    pub(crate) fn laps(&self, size: Size) -> Result<Laps, Failure> {
+        let (fill, rounds) = (Duration::ZERO, Vec::new());
+        let mut laps = Laps {
+            racer: self.entry.racer,
+            size,
+            fill,
+            rounds,
+            rolls: Vec::new(),
+            failed: Vec::new(),
+            differing: None,
+        };
+        let mut courses = &Course::ALL[..];
+        while !courses.is_empty() {
+            courses = self.cluster(courses, &mut laps)?;
+        }
+        Ok(laps)
+    }
+
+    /// As many of the courses as one cluster stands. Gives those that are left.
+    fn cluster<'a>(&self, courses: &'a [Course], laps: &mut Laps) -> Result<&'a [Course], Failure> {
+        let data = Data::new(laps.size, self.options.value_bytes);
+        let mut cluster = self.start(true, vec![Place::Loopback; NODES])?;
+        self.wait_for_sentinels(&cluster)?;
+        let servers: Vec<_> = cluster.members.iter().map(Member::address).collect();
+        let writers = Writers::start(&servers, 1, self.clock)?;
+        let readers = Readers::start(&servers, self.clock)?;
+        let load = Load::start(&servers, data.clone())?;
+        let mut stage = self.stage(&mut cluster, &writers);
+        stage.readers = Some(&readers);
+        let begun = self.clock.now();
+        stage.fill(&data)?;
+        laps.fill = self.clock.now() - begun;
+        for (place, course) in courses.iter().enumerate() {
+            let until = self.clock.now() + self.options.budget;
+            for number in 1..=self.options.rounds {
+                self.progress.round(number, self.options.rounds);
+                stage.load = (*course != Course::Idle).then_some(&load);
+                match self.lap(&mut stage, *course, number, laps) {
+                    Ok(()) => {}
+                    Err(failure @ (Failure::Interrupted | Failure::Os { .. })) => return Err(failure),
+                    Err(failure) => {
+                        let text = failure.to_string();
+                        let first = text.lines().next().unwrap_or_default().to_owned();
+                        self.progress.round(0, 0);
+                        self.progress.note(&format!("{}: {first}", course.spelled()));
+                        laps.failed.push((*course, first));
+                        return Ok(&courses[place + 1..]);
+                    }
+                }
+                if self.clock.now() >= until {
+                    break;
+                }
+            }
+            self.progress.round(0, 0);
+        }
+        if laps.racer == Racer::Plugin {
+            self.progress.say("comparing the contents of all nodes");
+            let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
+            let seen = contents(&servers, self.interrupt)?;
+            laps.differing = seen.undecided.is_none().then_some(seen.differing);
+        }
+        Ok(&[])
+    }
+
+    fn lap(
+        &self,
+        stage: &mut Stage<'_>,
+        course: Course,
+        number: u32,
+        laps: &mut Laps,
+    ) -> Result<(), Failure> {
+        let fault = match course {
+            Course::Idle | Course::Loaded => Fault::Kill,
+            Course::Handover => Fault::Term,
+            Course::Roll => {
+                let (roll, _) = stage.roll()?;
+                let stall = roll.steps.iter().map(|step| step.stall).max().unwrap_or_default();
+                self.told(&format!("{:<28} longest stall {:>9.1} ms", course.spelled(), ms(stall)));
+                laps.rolls.push(roll);
+                return Ok(());
+            }
+        };
+        let (round, _) = stage.play(number, fault, Restart::Later, &mut Uncut)?;
+        self.told(&format!(
+            "{:<28} first write {:>9.1} ms   confirmed {:>9.1} ms   whole again {:>7.1} s",
+            course.spelled(),
+            ms(round.failover()),
+            round.confirmed().map_or(f64::NAN, ms),
+            round.rejoined().as_secs_f64(),
+        ));
+        laps.rounds.push((course, round));
+        Ok(())
+    }
+
+    fn told(&self, text: &str) {
+        self.progress.clear();
+        eprintln!("  {text}");
+    }
+}
+
+/// A row of the table.
+struct Measure {
+    what: &'static str,
+    digits: usize,
+    /// Whether others are told as multiples of the plugin.
+    ratio: bool,
+    /// What is promised of the plugin.
+    bar: &'static str,
+    value: fn(&Laps, Course) -> Option<f64>,
+}
+
+const fn measure(
+    what: &'static str,
+    digits: usize,
+    bar: &'static str,
+    value: fn(&Laps, Course) -> Option<f64>,
+) -> Measure {
+    Measure { what, digits, ratio: digits > 0, bar, value }
+}
+
+/// What is told of each course in which the primary goes.
+const FAILOVER: [Measure; 11] = [
+    measure("rounds", 0, "", |l, c| Some(l.of(c).count() as f64)),
+    measure("rounds that failed", 0, "0", Laps::failures),
+    measure("first write, median (ms)", 1, "", |l, c| median(l.of(c).map(|r| ms(r.failover())))),
+    measure("first confirmed write, median (ms)", 1, "60", |l, c| median(l.of(c).filter_map(confirmed))),
+    measure("first confirmed write, slowest (ms)", 1, "", |l, c| most(l.of(c).filter_map(confirmed))),
+    measure("copied anew by survivors", 0, "0", |l, c| {
+        total(l.of(c).map(|r| Some(r.copied?.survivors.snapshots)))
+    }),
+    measure("frames fetched by survivors", 0, "", |l, c| {
+        // Redis sends bytes, and does not say of whom.
+        total(
+            l.of(c)
+                .map(|r| r.copied.filter(|_| l.racer == Racer::Plugin).map(|copied| copied.survivors.frames)),
+        )
+    }),
+    measure("-LOADING answers of survivors", 0, "0", |l, c| total(l.of(c).map(|r| Some(r.loading as u64)))),
+    measure("the old primary whole again, median (s)", 2, "", |l, c| {
+        median(l.of(c).map(|r| ms(r.rejoined()) / 1e3))
+    }),
+    measure("copied anew by it", 0, "", |l, c| total(l.of(c).map(|r| Some(r.copied?.returned.snapshots)))),
+    measure("longest write stall while it comes back (ms)", 1, "", |l, c| most(l.of(c).map(|r| ms(r.stall)))),
+];
+
+const ROLL: [Measure; 7] = [
+    measure("rounds", 0, "", |l, _| Some(l.rolls.len() as f64)),
+    measure("rounds that failed", 0, "0", Laps::failures),
+    measure("copied anew by anybody", 0, "0", |l, _| {
+        total(l.steps().map(|s| Some(s.copied?.survivors.snapshots + s.copied?.returned.snapshots)))
+    }),
+    measure("-LOADING answers of the others", 0, "0", |l, _| {
+        total(l.steps().map(|s| Some(s.loading as u64)))
+    }),
+    measure("longest write stall as a replica is restarted (ms)", 1, "20", |l, _| {
+        most(l.steps().filter(|step| !step.was_primary).map(|step| ms(step.stall)))
+    }),
+    measure("longest write stall as the primary is (ms)", 1, "", |l, _| {
+        most(l.steps().filter(|step| step.was_primary).map(|step| ms(step.stall)))
+    }),
+    measure("a node whole again, slowest (s)", 2, "", |l, _| {
+        most(l.steps().map(|step| ms(step.rejoined) / 1e3))
+    }),
+];
+
+/// What is told of all courses together.
+const ALL: [Measure; 4] = [
+    measure("filled within (s)", 0, "60", |l, _| Some(l.fill.as_secs_f64()).filter(|_| l.size > Size(0))),
+    measure("confirmed writes lost", 0, "0", |l, _| {
+        let lost = l.rounds.iter().map(|(_, r)| r.lost).chain(l.rolls.iter().map(|r| r.lost));
+        Some(lost.map(|lost| lost.waited).sum::<usize>() as f64)
+    }),
+    measure("rounds with two primaries at once", 0, "0", |l, _| {
+        let dual = l.rounds.iter().map(|(_, r)| r.dual).chain(l.rolls.iter().map(|r| r.dual));
+        Some(dual.flatten().count() as f64)
+    }),
+    measure("keys that differ in the end", 0, "0", |l, _| l.differing.map(|keys| keys as f64)),
+];
+
+type OfRound = fn(&Round) -> Option<f64>;
+
+/// What is told of the largest size as a multiple of the smallest.
+const FLAT: [(&str, Course, OfRound); 4] = [
+    ("first write", Course::Idle, |r| Some(ms(r.failover()))),
+    ("first confirmed write", Course::Idle, confirmed),
+    ("first write", Course::Loaded, |r| Some(ms(r.failover()))),
+    ("first confirmed write", Course::Loaded, confirmed),
+];
+
+/// What was measured, as rows of cells; the first row is the head.
+pub(crate) fn rows(all: &[Laps]) -> Vec<Vec<String>> {
+    let (mut racers, mut sizes) = (Vec::new(), Vec::new());
+    for laps in all {
+        racers.extend((!racers.contains(&laps.racer)).then_some(laps.racer));
+        sizes.extend((!sizes.contains(&laps.size)).then_some(laps.size));
+    }
+    let others: Vec<_> = racers.iter().copied().filter(|racer| *racer != Racer::Plugin).collect();
+    let find = |racer, size| all.iter().find(|laps| (laps.racer, laps.size) == (racer, size));
+    let row = |name: String, digits: usize, ratio: bool, bar: &str, of: &dyn Fn(Racer) -> Option<f64>| {
+        let show =
+            |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"));
+        let times = |theirs: Racer| match (of(theirs), of(Racer::Plugin)) {
+            (Some(theirs), Some(ours)) if ratio && ours > 0.0 => format!("{:.1}x", theirs / ours),
+            _ => "–".to_owned(),
+        };
+        let own = racers.iter().map(|racer| show(of(*racer)));
+        let cells = std::iter::once(name).chain(own).chain(others.iter().map(|racer| times(*racer)));
+        cells.chain([bar.to_owned()]).collect::<Vec<_>>()
+    };
+    let head = racers.iter().map(|racer| racer.spelled().to_owned());
+    let head = std::iter::once(String::new()).chain(head);
+    let head = head.chain(others.iter().map(|racer| format!("{} / plugin", racer.name())));
+    let mut table = vec![head.chain(["bar".to_owned()]).collect()];
+    for size in &sizes {
+        let failovers = [Course::Idle, Course::Loaded, Course::Handover];
+        let failovers =
+            failovers.into_iter().flat_map(|course| FAILOVER.iter().map(move |m| (Some(course), m)));
+        let roll = ROLL.iter().map(|m| (Some(Course::Roll), m));
+        for (course, m) in failovers.chain(roll).chain(ALL.iter().map(|m| (None, m))) {
+            let of = |racer| (m.value)(find(racer, *size)?, course.unwrap_or(Course::Idle));
+            let name = course
+                .map_or_else(|| m.what.to_owned(), |course| format!("{}: {}", course.spelled(), m.what));
+            table.push(row(format!("{size}: {name}"), m.digits, m.ratio, m.bar, &of));
+        }
+    }
+    if let [least, .., most] = sizes[..] {
+        for (what, course, value) in FLAT {
+            let of = |racer| {
+                let at = |size| median(find(racer, size)?.of(course).filter_map(value));
+                Some(at(most)? / at(least)?)
+            };
+            table.push(row(format!("{most} / {least}: {}: {what}", course.spelled()), 2, false, "2", &of));
+        }
+    }
+    // Rows in which nobody has anything.
+    let width = 1 + racers.len();
+    table.retain(|row| row[0].is_empty() || row[1..width].iter().any(|cell| cell != "–"));
+    table
+}
+
+/// What stands above the table in the documentation.
+pub(crate) fn introduction(rounds: u32, budget: Duration, value_bytes: usize) -> String {
+    format!(
+        "Written by `cargo race --data`: three nodes of each system on one machine of {} processors, one after the other, over \
+         loopback, one shard, the log on disk on, the same clients, values of {value_bytes} bytes; sizes are those of all keys and \
+         values, on each node. Of each course up to {rounds} rounds, and no new one after {} s. First write: from the instant \
+         before the signal to the arrival of the first acknowledgement of another node. First confirmed write: to the arrival of the \
+         first `WAIT 1` that another node answered with 1. Under load: two clients write batches of 64 as fast as the primary \
+         answers until the first confirmed write; a steady load is 20 000 writes per second, also while nodes come back. The old \
+         primary is started again after the first confirmed write, and is whole again when `WAIT 2` says 2. Copies as \
+         the servers count them, which kevy's own elector does not. A stall is the longest time without any acknowledged write; the clients \
+         write every millisecond.\n\n",
+        std::thread::available_parallelism().map_or(0, usize::from),
+        budget.as_secs(),
+    )
+}
+
+impl Laps {
+    fn of(&self, course: Course) -> impl Iterator<Item = &Round> {
+        self.rounds.iter().filter(move |(of, _)| *of == course).map(|(_, round)| round)
+    }
+
+    fn failures(&self, course: Course) -> Option<f64> {
+        Some(self.failed.iter().filter(|(of, _)| *of == course).count() as f64)
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.rolls.iter().flat_map(|roll| &roll.steps)
+    }
+}
+
+fn confirmed(round: &Round) -> Option<f64> {
+    round.confirmed().map(ms)
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+fn most(values: impl Iterator<Item = f64>) -> Option<f64> {
+    values.reduce(f64::max)
+}
+
+/// `None` where one of them is not known, or there is none.
+fn total(counts: impl Iterator<Item = Option<u64>>) -> Option<f64> {
+    let counts: Option<Vec<u64>> = counts.collect();
+    counts.filter(|counts| !counts.is_empty()).map(|counts| counts.iter().sum::<u64>() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn laps(racer: Racer, size: u64, differing: Option<usize>) -> Laps {
+        let step = |was_primary, stall| Step {
+            node: 0,
+            was_primary,
+            stall: Duration::from_millis(stall),
+            rejoined: Duration::from_secs(1),
+            copied: None,
+            loading: 2,
+        };
+        let steps = vec![step(false, 3), step(true, 90)];
+        let roll = Roll { steps, acked: 1, lost: Default::default(), dual: None };
+        let fill = Duration::from_secs(40);
+        Laps { racer, size: Size(size), fill, rounds: vec![], rolls: vec![roll], failed: vec![], differing }
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_all_that_somebody_measured() {
+        let all = [laps(Racer::Plugin, 1_000_000_000, Some(0)), laps(Racer::Redis, 1_000_000_000, None)];
+        let rows = rows(&all);
+        assert!(rows.iter().all(|row| row.len() == 5), "{rows:?}");
+        let row = |name: &str| rows.iter().find(|row| row[0].ends_with(name)).unwrap()[1..].join(" ");
+        assert_eq!(row("as a replica is restarted (ms)"), "3.0 3.0 1.0x 20");
+        assert_eq!(row("as the primary is (ms)"), "90.0 90.0 1.0x ");
+        assert_eq!(row("-LOADING answers of the others"), "4 4 – 0");
+        assert_eq!(row("keys that differ in the end"), "0 – – 0");
+        assert!(!rows.iter().any(|row| row[0].contains("copied anew by anybody")), "nobody counted");
+    }
+
+    #[test]
+    fn numbers_of_many_rounds_are_their_median_their_most_and_their_sum() {
+        assert_eq!(median([5.0, 1.0, 4.0].into_iter()), Some(4.0));
+        assert_eq!((most([5.0, 9.0].into_iter()), most(std::iter::empty())), (Some(9.0), None));
+        assert_eq!(
+            (total([Some(1), Some(2)].into_iter()), total([Some(1), None].into_iter())),
+            (Some(3.0), None)
+        );
+    }
+}
