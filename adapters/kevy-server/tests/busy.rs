@@ -1,28 +1,30 @@
-//! A healthy primary on a machine that is slow: when its lease ends it fences itself, and its watchdog lets it live (F10).
+//! A healthy primary on a machine that is slow: when its lease ends it fences itself, and its watchdog lets it live (F10); and a
+//! shard that waits for a processor does not cost it its office (H6).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod common;
 
 use common::process::{BIN, Process, primary};
-use common::{Cluster, Dir, until};
-use rustix::process::Signal;
+use common::{Cluster, until};
+use kevy_resp::Reply;
+use kevy_resp_client::RespClient;
+use rustix::process::{Pid, Signal, setpriority_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// After the end of a lease no watchdog of these settings waits for longer.
 const WATCHDOG_MAX: Duration = Duration::from_secs(2);
-/// How long the pressure lasts.
-const PRESSURE: Duration = Duration::from_secs(25);
-/// As many as keep the processors of a small machine busy, and its disk.
-const LOOPS: usize = 4;
-const WRITERS: usize = 4;
-const WRITTEN_BYTES: usize = 8 << 20;
+/// By default a shard that does nothing hangs after a second.
+const STILL_MS: &[u8] = b"4000";
+/// The nice value of whoever gets a processor last.
+const LAST_IN_LINE: i32 = 19;
 
 /// Three nodes, and what their standard error is.
 fn start(cluster: &Cluster, stderr: impl Fn() -> std::process::Stdio) -> Vec<Process> {
@@ -69,44 +71,55 @@ fn a_primary_whose_log_is_stuck_outlives_its_lease() {
     primary(&nodes);
 }
 
-/// For the numbers: `cargo test --ignore-rust-version -p kevy-server --test busy -- --ignored --nocapture`. A thread that gets no
-/// processor for a tenth of an election timeout can still be ended (see `limits.md`).
+/// Its shard stands still for four times `shard_timeout_ms`, with the hundredth part of a processor that it gets: nobody would
+/// serve better.
 #[test]
-#[ignore = "half a minute in which disk and processors are kept busy"]
-fn a_primary_on_a_busy_machine_outlives_its_leases() {
-    let (cluster, files) = (Cluster::new(3, 1), Dir::new());
-    let log = || File::options().create(true).append(true).open(files.0.join("log")).unwrap().into();
-    let mut nodes = start(&cluster, log);
-    let (stop, mut leases, mut killed) = (AtomicBool::new(false), 0, 0);
+#[cfg(target_os = "linux")]
+fn a_primary_whose_shard_waits_for_a_processor_keeps_its_office() {
+    const SCRIPT: &[u8] =
+        b"local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
+        local till = now() + ARGV[1] repeat until now() >= till return 'done'";
+    let cluster = Cluster::new(3, 1);
+    let nodes = start(&cluster, std::process::Stdio::null);
+    let first = primary(&nodes);
+    until("the others hold what it holds", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    let epoch = epoch(&nodes[first]);
+    let mut client = RespClient::connect("127.0.0.1", nodes[first].port).unwrap();
+    let any = sched_getaffinity(None).unwrap();
+    let mut one = CpuSet::new();
+    one.set((0..CpuSet::MAX_CPU).find(|cpu| any.is_set(*cpu)).unwrap());
+    let (stop, spins) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        for _ in 0..LOOPS {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            });
-        }
-        for writer in 0..WRITERS {
-            let (path, stop) = (files.0.join(format!("{writer}")), &stop);
-            scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    let mut file = File::create(&path).unwrap();
-                    file.write_all(&vec![0; WRITTEN_BYTES]).unwrap();
-                    file.sync_all().unwrap();
-                }
-            });
-        }
-        let begun = Instant::now();
-        while begun.elapsed() < PRESSURE {
-            leases += 1;
-            if !outlives_its_lease(&mut nodes) {
-                killed += 1;
-                nodes.clear();
-                nodes = start(&cluster, log);
+        scope.spawn(|| {
+            sched_setaffinity(None, &one).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                spins.store(true, Ordering::Relaxed);
             }
+        });
+        until("the processor is taken", || spins.load(Ordering::Relaxed).then_some(()));
+        for thread in shards(&nodes[first]) {
+            sched_setaffinity(Some(thread), &one).unwrap();
+            setpriority_process(Some(thread), LAST_IN_LINE).unwrap();
         }
+        let answer = client.request_borrowed(&[b"EVAL", SCRIPT, b"0", STILL_MS]);
         stop.store(true, Ordering::Relaxed);
+        assert!(matches!(&answer, Ok(Reply::Bulk(text)) if &text[..] == b"done"), "{answer:?}");
     });
-    println!("{leases} leases ended, and {killed} processes with them");
-    assert!(leases >= 4 * (killed + 1), "{killed} of {leases}");
+    assert_eq!(nodes[first].ask("SET k v").as_deref(), Some("OK"));
+    assert_eq!(self::epoch(&nodes[first]), epoch, "it had handed over");
+}
+
+/// Its shards, and the thread that waits for them: both have the process's name.
+fn shards(node: &Process) -> Vec<Pid> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", node.child.id())).unwrap();
+    let shards = tasks.map(|task| task.unwrap().path()).filter(|task| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == "kevy-server")
+    });
+    let number = |task: std::path::PathBuf| task.file_name()?.to_str()?.parse().ok();
+    shards.filter_map(|task| Pid::from_raw(number(task)?)).collect()
+}
+
+fn epoch(node: &Process) -> String {
+    let info = node.ask("INFO replication").unwrap();
+    info.lines().find(|line| line.starts_with("elect_epoch:")).unwrap().to_owned()
 }

@@ -251,10 +251,13 @@ fn failover(heap_mb: usize, more: &str) -> Duration {
         });
         all.unwrap()
     };
-    let first = whole(&nodes);
     for number in 0..heap_mb / VALUE_MB {
         let line = format!("SETRANGE big{number} {} x", VALUE_MB * 1_000_000 - 1);
-        assert_eq!(nodes[first].ask(&line), Some((VALUE_MB * 1_000_000).to_string()));
+        let length = (VALUE_MB * 1_000_000).to_string();
+        // Whoever is primary: on a busy machine that may have changed.
+        let taken = || nodes.iter().find(|node| node.ask(&line).as_ref() == Some(&length)).map(drop);
+        within(COPY_MAX, taken).unwrap();
+        whole(&nodes);
     }
     let mut took: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
@@ -283,7 +286,10 @@ fn failover(heap_mb: usize, more: &str) -> Duration {
 #[ignore = "takes minutes, and three times the memory; for the numbers"]
 fn failover_by_the_size_of_the_heap() {
     let heap = std::env::var("HEAP_MB").ok().and_then(|mb| mb.parse().ok()).unwrap_or(1000);
-    let [with, without] = ["", "companion = false\n"].map(|more| [0, heap].map(|mb| failover(mb, more)));
+    // What a busy disk does to a shard is not what is measured.
+    let patient = "shard_timeout_ms = 30000\n";
+    let [with, without] =
+        ["", "companion = false\n"].map(|more| [0, heap].map(|mb| failover(mb, &format!("{more}{patient}"))));
     println!("    heap          with       without   (median of {ROUNDS}, ms)");
     for (mb, with, without) in [(0, with[0], without[0]), (heap, with[1], without[1])] {
         println!("{mb:>5} MB  {:>12.1}  {:>12.1}", with.as_secs_f64() * 1e3, without.as_secs_f64() * 1e3);

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import Redis from "ioredis";
 
 const AGAIN = {
+  connectTimeout: 300,
   retryStrategy: () => 20,
   maxRetriesPerRequest: 100,
   // A node that does not answer is left, and asked for again. It must be longer than what a blocking command waits.
@@ -14,7 +15,9 @@ const AGAIN = {
 };
 
 function connect(sentinels, name) {
-  return new Redis({ sentinels, name, sentinelRetryStrategy: () => 20, ...AGAIN });
+  // Longer than a Sentinel port here takes to say that there is no primary.
+  const quick = { sentinelRetryStrategy: () => 20, sentinelCommandTimeout: 400 };
+  return new Redis({ sentinels, name, ...quick, ...AGAIN });
 }
 // docs/clients.md: end
 

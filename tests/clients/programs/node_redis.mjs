@@ -8,12 +8,12 @@ function connect(sentinels, name) {
   return createSentinel({
     name,
     sentinelRootNodes: sentinels,
-    // How often it looks whether another node is primary, and how often it looks for one before a command fails.
-    scanInterval: 100,
+    // How often it looks for the primary before a command fails.
     maxCommandRediscovers: 50,
     // Who does not answer is left. It must be longer than what a blocking command waits.
     nodeClientOptions: { socket: { socketTimeout: 500 } },
-    sentinelClientOptions: { socket: { connectTimeout: 300, socketTimeout: 500 } },
+    // Longer than a Sentinel port here takes to say that there is no primary.
+    sentinelClientOptions: { socket: { connectTimeout: 300, socketTimeout: 400 } },
   });
 }
 // docs/clients.md: end

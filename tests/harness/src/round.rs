@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How long the cluster may take to be whole: a primary, and two replicas that confirm its writes.
-const WHOLE_PATIENCE: Duration = Duration::from_secs(120);
+const WHOLE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the others may take to replace a broken primary.
 const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the load runs before the fault, plus up to [`JITTER_MS_MAX`].

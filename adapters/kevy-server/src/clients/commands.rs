@@ -5,8 +5,10 @@
 
 use crate::clients::browser::{self, Browser, Rest};
 use crate::clients::expiry::Keeper;
+use crate::clients::handshake;
 use crate::clients::harmless::is_harmless;
 use crate::clients::hello;
+use crate::clients::nulls::{self, Detour};
 use crate::clients::record::{self, Record};
 use crate::clients::replies::{self, Own, Replies};
 use crate::clients::scripts;
@@ -20,7 +22,6 @@ use crate::position::marks;
 use crate::position::tag::Tag;
 use crate::shards::{Applied, Shards, TICK_MS_STANDBY};
 use kevy::KevyCommands;
-use kevy_elect_plugin::host::FenceReason;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_persist::Fsync;
 use kevy_rt::{
@@ -46,17 +47,24 @@ pub struct ElectedCommands {
     /// Whether a command was resolved that has not been dispatched yet. A dispatch without one serves a
     /// client that was waiting for data.
     resolved: Cell<bool>,
+    /// Whether a command was refused since one was queued last.
+    refused: Cell<bool>,
     /// What is recorded of commands.
     pub(crate) record: Record,
     browser: Browser,
+    /// Whether a client of this shard may speak RESP3.
+    resp3: Cell<bool>,
+    /// Whether every command needs a closer look: a browser is near, or somebody speaks RESP3.
+    wary: Cell<bool>,
 }
 
 impl ElectedCommands {
     /// kevy's commands, answering for the election through `replies`.
     pub(crate) fn new(kevy: KevyCommands, replies: Replies, keeper: Arc<Keeper>) -> Self {
         let record = Record::new(&kevy, keeper);
-        let (shard, resolved) = (Cell::new(None), Cell::new(false));
-        Self { kevy, replies, shard, resolved, record, browser: Browser::default() }
+        let (shard, resolved, refused) = (Cell::new(None), Cell::new(false), Cell::new(false));
+        let (browser, resp3, wary) = (Browser::default(), Cell::new(false), Cell::new(false));
+        Self { kevy, replies, shard, resolved, refused, record, browser, resp3, wary }
     }
 
     pub(crate) fn kevy(&self) -> &KevyCommands {
@@ -110,6 +118,79 @@ impl ElectedCommands {
         true
     }
 
+    /// Runs a command that came in, or says why not.
+    #[inline]
+    fn run<A: ArgvView + ?Sized>(
+        &self,
+        store: &mut Store,
+        args: &A,
+        verb: VerbId,
+        proto: RespVersion,
+        out: &mut Vec<u8>,
+    ) {
+        let (verdict, verb) = Verdict::of(verb);
+        let passes = match verdict {
+            Verdict::Free => true,
+            // It may have come from another shard, and the lease may have ended on its way.
+            Verdict::Write => self.shards().check().is_ok(),
+            _ => false,
+        };
+        if !passes && self.answer_verdict(verdict, store, args, proto, out) {
+            return;
+        }
+        if verb != VerbId::UNKNOWN && args.len() <= 3 && !self.record.is_alert() {
+            let from = out.len();
+            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+            if out.get(from) == Some(&b'-') {
+                record::refused(&self.kevy, args);
+            }
+            return;
+        }
+        self.recorded(store, args, out, |store, out| {
+            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+        });
+    }
+
+    /// Answers what `verdict` keeps from kevy. False: kevy may answer it.
+    #[cold]
+    fn answer_verdict<A: ArgvView + ?Sized>(
+        &self,
+        verdict: Verdict,
+        store: &mut Store,
+        args: &A,
+        proto: RespVersion,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        match (verdict, verdict.ask(self.shards())) {
+            (Verdict::Write | Verdict::OwnWrite | Verdict::Cut, Err(denied)) => {
+                out.extend_from_slice(&replies::denied(denied));
+                // Or kevy would log it, and stream it.
+                propagation::set_override(propagation::Propagate::Suppress);
+            }
+            // The gate may have opened since; but this was not sent where it would run.
+            (Verdict::Refused, asked) => {
+                out.extend_from_slice(&replies::denied(asked.err().unwrap_or(Denied::Replica)));
+            }
+            (Verdict::Intruder, _) => out.extend_from_slice(replies::BROWSER),
+            (Verdict::Ignored, _) => {}
+            (Verdict::Own | Verdict::OwnWrite | Verdict::Cut, _) => {
+                let own = args.first().and_then(Own::of);
+                return own.is_some_and(|own| self.answer(own, store, args, proto, out));
+            }
+            (Verdict::Script, _) => {
+                // Also if this node has become the primary since: what it wrote would be in no log and no stream.
+                let verb = args.first().and_then(scripts::reading).unwrap_or_default();
+                let words = std::iter::once(verb).chain((1..args.len()).map(|i| &args[i]));
+                let reads = Argv::from(words.map(<[u8]>::to_vec).collect::<Vec<_>>());
+                self.recorded(store, &reads, out, |store, out| {
+                    self.kevy.dispatch_verb_into(store, &reads, VerbId::UNKNOWN, proto, out);
+                });
+            }
+            (Verdict::Free | Verdict::Write, _) => return false,
+        }
+        true
+    }
+
     /// Answers a command that kevy would answer wrongly. False: kevy may answer it.
     fn answer<A: ArgvView + ?Sized>(
         &self,
@@ -144,6 +225,10 @@ impl ElectedCommands {
                 }
             }
             Own::Load => out.extend_from_slice(replies::LOAD),
+            Own::Handshake => match handshake::answer(args, proto) {
+                Some(reply) => out.extend_from_slice(&reply),
+                None => return false,
+            },
             // Answered by what `resolve` made of it.
             Own::Browser => return false,
             Own::Shutdown if args.len() == 1 => self.shards().note_shutdown(false),
@@ -165,60 +250,168 @@ impl ElectedCommands {
 
     /// What becomes of a command that may change something, while the gate is shut.
     #[cold]
-    fn resolve_shut<A: ArgvView + ?Sized>(&self, args: &A, mut resolved: ResolvedCmd) -> ResolvedCmd {
+    fn resolve_shut<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) {
         if !kevy_rt::applying_record() {
+            if self.may_read_as_script(args) {
+                resolved.is_write = false;
+                resolved.wake_idx = None;
+                resolved.verb = Verdict::Script.mark(resolved.verb);
+                return;
+            }
+            self.refused.set(true);
             // A client that stays with a fenced primary would ask for ever: it has to look for another. (A replica
             // is where clients read, and those that write there by mistake know the word.)
             let closes = matches!(self.shards().check(), Err(Denied::Fenced(_)));
             // Away from every path that kevy has for it: none of them but the plainest asks again.
-            return ResolvedCmd::new(Route::Local)
+            *resolved = ResolvedCmd::new(Route::Local)
                 .with_txn_kind(resolved.txn_kind)
                 .with_verb(Verdict::Refused.mark(VerbId::UNKNOWN))
                 .with_quit(closes);
+            return;
         }
         // The primary wrote it.
         let reads = args.first().is_some_and(|verb| verb.eq_ignore_ascii_case(b"XADD"));
         if verdict::has_movers() && !reads {
             resolved.wake_idx = None;
         }
-        resolved
+    }
+
+    /// What becomes of a command that may write.
+    #[inline]
+    fn resolve_write<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) {
+        if self.shards().check().is_err() {
+            return self.resolve_shut(args, resolved);
+        }
+        if resolved.verb == VerbId::UNKNOWN {
+            verdict::note_mover(resolved, self.shards().count());
+            self.reroute_move(args, &mut resolved.route);
+        }
+        resolved.verb = Verdict::Write.mark(resolved.verb);
+    }
+
+    /// What becomes of a command that kevy takes for no write, and has no id for.
+    fn resolve_other<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) {
+        let Some(verb) = args.first() else { return };
+        let known = Own::of(verb).filter(|own| *own != Own::Handshake || handshake::answers(args));
+        let Some(own) = known else {
+            let shut = self.shards().check().is_err();
+            if (shut || browser::is_request(args)) && !is_harmless(verb) {
+                self.resolve_unknown(args, resolved);
+            }
+            match resolved.txn_kind {
+                TxnKind::Multi => self.shards().note_transaction(true),
+                TxnKind::Exec | TxnKind::Discard => self.shards().note_transaction(false),
+                _ => {}
+            }
+            return;
+        };
+        if own == Own::Browser {
+            self.turn_away(args, resolved);
+            return;
+        }
+        resolved.route = self.reroute(own, args, std::mem::replace(&mut resolved.route, Route::Local));
+        let verdict = match own {
+            Own::Cut => Verdict::Cut,
+            Own::Expired => Verdict::OwnWrite,
+            _ => Verdict::Own,
+        };
+        if verdict != Verdict::Own {
+            resolved.is_write = true;
+            if verdict.ask(self.shards()).is_err() {
+                return self.resolve_shut(args, resolved);
+            }
+        }
+        resolved.verb = verdict.mark(resolved.verb);
+    }
+
+    /// What becomes of a command that nobody has looked at, of a browser's request, and of both.
+    #[cold]
+    fn resolve_unknown<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) {
+        if !browser::is_request(args) {
+            self.resolve_shut(args, resolved);
+        } else {
+            self.turn_away(args, resolved);
+        }
+    }
+
+    /// Whether it is a script on a replica, which may do there whatever changes nothing.
+    fn may_read_as_script<A: ArgvView + ?Sized>(&self, args: &A) -> bool {
+        args.first().and_then(scripts::reading).is_some() && self.shards().check() == Err(Denied::Replica)
     }
 
     /// Why a command of a client must not run now, if it must not.
     fn refusal<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
+        let denied = self.shards().check().err()?;
         let verb = args.first()?;
         let guarded = self.kevy.is_write(args)
-            || Own::of(verb).map_or(!is_harmless(verb), |own| matches!(own, Own::Cut | Own::Expired));
-        if !guarded {
-            return None;
-        }
-        self.shards().check().err().map(replies::denied)
+            || Own::of(verb).map_or(!is_harmless(verb), |own| match own {
+                Own::Cut | Own::Expired => true,
+                Own::Handshake => !handshake::answers(args) && !is_harmless(verb),
+                _ => false,
+            });
+        (guarded && !self.may_read_as_script(args)).then(|| replies::denied(denied))
     }
 
-    /// A browser's request, or what stands behind one.
+    /// What a command is told while a snapshot is being loaded, if it has to wait for its end.
     #[cold]
-    fn turn_away<A: ArgvView + ?Sized>(&self, args: &A) -> Option<ResolvedCmd> {
+    fn loading<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
+        // Who cannot write here should not wait for the end of the load.
+        let waits = !args.first().is_some_and(replies::answers_while_loading);
+        waits.then(|| self.refusal(args).unwrap_or_else(|| replies::LOADING.to_vec()))
+    }
+
+    /// Whether a command is a browser's request, or stands behind one. Then it does not run.
+    #[cold]
+    fn turn_away<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) -> bool {
         if kevy_rt::applying_record() {
-            return None;
+            return false;
         }
         let line = args.first().and_then(Own::of) == Some(Own::Browser) || browser::is_request(args);
-        let rest = if line { self.browser.line(args) } else { self.browser.rest(args)? };
+        let Some(rest) = (if line { Some(self.browser.line(args)) } else { self.browser.rest(args) }) else {
+            return false;
+        };
+        self.wary.set(true);
         let verdict = match rest {
             Rest::Refused => Verdict::Intruder,
             Rest::Ignored => Verdict::Ignored,
         };
+        self.refused.set(true);
         // Who is told nothing must not wait for it.
         let closes = line || rest == Rest::Ignored;
-        let local = ResolvedCmd::new(Route::Local).with_verb(verdict.mark(VerbId::UNKNOWN));
-        Some(local.with_quit(closes))
+        *resolved = ResolvedCmd::new(Route::Local).with_verb(verdict.mark(VerbId::UNKNOWN)).with_quit(closes);
+        true
+    }
+
+    /// Whether a command stands behind a browser's request, or is one whose null kevy would spell as RESP2 does. It has its route
+    /// then.
+    #[cold]
+    fn look_closer<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) -> bool {
+        if self.browser.is_near() && self.turn_away(args, resolved) {
+            return true;
+        }
+        if !self.resp3.get() {
+            self.wary.set(self.browser.is_near());
+            return false;
+        }
+        let away = match Detour::of(args, &resolved.route) {
+            // Another shard is told which protocol it is.
+            Some(Detour::Get) => self.shard_of(&args[1]) == self.own_shard(),
+            Some(Detour::Mget | Detour::RandomKey) => true,
+            None => false,
+        };
+        // All three only read. Everything else goes by the gate.
+        if away && !resolved.is_write {
+            resolved.route = Route::Extension;
+            return true;
+        }
+        false
     }
 
     /// Where a command goes that kevy, which takes itself for a primary, would send elsewhere.
-    fn reroute<A: ArgvView + ?Sized>(&self, args: &A, route: Route) -> Route {
-        let Some(own) = args.first().and_then(Own::of) else { return route };
+    fn reroute<A: ArgvView + ?Sized>(&self, own: Own, args: &A, route: Route) -> Route {
         let primary = || self.shards().standing().primary;
         match own {
-            Own::Steer | Own::Load | Own::Browser => Route::Local,
+            Own::Steer | Own::Load | Own::Browser | Own::Handshake => Route::Local,
             Own::Elect => Route::Extension,
             Own::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
             Own::Wait => {
@@ -288,8 +481,11 @@ impl Clone for ElectedCommands {
             replies: self.replies.clone(),
             shard: Cell::new(None),
             resolved: Cell::new(false),
+            refused: Cell::new(false),
             record: self.record.fork(),
             browser: Browser::default(),
+            resp3: Cell::new(false),
+            wary: Cell::new(false),
         }
     }
 }
@@ -297,21 +493,29 @@ impl Clone for ElectedCommands {
 impl Commands for ElectedCommands {
     // ---- where the election speaks ----
 
+    #[inline]
     fn write_denied(&self) -> Option<Vec<u8>> {
         // `resolve` has asked the gate, on every way in; this is asked on some of them only.
         self.kevy.write_denied()
     }
 
+    #[inline]
     fn read_denied<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
-        if self.shards().is_loading() && !args.first().is_some_and(replies::answers_while_loading) {
-            // Who cannot write here should not wait for the end of the load.
-            return Some(self.refusal(args).unwrap_or_else(|| replies::LOADING.to_vec()));
+        if self.shards().is_loading()
+            && let Some(loading) = self.loading(args)
+        {
+            return Some(loading);
         }
         self.kevy.read_denied(args)
     }
 
     fn hello_reply<A: ArgvView + ?Sized>(&self, args: &A, current: RespVersion) -> (RespVersion, Vec<u8>) {
-        hello::answer(args, current, self.shards().is_primary())
+        let (version, reply) = hello::answer(args, current, self.shards().is_primary());
+        if version == RespVersion::V3 {
+            self.resp3.set(true);
+            self.wary.set(true);
+        }
+        (version, reply)
     }
 
     fn dispatch<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A) -> Vec<u8> {
@@ -338,7 +542,9 @@ impl Commands for ElectedCommands {
         if self.intercept(store, args, out) {
             return;
         }
+        let from = out.len();
         self.recorded(store, args, out, |store, out| self.kevy.dispatch_into_resp3(store, args, out));
+        nulls::spell(out, from);
     }
 
     fn block_ready<A: ArgvView + ?Sized>(&self, store: &mut Store, argv: &A, kind: BlockKind) -> bool {
@@ -347,6 +553,7 @@ impl Commands for ElectedCommands {
         may_serve && self.kevy.block_ready(store, argv, kind)
     }
 
+    #[inline]
     fn dispatch_verb_into<A: ArgvView + ?Sized>(
         &self,
         store: &mut Store,
@@ -355,95 +562,36 @@ impl Commands for ElectedCommands {
         proto: RespVersion,
         out: &mut Vec<u8>,
     ) {
-        let (verdict, verb) = Verdict::of(verb);
-        match verdict {
-            Verdict::Free => {}
-            Verdict::Write => {
-                // It may have come from another shard, and the lease may have ended on its way.
-                if let Err(denied) = self.shards().check() {
-                    out.extend_from_slice(&replies::denied(denied));
-                    // Or kevy would log it, and stream it.
-                    propagation::set_override(propagation::Propagate::Suppress);
-                    return;
-                }
+        match proto {
+            RespVersion::V2 => self.run(store, args, verb, proto, out),
+            RespVersion::V3 => {
+                let from = out.len();
+                self.run(store, args, verb, proto, out);
+                nulls::spell(out, from);
             }
-            Verdict::Refused => {
-                // The gate may have opened since; but this was not sent where it would run.
-                let denied = self.shards().check().err().unwrap_or(Denied::Replica);
-                return out.extend_from_slice(&replies::denied(denied));
-            }
-            Verdict::Intruder => return out.extend_from_slice(replies::BROWSER),
-            Verdict::Ignored => return,
         }
-        if verb != VerbId::UNKNOWN && args.len() <= 3 && !self.record.is_alert() {
-            let from = out.len();
-            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
-            if out.get(from) == Some(&b'-') {
-                record::refused(&self.kevy, args);
-            }
-            return;
-        }
-        let own = if verb == VerbId::UNKNOWN { args.first().and_then(Own::of) } else { None };
-        if own.is_some_and(|own| self.answer(own, store, args, proto, out)) {
-            return;
-        }
-        self.recorded(store, args, out, |store, out| {
-            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
-        });
     }
 
     fn route<A: ArgvView + ?Sized>(&self, args: &A) -> Route {
-        self.reroute_move(args, self.reroute(args, self.kevy.route(args)))
+        let mut route = self.kevy.route(args);
+        if let Some(own) = args.first().and_then(Own::of) {
+            route = self.reroute(own, args, route);
+        }
+        self.reroute_move(args, &mut route);
+        route
     }
 
+    #[inline]
     fn resolve<A: ArgvView + ?Sized>(&self, args: &A) -> ResolvedCmd {
         self.resolved.set(true);
-        if self.browser.is_near()
-            && let Some(refused) = self.turn_away(args)
-        {
-            return refused;
-        }
+        // Changed where it is, and returned in one place: copies of it would cost more than all the rest.
         let mut resolved = self.kevy.resolve(args);
-        if resolved.is_write {
-            if self.shards().check().is_err() {
-                return self.resolve_shut(args, resolved);
-            }
-            verdict::note_mover(&resolved, self.shards().count());
-            if resolved.verb == VerbId::UNKNOWN {
-                resolved.route = self.reroute_move(args, resolved.route);
-            }
-            resolved.verb = Verdict::Write.mark(resolved.verb);
-        } else if resolved.verb == VerbId::UNKNOWN
-            && let Some(verb) = args.first()
-        {
-            match Own::of(verb) {
-                Some(Own::Browser) => return self.turn_away(args).unwrap_or(resolved),
-                Some(own) => {
-                    resolved.route = self.reroute(args, resolved.route);
-                    if matches!(own, Own::Cut | Own::Expired) {
-                        resolved.is_write = true;
-                        let shut = self.shards().check().err();
-                        if own == Own::Cut && shut == Some(Denied::Fenced(FenceReason::StepDown)) {
-                            // It changes no data, and without one behind the last write no replica could say that it has
-                            // all, and take over.
-                            return resolved;
-                        }
-                        if shut.is_some() {
-                            return self.resolve_shut(args, resolved);
-                        }
-                        resolved.verb = Verdict::Write.mark(resolved.verb);
-                    }
-                }
-                None if !is_harmless(verb) => {
-                    if browser::is_request(args) {
-                        return self.turn_away(args).unwrap_or(resolved);
-                    }
-                    if self.shards().check().is_err() {
-                        return self.resolve_shut(args, resolved);
-                    }
-                }
-                None => {}
-            }
+        if self.wary.get() && self.look_closer(args, &mut resolved) {
+            // That is all.
+        } else if resolved.is_write {
+            self.resolve_write(args, &mut resolved);
+        } else if resolved.verb == VerbId::UNKNOWN {
+            self.resolve_other(args, &mut resolved);
         }
         resolved
     }
@@ -451,6 +599,7 @@ impl Commands for ElectedCommands {
     fn on_shard_start(&self, shard: usize) {
         self.shard.set(Some(shard));
         companion::shard_begins(shard);
+        self.shards().note_thread(shard);
         self.kevy.on_shard_start(shard);
         scripts::install(self.kevy.state(), self.shards(), shard);
     }
@@ -578,9 +727,15 @@ impl Commands for ElectedCommands {
         self.kevy.on_replay_report(dropped_bytes, corrupt);
     }
     fn on_conn_gauge(&self, live: u64) {
+        if live == 0 {
+            self.resp3.set(false);
+        }
         self.kevy.on_conn_gauge(live);
     }
     fn on_blocked_gauge(&self, blocked: u64) {
+        if let Some(shard) = self.shard.get() {
+            self.shards().note_blocked(shard, blocked);
+        }
         self.kevy.on_blocked_gauge(blocked);
     }
     fn on_shard_tick(&self, store: &mut Store) {
@@ -603,6 +758,9 @@ impl Commands for ElectedCommands {
         if digest::is_ours(argv) {
             return digest::answer(self.shards(), store, argv);
         }
+        if let Some(detour) = Detour::on_way(argv) {
+            return detour.serve(argv, store, self.own_shard(), |key| self.shard_of(key));
+        }
         self.kevy.extension_op(store, argv)
     }
     fn geo_search(&self, store: &mut Store, argv: &[Vec<u8>]) -> GeoHits {
@@ -623,11 +781,22 @@ impl Commands for ElectedCommands {
         if declares(argv, &chunks) && self.shards().check().is_err() {
             return ExtensionReduced::Reply(replies::NO_INDEX.to_vec());
         }
-        self.kevy.extension_reduce(argv, chunks, proto)
+        let mut reduced = match Detour::on_way(argv) {
+            Some(detour) => ExtensionReduced::Reply(detour.answer(argv, chunks, |key| self.shard_of(key))),
+            None => self.kevy.extension_reduce(argv, chunks, proto),
+        };
+        if let ExtensionReduced::Reply(reply) = &mut reduced
+            && proto == RespVersion::V3
+        {
+            nulls::spell(reply, 0);
+        }
+        reduced
     }
+    #[inline]
     fn on_write(&self, store: &mut Store, key: &[u8]) {
         self.kevy.on_write(store, key);
     }
+    #[inline]
     fn take_ext_out(&self) -> Vec<(usize, Vec<u8>)> {
         // Asked after every write, and at the end of every turn of the shard's loop.
         self.browser.turn();
@@ -643,8 +812,12 @@ impl Commands for ElectedCommands {
         if digest::is_ours(argv) {
             return Some(vec![digest::target(argv, self.shards().count())]);
         }
-        self.kevy.extension_targets(argv)
+        match Detour::on_way(argv) {
+            Some(detour) => detour.targets(argv, |key| self.shard_of(key)),
+            None => self.kevy.extension_targets(argv),
+        }
     }
+    #[inline]
     fn on_command(&self) {
         self.kevy.on_command();
     }
@@ -668,6 +841,10 @@ impl Commands for ElectedCommands {
         self.kevy.block_restore_argv(store, kind, key)
     }
     fn queue_error<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
+        // What is queued was resolved just now.
+        if !self.refused.take() {
+            return self.kevy.queue_error(args);
+        }
         self.kevy.queue_error(args).or_else(|| self.refusal(args))
     }
 }

@@ -173,12 +173,13 @@ pub(crate) fn one(mut frames: Vec<Frame>) -> Option<Frame> {
     if frames.len() < 2 {
         return frames.pop();
     }
-    if let [set, at] = frames.as_slice()
-        && let ([word, key, value], [verb, timed, deadline]) = (set.as_slice(), at.as_slice())
+    if let [set, at] = frames.as_mut_slice()
+        && let ([word, key, value], [verb, timed, deadline]) = (set.as_mut_slice(), at.as_mut_slice())
         && (word.as_slice(), verb.as_slice()) == (b"SET", b"PEXPIREAT")
         && key == timed
     {
-        return Some(frame(&[b"EVAL", SET_AT, b"1", key, value, deadline]));
+        let [key, value, deadline] = [key, value, deadline].map(std::mem::take);
+        return Some(vec![b"EVAL".to_vec(), SET_AT.to_vec(), b"1".to_vec(), key, value, deadline]);
     }
     let mut all = frame(&[b"EVAL", SEVERAL]);
     match frames.iter().find_map(|frame| frame.get(key_index(frame)?)) {

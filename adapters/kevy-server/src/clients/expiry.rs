@@ -5,17 +5,15 @@
 //! sends to itself, which passes the gate like every other write.
 
 use crate::clients::effects::{Frame, frame};
+use crate::clients::itself::Itself;
 use crate::inline::Inline;
 use crate::process::clock;
 use crate::shards::Shards;
-use async_io::{Async, Timer};
-use futures::future::{Either, select};
-use futures::io::{AsyncReadExt, AsyncWriteExt};
+use async_io::Timer;
 use kevy_store::{KeyspaceEvent, Store};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
-use std::pin::pin;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -29,7 +27,7 @@ const FRAME_BYTES_MAX: usize = 64 << 10;
 const BEAT: Duration = Duration::from_millis(5);
 /// For how long after a shard has said so.
 const BEAT_FOR: Duration = Duration::from_secs(2);
-/// Longest wait for a shard's answer; it may be busy with a script.
+/// Longest wait for the shards' answers; one may be busy with a script.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What ended on one shard and is not recorded yet.
@@ -153,10 +151,11 @@ impl Fields {
     /// Whether some field may be over.
     #[inline]
     pub(crate) fn are_due(&self) -> bool {
-        self.known.get() && self.next.get() <= kevy_store::now_unix_ms()
+        self.any() && self.known.get() && self.next.get() <= kevy_store::now_unix_ms()
     }
 
     /// Whether any field has a deadline.
+    #[inline]
     pub(crate) fn any(&self) -> bool {
         self.next.get() < u64::MAX
     }
@@ -250,12 +249,10 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(shards: &Arc<Shards>, bind: [u8; 4], port: u16, inline: Inline) -> Arc<Self> {
-        let bind = Ipv4Addr::from(bind);
-        let host = if bind.is_unspecified() { Ipv4Addr::LOCALHOST } else { bind };
+    pub(crate) fn new(shards: &Arc<Shards>, address: SocketAddr, inline: Inline) -> Arc<Self> {
         Arc::new(Self {
             shards: Arc::clone(shards),
-            address: SocketAddrV4::new(host, port).into(),
+            address,
             inline,
             waiting: (0..shards.count()).map(|_| Mutex::default()).collect(),
             born: Instant::now(),
@@ -272,7 +269,7 @@ impl Keeper {
         let until = self.elapsed_ms() + BEAT_FOR.as_millis() as u64;
         self.until.fetch_max(until, Ordering::SeqCst);
         if !self.beating.swap(true, Ordering::SeqCst) {
-            self.inline.spawn(beat(Arc::downgrade(self)));
+            self.inline.spawn(beat(Arc::downgrade(self), self.address));
         }
     }
 
@@ -300,47 +297,25 @@ impl Keeper {
     }
 }
 
-async fn beat(keeper: Weak<Keeper>) {
-    let mut connection = None;
+async fn beat(keeper: Weak<Keeper>, address: SocketAddr) {
+    let mut server = Itself::new(address, ANSWER_TIMEOUT);
     while let Some(keeper) = keeper.upgrade().filter(|keeper| keeper.goes_on()) {
         if keeper.shards.check().is_ok() {
             clock::advance();
-            for key in keeper.take_waiting() {
-                // A shard that is not reached calls again with its next tick.
-                if !is_told(&mut connection, keeper.address, &key).await {
-                    connection = None;
-                }
+            let keys = keeper.take_waiting();
+            if !keys.is_empty() {
+                server = blocking::unblock(move || {
+                    let commands: Vec<[&[u8]; 2]> = keys.iter().map(|key| [COMMAND, key]).collect();
+                    // A shard that is not reached calls again with its next tick.
+                    drop(server.ask(&commands));
+                    server
+                })
+                .await;
             }
         }
         drop(keeper);
         Timer::after(BEAT).await;
     }
-}
-
-/// Whether the shard of `key` has answered in time.
-async fn is_told(connection: &mut Option<Async<TcpStream>>, to: SocketAddr, key: &[u8]) -> bool {
-    match select(pin!(ask(connection, to, key)), pin!(Timer::after(ANSWER_TIMEOUT))).await {
-        Either::Left((answer, _)) => answer.is_ok(),
-        Either::Right(_) => false,
-    }
-}
-
-/// Sends the command for one key, and reads its answer.
-async fn ask(connection: &mut Option<Async<TcpStream>>, to: SocketAddr, key: &[u8]) -> std::io::Result<()> {
-    let mut words = Vec::new();
-    kevy_resp::encode_array_len(&mut words, 2);
-    kevy_resp::encode_bulk(&mut words, COMMAND);
-    kevy_resp::encode_bulk(&mut words, key);
-    let stream = match connection {
-        Some(stream) => stream,
-        None => connection.insert(Async::<TcpStream>::connect(to).await?),
-    };
-    stream.write_all(&words).await?;
-    let mut byte = [0];
-    while byte != *b"\n" {
-        stream.read_exact(&mut byte).await?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

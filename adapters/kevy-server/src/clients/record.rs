@@ -10,6 +10,7 @@ use crate::clients::effects::{self, Frame};
 use crate::clients::expiry::{self, Ended, Fields, Keeper};
 use crate::clients::replies;
 use crate::clients::scripts;
+use crate::clients::what::What;
 use crate::process::clock;
 use kevy::KevyCommands;
 use kevy_persist::Routing;
@@ -29,36 +30,6 @@ pub(crate) struct Record {
     fields: Fields,
     /// Whether there is a limit of memory and keys give way to it.
     evicting: Cell<bool>,
-}
-
-/// Commands that need more than a look at their answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
-    /// Has a condition or a deadline.
-    Conditional,
-    Script,
-    ReadOnlyScript,
-    /// Moves an element of a list to another.
-    Move,
-    /// Depends on the clock, and kevy records what came of it.
-    Timed,
-    /// Asks for a deadline.
-    Deadline,
-    Other,
-}
-
-impl What {
-    fn of(upper: &[u8]) -> Self {
-        match upper {
-            b"EVAL" | b"EVALSHA" => Self::Script,
-            b"EVAL_RO" | b"EVALSHA_RO" => Self::ReadOnlyScript,
-            b"LMOVE" | b"RPOPLPUSH" | b"BRPOPLPUSH" => Self::Move,
-            b"TTL" | b"PTTL" | b"HTTL" | b"HPTTL" => Self::Deadline,
-            [b'X', ..] => Self::Timed,
-            _ if effects::is_conditional(upper) => Self::Conditional,
-            _ => Self::Other,
-        }
-    }
 }
 
 impl Record {
@@ -107,7 +78,48 @@ pub(crate) fn refused<A: ArgvView + ?Sized>(kevy: &KevyCommands, args: &A) {
 
 impl ElectedCommands {
     /// Runs a client's command, and sees to what is recorded of it.
+    #[inline]
     pub(crate) fn recorded<A: ArgvView + ?Sized>(
+        &self,
+        store: &mut Store,
+        args: &A,
+        out: &mut Vec<u8>,
+        serve: impl FnOnce(&mut Store, &mut Vec<u8>),
+    ) {
+        if self.record.is_alert()
+            || self.record.fields.are_due()
+            || args.first().is_some_and(What::may_be_special)
+        {
+            return self.recorded_closely(store, args, out, serve);
+        }
+        let from = out.len();
+        serve(store, out);
+        if out.get(from) == Some(&b'-') {
+            refused(self.kevy(), args);
+        } else if store.has_expired_keys() {
+            self.after_plain(store, args, out, from);
+        }
+    }
+
+    /// Keys ended while a command ran that is recorded by its words.
+    #[cold]
+    fn after_plain<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &[u8], from: usize) {
+        let mut buffer = [0; 32];
+        let upper = args.first().map_or(&b""[..], |name| upper_verb(name, &mut buffer));
+        let frames = self.after_endings(store, upper, args, &out[from..], None);
+        self.replace(frames);
+    }
+
+    /// Puts `frames` in place of a command's words.
+    fn replace(&self, frames: Option<Vec<Frame>>) {
+        if let Some(frames) = frames {
+            self.record.fields.note(&frames);
+            set_override(effects::one(frames).map_or(Propagate::Suppress, Propagate::Replace));
+        }
+    }
+
+    /// The same where there is more to look at.
+    fn recorded_closely<A: ArgvView + ?Sized>(
         &self,
         store: &mut Store,
         args: &A,
@@ -118,7 +130,7 @@ impl ElectedCommands {
         let mut buffer = [0; 32];
         let upper = args.first().map_or(&b""[..], |name| upper_verb(name, &mut buffer));
         let what = What::of(upper);
-        match bounds::check(store, upper, args) {
+        match (what == What::Bounded).then(|| bounds::check(store, upper, args)).flatten() {
             None => {}
             Some(Bound::Refuse(error)) => {
                 encode_error(out, error);
@@ -139,7 +151,7 @@ impl ElectedCommands {
             self.brace(store);
         }
         match what {
-            What::Other | What::Move => {}
+            What::Other | What::Bounded | What::Move => {}
             // Deadlines and ids are as exact as the clock.
             _ if self.shards().check().is_ok() => clock::advance(),
             _ => {}
@@ -180,10 +192,7 @@ impl ElectedCommands {
             true => self.after_endings(store, upper, args, &out[from..], frames),
             false => frames,
         };
-        if let Some(frames) = frames {
-            self.record.fields.note(&frames);
-            set_override(effects::one(frames).map_or(Propagate::Suppress, Propagate::Replace));
-        }
+        self.replace(frames);
     }
 
     /// Before a command, when keys have ended that are not recorded yet, or may have to give way.
@@ -380,13 +389,22 @@ impl ElectedCommands {
 
     /// When both keys are on one shard, kevy forgets the pushed half of a move, and records `RENAMENX` with its condition;
     /// not if the shard's own dispatch runs them.
-    pub(crate) fn reroute_move<A: ArgvView + ?Sized>(&self, args: &A, route: Route) -> Route {
-        let shard = |i: usize| shard_of_key(&args[i], self.shards().count(), self.record.routing);
-        match route {
-            Route::ListMove { .. } if shard(1) == shard(2) => Route::Single(1),
-            Route::Rename { nx: true } if args.len() == 3 && shard(1) == shard(2) => Route::Single(1),
-            route => route,
+    #[inline]
+    pub(crate) fn reroute_move<A: ArgvView + ?Sized>(&self, args: &A, route: &mut Route) {
+        let shard = |i: usize| self.shard_of(&args[i]);
+        let moves = match route {
+            Route::ListMove { .. } => true,
+            Route::Rename { nx: true } => args.len() == 3,
+            _ => false,
+        };
+        if moves && shard(1) == shard(2) {
+            *route = Route::Single(1);
         }
+    }
+
+    /// The shard that has this key.
+    pub(crate) fn shard_of(&self, key: &[u8]) -> usize {
+        shard_of_key(key, self.shards().count(), self.record.routing)
     }
 }
 

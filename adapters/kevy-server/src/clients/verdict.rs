@@ -1,5 +1,8 @@
 //! What was decided about a command where it came in, carried to the shard that runs it.
 
+use crate::shards::Shards;
+use kevy_elect_plugin::host::FenceReason;
+use kevy_elect_plugin::plugin::Denied;
 use kevy_rt::{BlockHint, BlockKind, ResolvedCmd, VerbId};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,10 +20,20 @@ pub(crate) enum Verdict {
     Intruder,
     /// The same, and there were so many that it gets no answer.
     Ignored,
+    /// This server answers it, not kevy, and there is nothing to ask.
+    Own,
+    /// The same, and it is a write that passed the gate. It asks once more where it runs.
+    OwnWrite,
+    /// A cut. It asks as a write does, and passes while the gate is shut for a handover (S6): it changes no data, and
+    /// without one behind the last write no replica could say that it has all, and take over.
+    Cut,
+    /// A script that came to a replica: it may read.
+    Script,
 }
 
 /// The bits of an id that are ours.
-const BITS: u16 = 0b111 << 13;
+const BITS: u16 = 0b1111 << SHIFT;
+const SHIFT: u32 = 12;
 
 impl Verdict {
     /// The id that says so, beside what kevy's id says.
@@ -32,21 +45,38 @@ impl Verdict {
             Self::Refused => 2,
             Self::Intruder => 3,
             Self::Ignored => 4,
+            Self::Own => 5,
+            Self::OwnWrite => 6,
+            Self::Cut => 7,
+            Self::Script => 8,
         };
-        VerbId::new(verb.get() & !BITS | bits << 13)
+        VerbId::new(verb.get() & !BITS | bits << SHIFT)
     }
 
     /// What an id says, and kevy's own.
     #[inline]
     pub(crate) const fn of(verb: VerbId) -> (Self, VerbId) {
-        let verdict = match verb.get() >> 13 {
+        let verdict = match verb.get() >> SHIFT {
             0 => Self::Free,
             1 => Self::Write,
             3 => Self::Intruder,
             4 => Self::Ignored,
+            5 => Self::Own,
+            6 => Self::OwnWrite,
+            7 => Self::Cut,
+            8 => Self::Script,
             _ => Self::Refused,
         };
         (verdict, VerbId::new(verb.get() & !BITS))
+    }
+
+    /// Whether the gate lets it pass.
+    #[inline]
+    pub(crate) fn ask(self, shards: &Shards) -> Result<(), Denied> {
+        match shards.check() {
+            Err(Denied::Fenced(FenceReason::StepDown)) if self == Self::Cut => Ok(()),
+            asked => asked,
+        }
     }
 }
 
@@ -76,9 +106,17 @@ mod tests {
     #[test]
     fn a_verdict_and_kevys_id_travel_together() {
         for id in [0, 1, 2, (BITS - 1) & !BITS] {
-            for verdict in
-                [Verdict::Free, Verdict::Write, Verdict::Refused, Verdict::Intruder, Verdict::Ignored]
-            {
+            for verdict in [
+                Verdict::Free,
+                Verdict::Write,
+                Verdict::Refused,
+                Verdict::Intruder,
+                Verdict::Ignored,
+                Verdict::Own,
+                Verdict::OwnWrite,
+                Verdict::Cut,
+                Verdict::Script,
+            ] {
                 assert_eq!(Verdict::of(verdict.mark(VerbId::new(id))), (verdict, VerbId::new(id)));
             }
         }

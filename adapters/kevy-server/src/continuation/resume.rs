@@ -255,7 +255,7 @@ impl Attempt<'_> {
     /// Whether the primary still has the frame at `offset`.
     fn has(&mut self, generation: u64, offset: u64) -> Result<bool, Stop> {
         match self.feed.ask(self.link.shard, generation, offset, 1)? {
-            Answer::Gone(_) => Ok(false),
+            Answer::Gone(_) | Answer::Unreadable => Ok(false),
             Answer::Frames(frames) => {
                 for _ in 0..frames {
                     self.feed.frame()?;
@@ -271,7 +271,7 @@ impl Attempt<'_> {
         while next.offset < until {
             let count = (until - next.offset).min(FRAMES_MAX);
             let frames = match self.feed.ask_kept(self.link.shard, next, count)? {
-                Answer::Gone(_) | Answer::Frames(0) => return Ok(false),
+                Answer::Gone(_) | Answer::Unreadable | Answer::Frames(0) => return Ok(false),
                 Answer::Frames(frames) => frames,
             };
             for _ in 0..frames {

@@ -1,9 +1,10 @@
 //! Whether the shards turn, and what else is wrong with this server (`docs/protocol.md`, "Fitness").
 //!
 //! A shard tells its offset with every tick, idle ones at least ten times a second. So a shard that has told nothing
-//! for a while is busy with one command, or hangs; nobody can know which. Looked at from the election's own timer, at
-//! every heartbeat, which costs a few loads and wakes nobody.
+//! for a while is busy with one command, or hangs; nobody can know which. But what it waited for a processor is not its own
+//! doing (H6). Looked at from the election's own timer, at every heartbeat, which costs a few loads and wakes nobody.
 
+use crate::fitness::own::{self, Look};
 use crate::shards::Shards;
 use kevy_elect_plugin::config::Config;
 use kevy_elect_plugin::host::Health;
@@ -13,6 +14,10 @@ use std::time::{Duration, Instant};
 /// A shard that has work of the server's own in hand, a snapshot of its data for example, may take so many times longer:
 /// a handover would only bring the same work to the next node.
 const OWN_WORK: u32 = 10;
+/// A shard may stand still for so many times longer if it waits for a processor, and not for anything else.
+const STARVED: u32 = 10;
+/// The part of the bound from which on it is looked what a shard that stands still is at.
+const LOOK_PART: u32 = 4;
 /// While a node is being promoted its shards are woken every millisecond: one that says nothing for so long will not
 /// be promoted soon. In heartbeats, and at least.
 const PROMOTION_HEARTBEATS: u32 = 2;
@@ -52,7 +57,24 @@ struct State {
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     views: u64,
+    /// For how long it has told nothing, and how much of that was its own doing.
     still: Duration,
+    own: Duration,
+    /// The processor time that it had had when it was looked at last.
+    used: Option<Duration>,
+}
+
+impl Seen {
+    /// It has told nothing for a further `passed`.
+    fn stand(&mut self, passed: Duration, look: Option<Look>) {
+        let had = look.zip(self.used).map(|(look, used)| look.used.saturating_sub(used));
+        self.still += passed;
+        self.own += match had {
+            Some(had) if look.is_some_and(|look| look.runs) => had.min(passed),
+            _ => passed,
+        };
+        self.used = look.map(|look| look.used);
+    }
 }
 
 impl Watch {
@@ -66,10 +88,17 @@ impl Watch {
             now,
             work,
             (0..shards.count()).map(|shard| (shards.views_of(shard), shards.is_at_own_work(shard))),
+            |shard| own::look(shards.thread_of(shard)?),
         )
     }
 
-    fn judge(&self, now: Instant, work: Work, views: impl Iterator<Item = (u64, bool)>) -> Health {
+    fn judge(
+        &self,
+        now: Instant,
+        work: Work,
+        views: impl Iterator<Item = (u64, bool)>,
+        look: impl Fn(usize) -> Option<Look>,
+    ) -> Health {
         let mut state = self.state();
         let passed = state.looked.map_or(Duration::ZERO, |looked| now.saturating_duration_since(looked));
         let passed = passed.min(self.heartbeat * LOOK_HEARTBEATS_MAX);
@@ -77,18 +106,27 @@ impl Watch {
         let mut stuck = None;
         for (shard, (views, own_work)) in views.enumerate() {
             if shard == state.shards.len() {
-                state.shards.push(Seen { views, still: Duration::ZERO });
+                state.shards.push(Seen { views, ..Seen::default() });
             }
             let seen = &mut state.shards[shard];
-            let still = if seen.views == views { seen.still + passed } else { Duration::ZERO };
-            *seen = Seen { views, still };
-            let bound = match work {
-                Work::Promotes => PROMOTION_MIN.max(self.heartbeat * PROMOTION_HEARTBEATS).min(self.timeout),
-                Work::Serves if own_work => self.timeout * OWN_WORK,
-                Work::Serves => self.timeout,
+            if seen.views == views {
+                let asks = work == Work::Serves && seen.still >= self.timeout / LOOK_PART;
+                seen.stand(passed, if asks { look(shard) } else { None });
+            } else {
+                *seen = Seen { views, ..Seen::default() };
+            }
+            let (own, still) = match work {
+                Work::Promotes => {
+                    let soon = PROMOTION_MIN.max(self.heartbeat * PROMOTION_HEARTBEATS).min(self.timeout);
+                    (soon, soon)
+                }
+                Work::Serves if own_work => (self.timeout * OWN_WORK, self.timeout * OWN_WORK),
+                Work::Serves => (self.timeout, self.timeout * STARVED),
             };
-            if still >= bound && stuck.is_none_or(|(_, longest)| still > longest) {
-                stuck = Some((shard, still));
+            if (seen.own >= own || seen.still >= still)
+                && stuck.is_none_or(|(_, longest)| seen.still > longest)
+            {
+                stuck = Some((shard, seen.still));
             }
         }
         match stuck {
@@ -135,6 +173,10 @@ mod tests {
         watch: Watch,
         now: Instant,
         views: [u64; 2],
+        /// Whether shards have a processor or wait for one, and how much of one they have, in percent.
+        runs: bool,
+        percent: u32,
+        used: Duration,
     }
 
     impl Scene {
@@ -142,7 +184,8 @@ mod tests {
             let id = NodeId::new("a").unwrap();
             let config = Config::builder(id, [Member::voter(id)]).build().unwrap();
             let watch = Watch::new(&config, Duration::from_secs(1));
-            Self { watch, now: Instant::now(), views: [0; 2] }
+            let used = Duration::ZERO;
+            Self { watch, now: Instant::now(), views: [0; 2], runs: true, percent: 100, used }
         }
 
         /// Looks every 100 ms for as long, while the shards in `turn` turn.
@@ -150,11 +193,13 @@ mod tests {
             let mut health = Health::Good;
             for _ in 0..ms / 100 {
                 self.now += Duration::from_millis(100);
+                self.used += Duration::from_millis(100) * self.percent / 100;
+                let look = Look { runs: self.runs, used: self.used };
                 for (views, turns) in self.views.iter_mut().zip(turn) {
                     *views += u64::from(turns);
                 }
-                health =
-                    self.watch.judge(self.now, work, self.views.into_iter().map(|views| (views, own_work)));
+                let views = self.views.into_iter().map(|views| (views, own_work));
+                health = self.watch.judge(self.now, work, views, |_| Some(look));
             }
             health
         }
@@ -181,6 +226,33 @@ mod tests {
         scene.pass(200, [true, true], Work::Serves, false);
         assert_eq!(scene.pass(9_000, [false, true], Work::Serves, true), Health::Good);
         assert_eq!(scene.pass(2_000, [false, true], Work::Serves, true), Health::Stuck);
+    }
+
+    #[test]
+    fn a_shard_that_gets_a_part_of_a_processor_has_as_much_longer_and_one_that_waits_for_another_thing_has_not()
+     {
+        let mut scene = Scene::new();
+        scene.pass(200, [true, true], Work::Serves, false);
+        scene.percent = 20;
+        assert_eq!(scene.pass(3_000, [true, false], Work::Serves, false), Health::Good);
+        assert_eq!(
+            scene.pass(2_000, [true, false], Work::Serves, false),
+            Health::Stuck,
+            "a second of its own"
+        );
+        let mut scene = Scene::new();
+        scene.pass(200, [true, true], Work::Serves, false);
+        (scene.percent, scene.runs) = (0, false);
+        assert_eq!(scene.pass(1_100, [true, false], Work::Serves, false), Health::Stuck, "it sleeps");
+        let mut scene = Scene::new();
+        scene.pass(200, [true, true], Work::Serves, false);
+        scene.percent = 0;
+        assert_eq!(scene.pass(9_000, [true, false], Work::Serves, false), Health::Good);
+        assert_eq!(
+            scene.pass(1_100, [true, false], Work::Serves, false),
+            Health::Stuck,
+            "whoever is to blame"
+        );
     }
 
     #[test]

@@ -8,13 +8,13 @@
 //!
 //! With one shard the stream's own order is enough, and there are no cuts.
 
+use crate::clients::itself::Itself;
 use crate::position::tag::position_offset;
 use crate::shards::Shards;
 use kevy_persist::Routing;
-use kevy_resp::encode_bulk;
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -147,9 +147,8 @@ impl Cutter {
         let work = Work {
             wish: Arc::clone(&wish),
             shards: Arc::downgrade(shards),
-            address,
             keys: keys(shards.count(), routing),
-            server: None,
+            server: Itself::new(address, PATIENCE),
         };
         std::thread::Builder::new().name("cuts".to_owned()).spawn(move || work.run())?;
         Ok(Self { wish })
@@ -184,9 +183,8 @@ fn keys(shards: usize, routing: Routing) -> Vec<Vec<u8>> {
 struct Work {
     wish: Arc<Wish>,
     shards: Weak<Shards>,
-    address: SocketAddr,
     keys: Vec<Vec<u8>>,
-    server: Option<TcpStream>,
+    server: Itself,
 }
 
 impl Work {
@@ -196,7 +194,6 @@ impl Work {
             if let Err(error) = self.cut(number) {
                 // The server may just be ending, or have no room for a client; the next tick asks again.
                 log::debug!(target: "kevy_elect", "elect event=cut_failed error={error:?}");
-                self.server = None;
             }
             std::thread::sleep(PAUSE);
         }
@@ -205,39 +202,9 @@ impl Work {
     /// Cuts every stream, and waits until all have answered: the next cut must not overtake this one.
     fn cut(&mut self, number: u64) -> io::Result<()> {
         let number = number.to_string();
-        let mut request = Vec::new();
-        for key in &self.keys {
-            request.extend_from_slice(b"*3\r\n");
-            for word in [CUT, key, number.as_bytes()] {
-                encode_bulk(&mut request, word);
-            }
-        }
-        let mut server = match self.server.take() {
-            Some(server) => server,
-            None => connect(self.address)?,
-        };
-        server.write_all(&request)?;
-        let mut left = self.keys.len();
-        let mut bytes = [0; 1024];
-        while left > 0 {
-            let read = server.read(&mut bytes)?;
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            // One line for each: accepted, or refused because the gate is shut.
-            left = left.saturating_sub(bytes[..read].iter().filter(|byte| **byte == b'\n').count());
-        }
-        self.server = Some(server);
-        Ok(())
+        let cuts: Vec<[&[u8]; 3]> = self.keys.iter().map(|key| [CUT, key, number.as_bytes()]).collect();
+        self.server.ask(&cuts)
     }
-}
-
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let server = TcpStream::connect_timeout(&address, PATIENCE)?;
-    server.set_nodelay(true)?;
-    server.set_read_timeout(Some(PATIENCE))?;
-    server.set_write_timeout(Some(PATIENCE))?;
-    Ok(server)
 }
 
 #[cfg(test)]

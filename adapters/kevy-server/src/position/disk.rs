@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 const CUT_BYTES_MAX: u64 = 64 << 20;
 /// How much of the end of a log is looked at for a record that was written just now.
 const TAIL_BYTES_MAX: u64 = 8 << 20;
+/// How much of that is looked at first.
+const LAST_BYTES: u64 = 64 << 10;
 /// A record's length and checksum.
 const HEADER: usize = 8;
 /// The name of the record that ends what a log was written anew with, as it stands in it.
@@ -156,6 +158,24 @@ fn records_behind_damage(bytes: &[u8]) -> bool {
     (at + 1..bytes.len()).filter(begins).any(|at| matches!(next_record(bytes, at), RecordStep::Ok { .. }))
 }
 
+/// Whether `words` stand in `bytes`. Whoever waits for it waits to join a history, so it is not looked for at every place: where the last
+/// byte does not fit, it goes on behind all places that cannot be right (Horspool).
+fn holds(bytes: &[u8], words: &[u8]) -> bool {
+    let Some(last) = words.len().checked_sub(1) else { return true };
+    let mut skips = [words.len(); 256];
+    for (i, byte) in words[..last].iter().enumerate() {
+        skips[usize::from(*byte)] = last - i;
+    }
+    let mut at = 0;
+    while let Some(window) = bytes.get(at..=at + last) {
+        if window == words {
+            return true;
+        }
+        at += skips[usize::from(window[last])];
+    }
+    false
+}
+
 /// One shard's log, as it grows.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -183,11 +203,22 @@ impl Log {
         if from != self.from {
             self.rest.clear();
         }
+        // A first look finds it at the very end, as a rule.
+        if self.from == 0 && end - from > LAST_BYTES {
+            let mut last = Vec::new();
+            file.seek(SeekFrom::Start(end - LAST_BYTES))?;
+            file.by_ref().take(LAST_BYTES).read_to_end(&mut last)?;
+            if holds(&last, words) {
+                let kept = last.len().saturating_sub(words.len().saturating_sub(1));
+                (self.from, self.rest) = (end, last.split_off(kept));
+                return Ok(true);
+            }
+        }
         file.seek(SeekFrom::Start(from))?;
         let mut bytes = std::mem::take(&mut self.rest);
         let read = file.take(end - from).read_to_end(&mut bytes)?;
         self.from = from + read as u64;
-        let found = bytes.windows(words.len().max(1)).any(|window| window == words);
+        let found = holds(&bytes, words);
         let kept = bytes.len().saturating_sub(words.len().saturating_sub(1));
         self.rest = bytes.split_off(kept);
         Ok(found)
@@ -251,6 +282,38 @@ mod tests {
         assert_eq!(count(&[]), 0);
         std::fs::remove_file(&path).unwrap();
         assert!(keys_in_base(&path).is_err());
+    }
+
+    #[test]
+    fn words_are_found_wherever_they_stand() {
+        for (bytes, words, found) in [
+            ("", "", true),
+            ("abc", "", true),
+            ("", "a", false),
+            ("abc", "c", true),
+            ("aab", "ab", true),
+            ("\r\n12\r\n123\r\n", "\r\n123\r\n", true),
+            ("\r\n12\r\n123\r\n", "\r\n23\r\n", false),
+            ("abcabd", "abd", true),
+            ("abdabc", "abd", true),
+        ] {
+            assert_eq!(holds(bytes.as_bytes(), words.as_bytes()), found, "{words:?} in {bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_just_now_is_found_at_the_end_of_a_large_log_and_further_up() {
+        let dir = std::env::temp_dir().join(format!("kevy-server-large-log-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let filler = vec![b'x'; 3 * LAST_BYTES as usize];
+        for at in [filler.len(), 1000] {
+            let bytes = [&filler[..at], b"mark", &filler[at..]].concat();
+            std::fs::write(layout::aof_path(&dir, 0), bytes).unwrap();
+            let mut log = Disk::new(dir.clone(), true).log(0);
+            assert!(log.has(b"mark").unwrap());
+            assert!(!log.has(b"mark").unwrap(), "not twice");
+        }
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Server {
         // Before there is a store.
         let clock = clock::Holder::new();
         clock::rest();
-        let keeper = Keeper::new(&shards, kevy.server.bind, kevy.server.port, Inline::get()?);
+        let keeper = Keeper::new(&shards, own_address(kevy), Inline::get()?);
         let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, keeper);
         let runtime = runtime(kevy, commands.clone())
             .with_max_clients(clients_max)

@@ -38,7 +38,7 @@ use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_rt::ReplicaInboxSender;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
@@ -76,6 +76,8 @@ pub struct Shards {
     disk: OnceLock<Disk>,
     /// Whether a replica acknowledges only what is on its disk.
     acks_after_sync: AtomicBool,
+    /// Transactions that clients have begun and not ended. Too many, where a connection ended in the middle of one.
+    transactions: AtomicUsize,
     waits: Waits,
     cutter: OnceLock<Cutter>,
     pins: OnceLock<Pins>,
@@ -121,6 +123,8 @@ struct Shard {
     started: AtomicU64,
     /// The epoch for which the new stream's offset was seen.
     seen: AtomicU64,
+    /// Its thread's number; 0: not known.
+    thread: AtomicU32,
     /// How often kevy told the offset of its own stream.
     views: AtomicU64,
     /// Whether it began a snapshot of its data since.
@@ -139,6 +143,8 @@ struct Shard {
     broken: AtomicBool,
     /// Replicas whose acknowledgements kevy would count although they belong to a stream before a flush.
     stale_replicas: AtomicUsize,
+    /// Clients of this shard that wait for data.
+    blocked: AtomicU64,
     /// The newest cut that this shard has put into its stream.
     cut: AtomicU64,
     passage: Passage,
@@ -189,6 +195,7 @@ impl Shards {
             ordered: AtomicU64::default(),
             started: AtomicU64::default(),
             seen: AtomicU64::default(),
+            thread: AtomicU32::default(),
             views: AtomicU64::default(),
             own_work: AtomicBool::default(),
             offset: AtomicU64::default(),
@@ -199,6 +206,7 @@ impl Shards {
             link: Mutex::default(),
             broken: AtomicBool::default(),
             stale_replicas: AtomicUsize::default(),
+            blocked: AtomicU64::default(),
             cut: AtomicU64::default(),
             passage: Passage::default(),
         };
@@ -214,6 +222,7 @@ impl Shards {
             ending: OnceLock::new(),
             disk: OnceLock::new(),
             acks_after_sync: AtomicBool::new(false),
+            transactions: AtomicUsize::new(0),
             waits: Waits::default(),
             cutter: OnceLock::new(),
             pins: OnceLock::new(),
@@ -243,6 +252,28 @@ impl Shards {
     /// Makes known where the logs are, if there are any. Before that, there are none.
     pub(crate) fn set_disk(&self, disk: Disk) {
         drop(self.disk.set(disk));
+    }
+
+    /// A client begins a transaction (`MULTI`), or ends one.
+    pub(crate) fn note_transaction(&self, begins: bool) {
+        let change = |open: usize| Some(if begins { open.saturating_add(1) } else { open.saturating_sub(1) });
+        // Never `Err`: every number changes.
+        let _ = self.transactions.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
+    }
+
+    /// Whether one may be under way.
+    pub(crate) fn has_transactions(&self) -> bool {
+        self.transactions.load(Ordering::Acquire) > 0
+    }
+
+    /// So many clients of `shard` wait for data.
+    pub(crate) fn note_blocked(&self, shard: usize, clients: u64) {
+        self.shards[shard].blocked.store(clients, Ordering::Release);
+    }
+
+    /// Whether clients wait for data, as of the last ticks.
+    pub(crate) fn has_blocked(&self) -> bool {
+        self.shards.iter().any(|shard| shard.blocked.load(Ordering::Acquire) > 0)
     }
 
     /// What is parked for acknowledgements, and whose count.

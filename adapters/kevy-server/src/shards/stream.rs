@@ -2,6 +2,7 @@
 
 use super::{Shard, Shards};
 use crate::confirm::names::{Row, judge};
+use crate::fitness::own;
 use crate::position::tag::{Tag, position_offset};
 use kevy_elect_plugin::ids::Epoch;
 use std::sync::PoisonError;
@@ -118,6 +119,16 @@ impl Shards {
     /// How often this shard has told its offset.
     pub(crate) fn views_of(&self, shard: usize) -> u64 {
         self.shards[shard].views.load(Ordering::Relaxed)
+    }
+
+    /// The calling thread is this shard's.
+    pub(crate) fn note_thread(&self, shard: usize) {
+        self.shards[shard].thread.store(own::thread().unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// This shard's thread, where it is known.
+    pub(crate) fn thread_of(&self, shard: usize) -> Option<u32> {
+        Some(self.shards[shard].thread.load(Ordering::Relaxed)).filter(|thread| *thread != 0)
     }
 
     /// Whether this shard has begun a snapshot of its data since it last told its offset.

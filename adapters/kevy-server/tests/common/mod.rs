@@ -5,8 +5,8 @@
 
 pub mod contents;
 pub mod process;
-pub mod writes;
 pub mod talk;
+pub mod writes;
 
 use futures::executor::block_on;
 use kevy_config::CliOverrides;

@@ -80,3 +80,19 @@ fn writes_are_acknowledged_while_the_log_cannot_be_written() {
     let keys = until("it has read its log", || primary.ask("DBSIZE").strip_prefix(':')?.parse::<u64>().ok());
     assert!(keys < 400, "{MENDED}");
 }
+
+#[test]
+fn a_log_that_cannot_be_written_ends_the_server_where_the_shard_writes_it() {
+    let mut primary = Plain::with("primary", "", "[persistence]\nappendfsync = \"always\"");
+    primary.restart("trap '' XFSZ; ulimit -f 64; export KEVY_IO_URING=0 KEVY_AOF_OFFLOAD=0;");
+    let mut client = RespClient::connect("127.0.0.1", primary.port).unwrap();
+    let value = "x".repeat(1000);
+    let answered = (0..400).take_while(|i| {
+        let key = format!("k{i}");
+        client.request_borrowed(&[b"SET", key.as_bytes(), value.as_bytes()]).is_ok()
+    });
+    assert!(answered.count() < 400, "{MENDED}");
+    let ended = until("the server has ended", || primary.child.try_wait().unwrap());
+    let log = std::fs::read_to_string(primary.dir.0.join("log")).unwrap();
+    assert!(!ended.success() && log.contains("shard 0 exited with error"), "{MENDED}: {ended:?} {log}");
+}
