@@ -29,6 +29,15 @@ const RECORD_FULL: &str = "ERR this script has written as much as one record hol
     What it wrote stays; do less in each call.";
 const PARTIAL_FLUSH: &str = "ERR a script would empty one shard of several; send FLUSHALL as a command";
 
+/// The verb by which a script may only read, of one that may write.
+pub(crate) fn reading(verb: &[u8]) -> Option<&'static [u8]> {
+    match () {
+        () if verb.eq_ignore_ascii_case(b"EVAL") => Some(b"EVAL_RO"),
+        () if verb.eq_ignore_ascii_case(b"EVALSHA") => Some(b"EVALSHA_RO"),
+        () => None,
+    }
+}
+
 /// What a script has done so far.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
@@ -145,7 +154,9 @@ impl Caller {
         // An allow rule: whatever else kevy has, or gets, is not for scripts.
         let Some(verb) = kevy_verbs::verb(upper) else { return encode_error(out, NOT_ALLOWED) };
         if verb.write && read_only {
-            return out.extend_from_slice(READ_ONLY);
+            // One that came to a replica, or that may write nowhere.
+            let denied = self.shards.check().err().map(replies::denied);
+            return out.extend_from_slice(denied.as_deref().unwrap_or(READ_ONLY));
         }
         if !self.owns_all(upper, args) {
             return encode_error(out, CROSS_SHARD);

@@ -231,6 +231,7 @@ fn end(
     let plugin = Arc::clone(plugin);
     move |save| {
         eprintln!("kevy-server: stopping");
+        host.wait_for_transactions();
         let (tell, handed_over) = sync_channel(1);
         let plugin = Arc::clone(&plugin);
         inline.spawn(async move {
