@@ -91,6 +91,7 @@
 //!             }
 //!             Output::Host(action) => println!("server: {action:?}"),
 //!             Output::Event(event) => println!("{event}"),
+//!             other => println!("new: {other:?}"),
 //!         }
 //!     }
 //!     // Here the gate is set to `elector.gate()`, before anything is sent.

@@ -31,7 +31,7 @@ fn drain(elector: &mut Elector, now: Instant, mut sent: impl FnMut(NodeId, Messa
             Output::Host(HostAction::Promote(epoch)) => {
                 elector.handle_host(now, HostReport::Promoted(epoch));
             }
-            Output::Host(_) | Output::Event(_) => {}
+            _ => {}
         }
     }
 }

@@ -78,6 +78,7 @@ impl Cluster {
                 }
                 Output::Host(_) => {}
                 Output::Event(event) => self.events.push((at, event)),
+                other => unreachable!("nothing here carries out {other:?}"),
             }
         }
     }

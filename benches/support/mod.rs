@@ -167,7 +167,7 @@ impl Cluster {
                 Output::Host(HostAction::Promote(epoch)) => {
                     self.elector.handle_host(self.now, HostReport::Promoted(epoch));
                 }
-                Output::Host(_) | Output::Event(_) => {}
+                _ => {}
             }
         }
     }

@@ -225,7 +225,7 @@ impl Model {
             Output::Event(event) if matches!(event.kind, EventKind::Writable { .. }) => {
                 self.writable = Some(node)
             }
-            Output::Host(_) | Output::Event(_) => {}
+            _ => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! A clock that moves when it is told to.
 
-use super::Clock;
+use super::api::Clock;
 use crate::time::{Duration, Instant, nanos};
 use futures::future::{BoxFuture, FutureExt};
 use std::collections::BTreeMap;

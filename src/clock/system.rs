@@ -1,6 +1,6 @@
 //! The operating system's clocks.
 
-use super::Clock;
+use super::api::Clock;
 use crate::time::{Duration, Instant};
 use futures::future::{BoxFuture, FutureExt};
 use rustix::time::{ClockId, clock_gettime};

@@ -65,3 +65,17 @@ impl Driver {
         transitions.answer_now()
     }
 }
+
+/// Deliberate faults.
+impl Shared {
+    #[cfg(feature = "sim")]
+    fn mutated(&self, mutation: DriverMutation) -> bool {
+        self.mutation.get() == Some(&mutation)
+    }
+
+    #[cfg(not(feature = "sim"))]
+    #[inline(always)]
+    const fn mutated(&self, _: DriverMutation) -> bool {
+        false
+    }
+}

@@ -25,16 +25,3 @@ faults! {
         OpenBeforeTold,
     }
 }
-
-impl super::Shared {
-    #[cfg(feature = "sim")]
-    pub(super) fn mutated(&self, mutation: DriverMutation) -> bool {
-        self.mutation.get() == Some(&mutation)
-    }
-
-    #[cfg(not(feature = "sim"))]
-    #[inline(always)]
-    pub(super) const fn mutated(&self, _: DriverMutation) -> bool {
-        false
-    }
-}

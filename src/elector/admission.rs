@@ -1,73 +1,38 @@
-//! Nodes without a vote record: is the cluster new, or was the disk wiped?
-//!
-//! A node that lost its record may have voted in an epoch it has forgotten. It votes again once it has
-//! learned an epoch at least as high. Sentences in `docs/protocol.md`, "Admission".
+//! What a node without a vote record has learned of the votes that it may have forgotten.
 
 use super::voters::VoterSet;
-use super::{Elector, Epoch, Round, Standing};
-use crate::event::EventKind;
-use crate::message::Echo;
+use crate::ids::Round;
 
-/// What a node without a record has learned.
+/// Answers of members to what this node asked after its start.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Admission {
     /// Members that answered a heartbeat of ours sent after the wait that follows a start.
-    pub(super) answered: VoterSet,
+    answered: VoterSet,
     /// The first such heartbeat.
-    pub(super) since: Option<Round>,
+    since: Option<Round>,
 }
 
-impl Elector {
-    /// Admits this node when it can have forgotten nothing.
-    pub(super) fn admit_if_known(&mut self) {
-        if self.hard.standing == Standing::Member || self.my_vote.is_none() {
-            return;
-        }
-        if self.booting_until.is_some_and(|until| until <= self.now) && self.admission.since.is_none() {
-            self.admission.since = Some(Round(self.round.0 + 1));
-        }
-        // Nobody has seen an election, and we have heard all voters: the cluster is new, and nobody has
-        // promised anything. (A winner whose disk was wiped has voters; they know.)
-        let silent = self.hard.epoch == Epoch::ZERO
-            && !self.other_voters().any(|index| self.peers[index].epoch > Epoch::ZERO);
-        let heard = self.other_voters().filter(|index| self.peers[*index].heard.is_some()).count();
-        let all_fresh = silent && heard + 1 == self.config.voters();
-        // A quorum of voters without records: too many to be wiped disks, so the same. That a peer is at
-        // epoch zero is not enough: it may be a member that was cut off from the first election. Waiting as
-        // after every start keeps even a mistake from two writers at once.
-        let without = self.other_voters().filter(|index| self.peers[*index].was_fresh).count() + 1;
-        let quorum_fresh = silent
-            && without >= self.config.quorum()
-            && self.booting_until.is_none_or(|until| until <= self.now);
-        // Every quorum that our vote completed had `quorum - 1` others in it: so many answers meet it.
-        let enough = self.config.voters() + 1 - self.config.quorum();
-        let told = self.admission.answered.len() >= enough;
-        if all_fresh || quorum_fresh || told {
-            if all_fresh {
-                self.booting_until = None;
-            }
-            self.hard.standing = Standing::Member;
-            self.event(EventKind::Admitted);
-            self.persist_before_speaking();
-            // Who hears a primary has no reason to campaign: it would give up one that is well.
-            if self.primary.is_none() {
-                self.schedule_campaign(self.now);
-            }
-            self.answer_waiting();
-        }
+impl Admission {
+    /// The wait is over: answers count from `round` on.
+    pub(super) fn begin(&mut self, round: Round) {
+        self.since.get_or_insert(round);
     }
 
-    /// A member told us its epoch in answer to a heartbeat of ours. Enough of them meet every
-    /// quorum that ever elected somebody with our vote.
-    pub(super) fn note_admission_echo(&mut self, from: usize, echo: &Echo) {
-        if self.hard.standing == Standing::New
-            && echo.standing == Standing::Member
-            && self.admission.since.is_some_and(|since| echo.round >= since)
-            && echo.round <= self.round
-            && let Some(voter) = self.peers[from].voter
-        {
-            self.admission.answered.insert(voter);
-            self.admit_if_known();
+    /// A member answered the heartbeat `round`, where `last` was the last one sent; says whether that counts.
+    pub(super) fn answer(&mut self, voter: usize, round: Round, last: Round) -> bool {
+        let counts = self.since.is_some_and(|since| since <= round && round <= last);
+        if counts {
+            self.answered.insert(voter);
         }
+        counts
+    }
+
+    pub(super) fn answers(&self) -> usize {
+        self.answered.len()
+    }
+
+    #[cfg(feature = "sim")]
+    pub(super) fn state(&self) -> (VoterSet, Option<Round>) {
+        (self.answered, self.since)
     }
 }

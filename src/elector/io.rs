@@ -17,6 +17,7 @@ pub struct DetachSeq(pub u64);
 
 /// What the elector wants done. Carry outputs out in the order in which they come.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Output {
     /// Make this state durable, then call [`super::Elector::handle_persisted`]. A later state replaces an
     /// earlier one that is not being written yet; acknowledging the later one acknowledges both.
@@ -31,6 +32,7 @@ pub enum Output {
 
 /// What the host is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HostAction {
     /// Writes are refused from now on; answer with [`HostReport::Fenced`] once the position covers all that
     /// passed before.

@@ -13,6 +13,8 @@ use crate::time::{Duration, Instant};
 pub(super) struct Lease {
     length: Duration,
     quorum: usize,
+    /// Number of the last heartbeat.
+    round: Round,
     /// Send times, at `round % len`. An echo of a round older than the ring is older than a lease.
     sent: Vec<(Round, Instant)>,
     /// Per voter: send time of the newest round it echoed.
@@ -35,6 +37,7 @@ impl Lease {
         Self {
             length: config.lease,
             quorum: config.quorum(),
+            round: Round(0),
             sent: vec![(Round(0), Instant::ZERO); rounds],
             echoed: vec![None; config.voters()],
             start: None,
@@ -52,8 +55,19 @@ impl Lease {
         self.until = None;
     }
 
-    /// A round leaves now.
-    pub(super) fn sent(&mut self, round: Round, at: Instant) {
+    /// A heartbeat leaves now; gives its number.
+    pub(super) fn next_round(&mut self, now: Instant) -> Round {
+        self.round = Round(self.round.0 + 1);
+        self.sent(self.round, now);
+        self.round
+    }
+
+    /// Number of the last heartbeat.
+    pub(super) fn round(&self) -> Round {
+        self.round
+    }
+
+    fn sent(&mut self, round: Round, at: Instant) {
         let slot = (round.0 % self.sent.len() as u64) as usize;
         self.sent[slot] = (round, at);
     }
@@ -81,21 +95,21 @@ impl Lease {
         self.start = None;
     }
 
-    /// Hashes what decides how the lease goes on, where `round` was the last one sent.
+    /// Hashes what decides how the lease goes on.
     #[cfg(feature = "sim")]
-    pub(super) fn digest(&self, now: Instant, round: Round, hasher: &mut impl std::hash::Hasher) {
-        use super::digest::age;
+    pub(super) fn digest(&self, now: Instant, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
+        let age = |at: Instant| now.saturating_since(at).min(self.length);
         let rounds = self.sent.len() as u64;
-        for back in 0..rounds.min(round.0) {
-            let number = Round(round.0 - back);
+        for back in 0..rounds.min(self.round.0) {
+            let number = Round(self.round.0 - back);
             let (found, at) = self.sent[(number.0 % rounds) as usize];
             if found == number {
-                (back, age(now, at, self.length)).hash(hasher);
+                (back, age(at)).hash(hasher);
             }
         }
         for at in &self.echoed {
-            at.map(|at| age(now, at, self.length)).hash(hasher);
+            at.map(age).hash(hasher);
         }
     }
 

@@ -51,28 +51,3 @@ faults! {
         PositionIgnored,
     }
 }
-
-impl super::Elector {
-    /// Makes this elector wrong, for the tests of the simulator.
-    #[cfg(feature = "sim")]
-    pub fn set_mutation(&mut self, mutation: Option<Mutation>) {
-        self.mutation = mutation;
-        if mutation == Some(Mutation::PromiseForgottenOnRestart) {
-            self.booting_until = Some(self.now);
-        }
-        if mutation == Some(Mutation::LeaseIsPromise) {
-            self.lease.lengthen(self.config.election_timeout);
-        }
-    }
-
-    #[cfg(feature = "sim")]
-    pub(super) fn mutated(&self, mutation: Mutation) -> bool {
-        self.mutation == Some(mutation)
-    }
-
-    #[cfg(not(feature = "sim"))]
-    #[inline(always)]
-    pub(super) const fn mutated(&self, _: Mutation) -> bool {
-        false
-    }
-}

@@ -54,8 +54,10 @@ impl Timers {
         self.0[timer as usize] = None;
     }
 
-    pub(super) fn get(&self, timer: Timer) -> Option<Instant> {
-        self.0[timer as usize]
+    /// Sets a timer unless an earlier deadline is already set.
+    pub(super) fn set_earlier(&mut self, timer: Timer, at: Instant) {
+        let deadline = &mut self.0[timer as usize];
+        *deadline = Some(deadline.map_or(at, |old| old.min(at)));
     }
 
     /// Takes the timer if its time has come.

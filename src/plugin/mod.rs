@@ -1,57 +1,12 @@
 //! What a server calls: the [`ElectPlugin`] trait and its implementation, [`QuorumPlugin`].
 
+mod api;
 mod quorum;
 mod snapshot;
 
 pub use crate::driver::{LabelValues, METRICS, MetricInfo, MetricKind, Reign};
 pub use crate::fence::Denied;
 pub use crate::gate::WriteGate;
+pub use api::{EVENT_BACKLOG, ElectPlugin};
 pub use quorum::{Election, QuorumParts, QuorumPlugin};
 pub use snapshot::{ElectSnapshot, PeerSnapshot};
-
-use crate::event::Event;
-use crate::ids::Epoch;
-use async_trait::async_trait;
-use futures::stream::BoxStream;
-
-/// An election plugin, as the server that hosts it sees it.
-///
-/// Everything but [`ElectPlugin::shutdown`] is cheap and may be called from any thread. Only
-/// [`ElectPlugin::snapshot`] may wait, for an election that is at work just then.
-#[async_trait]
-pub trait ElectPlugin: Send + Sync + 'static {
-    /// The replication source reports how far `shard` has come in the current stream: on a primary what it
-    /// has written, on a replica what it has applied. Call it at least every tick; more often is cheap
-    /// (one atomic store). With more than [`crate::ids::SHARDS_MAX`] shards the node neither votes nor stands, and
-    /// says so ([`crate::event::EventKind::PositionRefused`]).
-    fn on_offset(&self, shard: usize, offset: u64);
-
-    /// From here on the host's data is the history of the primary of `epoch`, at these offsets: a promoted
-    /// primary has started its stream, or a replica has loaded the snapshot or caught up. Never call it
-    /// for a mere attempt to follow: an election would prefer data that is not there.
-    fn on_joined(&self, epoch: Epoch, offsets: &[u64]);
-
-    /// Whether a write may pass: ask before every write.
-    fn write_gate(&self) -> &WriteGate;
-
-    /// Who reigns, for the commands of clients: a few atomics beside the gate. It never waits, whatever the election does
-    /// meanwhile.
-    fn reign(&self) -> Reign;
-
-    /// What this node believes now, for people and metrics. Takes the election's lock.
-    fn snapshot(&self) -> ElectSnapshot;
-
-    /// Every decision from now on. A reader that falls behind by more than
-    /// [`crate::plugin::EVENT_BACKLOG`] events loses the oldest.
-    fn events(&self) -> BoxStream<'static, Event>;
-
-    /// Hands the office to the best replica: fence, let it catch up, resign. Does nothing on a replica.
-    fn step_down(&self);
-
-    /// Fences, hands over where this node is primary, closes the links, ends the election. Returns when the election has
-    /// ended, or was dropped.
-    async fn shutdown(&self);
-}
-
-/// How many events a slow reader of [`ElectPlugin::events`] may fall behind.
-pub const EVENT_BACKLOG: usize = 1024;

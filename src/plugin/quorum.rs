@@ -1,13 +1,15 @@
 //! The implementation: the elector, its driver, and what a server calls.
 
-use super::{EVENT_BACKLOG, ElectPlugin, ElectSnapshot, PeerSnapshot, Reign, WriteGate};
+use super::api::{EVENT_BACKLOG, ElectPlugin};
+use super::snapshot::{ElectSnapshot, PeerSnapshot};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::driver::{Driver, LogLimit, Metrics, Shared};
+use crate::driver::{Driver, LogLimit, Metrics, Reign, Shared};
 use crate::elector::{Elector, GateState};
 use crate::error::ElectError;
 use crate::event::Event;
 use crate::fence::Denied;
+use crate::gate::WriteGate;
 use crate::host::ReplicationHost;
 use crate::ids::Epoch;
 use crate::message::Role;

@@ -10,6 +10,7 @@ use crate::transport::Directions;
 
 /// What this node believes about itself and the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ElectSnapshot {
     /// This node.
     pub node: NodeId,
@@ -50,8 +51,8 @@ pub struct ElectSnapshot {
 }
 
 impl ElectSnapshot {
-    /// What is known before the driver runs.
-    pub(super) fn not_started(config: &Config) -> Self {
+    /// What is known before the election runs: where to begin for who makes one up.
+    pub fn not_started(config: &Config) -> Self {
         Self {
             node: config.node(),
             incarnation: Incarnation(0),
@@ -82,6 +83,7 @@ impl ElectSnapshot {
 
 /// What this node believes about a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PeerSnapshot {
     /// Its id.
     pub id: NodeId,
@@ -103,4 +105,22 @@ pub struct PeerSnapshot {
     pub linked: bool,
     /// Its links in both directions; `None` where the transport does not tell them apart.
     pub links: Option<Directions>,
+}
+
+impl PeerSnapshot {
+    /// A peer of which nothing was heard.
+    pub fn new(id: NodeId) -> Self {
+        Self {
+            id,
+            up: false,
+            silence: None,
+            role: None,
+            epoch: Epoch::ZERO,
+            progress: Progress::NONE,
+            primary: None,
+            health: Health::Good,
+            linked: false,
+            links: None,
+        }
+    }
 }

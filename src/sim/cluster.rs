@@ -178,7 +178,7 @@ impl Cluster {
     }
 
     /// What went wrong, if an invariant was violated.
-    pub fn violation(&self) -> Option<&super::Violation> {
+    pub fn violation(&self) -> Option<&super::invariants::Violation> {
         self.world.run.violation.as_ref()
     }
 

@@ -1,6 +1,5 @@
 //! Hands what happens to the invariants: the part that is the same in both worlds.
 
-use super::data_nanos;
 use super::invariants::Check;
 use super::run::Run;
 use super::server::Act;
@@ -13,6 +12,7 @@ use crate::position::Position;
 use crate::sim::clock::MS;
 use crate::sim::data::Offsets;
 use crate::state::HardState;
+use crate::time::nanos;
 
 /// How often it is looked whether the cluster has settled.
 pub(super) const PROBE: u64 = 20 * MS;
@@ -180,7 +180,7 @@ impl Run {
         if settled {
             self.settled = Some(self.now);
             self.stats.checks[Check::Convergence as usize] += 1;
-            let timeout = data_nanos(self.plan.setup.timeout);
+            let timeout = nanos(self.plan.setup.timeout);
             self.stats.settled(waited, timeout);
             self.end = self.now + timeout;
             self.log(|| "SETTLED".to_owned());

@@ -13,10 +13,11 @@ mod cluster;
 mod data;
 mod fault;
 mod habits;
-mod ills;
+mod impairments;
 mod invariants;
 mod judge;
 mod note;
+mod outcome;
 mod plan;
 mod rng;
 mod run;
@@ -33,28 +34,13 @@ pub use fault::{Fault, FaultKind, Loss, Target};
 pub use habits::{Fsync, Habits};
 pub use invariants::{INVARIANTS, Violation};
 pub use note::{Note, What};
+pub use outcome::Outcome;
 pub use plan::{PROFILES, Plan, Profile, Setup};
 pub use server_mutation::ServerMutation;
 pub use stats::Stats;
 
-use crate::ids::NodeId;
-use crate::time::nanos as data_nanos;
+use outcome::{numbered, shrink_with};
 use world::World;
-
-/// What a run came to.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    /// The first invariant that did not hold.
-    pub violation: Option<Violation>,
-    /// Time from the heal to one writable primary whom everybody has joined, in nanoseconds.
-    pub settled: Option<u64>,
-    /// What was done.
-    pub stats: Stats,
-    /// A number that differs where two runs differ.
-    pub fingerprint: u64,
-    /// What happened, line by line, where it was asked for.
-    pub trace: Vec<String>,
-}
 
 /// Runs a plan to its end, or to the first violation.
 pub fn run(plan: &Plan, traced: bool) -> Outcome {
@@ -73,28 +59,4 @@ pub fn run(plan: &Plan, traced: bool) -> Outcome {
 /// Leaves out faults, and shortens them, as long as the same invariant is still violated.
 pub fn shrink(plan: &Plan) -> Plan {
     shrink_with(plan, |plan| run(plan, false))
-}
-
-fn shrink_with(plan: &Plan, run: impl Fn(&Plan) -> Outcome) -> Plan {
-    let Some(wanted) = run(plan).violation else { return plan.clone() };
-    let still = |plan: &Plan| run(plan).violation.is_some_and(|v| v.invariant == wanted.invariant);
-    let mut best = plan.clone();
-    let mut size = best.faults.len().div_ceil(2).max(1);
-    loop {
-        let mut at = 0;
-        while at < best.faults.len() {
-            let mut smaller = best.clone();
-            let end = (at + size).min(smaller.faults.len());
-            smaller.faults.drain(at..end);
-            if still(&smaller) { best = smaller } else { at += size }
-        }
-        if size == 1 {
-            return best;
-        }
-        size = size.div_ceil(2).min(size - 1).max(1);
-    }
-}
-
-fn numbered(nodes: usize) -> Vec<NodeId> {
-    (0..nodes).filter_map(|node| NodeId::new(&format!("n{node:02}")).ok()).collect()
 }

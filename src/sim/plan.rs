@@ -396,7 +396,7 @@ impl Plan {
             let continues = continues.then(|| apart.pick(&[6, 24, 24, 150]));
             setup.habits = Some(Habits { fsync, watchdog: rng.chance(800), continues });
         }
-        let timeout = super::data_nanos(setup.timeout);
+        let timeout = crate::time::nanos(setup.timeout);
         if profile.late {
             setup.late = timeout / rng.pick(&[12, 25, 100]);
         }

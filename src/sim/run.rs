@@ -1,11 +1,11 @@
 //! What both worlds have of a run: the plan, the time, the servers, the judge's memory, and what is told of it.
 
-use super::Stats;
-use super::ills::Active;
+use super::impairments::Active;
 use super::invariants::{Found, Invariants, Violation};
 use super::plan::Plan;
 use super::rng::Rng;
 use super::server::Server;
+use super::stats::Stats;
 use crate::ids::{Epoch, NodeId};
 
 pub(super) struct Run {

@@ -22,7 +22,7 @@ pub struct Stats {
     /// Writes that passed a gate.
     pub writes: u64,
     /// How often each invariant was checked, in the order of [`crate::sim::INVARIANTS`].
-    pub checks: [u64; crate::sim::INVARIANTS.len()],
+    pub checks: [u64; super::invariants::INVARIANTS.len()],
     /// Changes of a node's role.
     pub role_changes: u64,
     /// Campaigns that ended.

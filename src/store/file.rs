@@ -1,7 +1,7 @@
 //! The vote record in a file.
 
+use super::api::{StoreError, VoteStore};
 use super::slots::SlotFile;
-use super::{StoreError, VoteStore};
 use async_trait::async_trait;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};

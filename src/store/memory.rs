@@ -1,6 +1,6 @@
 //! The vote record in memory, for tests and simulations.
 
-use super::{StoreError, VoteStore};
+use super::api::{StoreError, VoteStore};
 use async_trait::async_trait;
 use std::future::poll_fn;
 use std::io;

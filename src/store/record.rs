@@ -25,10 +25,10 @@
 //! Later versions keep the shape of the first and of the last line, and change the rest as they like. So
 //! a record of a newer release is told from a damaged one.
 
-use super::HardState;
 use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId};
 use crate::message::Standing;
 use crate::position::{OFFSET_MAX, Position, PositionError};
+use crate::state::HardState;
 use std::fmt::{Display, Write};
 
 const VOTE: &str = "kevy-elect-vote";

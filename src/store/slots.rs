@@ -19,7 +19,7 @@
 //! - **The first save** of a new file, and one that finds another file under its name, writes a new file with the record in
 //!   both slots, syncs it, renames it into place and syncs the directory.
 
-use super::StoreError;
+use super::api::StoreError;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};

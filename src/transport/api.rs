@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 /// What a transport hands up.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TransportEvent {
     /// A message came in from `from`, as the link proved it.
     Message {
@@ -37,6 +38,7 @@ pub enum TransportEvent {
 
 words! {
     /// Why a transport turned something away.
+    #[non_exhaustive]
     pub enum RefuseReason {
         /// Not a frame of this protocol, or a value out of range.
         Garbage = "garbage",

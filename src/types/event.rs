@@ -11,6 +11,7 @@ use std::fmt;
 
 /// A decision, and when it was taken on this node's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Event {
     /// When it was taken, on this node's clock.
     pub at: Instant,
@@ -18,6 +19,13 @@ pub struct Event {
     pub epoch: Epoch,
     /// What was decided.
     pub kind: EventKind,
+}
+
+impl Event {
+    /// A decision taken at `at`, in `epoch`.
+    pub fn new(at: Instant, epoch: Epoch, kind: EventKind) -> Self {
+        Self { at, epoch, kind }
+    }
 }
 
 /// What can happen.

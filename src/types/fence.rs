@@ -5,6 +5,7 @@ use crate::words::words;
 
 /// Why a write is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Denied {
     /// This node is not the primary. Redis clients know this as `-READONLY`.
     Replica,
@@ -66,6 +67,7 @@ words! {
 
 /// Whether writes may pass: the write gate copies this after every input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GateState {
     /// Until then.
     Open(Instant),

@@ -79,7 +79,8 @@ impl PartialOrd for NodeId {
 
 impl Ord for NodeId {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.as_str().cmp(other.as_str())
+        // As their texts compare: behind them is zero, which is below all that may stand in one.
+        self.bytes.cmp(&other.bytes)
     }
 }
 

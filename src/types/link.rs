@@ -4,6 +4,7 @@ use crate::ids::Incarnation;
 
 /// How a link changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LinkEvent {
     /// The peer's process, started as `incarnation`, said `HELLO`. Messages of an earlier incarnation are
     /// not delivered after this.

@@ -139,6 +139,7 @@ pub struct Reject {
 
 words! {
     /// Why a voter said no.
+    #[non_exhaustive]
     pub enum RejectReason {
         /// It promised another primary or candidate not to, and the promise still runs.
         Promise = "promise",
@@ -189,6 +190,7 @@ pub struct Resign {
 
 /// Everything that travels on an established link.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Message {
     /// Sign of life.
     Heartbeat(Heartbeat),

@@ -165,20 +165,8 @@ fn adapters_use_the_public_api_alone() {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
-/// Folders in which files still import each other in circles, most of them by way of the `mod.rs` above them. A line goes when its
-/// folder is in order; none is added.
-const CIRCLES: &[&str] = &[
-    "src/clock/",
-    "src/driver/",
-    "src/elector/",
-    "src/plugin/",
-    "src/sim/",
-    "src/store/",
-    "adapters/kevy-server/src/",
-    "adapters/ops/src/",
-    "adapters/sentinel/src/commands/",
-    "adapters/watchdog/src/companion/",
-];
+/// Folders in which files still import each other in circles. A line goes when its folder is in order; none is added.
+const CIRCLES: &[&str] = &["adapters/kevy-server/src/", "adapters/sentinel/src/commands/"];
 
 #[test]
 fn no_files_import_each_other_in_a_circle() {
@@ -296,6 +284,7 @@ fn what_is_allowed_passes() {
             "const S: &str = \"use std::fs;\"; const R: &str = r#\"\" std::net \"#; const B: &[u8] = b\"async\";",
         ),
         ("elector", "#[cfg(test)]\nmod tests { use std::collections::HashMap; use crate::sim::World; }"),
+        ("elector", "#[cfg(test)]\n#[allow(clippy::panic, reason = \"[\")]\nmod tests { use std::fs; }"),
         ("driver", "use crate::gate::WriteGate; async fn f() { metrics::gauge!(\"x\").set(1.0) }"),
         ("gate", "use crate::clock::Clock; use std::sync::Arc;"),
     ] {

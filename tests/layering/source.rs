@@ -69,9 +69,14 @@ impl Reader {
         }
     }
 
-    /// `#[cfg(test)] mod name;` or `#[cfg(test)] mod name { ... }`; anything else is read as usual.
+    /// `#[cfg(test)] mod name;` or `#[cfg(test)] mod name { ... }`, other attributes between them or not; anything else is read
+    /// as usual.
     fn test_code(&mut self) {
         self.at += 7;
+        while self.peek(0) == Some(Other('#')) && self.peek(1) == Some(Other('[')) {
+            self.at += 1;
+            self.bracketed('[', ']');
+        }
         if self.peek(0) != Some(Word("mod".to_owned())) {
             return;
         }
@@ -79,20 +84,25 @@ impl Reader {
             (Some(Word(name)), Some(Other(';'))) => self.source.test_only.push(name),
             (Some(Word(_)), Some(Other('{'))) => {
                 self.at += 2;
-                let mut depth = 0_usize;
-                while let Some(token) = self.peek(0) {
-                    self.at += 1;
-                    match token {
-                        Other('{') => depth += 1,
-                        Other('}') => depth -= 1,
-                        _ => {}
-                    }
-                    if depth == 0 {
-                        return;
-                    }
-                }
+                self.bracketed('{', '}');
             }
             _ => {}
+        }
+    }
+
+    /// Passes over what stands between two brackets, the next token being the first of them.
+    fn bracketed(&mut self, open: char, close: char) {
+        let mut depth = 0_usize;
+        while let Some(token) = self.peek(0) {
+            self.at += 1;
+            match token {
+                Other(c) if c == open => depth += 1,
+                Other(c) if c == close => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return;
+            }
         }
     }
 

@@ -254,6 +254,7 @@ impl Stage {
                 _ if cluster.current_primary() == Some(*node) => "writes".to_owned(),
                 GateState::Open(_) => "lease over".to_owned(),
                 GateState::Shut(denied) => words::denied(denied),
+                other => unreachable!("no words for {other:?}"),
             };
             let follows = match status.primary {
                 Some(primary) if primary == *node => String::new(),

@@ -49,6 +49,7 @@ pub(crate) fn denied(denied: Denied) -> String {
     match denied {
         Denied::Replica => "not the primary".to_owned(),
         Denied::Fenced(reason) => format!("fenced, {}", reason.as_str()),
+        other => unreachable!("no words for {other:?}"),
     }
 }
 
@@ -80,6 +81,7 @@ fn message(message: &Message, shown: &[&str]) -> Option<String> {
             let successor = m.successor.map_or(String::new(), |id| format!(", {id} is to succeed"));
             format!("{verb} epoch {}{successor}", m.epoch)
         }
+        other => unreachable!("no words for {other:?}"),
     })
 }
 
@@ -95,6 +97,7 @@ fn what(note: &Note, shown: &[&str]) -> Option<String> {
             LinkEvent::OlderClosed { .. } => format!("sees the link to an earlier {peer} end in order"),
             LinkEvent::Reset => format!("sees its link to {peer} break"),
             LinkEvent::Refused => format!("is refused by {peer}"),
+            other => unreachable!("no words for {other:?}"),
         },
         What::Asked(action) if host => match action {
             HostAction::Fence(epoch, reason) => {
@@ -104,6 +107,7 @@ fn what(note: &Note, shown: &[&str]) -> Option<String> {
             HostAction::Promote(epoch) => format!("host: promote, epoch {epoch}"),
             HostAction::Follow(epoch, primary) => format!("host: follow {primary}, epoch {epoch}"),
             HostAction::Detach(_) => return None,
+            other => unreachable!("no words for {other:?}"),
         },
         What::Detached(position) if host => format!("host: let go at {}", self::position(position)),
         What::Joined if host => "host: has joined the primary's history".to_owned(),

@@ -53,6 +53,10 @@ pub(crate) fn turns(shards: usize) -> u64 {
 /// For how long shards look around often after this node may have to become primary, or has.
 const HURRY: Duration = Duration::from_secs(2);
 
+/// How long a handover waits for transactions, and how often it looks.
+const TRANSACTIONS_MAX: Duration = Duration::from_millis(250);
+const TRANSACTIONS_LOOK: Duration = Duration::from_millis(1);
+
 /// The server's replication, as the plugin steers it.
 pub struct KevyHost {
     settings: ElectSettings,
@@ -209,6 +213,15 @@ impl KevyHost {
         }
         if let (Some(guard), Some(reading)) = (&self.guard, reading) {
             guard.stand_down(reading);
+        }
+    }
+
+    /// Gives transactions that clients have begun a little time to end. Others begin meanwhile, and writes go on.
+    pub(crate) fn wait_for_transactions(&self) {
+        let begun = std::time::Instant::now();
+        while self.shards.is_primary() && self.shards.has_transactions() && begun.elapsed() < TRANSACTIONS_MAX
+        {
+            std::thread::sleep(TRANSACTIONS_LOOK);
         }
     }
 
@@ -489,6 +502,13 @@ impl ReplicationHost for KevyHost {
 
     async fn fence(&self, _epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {
         self.drain().await;
+        if reason != FenceReason::StepDown && self.shards.has_blocked() {
+            // They would wait here for as long as this node is cut off: only a write lets them go, and none comes. Not at
+            // a handover: it may still be taken back, and ends them when the other node reigns.
+            let shards = Arc::clone(&self.shards);
+            let why = "some waited for data, and this node must not give any";
+            blocking::unblock(move || shards.waits().end_clients(why)).detach();
+        }
         // After the others the same reign may go on; and who hands over waits for what these clients wait for.
         if matches!(reason, FenceReason::Deposed | FenceReason::Stopped) && self.shards.waits().may_wait() {
             self.end_waits().await;

@@ -20,7 +20,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const NODES: usize = 3;
 /// `EXT4_IOC_SHUTDOWN` without flushing even the journal: what a power cut does.
 const SHUTDOWN: &str = "open(my $fs, '<', $ARGV[0]) or die \"$!\"; my $how = pack('I', 2); \
                         ioctl($fs, 0x8004587d, $how) or die \"$!\"";
@@ -79,7 +78,7 @@ impl Drop for Disk {
     }
 }
 
-/// Three nodes on disks of their own. Processes first: disks can be unmounted only after them.
+/// Nodes on disks of their own. Processes first: disks can be unmounted only after them.
 struct Machine {
     nodes: Vec<Option<Process>>,
     disks: Vec<Disk>,
@@ -90,16 +89,16 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(policy: &'static str, shards: u16) -> Self {
-        let (mut cluster, files) = (Cluster::new(NODES, shards), Dir::new());
+    fn new(policy: &'static str, shards: u16, nodes: usize) -> Self {
+        let (mut cluster, files) = (Cluster::new(nodes, shards), Dir::new());
         cluster.appendfsync = policy;
         let disk = |node: usize| Disk::new(files.0.join(format!("disk{node}")), &cluster.dirs[node].0);
-        let disks = (0..NODES).map(disk).collect();
+        let disks = (0..nodes).map(disk).collect();
         let loss = if shards > 1 { "loss_policy = \"dominate\"\n" } else { "" };
         let more = format!("election_timeout_ms = 600\n{loss}");
         let random = std::process::id().into();
         let mut machine = Self { nodes: Vec::new(), disks, cluster, files, more, random };
-        machine.nodes = (0..NODES).map(|node| Some(machine.process(node))).collect();
+        machine.nodes = (0..nodes).map(|node| Some(machine.process(node))).collect();
         machine
     }
 
@@ -122,6 +121,10 @@ impl Machine {
         self.random =
             self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.random >> 33) % below
+    }
+
+    fn count(&self) -> usize {
+        self.disks.len()
     }
 
     fn kill(&mut self, node: usize) {
@@ -148,7 +151,7 @@ impl Machine {
 
     /// Starts again what ended by itself, as a supervisor does: the watchdog ends a primary whose answers come too late.
     fn tend(&mut self) {
-        for node in 0..NODES {
+        for node in 0..self.count() {
             if self.nodes[node].as_mut().is_some_and(|process| process.child.try_wait().unwrap().is_some()) {
                 self.nodes[node] = None;
                 self.start(node);
@@ -159,11 +162,12 @@ impl Machine {
     /// Waits until everybody holds what the primary has.
     #[track_caller]
     fn whole(&mut self) -> usize {
-        until("both replicas follow", || {
+        let replicas = self.count() as i64 - 1;
+        until("all replicas follow", || {
             self.tend();
-            (0..NODES).find(|node| {
+            (0..self.count()).find(|node| {
                 let client = RespClient::connect("127.0.0.1", self.cluster.ports[*node]);
-                client.is_ok_and(|mut client| confirmed(&mut client, "whole", 2))
+                client.is_ok_and(|mut client| confirmed(&mut client, "whole", replicas))
             })
         })
     }
@@ -172,7 +176,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         const LINES: usize = 25;
-        for node in (0..NODES).filter(|_| std::thread::panicking()) {
+        for node in (0..self.count()).filter(|_| std::thread::panicking()) {
             let log = std::fs::read(self.files.0.join(format!("n{node}.log"))).unwrap_or_default();
             let lines: Vec<_> = log.split(|byte| *byte == b'\n').collect();
             let asked = |line| self.nodes[node].as_ref().and_then(|node| node.ask(line));
@@ -227,10 +231,11 @@ fn rounds() -> u64 {
 fn nothing_confirmed_is_lost(
     policy: &'static str,
     shards: u16,
+    nodes: usize,
     replicas: i64,
     fail: impl Fn(&mut Machine, usize),
 ) {
-    let mut machine = Machine::new(policy, shards);
+    let mut machine = Machine::new(policy, shards, nodes);
     let all = Mutex::new(Vec::new());
     let begun = Instant::now();
     for round in 0..rounds() {
@@ -259,7 +264,7 @@ fn nothing_confirmed_is_lost(
         });
         assert_eq!(gone, Vec::<&String>::new(), "{policy}: confirmed writes are gone in round {round}");
         println!(
-            "{policy}, {shards} shards, round {round}: {} confirmed, none lost, {:.1} s",
+            "{policy}, {nodes} nodes, {shards} shards, round {round}: {} confirmed, none lost, {:.1} s",
             all.len() - before,
             begun.elapsed().as_secs_f64()
         );
@@ -281,22 +286,31 @@ fn missing(port: u16, keys: &[String]) -> Option<Vec<&String>> {
     Some(gone)
 }
 
-/// A node loses its power, any of them, and the primary is killed; both come back, in any order.
+/// So many nodes as may be missing lose their power, any of them, and the primary is killed; all come back, in any order.
 fn minority_and_primary(machine: &mut Machine, primary: usize) {
-    let cut = machine.draw(NODES as u64) as usize;
-    machine.cut(cut);
-    machine.power_up(cut);
-    if machine.draw(2) == 0 {
-        // Back before the primary dies.
-        machine.start(cut);
-        let wait = machine.draw(1500);
-        std::thread::sleep(Duration::from_millis(wait));
+    let count = machine.count();
+    let first = machine.draw(count as u64) as usize;
+    let distance = 1 + machine.draw(count as u64 - 1) as usize;
+    let cut: Vec<usize> = [first, (first + distance) % count].into_iter().take((count - 1) / 2).collect();
+    for node in &cut {
+        machine.cut(*node);
+    }
+    for node in &cut {
+        machine.power_up(*node);
+        if machine.draw(2) == 0 {
+            // Back before the primary dies.
+            machine.start(*node);
+            let wait = machine.draw(1500);
+            std::thread::sleep(Duration::from_millis(wait));
+        }
     }
     machine.kill(primary);
-    if machine.nodes[cut].is_none() {
-        machine.start(cut);
+    for node in &cut {
+        if machine.nodes[*node].is_none() {
+            machine.start(*node);
+        }
     }
-    if primary != cut {
+    if machine.nodes[primary].is_none() {
         let wait = machine.draw(2) * machine.draw(3000);
         std::thread::sleep(Duration::from_millis(wait));
         machine.start(primary);
@@ -305,16 +319,16 @@ fn minority_and_primary(machine: &mut Machine, primary: usize) {
 
 /// All nodes lose their power at once, and come back in any order.
 fn everybody(machine: &mut Machine, _primary: usize) {
-    for node in 0..NODES {
+    for node in 0..machine.count() {
         machine.disks[node].cut();
     }
-    for node in 0..NODES {
+    for node in 0..machine.count() {
         machine.kill(node);
         machine.power_up(node);
     }
-    let first = machine.draw(NODES as u64) as usize;
-    for node in 0..NODES {
-        machine.start((first + node) % NODES);
+    let first = machine.draw(machine.count() as u64) as usize;
+    for node in 0..machine.count() {
+        machine.start((first + node) % machine.count());
         let wait = machine.draw(2) * machine.draw(500);
         std::thread::sleep(Duration::from_millis(wait));
     }
@@ -323,29 +337,47 @@ fn everybody(machine: &mut Machine, _primary: usize) {
 #[test]
 #[ignore = "needs root, loop devices, mkfs.ext4 and perl; see the head of the file"]
 fn always_confirmed_by_a_quorum_survives_a_power_cut_of_any_node_and_a_kill_of_the_primary() {
-    nothing_confirmed_is_lost("always", 1, 1, minority_and_primary);
+    nothing_confirmed_is_lost("always", 1, 3, 1, minority_and_primary);
 }
 
 #[test]
 #[ignore = "needs root, loop devices, mkfs.ext4 and perl; see the head of the file"]
 fn everysec_confirmed_by_all_survives_a_power_cut_of_any_node_and_a_kill_of_the_primary() {
-    nothing_confirmed_is_lost("everysec", 1, 2, minority_and_primary);
+    nothing_confirmed_is_lost("everysec", 1, 3, 2, minority_and_primary);
 }
 
 #[test]
 #[ignore = "needs root, loop devices, mkfs.ext4 and perl; see the head of the file"]
 fn no_sync_confirmed_by_all_survives_a_power_cut_of_any_node_and_a_kill_of_the_primary() {
-    nothing_confirmed_is_lost("no", 1, 2, minority_and_primary);
+    nothing_confirmed_is_lost("no", 1, 3, 2, minority_and_primary);
 }
 
 #[test]
 #[ignore = "needs root, loop devices, mkfs.ext4 and perl; see the head of the file"]
 fn always_confirmed_by_a_quorum_survives_a_power_cut_of_all() {
-    nothing_confirmed_is_lost("always", 1, 1, everybody);
+    nothing_confirmed_is_lost("always", 1, 3, 1, everybody);
 }
 
 #[test]
 #[ignore = "needs root, loop devices, mkfs.ext4 and perl; see the head of the file"]
 fn always_confirmed_by_a_quorum_survives_a_power_cut_of_all_with_two_shards() {
-    nothing_confirmed_is_lost("always", 2, 1, everybody);
+    nothing_confirmed_is_lost("always", 2, 3, 1, everybody);
+}
+
+#[test]
+#[ignore = "needs root, loop devices, mkfs.ext4 and perl; see the head of the file"]
+fn always_confirmed_by_a_quorum_of_five_survives_a_power_cut_of_any_two_and_a_kill_of_the_primary() {
+    nothing_confirmed_is_lost("always", 1, 5, 2, minority_and_primary);
+}
+
+#[test]
+#[ignore = "needs root, loop devices, mkfs.ext4 and perl; see the head of the file"]
+fn everysec_confirmed_by_all_of_five_survives_a_power_cut_of_any_two_and_a_kill_of_the_primary() {
+    nothing_confirmed_is_lost("everysec", 2, 5, 4, minority_and_primary);
+}
+
+#[test]
+#[ignore = "needs root, loop devices, mkfs.ext4 and perl; see the head of the file"]
+fn no_sync_confirmed_by_all_of_five_survives_a_power_cut_of_any_two_and_a_kill_of_the_primary() {
+    nothing_confirmed_is_lost("no", 1, 5, 4, minority_and_primary);
 }

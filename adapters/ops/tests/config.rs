@@ -226,6 +226,12 @@ const REFUSED: &[(&str, &str, &str)] = &[
          \"primary\" on the node that should win a tie in a new cluster",
     ),
     (
+        "node_id = \"a\"\n",
+        "node_id = \"a\"\nenabled = true\n",
+        "kevy.toml:6: [cluster] enabled = true: each replica would tell clients that it is the master of all slots; remove \
+         it, and have clients ask for the primary through [elect] sentinel",
+    ),
+    (
         "[elect]",
         "[expiry]\nhz = 0\n[elect]",
         "kevy.toml:8: [expiry] hz = 0: without ticks no promotion would ever end; use 1 or more",

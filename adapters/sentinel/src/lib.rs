@@ -17,6 +17,7 @@
 //! What each answer promises is in `docs/clients.md`.
 
 mod commands;
+mod limits;
 mod members;
 mod pubsub;
 mod reply;

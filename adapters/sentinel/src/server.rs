@@ -1,6 +1,7 @@
 //! Sockets, on a thread that shares nothing with the election: whatever clients do, no timer of it waits for them.
 
 use crate::commands::{Context, Next, Session};
+use crate::limits::CONNECTIONS_MAX;
 use crate::members::Members;
 use crate::switch::Switch;
 use crate::view::{Plugin, Source, VIEW_AGE_MAX, View};
@@ -13,10 +14,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Connections at once. One more, and the one that has been idle longest is closed, if it does not listen for messages.
-const CONNECTIONS_MAX: usize = 1024;
-/// Of these, those that listen for messages: nobody is closed for being idle among them, and who asks must find room.
-pub(crate) const SUBSCRIBERS_MAX: usize = CONNECTIONS_MAX / 2;
 /// How long a client may read nothing of an answer that waits for it.
 const STALLED_MAX: Duration = Duration::from_secs(10);
 /// Connections taken in one turn, so that those which are there get theirs.

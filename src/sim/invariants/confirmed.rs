@@ -3,7 +3,7 @@
 //! Where copies were lost (a wiped disk, a power cut) the promise is: it is there as long as the write is
 //! still held by so many voters that every quorum meets one of them.
 
-use super::Found;
+use super::found::Found;
 use crate::ids::Epoch;
 use crate::sim::data::{Data, Offsets};
 use crate::sim::server::Server;

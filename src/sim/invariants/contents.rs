@@ -1,6 +1,6 @@
 //! S9: a replica that has come as far as its primary in the same history holds the same contents.
 
-use super::Found;
+use super::found::Found;
 use crate::sim::data::{Data, SHARDS};
 
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! By its contents: every write has an identity, and what each history begins with is taken down here, out of the data, when its primary is
 //! promoted. No server is asked for what it believes.
 
-use super::Found;
+use super::found::Found;
 use crate::ids::Epoch;
 use crate::sim::data::{Data, Lane};
 

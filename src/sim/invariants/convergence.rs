@@ -4,12 +4,12 @@
 //! The bound is [`Bounds::settled`], and what hosts, disks and the network of the plan take. A host that had just begun to
 //! hang costs its promotion time.
 
-use super::Found;
+use super::found::Found;
 use crate::bounds::Bounds;
 use crate::sim::clock::MS;
-use crate::sim::data_nanos;
 use crate::sim::fault::FaultKind;
 use crate::sim::plan::Plan;
+use crate::time::nanos;
 
 /// How long a process is refused after a newer one of its id, and dials again.
 const STALE: u64 = 2_500 * MS;
@@ -27,7 +27,7 @@ impl Convergence {
     pub(in crate::sim) fn new(plan: &Plan) -> Self {
         let setup = &plan.setup;
         // Without drift: the rest below is on slow clocks, too.
-        let settled = data_nanos(Bounds::new(setup.heartbeat, setup.timeout, 0.0, setup.members()).settled);
+        let settled = nanos(Bounds::new(setup.heartbeat, setup.timeout, 0.0, setup.members()).settled);
         // What a storm delayed, and what a slow host was at, ends after the heal.
         let residue = plan.faults.iter().map(|fault| match fault.kind {
             // Storms overlap, and what they delay adds up.

@@ -1,7 +1,7 @@
 //! E4: a node's epoch never goes back, neither on disk nor in what it says; and it says no epoch that its
 //! disk does not know.
 
-use super::Found;
+use super::found::Found;
 use crate::ids::Epoch;
 use crate::message::Message;
 use crate::state::HardState;

@@ -1,7 +1,7 @@
 //! F2: the fence is up before a resignation releases anybody; F9: it is up before a dead process' links end; F10: the host knows
 //! every lease before the gate opens for it.
 
-use super::Found;
+use super::found::Found;
 use crate::fence::GateState;
 use crate::ids::Epoch;
 use crate::time::Instant;

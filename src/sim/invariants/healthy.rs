@@ -5,9 +5,9 @@
 //! that may still depose it is an epoch that is older than that: one which a candidate raised, with a
 //! quorum's pre-votes, while the primary was out of reach.
 
-use super::Found;
-use crate::sim::data_nanos;
+use super::found::Found;
 use crate::sim::plan::Plan;
+use crate::time::nanos;
 
 #[derive(Debug)]
 pub(in crate::sim) struct Healthy {
@@ -17,7 +17,7 @@ pub(in crate::sim) struct Healthy {
 
 impl Healthy {
     pub(in crate::sim) fn new(plan: &Plan) -> Self {
-        Self { window: 2 * data_nanos(plan.setup.timeout) + 2 * plan.setup.delay }
+        Self { window: 2 * nanos(plan.setup.timeout) + 2 * plan.setup.delay }
     }
 
     /// A primary that was healthy for the window lost its office or its lease. `young`: no epoch above its own

@@ -2,7 +2,7 @@
 //! still runs on the voter's own clock, or because the voter is down, or started so recently that it may
 //! not vote yet.
 
-use super::Found;
+use super::found::Found;
 use crate::ids::Epoch;
 
 #[derive(Debug)]

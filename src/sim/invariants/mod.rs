@@ -7,6 +7,7 @@ pub(super) mod continued;
 pub(super) mod convergence;
 pub(super) mod epochs;
 pub(super) mod fence;
+mod found;
 pub(super) mod healthy;
 pub(super) mod lease;
 pub(super) mod one_primary;
@@ -16,58 +17,10 @@ pub(super) mod position;
 pub(super) mod served;
 pub(super) mod votes;
 
+pub(super) use found::{Check, Found};
+pub use found::{INVARIANTS, Violation};
+
 use super::plan::Plan;
-
-/// The invariants, with the sentences of `docs/protocol.md` that they guard.
-pub const INVARIANTS: [&str; 14] = [
-    "one primary per epoch (E1)",
-    "one vote per epoch, durable before spoken (E2, E3)",
-    "epochs only grow (E4)",
-    "a healthy primary stays (E5)",
-    "settles after the heal (E6)",
-    "one writer (L1)",
-    "lease within promises (L2)",
-    "fence first (F2, F9, F10)",
-    "confirmed writes survive (S1)",
-    "votes go to more data, after letting go (S2, S3)",
-    "opens once promoted, host calls in order (F7, F8)",
-    "equal contents at equal positions (S9)",
-    "continues from a prefix (C4)",
-    "a fit server is elected (E9)",
-];
-
-/// Their places in the list.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Check {
-    OnePrimary,
-    Votes,
-    Epochs,
-    Healthy,
-    Convergence,
-    OneWriter,
-    Lease,
-    Fence,
-    Confirmed,
-    Position,
-    Orders,
-    Contents,
-    Continued,
-    Served,
-}
-
-/// An invariant that did not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// Which.
-    pub invariant: &'static str,
-    /// When, in nanoseconds of real time.
-    pub at: u64,
-    /// What was seen.
-    pub text: String,
-}
-
-/// What an invariant found: its name, and what was seen.
-pub(super) type Found = Option<(&'static str, String)>;
 
 /// All invariants, with what they remember of the run.
 pub(super) struct Invariants {

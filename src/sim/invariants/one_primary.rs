@@ -1,6 +1,6 @@
 //! E1: at most one node is primary in an epoch.
 
-use super::Found;
+use super::found::Found;
 use crate::ids::Epoch;
 
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 //! Each gate is asked on its node's own clock, at the same instant of real time. Two gates can only come to
 //! be open together when one opens, so that is when it is asked.
 
-use super::Found;
+use super::found::Found;
 
 #[derive(Debug)]
 pub(in crate::sim) struct OneWriter;

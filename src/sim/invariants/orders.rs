@@ -3,7 +3,7 @@
 //!
 //! Only the driver can break these, so only the whole stack is judged by them.
 
-use super::Found;
+use super::found::Found;
 use crate::ids::Epoch;
 use std::fmt::Debug;
 

@@ -1,7 +1,7 @@
 //! S2: a voter whose data goes further than the candidate's does not vote for it; S3: it has let go of the
 //! old primary before its vote leaves.
 
-use super::Found;
+use super::found::Found;
 use crate::config::LossPolicy;
 use crate::ids::Epoch;
 use crate::message::{Grant, Offer};

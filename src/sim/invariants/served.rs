@@ -1,7 +1,7 @@
 //! E9: while a quorum of electors hear each other and one of them has a server that is fit, and not behind a quorum of them, there is
 //! a writable primary within the bound of E6, whatever hangs elsewhere.
 
-use super::Found;
+use super::found::Found;
 use crate::sim::clock::MS;
 
 #[derive(Debug, Default)]

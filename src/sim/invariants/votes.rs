@@ -1,6 +1,6 @@
 //! E2: one vote per node and epoch; E3: a vote is durable before it is spoken.
 
-use super::Found;
+use super::found::Found;
 use crate::ids::Epoch;
 use crate::state::HardState;
 

@@ -1,9 +1,11 @@
 //! How a replica goes on in the history of another primary without a copy: section "Continuation" of `docs/protocol.md`.
 
-use super::{Act, Payload, Server};
+use super::Server;
+use super::act::{Act, Payload, Way};
+use super::parts::{Continuation, Next, Order};
 use crate::ids::Epoch;
 use crate::sim::clock::MS;
-use crate::sim::data::{Beginning, Data, Offsets, Part, Place, SHARDS};
+use crate::sim::data::{Data, Offsets, Part, Place, SHARDS};
 use crate::sim::server_mutation::ServerMutation;
 
 /// What was asked for and has not come is asked for again.
@@ -14,55 +16,6 @@ const TRIES: usize = 2;
 const PEER_FIRST: u64 = 300;
 /// How often in a thousand turns a shard of several does not get to an order.
 const LATE: u64 = 700;
-
-/// What a primary says of its histories, shard by shard (C2).
-#[derive(Debug, Clone)]
-pub(in crate::sim) struct Way {
-    pub(super) turn: u64,
-    pub(super) epoch: Epoch,
-    /// Where it is.
-    pub(super) ends: [Place; SHARDS],
-    /// On which path it came there.
-    pub(super) paths: [Vec<Beginning>; SHARDS],
-}
-
-/// An order to one shard, in the way of frames (C7): its data, which is at `meant`, is now at `to`.
-#[derive(Debug, Clone)]
-struct Order {
-    /// The history that is joined in the end.
-    joins: Epoch,
-    meant: Place,
-    to: Place,
-    /// The path to a history that begins.
-    path: Vec<Beginning>,
-    /// Frames that are not among those that were fetched.
-    lost: u64,
-    /// Carried out wherever the data is.
-    unchecked: bool,
-}
-
-/// What a shard has to do next.
-enum Next {
-    /// It is in the history of the primary.
-    Nothing,
-    /// It is where that history begins on the path.
-    Pass(Epoch),
-    /// It lacks the frames up to this offset.
-    Fetch(u64),
-    Copy(&'static str),
-}
-
-/// What is under way.
-#[derive(Debug, Default)]
-pub(super) struct Continuation {
-    way: Option<Way>,
-    orders: [Option<Order>; SHARDS],
-    asked_at: [u64; SHARDS],
-    tries: [usize; SHARDS],
-    attach_at: u64,
-    /// A copy that not every shard has put in place.
-    copy: Option<Box<Data>>,
-}
 
 impl Server {
     pub(super) fn continues(&self) -> bool {

@@ -6,8 +6,10 @@
 //! once. With them it has the vices of a real one, and keeps the rules of `docs/protocol.md` in spite of them; a
 //! [`ServerMutation`] breaks one.
 
+mod act;
 mod continuation;
 mod log;
+mod parts;
 mod ring;
 mod stream;
 mod wait;
@@ -24,10 +26,8 @@ use super::server_mutation::ServerMutation;
 use crate::config::MemberKind;
 use crate::ids::Epoch;
 use crate::position::Position;
-use continuation::{Continuation, Way};
-use ring::Ring;
-use stream::Inbox;
-use wait::Parked;
+pub(super) use act::{Act, Payload};
+use parts::{Continuation, Inbox, Parked, Ring};
 
 /// How often a server does its own work, at most.
 pub(super) const TICK: u64 = 40 * MS;
@@ -35,73 +35,6 @@ pub(super) const TICK: u64 = 40 * MS;
 const FLUSHES: u64 = 3;
 /// A replica that is not answered asks again.
 const ASK_AGAIN: u64 = 150 * MS;
-
-/// What servers say to each other.
-#[derive(Debug, Clone)]
-pub(super) enum Payload {
-    /// "Send me all you have, then the stream of this epoch", or, not `whole`, "how did you come there?"
-    Join { epoch: Epoch, turn: u64, whole: bool },
-    /// All there is.
-    Snapshot { turn: u64, data: Box<Data> },
-    /// The path to the history of this primary.
-    Path(Box<Way>),
-    /// "Give me the frames of this history behind `after`, up to there."
-    Fetch { turn: u64, shard: usize, after: Place, upto: u64 },
-    /// They are, up to there, and so many are not among them; `None`: this node does not have them.
-    Given { turn: u64, shard: usize, after: Place, given: Option<(u64, u64)> },
-    /// "Send me the stream of this epoch from here on."
-    Attach { epoch: Epoch, turn: u64, offsets: Offsets },
-    /// It comes; what ends when, there; and how many frames are left out.
-    Attached { turn: u64, ends: [u64; SHARDS], lost: Offsets },
-    /// What is between is not there any more.
-    Gone { turn: u64 },
-    /// The stream of all shards up to here.
-    Stream { turn: u64, offsets: Offsets },
-    /// The stream of one shard.
-    Frames(Frames),
-    /// A replica holds the stream of this epoch so far.
-    Ack { epoch: Epoch, offsets: Offsets },
-}
-
-/// What a stream of one shard brings.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Frames {
-    turn: u64,
-    shard: usize,
-    /// All up to here.
-    upto: u64,
-    /// When the shard's key with an end ends, there.
-    ends: u64,
-    /// How far the primary itself is.
-    head: u64,
-    /// The newest cut that is among them.
-    cut: Cut,
-}
-
-/// What a server wants done, in this order.
-#[derive(Debug)]
-pub(super) enum Act {
-    Send(usize, Payload),
-    /// A snapshot came in: it takes a while to load.
-    Load {
-        turn: u64,
-        data: Box<Data>,
-    },
-    /// It has joined the history of the primary that it was told to follow: it went on there, or has a copy.
-    Joined {
-        continued: bool,
-    },
-    /// A shard went on towards the history of this epoch.
-    Continues(Epoch, usize),
-    /// The position may have changed.
-    Moved,
-    /// A quorum holds the writes of this epoch up to here.
-    Confirmed(Epoch, Offsets),
-    /// A copy of what it held is gone, and it says so.
-    CopyLost,
-    /// For the trace.
-    Note(String),
-}
 
 /// The server of one machine. What is on its disk survives the process.
 pub(super) struct Server {

@@ -1,26 +1,11 @@
 //! The last frames that a server received, each with its place (C6), for peers that lack them.
 
 use super::Server;
-use crate::sim::data::{Place, SHARDS};
+use crate::sim::data::Place;
 use crate::sim::server_mutation::ServerMutation;
-use std::collections::VecDeque;
 
 /// How many frames in a thousand the wrong server does not keep.
 const LOST: u64 = 150;
-
-/// Kept in memory only: a process that starts has none.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Ring(pub(super) [VecDeque<Place>; SHARDS]);
-
-impl Ring {
-    /// How many of the frames behind `after`, up to `upto`, are not here.
-    fn lacks(&self, shard: usize, after: Place, upto: u64) -> u64 {
-        let wanted = |place: &&Place| {
-            place.epoch == after.epoch && place.offset > after.offset && place.offset <= upto
-        };
-        (upto - after.offset).saturating_sub(self.0[shard].iter().filter(wanted).count() as u64)
-    }
-}
 
 impl Server {
     /// A shard has come from `old` to `new` by what the primary of that history sent.

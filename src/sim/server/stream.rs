@@ -1,9 +1,10 @@
 //! Streams of one shard each: what is sent, received, applied and acknowledged.
 
-use super::{Act, Frames, Payload, Server};
+use super::Server;
+use super::act::{Act, Frames, Payload};
 use crate::ids::Epoch;
 use crate::sim::clock::MS;
-use crate::sim::data::{Cut, Data, Offsets, Place, SHARDS};
+use crate::sim::data::Place;
 use crate::sim::server_mutation::ServerMutation;
 
 /// A replica that is behind, and to which nothing comes for so long, copies.
@@ -18,32 +19,6 @@ const LATE: u64 = 700;
 const LIFE: u64 = 1_500 * MS;
 /// By how much the clock of a replica may show another time of day.
 const SKEW: u64 = 800 * MS;
-
-/// What came in and waits to be applied, per shard.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Inbox {
-    /// The history that it is of.
-    pub(super) of: Epoch,
-    pub(super) upto: Offsets,
-    ends: [u64; SHARDS],
-    /// How far the primary is, as it said.
-    head: Offsets,
-    /// When something last came.
-    moved: [u64; SHARDS],
-    /// The newest cut that came, on each shard, and the newest that is applied there.
-    cuts: [Cut; SHARDS],
-    applied: [Cut; SHARDS],
-}
-
-impl Inbox {
-    /// Where a copy leaves off.
-    pub(super) fn new(data: &Data, now: u64) -> Self {
-        let (of, upto) = (data.last().epoch, data.last().offsets);
-        let cuts = [if data.cut_in == of { data.cut } else { Cut::default() }; SHARDS];
-        let ends = data.lanes.each_ref().map(|lane| lane.ends);
-        Self { of, upto, ends, head: upto, moved: [now; SHARDS], cuts, applied: cuts }
-    }
-}
 
 impl Server {
     /// What a client's write is: some are too large for the stream, some set a key that ends.

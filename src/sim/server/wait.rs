@@ -1,42 +1,10 @@
 //! Acknowledgements, and who waits for them.
 
-use super::{Act, Payload, Server};
+use super::Server;
+use super::act::{Act, Payload};
 use crate::ids::Epoch;
 use crate::sim::data::{Offsets, SHARDS};
-use crate::sim::rng::Rng;
 use crate::sim::server_mutation::ServerMutation;
-
-/// The most clients that wait at one server.
-const PARKED_MAX: usize = 4;
-
-/// Clients that asked for a write to be confirmed: the reign in which they asked, the shard, the offset.
-#[derive(Debug, Default)]
-pub(super) struct Parked(Vec<(Epoch, usize, u64)>);
-
-impl Parked {
-    pub(super) fn ask(&mut self, epoch: Epoch, shard: usize, offset: u64, rng: &mut Rng) {
-        if self.0.len() < PARKED_MAX && rng.chance(300) {
-            self.0.push((epoch, shard, offset));
-        }
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// Those whose write is among what was confirmed.
-    fn answer(&mut self, confirmed: &Offsets, out: &mut Vec<Act>) {
-        self.0.retain(|(epoch, shard, offset)| {
-            let waits = confirmed[*shard] < *offset;
-            if !waits {
-                let mut offsets = [0; SHARDS];
-                offsets[*shard] = *offset;
-                out.push(Act::Confirmed(*epoch, offsets));
-            }
-            waits
-        });
-    }
-}
 
 impl Server {
     /// Tells the primary what is held. `anyway`: also if that was said before.

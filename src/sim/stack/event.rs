@@ -1,7 +1,7 @@
 //! What can come next.
 
 use crate::sim::data::Data;
-use crate::sim::ills::Life;
+use crate::sim::impairments::Life;
 use crate::sim::server::Payload;
 
 /// What comes next, outside the processes.

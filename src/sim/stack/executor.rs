@@ -1,7 +1,7 @@
 //! A single-threaded executor whose order comes from the seed.
 
 use crate::error::ElectError;
-use crate::sim::ills::Life;
+use crate::sim::impairments::Life;
 use crate::sim::rng::Rng;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;

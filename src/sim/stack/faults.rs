@@ -6,7 +6,7 @@ use crate::message::Standing;
 use crate::plugin::ElectPlugin;
 use crate::sim::clock::MS;
 use crate::sim::fault::{FaultKind, Loss};
-use crate::sim::ills::Active;
+use crate::sim::impairments::Active;
 
 /// How soon a firewall that refuses has reset what there was.
 const FIREWALL_MAX: u64 = 5 * MS;
@@ -15,7 +15,7 @@ const RESETS_MAX: u64 = 50 * MS;
 
 /// What has to be done to a process from outside, because it takes its futures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum Effect {
     Nothing,
     /// The process dies; `power`: the machine does.
     Kill {
@@ -45,9 +45,9 @@ pub(super) enum Deed {
 }
 
 impl State {
-    pub(super) fn on_fault(&mut self, index: usize) -> Deed {
+    pub(super) fn on_fault(&mut self, index: usize) -> Effect {
         if self.run.healed {
-            return Deed::Nothing;
+            return Effect::Nothing;
         }
         let fault = self.run.plan.faults[index];
         let node = match self.writer() {
@@ -55,35 +55,35 @@ impl State {
             _ => fault.target.node,
         };
         self.run.log(|| format!("FAULT {} at n{node} for {} ms", fault.kind.name(), fault.lasts / MS));
-        let Some(deed) = self.apply(fault.kind, node) else {
+        let Some(effect) = self.apply(fault.kind, node) else {
             self.run.log(|| "  (not possible now)".to_owned());
-            return Deed::Nothing;
+            return Effect::Nothing;
         };
         let cut = fault.kind.cuts(node, self.nodes.len());
         cut.iter().for_each(|(from, to)| self.cut(*from, *to));
         *self.run.stats.faults.entry(fault.kind.name()).or_default() += 1;
         self.run.active[index] = Active { on: true, node, cut, ..Active::default() };
         self.push(self.run.now + fault.lasts, Event::Heal(index));
-        deed
+        effect
     }
 
     /// `None`: it is not possible now.
-    fn apply(&mut self, kind: FaultKind, node: usize) -> Option<Deed> {
+    fn apply(&mut self, kind: FaultKind, node: usize) -> Option<Effect> {
         let (now, nodes) = (self.run.now, self.nodes.len());
         self.nodes[node].disturbed = now;
         let runs = self.nodes[node].runs();
-        if matches!(kind, FaultKind::Suspend) && self.nodes[node].ills.asleep > 0 {
+        if matches!(kind, FaultKind::Suspend) && self.nodes[node].impairments.asleep > 0 {
             return None;
         }
-        self.nodes[node].ills.begin(kind);
+        self.nodes[node].impairments.begin(kind);
         match kind {
             FaultKind::Crash { power, loss } => {
                 let forgets = matches!(loss, Loss::Disk | Loss::Record);
                 if self.nodes[node].plugin.is_none() || forgets && !self.may_forget(node) {
                     return None;
                 }
-                self.nodes[node].ills.down += 1;
-                return Some(Deed::Kill { node, power });
+                self.nodes[node].impairments.down += 1;
+                return Some(Effect::Kill { node, power });
             }
             FaultKind::Suspend => self.nodes[node].clock.sleep(),
             FaultKind::Storm { loss, duplication, delay_ms } => {
@@ -106,7 +106,7 @@ impl State {
                     .filter(|peer| *peer != node)
                     .for_each(|peer| self.reset_within(node, peer, RESETS_MAX, true));
             }
-            FaultKind::HungShard if runs => self.nodes[node].ills.hung += 1,
+            FaultKind::HungShard if runs => self.nodes[node].impairments.hung += 1,
             // The network in memory knows one process per node.
             FaultKind::HungShard | FaultKind::Twin { .. } => return None,
             FaultKind::StepDown => {
@@ -118,17 +118,17 @@ impl State {
                     return None;
                 }
                 self.nodes[node].leaving = true;
-                return Some(Deed::Leave { node });
+                return Some(Effect::Leave { node });
             }
             FaultKind::OperatorPause => self.pause_elections(node),
             FaultKind::ClockRate { of_bound } => {
                 self.nodes[node].clock.set_rate(self.ppm(of_bound));
-                return Some(Deed::Look { node });
+                return Some(Effect::Look { node });
             }
             // These count, or cut, and do no more.
             _ => {}
         }
-        Some(Deed::Nothing)
+        Some(Effect::Nothing)
     }
 
     fn ppm(&self, of_bound: i64) -> i64 {
@@ -139,7 +139,7 @@ impl State {
     pub(super) fn pause_elections(&mut self, node: usize) {
         let machine = &self.nodes[node];
         if let Some(plugin) = &machine.plugin {
-            plugin.pause(machine.ills.elections_paused > 0);
+            plugin.pause(machine.impairments.elections_paused > 0);
         }
     }
 
@@ -169,27 +169,27 @@ impl State {
         self.run.voters().filter(without).count() < self.run.voters().len() - self.run.quorum()
     }
 
-    pub(super) fn on_heal(&mut self, index: usize) -> Deed {
+    pub(super) fn on_heal(&mut self, index: usize) -> Effect {
         let active = std::mem::take(&mut self.run.active[index]);
         if !active.on {
-            return Deed::Nothing;
+            return Effect::Nothing;
         }
         let (node, kind, now) = (active.node, self.run.plan.faults[index].kind, self.run.now);
         self.run.log(|| format!("HEALED {} at n{node}", kind.name()));
         active.cut.iter().for_each(|(from, to)| self.heal(*from, *to));
         self.nodes[node].disturbed = now;
         let nodes = self.nodes.len();
-        let ills = &mut self.nodes[node].ills;
-        ills.end(kind);
+        let impairments = &mut self.nodes[node].impairments;
+        impairments.end(kind);
         match kind {
             FaultKind::Crash { .. } => {
-                ills.down -= 1;
-                return Deed::Start { node };
+                impairments.down -= 1;
+                return Effect::Start { node };
             }
-            FaultKind::Pause => return Deed::Wake { node },
+            FaultKind::Pause => return Effect::Wake { node },
             FaultKind::Suspend => {
                 self.nodes[node].clock.wake();
-                return Deed::Wake { node };
+                return Effect::Wake { node };
             }
             FaultKind::Storm { loss, duplication, delay_ms } => {
                 self.storm_ends((loss, duplication, delay_ms * MS));
@@ -206,13 +206,13 @@ impl State {
             FaultKind::HangingHost => self.unhang_host(node),
             FaultKind::HungShard => {
                 // What hung may be gone with its process.
-                ills.hung = ills.hung.saturating_sub(1);
+                impairments.hung = impairments.hung.saturating_sub(1);
                 self.unhang_host(node);
             }
             FaultKind::OperatorPause => self.pause_elections(node),
-            FaultKind::Shutdown => return Deed::Restart { node },
+            FaultKind::Shutdown => return Effect::Restart { node },
             _ => {}
         }
-        Deed::Nothing
+        Effect::Nothing
     }
 }

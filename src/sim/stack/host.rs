@@ -8,7 +8,7 @@ use crate::host::{HostError, ReplicationHost};
 use crate::ids::{Epoch, NodeId};
 use crate::plugin::ElectPlugin;
 use crate::position::Position;
-use crate::sim::ills::Life;
+use crate::sim::impairments::Life;
 use crate::sim::invariants::Check;
 use crate::sim::server_mutation::ServerMutation;
 use crate::time::{Duration, Instant};
@@ -53,10 +53,10 @@ impl WatchedHost {
     /// What goes wrong with a call: it is slow, fails, or hangs and then fails.
     async fn trouble(&self) -> Result<(), HostError> {
         let drawn = self.scene.with(|state| {
-            let ills = state.nodes[self.node].ills;
-            let takes = state.run.rng.below(state.run.plan.setup.host.max(ills.host_slow));
-            let fails = ills.host_failing > 0 && state.run.rng.chance(700);
-            (ills.host_hanging == 0 && ills.hung == 0).then_some((takes, fails))
+            let impairments = state.nodes[self.node].impairments;
+            let takes = state.run.rng.below(state.run.plan.setup.host.max(impairments.host_slow));
+            let fails = impairments.host_failing > 0 && state.run.rng.chance(700);
+            (impairments.host_hanging == 0 && impairments.hung == 0).then_some((takes, fails))
         });
         match drawn {
             Some((takes, fails)) => {
@@ -137,11 +137,11 @@ impl ReplicationHost for WatchedHost {
     }
 
     fn health(&self) -> Health {
-        let (ills, silent) = self.scene.with(|state| {
+        let (impairments, silent) = self.scene.with(|state| {
             let silent = state.run.plan.server_mutation == Some(ServerMutation::HangsInSilence);
-            (state.nodes[self.node].ills, silent)
+            (state.nodes[self.node].impairments, silent)
         });
-        match (ills.unhealthy, ills.hung, ills.ailing) {
+        match (impairments.unhealthy, impairments.hung, impairments.ailing) {
             (1.., ..) => Health::Failing,
             (_, 1.., _) if !silent => Health::Stuck,
             (.., 1..) => Health::Disk,
@@ -153,7 +153,7 @@ impl ReplicationHost for WatchedHost {
 impl Machine {
     /// Ready once no shard hangs, and with `jobs` no promotion or retarget either.
     fn poll_unhung(&mut self, cx: &Context<'_>, jobs: bool) -> Poll<()> {
-        if self.ills.hung == 0 && !(jobs && self.ills.host_hanging > 0) {
+        if self.impairments.hung == 0 && !(jobs && self.impairments.host_hanging > 0) {
             return Poll::Ready(());
         }
         if !self.watch.hung.iter().any(|waker| waker.will_wake(cx.waker())) {

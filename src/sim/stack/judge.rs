@@ -9,7 +9,7 @@ use crate::fence::FenceReason;
 use crate::ids::{Epoch, NodeId};
 use crate::message::{Message, Role, Standing};
 use crate::plugin::ElectPlugin;
-use crate::sim::ills::Ills;
+use crate::sim::impairments::Impairments;
 use crate::sim::invariants::Check;
 use crate::sim::judge::PROBE;
 
@@ -136,7 +136,7 @@ impl State {
         machine.runs()
             && !machine.leaving
             && machine.disturbed <= since
-            && machine.ills == Ills::default()
+            && machine.impairments == Impairments::default()
             && machine.plugin.as_ref().is_some_and(|plugin| {
                 plugin.with_elector(|elector| elector.status().standing == Standing::Member) == Some(true)
             })

@@ -57,6 +57,7 @@ mod host;
 mod judge;
 mod links;
 mod net;
+mod seat;
 mod server;
 mod state;
 mod store;
@@ -64,17 +65,13 @@ mod transport;
 mod watch;
 mod world;
 
-use super::{Outcome, Plan};
-use crate::clock::Clock;
-use crate::host::ReplicationHost;
-use crate::ids::NodeId;
-use crate::plugin::QuorumPlugin;
-use futures::future::{BoxFuture, FutureExt};
-use std::fmt;
-use std::sync::{Arc, Weak};
-use world::World;
+pub use seat::Seat;
 
-type MakeHost<'a> = Box<dyn FnMut(Seat) -> Arc<dyn ReplicationHost> + 'a>;
+use super::outcome::{Outcome, shrink_with};
+use super::plan::Plan;
+use crate::host::ReplicationHost;
+use std::sync::Arc;
+use world::World;
 
 /// Runs a plan to its end, or to the first violation, with a model of kevy as the host.
 pub fn run(plan: &Plan, traced: bool) -> Outcome {
@@ -90,58 +87,5 @@ pub fn run_hosts(plan: &Plan, traced: bool, make: impl FnMut(Seat) -> Arc<dyn Re
 
 /// Leaves out faults as long as the same invariant is still violated.
 pub fn shrink(plan: &Plan) -> Plan {
-    super::shrink_with(plan, |plan| run(plan, false))
-}
-
-/// Where a host of your own runs: one process of one simulated node.
-pub struct Seat {
-    node: usize,
-    id: NodeId,
-    clock: Arc<dyn Clock>,
-    plugin: Weak<QuorumPlugin>,
-    scene: state::Scene,
-}
-
-impl Seat {
-    fn new(
-        node: usize,
-        id: NodeId,
-        clock: Arc<dyn Clock>,
-        plugin: &Arc<QuorumPlugin>,
-        scene: state::Scene,
-    ) -> Self {
-        Self { node, id, clock, plugin: Arc::downgrade(plugin), scene }
-    }
-
-    /// The node's number, from zero.
-    pub fn number(&self) -> usize {
-        self.node
-    }
-
-    /// The node.
-    pub fn id(&self) -> NodeId {
-        self.id
-    }
-
-    /// The node's clock: the only one that a host may use here.
-    pub fn clock(&self) -> Arc<dyn Clock> {
-        self.clock.clone()
-    }
-
-    /// The plugin that steers the host; `None` once the process is gone.
-    pub fn plugin(&self) -> Option<Arc<QuorumPlugin>> {
-        self.plugin.upgrade()
-    }
-
-    /// Has a future polled beside the driver, until the process dies.
-    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let work: BoxFuture<'static, ()> = work.boxed();
-        self.scene.with(|state| state.spawned.push((self.node, work)));
-    }
-}
-
-impl fmt::Debug for Seat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seat").field("node", &self.id).finish_non_exhaustive()
-    }
+    shrink_with(plan, |plan| run(plan, false))
 }

@@ -4,10 +4,10 @@ use super::event::Event;
 use crate::clock::ManualClock;
 use crate::ids::NodeId;
 use crate::sim::clock::MS;
-use crate::sim::data_nanos;
 use crate::sim::plan::Plan;
 use crate::sim::rng::Rng;
 use crate::time::Duration;
+use crate::time::nanos;
 use crate::transport::MemoryNetwork;
 use std::collections::VecDeque;
 
@@ -40,7 +40,7 @@ impl Net {
     pub(super) fn new(plan: &Plan, real: &ManualClock, ids: &[NodeId]) -> Self {
         let nodes = ids.len();
         let mut rng = Rng::new(plan.seed, 4);
-        let timeout = data_nanos(plan.setup.timeout);
+        let timeout = nanos(plan.setup.timeout);
         let electors = MemoryNetwork::builder(real.clone(), rng.next(), ids.iter().copied())
             .delay(Duration::from_nanos(plan.setup.delay / 8), Duration::from_nanos(plan.setup.delay))
             .reorder(if plan.setup.unordered { REORDER } else { 0.0 })
@@ -81,7 +81,7 @@ impl Net {
         self.storms.is_empty()
     }
 
-    /// Makes the weather what all storms together make of it.
+    /// Sets the conditions to what all storms together make of them.
     pub(super) fn set_weather(&mut self) {
         let through = |share: fn(&(u64, u64, u64)) -> u64, storms: &[(u64, u64, u64)]| {
             1.0 - storms.iter().map(|storm| 1.0 - share(storm) as f64 / 1000.0).product::<f64>()

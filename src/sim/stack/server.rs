@@ -9,7 +9,7 @@ use crate::ids::{Epoch, NodeId};
 use crate::plugin::ElectPlugin;
 use crate::position::Position;
 use crate::sim::data::Data;
-use crate::sim::ills::Life;
+use crate::sim::impairments::Life;
 use crate::sim::server::{Act, End, Payload, Server, TICK};
 use async_trait::async_trait;
 
@@ -80,7 +80,7 @@ impl State {
     }
 
     pub(super) fn on_data(&mut self, from: usize, to: usize, payload: Payload) {
-        if self.nodes[to].ills.hung == 0 {
+        if self.nodes[to].impairments.hung == 0 {
             self.with_server(to, |server, now, out| server.on_data(now, from, payload, out));
         }
     }
@@ -105,7 +105,7 @@ impl State {
         match act {
             Act::Send(to, payload) => self.send_data(node, to, payload),
             Act::Load { turn, data } => {
-                let takes = self.run.plan.setup.host.max(self.nodes[node].ills.host_slow);
+                let takes = self.run.plan.setup.host.max(self.nodes[node].impairments.host_slow);
                 let at = self.run.now + self.run.rng.below(takes);
                 let life = self.nodes[node].life;
                 self.push(at, Event::Loaded { node, life, turn, data });
@@ -123,10 +123,10 @@ impl State {
         let at = self.run.now + self.run.rng.between(TICK / 2, TICK);
         self.push(at, Event::Tick { node, life });
         let machine = &self.nodes[node];
-        if !machine.runs() || machine.ills.hung > 0 {
+        if !machine.runs() || machine.impairments.hung > 0 {
             return;
         }
-        let low_memory = machine.ills.low_memory > 0;
+        let low_memory = machine.impairments.low_memory > 0;
         self.client(node);
         if !self.modelled {
             return;

@@ -10,7 +10,7 @@ use crate::event;
 use crate::ids::{Epoch, NodeId};
 use crate::plugin::{ElectPlugin, QuorumPlugin};
 use crate::sim::clock::{DriftClock, MS};
-use crate::sim::ills::{Ills, Life};
+use crate::sim::impairments::{Impairments, Life};
 use crate::sim::plan::Plan;
 use crate::sim::rng::Rng;
 use crate::sim::run::Run;
@@ -42,7 +42,7 @@ pub(super) struct Machine {
     /// The history that the plugin was told of last; `None`: its host has not said where it starts.
     pub(super) told: Option<Epoch>,
     pub(super) watch: Watch,
-    pub(super) ills: Ills,
+    pub(super) impairments: Impairments,
     /// The process that runs, or ran last.
     pub(super) life: Life,
     /// The plugin of the process that runs.
@@ -63,7 +63,7 @@ pub(super) struct Machine {
 impl Machine {
     /// Whether the process would run now.
     pub(super) fn runs(&self) -> bool {
-        self.plugin.is_some() && self.ills.runs()
+        self.plugin.is_some() && self.impairments.runs()
     }
 }
 
@@ -104,7 +104,7 @@ impl State {
                     disk: Disk::default(),
                     told: None,
                     watch: Watch::default(),
-                    ills: Ills::default(),
+                    impairments: Impairments::default(),
                     life: 0,
                     plugin: None,
                     events: None,
@@ -172,7 +172,7 @@ impl State {
         let machine = &self.nodes[node];
         // After a sleep the gate's clock has not moved until the driver has looked: `docs/protocol.md` names
         // this window as a limit.
-        machine.ills.asleep == 0
+        machine.impairments.asleep == 0
             && !machine.clock.sleep_unseen()
             && machine.plugin.as_ref().is_some_and(|plugin| plugin.write_gate().is_open())
     }

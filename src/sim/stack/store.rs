@@ -66,14 +66,14 @@ impl VoteStore for SimStore {
 
 impl State {
     fn begin_write(&mut self, node: usize, hard: HardState) -> u64 {
-        let ills = self.nodes[node].ills;
+        let impairments = self.nodes[node].impairments;
         let disk = &mut self.nodes[node].disk;
         disk.writes += 1;
         let number = disk.writes;
         disk.writing = Some(Write { number, state: hard, waker: None });
-        if ills.disk_hanging == 0 {
-            let at = self.run.now + self.run.rng.below(self.run.plan.setup.save.max(ills.disk_slow));
-            let failed = ills.disk_failing > 0 && self.run.rng.chance(800);
+        if impairments.disk_hanging == 0 {
+            let at = self.run.now + self.run.rng.below(self.run.plan.setup.save.max(impairments.disk_slow));
+            let failed = impairments.disk_failing > 0 && self.run.rng.chance(800);
             self.push(at, Event::Written { node, number, failed });
         }
         number
@@ -94,7 +94,7 @@ impl State {
     /// What hung, or was slow, ends soon.
     pub(super) fn unhang_disk(&mut self, node: usize) {
         let machine = &self.nodes[node];
-        if machine.ills.disk_hanging == 0
+        if machine.impairments.disk_hanging == 0
             && let Some(write) = &machine.disk.writing
         {
             let number = write.number;

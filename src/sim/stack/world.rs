@@ -2,18 +2,18 @@
 
 use super::event::Event;
 use super::executor::{Executor, Kind, Polled};
-use super::faults::Deed;
+use super::faults::Effect;
 use super::host::WatchedHost;
+use super::seat::{MakeHost, Seat};
 use super::server::ModelHost;
 use super::state::{Scene, State};
 use super::store::SimStore;
 use super::transport::Watched;
-use super::{MakeHost, Seat};
 use crate::clock::ManualClock;
 use crate::host::ReplicationHost;
 use crate::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
-use crate::sim::Outcome;
 use crate::sim::clock::MS;
+use crate::sim::outcome::{Outcome, numbered};
 use crate::sim::plan::Plan;
 use crate::sim::rng::Rng;
 use crate::sim::server::End;
@@ -37,7 +37,7 @@ pub(super) struct World<'a> {
 
 impl<'a> World<'a> {
     pub(super) fn new(plan: &Plan, traced: bool, make: Option<MakeHost<'a>>) -> Self {
-        let ids = crate::sim::numbered(plan.setup.members());
+        let ids = numbered(plan.setup.members());
         let state = State::new(plan.clone(), ids, traced, make.is_none());
         let real = state.real.clone();
         Self {
@@ -155,26 +155,26 @@ impl<'a> World<'a> {
         match event {
             Event::Start { node } => self.start(node),
             Event::Fault(index) => {
-                let deed = self.scene.with(|state| state.on_fault(index));
-                self.carry_out(deed);
-                if matches!(deed, Deed::Kill { .. }) {
+                let effect = self.scene.with(|state| state.on_fault(index));
+                self.carry_out(effect);
+                if matches!(effect, Effect::Kill { .. }) {
                     self.scene.with(|state| state.lose(index));
                 }
             }
             Event::Heal(index) => {
-                let deed = self.scene.with(|state| state.on_heal(index));
-                self.carry_out(deed);
+                let effect = self.scene.with(|state| state.on_heal(index));
+                self.carry_out(effect);
             }
             Event::HealAll => self.heal_all(),
             event => self.scene.with(|state| state.on_event(event)),
         }
     }
 
-    fn carry_out(&mut self, deed: Deed) {
-        match deed {
-            Deed::Nothing => {}
-            Deed::Kill { node, power } => self.kill(node, power),
-            Deed::Leave { node } => {
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Nothing => {}
+            Effect::Kill { node, power } => self.kill(node, power),
+            Effect::Leave { node } => {
                 let plugin = self.scene.with(|state| state.nodes[node].plugin.clone());
                 if let Some(plugin) = plugin {
                     let life = self.scene.with(|state| state.nodes[node].life);
@@ -185,13 +185,13 @@ impl<'a> World<'a> {
                     self.executor.spawn(node, life, Kind::Helper, leave.boxed());
                 }
             }
-            Deed::Wake { node } => {
+            Effect::Wake { node } => {
                 self.scene.with(|state| state.wake(node));
                 self.executor.wake(node);
             }
-            Deed::Look { node } => self.executor.wake(node),
-            Deed::Start { node } => self.start(node),
-            Deed::Restart { node } => {
+            Effect::Look { node } => self.executor.wake(node),
+            Effect::Start { node } => self.start(node),
+            Effect::Restart { node } => {
                 self.kill(node, false);
                 self.start(node);
             }
@@ -203,7 +203,7 @@ impl<'a> World<'a> {
         let scene = self.scene.clone();
         let parts = scene.with(|state| {
             let machine = &mut state.nodes[node];
-            if machine.plugin.is_some() || machine.ills.down > 0 {
+            if machine.plugin.is_some() || machine.impairments.down > 0 {
                 return None;
             }
             state.lives += 1;
@@ -280,8 +280,8 @@ impl<'a> World<'a> {
         });
         let (faults, nodes) = self.scene.with(|state| (state.run.active.len(), state.nodes.len()));
         for index in 0..faults {
-            let deed = self.scene.with(|state| state.on_heal(index));
-            self.carry_out(deed);
+            let effect = self.scene.with(|state| state.on_heal(index));
+            self.carry_out(effect);
         }
         (0..nodes).for_each(|node| self.start(node));
         self.scene.with(|state| {
@@ -314,7 +314,7 @@ impl State {
         machine.inbox.clear();
         self.abandon_write(node);
         self.stop_server(node, end);
-        self.nodes[node].ills.hung = 0;
+        self.nodes[node].impairments.hung = 0;
         self.run.log(|| format!("n{node} is gone"));
         Some(plugin)
     }

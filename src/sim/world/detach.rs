@@ -4,7 +4,7 @@ use super::World;
 use super::event::Event;
 use crate::elector::{DetachSeq, HostReport, Mutation};
 use crate::position::Position;
-use crate::sim::ills::Life;
+use crate::sim::impairments::Life;
 use crate::sim::note::What;
 
 /// An answer is repeated after up to this many times the time that it may take.

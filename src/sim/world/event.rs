@@ -5,7 +5,7 @@ use crate::ids::{Epoch, Incarnation};
 use crate::message::Message;
 use crate::position::Position;
 use crate::sim::data::Data;
-use crate::sim::ills::Life;
+use crate::sim::impairments::Life;
 use crate::sim::server;
 
 #[derive(Debug, Clone)]

@@ -6,11 +6,11 @@ use crate::elector::{Command, HostReport, PersistSeq};
 use crate::fence::Health;
 use crate::message::{Role, Standing};
 use crate::sim::clock::MS;
-use crate::sim::data_nanos;
 use crate::sim::fault::{FaultKind, Loss};
-use crate::sim::ills::{Active, Life};
+use crate::sim::impairments::{Active, Life};
 use crate::sim::note::What;
 use crate::state::HardState;
+use crate::time::nanos;
 
 /// How long a fault lasts that is ended by hand.
 pub(super) const UNTIL_HEALED: u64 = u64::MAX;
@@ -47,10 +47,10 @@ impl World {
     fn apply(&mut self, kind: FaultKind, active: &mut Active, lasts: u64) -> bool {
         let (node, nodes) = (active.node, self.machines.len());
         self.machines[node].disturbed = self.run.now;
-        if matches!(kind, FaultKind::Suspend) && self.machines[node].ills.asleep > 0 {
+        if matches!(kind, FaultKind::Suspend) && self.machines[node].impairments.asleep > 0 {
             return false;
         }
-        self.machines[node].ills.begin(kind);
+        self.machines[node].impairments.begin(kind);
         match kind {
             FaultKind::Crash { power, loss } => return self.crash(node, power, loss),
             FaultKind::Pause => self.await_alarm(node),
@@ -131,7 +131,7 @@ impl World {
             self.net.cut[index] += 1;
             self.net.disturbed[index] = self.run.now;
             // A link may notice before the cut is over.
-            if lasts > data_nanos(self.run.plan.setup.timeout) / 2 && self.run.rng.chance(400) {
+            if lasts > nanos(self.run.plan.setup.timeout) / 2 && self.run.rng.chance(400) {
                 self.break_link(from, to, lasts);
             }
         }
@@ -156,7 +156,7 @@ impl World {
         }
         let machine = &mut self.machines[node];
         machine.dark = power;
-        machine.ills.down += 1;
+        machine.impairments.down += 1;
         if power {
             // The machine's other troubles end with it.
             machine.disk.writing = None;
@@ -189,7 +189,7 @@ impl World {
         if !self.machines[node].runs() {
             return false;
         }
-        let grace = data_nanos(self.run.plan.setup.timeout) * 2;
+        let grace = nanos(self.run.plan.setup.timeout) * 2;
         let now = self.run.now;
         if let Some(process) = &mut self.machines[node].process {
             process.leaving_at = Some(now + grace);
@@ -212,10 +212,10 @@ impl World {
         self.run.log(|| format!("HEALED {} at n{node}", kind.name()));
         let now = self.run.now;
         self.machines[node].disturbed = now;
-        self.machines[node].ills.end(kind);
+        self.machines[node].impairments.end(kind);
         match kind {
             FaultKind::Crash { .. } => {
-                self.machines[node].ills.down -= 1;
+                self.machines[node].impairments.down -= 1;
                 self.start(node);
             }
             FaultKind::Pause => self.wake(node),
@@ -257,7 +257,9 @@ impl World {
             }
             FaultKind::SlowDisk { .. } | FaultKind::HangingDisk => self.unhang_disk(node),
             FaultKind::HangingHost => {
-                if self.machines[node].ills.host_hanging == 0 && self.machines[node].ills.hung == 0 {
+                if self.machines[node].impairments.host_hanging == 0
+                    && self.machines[node].impairments.hung == 0
+                {
                     self.unhang_host(node);
                 }
             }
@@ -265,7 +267,7 @@ impl World {
             FaultKind::Twin { .. } => self.end_double(node, active.ghost),
             FaultKind::Unhealthy | FaultKind::Ailing => self.tell_health(node),
             FaultKind::OperatorPause => {
-                if self.machines[node].ills.elections_paused == 0 {
+                if self.machines[node].impairments.elections_paused == 0 {
                     self.input(node, |e, now| e.handle_command(now, Command::Pause(false)));
                 }
             }
@@ -313,7 +315,7 @@ impl World {
     }
 
     pub(super) fn tell_health(&mut self, node: usize) {
-        let health = self.machines[node].ills.health();
+        let health = self.machines[node].impairments.health();
         self.input(node, |e, now| e.handle_host(now, HostReport::Health(health)));
     }
 
@@ -334,20 +336,20 @@ impl World {
         disk.writes += 1;
         let write = disk.writes;
         disk.writing = Some((write, seq, state));
-        let ills = machine.ills;
-        if ills.disk_hanging > 0 {
+        let impairments = machine.impairments;
+        if impairments.disk_hanging > 0 {
             return;
         }
-        let most = self.run.plan.setup.save.max(ills.disk_slow);
+        let most = self.run.plan.setup.save.max(impairments.disk_slow);
         let at = self.run.now + self.run.rng.below(most);
-        let failed = ills.disk_failing > 0 && self.run.rng.chance(800);
+        let failed = impairments.disk_failing > 0 && self.run.rng.chance(800);
         self.push(at, Event::Saved { node, life, write, failed });
     }
 
     fn unhang_disk(&mut self, node: usize) {
         let machine = &self.machines[node];
         if let (Some(process), Some((write, ..))) = (&machine.process, &machine.disk.writing)
-            && machine.ills.disk_hanging == 0
+            && machine.impairments.disk_hanging == 0
         {
             let (life, write) = (process.life, *write);
             self.push(self.run.now + MS, Event::Saved { node, life, write, failed: false });
@@ -395,10 +397,10 @@ impl World {
             && let Some(at) = process.leaving_at
             && (self.run.now >= at || matches!(process.elector.role(), Role::Replica | Role::Candidate))
         {
-            self.machines[node].ills.down += 1;
+            self.machines[node].impairments.down += 1;
             self.machines[node].dark = false;
             self.stop(node);
-            self.machines[node].ills.down -= 1;
+            self.machines[node].impairments.down -= 1;
         }
     }
 }

@@ -8,21 +8,21 @@ use crate::message::Message;
 use crate::position::Position;
 use crate::sim::data::SHARDS;
 use crate::sim::fault::{Fault, FaultKind, Target};
-use crate::sim::ills::Active;
+use crate::sim::impairments::Active;
 use crate::sim::note::{Note, What};
 
 impl World {
     /// Ends a process; it stays down until [`World::revive`].
     pub(in crate::sim) fn kill(&mut self, node: usize) {
         if self.machines[node].process.is_some() {
-            self.machines[node].ills.down += 1;
+            self.machines[node].impairments.down += 1;
             self.stop(node);
         }
     }
 
     /// Starts a process that was killed.
     pub(in crate::sim) fn revive(&mut self, node: usize) {
-        let down = &mut self.machines[node].ills.down;
+        let down = &mut self.machines[node].impairments.down;
         *down = down.saturating_sub(1);
         self.start(node);
     }

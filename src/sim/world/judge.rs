@@ -113,12 +113,12 @@ impl World {
     /// Nothing has been wrong with this machine since then.
     fn well(&self, node: usize, since: u64) -> bool {
         let machine = &self.machines[node];
-        let ills = machine.ills;
+        let impairments = machine.impairments;
         machine.runs()
             && machine.disturbed <= since
-            && ills.let_elect()
-            && ills.health().is_good()
-            && ills.hung == 0
+            && impairments.let_elect()
+            && impairments.health().is_good()
+            && impairments.hung == 0
             && machine.process.as_ref().is_some_and(|process| {
                 process.leaving_at.is_none() && process.elector.status().standing == Standing::Member
             })

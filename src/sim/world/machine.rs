@@ -5,7 +5,7 @@ use crate::elector::{DetachSeq, Elector, GateState, PersistSeq};
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::sim::clock::DriftClock;
 use crate::sim::data::Offsets;
-use crate::sim::ills::{Ills, Life};
+use crate::sim::impairments::{Impairments, Life};
 use crate::state::HardState;
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ pub(super) struct Machine {
     /// The machine has no power: nothing answers, not even its kernel.
     pub(super) dark: bool,
     /// Faults that act now.
-    pub(super) ills: Ills,
+    pub(super) impairments: Impairments,
     /// When something was last not in order, in nanoseconds of real time.
     pub(super) disturbed: u64,
 }
@@ -95,6 +95,6 @@ impl Process {
 impl Machine {
     /// Whether the process would run now.
     pub(super) fn runs(&self) -> bool {
-        self.process.is_some() && self.ills.runs()
+        self.process.is_some() && self.impairments.runs()
     }
 }

@@ -12,10 +12,11 @@ mod judge;
 mod machine;
 mod net;
 mod server;
+mod traffic;
 mod vices;
 
 use super::clock::{DriftClock, MS};
-use super::ills::{Ills, Life};
+use super::impairments::{Impairments, Life};
 use super::note::{Note, What};
 use super::plan::Plan;
 use super::rng::Rng;
@@ -71,7 +72,7 @@ impl World {
                 jobs: Jobs::default(),
                 process: None,
                 dark: false,
-                ills: Ills::default(),
+                impairments: Impairments::default(),
                 disturbed: 0,
             })
             .collect();
@@ -301,7 +302,7 @@ impl World {
     /// A process starts with what its disk holds.
     fn start(&mut self, node: usize) {
         let machine = &mut self.machines[node];
-        if machine.process.is_some() || machine.ills.down > 0 {
+        if machine.process.is_some() || machine.impairments.down > 0 {
             return;
         }
         let config = match self.run.plan.setup.config(node, &self.run.ids) {
@@ -336,8 +337,8 @@ impl World {
             answering: 0,
             reigning_since: None,
         });
-        let paused = machine.ills.elections_paused > 0;
-        let health = machine.ills.health();
+        let paused = machine.impairments.elections_paused > 0;
+        let health = machine.impairments.health();
         machine.disturbed = self.run.now;
         self.run.log(|| format!("n{node} starts as process {life}, incarnation {incarnation}"));
         self.note(node, || What::Started);
@@ -371,7 +372,7 @@ impl World {
         machine.disk.waiting = None;
         (machine.jobs.promoting, machine.jobs.hanging, machine.jobs.fence_hangs) = (None, None, false);
         machine.jobs.detaching = None;
-        (machine.ills.hung, machine.ills.stuck) = (0, false);
+        (machine.impairments.hung, machine.impairments.stuck) = (0, false);
         self.run.servers[node].stop(end);
         self.run.log(|| format!("n{node} is gone"));
         self.note(node, || What::Gone);
@@ -385,7 +386,7 @@ impl World {
 
     fn may_write(&self, node: usize) -> bool {
         let machine = &self.machines[node];
-        machine.ills.asleep == 0 && machine.process.as_ref().is_some_and(|process| {
+        machine.impairments.asleep == 0 && machine.process.as_ref().is_some_and(|process| {
             // After a sleep nothing runs before the driver has looked: the limit named in `wake`.
             !process.slept
                 && matches!(process.gate, GateState::Open(until) if machine.clock.local(self.run.now) < until)

@@ -4,7 +4,7 @@ use super::World;
 use super::event::{Event, Job, Payload};
 use crate::elector::{GateState, HostAction, HostReport};
 use crate::sim::clock::MS;
-use crate::sim::ills::Life;
+use crate::sim::impairments::Life;
 use crate::sim::note::What;
 use crate::sim::server::{Act, Payload as Data, TICK};
 
@@ -22,7 +22,7 @@ impl World {
                 let fence = machine.jobs.fences;
                 let Some((life, wound)) = machine.process.as_ref().map(|p| (p.life, p.wound)) else { return };
                 machine.jobs.wound = wound;
-                machine.jobs.fence_hangs = machine.ills.host_hanging > 0;
+                machine.jobs.fence_hangs = machine.impairments.host_hanging > 0;
                 if machine.jobs.fence_hangs {
                     return;
                 }
@@ -62,14 +62,14 @@ impl World {
         let machine = &mut self.machines[node];
         let turn = self.run.servers[node].turn;
         let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
-        let ills = machine.ills;
-        if ills.host_hanging > 0 || ills.hung > 0 {
+        let impairments = machine.impairments;
+        if impairments.host_hanging > 0 || impairments.hung > 0 {
             machine.jobs.hanging = Some(turn);
             return;
         }
-        let most = self.run.plan.setup.host.max(ills.host_slow);
+        let most = self.run.plan.setup.host.max(impairments.host_slow);
         let at = self.run.now + self.run.rng.below(most);
-        let failed = ills.host_failing > 0 && self.run.rng.chance(700);
+        let failed = impairments.host_failing > 0 && self.run.rng.chance(700);
         self.push(at, Event::HostDone { node, life, turn, job, failed });
     }
 
@@ -135,7 +135,7 @@ impl World {
         let Event::Fenced { node, life, fence } = event else { return };
         let machine = &mut self.machines[node];
         let (runs, newest, wound) = (machine.runs(), machine.jobs.fences == fence, machine.jobs.wound);
-        let hung = machine.ills.hung > 0;
+        let hung = machine.impairments.hung > 0;
         let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
         if !runs {
             process.inbox.push_back(event);
@@ -155,7 +155,7 @@ impl World {
 
     pub(super) fn on_data(&mut self, from: usize, to: usize, payload: Payload) {
         if let Payload::Server(payload) = payload
-            && self.machines[to].ills.hung == 0
+            && self.machines[to].impairments.hung == 0
         {
             self.with_server(to, |server, now, out| server.on_data(now, from, payload, out));
         }
@@ -164,7 +164,7 @@ impl World {
     pub(super) fn on_loaded(&mut self, event: Event) {
         let Event::Loaded { node, life, turn, data } = event else { return };
         let machine = &mut self.machines[node];
-        let (runs, hung) = (machine.runs(), machine.ills.hung > 0);
+        let (runs, hung) = (machine.runs(), machine.impairments.hung > 0);
         let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
         if !runs {
             process.inbox.push_back(Event::Loaded { node, life, turn, data });
@@ -194,8 +194,8 @@ impl World {
             Act::Load { turn, data } => {
                 let machine = &self.machines[node];
                 let Some(life) = machine.process.as_ref().map(|process| process.life) else { return };
-                let at =
-                    self.run.now + self.run.rng.below(self.run.plan.setup.host.max(machine.ills.host_slow));
+                let at = self.run.now
+                    + self.run.rng.below(self.run.plan.setup.host.max(machine.impairments.host_slow));
                 self.push(at, Event::Loaded { node, life, turn, data });
             }
             Act::Joined { .. } => self.note(node, || What::Joined),
@@ -212,10 +212,10 @@ impl World {
         let at = self.run.now + self.run.rng.between(TICK / 2, TICK);
         self.push(at, Event::Tick { node, life });
         let machine = &self.machines[node];
-        if !machine.runs() || machine.ills.hung > 0 {
+        if !machine.runs() || machine.impairments.hung > 0 {
             return;
         }
-        let low_memory = machine.ills.low_memory > 0;
+        let low_memory = machine.impairments.low_memory > 0;
         self.client(node);
         self.tell_position(node);
         self.with_server(node, |server, now, out| server.tick(now, low_memory, out));
@@ -272,6 +272,6 @@ impl World {
 
     /// Whether the driver of this node's process runs beside a shard that does not turn.
     pub(super) fn is_hung(&self, node: usize) -> bool {
-        self.machines[node].ills.hung > 0
+        self.machines[node].impairments.hung > 0
     }
 }

@@ -8,8 +8,7 @@ use crate::elector::GateState;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::Standing;
 use crate::sim::clock::MS;
-use crate::sim::data_nanos;
-use crate::sim::ills::Life;
+use crate::sim::impairments::Life;
 use crate::sim::invariants::Check;
 use crate::sim::plan::Plan;
 use crate::sim::server_mutation::ServerMutation;
@@ -71,9 +70,9 @@ impl World {
         let Some(process) = machine.process.as_ref().filter(|process| process.life == life) else { return };
         let fenced =
             !matches!(process.gate, GateState::Open(until) if machine.clock.local(self.run.now) < until);
-        let stuck = !machine.runs() || machine.ills.hung > 0 && fenced;
+        let stuck = !machine.runs() || machine.impairments.hung > 0 && fenced;
         // Set anew, or withdrawn, since this was put into the queue.
-        if !stuck || machine.ills.asleep > 0 || process.alarm.is_none_or(|at| at > self.run.now) {
+        if !stuck || machine.impairments.asleep > 0 || process.alarm.is_none_or(|at| at > self.run.now) {
             return;
         }
         self.end_by_kernel(node);
@@ -111,7 +110,7 @@ impl World {
     pub(super) fn on_answer(&mut self, event: Event) {
         let Event::Answer { node, life, epoch } = event else { return };
         let machine = &mut self.machines[node];
-        let (runs, hung) = (machine.runs(), machine.ills.hung > 0);
+        let (runs, hung) = (machine.runs(), machine.impairments.hung > 0);
         let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
         if !runs {
             process.inbox.push_back(event);
@@ -138,11 +137,11 @@ impl World {
 
     /// A shard does not turn any more. The server finds that out, and says so.
     pub(super) fn hang(&mut self, node: usize) {
-        self.machines[node].ills.hung += 1;
+        self.machines[node].impairments.hung += 1;
         self.await_alarm(node);
         let Some(process) = &self.machines[node].process else { return };
         let life = process.life;
-        let at = self.run.now + LOOKS * data_nanos(self.run.plan.setup.heartbeat);
+        let at = self.run.now + LOOKS * nanos(self.run.plan.setup.heartbeat);
         self.push(at, Event::Looked { node, life });
     }
 
@@ -150,7 +149,7 @@ impl World {
         let silent = self.run.plan.server_mutation == Some(ServerMutation::HangsInSilence);
         let machine = &self.machines[node];
         let same = machine.process.as_ref().is_some_and(|process| process.life == life);
-        if !same || machine.ills.hung == 0 || silent {
+        if !same || machine.impairments.hung == 0 || silent {
             return;
         }
         if !machine.runs() {
@@ -158,22 +157,22 @@ impl World {
             self.push(at, Event::Looked { node, life });
             return;
         }
-        self.machines[node].ills.stuck = true;
+        self.machines[node].impairments.stuck = true;
         self.tell_health(node);
     }
 
     pub(super) fn unhang(&mut self, node: usize) {
-        let ills = &mut self.machines[node].ills;
+        let impairments = &mut self.machines[node].impairments;
         // The process may be another one by now: what hung is gone with the old one.
-        if ills.hung == 0 {
+        if impairments.hung == 0 {
             return;
         }
-        ills.hung -= 1;
-        if ills.hung == 0 && ills.host_hanging == 0 {
+        impairments.hung -= 1;
+        if impairments.hung == 0 && impairments.host_hanging == 0 {
             self.unhang_host(node);
         }
-        if self.machines[node].ills.hung == 0 {
-            self.machines[node].ills.stuck = false;
+        if self.machines[node].impairments.hung == 0 {
+            self.machines[node].impairments.stuck = false;
             self.tell_health(node);
         }
     }
@@ -187,7 +186,7 @@ impl World {
         let lives = self.machines[node].process.as_ref().map_or(0, |process| process.incarnation.0);
         let incarnation = Incarnation((1_000_000 + self.run.now / MS).max(lives + 1));
         self.run.log(|| format!("a second n{node} starts as process {ghost}, incarnation {incarnation}"));
-        let timeout = data_nanos(self.run.plan.setup.timeout);
+        let timeout = nanos(self.run.plan.setup.timeout);
         for peer in (0..self.machines.len()).filter(|peer| *peer != node) {
             let Some(life) = self.machines[peer].process.as_ref().map(|process| process.life) else {
                 continue;
@@ -272,20 +271,20 @@ impl World {
     /// that nobody has counted: then it may not.
     fn elects(&self, node: usize) -> bool {
         let machine = &self.machines[node];
-        let ills = machine.ills;
+        let impairments = machine.impairments;
         machine.runs()
-            && ills.let_elect()
+            && impairments.let_elect()
             && machine.process.as_ref().is_some_and(|process| {
                 process.leaving_at.is_none()
-                    && !(process.uncounted && ills.hung > 0)
+                    && !(process.uncounted && impairments.hung > 0)
                     && process.elector.status().standing == Standing::Member
             })
     }
 
     fn is_fit(&self, node: usize) -> bool {
-        let ills = self.machines[node].ills;
-        ills.hung == 0
-            && ills.health().is_good()
+        let impairments = self.machines[node].impairments;
+        impairments.hung == 0
+            && impairments.health().is_good()
             && self.run.plan.setup.kinds[node] == crate::config::MemberKind::Voter
             && self.run.plan.setup.priorities[node] > 0
     }

@@ -287,7 +287,8 @@ fn t31_a_later_process_at_another_address_is_refused_while_the_earlier_one_lives
 
     // One of its links is enough to live.
     let mut t = Table::new();
-    (t.up(Direction::Out, OLD).unwrap(), t.end(Direction::Out, out, End::Broken));
+    t.up(Direction::Out, OLD).unwrap();
+    t.end(Direction::Out, out, End::Broken);
     t.up(Direction::In, OLD).unwrap();
     assert!(t.up_at(Direction::In, NEW, elsewhere).is_err());
 
@@ -297,7 +298,8 @@ fn t31_a_later_process_at_another_address_is_refused_while_the_earlier_one_lives
     t.end(Direction::In, gone, End::Clean);
     assert!(t.up_at(Direction::In, NEW, elsewhere).is_ok());
     let mut t = Table::new();
-    (t.up(Direction::Out, OLD).unwrap(), t.up(Direction::In, OLD).unwrap());
+    t.up(Direction::Out, OLD).unwrap();
+    t.up(Direction::In, OLD).unwrap();
     (0..QUIET_CHECKS).for_each(|_| t.links.check_silence());
     assert!(t.up_at(Direction::In, NEW, elsewhere).is_ok());
     let _ = incoming;
@@ -306,7 +308,8 @@ fn t31_a_later_process_at_another_address_is_refused_while_the_earlier_one_lives
 #[test]
 fn t31_a_process_that_was_started_anew_at_its_address_waits_for_nothing() {
     let mut t = Table::new();
-    (t.up(Direction::Out, OLD).unwrap(), t.up(Direction::In, OLD).unwrap());
+    t.up(Direction::Out, OLD).unwrap();
+    t.up(Direction::In, OLD).unwrap();
     t.told();
     t.up_at(Direction::In, NEW, address(77)).unwrap();
     assert_eq!(t.told(), [UP_NEW]);

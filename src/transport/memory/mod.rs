@@ -21,10 +21,10 @@
 //! # let _ = transport;
 //! ```
 
+mod conditions;
 mod network;
-mod weather;
 
-pub use weather::{IN_FLIGHT_MAX, LINK_TIMEOUT_DEFAULT};
+pub use conditions::{IN_FLIGHT_MAX, LINK_TIMEOUT_DEFAULT};
 
 use super::api::{Directions, SendError, Transport, TransportError, TransportEvent};
 use super::links::{Links, STALE_AFTER_DEFAULT};
@@ -34,12 +34,12 @@ use crate::ids::NodeId;
 use crate::message::{Hello, Message};
 use crate::time::{Duration, Instant};
 use async_trait::async_trait;
+use conditions::Conditions;
 use futures::future::{BoxFuture, FutureExt, poll_fn};
 use network::{Cut, Network, ProcessId};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
-use weather::Weather;
 
 /// The network. Clones share it.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ pub struct MemoryNetworkBuilder {
     clock: Arc<dyn Clock>,
     seed: u64,
     members: Vec<NodeId>,
-    weather: Weather,
+    conditions: Conditions,
 }
 
 impl fmt::Debug for MemoryNetworkBuilder {
@@ -73,43 +73,43 @@ impl fmt::Debug for MemoryNetworkBuilder {
 impl MemoryNetworkBuilder {
     /// How long a message takes. Default: 100 microseconds.
     pub fn delay(mut self, min: Duration, max: Duration) -> Self {
-        (self.weather.delay_min, self.weather.delay_max) = (min, max.max(min));
+        (self.conditions.delay_min, self.conditions.delay_max) = (min, max.max(min));
         self
     }
 
     /// The share of messages that vanish, 0 to 1. Default: none.
     pub fn loss(mut self, share: f64) -> Self {
-        self.weather.loss = share;
+        self.conditions.loss = share;
         self
     }
 
     /// The share of messages that arrive twice. Default: none.
     pub fn duplicate(mut self, share: f64) -> Self {
-        self.weather.duplicate = share;
+        self.conditions.duplicate = share;
         self
     }
 
     /// The share of messages that may overtake others. Default: none.
     pub fn reorder(mut self, share: f64) -> Self {
-        self.weather.reorder = share;
+        self.conditions.reorder = share;
         self
     }
 
     /// How long a link lives that nothing gets through. Default: [`LINK_TIMEOUT_DEFAULT`].
     pub fn link_timeout(mut self, duration: Duration) -> Self {
-        self.weather.link_timeout = duration;
+        self.conditions.link_timeout = duration;
         self
     }
 
     /// How long a process must have been gone before an older incarnation of its node is linked again.
     pub fn stale_after(mut self, duration: Duration) -> Self {
-        self.weather.stale_after = duration;
+        self.conditions.stale_after = duration;
         self
     }
 
     /// The network.
     pub fn build(self) -> MemoryNetwork {
-        let network = Network::new(self.seed, self.members, self.weather);
+        let network = Network::new(self.seed, self.members, self.conditions);
         MemoryNetwork(Arc::new(Shared { clock: self.clock, network: Mutex::new(network) }))
     }
 }
@@ -125,7 +125,7 @@ impl MemoryNetwork {
             clock: Arc::new(clock),
             seed,
             members: members.into_iter().collect(),
-            weather: Weather {
+            conditions: Conditions {
                 delay_min: Duration::from_micros(100),
                 delay_max: Duration::from_micros(100),
                 loss: 0.0,
@@ -215,18 +215,18 @@ impl MemoryNetwork {
 
     /// Changes the share of messages that vanish.
     pub fn set_loss(&self, share: f64) {
-        self.lock().weather.loss = share;
+        self.lock().conditions.loss = share;
     }
 
     /// Changes the share of messages that arrive twice.
     pub fn set_duplicate(&self, share: f64) {
-        self.lock().weather.duplicate = share;
+        self.lock().conditions.duplicate = share;
     }
 
     /// Changes how long a message takes.
     pub fn set_delay(&self, min: Duration, max: Duration) {
-        let weather = &mut self.lock().weather;
-        (weather.delay_min, weather.delay_max) = (min, max.max(min));
+        let conditions = &mut self.lock().conditions;
+        (conditions.delay_min, conditions.delay_max) = (min, max.max(min));
     }
 
     /// How many messages were delivered so far.

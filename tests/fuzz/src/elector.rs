@@ -237,6 +237,7 @@ impl Node {
                 Output::Host(_) => {}
                 Output::Send(to, message) => self.judge_send(to, &message),
                 Output::Event(event) => assert!(!event.to_string().is_empty()),
+                other => unreachable!("nothing here carries out {other:?}"),
             }
         }
         // A driver writes the newest state only; a few that wait are all there ever are.

@@ -118,6 +118,7 @@ impl Machine {
                     process.elector.handle_host(now, HostReport::Fenced);
                 }
                 Output::Host(HostAction::Resume(_)) | Output::Event(_) => {}
+                other => unreachable!("the model cannot carry out {other:?}"),
             }
         }
         sent

@@ -43,6 +43,7 @@ impl Ours {
                 }
                 Output::Host(HostAction::Fence(..)) => self.elector.handle_host(at, HostReport::Fenced),
                 Output::Host(HostAction::Resume(_)) | Output::Event(_) => {}
+                other => unreachable!("nothing here carries out {other:?}"),
             }
         }
     }
@@ -131,6 +132,7 @@ impl Node for Ours {
             Message::Reject(m) => Some(format!("REJECT ({:?}) for epoch {}", m.reason, m.epoch)),
             Message::Announce(m) => Some(format!("ANNOUNCE of epoch {}", m.epoch)),
             Message::Resign(m) => Some(format!("RESIGN of epoch {}", m.epoch)),
+            other => Some(format!("{other:?}")),
         }
     }
 }

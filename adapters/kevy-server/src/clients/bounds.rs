@@ -1,7 +1,8 @@
-//! Numbers in a command that would end the server.
+//! Numbers in a command that would end the server, or what is written behind it.
 //!
 //! kevy reserves memory for as many members, or as long a string, as a client names, and a process that gets none ends.
-//! The client comes back, to the next primary.
+//! The client comes back, to the next primary. And kevy writes records of more words than it reads: such a record is in no
+//! stream, and a restart drops it and all that is behind it in the log.
 
 use kevy_resp::ArgvView;
 use kevy_store::Store;
@@ -10,10 +11,15 @@ use kevy_store::Store;
 const STRING_BYTES_MAX: u64 = 512 << 20;
 /// Most members that one command draws with repetition, or without a look at how many there are.
 const DRAWN_MAX: u64 = 1 << 20;
+/// Most words of one record, less what stands around the commands in it.
+pub(crate) const RECORD_WORDS_MAX: usize = kevy_resp::MAX_MULTIBULK_LEN - 1024;
+/// Most bytes of one record, as a node that fetches it has it.
+pub(crate) const RECORD_BYTES_MAX: usize = 512 << 20;
 
 const TOO_LONG: &str = "ERR string exceeds maximum allowed size (512 MiB)";
 const BIT_TOO_FAR: &str = "ERR bit offset is not an integer or out of range";
 const TOO_MANY: &str = "ERR value is out of range";
+const TOO_MANY_POPPED: &str = "ERR so many members do not fit into one record; pop fewer at once";
 
 /// What is wrong with a command, or the words to run in its place; `None`: nothing.
 pub(crate) enum Bound {
@@ -43,8 +49,11 @@ pub(crate) fn check<A: ArgvView + ?Sized>(store: &mut Store, upper: &[u8], args:
             (number(2)?.unsigned_abs() > DRAWN_MAX).then_some(Bound::Refuse(TOO_MANY))
         }
         b"SPOP" | b"SRANDMEMBER" if args.len() == 3 => {
-            let wanted = u64::try_from(number(2)?).ok().filter(|wanted| *wanted > DRAWN_MAX)?;
+            let wanted = u64::try_from(number(2)?).ok().filter(|wanted| *wanted > RECORD_WORDS_MAX as u64)?;
             let there = (store.scard(&args[1]).ok()? as u64).max(1);
+            if upper == b"SPOP" && there > RECORD_WORDS_MAX as u64 {
+                return Some(Bound::Refuse(TOO_MANY_POPPED));
+            }
             (wanted > there).then_some(Bound::Count(2, there))
         }
         _ => None,

@@ -5,8 +5,10 @@
 
 use crate::clients::browser::{self, Browser, Rest};
 use crate::clients::expiry::Keeper;
+use crate::clients::handshake;
 use crate::clients::harmless::is_harmless;
 use crate::clients::hello;
+use crate::clients::nulls::{self, Detour};
 use crate::clients::record::{self, Record};
 use crate::clients::replies::{self, Own, Replies};
 use crate::clients::scripts;
@@ -50,6 +52,10 @@ pub struct ElectedCommands {
     /// What is recorded of commands.
     pub(crate) record: Record,
     browser: Browser,
+    /// Whether a client of this shard may speak RESP3.
+    resp3: Cell<bool>,
+    /// Whether every command needs a closer look: a browser is near, or somebody speaks RESP3.
+    wary: Cell<bool>,
 }
 
 impl ElectedCommands {
@@ -57,7 +63,8 @@ impl ElectedCommands {
     pub(crate) fn new(kevy: KevyCommands, replies: Replies, keeper: Arc<Keeper>) -> Self {
         let record = Record::new(&kevy, keeper);
         let (shard, resolved, refused) = (Cell::new(None), Cell::new(false), Cell::new(false));
-        Self { kevy, replies, shard, resolved, refused, record, browser: Browser::default() }
+        let (browser, resp3, wary) = (Browser::default(), Cell::new(false), Cell::new(false));
+        Self { kevy, replies, shard, resolved, refused, record, browser, resp3, wary }
     }
 
     pub(crate) fn kevy(&self) -> &KevyCommands {
@@ -111,6 +118,39 @@ impl ElectedCommands {
         true
     }
 
+    /// Runs a command that came in, or says why not.
+    #[inline]
+    fn run<A: ArgvView + ?Sized>(
+        &self,
+        store: &mut Store,
+        args: &A,
+        verb: VerbId,
+        proto: RespVersion,
+        out: &mut Vec<u8>,
+    ) {
+        let (verdict, verb) = Verdict::of(verb);
+        let passes = match verdict {
+            Verdict::Free => true,
+            // It may have come from another shard, and the lease may have ended on its way.
+            Verdict::Write => self.shards().check().is_ok(),
+            _ => false,
+        };
+        if !passes && self.answer_verdict(verdict, store, args, proto, out) {
+            return;
+        }
+        if verb != VerbId::UNKNOWN && args.len() <= 3 && !self.record.is_alert() {
+            let from = out.len();
+            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+            if out.get(from) == Some(&b'-') {
+                record::refused(&self.kevy, args);
+            }
+            return;
+        }
+        self.recorded(store, args, out, |store, out| {
+            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
+        });
+    }
+
     /// Answers what `verdict` keeps from kevy. False: kevy may answer it.
     #[cold]
     fn answer_verdict<A: ArgvView + ?Sized>(
@@ -136,6 +176,15 @@ impl ElectedCommands {
             (Verdict::Own | Verdict::OwnWrite | Verdict::Cut, _) => {
                 let own = args.first().and_then(Own::of);
                 return own.is_some_and(|own| self.answer(own, store, args, proto, out));
+            }
+            (Verdict::Script, _) => {
+                // Also if this node has become the primary since: what it wrote would be in no log and no stream.
+                let verb = args.first().and_then(scripts::reading).unwrap_or_default();
+                let words = std::iter::once(verb).chain((1..args.len()).map(|i| &args[i]));
+                let reads = Argv::from(words.map(<[u8]>::to_vec).collect::<Vec<_>>());
+                self.recorded(store, &reads, out, |store, out| {
+                    self.kevy.dispatch_verb_into(store, &reads, VerbId::UNKNOWN, proto, out);
+                });
             }
             (Verdict::Free | Verdict::Write, _) => return false,
         }
@@ -176,6 +225,10 @@ impl ElectedCommands {
                 }
             }
             Own::Load => out.extend_from_slice(replies::LOAD),
+            Own::Handshake => match handshake::answer(args, proto) {
+                Some(reply) => out.extend_from_slice(&reply),
+                None => return false,
+            },
             // Answered by what `resolve` made of it.
             Own::Browser => return false,
             Own::Shutdown if args.len() == 1 => self.shards().note_shutdown(false),
@@ -199,6 +252,12 @@ impl ElectedCommands {
     #[cold]
     fn resolve_shut<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) {
         if !kevy_rt::applying_record() {
+            if self.may_read_as_script(args) {
+                resolved.is_write = false;
+                resolved.wake_idx = None;
+                resolved.verb = Verdict::Script.mark(resolved.verb);
+                return;
+            }
             self.refused.set(true);
             // A client that stays with a fenced primary would ask for ever: it has to look for another. (A replica
             // is where clients read, and those that write there by mistake know the word.)
@@ -233,10 +292,16 @@ impl ElectedCommands {
     /// What becomes of a command that kevy takes for no write, and has no id for.
     fn resolve_other<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) {
         let Some(verb) = args.first() else { return };
-        let Some(own) = Own::of(verb) else {
+        let known = Own::of(verb).filter(|own| *own != Own::Handshake || handshake::answers(args));
+        let Some(own) = known else {
             let shut = self.shards().check().is_err();
             if (shut || browser::is_request(args)) && !is_harmless(verb) {
                 self.resolve_unknown(args, resolved);
+            }
+            match resolved.txn_kind {
+                TxnKind::Multi => self.shards().note_transaction(true),
+                TxnKind::Exec | TxnKind::Discard => self.shards().note_transaction(false),
+                _ => {}
             }
             return;
         };
@@ -269,13 +334,22 @@ impl ElectedCommands {
         }
     }
 
+    /// Whether it is a script on a replica, which may do there whatever changes nothing.
+    fn may_read_as_script<A: ArgvView + ?Sized>(&self, args: &A) -> bool {
+        args.first().and_then(scripts::reading).is_some() && self.shards().check() == Err(Denied::Replica)
+    }
+
     /// Why a command of a client must not run now, if it must not.
     fn refusal<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {
         let denied = self.shards().check().err()?;
         let verb = args.first()?;
         let guarded = self.kevy.is_write(args)
-            || Own::of(verb).map_or(!is_harmless(verb), |own| matches!(own, Own::Cut | Own::Expired));
-        guarded.then(|| replies::denied(denied))
+            || Own::of(verb).map_or(!is_harmless(verb), |own| match own {
+                Own::Cut | Own::Expired => true,
+                Own::Handshake => !handshake::answers(args) && !is_harmless(verb),
+                _ => false,
+            });
+        (guarded && !self.may_read_as_script(args)).then(|| replies::denied(denied))
     }
 
     /// What a command is told while a snapshot is being loaded, if it has to wait for its end.
@@ -296,6 +370,7 @@ impl ElectedCommands {
         let Some(rest) = (if line { Some(self.browser.line(args)) } else { self.browser.rest(args) }) else {
             return false;
         };
+        self.wary.set(true);
         let verdict = match rest {
             Rest::Refused => Verdict::Intruder,
             Rest::Ignored => Verdict::Ignored,
@@ -307,11 +382,36 @@ impl ElectedCommands {
         true
     }
 
+    /// Whether a command stands behind a browser's request, or is one whose null kevy would spell as RESP2 does. It has its route
+    /// then.
+    #[cold]
+    fn look_closer<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) -> bool {
+        if self.browser.is_near() && self.turn_away(args, resolved) {
+            return true;
+        }
+        if !self.resp3.get() {
+            self.wary.set(self.browser.is_near());
+            return false;
+        }
+        let away = match Detour::of(args, &resolved.route) {
+            // Another shard is told which protocol it is.
+            Some(Detour::Get) => self.shard_of(&args[1]) == self.own_shard(),
+            Some(Detour::Mget | Detour::RandomKey) => true,
+            None => false,
+        };
+        // All three only read. Everything else goes by the gate.
+        if away && !resolved.is_write {
+            resolved.route = Route::Extension;
+            return true;
+        }
+        false
+    }
+
     /// Where a command goes that kevy, which takes itself for a primary, would send elsewhere.
     fn reroute<A: ArgvView + ?Sized>(&self, own: Own, args: &A, route: Route) -> Route {
         let primary = || self.shards().standing().primary;
         match own {
-            Own::Steer | Own::Load | Own::Browser => Route::Local,
+            Own::Steer | Own::Load | Own::Browser | Own::Handshake => Route::Local,
             Own::Elect => Route::Extension,
             Own::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
             Own::Wait => {
@@ -384,6 +484,8 @@ impl Clone for ElectedCommands {
             refused: Cell::new(false),
             record: self.record.fork(),
             browser: Browser::default(),
+            resp3: Cell::new(false),
+            wary: Cell::new(false),
         }
     }
 }
@@ -408,7 +510,12 @@ impl Commands for ElectedCommands {
     }
 
     fn hello_reply<A: ArgvView + ?Sized>(&self, args: &A, current: RespVersion) -> (RespVersion, Vec<u8>) {
-        hello::answer(args, current, self.shards().is_primary())
+        let (version, reply) = hello::answer(args, current, self.shards().is_primary());
+        if version == RespVersion::V3 {
+            self.resp3.set(true);
+            self.wary.set(true);
+        }
+        (version, reply)
     }
 
     fn dispatch<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A) -> Vec<u8> {
@@ -435,7 +542,9 @@ impl Commands for ElectedCommands {
         if self.intercept(store, args, out) {
             return;
         }
+        let from = out.len();
         self.recorded(store, args, out, |store, out| self.kevy.dispatch_into_resp3(store, args, out));
+        nulls::spell(out, from);
     }
 
     fn block_ready<A: ArgvView + ?Sized>(&self, store: &mut Store, argv: &A, kind: BlockKind) -> bool {
@@ -453,27 +562,14 @@ impl Commands for ElectedCommands {
         proto: RespVersion,
         out: &mut Vec<u8>,
     ) {
-        let (verdict, verb) = Verdict::of(verb);
-        let passes = match verdict {
-            Verdict::Free => true,
-            // It may have come from another shard, and the lease may have ended on its way.
-            Verdict::Write => self.shards().check().is_ok(),
-            _ => false,
-        };
-        if !passes && self.answer_verdict(verdict, store, args, proto, out) {
-            return;
-        }
-        if verb != VerbId::UNKNOWN && args.len() <= 3 && !self.record.is_alert() {
-            let from = out.len();
-            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
-            if out.get(from) == Some(&b'-') {
-                record::refused(&self.kevy, args);
+        match proto {
+            RespVersion::V2 => self.run(store, args, verb, proto, out),
+            RespVersion::V3 => {
+                let from = out.len();
+                self.run(store, args, verb, proto, out);
+                nulls::spell(out, from);
             }
-            return;
         }
-        self.recorded(store, args, out, |store, out| {
-            self.kevy.dispatch_verb_into(store, args, verb, proto, out);
-        });
     }
 
     fn route<A: ArgvView + ?Sized>(&self, args: &A) -> Route {
@@ -490,7 +586,7 @@ impl Commands for ElectedCommands {
         self.resolved.set(true);
         // Changed where it is, and returned in one place: copies of it would cost more than all the rest.
         let mut resolved = self.kevy.resolve(args);
-        if self.browser.is_near() && self.turn_away(args, &mut resolved) {
+        if self.wary.get() && self.look_closer(args, &mut resolved) {
             // That is all.
         } else if resolved.is_write {
             self.resolve_write(args, &mut resolved);
@@ -632,9 +728,15 @@ impl Commands for ElectedCommands {
         self.kevy.on_replay_report(dropped_bytes, corrupt);
     }
     fn on_conn_gauge(&self, live: u64) {
+        if live == 0 {
+            self.resp3.set(false);
+        }
         self.kevy.on_conn_gauge(live);
     }
     fn on_blocked_gauge(&self, blocked: u64) {
+        if let Some(shard) = self.shard.get() {
+            self.shards().note_blocked(shard, blocked);
+        }
         self.kevy.on_blocked_gauge(blocked);
     }
     fn on_shard_tick(&self, store: &mut Store) {
@@ -657,6 +759,9 @@ impl Commands for ElectedCommands {
         if digest::is_ours(argv) {
             return digest::answer(self.shards(), store, argv);
         }
+        if let Some(detour) = Detour::on_way(argv) {
+            return detour.serve(argv, store, self.own_shard(), |key| self.shard_of(key));
+        }
         self.kevy.extension_op(store, argv)
     }
     fn geo_search(&self, store: &mut Store, argv: &[Vec<u8>]) -> GeoHits {
@@ -677,7 +782,16 @@ impl Commands for ElectedCommands {
         if declares(argv, &chunks) && self.shards().check().is_err() {
             return ExtensionReduced::Reply(replies::NO_INDEX.to_vec());
         }
-        self.kevy.extension_reduce(argv, chunks, proto)
+        let mut reduced = match Detour::on_way(argv) {
+            Some(detour) => ExtensionReduced::Reply(detour.answer(argv, chunks, |key| self.shard_of(key))),
+            None => self.kevy.extension_reduce(argv, chunks, proto),
+        };
+        if let ExtensionReduced::Reply(reply) = &mut reduced
+            && proto == RespVersion::V3
+        {
+            nulls::spell(reply, 0);
+        }
+        reduced
     }
     #[inline]
     fn on_write(&self, store: &mut Store, key: &[u8]) {
@@ -699,7 +813,10 @@ impl Commands for ElectedCommands {
         if digest::is_ours(argv) {
             return Some(vec![digest::target(argv, self.shards().count())]);
         }
-        self.kevy.extension_targets(argv)
+        match Detour::on_way(argv) {
+            Some(detour) => detour.targets(argv, |key| self.shard_of(key)),
+            None => self.kevy.extension_targets(argv),
+        }
     }
     #[inline]
     fn on_command(&self) {

@@ -6,7 +6,7 @@ use kevy_resp::{
 use kevy_rt::ArgvView;
 
 /// The answer to `AUTH`, in `HELLO` too: who sends a password must not think that it protects anything.
-const NO_PASSWORDS: &str = "ERR AUTH called without any password configured: this server has none, and whoever reaches its \
+pub(crate) const NO_PASSWORDS: &str = "ERR AUTH called without any password configured: this server has none, and whoever reaches its \
                             ports can read and write; connect without a password, and keep the ports in a private network";
 
 /// `HELLO [2|3] [AUTH user password] [SETNAME name]`: the protocol from now on, and the answer in it.

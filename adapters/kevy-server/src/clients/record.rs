@@ -391,7 +391,7 @@ impl ElectedCommands {
     /// not if the shard's own dispatch runs them.
     #[inline]
     pub(crate) fn reroute_move<A: ArgvView + ?Sized>(&self, args: &A, route: &mut Route) {
-        let shard = |i: usize| shard_of_key(&args[i], self.shards().count(), self.record.routing);
+        let shard = |i: usize| self.shard_of(&args[i]);
         let moves = match route {
             Route::ListMove { .. } => true,
             Route::Rename { nx: true } => args.len() == 3,
@@ -400,6 +400,11 @@ impl ElectedCommands {
         if moves && shard(1) == shard(2) {
             *route = Route::Single(1);
         }
+    }
+
+    /// The shard that has this key.
+    pub(crate) fn shard_of(&self, key: &[u8]) -> usize {
+        shard_of_key(key, self.shards().count(), self.record.routing)
     }
 }
 

@@ -72,6 +72,8 @@ pub(crate) enum Own {
     Cut,
     /// `MOVE-SCOPE`, `MOVE-SCOPE-INGEST`: kevy neither logs nor streams what they bring.
     Load,
+    /// `AUTH`, `CLIENT`, `CLUSTER` and the like, of which kevy knows only a part: see `handshake.rs`.
+    Handshake,
     /// `POST`, `Host:`: no command, but a browser that a page has sent here.
     Browser,
 }
@@ -85,7 +87,9 @@ impl Own {
             b'R' => match verb.len() {
                 4 => (b"ROLE", Self::Role),
                 9 if verb[4] == b'.' => (b"REPL.WAIT", Self::TokenWait),
+                9 if verb[4].eq_ignore_ascii_case(&b'W') => (b"READWRITE", Self::Handshake),
                 9 => (b"REPLICAOF", Self::Steer),
+                8 => (b"READONLY", Self::Handshake),
                 10 => (b"REPL.TOKEN", Self::Token),
                 _ => return None,
             },
@@ -93,7 +97,14 @@ impl Own {
             b'W' if verb.len() == 4 => (b"WAIT", Self::Wait),
             b'S' if verb.len() == 7 => (b"SLAVEOF", Self::Steer),
             b'S' if verb.len() == 8 => (b"SHUTDOWN", Self::Shutdown),
-            b'F' if verb.len() == 8 => (b"FAILOVER", Self::Steer),
+            b'F' if verb.len() == 8 && verb[1].eq_ignore_ascii_case(&b'A') => (b"FAILOVER", Self::Steer),
+            b'F' if verb.len() == 8 => (b"FUNCTION", Self::Handshake),
+            b'A' if verb.len() == 3 => (b"ACL", Self::Handshake),
+            b'A' if verb.len() == 4 => (b"AUTH", Self::Handshake),
+            b'C' if verb.len() == 6 => (b"CLIENT", Self::Handshake),
+            b'C' if verb.len() == 7 => (b"CLUSTER", Self::Handshake),
+            b'L' if verb.len() == 7 => (b"LATENCY", Self::Handshake),
+            b'M' if verb.len() == 6 => (b"MODULE", Self::Handshake),
             b'M' if verb.len() == 10 => (b"MOVE-SCOPE", Self::Load),
             b'M' if verb.len() == 17 => (b"MOVE-SCOPE-INGEST", Self::Load),
             b'P' if verb.len() == 4 => (b"POST", Self::Browser),
@@ -113,14 +124,14 @@ impl Own {
 /// The refusal of a write.
 pub(crate) fn denied(denied: Denied) -> Vec<u8> {
     match denied {
-        // The text that clients of Redis look for.
-        Denied::Replica => b"-READONLY You can't write against a read only replica.\r\n".to_vec(),
         // The same word: on any other, clients stay and ask again here, where nobody may ever write again.
         Denied::Fenced(reason) => {
             let reason = reason.as_str();
             format!("-READONLY {reason}: this node must not write now; ask again which node is primary\r\n")
                 .into_bytes()
         }
+        // On a replica, and for whatever else there will be: the text that clients of Redis look for.
+        _ => b"-READONLY You can't write against a read only replica.\r\n".to_vec(),
     }
 }
 
@@ -129,7 +140,21 @@ pub(crate) const LOADING: &[u8] = b"-LOADING kevy is loading the dataset in memo
 
 /// Commands that are answered even then: people and probes must be able to look.
 pub(crate) fn answers_while_loading(verb: &[u8]) -> bool {
-    const WORDS: [&[u8]; 7] = [b"PING", b"INFO", b"HELLO", b"CLIENT", b"CONFIG", b"SHUTDOWN", b"ROLE"];
+    const WORDS: [&[u8]; 13] = [
+        b"PING",
+        b"INFO",
+        b"HELLO",
+        b"CLIENT",
+        b"CONFIG",
+        b"SHUTDOWN",
+        b"ROLE",
+        b"AUTH",
+        b"ACL",
+        b"COMMAND",
+        b"ECHO",
+        b"QUIT",
+        b"SELECT",
+    ];
     WORDS.iter().any(|word| verb.eq_ignore_ascii_case(word))
 }
 
@@ -233,8 +258,8 @@ impl Replies {
         }
         let writable = match self.shards.check() {
             Ok(()) => "yes",
-            Err(Denied::Replica) => "replica",
             Err(Denied::Fenced(reason)) => reason.as_str(),
+            Err(_) => "replica",
         };
         let (copies, continuations) = self.shards.copies_and_continuations();
         let _ = write!(
@@ -276,6 +301,18 @@ mod tests {
         assert_eq!(Own::of(b"SlaveOf"), Some(Own::Steer));
         for own in
             ["INFO", "WAIT", "repl.token", "REPL.wait", "FAILOVER", "Shutdown", "replicaof", "post", "host:"]
+                .into_iter()
+                .chain([
+                    "auth",
+                    "ACL",
+                    "Client",
+                    "cluster",
+                    "function",
+                    "latency",
+                    "module",
+                    "readonly",
+                    "readWrite",
+                ])
         {
             assert!(Own::of(own.as_bytes()).is_some(), "{own}");
         }

@@ -25,7 +25,18 @@ const NOT_ALLOWED: &str = "ERR This Redis command is not allowed from script";
 const READ_ONLY: &[u8] = b"-READONLY can't write against a read-only script\r\n";
 const CROSS_SHARD: &str = "CROSSSLOT Lua redis.call target key is on a different shard than the EVAL. \
     Use {hashtag} to colocate keys, or run kevy --threads 1.";
+const RECORD_FULL: &str = "ERR this script has written as much as one record holds (a million words, 512 MiB). \
+    What it wrote stays; do less in each call.";
 const PARTIAL_FLUSH: &str = "ERR a script would empty one shard of several; send FLUSHALL as a command";
+
+/// The verb by which a script may only read, of one that may write.
+pub(crate) fn reading(verb: &[u8]) -> Option<&'static [u8]> {
+    match () {
+        () if verb.eq_ignore_ascii_case(b"EVAL") => Some(b"EVAL_RO"),
+        () if verb.eq_ignore_ascii_case(b"EVALSHA") => Some(b"EVALSHA_RO"),
+        () => None,
+    }
+}
 
 /// What a script has done so far.
 #[derive(Debug, Default)]
@@ -34,6 +45,24 @@ pub(crate) struct Done {
     /// Keys whose dependants (indexes, watchers) must hear of it.
     pub(crate) touched: Vec<Vec<u8>>,
     pub(crate) flushed: bool,
+    /// How much is in `frames`.
+    words: usize,
+    bytes: usize,
+}
+
+impl Done {
+    fn add(&mut self, frames: impl IntoIterator<Item = Frame>) {
+        for frame in frames {
+            self.words += frame.len() + 1;
+            self.bytes += frame.iter().map(Vec::len).sum::<usize>();
+            self.frames.push(frame);
+        }
+    }
+
+    /// Whether one more command may be run, of which the record grows by no more than this.
+    fn has_room(&self, words: usize, bytes: usize) -> bool {
+        self.words + words <= bounds::RECORD_WORDS_MAX && self.bytes + bytes <= bounds::RECORD_BYTES_MAX
+    }
 }
 
 thread_local! {
@@ -49,6 +78,15 @@ pub(crate) fn begin() {
 /// Ends that.
 pub(crate) fn end() -> Done {
     RUNNING.with_borrow_mut(Option::take).unwrap_or_default()
+}
+
+fn has_room<A: ArgvView + ?Sized>(store: &mut Store, upper: &[u8], args: &A) -> bool {
+    let bytes = (0..args.len()).map(|i| args[i].len()).sum();
+    // What is drawn is recorded by name.
+    let drawn = if upper == b"SPOP" { store.scard(&args[1]).unwrap_or(0) } else { 0 };
+    RUNNING.with_borrow(|running| {
+        running.as_ref().is_none_or(|done| done.has_room(args.len() + drawn + 1, bytes))
+    })
 }
 
 fn note(change: impl FnOnce(&mut Done)) {
@@ -116,7 +154,9 @@ impl Caller {
         // An allow rule: whatever else kevy has, or gets, is not for scripts.
         let Some(verb) = kevy_verbs::verb(upper) else { return encode_error(out, NOT_ALLOWED) };
         if verb.write && read_only {
-            return out.extend_from_slice(READ_ONLY);
+            // One that came to a replica, or that may write nowhere.
+            let denied = self.shards.check().err().map(replies::denied);
+            return out.extend_from_slice(denied.as_deref().unwrap_or(READ_ONLY));
         }
         if !self.owns_all(upper, args) {
             return encode_error(out, CROSS_SHARD);
@@ -149,6 +189,9 @@ impl Caller {
         if grows && store.precheck_needed() && store.precheck_for_write().is_err() {
             return encode_error(out, kevy_verbs::reply::OOM_ERR);
         }
+        if !has_room(store, upper, args) {
+            return encode_error(out, RECORD_FULL);
+        }
         self.write(store, upper, args, grows, out);
     }
 
@@ -163,20 +206,20 @@ impl Caller {
         let ended = store.take_expired_keys();
         note(|done| {
             // What had ended was gone before the command looked.
-            done.frames.extend(ended.iter().map(|key| effects::frame(&[b"DEL", key])));
+            done.add(ended.iter().map(|key| effects::frame(&[b"DEL", key])));
             done.touched.extend(ended);
             done.flushed |= !failed && matches!(upper, b"FLUSHALL" | b"FLUSHDB");
             if !frames.is_empty() {
                 done.touched.extend(effects::keys(upper, args).into_iter().map(|i| args[i].to_vec()));
             }
-            done.frames.extend(frames);
+            done.add(frames);
         });
         if grows {
             store.try_evict_after_write();
             store.try_demote_after_write();
             let evicted = crate::clients::expiry::evicted(store);
             note(|done| {
-                done.frames.extend(evicted.iter().map(|key| effects::frame(&[b"DEL", key])));
+                done.add(evicted.iter().map(|key| effects::frame(&[b"DEL", key])));
                 done.touched.extend(evicted);
             });
         }

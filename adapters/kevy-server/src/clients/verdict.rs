@@ -27,10 +27,13 @@ pub(crate) enum Verdict {
     /// A cut. It asks as a write does, and passes while the gate is shut for a handover (S6): it changes no data, and
     /// without one behind the last write no replica could say that it has all, and take over.
     Cut,
+    /// A script that came to a replica: it may read.
+    Script,
 }
 
 /// The bits of an id that are ours.
-const BITS: u16 = 0b111 << 13;
+const BITS: u16 = 0b1111 << SHIFT;
+const SHIFT: u32 = 12;
 
 impl Verdict {
     /// The id that says so, beside what kevy's id says.
@@ -45,14 +48,15 @@ impl Verdict {
             Self::Own => 5,
             Self::OwnWrite => 6,
             Self::Cut => 7,
+            Self::Script => 8,
         };
-        VerbId::new(verb.get() & !BITS | bits << 13)
+        VerbId::new(verb.get() & !BITS | bits << SHIFT)
     }
 
     /// What an id says, and kevy's own.
     #[inline]
     pub(crate) const fn of(verb: VerbId) -> (Self, VerbId) {
-        let verdict = match verb.get() >> 13 {
+        let verdict = match verb.get() >> SHIFT {
             0 => Self::Free,
             1 => Self::Write,
             3 => Self::Intruder,
@@ -60,6 +64,7 @@ impl Verdict {
             5 => Self::Own,
             6 => Self::OwnWrite,
             7 => Self::Cut,
+            8 => Self::Script,
             _ => Self::Refused,
         };
         (verdict, VerbId::new(verb.get() & !BITS))
@@ -110,6 +115,7 @@ mod tests {
                 Verdict::Own,
                 Verdict::OwnWrite,
                 Verdict::Cut,
+                Verdict::Script,
             ] {
                 assert_eq!(Verdict::of(verdict.mark(VerbId::new(id))), (verdict, VerbId::new(id)));
             }

@@ -275,7 +275,7 @@ impl Attempt<'_> {
     /// Whether the primary still has the frame at `offset`.
     fn has(&mut self, generation: u64, offset: u64) -> Result<bool, Stop> {
         match self.feed.ask(self.link.shard, generation, offset, 1)? {
-            Answer::Gone(_) => Ok(false),
+            Answer::Gone(_) | Answer::Unreadable => Ok(false),
             Answer::Frames(frames) => {
                 for _ in 0..frames {
                     self.feed.frame()?;
@@ -415,9 +415,9 @@ fn ask_member((addresses, port): &Member) -> io::Result<Feed> {
 fn ask_for(feed: &mut Feed, shard: usize, from: Place, count: u64) -> io::Result<u64> {
     match feed.ask_kept(shard, from, count)? {
         Answer::Frames(frames @ 1..) => Ok(frames),
-        Answer::Frames(_) | Answer::Gone(_) => match feed.ask_own(shard, from, count)? {
+        Answer::Frames(_) | Answer::Gone(_) | Answer::Unreadable => match feed.ask_own(shard, from, count)? {
             Answer::Frames(frames) => Ok(frames),
-            Answer::Gone(_) => Ok(0),
+            Answer::Gone(_) | Answer::Unreadable => Ok(0),
         },
     }
 }

@@ -118,6 +118,13 @@ impl CatchUp {
         };
         let frames = match feed.ask(self.link.shard, session.generation, next, self.count)? {
             Answer::Gone(reason) => return Ok(Round::Gone(reason)),
+            Answer::Unreadable => {
+                // Its log has the same record: a restart would drop that, and all that is behind it.
+                feed.rewrite_log()?;
+                return Ok(Round::Gone(format!(
+                    "a frame from {next} on has more words than kevy reads, and the primary writes its log anew"
+                )));
+            }
             Answer::Frames(frames) => frames,
         };
         let mut largest = 1;

@@ -31,6 +31,8 @@ pub(crate) enum Answer {
     Frames(u64),
     /// The primary does not have them, or has another stream by now: a copy is needed.
     Gone(String),
+    /// There is one among them that kevy wrote and cannot read, because of its number of words. It is left out without a word.
+    Unreadable,
 }
 
 /// A connection to a primary's client port.
@@ -72,7 +74,7 @@ impl Feed {
     ) -> io::Result<Answer> {
         self.want(shard, generation, offset, count);
         self.send()?;
-        self.answer(generation, count)
+        self.answer(generation, offset, count)
     }
 
     /// The same, together with other questions: to be sent by [`Feed::send`].
@@ -81,15 +83,15 @@ impl Feed {
     }
 
     /// And what was answered to it.
-    pub(crate) fn answer(&mut self, generation: u64, count: u64) -> io::Result<Answer> {
-        answer(&mut self.reader, generation, count)
+    pub(crate) fn answer(&mut self, generation: u64, offset: u64, count: u64) -> io::Result<Answer> {
+        Ok(told(answer(&mut self.reader, generation, count)?, offset))
     }
 
     /// The same for frames that the node received in the history of `from`.
     pub(crate) fn ask_kept(&mut self, shard: usize, from: Place, count: u64) -> io::Result<Answer> {
         let Place { epoch, flushes, offset } = from;
         self.request(&format!("ELECT {FRAMES} {shard} {} {flushes} {offset} {count}", epoch.0))?;
-        answer(&mut self.reader, epoch.0, count)
+        Ok(answer(&mut self.reader, epoch.0, count)?.0)
     }
 
     /// Asks whose history the node's is. `None`: it does not understand that.
@@ -156,6 +158,12 @@ impl Feed {
         Ok((number(&line(&mut self.reader)?, ':')?, number(&line(&mut self.reader)?, ':')?))
     }
 
+    /// Has the node write its log anew. It says no where it does so already.
+    pub(crate) fn rewrite_log(&mut self) -> io::Result<()> {
+        self.request("BGREWRITEAOF")?;
+        line(&mut self.reader).map(drop)
+    }
+
     /// Says that all before `next` is here, together with other questions.
     pub(crate) fn want_room(&mut self, shard: usize, next: u64, frame_bytes: usize) {
         self.add(&format!("ELECT {TRAIL} {shard} {next} {frame_bytes}"));
@@ -188,27 +196,35 @@ impl Feed {
     }
 }
 
-/// Takes apart the head of `*3 :generation :next *frames`.
-fn answer(from: &mut impl BufRead, generation: u64, count: u64) -> io::Result<Answer> {
+/// Takes apart the head of `*3 :generation :next *frames`. Says what is next, too.
+fn answer(from: &mut impl BufRead, generation: u64, count: u64) -> io::Result<(Answer, u64)> {
     let head = line(from)?;
     if let Some(error) = head.strip_prefix('-') {
         return match error.starts_with("FEEDRESYNC") || error.starts_with("ERR feed cursor ahead") {
-            true => Ok(Answer::Gone(error.to_owned())),
+            true => Ok((Answer::Gone(error.to_owned()), 0)),
             // Loading, for instance: it may answer later.
             false => Err(io::Error::other(error.to_owned())),
         };
     }
     expect(&head, '*', 3)?;
     let served = number(&line(from)?, ':')?;
-    let _next = number(&line(from)?, ':')?;
+    let next = number(&line(from)?, ':')?;
     let frames = number(&line(from)?, '*')?;
     if served != generation {
-        return Ok(Answer::Gone(format!("its stream is {served} now")));
+        return Ok((Answer::Gone(format!("its stream is {served} now")), next));
     }
     if frames > count {
         return Err(garbage(format!("{frames} frames, and {count} were asked for")));
     }
-    Ok(Answer::Frames(frames))
+    Ok((Answer::Frames(frames), next))
+}
+
+/// What such an answer says to a question for frames from `offset` on.
+fn told((answer, next): (Answer, u64), offset: u64) -> Answer {
+    match answer {
+        Answer::Frames(frames) if next > offset.saturating_add(frames) => Answer::Unreadable,
+        answer => answer,
+    }
 }
 
 /// Takes apart `*2 :offset *words`.
@@ -270,7 +286,7 @@ mod tests {
     /// An answer to a question for two frames of stream 7, and its first frame.
     fn read(answer: &str) -> io::Result<(Answer, Option<(u64, Argv)>)> {
         let mut bytes = answer.as_bytes();
-        let answer = super::answer(&mut bytes, 7, 2)?;
+        let (answer, _) = super::answer(&mut bytes, 7, 2)?;
         let first = matches!(answer, Answer::Frames(1..)).then(|| super::frame(&mut bytes)).transpose()?;
         Ok((answer, first))
     }
@@ -290,6 +306,16 @@ mod tests {
         assert_eq!(read("*3\r\n:7\r\n:40\r\n*0\r\n").unwrap().0, Answer::Frames(0));
         assert!(matches!(read("-FEEDRESYNC 9 100\r\n").unwrap().0, Answer::Gone(_)));
         assert!(read("-LOADING kevy is loading\r\n").is_err());
+    }
+
+    #[test]
+    fn a_frame_that_is_left_out_without_a_word_is_noticed() {
+        let told =
+            |answer: &str, from| super::told(super::answer(&mut answer.as_bytes(), 7, 2).unwrap(), from);
+        assert_eq!(told("*3\r\n:7\r\n:41\r\n*0\r\n", 40), Answer::Unreadable);
+        assert_eq!(told("*3\r\n:7\r\n:42\r\n*1\r\n*2\r\n:41\r\n", 40), Answer::Unreadable);
+        assert_eq!(told("*3\r\n:7\r\n:42\r\n*2\r\n", 40), Answer::Frames(2));
+        assert_eq!(told("*3\r\n:7\r\n:40\r\n*0\r\n", 40), Answer::Frames(0));
     }
 
     #[test]

@@ -193,9 +193,12 @@ impl Fetch {
         self.feed.send()?;
         self.feed.room_answer()?;
         let (begun, mut largest, bytes) = (self.next, 1, self.bytes);
-        for _ in 0..questions {
-            let frames = match self.feed.answer(self.generation, self.count)? {
+        for question in 0..questions {
+            let asked = begun + question * self.count;
+            let frames = match self.feed.answer(self.generation, asked, self.count)? {
                 Answer::Frames(frames) => frames,
+                // The stream knows what to do.
+                Answer::Unreadable => return Err(io::Error::other("a frame has more words than kevy reads")),
                 Answer::Gone(reason) => return Err(io::Error::other(reason)),
             };
             for _ in 0..frames {

@@ -152,8 +152,7 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
             links,
             views,
         };
-        drop(ports::listen(address, "[elect] http")?);
-        let at = http::serve(address, pages).map_err(wrong)?;
+        let at = http::serve(ports::listen(address, "[elect] http")?, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
     }
     if let Some(settings) = sentinel_at {
@@ -242,6 +241,7 @@ fn end(
     let plugin = Arc::clone(plugin);
     move |save| {
         eprintln!("kevy-server: stopping");
+        host.wait_for_transactions();
         let (tell, handed_over) = sync_channel(1);
         let plugin = Arc::clone(&plugin);
         inline.spawn(async move {

@@ -79,6 +79,8 @@ pub struct Shards {
     disk: OnceLock<Disk>,
     /// Whether a replica acknowledges only what is on its disk.
     acks_after_sync: AtomicBool,
+    /// Transactions that clients have begun and not ended. Too many, where a connection ended in the middle of one.
+    transactions: AtomicUsize,
     waits: Waits,
     cutter: OnceLock<Cutter>,
     pins: OnceLock<Pins>,
@@ -146,6 +148,8 @@ struct Shard {
     broken: AtomicBool,
     /// Replicas whose acknowledgements kevy would count although they belong to a stream before a flush.
     stale_replicas: AtomicUsize,
+    /// Clients of this shard that wait for data.
+    blocked: AtomicU64,
     /// The newest cut that this shard has put into its stream.
     cut: AtomicU64,
     passage: Passage,
@@ -208,6 +212,7 @@ impl Shards {
             link: Mutex::default(),
             broken: AtomicBool::default(),
             stale_replicas: AtomicUsize::default(),
+            blocked: AtomicU64::default(),
             cut: AtomicU64::default(),
             passage: Passage::default(),
             brake: Brake::default(),
@@ -224,6 +229,7 @@ impl Shards {
             ending: OnceLock::new(),
             disk: OnceLock::new(),
             acks_after_sync: AtomicBool::new(false),
+            transactions: AtomicUsize::new(0),
             waits: Waits::default(),
             cutter: OnceLock::new(),
             pins: OnceLock::new(),
@@ -254,6 +260,28 @@ impl Shards {
     /// Makes known where the logs are, if there are any. Before that, there are none.
     pub(crate) fn set_disk(&self, disk: Disk) {
         drop(self.disk.set(disk));
+    }
+
+    /// A client begins a transaction (`MULTI`), or ends one.
+    pub(crate) fn note_transaction(&self, begins: bool) {
+        let change = |open: usize| Some(if begins { open.saturating_add(1) } else { open.saturating_sub(1) });
+        // Never `Err`: every number changes.
+        let _ = self.transactions.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
+    }
+
+    /// Whether one may be under way.
+    pub(crate) fn has_transactions(&self) -> bool {
+        self.transactions.load(Ordering::Acquire) > 0
+    }
+
+    /// So many clients of `shard` wait for data.
+    pub(crate) fn note_blocked(&self, shard: usize, clients: u64) {
+        self.shards[shard].blocked.store(clients, Ordering::Release);
+    }
+
+    /// Whether clients wait for data, as of the last ticks.
+    pub(crate) fn has_blocked(&self) -> bool {
+        self.shards.iter().any(|shard| shard.blocked.load(Ordering::Acquire) > 0)
     }
 
     /// What is parked for acknowledgements, and whose count.

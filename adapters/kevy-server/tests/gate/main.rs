@@ -13,6 +13,7 @@ mod blocked;
 mod browser;
 mod commands;
 mod contents;
+mod nulls;
 mod syntax;
 mod ways;
 mod wire;

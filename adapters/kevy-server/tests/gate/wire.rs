@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// Longest wait for an answer that may never be whole.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A command: the verb and its arguments.
 pub type Words = Vec<Vec<u8>>;
@@ -56,11 +56,13 @@ pub struct Wire {
     echoes: u64,
     /// Whether the server ends the connection after what it said last.
     ends: bool,
+    /// The bytes of all replies so far, if somebody wants to see them.
+    pub heard: Option<Vec<u8>>,
 }
 
 impl Wire {
     pub fn open(port: u16) -> Self {
-        Self { stream: connect(port), port, unread: Vec::new(), echoes: 0, ends: false }
+        Self { stream: connect(port), port, unread: Vec::new(), echoes: 0, ends: false, heard: None }
     }
 
     /// Sends commands at once and gives one reply for each. Through a new connection, where a refusal has ended this one.
@@ -128,7 +130,7 @@ impl Wire {
                 let (replies, open) = self.until(format!("end-of-group-{echo}").as_bytes(), group);
                 all.push([std::mem::take(&mut answered), replies].concat());
                 if !open {
-                    *self = Self { echoes: self.echoes, ..Self::open(self.port) };
+                    self.reopen();
                     break;
                 }
             }
@@ -136,9 +138,13 @@ impl Wire {
         // QUIT is answered first and closes afterwards.
         self.send(b"PING\r\n");
         if self.reply().is_none() {
-            *self = Self { echoes: self.echoes, ..Self::open(self.port) };
+            self.reopen();
         }
         all
+    }
+
+    fn reopen(&mut self) {
+        *self = Self { echoes: self.echoes, heard: self.heard.take(), ..Self::open(self.port) };
     }
 
     /// The replies before the one to `DISCARD` and `ECHO text`, and whether the connection is still there.
@@ -186,7 +192,10 @@ impl Wire {
     fn try_reply(&mut self) -> std::io::Result<Option<Reply>> {
         loop {
             if let Some((reply, used)) = parse_reply(&self.unread).unwrap() {
-                self.unread.drain(..used);
+                let bytes = self.unread.drain(..used);
+                if let Some(heard) = &mut self.heard {
+                    heard.extend(bytes);
+                }
                 return Ok(Some(reply));
             }
             let mut buffer = [0; 65_536];

@@ -18,6 +18,39 @@ fn resp3_nulls_are_those_of_resp2() {
 }
 
 #[test]
+fn some_nulls_are_written_without_asking_the_commands() {
+    let primary = Plain::primary();
+    let said = primary.raw("HELLO 3\r\nUNSUBSCRIBE\r\n", "-1\r\n:0\r\n");
+    assert!(said.ends_with("$-1\r\n:0\r\n"), "{MENDED}: {said}");
+    let said = primary.raw("HELLO 3\r\nWATCH k\r\nSET k v\r\nMULTI\r\nPING\r\nEXEC\r\n", "-1\r\n");
+    assert!(said.ends_with("*-1\r\n"), "{MENDED}: {said}");
+}
+
+#[test]
+fn a_server_outside_of_cluster_mode_says_that_it_owns_all_slots() {
+    let primary = Plain::primary();
+    assert_eq!(primary.ask("REPLICAOF 127.0.0.1 1"), "+OK");
+    let said = primary.ask("CLUSTER NODES");
+    assert!(said.contains(":0@0 myself,master") && said.contains("0-16383"), "{MENDED}: {said}");
+}
+
+#[test]
+fn what_libraries_say_when_they_connect_is_unknown() {
+    let primary = Plain::primary();
+    for line in [
+        "CLIENT SETINFO LIB-NAME x",
+        "CLIENT TRACKING OFF",
+        "READONLY",
+        "ACL WHOAMI",
+        "MODULE LIST",
+        "LATENCY LATEST",
+    ] {
+        let said = primary.ask(line);
+        assert!(said.starts_with("-ERR unknown"), "{MENDED}: {line}: {said}");
+    }
+}
+
+#[test]
 fn hello_takes_any_password() {
     let primary = Plain::primary();
     let said = primary.raw("HELLO 3 AUTH nobody wrong\r\nPING\r\n", "+PONG\r\n");

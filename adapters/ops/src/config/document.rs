@@ -31,13 +31,7 @@ pub(super) struct Entry<'a> {
 impl<'a> Document<'a> {
     /// Reads `text`. The error carries no file name yet.
     pub fn parse(text: &'a str) -> Result<Self, SetupError> {
-        let table = DeTable::parse(text).map_err(|error| SetupError {
-            file: None,
-            line: error.span().map_or(0, |span| line_of(text, span.start)),
-            key: String::new(),
-            value: String::new(),
-            reason: format!("cannot be read as TOML: {}", error.message().trim_end()),
-        })?;
+        let table = DeTable::parse(text).map_err(|error| unreadable(text, &error))?;
         Ok(Self { text, table: table.into_inner() })
     }
 
@@ -95,6 +89,21 @@ impl<'a> Document<'a> {
     }
 }
 
+/// What is no TOML. A key that stands twice is named: everything else is where the line says.
+fn unreadable(text: &str, error: &toml::de::Error) -> SetupError {
+    let (message, span) = (error.message().trim_end(), error.span());
+    let twice = message.starts_with("duplicate key");
+    let key = span.clone().filter(|_| twice).and_then(|span| text.get(span)).unwrap_or_default();
+    let advice = if twice { "; keep one of the two" } else { "" };
+    SetupError {
+        file: None,
+        line: span.map_or(0, |span| line_of(text, span.start)),
+        key: key.trim().to_owned(),
+        value: String::new(),
+        reason: format!("cannot be read as TOML: {message}{advice}"),
+    }
+}
+
 fn table<'a, 'b>(value: &'b Spanned<DeValue<'a>>) -> Option<&'b DeTable<'a>> {
     match value.get_ref() {
         DeValue::Table(table) => Some(table),
@@ -122,6 +131,20 @@ mod tests {
         assert_eq!(found("elect", "enabled"), Some((5, "true")));
         assert_eq!(found("server", "port"), Some((2, "7000")));
         assert_eq!(found("server", "enabled"), None);
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_named_with_its_line() {
+        for (text, line, key) in [
+            ("[server]\nport = 1\nbind = \"a\"\nport = 2\n", 4, "port"),
+            ("[elect]\nenabled = true\n\n[server]\n\n[elect]\n", 6, "elect"),
+        ] {
+            let error = Document::parse(text).unwrap_err();
+            assert_eq!((error.line, error.key.as_str()), (line, key), "{error}");
+            assert!(error.reason.contains("keep one of the two"), "{error}");
+        }
+        let error = Document::parse("[server]\nport = = 1\n").unwrap_err();
+        assert_eq!((error.line, error.key.as_str()), (2, ""), "{error}");
     }
 
     #[test]

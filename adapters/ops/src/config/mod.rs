@@ -14,6 +14,7 @@ mod election;
 mod error;
 #[cfg(feature = "kevy")]
 mod kevy;
+mod secret;
 mod section;
 mod sentinel;
 mod watchdog;
@@ -23,5 +24,6 @@ pub use election::{Election, Host};
 pub use error::SetupError;
 #[cfg(feature = "kevy")]
 pub use kevy::{ElectSettings, Links, Peer, Settings};
+pub use secret::Secret;
 pub use section::{ElectSection, KEYS, SECTION};
-pub use sentinel::{Secret, SentinelAddresses, SentinelSettings};
+pub use sentinel::{SentinelAddresses, SentinelSettings};

@@ -2,7 +2,7 @@
 
 use super::document::{Document, Entry};
 use super::error::SetupError;
-use super::sentinel::Secret;
+use super::secret::Secret;
 use kevy_elect_plugin::config::{CrashDetection, LossPolicy};
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -3,9 +3,9 @@
 use super::document::Document;
 use super::election::{Host, addresses};
 use super::error::SetupError;
+use super::secret::Secret;
 use super::section::{ElectSection, SECTION};
 use kevy_elect_plugin::ids::NodeId;
-use std::fmt;
 use std::net::SocketAddr;
 
 /// What clients ask for unless `sentinel_master` says otherwise: the name in every example of Sentinel.
@@ -22,16 +22,6 @@ pub struct SentinelSettings {
     pub password: Option<Secret>,
     /// All members, in the order of `[cluster] peers`: where clients reach the data of each, and its Sentinel port.
     pub members: Vec<(String, SentinelAddresses)>,
-}
-
-/// A password. It is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
 }
 
 /// Where clients reach a member.

@@ -251,7 +251,7 @@ mod tests {
     }
 
     fn tell(collector: &mut Collector, at: u64, kinds: Vec<EventKind>) -> Vec<Decision> {
-        let event = |kind| Event { at: Instant::from_nanos(at * 1_000_000), epoch: Epoch(7), kind };
+        let event = |kind| Event::new(Instant::from_nanos(at * 1_000_000), Epoch(7), kind);
         // `d` has joined the new history already.
         let held = |peer| {
             let stream_epoch = Epoch(if peer == id("d") { 7 } else { 6 });

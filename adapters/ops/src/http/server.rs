@@ -43,9 +43,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// What a client that is too slow to ask is told.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// Serves `pages` at `address` for the rest of the process's life. Says where.
-pub fn serve(address: SocketAddr, pages: Pages) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address)?;
+/// Serves `pages` at an open port for the rest of the process's life. Says where.
+pub fn serve(listener: TcpListener, pages: Pages) -> std::io::Result<SocketAddr> {
     let bound = listener.local_addr()?;
     let listener = Async::new(listener)?;
     // Not async-io's block_on: it would take turns with the election's thread in waiting for all sockets.

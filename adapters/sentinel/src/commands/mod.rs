@@ -6,10 +6,10 @@ mod client;
 mod info;
 mod sentinel;
 
+use crate::limits::SUBSCRIBERS_MAX;
 use crate::members::Members;
 use crate::pubsub::{Kind, Subscriptions};
 use crate::reply::Reply;
-use crate::server::SUBSCRIBERS_MAX;
 use crate::switch::Message;
 use crate::view::View;
 use kevy_resp::{Argv, RespVersion, parse_command_into};

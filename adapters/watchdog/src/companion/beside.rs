@@ -1,8 +1,8 @@
 //! The companion itself: a process with two threads. One hears which sockets there are, the other waits for the locks.
 
 use super::area::Area;
+use super::limits::{SOCKETS_MAX, THREADS_MAX};
 use super::wire::{self, Heard, Word};
-use super::{SOCKETS_MAX, THREADS_MAX};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{Shutdown, shutdown, sockopt};
 use rustix::process::{Signal, set_parent_process_death_signal};

@@ -25,7 +25,10 @@
 
 mod area;
 mod beside;
+mod limits;
 mod wire;
+
+pub use limits::{SOCKETS_MAX, THREADS_MAX};
 
 use area::Area;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,10 +42,6 @@ use wire::{Heard, Word};
 
 /// Whether this system opens the locks of dead threads.
 pub const SUPPORTED: bool = true;
-/// The most threads of one process that may matter.
-pub const THREADS_MAX: usize = 4096;
-/// The most sockets that a companion holds. Of one more it says nothing, and the kernel ends that one as it would have.
-pub const SOCKETS_MAX: usize = 1024;
 
 /// What a companion is started with, as its only argument.
 const ROLE: &str = "--companion";

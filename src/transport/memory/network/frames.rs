@@ -7,7 +7,7 @@ use crate::time::Instant;
 use crate::transport::api::{RefuseReason, SendError};
 use crate::transport::incoming::{self, Received};
 use crate::transport::links::LinkId;
-use crate::transport::memory::weather::IN_FLIGHT_MAX;
+use crate::transport::memory::conditions::IN_FLIGHT_MAX;
 use crate::wire;
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -49,11 +49,11 @@ impl Network {
         if self.refused.contains(&(from, to)) {
             return Ok(());
         }
-        if self.draw(self.weather.loss) {
+        if self.draw(self.conditions.loss) {
             self.lost += 1;
             return Ok(());
         }
-        if self.draw(self.weather.duplicate) {
+        if self.draw(self.conditions.duplicate) {
             self.duplicated += 1;
             self.frame(now, from, to, bytes.clone());
         }
@@ -62,7 +62,7 @@ impl Network {
     }
 
     pub(super) fn frame(&mut self, now: Instant, from: NodeId, to: NodeId, bytes: Vec<u8>) {
-        let (delay, overtakes) = (self.delay(), self.draw(self.weather.reorder));
+        let (delay, overtakes) = (self.delay(), self.draw(self.conditions.reorder));
         let Some(connection) = self.connections.get_mut(&(from, to)) else { return };
         let mut at = now + delay;
         if !overtakes {

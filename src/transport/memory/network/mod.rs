@@ -3,7 +3,7 @@
 mod dial;
 mod frames;
 
-use super::weather::Weather;
+use super::conditions::Conditions;
 use crate::ids::NodeId;
 use crate::message::Hello;
 use crate::rng::Rng;
@@ -31,7 +31,7 @@ pub(super) enum Cut {
 }
 
 pub(super) struct Network {
-    pub(in crate::transport::memory) weather: Weather,
+    pub(in crate::transport::memory) conditions: Conditions,
     pub(in crate::transport::memory) delivered: u64,
     pub(in crate::transport::memory) lost: u64,
     pub(in crate::transport::memory) duplicated: u64,
@@ -66,7 +66,7 @@ struct Process {
 struct Connection {
     out: LinkId,
     incoming: LinkId,
-    /// Frames overtake each other only where the weather says so.
+    /// Frames overtake each other only where the conditions say so.
     last_arrival: Instant,
     in_flight: usize,
     held: Vec<Vec<u8>>,
@@ -122,9 +122,9 @@ enum Due {
 }
 
 impl Network {
-    pub(in crate::transport::memory) fn new(seed: u64, members: Vec<NodeId>, weather: Weather) -> Self {
+    pub(in crate::transport::memory) fn new(seed: u64, members: Vec<NodeId>, conditions: Conditions) -> Self {
         Self {
-            weather,
+            conditions,
             delivered: 0,
             lost: 0,
             duplicated: 0,
@@ -149,7 +149,7 @@ impl Network {
     pub(in crate::transport::memory) fn new_process(&mut self, node: NodeId) -> ProcessId {
         let id = ProcessId(self.number());
         let peers = self.members.iter().copied().filter(|peer| *peer != node);
-        self.fresh.insert(id, Links::new(peers, self.weather.stale_after));
+        self.fresh.insert(id, Links::new(peers, self.conditions.stale_after));
         id
     }
 
@@ -217,7 +217,7 @@ impl Network {
             };
             let silent = self.cuts.contains_key(&(node, peer));
             let at = if silent {
-                now + self.weather.link_timeout
+                now + self.conditions.link_timeout
             } else {
                 (now + self.delay()).max(connection.last_arrival)
             };
@@ -230,7 +230,7 @@ impl Network {
         if !self.stop(node) {
             return;
         }
-        let at = now + self.weather.link_timeout;
+        let at = now + self.conditions.link_timeout;
         for ((from, to), connection) in self.take_connections(node) {
             let (peer, direction, link) = match from == node {
                 true => (to, Direction::In, connection.incoming),
@@ -263,7 +263,7 @@ impl Network {
     pub(in crate::transport::memory) fn cut(&mut self, now: Instant, from: NodeId, to: NodeId, cut: Cut) {
         let number = self.number();
         self.cuts.insert((from, to), (cut, number));
-        self.push(now + self.weather.link_timeout, Due::CutTimeout { from, to, number });
+        self.push(now + self.conditions.link_timeout, Due::CutTimeout { from, to, number });
     }
 
     pub(in crate::transport::memory) fn heal(&mut self, now: Instant, from: NodeId, to: NodeId) {
@@ -299,7 +299,7 @@ impl Network {
     }
 
     pub(in crate::transport::memory) fn reset_links_at(&mut self, now: Instant, node: NodeId, peer: NodeId) {
-        let later = now + self.weather.link_timeout;
+        let later = now + self.conditions.link_timeout;
         if let Some(connection) = self.connections.remove(&(node, peer)) {
             self.end_at(now, node, peer, Direction::Out, connection.out, End::Broken);
             self.end_at(later, peer, node, Direction::In, connection.incoming, End::Broken);
@@ -401,7 +401,7 @@ impl Network {
     }
 
     fn delay(&mut self) -> Duration {
-        let Weather { delay_min, delay_max, .. } = self.weather;
+        let Conditions { delay_min, delay_max, .. } = self.conditions;
         delay_min + (delay_max - delay_min).mul_f64(self.rng.unit())
     }
 }

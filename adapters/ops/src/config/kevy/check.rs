@@ -1,9 +1,11 @@
 //! What must fit together before a node may take part in elections.
 
 use super::secure::{self, Links};
-use crate::config::{
-    Document, ElectSection, Election, Host, SECTION, SentinelSettings, SetupError, sentinel,
-};
+use crate::config::document::Document;
+use crate::config::election::{Election, Host};
+use crate::config::error::SetupError;
+use crate::config::section::{ElectSection, SECTION};
+use crate::config::sentinel::{self, SentinelSettings};
 use kevy_config::{Config as KevyConfig, PeerEntry, ReplicationRole};
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::ids::{NodeId, SHARDS_MAX};
@@ -139,7 +141,7 @@ pub(super) fn check(
 /// Settings of kevy that contradict an election, or that cannot be had through kevy's library.
 fn refuse_what_cannot_work(kevy: &KevyConfig, document: &Document<'_>) -> Result<(), SetupError> {
     let replication = &kevy.replication;
-    let contradictions: [(&str, &str, String, bool, &str); 13] = [
+    let contradictions: [(&str, &str, String, bool, &str); 14] = [
         (
             "replication",
             "upstream",
@@ -182,6 +184,14 @@ fn refuse_what_cannot_work(kevy: &KevyConfig, document: &Document<'_>) -> Result
             replication.replica_max_staleness_ms.to_string(),
             replication.replica_max_staleness_ms > 0,
             "is not supported together with elections; remove it",
+        ),
+        (
+            "cluster",
+            "enabled",
+            "true".into(),
+            kevy.cluster.enabled,
+            "each replica would tell clients that it is the master of all slots; remove it, and have clients ask for the \
+             primary through [elect] sentinel",
         ),
         (
             "cluster",

@@ -9,7 +9,9 @@ mod secure;
 pub use check::{ElectSettings, Peer};
 pub use secure::Links;
 
-use super::{Document, ElectSection, SECTION, SetupError};
+use super::document::Document;
+use super::error::SetupError;
+use super::section::{ElectSection, SECTION};
 use kevy_config::{CliOverrides, Config, ConfigError};
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,8 @@
 //! Whether links prove who speaks, and if not, who can reach them (T26 to T29 of `docs/protocol.md`).
 
-use crate::config::{Document, ElectSection, SECTION, SetupError};
+use crate::config::document::Document;
+use crate::config::error::SetupError;
+use crate::config::section::{ElectSection, SECTION};
 use kevy_config::Config as KevyConfig;
 use kevy_elect_noise::{Keys, PrivateKey, PublicKey};
 use kevy_elect_plugin::ids::NodeId;

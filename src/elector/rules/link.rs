@@ -1,8 +1,9 @@
 //! What links tell: a process that is gone, and one that was started anew.
 
-use super::{Elector, Incarnation, Reason};
 use crate::config::CrashDetection;
-use crate::event::EventKind;
+use crate::elector::machine::Elector;
+use crate::event::{EventKind, Reason};
+use crate::ids::Incarnation;
 use crate::link::LinkEvent;
 use crate::message::OfferKind;
 
@@ -10,18 +11,13 @@ impl Elector {
     pub(super) fn on_link(&mut self, peer: usize, event: LinkEvent) {
         match event {
             LinkEvent::Up { incarnation } => self.on_link_up(peer, incarnation),
-            LinkEvent::Closed => {
-                self.peers[peer].linked = false;
-                self.peers[peer].closed = true;
-                self.on_support_lost(peer);
-            }
-            LinkEvent::Reset => {
-                self.peers[peer].linked = false;
+            LinkEvent::Closed | LinkEvent::Reset => {
+                self.peers.get_mut(peer).link_down(event == LinkEvent::Closed);
                 self.on_support_lost(peer);
             }
             LinkEvent::OlderClosed { incarnation } => self.on_older_closed(peer, incarnation),
             LinkEvent::Refused if self.is_dead_if_refused(peer) => {
-                self.peers[peer].dead = true;
+                self.peers.get_mut(peer).is_gone();
                 self.on_process_gone(peer, Reason::Crash);
             }
             LinkEvent::Refused => {}
@@ -30,44 +26,40 @@ impl Elector {
 
     fn on_link_up(&mut self, peer: usize, incarnation: Incarnation) {
         let ended = self.is_dead_if_succeeded(peer);
-        let known = &mut self.peers[peer];
-        let before = known.incarnation.replace(incarnation);
-        known.linked = true;
-        known.closed = false;
-        known.dead = false;
+        let before = self.peers.get_mut(peer).link_up(incarnation);
         // The transport lets nobody in who is older than what it knew, so another number is a later start.
         match before.filter(|before| *before != incarnation) {
             Some(before) if ended => {
                 // First: afterwards nobody knows when the old process was last heard.
-                if self.primary == Some(peer) {
+                if self.primary.is(peer) {
                     self.suspect(Reason::Restart);
                 }
-                self.peers[peer].restarted();
+                self.peers.get_mut(peer).restarted();
                 self.gone(peer, Some(before), Reason::Restart);
             }
             // Somebody may have started a second process with this node's id: the first one may live, out of our
             // reach, and write. What was promised to it holds.
             Some(_) => {
-                if self.primary == Some(peer) && self.primary_heard.is_none() {
-                    self.primary_heard = self.peers[peer].heard;
+                if self.primary.is(peer) {
+                    self.primary.succeeded(self.peers[peer].heard());
                 }
-                self.peers[peer].restarted();
+                self.peers.get_mut(peer).restarted();
                 self.on_support_lost(peer);
             }
             None => {}
         }
         // What this voter echoed before its link ended does not count any more: ask anew at once.
-        if self.reign().is_some() {
+        if self.state.reign().is_some() {
             self.send_heartbeats();
         }
     }
 
     /// What a link that was replaced still said: the process that it led to is gone.
     fn on_older_closed(&mut self, peer: usize, incarnation: Incarnation) {
-        let older = self.peers[peer].incarnation.is_some_and(|present| present != incarnation);
+        let older = self.peers[peer].incarnation().is_some_and(|present| present != incarnation);
         if older
             && self.config.crash_detection == CrashDetection::Refused
-            && self.void_promise_to(peer, Some(incarnation))
+            && self.promises.void(peer, Some(incarnation))
         {
             // The promise was to that process, so the primary that we follow is that one too.
             self.look_for_another_than(peer, Reason::Restart);
@@ -76,28 +68,27 @@ impl Elector {
 
     /// The process that we knew as `peer` is dead: what was promised to it is void.
     fn on_process_gone(&mut self, peer: usize, reason: Reason) {
-        if self.peers[peer].up {
-            self.peers[peer].up = false;
+        if self.peers.get_mut(peer).is_news(false) {
             let peer = self.id(peer);
             self.event(EventKind::PeerDown { peer });
         }
-        self.gone(peer, self.peers[peer].incarnation, reason);
+        self.gone(peer, self.peers[peer].incarnation(), reason);
     }
 
     fn gone(&mut self, peer: usize, incarnation: Option<Incarnation>, reason: Reason) {
         self.on_support_lost(peer);
-        self.void_promise_to(peer, incarnation);
+        self.promises.void(peer, incarnation);
         self.look_for_another_than(peer, reason);
     }
 
     fn look_for_another_than(&mut self, peer: usize, reason: Reason) {
-        if self.primary == Some(peer) {
+        if self.primary.is(peer) {
             self.suspect(reason);
         }
         // Begun anew, a campaign for votes would throw its epoch away, and the votes that are coming.
-        let voting = self.campaign().is_some_and(|campaign| campaign.kind == OfferKind::Vote);
-        if self.primary.is_none() && !voting {
-            self.schedule_campaign(self.now);
+        let voting = self.state.campaign().is_some_and(|campaign| campaign.kind() == OfferKind::Vote);
+        if !self.primary.is_known() && !voting {
+            self.schedule_campaign(self.now());
         }
         self.answer_waiting();
     }

@@ -6,11 +6,12 @@
 //! them. What is only told to people (labels, start times, what a peer said of itself and nobody decides on) is
 //! left out, and so is the state of chance: the checker sets it before every input with [`Elector::set_seed`].
 
-use super::judging::Vote;
-use super::{Elector, POSITION_SAVE_INTERVAL, State};
+use crate::elector::judging::Vote;
+use crate::elector::machine::Elector;
+use crate::elector::state::State;
 use crate::ids::Round;
-use crate::message::{Heartbeat, Message, Offer, Role, Standing};
-use crate::time::{Duration, Instant};
+use crate::message::{Heartbeat, Message, Offer, Role};
+use crate::time::Instant;
 use std::hash::{Hash, Hasher};
 
 /// The counters of a node: its last heartbeat and its last campaign.
@@ -40,28 +41,22 @@ impl Elector {
 
     /// This node's counters.
     pub fn rounds(&self) -> Rounds {
-        Rounds { beat: self.round, campaign: self.campaign_round }
+        Rounds { beat: self.lease.round(), campaign: self.campaigns }
     }
 
     /// Hashes what decides this node's future, at `now` on its clock. `rounds` are the counters of all members, in
     /// the order of their ids. Outputs must have been drained.
     pub fn digest(&self, now: Instant, rounds: &[Rounds], hasher: &mut impl Hasher) {
-        debug_assert!(self.outputs.is_empty());
+        debug_assert!(self.is_drained());
         let mine = self.rounds();
-        let ahead = |at: Instant| at.saturating_since(now);
-        let new = self.hard.standing == Standing::New;
+        let new = !self.record.is_complete();
 
-        (self.hard.epoch, self.hard.voted_for, new, self.hard.incarnation).hash(hasher);
-        (mine.beat == Round(0), self.primary, self.settling, self.following).hash(hasher);
-        (self.booting_until.map(ahead), self.fitness(), self.paused, self.leaving).hash(hasher);
-        self.position.hash(hasher);
-        if self.position != self.hard.position {
-            self.hard.position.hash(hasher);
-            age(now, self.persistence.position_saved_at, POSITION_SAVE_INTERVAL).hash(hasher);
-        }
-        self.timers.deadlines().map(|at| at.map(ahead)).hash(hasher);
-        let promise = self.promise.as_ref();
-        promise.map(|p| (p.to, p.epoch, p.incarnation, ahead(p.until))).hash(hasher);
+        self.record.digest(now, self.data.position(), hasher);
+        self.promises.digest(now, hasher);
+        (mine.beat == Round(0), self.primary.index(), self.following.whom()).hash(hasher);
+        (self.health(), self.paused, self.leaving).hash(hasher);
+        (self.data.settling(), self.data.position()).hash(hasher);
+        self.timers.deadlines().map(|at| at.map(|at| at.saturating_since(now))).hash(hasher);
         match self.judging.vote() {
             None => 0.hash(hasher),
             Some(Vote::Own) => 1.hash(hasher),
@@ -71,26 +66,20 @@ impl Elector {
             }
         }
         if new {
-            self.admission.answered.hash(hasher);
-            self.admission.since.map(|since| mine.since_beat(since)).hash(hasher);
+            let (answered, since) = self.admission.state();
+            (answered, since.map(|since| mine.since_beat(since))).hash(hasher);
         }
-        for (index, peer) in self.peers.iter().enumerate().filter(|(index, _)| *index != self.me) {
-            (peer.incarnation, peer.closed, peer.dead, peer.progress).hash(hasher);
-            let timeout = self.config.election_timeout;
-            peer.heard.map(|at| age(now, at, timeout)).filter(|age| new || *age < timeout).hash(hasher);
-            if new {
-                (peer.epoch, peer.was_fresh).hash(hasher);
-            }
-            peer.waiting.is_some().hash(hasher);
-            if let Some(offer) = &peer.waiting {
+        for index in self.peers.others() {
+            let peer = &self.peers[index];
+            peer.digest(now, self.config.election_timeout, new, hasher);
+            peer.waiting().is_some().hash(hasher);
+            if let Some(offer) = peer.waiting() {
                 digest_offer(offer, rounds[index], hasher);
             }
         }
         self.digest_state(now, hasher);
-        let saves = &self.persistence;
-        (saves.since_durable(), saves.failing()).hash(hasher);
-        for (to, message) in saves.held() {
-            let receiver = self.index(*to).map(|index| rounds[index]).unwrap_or_default();
+        for (to, message) in self.record.held() {
+            let receiver = self.peers.index(*to).map(|index| rounds[index]).unwrap_or_default();
             digest_message(message, mine, receiver, hasher);
             to.hash(hasher);
         }
@@ -100,14 +89,13 @@ impl Elector {
         match &self.state {
             State::Replica => 0.hash(hasher),
             State::Campaigning(campaign) => {
-                (1, campaign.kind, campaign.epoch, campaign.asked).hash(hasher);
-                (campaign.yes, campaign.no, &campaign.position).hash(hasher);
-                self.rounds().since_campaign(campaign.round).hash(hasher);
+                1.hash(hasher);
+                campaign.digest(self.campaigns, hasher);
             }
             State::Reigning(reign) => {
-                (2, reign.promoted, reign.fenced).hash(hasher);
-                reign.handover.map(|h| (h.reason, h.anyway, h.deadline.saturating_since(now))).hash(hasher);
-                self.lease.digest(now, self.round, hasher);
+                2.hash(hasher);
+                reign.digest(now, hasher);
+                self.lease.digest(now, hasher);
             }
         }
         // Outside of an office its end still wakes those who wait.
@@ -142,9 +130,4 @@ pub fn digest_message(message: &Message, sender: Rounds, receiver: Rounds, hashe
 
 fn digest_offer(offer: &Offer, candidate: Rounds, hasher: &mut impl Hasher) {
     (offer.epoch, candidate.since_campaign(offer.round), &offer.position).hash(hasher);
-}
-
-/// How long ago, up to `most`.
-pub(super) fn age(now: Instant, at: Instant, most: Duration) -> Duration {
-    now.saturating_since(at).min(most)
 }

@@ -3,39 +3,40 @@
 //! Each is one small question, asked where the protocol needs its answer. Feature `sim` can break it; other builds have
 //! no place to keep a [`Mutation`], so [`Elector::mutated`] is "no" at compile time and the rule is all that is left.
 
-use super::voters::VoterSet;
-use super::{DetachSeq, Elector, Epoch, Message, Mutation, Position, Standing, State};
-use crate::config::{CrashDetection, LossPolicy};
-use crate::message::Echo;
+use crate::config::{CrashDetection, LossPolicy, VOTERS_MAX};
+use crate::elector::io::DetachSeq;
+use crate::elector::machine::Elector;
+use crate::elector::mutation::Mutation;
+use crate::ids::Epoch;
+use crate::message::{Echo, Message, Standing};
+use crate::position::Position;
 
 /// Elections.
 impl Elector {
     /// E1: the number under which a member's vote counts. Only configured voters have one.
     pub(super) fn ballot(&self, member: usize) -> Option<usize> {
-        let stranger = self.mutated(Mutation::VotesFromStrangers).then_some(crate::config::VOTERS_MAX - 1);
-        self.peers[member].voter.or(stranger)
+        let stranger = self.mutated(Mutation::VotesFromStrangers).then_some(VOTERS_MAX - 1);
+        self.peers[member].voter().or(stranger)
     }
 
-    /// E1: how many votes there are once `voter` has said yes too. Asked twice, it still counts once.
-    pub(super) fn votes_with(&self, yes: &mut VoterSet, voter: usize) -> usize {
-        let again =
-            self.mutated(Mutation::VotesCountedTwice) && Some(voter) != self.my_vote && yes.contains(voter);
-        yes.insert(voter);
-        yes.len() + usize::from(again)
+    /// E1: how many votes `yes` answers are, the last of them that of `voter`. Asked `again`, it still counts once.
+    pub(super) fn votes(&self, yes: usize, voter: usize, again: bool) -> usize {
+        let twice = again && Some(voter) != self.peers.my_vote() && self.mutated(Mutation::VotesCountedTwice);
+        yes + usize::from(twice)
     }
 
     /// E2: whether nobody can get this node's vote in `epoch` any more: it was given, or the epoch is decided or over.
     pub(super) fn is_used(&self, epoch: Epoch) -> bool {
-        epoch < self.hard.epoch
-            || epoch == self.hard.epoch
-                && (self.hard.voted_for.is_some() || self.primary.is_some())
+        epoch < self.record.epoch()
+            || epoch == self.record.epoch()
+                && (self.record.voted_for().is_some() || self.primary.is_known())
                 && !self.mutated(Mutation::TwoVotes)
     }
 
     /// E3, E4: whether a message has to wait for a save: it may speak of what is not durable yet.
     pub(super) fn waits_for_save(&self, message: &Message) -> bool {
         let too_early = self.mutated(Mutation::VoteNotPersisted) && matches!(message, Message::Accept(_));
-        self.persistence.pending() && !too_early
+        self.record.pending() && !too_early
     }
 
     /// E5: whether a candidate finds out if it would win before it raises the epoch.
@@ -45,12 +46,14 @@ impl Elector {
 
     /// E7: whether a campaign is over once its time is.
     pub(super) fn ends_in_time(&self) -> bool {
-        !(self.mutated(Mutation::RoundNeverEnds) && self.campaign().is_some_and(|campaign| campaign.asked))
+        !(self.mutated(Mutation::RoundNeverEnds)
+            && self.state.campaign().is_some_and(|campaign| campaign.asked()))
     }
 
     /// P2: whether this node promised somebody else than `candidate` not to help anybody else.
     pub(super) fn promised_another_than(&self, candidate: usize) -> bool {
-        self.live_promise().is_some_and(|promise| !self.is_to(promise, candidate))
+        self.live_promise()
+            .is_some_and(|promise| !promise.is_to(candidate, self.peers[candidate].incarnation()))
             && !self.mutated(Mutation::NoStickiness)
     }
 
@@ -59,20 +62,20 @@ impl Elector {
     pub(super) fn is_dead_if_refused(&self, peer: usize) -> bool {
         let peer = &self.peers[peer];
         self.config.crash_detection == CrashDetection::Refused
-            && !peer.dead
-            && (peer.closed || self.mutated(Mutation::RefusedIsCrash))
+            && !peer.is_dead()
+            && (peer.is_closed() || self.mutated(Mutation::RefusedIsCrash))
     }
 
     /// P4: whether the process of `peer` is dead if a later one says `HELLO` now. Without the orderly end of its link it may
     /// live, out of our reach.
     pub(super) fn is_dead_if_succeeded(&self, peer: usize) -> bool {
-        self.peers[peer].closed && self.config.crash_detection == CrashDetection::Refused
+        self.peers[peer].is_closed() && self.config.crash_detection == CrashDetection::Refused
             || self.mutated(Mutation::NewIncarnationIsProof)
     }
 
     /// A1: whether this node knows every vote that it ever gave.
     pub(super) fn knows_its_votes(&self) -> bool {
-        self.hard.standing == Standing::Member
+        self.record.is_complete()
             || self.mutated(Mutation::NoAdmission)
             || self.mutated(Mutation::VotesFromStrangers)
     }
@@ -84,9 +87,9 @@ impl Elector {
     /// helped to elect another primary, which writes on its promise.
     pub(super) fn supporter(&self, from: usize, echo: &Echo) -> Option<usize> {
         let member = echo.standing == Standing::Member || self.mutated(Mutation::NewVoterSupports);
-        let ours = member && echo.epoch == self.hard.epoch && echo.primary == Some(self.config.node);
-        let counts = self.reign().is_some() && (ours || self.mutated(Mutation::EchoOfAnotherEpoch));
-        self.peers[from].voter.filter(|_| counts)
+        let ours = member && echo.epoch == self.record.epoch() && echo.primary == Some(self.config.node);
+        let counts = self.state.reign().is_some() && (ours || self.mutated(Mutation::EchoOfAnotherEpoch));
+        self.peers[from].voter().filter(|_| counts)
     }
 
     /// L6: whether what was echoed before a sleep of the machine is worth nothing after it.
@@ -101,7 +104,7 @@ impl Elector {
 
     /// F3: whether this node stays in office although a higher epoch, or another primary of its own, is there.
     pub(super) fn defies(&self) -> bool {
-        self.mutated(Mutation::PrimaryNotDemoted) && matches!(self.state, State::Reigning(_))
+        self.mutated(Mutation::PrimaryNotDemoted) && self.state.reign().is_some()
     }
 }
 
@@ -109,7 +112,7 @@ impl Elector {
 impl Elector {
     /// S15: whether an answer of the host is the one to the newest question.
     pub(super) fn is_answer(&self, seq: DetachSeq) -> bool {
-        seq == self.asked() || self.mutated(Mutation::OldAnswerCounts)
+        seq == self.judging.asked() || self.mutated(Mutation::OldAnswerCounts)
     }
 
     /// S2: whether electing somebody at `theirs` could lose what there is at `ours`.
@@ -128,8 +131,34 @@ impl Elector {
     /// it acknowledged there would be confirmed, and missing from the history that it voted for and forgot. Once
     /// it is admitted it knows every epoch that was won.
     pub(super) fn may_follow(&self) -> bool {
-        self.my_vote.is_none()
-            || self.hard.standing == Standing::Member
+        self.peers.my_vote().is_none()
+            || self.record.is_complete()
             || self.mutated(Mutation::NewVoterSupports)
+    }
+}
+
+/// Deliberate faults.
+impl Elector {
+    /// Makes this elector wrong, for the tests of the simulator.
+    #[cfg(feature = "sim")]
+    pub fn set_mutation(&mut self, mutation: Option<Mutation>) {
+        self.mutation = mutation;
+        if mutation == Some(Mutation::PromiseForgottenOnRestart) {
+            self.promises.boot_until(self.now());
+        }
+        if mutation == Some(Mutation::LeaseIsPromise) {
+            self.lease.lengthen(self.config.election_timeout);
+        }
+    }
+
+    #[cfg(feature = "sim")]
+    fn mutated(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    #[cfg(not(feature = "sim"))]
+    #[inline(always)]
+    const fn mutated(&self, _: Mutation) -> bool {
+        false
     }
 }

@@ -9,7 +9,7 @@ pub(super) type Life = u32;
 
 /// Faults that act on a machine now; several of one kind may overlap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Ills {
+pub(super) struct Impairments {
     pub(super) down: u16,
     pub(super) stopped: u16,
     pub(super) asleep: u16,
@@ -29,7 +29,7 @@ pub(super) struct Ills {
     pub(super) stuck: bool,
 }
 
-impl Ills {
+impl Impairments {
     /// A fault begins that only counts here; whatever else it does is for the world to do.
     pub(super) fn begin(&mut self, kind: FaultKind) {
         match kind {

@@ -9,7 +9,7 @@ pub const LINK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
 
 /// How the network treats what is sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Weather {
+pub(super) struct Conditions {
     pub(super) delay_min: Duration,
     pub(super) delay_max: Duration,
     pub(super) loss: f64,

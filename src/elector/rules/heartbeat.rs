@@ -1,15 +1,19 @@
 //! Heartbeats and their echoes: who is there, who reigns, and for how long still.
 
-use super::{Elector, HOST_TIMEOUTS, HostAction, Round, State, Timer};
+use super::HOST_TIMEOUTS;
 use crate::config::{Config, MemberKind};
+use crate::elector::io::HostAction;
+use crate::elector::machine::Elector;
+use crate::elector::state::State;
+use crate::elector::timers::Timer;
 use crate::event::{EventKind, Outcome, Reason};
-use crate::ids::Epoch;
+use crate::ids::{Epoch, Round};
 use crate::message::{Echo, Heartbeat, Message, Role, Standing};
 use crate::time::Duration;
 
 impl Elector {
     pub(super) fn on_heartbeat_due(&mut self) {
-        self.timers.set(Timer::Heartbeat, self.now + self.config.heartbeat_interval);
+        self.timers.set(Timer::Heartbeat, self.now() + self.config.heartbeat_interval);
         self.retry_failed_save();
         self.look_after_fitness();
         self.send_heartbeats();
@@ -22,28 +26,27 @@ impl Elector {
     /// So the cost per observer does not grow with the number of observers.
     pub(super) fn send_heartbeats(&mut self) {
         // Speaking of an epoch that is not durable could make it go back in the eyes of others.
-        if self.persistence.pending() {
+        if self.record.pending() {
             return;
         }
-        self.round = Round(self.round.0 + 1);
-        self.lease.sent(self.round, self.now);
-        let reigning = self.reign().is_some();
+        let round = self.lease.next_round(self.now());
+        let (reigning, observing) = (self.state.reign().is_some(), self.peers.my_vote().is_none());
         let heartbeat = Heartbeat {
-            epoch: self.hard.epoch,
-            round: self.round,
+            epoch: self.record.epoch(),
+            round,
             role: self.role(),
-            standing: self.hard.standing,
-            progress: self.position.progress(),
+            standing: self.record.standing(),
+            progress: self.data.progress(),
             primary: self.primary(),
             lease: if reigning { self.config.lease } else { Duration::ZERO },
-            health: self.fitness(),
+            health: self.health(),
         };
-        for number in 0..self.partners.len() {
-            let index = self.partners[number];
-            let wanted = if self.my_vote.is_none() {
-                self.primary == Some(index) || self.primary.is_none() && self.peers[index].voter.is_some()
+        for number in 0..self.peers.partners().len() {
+            let index = self.peers.partners()[number];
+            let wanted = if observing {
+                self.primary.is(index) || !self.primary.is_known() && self.peers[index].voter().is_some()
             } else {
-                reigning || self.peers[index].voter.is_some()
+                reigning || self.peers[index].voter().is_some()
             };
             if wanted {
                 self.send(index, Message::Heartbeat(heartbeat));
@@ -53,11 +56,9 @@ impl Elector {
 
     /// Tells of peers that came and went.
     fn look_after_peers(&mut self) {
-        for number in 0..self.partners.len() {
-            let index = self.partners[number];
-            let up = self.peers[index].reachable(self.now, self.config.election_timeout);
-            if self.peers[index].up != up {
-                self.peers[index].up = up;
+        for number in 0..self.peers.partners().len() {
+            let index = self.peers.partners()[number];
+            if let Some(up) = self.peers.news(index, self.now()) {
                 let peer = self.id(index);
                 self.event(if up { EventKind::PeerUp { peer } } else { EventKind::PeerDown { peer } });
             }
@@ -65,21 +66,21 @@ impl Elector {
     }
 
     pub(super) fn on_heartbeat(&mut self, from: usize, heartbeat: &Heartbeat) {
-        let now = self.now;
-        self.peers[from].note(now, heartbeat);
-        if !self.peers[from].up {
-            self.peers[from].up = true;
+        let now = self.now();
+        let peer = self.peers.get_mut(from);
+        peer.note(now, heartbeat);
+        if peer.is_news(true) {
             let peer = self.id(from);
             self.event(EventKind::PeerUp { peer });
         }
-        if heartbeat.epoch > self.hard.epoch {
+        if heartbeat.epoch > self.record.epoch() {
             self.adopt_epoch(heartbeat.epoch, Reason::HigherEpoch);
         }
         match heartbeat.role {
             Role::Primary | Role::Promoting => self.on_primary_heartbeat(from, heartbeat),
             // A node without a record learns from this what it may have forgotten.
             Role::Candidate | Role::Replica
-                if heartbeat.standing == Standing::New && self.peers[from].voter.is_some() =>
+                if heartbeat.standing == Standing::New && self.peers[from].voter().is_some() =>
             {
                 self.echo(from, heartbeat.round);
             }
@@ -90,14 +91,14 @@ impl Elector {
     }
 
     fn echo(&mut self, to: usize, round: Round) {
-        let (epoch, standing) = (self.hard.epoch, self.hard.standing);
-        let (primary, progress) = (self.primary(), self.position.progress());
+        let (epoch, standing) = (self.record.epoch(), self.record.standing());
+        let (primary, progress) = (self.primary(), self.data.progress());
         let echo = Echo { epoch, round, primary, standing, progress };
         self.send(to, Message::Echo(echo));
     }
 
     fn on_primary_heartbeat(&mut self, from: usize, heartbeat: &Heartbeat) {
-        if heartbeat.epoch < self.hard.epoch || !self.peers[from].member.eligible() {
+        if heartbeat.epoch < self.record.epoch() || !self.peers[from].eligible() {
             // It does not know yet that its reign is over: the echo's epoch tells it.
             self.echo(from, heartbeat.round);
             return;
@@ -113,41 +114,40 @@ impl Elector {
         self.judging.close();
 
         // Only voters promise, and only what outlasts the primary's lease.
-        if self.my_vote.is_some() {
+        if self.peers.my_vote().is_some() {
             let lease_max = Config::lease_max(self.config.election_timeout, self.config.drift_percent);
             if heartbeat.lease > lease_max {
-                if self.peers[from].lease_mismatch != Some(heartbeat.lease) {
-                    self.peers[from].lease_mismatch = Some(heartbeat.lease);
+                if self.peers.get_mut(from).lease_mismatch(Some(heartbeat.lease)) {
                     let (peer, lease) = (self.id(from), heartbeat.lease);
                     self.event(EventKind::LeaseMismatch { peer, lease, lease_max });
                 }
             } else {
-                self.peers[from].lease_mismatch = None;
+                self.peers.get_mut(from).lease_mismatch(None);
                 self.promise_to(from);
                 // An earlier process of ours can have promised something to this primary, whom we now promise
                 // the same and more, or to an older one, whose lease was over when this one was elected. To a
                 // newer candidate it cannot: that vote would be in our record.
-                if self.hard.standing == Standing::Member {
-                    self.booting_until = None;
+                if self.record.is_complete() {
+                    self.promises.end_boot();
                 }
                 self.echo(from, heartbeat.round);
             }
         }
-        if heartbeat.role == Role::Primary && self.following != Some((self.hard.epoch, from)) {
+        if heartbeat.role == Role::Primary && !self.following.is(self.record.epoch(), from) {
             self.follow_primary();
         }
-        self.schedule_campaign(self.now + self.config.election_timeout);
+        self.schedule_campaign(self.now() + self.config.election_timeout);
     }
 
     pub(super) fn on_echo(&mut self, from: usize, echo: &Echo) {
         if let Some(voter) = self.supporter(from, echo) {
             self.lease.echo(voter, echo.round);
             self.renew_lease();
-            self.peers[from].progress = self.peers[from].progress.max(echo.progress);
+            self.peers.get_mut(from).echoed(echo.progress);
             self.hand_over_if_caught_up();
             return;
         }
-        if echo.epoch > self.hard.epoch {
+        if echo.epoch > self.record.epoch() {
             self.adopt_epoch(echo.epoch, Reason::HigherEpoch);
         }
         self.note_admission_echo(from, echo);
@@ -155,57 +155,57 @@ impl Elector {
 
     /// An announcement is a heartbeat that cannot be echoed: it tells whom to follow and nothing else.
     pub(super) fn on_announce(&mut self, from: usize, epoch: Epoch) {
-        if epoch > self.hard.epoch {
+        if epoch > self.record.epoch() {
             self.adopt_epoch(epoch, Reason::HigherEpoch);
         }
-        if epoch < self.hard.epoch || !self.peers[from].member.eligible() || self.reign().is_some() {
+        if epoch < self.record.epoch() || !self.peers[from].eligible() || self.state.reign().is_some() {
             return;
         }
-        if matches!(self.state, State::Campaigning(_)) {
+        if self.state.campaign().is_some() {
             self.end_campaign(Outcome::Overtaken, Reason::OtherPrimary);
         }
         self.set_primary(Some(from));
-        if self.following != Some((epoch, from)) {
+        if !self.following.is(epoch, from) {
             self.follow_primary();
         }
-        self.schedule_campaign(self.now + self.config.election_timeout);
+        self.schedule_campaign(self.now() + self.config.election_timeout);
     }
 
     /// Points the host at the primary.
     pub(super) fn follow_primary(&mut self) {
-        let Some(primary) = self.primary.filter(|primary| *primary != self.me) else { return };
-        if self.member().kind == MemberKind::Witness || self.reign().is_some() || !self.may_follow() {
+        let Some(primary) = self.primary.index().filter(|primary| *primary != self.peers.me()) else {
+            return;
+        };
+        if self.peers.my_member().kind == MemberKind::Witness
+            || self.state.reign().is_some()
+            || !self.may_follow()
+        {
             return;
         }
         // From here on the host may acknowledge more than it has said.
         self.judging.close();
         // A host that does not answer is asked again.
-        self.timers.set(Timer::Follow, self.now + self.config.election_timeout * HOST_TIMEOUTS);
-        self.following = Some((self.hard.epoch, primary));
-        self.following_since = self.now;
-        self.host(HostAction::Follow(self.hard.epoch, self.id(primary)));
+        self.timers.set(Timer::Follow, self.now() + self.config.election_timeout * HOST_TIMEOUTS);
+        self.following.begin(self.record.epoch(), primary, self.now());
+        self.host(HostAction::Follow(self.record.epoch(), self.id(primary)));
     }
 
     pub(super) fn on_followed(&mut self, epoch: Epoch) {
-        self.settling = false;
-        if let Some((following, primary)) = self.following
-            && following == epoch
-        {
+        self.data.settled();
+        if let Some(primary) = self.following.of(epoch) {
             self.timers.clear(Timer::Follow);
-            let took = self.now.saturating_since(self.following_since);
+            let took = self.following.took(self.now());
             let primary = self.id(primary);
             self.event(EventKind::Following { primary, took });
         }
     }
 
     pub(super) fn on_follow_failed(&mut self, epoch: Epoch, error: &str) {
-        if let Some((following, primary)) = self.following
-            && following == epoch
-        {
+        if let Some(primary) = self.following.of(epoch) {
             let primary = self.id(primary);
             self.event(EventKind::FollowFailed { primary, error: error.to_owned() });
             // Tried again after half a timeout, not at every heartbeat: a retarget costs a full resync.
-            self.timers.set(Timer::Follow, self.now + self.config.election_timeout / 2);
+            self.timers.set(Timer::Follow, self.now() + self.config.election_timeout / 2);
         }
     }
 }

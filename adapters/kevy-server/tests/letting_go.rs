@@ -1,0 +1,191 @@
+//! Who waits on a node that lost the office is let go at once, whatever it waits for; and what had begun is answered first.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::process::{Process, primary};
+use common::{Cluster, Node, PATIENCE, until};
+use kevy_elect_plugin::host::{FenceReason, ReplicationHost};
+use kevy_elect_plugin::ids::Epoch;
+use rustix::process::Signal;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// Every way to wait for data, and for messages.
+const WAITS: [&str; 8] = [
+    "BLPOP {n}list 0",
+    "BRPOP {n}list {n}other 0",
+    "BRPOPLPUSH {n}list {n}to 0",
+    "BRPOPLPUSH {n}list elsewhere 0",
+    "BZPOPMIN {n}zset 0",
+    "XREAD BLOCK 0 STREAMS {n}stream $",
+    "XREADGROUP GROUP g c BLOCK 0 STREAMS {n}stream >",
+    "SUBSCRIBE {n}channel",
+];
+
+/// Far more than a heartbeat, and far less than for ever.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+struct Waiter {
+    stream: TcpStream,
+    line: String,
+}
+
+impl Waiter {
+    fn send(port: u16, line: &str) -> Self {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        Self { stream, line: line.to_owned() }
+    }
+
+    /// What comes until the connection ends, or an error comes.
+    fn end(&mut self) -> String {
+        let mut said = Vec::new();
+        let begun = Instant::now();
+        loop {
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => said.extend_from_slice(&buffer[..n]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+                Err(error) => panic!("{} goes on waiting: {error}", self.line),
+            }
+            if said.starts_with(b"-") {
+                break;
+            }
+        }
+        assert!(begun.elapsed() < AT_ONCE, "{} waited for {:?}", self.line, begun.elapsed());
+        String::from_utf8_lossy(&said).into_owned()
+    }
+}
+
+/// All of them, on several connections each, on the node at `port`.
+fn wait(port: u16, ask: impl Fn(&str) -> String) -> Vec<Waiter> {
+    let lines = (0..3).flat_map(|n| WAITS.map(|line| line.replace("{n}", &n.to_string())));
+    let waiters: Vec<Waiter> = lines
+        .map(|line| {
+            if line.starts_with("XREADGROUP") {
+                let stream = line.split(' ').nth(7).unwrap();
+                ask(&format!("XGROUP CREATE {stream} g $ MKSTREAM"));
+            }
+            Waiter::send(port, &line)
+        })
+        .collect();
+    let blocked = waiters.iter().filter(|waiter| !waiter.line.starts_with("SUBSCRIBE")).count();
+    until("all wait", || ask("INFO clients").contains(&format!("blocked_clients:{blocked}\r")).then_some(()));
+    waiters
+}
+
+#[test]
+fn who_waits_on_a_primary_that_is_cut_off_is_let_go_when_its_lease_ends() {
+    for shards in [1, 2] {
+        let cluster = Cluster::new(1, shards);
+        let node = cluster.start(0);
+        node.promote(1);
+        let mut waiters = wait(node.port, |line| node.client().ask(line));
+        fence(&node, FenceReason::LeaseExpired);
+        for waiter in &mut waiters {
+            let said = waiter.end();
+            assert!(waiter.line.starts_with("SUBSCRIBE") || said.is_empty(), "{}: {said}", waiter.line);
+        }
+        // Who comes again is refused, and let go.
+        assert!(Waiter::send(node.port, "BLPOP list 0").end().starts_with("-READONLY"));
+        node.stop();
+    }
+}
+
+#[test]
+fn a_primary_without_a_lease_keeps_clients_if_none_of_them_waits() {
+    let cluster = Cluster::new(1, 1);
+    let node = cluster.start(0);
+    node.promote(1);
+    let mut client = node.client();
+    assert_eq!(client.ask("PING"), "+PONG");
+    fence(&node, FenceReason::LeaseExpired);
+    assert_eq!(client.ask("GET k"), "nil", "the same connection");
+    node.stop();
+}
+
+fn fence(node: &Node, reason: FenceReason) {
+    node.fence(reason);
+    futures::executor::block_on(node.host.fence(Epoch(1), reason)).unwrap();
+}
+
+#[test]
+fn who_waits_on_a_primary_that_is_killed_stopped_in_order_or_replaced_is_let_go_and_no_element_is_lost() {
+    for signal in [Signal::KILL, Signal::TERM] {
+        let cluster = Cluster::new(3, 2);
+        let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+        let first = primary(&nodes);
+        until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+        let mut waiters = wait(nodes[first].port, |line| nodes[first].ask(line).unwrap_or_default());
+        nodes[first].signal(signal);
+        let mut old = nodes.remove(first);
+        old.wait();
+        for waiter in &mut waiters {
+            let said = waiter.end();
+            let fine =
+                waiter.line.starts_with("SUBSCRIBE") || said.is_empty() || said.starts_with("-UNBLOCKED");
+            assert!(fine, "{signal:?} {}: {said}", waiter.line);
+        }
+        // On a replica nobody takes anything.
+        let second = primary(&nodes);
+        let replica = &nodes[1 - second];
+        until("the replica follows", || {
+            replica.ask("INFO replication")?.contains("master_link_status:up").then_some(())
+        });
+        for line in ["BLPOP 0list 0", "BRPOPLPUSH 0list 0to 0", "BZPOPMIN 0zset 0"] {
+            assert!(Waiter::send(replica.port, line).end().starts_with("-READONLY"), "{line}");
+        }
+        for n in 0..3 {
+            assert_eq!(nodes[second].ask(&format!("RPUSH {n}list x")).as_deref(), Some("1"));
+        }
+    }
+}
+
+#[test]
+fn a_handover_waits_for_a_transaction_and_answers_it() {
+    let cluster = Cluster::new(3, 1);
+    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let first = primary(&nodes);
+    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    let mut stream = TcpStream::connect(("127.0.0.1", nodes[first].port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut say = |line: &str, answer: &str| {
+        stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        let mut said = vec![0; answer.len()];
+        stream.read_exact(&mut said).unwrap();
+        assert_eq!(String::from_utf8_lossy(&said), answer, "{line}");
+    };
+    say("MULTI", "+OK\r\n");
+    say("SET one 1", "+QUEUED\r\n");
+    nodes[first].signal(Signal::TERM);
+    say("SET two 2", "+QUEUED\r\n");
+    say("EXEC", "*2\r\n+OK\r\n+OK\r\n");
+    let mut old = nodes.remove(first);
+    assert_eq!(old.wait().code(), Some(0));
+    let second = primary(&nodes);
+    assert_eq!(nodes[second].ask("GET one").as_deref(), Some("1"));
+    assert_eq!(nodes[second].ask("GET two").as_deref(), Some("2"));
+}
+
+/// Without the wait's end a client that never ends its transaction would keep the office where it is.
+#[test]
+fn a_handover_does_not_wait_for_ever_for_a_transaction_and_executes_none_of_it() {
+    let cluster = Cluster::new(3, 1);
+    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let first = primary(&nodes);
+    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    let mut waiter = Waiter::send(nodes[first].port, "MULTI\r\nSET half 1");
+    waiter.stream.read_exact(&mut [0; 14]).unwrap();
+    nodes[first].signal(Signal::TERM);
+    let mut old = nodes.remove(first);
+    assert_eq!(old.wait().code(), Some(0));
+    assert_eq!(waiter.end(), "");
+    let second = primary(&nodes);
+    assert_eq!(nodes[second].ask("EXISTS half").as_deref(), Some("0"));
+}

@@ -1,0 +1,360 @@
+//! The members, and what this node knows of each: there or not, and what it last said of itself.
+
+use super::status::PeerStatus;
+use crate::config::{Config, Member};
+use crate::fence::Health;
+use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::message::{Heartbeat, Offer, Role, Standing};
+use crate::position::Progress;
+use crate::time::{Duration, Instant};
+use std::ops::Index;
+
+/// All members, this node included.
+#[derive(Debug, Clone)]
+pub(super) struct Peers {
+    /// In the order of the configuration; our own entry is never looked at.
+    all: Vec<Peer>,
+    /// This node's index among them.
+    me: usize,
+    my_vote: Option<usize>,
+    /// Whom this node ever speaks with. Not all others: observers keep to the voters, so what an observer does
+    /// does not grow with their number, nor what they all do with its square.
+    partners: Vec<usize>,
+    /// How long a peer counts as reachable after its last heartbeat.
+    timeout: Duration,
+}
+
+/// What this node knows of one peer.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    member: Member,
+    /// Its number among the voters, if it is one.
+    voter: Option<usize>,
+    incarnation: Option<Incarnation>,
+    linked: bool,
+    /// A link to the present incarnation ended in order: half of the evidence of a crash.
+    closed: bool,
+    /// The present incarnation is known to be dead. What still comes in from it is ignored.
+    dead: bool,
+    /// Heard within an election timeout, as last told to the outside.
+    up: bool,
+    heard: Option<Instant>,
+    role: Option<Role>,
+    epoch: Epoch,
+    standing: Standing,
+    /// The present incarnation said that it has no record and knows of no election.
+    was_fresh: bool,
+    progress: Progress,
+    primary: Option<NodeId>,
+    health: Health,
+    /// A pre-vote that was refused for a reason that passes by itself; answered when it has passed.
+    waiting: Option<Offer>,
+    /// The lease that did not fit our promise, as last complained about.
+    lease_mismatch: Option<Duration>,
+}
+
+impl Peers {
+    pub(super) fn new(config: &Config) -> Self {
+        let mut voter = 0..;
+        let numbered =
+            |member: &Member| Peer::new(*member, if member.kind.votes() { voter.next() } else { None });
+        let all: Vec<_> = config.members.iter().map(numbered).collect();
+        let me = all.iter().position(|peer| peer.member.id == config.node).unwrap_or_default();
+        let observer = all[me].voter.is_none();
+        let partners =
+            (0..all.len()).filter(|index| *index != me && (!observer || all[*index].voter.is_some()));
+        Self {
+            me,
+            my_vote: all[me].voter,
+            partners: partners.collect(),
+            all,
+            timeout: config.election_timeout,
+        }
+    }
+
+    pub(super) fn me(&self) -> usize {
+        self.me
+    }
+
+    /// This node's number among the voters, if it is one.
+    pub(super) fn my_vote(&self) -> Option<usize> {
+        self.my_vote
+    }
+
+    pub(super) fn my_member(&self) -> &Member {
+        &self.all[self.me].member
+    }
+
+    pub(super) fn all(&self) -> &[Peer] {
+        &self.all
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, index: usize) -> &mut Peer {
+        &mut self.all[index]
+    }
+
+    pub(super) fn index(&self, id: NodeId) -> Option<usize> {
+        self.all.binary_search_by(|peer| peer.member.id.cmp(&id)).ok()
+    }
+
+    #[inline]
+    pub(super) fn id(&self, index: usize) -> NodeId {
+        self.all[index].member.id
+    }
+
+    /// All members but this one.
+    pub(super) fn others(&self) -> impl Iterator<Item = usize> + use<> {
+        let me = self.me;
+        (0..self.all.len()).filter(move |index| *index != me)
+    }
+
+    /// Whom this node ever speaks with.
+    #[inline]
+    pub(super) fn partners(&self) -> &[usize] {
+        &self.partners
+    }
+
+    /// All voters but this node.
+    pub(super) fn other_voters(&self) -> impl Iterator<Item = usize> + '_ {
+        self.partners.iter().copied().filter(|index| self.all[*index].voter.is_some())
+    }
+
+    /// Heard within an election timeout and not known to be dead.
+    pub(super) fn reachable(&self, index: usize, now: Instant) -> bool {
+        self.all[index].reachable(now, self.timeout)
+    }
+
+    /// Whether this member could become primary now.
+    pub(super) fn could_reign(&self, index: usize, now: Instant) -> bool {
+        self.all[index].eligible() && self.reachable(index, now)
+    }
+
+    /// Voters heard within an election timeout, this node included if it is one.
+    pub(super) fn voters_reachable(&self, now: Instant) -> usize {
+        let others = self.other_voters().filter(|index| self.reachable(*index, now)).count();
+        others + usize::from(self.my_vote().is_some())
+    }
+
+    /// What a member that has come or gone is, as far as the outside has not been told.
+    pub(super) fn news(&mut self, index: usize, now: Instant) -> Option<bool> {
+        let peer = &mut self.all[index];
+        let up = peer.reachable(now, self.timeout);
+        peer.is_news(up).then_some(up)
+    }
+
+    /// What this node believes about its peers.
+    pub(super) fn status(&self, now: Instant) -> impl Iterator<Item = PeerStatus> + '_ {
+        self.others().map(move |index| {
+            let peer = &self.all[index];
+            PeerStatus {
+                member: peer.member,
+                up: peer.reachable(now, self.timeout),
+                linked: peer.linked,
+                heard: peer.heard,
+                role: peer.role,
+                epoch: peer.epoch,
+                progress: peer.progress,
+                primary: peer.primary,
+                health: peer.health,
+            }
+        })
+    }
+}
+
+impl Index<usize> for Peers {
+    type Output = Peer;
+
+    #[inline]
+    fn index(&self, index: usize) -> &Peer {
+        &self.all[index]
+    }
+}
+
+impl Peer {
+    fn new(member: Member, voter: Option<usize>) -> Self {
+        Self {
+            member,
+            voter,
+            incarnation: None,
+            linked: false,
+            closed: false,
+            dead: false,
+            up: false,
+            heard: None,
+            role: None,
+            epoch: Epoch::ZERO,
+            standing: Standing::New,
+            was_fresh: false,
+            progress: Progress::NONE,
+            primary: None,
+            health: Health::Good,
+            waiting: None,
+            lease_mismatch: None,
+        }
+    }
+
+    pub(super) fn id(&self) -> NodeId {
+        self.member.id
+    }
+
+    pub(super) fn eligible(&self) -> bool {
+        self.member.eligible()
+    }
+
+    pub(super) fn priority(&self) -> u8 {
+        self.member.priority
+    }
+
+    /// Its number among the voters, if it is one.
+    pub(super) fn voter(&self) -> Option<usize> {
+        self.voter
+    }
+
+    /// Which start of its process speaks.
+    pub(super) fn incarnation(&self) -> Option<Incarnation> {
+        self.incarnation
+    }
+
+    /// A link to the present incarnation ended in order.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    pub(super) fn heard(&self) -> Option<Instant> {
+        self.heard
+    }
+
+    /// The highest epoch that it said.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The present incarnation said that it has no record and knows of no election.
+    pub(super) fn was_fresh(&self) -> bool {
+        self.was_fresh
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    pub(super) fn is_fit(&self) -> bool {
+        self.health.is_good()
+    }
+
+    fn reachable(&self, now: Instant, timeout: Duration) -> bool {
+        !self.dead && self.heard.is_some_and(|at| now.saturating_since(at) < timeout)
+    }
+
+    /// Whether the outside has not been told that this peer is up, or is not.
+    pub(super) fn is_news(&mut self, up: bool) -> bool {
+        let news = self.up != up;
+        if news {
+            self.up = up;
+        }
+        news
+    }
+
+    #[inline]
+    pub(super) fn note(&mut self, now: Instant, heartbeat: &Heartbeat) {
+        self.heard = Some(now);
+        self.role = Some(heartbeat.role);
+        self.epoch = self.epoch.max(heartbeat.epoch);
+        self.standing = heartbeat.standing;
+        self.was_fresh |= heartbeat.standing == Standing::New && heartbeat.epoch == Epoch::ZERO;
+        self.progress = heartbeat.progress;
+        self.primary = heartbeat.primary;
+        self.health = heartbeat.health;
+    }
+
+    /// What it offered is newer than its last heartbeat.
+    pub(super) fn offered(&mut self, progress: Progress) {
+        self.progress = progress;
+    }
+
+    /// What it echoed may be newer than its last heartbeat.
+    pub(super) fn echoed(&mut self, progress: Progress) {
+        self.progress = self.progress.max(progress);
+    }
+
+    /// It is linked to this process of its node; gives the one that was known before.
+    pub(super) fn link_up(&mut self, incarnation: Incarnation) -> Option<Incarnation> {
+        self.linked = true;
+        self.closed = false;
+        self.dead = false;
+        self.incarnation.replace(incarnation)
+    }
+
+    /// Its link ended, in order or not.
+    pub(super) fn link_down(&mut self, in_order: bool) {
+        self.linked = false;
+        self.closed |= in_order;
+    }
+
+    pub(super) fn is_gone(&mut self) {
+        self.dead = true;
+    }
+
+    /// It gave up its office.
+    pub(super) fn resigned(&mut self) {
+        self.role = None;
+    }
+
+    /// A new process took the place of the one this was known of.
+    pub(super) fn restarted(&mut self) {
+        self.dead = false;
+        self.closed = false;
+        self.role = None;
+        self.standing = Standing::New;
+        self.was_fresh = false;
+        self.progress = Progress::NONE;
+        self.primary = None;
+        self.health = Health::Good;
+        self.waiting = None;
+        self.lease_mismatch = None;
+        self.heard = None;
+    }
+
+    /// A pre-vote of it that is answered later.
+    pub(super) fn waiting(&self) -> Option<&Offer> {
+        self.waiting.as_ref()
+    }
+
+    pub(super) fn wait_with(&mut self, offer: Option<Offer>) {
+        self.waiting = offer;
+    }
+
+    pub(super) fn take_waiting(&mut self) -> Option<Offer> {
+        self.waiting.take()
+    }
+
+    /// Notes the lease that it takes if it is longer than what this node promises; says whether that is news.
+    pub(super) fn lease_mismatch(&mut self, mismatch: Option<Duration>) -> bool {
+        let news = self.lease_mismatch != mismatch;
+        self.lease_mismatch = mismatch;
+        news
+    }
+
+    /// Where only the present counts: `new` says that the peer's epoch counts too.
+    #[cfg(feature = "sim")]
+    pub(super) fn digest(
+        &self,
+        now: Instant,
+        timeout: Duration,
+        new: bool,
+        hasher: &mut impl std::hash::Hasher,
+    ) {
+        use std::hash::Hash;
+        (self.incarnation, self.closed, self.dead, self.progress).hash(hasher);
+        let age = self.heard.map(|at| now.saturating_since(at).min(timeout));
+        age.filter(|age| new || *age < timeout).hash(hasher);
+        if new {
+            (self.epoch, self.was_fresh).hash(hasher);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The vote record: in which epoch this node is, for whom it voted there, and what of that is durable.
+//!
+//! Persist, then speak: what is said of a change waits for its save.
+
+use super::io::{Output, PersistSeq};
+use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::message::{Message, Standing};
+use crate::position::Position;
+use crate::state::HardState;
+use crate::time::{Duration, Instant};
+use std::collections::VecDeque;
+
+/// How often, at most, the position alone is written to the vote record.
+pub const POSITION_SAVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many messages per member may wait for a save. More are dropped: all but votes are repeated anyway.
+const HELD_PER_MEMBER: usize = 4;
+
+/// What is, or is about to be, durable; and what waits for that.
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    hard: HardState,
+    issued: PersistSeq,
+    /// The newest save that speech depends on.
+    needed: PersistSeq,
+    durable: PersistSeq,
+    failing: bool,
+    /// Messages that wait for `needed`, at most [`HELD_PER_MEMBER`] per member.
+    held: VecDeque<(NodeId, Message)>,
+    held_max: usize,
+    position_saved_at: Instant,
+}
+
+/// The record says something that is not saved yet.
+#[must_use = "what was decided has to be saved before this node speaks of it"]
+pub(super) struct Unsaved(());
+
+impl Record {
+    /// Of a process that starts. `restored` is what the disk holds; see [`super::Elector::new`].
+    pub(super) fn new(
+        restored: Option<HardState>,
+        incarnation_floor: u64,
+        members: usize,
+    ) -> (Self, Unsaved) {
+        let next = restored.as_ref().map_or(1, |old| old.incarnation.0.saturating_add(1));
+        let incarnation = Incarnation(next.max(incarnation_floor));
+        let hard = match restored {
+            Some(old) => HardState { incarnation, ..old },
+            None => HardState {
+                epoch: Epoch::ZERO,
+                voted_for: None,
+                standing: Standing::New,
+                incarnation,
+                position: Position::NONE,
+            },
+        };
+        let record = Self {
+            hard,
+            issued: PersistSeq(0),
+            needed: PersistSeq(0),
+            durable: PersistSeq(0),
+            failing: false,
+            held: VecDeque::new(),
+            held_max: HELD_PER_MEMBER * members,
+            position_saved_at: Instant::ZERO,
+        };
+        (record, Unsaved(()))
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.hard.epoch
+    }
+
+    pub(super) fn voted_for(&self) -> Option<NodeId> {
+        self.hard.voted_for
+    }
+
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.hard.incarnation
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.hard.standing
+    }
+
+    /// Whether every vote that this node ever gave is known to it.
+    #[inline]
+    pub(super) fn is_complete(&self) -> bool {
+        self.hard.standing == Standing::Member
+    }
+
+    /// How far the data went when that was last saved.
+    pub(super) fn position(&self) -> &Position {
+        &self.hard.position
+    }
+
+    /// Goes on to a later epoch, or votes in the present one. Nobody else ever gets the vote of that epoch.
+    pub(super) fn enter(&mut self, epoch: Epoch, vote: Option<NodeId>) -> Unsaved {
+        debug_assert!(epoch > self.hard.epoch || epoch == self.hard.epoch && vote.is_some());
+        self.hard.epoch = epoch;
+        self.hard.voted_for = vote;
+        Unsaved(())
+    }
+
+    /// This node can have forgotten nothing, or has learned all of it.
+    pub(super) fn complete(&mut self) -> Unsaved {
+        self.hard.standing = Standing::Member;
+        Unsaved(())
+    }
+
+    /// Saves a change; until that is done this node says nothing.
+    pub(super) fn save_before_speaking(
+        &mut self,
+        Unsaved(()): Unsaved,
+        position: &Position,
+        now: Instant,
+    ) -> Output {
+        // What waited spoke of a state that is over: a vote in an epoch that is not the newest any more
+        // helps nobody. Dropping it also bounds the queue.
+        self.held.clear();
+        let save = self.save(position, now);
+        self.needed = self.issued;
+        save
+    }
+
+    /// Saves how far the data goes, now and then; nothing waits for it.
+    pub(super) fn save_position(&mut self, position: &Position, now: Instant) -> Option<Output> {
+        let due = now >= self.position_saved_at + POSITION_SAVE_INTERVAL;
+        (due && !self.pending() && self.hard.position != *position).then(|| self.save(position, now))
+    }
+
+    /// Tries again what failed, if something waits for it.
+    pub(super) fn save_again(&mut self, position: &Position, now: Instant) -> Option<Output> {
+        if self.can_save() {
+            return None;
+        }
+        let save = self.save(position, now);
+        self.needed = self.issued;
+        Some(save)
+    }
+
+    fn save(&mut self, position: &Position, now: Instant) -> Output {
+        self.hard.position.clone_from(position);
+        self.position_saved_at = now;
+        self.issued = PersistSeq(self.issued.0 + 1);
+        Output::Persist(self.issued, self.hard.clone())
+    }
+
+    /// Keeps a message until what was decided before it is durable.
+    pub(super) fn hold(&mut self, to: NodeId, message: Message) {
+        if self.held.len() < self.held_max {
+            self.held.push_back((to, message));
+        }
+    }
+
+    /// A save is done. Gives what waited, if this was what it waited for.
+    pub(super) fn saved(&mut self, seq: PersistSeq) -> Option<VecDeque<(NodeId, Message)>> {
+        if !self.is_under_way(seq) {
+            return None;
+        }
+        let was_pending = self.pending();
+        self.durable = seq;
+        self.failing = false;
+        (was_pending && !self.pending()).then(|| std::mem::take(&mut self.held))
+    }
+
+    /// A save failed; says whether it was one that is under way.
+    pub(super) fn failed(&mut self, seq: PersistSeq) -> bool {
+        if !self.is_under_way(seq) {
+            return false;
+        }
+        self.failing = true;
+        if self.pending() {
+            // A vote that is not durable is never spoken. The epoch stays used in memory: it may have reached
+            // the disk after all.
+            self.held.retain(|(_, message)| !matches!(message, Message::Accept(_)));
+        }
+        true
+    }
+
+    fn is_under_way(&self, seq: PersistSeq) -> bool {
+        self.durable < seq && seq <= self.issued
+    }
+
+    /// Whether something that was decided is not durable yet.
+    #[inline]
+    pub(super) fn pending(&self) -> bool {
+        self.durable < self.needed
+    }
+
+    /// Whether the last save failed.
+    pub(super) fn failing(&self) -> bool {
+        self.failing
+    }
+
+    /// A save failed and nothing waits: try the next one as soon as a vote is asked for.
+    pub(super) fn can_save(&self) -> bool {
+        !(self.failing && self.pending())
+    }
+
+    /// Hashes the record and how its saves stand, where the data goes as far as `position`.
+    #[cfg(feature = "sim")]
+    pub(super) fn digest(&self, now: Instant, position: &Position, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        let HardState { epoch, voted_for, standing, incarnation, position: saved } = &self.hard;
+        (epoch, voted_for, standing, incarnation).hash(hasher);
+        if saved != position {
+            let age = now.saturating_since(self.position_saved_at).min(POSITION_SAVE_INTERVAL);
+            (saved, age).hash(hasher);
+        }
+        let needed = self.needed.0.saturating_sub(self.durable.0);
+        (self.issued.0 - self.durable.0, needed, self.failing).hash(hasher);
+    }
+
+    /// What waits for a save.
+    #[cfg(feature = "sim")]
+    pub(super) fn held(&self) -> impl Iterator<Item = &(NodeId, Message)> {
+        self.held.iter()
+    }
+}

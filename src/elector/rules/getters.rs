@@ -1,0 +1,93 @@
+//! What an elector knows, for those who only look.
+
+use crate::config::Config;
+use crate::elector::machine::Elector;
+use crate::elector::peers::Peer;
+use crate::elector::status::{PeerStatus, Status};
+use crate::fence::{Denied, FenceReason, GateState};
+use crate::ids::{Epoch, NodeId};
+use crate::message::Role;
+use crate::time::{Duration, Instant};
+
+/// Getters.
+impl Elector {
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// This node's role.
+    pub fn role(&self) -> Role {
+        self.state.role()
+    }
+
+    /// Whether this node holds the office, promoted or not.
+    pub fn is_reigning(&self) -> bool {
+        self.state.reign().is_some()
+    }
+
+    /// This node's epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.record.epoch()
+    }
+
+    /// The primary that this node follows, or itself.
+    pub fn primary(&self) -> Option<NodeId> {
+        self.primary.index().map(|index| self.id(index))
+    }
+
+    /// Which of [`Elector::members`] that is.
+    pub(crate) fn primary_index(&self) -> Option<usize> {
+        self.primary.index()
+    }
+
+    /// All members, this node included, in the order in which they are counted.
+    pub(crate) fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.all().iter().map(Peer::id)
+    }
+
+    /// Whether writes may pass, and until when.
+    pub fn gate(&self) -> GateState {
+        let Some(reign) = self.state.reign().filter(|reign| reign.promoted()) else {
+            return GateState::Shut(Denied::Replica);
+        };
+        match (reign.fenced(), self.lease.until()) {
+            (None, Some(until)) => GateState::Open(until),
+            (fenced, _) => GateState::Shut(Denied::Fenced(fenced.unwrap_or(FenceReason::LeaseExpired))),
+        }
+    }
+
+    /// What this node believes.
+    pub fn status(&self) -> Status {
+        Status {
+            role: self.role(),
+            epoch: self.record.epoch(),
+            voted_for: self.record.voted_for(),
+            primary: self.primary(),
+            incarnation: self.record.incarnation(),
+            standing: self.record.standing(),
+            progress: self.data.progress(),
+            lease_until: self.state.reign().and_then(|_| self.lease.until()),
+            gate: self.gate(),
+            promise: self.live_promise().map(|promise| (self.id(promise.to()), promise.until())),
+            booting_until: self.promises.booting_until().filter(|until| *until > self.now()),
+            voters_reachable: self.peers.voters_reachable(self.now()),
+            paused: self.paused,
+            leaving: self.leaving,
+            health: self.health(),
+        }
+    }
+
+    /// What this node believes about its peers, in the order of their ids.
+    pub fn peers(&self) -> impl Iterator<Item = PeerStatus> + '_ {
+        self.peers.status(self.now())
+    }
+
+    /// How long the lease still runs.
+    pub fn lease_left(&self, now: Instant) -> Duration {
+        match self.gate() {
+            GateState::Open(until) => until.saturating_since(now),
+            GateState::Shut(_) => Duration::ZERO,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The rules of the protocol: what comes in, and what happens to the elector's parts then.
+
+mod admission;
+mod campaign;
+mod decisions;
+#[cfg(feature = "sim")]
+mod digest;
+mod fitness;
+mod getters;
+mod heartbeat;
+mod input;
+mod judging;
+mod link;
+mod office;
+mod persist;
+mod vote;
+
+#[cfg(feature = "sim")]
+pub use digest::{Rounds, digest_message};
+pub use input::EPOCH_STEP_MAX;
+
+/// A host that has not done what it was asked after this many election timeouts never will.
+const HOST_TIMEOUTS: u32 = 5;
