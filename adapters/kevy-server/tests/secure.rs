@@ -281,3 +281,44 @@ fn without_keys_only_this_machine_reaches_the_ports_unless_that_is_meant() {
     let log = || fs::read_to_string(dir.0.join("log")).unwrap_or_default();
     until("it warns", || log().contains("warning: [elect] insecure = true: whoever reaches").then_some(()));
 }
+
+#[test]
+fn t26_kevys_own_noise_greets_ours_in_both_directions() {
+    use kevy_elect_noise::{Keys, NoiseSessions, PROLOGUE};
+    use kevy_elect_plugin::ids::NodeId;
+    use kevy_elect_plugin::transport::session::{Proven, Sessions};
+    use kevy_noise::{Frames, Initiator, Keypair, Responder, frame};
+    let id = |name| NodeId::new(name).unwrap();
+    let theirs = Keypair::from_secret([2; 32]);
+    let listed = [(id("b"), PublicKey::from_bytes(theirs.public()))];
+    let own = PrivateKey::from_bytes([1; 32]);
+    let ours = *own.public().as_bytes();
+    let sessions = NoiseSessions::new(&Keys::new(id("a"), own, listed).unwrap());
+    let message = |bytes: &[u8]| {
+        let mut frames = Frames::default();
+        frames.push(bytes);
+        frames.next().unwrap()
+    };
+
+    let mut accepts = sessions.accept();
+    let (first, greets) =
+        Initiator::start(&theirs, &ours, Keypair::from_secret([3; 32]), PROLOGUE, b"").unwrap();
+    let mut second = Vec::new();
+    accepts.open(&mut frame(&first).unwrap(), &mut second).unwrap();
+    assert_eq!(accepts.proven(), Proven::Node(id("b")));
+    let (_, mut link) = greets.finish(&message(&second)).unwrap();
+    let mut sealed = frame(&link.seal(b"HELLO").unwrap()).unwrap();
+    let opened = accepts.open(&mut sealed, &mut Vec::new()).unwrap();
+    assert_eq!(&sealed[opened.frames], b"HELLO");
+
+    let mut dials = sessions.dial(id("b"));
+    let mut first = b"HELLO".to_vec();
+    dials.seal(&mut first).unwrap();
+    let (_, answers) =
+        Responder::accept(&theirs, Keypair::from_secret([4; 32]), PROLOGUE, &message(&first)).unwrap();
+    assert_eq!(answers.remote_static(), ours);
+    let (second, mut link) = answers.finish(b"").unwrap();
+    let mut third = Vec::new();
+    dials.open(&mut frame(&second).unwrap(), &mut third).unwrap();
+    assert_eq!(link.open(&message(&third)).unwrap(), b"HELLO");
+}

@@ -271,7 +271,8 @@ fn t25_whoever_is_dialled_beside_its_link_answers_in_kind_at_most_once_a_second(
 fn t31_a_later_process_at_another_address_is_refused_while_the_earlier_one_lives() {
     let elsewhere = SocketAddr::from(([10, 0, 0, 3], 1));
     let mut t = Table::new();
-    let (out, incoming) = (t.up(Direction::Out, OLD).unwrap(), t.up(Direction::In, OLD).unwrap());
+    t.up(Direction::Out, OLD).unwrap();
+    t.up(Direction::In, OLD).unwrap();
     t.told();
     for direction in [Direction::In, Direction::Out] {
         let TurnedAway { claimed, reason, detail } = t.up_at(direction, NEW, elsewhere).unwrap_err();
@@ -287,9 +288,9 @@ fn t31_a_later_process_at_another_address_is_refused_while_the_earlier_one_lives
 
     // One of its links is enough to live.
     let mut t = Table::new();
-    t.up(Direction::Out, OLD).unwrap();
-    t.end(Direction::Out, out, End::Broken);
+    let out = t.up(Direction::Out, OLD).unwrap();
     t.up(Direction::In, OLD).unwrap();
+    t.end(Direction::Out, out, End::Broken);
     assert!(t.up_at(Direction::In, NEW, elsewhere).is_err());
 
     // A process that is gone, or says nothing any more, is followed by one from anywhere.
@@ -302,7 +303,6 @@ fn t31_a_later_process_at_another_address_is_refused_while_the_earlier_one_lives
     t.up(Direction::In, OLD).unwrap();
     (0..QUIET_CHECKS).for_each(|_| t.links.check_silence());
     assert!(t.up_at(Direction::In, NEW, elsewhere).is_ok());
-    let _ = incoming;
 }
 
 #[test]

@@ -110,8 +110,8 @@ pub(crate) struct State {
     /// The newest cut that is on this node's disk on all shards, where acknowledgements wait for that.
     durable: Option<Place>,
     acked: Option<u64>,
-    /// What the reading half has to acknowledge, where only it can: a sealed stream has one writer.
-    due: Option<u64>,
+    /// Whether the reading half has to acknowledge, where only it can: a sealed stream has one writer.
+    due: bool,
     /// How far this node's disk holds the stream, where acknowledgements wait for that.
     pub(crate) synced: Option<u64>,
     /// Who looks after that, and the number of the newest who ever did. 0: nobody.
@@ -201,7 +201,7 @@ impl Link {
             whole: None,
             durable: None,
             acked: None,
-            due: None,
+            due: false,
             synced: None,
             witness: 0,
             newest_witness: 0,
@@ -374,7 +374,7 @@ impl Link {
             return;
         }
         if self.origin.credentials.proves() {
-            state.due = Some(ackable);
+            state.due = true;
             drop(state);
             return self.bell.ring();
         }
@@ -396,13 +396,17 @@ impl Link {
     /// Says what is due through `client`, under the lock: once the link is closed nothing is acknowledged any more.
     pub(crate) fn say_due(&self, client: &mut ReplicaClient) -> Result<(), End> {
         let mut state = self.state();
-        let Some(due) = state.due.take() else { return Ok(()) };
+        if !std::mem::take(&mut state.due) {
+            return Ok(());
+        }
         if !state.open {
             return Err(End::Over);
         }
+        // What may be said now, not what it was when it fell due.
+        let Some(ackable) = self.ackable(&state).filter(|_| state.held) else { return Ok(()) };
         // It may not wait, and where the primary does not read, half of a sealed line would spoil what follows.
-        client.send_ack(due).map_err(|error| End::Broken(format!("cannot acknowledge: {error}")))?;
-        state.acked = Some(due);
+        client.send_ack(ackable).map_err(|error| End::Broken(format!("cannot acknowledge: {error}")))?;
+        state.acked = Some(ackable);
         state.last_ack = Instant::now();
         Ok(())
     }
@@ -521,7 +525,7 @@ impl Link {
         }
         state.socket = Some(for_others);
         state.last_heard = Instant::now();
-        (state.acked, state.due) = (None, None);
+        (state.acked, state.due) = (None, false);
         Ok(Some((client, socket)))
     }
 }
