@@ -124,6 +124,18 @@ fn remarks(answers: &[Answer]) -> String {
         let what = if node["ailment"].is_null() { "health" } else { "ailment" };
         text += &warn(&format!("\n{} is unfit to be primary: {}.", word(node, "node"), word(node, what)));
     }
+    for node in said.iter().filter(|said| said["copy"].is_object()) {
+        let number = |name: &str| node["copy"][name].as_f64().unwrap_or_default();
+        text += &warn(&format!(
+            "\n{} copies the data of {}: {:.1} MB {} in {:.0} s, {:.1} MB/s.",
+            word(node, "node"),
+            word(node, "primary"),
+            number("bytes") / 1e6,
+            word(&node["copy"], "phase"),
+            number("took_ms") / 1e3,
+            number("bytes_per_second") / 1e6,
+        ));
+    }
     text + "\n"
 }
 
@@ -170,5 +182,15 @@ mod tests {
         assert!(text.ends_with("a takes writes.\n"), "{text}");
         assert!(!text.contains('\u{1b}'), "what a node says must not steer the terminal");
         assert!(remarks(&answers[1..]).contains("None of these"));
+    }
+
+    #[test]
+    fn a_copy_is_told_with_its_rate() {
+        let mut copies = node("b", "replica", false, true);
+        if let Ok(said) = &mut copies.said {
+            said["copy"] = json!({ "phase": "received", "bytes": 50_000_000, "bytes_per_second": 20_000_000, "took_ms": 2500 });
+        }
+        let text = remarks(&[copies]);
+        assert!(text.contains("b copies the data of a: 50.0 MB received in 2 s, 20.0 MB/s."), "{text}");
     }
 }

@@ -19,7 +19,7 @@ use crate::fitness::watch::{Watch, Work};
 use crate::follow::addresses::{Addresses, Proven};
 use crate::follow::fleet::{Fleet, Held};
 use crate::follow::keys::Credentials;
-use crate::follow::link::{Origin, Reached};
+use crate::follow::link::{Arriving, Look, Member, Origin, Reached};
 use crate::follow::stall;
 use crate::position::cuts::Place;
 use crate::shards::Shards;
@@ -27,6 +27,7 @@ use async_io::Timer;
 use async_trait::async_trait;
 use event_listener::listener;
 use futures::future::{Either, select};
+use kevy_elect_ops::http::{Copying, Phase};
 use kevy_elect_plugin::host::{FenceReason, Health, HostError, ReplicationHost};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::position::Position;
@@ -137,16 +138,18 @@ impl KevyHost {
     fn look_at_streams(&self) {
         // Somebody steers just now: the next look is a heartbeat away.
         let Ok(state) = self.state.try_lock() else { return };
-        let (mut stalled, mut copied) = (None, 0_u64);
+        let (mut stalled, mut copy) = (None, None);
         if let Role::Replica(fleet, _) = &state.role {
             let fleet = Arc::clone(fleet);
             drop(state);
             fleet.suspect(self.shards.office().is_some_and(|office| office.is_behind()));
             let looks = fleet.look();
-            copied = looks.iter().filter_map(|look| look.copy).map(|(_, bytes)| bytes).sum();
+            copy = copying(&looks);
             stalled = looks.into_iter().filter_map(|look| look.stalled).max();
         }
-        metrics::gauge!("kevy_server_copy_bytes").set(copied as f64);
+        let (bytes, rate) = copy.map_or((0, 0), |copy| (copy.bytes, copy.rate()));
+        metrics::gauge!("kevy_server_copy_bytes").set(bytes as f64);
+        metrics::gauge!("kevy_server_copy_bytes_per_second").set(rate as f64);
         metrics::gauge!("kevy_server_kept_bytes").set(self.shards.kept_bytes() as f64);
         metrics::gauge!("kevy_server_stream_stalled_seconds").set(stalled.unwrap_or_default().as_secs_f64());
         let says = stalled.is_some_and(|stalled| stalled >= stall::SAID_AFTER);
@@ -332,12 +335,16 @@ impl KevyHost {
         }
     }
 
+    /// Where the members are that are none of `but`.
+    fn members(&self, but: &[NodeId]) -> Vec<Member> {
+        let address = |id| self.addresses.iter().find(|(known, _)| *known == id).map(|(_, a)| Arc::clone(a));
+        let others = self.settings.peers.iter().filter(|peer| !but.contains(&peer.id));
+        others.filter_map(|peer| Some((address(peer.id)?, peer.client_port))).collect()
+    }
+
     /// Takes from other members what they received of each shard's stream and this node did not.
     async fn gather(&self, epoch: Epoch) -> Result<(), HostError> {
-        let own = self.settings.config.node();
-        let address = |id| self.addresses.iter().find(|(known, _)| *known == id).map(|(_, a)| Arc::clone(a));
-        let others = self.settings.peers.iter().filter(|peer| peer.id != own);
-        let peers = others.filter_map(|peer| Some((address(peer.id)?, peer.client_port))).collect();
+        let peers = self.members(&[self.settings.config.node()]);
         let patience = self.settings.config.election_timeout();
         let gather = Arc::new(Gather::new(peers, Arc::clone(&self.shards), patience));
         {
@@ -356,6 +363,9 @@ impl KevyHost {
         let unknown = |id: NodeId| HostError::new(format!("node {id} is not in [cluster] peers"));
         let peer = settings.peer(primary).ok_or_else(|| unknown(primary))?;
         let own = settings.peer(node).ok_or_else(|| unknown(node))?;
+        let mut members = self.members(&[node, primary]);
+        let all = settings.peers.iter().map(|peer| peer.id).filter(|id| *id != node);
+        members.extend(self.members(&all.collect::<Vec<_>>()));
         Ok(Origin {
             epoch,
             addresses: self
@@ -369,8 +379,22 @@ impl KevyHost {
             credentials: Arc::new(Credentials::towards(settings.links.keys(), primary)),
             node: node.to_string(),
             client_port: own.client_port,
+            members: members.into(),
         })
     }
+}
+
+/// The copies that come in, as one.
+fn copying(looks: &[Look]) -> Option<Copying> {
+    let copies: Vec<Arriving> = looks.iter().filter_map(|look| look.copy).collect();
+    let begun = copies.iter().map(|copy| copy.begun).min()?;
+    let bytes = copies.iter().map(|copy| copy.bytes).sum();
+    let phase = match bytes {
+        _ if copies.iter().all(|copy| copy.whole) => Phase::Loaded,
+        0 => Phase::Prepared,
+        _ => Phase::Received,
+    };
+    Some(Copying { phase, bytes, took: begun.elapsed() })
 }
 
 /// What a node holds of the history of `epoch`.
@@ -520,9 +544,7 @@ impl Source for KevyHost {
             return Upstream { host, port, ..Upstream::default() };
         };
         let looks = fleet.look();
-        let copies: Vec<_> = looks.iter().filter_map(|look| look.copy).collect();
-        let copied = copies.iter().map(|(_, bytes)| bytes).sum();
-        let copy = copies.iter().map(|(begun, _)| *begun).min().map(|begun| (begun, copied));
+        let copy = copying(&looks);
         let peer = self.settings.peer(fleet.primary());
         let stalled = looks.iter().filter_map(|look| look.stalled).max();
         let stalled = stalled.filter(|stalled| *stalled >= stall::SAID_AFTER);

@@ -6,6 +6,7 @@ mod common;
 
 use common::process::{Process, primary};
 use common::{Cluster, free_port, until};
+use kevy_resp_client::RespClient;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -200,6 +201,51 @@ fn a_balancer_finds_the_primary_and_the_history_tells_why_also_after_a_restart()
 }
 
 /// What `node` says of its links in the page at `port`: a word for each way of each link.
+/// How far a copy is stands wherever one would look.
+#[test]
+fn a_copy_shows_how_far_it_is() {
+    const VALUES: usize = 1_500;
+    let (cluster, http, mut nodes) = start(3);
+    let first = primary(&nodes);
+    let last = (first + 1) % 3;
+    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    nodes[last].signal(Signal::KILL);
+    nodes[last].wait();
+    let mut client = RespClient::connect("127.0.0.1", nodes[first].port).unwrap();
+    let value = "x".repeat(100_000);
+    for part in 0..VALUES / 50 {
+        let sets: String = (0..50).map(|n| format!("SET k{part}:{n} {value}\r\n")).collect();
+        client.pipeline_raw(sets.as_bytes(), 50).unwrap();
+    }
+    // It comes back without anything.
+    for entry in std::fs::read_dir(&cluster.dirs[last].0).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "aof") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    nodes[last] = Process::start(&cluster, last, &listed(&http, last));
+    let mut seen = [false; 4];
+    until("it has copied", || {
+        let status = |port| within_reach(port).then(|| json(port, "/status"));
+        let status = status(http[last])?;
+        seen[0] |= status["copy"]["bytes"].as_u64() > Some(0)
+            && status["copy"]["bytes_per_second"].as_u64() > Some(0);
+        seen[1] |= get(http[last], "/").contains("a copy is ");
+        let copied = |line: &str| line.starts_with("kevy_server_copy_bytes{") && !line.ends_with(" 0");
+        seen[2] |= get(http[last], "/metrics").lines().any(copied);
+        seen[3] |= nodes[last]
+            .ask("INFO replication")
+            .is_some_and(|info| info.contains("elect_copy_bytes_per_second:"));
+        (status["lag"] == 0 && status["copy"].is_null()).then_some(())
+    });
+    assert_eq!(seen, [true; 4], "status, page, metric, INFO");
+}
+
+fn within_reach(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
 fn row(page: &str, node: usize) -> String {
     let row = page.split(&format!("<tr><th>n{node}<td")).nth(1).unwrap_or_default();
     row.split("</tr>").next().unwrap_or_default().to_owned()

@@ -1,6 +1,6 @@
 //! Failovers of clusters that hold something: `cargo race --data 0,1gb`.
 //!
-//! Each system is filled once for each size, and then broken in each way for as long as [`Options::budget`] lasts. A
+//! Each system is filled once for each size, and then broken in each way for as long as `--budget` lasts. A
 //! cluster that does not become whole again is counted, and its other courses are run on a new one.
 
 use crate::cli::Racer;

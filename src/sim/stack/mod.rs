@@ -1,4 +1,4 @@
-//! The whole stack, simulated: on every node the real [`QuorumPlugin`] with its driver, over the real
+//! The whole stack, simulated: on every node the real [`QuorumPlugin`](crate::plugin::QuorumPlugin) with its driver, over the real
 //! [`crate::transport::MemoryTransport`], polled by one thread on virtual time.
 //!
 //! The plans, faults and invariants are those of [`super::run`], where the elector alone is under test; here

@@ -650,7 +650,8 @@ impl Commands for ElectedCommands {
         Some(match self.shard.get() {
             Some(shard) => {
                 let (held, cuts) = self.shards().beside(shard);
-                Tag::add_held(self.shards().tag(shard).mark(frame), &held, &cuts)
+                let beginnings = self.shards().beginnings(shard);
+                Tag::add_held(self.shards().tag(shard).mark(frame), &held, &cuts, &beginnings)
             }
             None => frame,
         })

@@ -2,11 +2,12 @@
 
 use crate::position::cuts;
 use crate::shards::Shards;
+use kevy_elect_ops::http::Copying;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_resp::{encode_array_len, encode_bulk, encode_integer};
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where this node gets its data from, for people and clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(crate) struct Upstream {
     /// Why a stream is not up, where that is known.
     pub trouble: String,
     /// The copies that come in: since when, and how many bytes of them have come.
-    pub copy: Option<(Instant, u64)>,
+    pub copy: Option<Copying>,
     /// `(generation, next frame)` of every shard: kevy's token for reading one's own writes.
     pub token: Vec<(u64, u64)>,
 }
@@ -263,16 +264,14 @@ impl Replies {
         let (copies, continuations) = self.shards.copies_and_continuations();
         let _ = write!(
             lines,
-            "elect_copies:{copies}\r\nelect_continuations:{continuations}\r\nelect_kept_bytes:{}\r\n",
-            self.shards.kept_bytes()
+            "elect_copies:{copies}\r\nelect_continuations:{continuations}\r\nelect_kept_bytes:{}\r\n\
+             elect_writes_slowed_ms:{}\r\n",
+            self.shards.kept_bytes(),
+            self.shards.rested_ms()
         );
-        if let Some((begun, bytes)) = self.source.upstream().copy {
-            let seconds = begun.elapsed().as_secs_f64().max(0.001);
-            let _ = write!(
-                lines,
-                "elect_copy_bytes:{bytes}\r\nelect_copy_bytes_per_second:{:.0}\r\n",
-                bytes as f64 / seconds
-            );
+        if let Some(copy) = self.source.upstream().copy {
+            let (bytes, rate) = (copy.bytes, copy.rate());
+            let _ = write!(lines, "elect_copy_bytes:{bytes}\r\nelect_copy_bytes_per_second:{rate}\r\n");
         }
         let primary = standing.of.map(|id| id.to_string()).unwrap_or_default();
         let _ = write!(

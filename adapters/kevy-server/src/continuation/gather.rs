@@ -7,6 +7,7 @@
 
 use crate::follow::addresses::Addresses;
 use crate::follow::feed::{Answer, Feed};
+use crate::follow::link::Member;
 use crate::position::marks::Place;
 use crate::shards::Shards;
 use kevy_rt::Argv;
@@ -24,15 +25,12 @@ const LOOK_INTERVAL: Duration = Duration::from_micros(100);
 const FRAMES_MAX: u64 = 4096;
 const BYTES_MAX: usize = 16 << 20;
 
-/// A member that is asked: where its host is, and its port for clients.
-pub(crate) type Peer = (Arc<Addresses>, u16);
-
 /// One shard's frames, from its place on.
 type Frames = Vec<Argv>;
 
 /// See the head of this file.
 pub(crate) struct Gather {
-    peers: Vec<Peer>,
+    peers: Vec<Member>,
     shards: Arc<Shards>,
     patience: Duration,
     /// Whether what comes may still be sent to the shards.
@@ -40,7 +38,7 @@ pub(crate) struct Gather {
 }
 
 impl Gather {
-    pub(crate) fn new(peers: Vec<Peer>, shards: Arc<Shards>, election_timeout: Duration) -> Self {
+    pub(crate) fn new(peers: Vec<Member>, shards: Arc<Shards>, election_timeout: Duration) -> Self {
         Self { peers, shards, patience: election_timeout / PATIENCE_PART, open: Mutex::new(true) }
     }
 

@@ -3,6 +3,8 @@
 //! | command | answer |
 //! |---|---|
 //! | `ELECT HISTORY shard` | its epoch (0: it does not reign), flushes, number of shards, and where histories began |
+//! | `ELECT OWN shard` | the epoch and flushes of its own stream, the last one: `FEED.READ` has that, if it still has it |
+//! | `ELECT TRAIL shard next bytes` | 1: it is known that somebody who copies has the stream before `next`, frames of so many bytes |
 //! | `ELECT COPY shard node` | 1 if this node may copy now, 0 while another one does |
 //! | `ELECT FRAMES shard epoch flushes offset count` | frames of that history that it received, as `FEED.READ` answers |
 //!
@@ -14,15 +16,18 @@ use crate::position::marks::Place;
 use crate::shards::Shards;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_resp::{encode_bulk, encode_error};
+use std::sync::Arc;
 
 pub(crate) const HISTORY: &str = "HISTORY";
 pub(crate) const FRAMES: &str = "FRAMES";
+pub(crate) const OWN: &str = "OWN";
 pub(crate) const COPY: &str = "COPY";
+pub(crate) const TRAIL: &str = "TRAIL";
 
 /// Whether `argv` is for this module.
 pub(crate) fn is_ours(argv: &[Vec<u8>]) -> bool {
     let is = |i: usize, word: &[u8]| argv.get(i).is_some_and(|there| there.eq_ignore_ascii_case(word));
-    is(0, VERB) && (is(1, HISTORY.as_bytes()) || is(1, FRAMES.as_bytes()) || is(1, COPY.as_bytes()))
+    is(0, VERB) && [HISTORY, FRAMES, OWN, COPY, TRAIL].iter().any(|word| is(1, word.as_bytes()))
 }
 
 /// The shard that answers.
@@ -31,7 +36,7 @@ pub(crate) fn target(argv: &[Vec<u8>], shards: usize) -> usize {
 }
 
 /// The whole answer, made on the shard that [`target`] named.
-pub(crate) fn answer(shards: &Shards, argv: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn answer(shards: &Arc<Shards>, argv: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
     let shard = number(argv, 2).and_then(|shard| usize::try_from(shard).ok());
     let Some(shard) = shard.filter(|shard| *shard < shards.count()) else {
@@ -46,6 +51,18 @@ pub(crate) fn answer(shards: &Shards, argv: &[Vec<u8>]) -> Vec<u8> {
         let node = argv.get(3).and_then(|node| std::str::from_utf8(node).ok());
         let may = node.is_some_and(|node| shards.may_copy(node));
         kevy_resp::encode_integer(&mut out, i64::from(may));
+        return out;
+    }
+    if argv[1].eq_ignore_ascii_case(OWN.as_bytes()) {
+        let (epoch, flushes) = shards.own_stream(shard);
+        encode_bulk(&mut out, format!("{} {flushes}", epoch.0).as_bytes());
+        return out;
+    }
+    if argv[1].eq_ignore_ascii_case(TRAIL.as_bytes()) {
+        if let (Some(next), Some(bytes)) = (number(argv, 3), number(argv, 4)) {
+            shards.note_follower(shard, next, bytes);
+        }
+        kevy_resp::encode_integer(&mut out, 1);
         return out;
     }
     match (argv.len(), numbers.as_deref()) {

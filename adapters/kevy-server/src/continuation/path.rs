@@ -17,22 +17,37 @@ const BEGINNINGS_MAX: usize = 32;
 pub(crate) struct Beginnings(BTreeMap<Epoch, Place>);
 
 impl Beginnings {
-    /// The history of `epoch` began at `place`, or at one that is not known.
-    pub(crate) fn note(&mut self, epoch: Epoch, place: Option<Place>) {
+    /// The history of `epoch` began at `place`, or at one that is not known. Whether that was news.
+    pub(crate) fn note(&mut self, epoch: Epoch, place: Option<Place>) -> bool {
         // A history begins later than what it begins from.
-        if let Some(place) = place.filter(|place| place.epoch < epoch) {
-            self.0.insert(epoch, place);
-            while self.0.len() > BEGINNINGS_MAX {
-                self.0.pop_first();
-            }
+        let Some(place) = place.filter(|place| place.epoch < epoch) else { return false };
+        let news = self.0.insert(epoch, place) != Some(place);
+        while self.0.len() > BEGINNINGS_MAX {
+            self.0.pop_first();
         }
+        news && self.0.contains_key(&epoch)
     }
 
-    /// What another shard knows.
-    pub(crate) fn learn(&mut self, others: &Self) {
-        for (epoch, place) in &others.0 {
-            self.note(*epoch, Some(*place));
+    /// What another shard knows. Whether any of that was news.
+    pub(crate) fn learn(&mut self, others: &Self) -> bool {
+        others.0.iter().fold(false, |news, (epoch, place)| self.note(*epoch, Some(*place)) || news)
+    }
+
+    /// `<epoch>:<epoch before>:<flushes>:<offset>`, with commas between them.
+    pub(crate) fn write(&self) -> String {
+        let began = |(epoch, at): (&Epoch, &Place)| {
+            format!("{}:{}:{}:{}", epoch.0, at.epoch.0, at.flushes, at.offset)
+        };
+        self.0.iter().map(began).collect::<Vec<_>>().join(",")
+    }
+
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let mut beginnings = Self::default();
+        for word in text.split(',').filter(|word| !word.is_empty()) {
+            let [epoch, before, flushes, offset] = crate::position::marks::numbers(word.as_bytes())?;
+            beginnings.note(Epoch(epoch), Some(Place { epoch: Epoch(before), flushes, offset }));
         }
+        Some(beginnings)
     }
 
     fn of(&self, epoch: Epoch) -> Option<Place> {
@@ -51,24 +66,16 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// One word for each: `<epoch> <flushes> <shards> <epoch>:<epoch before>:<flushes>:<offset>,...`
+    /// One word for each: `<epoch> <flushes> <shards> <beginnings>`
     pub(crate) fn write(&self) -> String {
-        let began = |(epoch, at): (&Epoch, &Place)| {
-            format!("{}:{}:{}:{}", epoch.0, at.epoch.0, at.flushes, at.offset)
-        };
-        let beginnings: Vec<String> = self.beginnings.0.iter().map(began).collect();
-        format!("{} {} {} {}", self.epoch.0, self.flushes, self.shards, beginnings.join(","))
+        format!("{} {} {} {}", self.epoch.0, self.flushes, self.shards, self.beginnings.write())
     }
 
     pub(crate) fn read(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let mut number = || number_of(words.next()?.as_bytes());
         let (epoch, flushes, shards) = (Epoch(number()?), number()?, usize::try_from(number()?).ok()?);
-        let mut beginnings = Beginnings::default();
-        for word in words.next()?.split(',').filter(|word| !word.is_empty()) {
-            let [epoch, before, flushes, offset] = crate::position::marks::numbers(word.as_bytes())?;
-            beginnings.note(Epoch(epoch), Some(Place { epoch: Epoch(before), flushes, offset }));
-        }
+        let beginnings = Beginnings::read(words.next()?)?;
         words.next().is_none().then_some(Self { epoch, flushes, shards, beginnings })
     }
 }
@@ -80,6 +87,8 @@ pub(crate) enum Way {
     Here,
     /// It is where this history begins: it is now at its beginning.
     Enters(Epoch),
+    /// It is as many frames ahead of where this history begins as it has behind `from`: a fork, unless these change nothing.
+    Ahead { from: Place, of: Epoch },
     /// It is behind the place of the same history, and of the same flush, at which the next one begins.
     Lacks { until: u64 },
     /// It has to be copied.
@@ -153,8 +162,9 @@ pub(crate) fn way(place: Option<Place>, primary: &Told, own: &Beginnings) -> Way
         if at.epoch == place.epoch {
             return match place.flushes.cmp(&at.flushes) {
                 std::cmp::Ordering::Equal if place.offset < at.offset => Way::Lacks { until: at.offset },
+                std::cmp::Ordering::Equal => Way::Ahead { from: at, of: next },
                 std::cmp::Ordering::Less => Way::Copy(Why::Flushed),
-                _ => Way::Copy(Why::Fork),
+                std::cmp::Ordering::Greater => Way::Copy(Why::Fork),
             };
         }
         if at.epoch < place.epoch {
@@ -209,8 +219,8 @@ mod tests {
 
     #[test]
     fn a_fork_is_never_a_prefix_whatever_its_offset() {
-        assert_eq!(way_of(at(5, 0, 41)), Way::Copy(Why::Fork), "ahead");
-        assert_eq!(way_of(at(3, 0, 101)), Way::Copy(Why::Fork), "ahead in an older history");
+        assert_eq!(way_of(at(5, 0, 41)), Way::Ahead { from: at(5, 0, 40), of: Epoch(8) });
+        assert_eq!(way_of(at(3, 0, 101)), Way::Ahead { from: at(3, 0, 100), of: Epoch(5) }, "an older one");
         for offset in [0, 39, 40, 41, 100] {
             assert_eq!(way_of(at(6, 0, offset)), Way::Copy(Why::Fork), "6 is not on the path: {offset}");
             assert_eq!(way_of(at(4, 0, offset)), Way::Copy(Why::Fork), "nor is 4: {offset}");

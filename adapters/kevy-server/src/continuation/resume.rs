@@ -3,7 +3,7 @@
 
 use crate::continuation::path::{Told, Way, Why, way};
 use crate::follow::feed::{Answer, Feed};
-use crate::follow::link::{Link, State};
+use crate::follow::link::{Link, Member, State};
 use crate::follow::session::{End, INBOX_FRAMES_MAX};
 use crate::position::cuts;
 use crate::position::marks::Place;
@@ -32,6 +32,10 @@ const HURRY: Duration = Duration::from_secs(1);
 const STEPS_MAX: usize = 100;
 /// Frames that are asked for at once.
 const FRAMES_MAX: u64 = 4096;
+/// Cuts behind the data that are looked at.
+const CUTS_MAX: u64 = 4096;
+/// Longest wait for a member that is not the primary.
+const MEMBER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,12 +120,22 @@ pub(crate) fn describe() {
         "Received frames that this node keeps for others who may lack them."
     );
     metrics::gauge!("kevy_server_kept_bytes").set(0.0);
+    metrics::describe_counter!(
+        "kevy_server_writes_slowed_milliseconds_total",
+        "For how long shards of this primary rested so that a replica that copies could keep up with writers."
+    );
+    metrics::counter!("kevy_server_writes_slowed_milliseconds_total").increment(0);
     metrics::describe_gauge!(
         "kevy_server_copy_bytes",
         metrics::Unit::Bytes,
         "How much of the copies that this node takes just now has come."
     );
     metrics::gauge!("kevy_server_copy_bytes").set(0.0);
+    metrics::describe_gauge!(
+        "kevy_server_copy_bytes_per_second",
+        "How fast the copies come that this node takes just now."
+    );
+    metrics::gauge!("kevy_server_copy_bytes_per_second").set(0.0);
 }
 
 fn connect(link: &Arc<Link>) -> Result<Feed, Stop> {
@@ -179,6 +193,12 @@ impl Attempt<'_> {
                 Way::Enters(epoch) => {
                     let beginning = Place { epoch, flushes: 0, offset: 0 };
                     self.entered |= self.go_on(place, beginning)?;
+                }
+                Way::Ahead { from, of } => {
+                    if !self.are_cuts(from, place.offset)? {
+                        return Ok(Outcome::Copies(Why::Fork));
+                    }
+                    self.entered |= self.go_on(place, Place { epoch: of, flushes: 0, offset: 0 })?;
                 }
                 Way::Lacks { until } => {
                     if self.go_on(place, place)? && !self.fetch(place, until)? {
@@ -265,23 +285,71 @@ impl Attempt<'_> {
         }
     }
 
-    /// Fetches what the shard lacks of the history of `from`, up to `until`. False: it is not kept.
-    fn fetch(&mut self, from: Place, until: u64) -> Result<bool, Stop> {
+    /// Whether all frames of this node from `from` up to `until` are cuts, which change no data (C15).
+    fn are_cuts(&mut self, from: Place, until: u64) -> Result<bool, Stop> {
+        let (link, shard) = (self.link, self.link.shard);
+        if link.shards.count() == 1 || until - from.offset > CUTS_MAX {
+            return Ok(false);
+        }
+        let Some(own) = link.origin.members.last() else { return Ok(false) };
+        let Ok(mut feed) = ask_member(own) else { return Ok(false) };
         let mut next = from;
         while next.offset < until {
-            let count = (until - next.offset).min(FRAMES_MAX);
-            let frames = match self.feed.ask_kept(self.link.shard, next, count)? {
-                Answer::Gone(_) | Answer::Unreadable | Answer::Frames(0) => return Ok(false),
-                Answer::Frames(frames) => frames,
-            };
+            let Ok(frames) = ask_for(&mut feed, shard, next, until - next.offset) else { return Ok(false) };
             for _ in 0..frames {
-                let (offset, argv) = self.feed.frame()?;
+                let Ok((offset, argv)) = feed.frame() else { return Ok(false) };
+                if offset != next.offset || cuts::number(&argv).is_none() {
+                    return Ok(false);
+                }
+                next.offset += 1;
+            }
+            if frames == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Fetches what the shard lacks of the history of `from`, up to `until`: from the primary, or else from whoever has it.
+    /// False: nobody does.
+    fn fetch(&mut self, from: Place, until: u64) -> Result<bool, Stop> {
+        let mut next = from;
+        if self.fetch_from(None, &mut next, until)? {
+            return Ok(true);
+        }
+        for member in self.link.origin.members.iter() {
+            let Ok(mut feed) = ask_member(member) else { continue };
+            match self.fetch_from(Some(&mut feed), &mut next, until) {
+                Ok(true) => return Ok(true),
+                Ok(false) | Err(Stop::Io(_)) => {}
+                Err(stop) => return Err(stop),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The same from one member, or from the primary.
+    fn fetch_from(
+        &mut self,
+        mut member: Option<&mut Feed>,
+        next: &mut Place,
+        until: u64,
+    ) -> Result<bool, Stop> {
+        while next.offset < until {
+            let count = (until - next.offset).min(FRAMES_MAX);
+            let frames =
+                ask_for(member.as_deref_mut().unwrap_or(&mut self.feed), self.link.shard, *next, count)?;
+            for _ in 0..frames {
+                let (offset, argv) = member.as_deref_mut().unwrap_or(&mut self.feed).frame()?;
                 if offset != next.offset {
                     let wrong = format!("frame {offset} where {} was asked for", next.offset);
                     return Err(io::Error::new(io::ErrorKind::InvalidData, wrong).into());
                 }
-                self.pass(next, argv)?;
+                self.pass(*next, argv)?;
                 next.offset += 1;
+            }
+            if frames == 0 {
+                return Ok(false);
             }
             while self.link.shards.outstanding(self.link.shard) > INBOX_FRAMES_MAX {
                 drop(self.link.closed.wait_timeout(open(self.link)?, LOOK_INTERVAL));
@@ -332,6 +400,25 @@ impl Attempt<'_> {
         );
         witness::landed(link);
         Ok(())
+    }
+}
+
+fn ask_member((addresses, port): &Member) -> io::Result<Feed> {
+    let connect =
+        |ip| Feed::connect(SocketAddr::new(ip, *port), MEMBER_TIMEOUT).map_err(|error| error.to_string());
+    let (feed, _) = addresses.try_each(connect).map_err(io::Error::other)?;
+    feed.set_patience(MEMBER_TIMEOUT)?;
+    Ok(feed)
+}
+
+/// Asks for frames that somebody received, or else wrote. None: that one has not got them.
+fn ask_for(feed: &mut Feed, shard: usize, from: Place, count: u64) -> io::Result<u64> {
+    match feed.ask_kept(shard, from, count)? {
+        Answer::Frames(frames @ 1..) => Ok(frames),
+        Answer::Frames(_) | Answer::Gone(_) | Answer::Unreadable => match feed.ask_own(shard, from, count)? {
+            Answer::Frames(frames) => Ok(frames),
+            Answer::Gone(_) | Answer::Unreadable => Ok(0),
+        },
     }
 }
 

@@ -6,7 +6,9 @@
 use crate::position::marks::Place;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_resp::{encode_array_len, encode_bulk, encode_integer};
+#[cfg(test)]
 use kevy_rt::Argv;
+use kevy_rt::ArgvView;
 use std::collections::VecDeque;
 
 /// Frames and bytes of one answer. It is put together in the shard's memory, by the shard.
@@ -45,18 +47,30 @@ impl Ring {
         Self { runs: VecDeque::new(), bytes: 0, bytes_max }
     }
 
+    /// What it may hold.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// What is in it is not certain.
+    pub(crate) fn clear(&mut self) {
+        self.runs.clear();
+        self.bytes = 0;
+    }
+
     /// Bytes in it.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The frame at `at` was received.
-    pub(crate) fn push(&mut self, at: Place, argv: &Argv) {
-        let mut frame = Vec::with_capacity(argv.iter().map(|word| word.len() + 16).sum::<usize>() + 32);
+    pub(crate) fn push<A: ArgvView + ?Sized>(&mut self, at: Place, argv: &A) {
+        let words = || (0..argv.len()).filter_map(|i| argv.get(i));
+        let mut frame = Vec::with_capacity(words().map(|word| word.len() + 16).sum::<usize>() + 32);
         encode_array_len(&mut frame, 2);
         encode_integer(&mut frame, int(at.offset));
         encode_array_len(&mut frame, int(argv.len() as u64));
-        argv.iter().for_each(|word| encode_bulk(&mut frame, word));
+        words().for_each(|word| encode_bulk(&mut frame, word));
         let follows = |run: &Run| (run.epoch, run.flushes, run.next()) == (at.epoch, at.flushes, at.offset);
         if !self.runs.back().is_some_and(follows) {
             let (epoch, flushes, first) = (at.epoch, at.flushes, at.offset);

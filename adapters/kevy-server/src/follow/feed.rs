@@ -4,7 +4,7 @@
 //! never fits. `FEED.READ` reads the same backlog without that limit. Its answer is put together in the primary's memory, so
 //! few frames are asked for at a time while they are large.
 
-use crate::continuation::history::{COPY, FRAMES, HISTORY};
+use crate::continuation::history::{COPY, FRAMES, HISTORY, OWN, TRAIL};
 use crate::continuation::path::Told;
 use crate::position::marks::Place;
 use kevy_resp::encode_command_borrowed;
@@ -38,6 +38,8 @@ pub(crate) enum Answer {
 /// A connection to a primary's client port.
 pub(crate) struct Feed {
     reader: BufReader<TcpStream>,
+    /// Questions that were not sent yet.
+    out: Vec<u8>,
 }
 
 impl Feed {
@@ -47,7 +49,7 @@ impl Feed {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         socket.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-        Ok(Self { reader: BufReader::new(socket) })
+        Ok(Self { reader: BufReader::new(socket), out: Vec::new() })
     }
 
     /// Waits no longer than this for an answer, in place of what suits large frames.
@@ -70,7 +72,18 @@ impl Feed {
         offset: u64,
         count: u64,
     ) -> io::Result<Answer> {
-        self.request(&format!("FEED.READ {shard} {generation} {offset} COUNT {count}"))?;
+        self.want(shard, generation, offset, count);
+        self.send()?;
+        self.answer(generation, offset, count)
+    }
+
+    /// The same, together with other questions: to be sent by [`Feed::send`].
+    pub(crate) fn want(&mut self, shard: usize, generation: u64, offset: u64, count: u64) {
+        self.add(&format!("FEED.READ {shard} {generation} {offset} COUNT {count}"));
+    }
+
+    /// And what was answered to it.
+    pub(crate) fn answer(&mut self, generation: u64, offset: u64, count: u64) -> io::Result<Answer> {
         Ok(told(answer(&mut self.reader, generation, count)?, offset))
     }
 
@@ -84,6 +97,28 @@ impl Feed {
     /// Asks whose history the node's is. `None`: it does not understand that.
     pub(crate) fn history(&mut self, shard: usize) -> io::Result<Option<Told>> {
         self.request(&format!("ELECT {HISTORY} {shard}"))?;
+        let Some(text) = self.text()? else { return Ok(None) };
+        Told::read(&text).map(Some).ok_or_else(|| garbage(format!("{text:?}")))
+    }
+
+    /// Asks for frames that the node has written in the history of `from`, where that is the last one that it wrote.
+    pub(crate) fn ask_own(&mut self, shard: usize, from: Place, count: u64) -> io::Result<Answer> {
+        let own = |feed: &mut Self| {
+            feed.request(&format!("ELECT {OWN} {shard}"))?;
+            Ok::<_, io::Error>(feed.text()? == Some(format!("{} {}", from.epoch.0, from.flushes)))
+        };
+        // Before and after, so that the stream is that history's.
+        if own(self)? {
+            let (generation, _) = self.tail(shard)?;
+            if own(self)? {
+                return self.ask(shard, generation, from.offset, count);
+            }
+        }
+        Ok(Answer::Gone("it has written nothing there, or something since".to_owned()))
+    }
+
+    /// A short text. `None`: the node does not understand the question.
+    fn text(&mut self) -> io::Result<Option<String>> {
         let head = line(&mut self.reader)?;
         if head.starts_with("-ERR") {
             return Ok(None);
@@ -94,7 +129,9 @@ impl Feed {
         }
         let mut text = String::new();
         (&mut self.reader).take(size + 2).read_to_string(&mut text)?;
-        text.strip_suffix("\r\n").and_then(Told::read).map(Some).ok_or_else(|| garbage(format!("{text:?}")))
+        text.strip_suffix("\r\n")
+            .map(|text| Some(text.to_owned()))
+            .ok_or_else(|| garbage(format!("{text:?}")))
     }
 
     /// Whether `node` may copy from there now.
@@ -105,7 +142,18 @@ impl Feed {
 
     /// The stream that the node serves for `shard`, and where it is.
     pub(crate) fn tail(&mut self, shard: usize) -> io::Result<(u64, u64)> {
-        self.request(&format!("FEED.TAIL {shard}"))?;
+        self.want_tail(shard);
+        self.send()?;
+        self.tail_answer()
+    }
+
+    /// The same, together with other questions.
+    pub(crate) fn want_tail(&mut self, shard: usize) {
+        self.add(&format!("FEED.TAIL {shard}"));
+    }
+
+    /// And what was answered to it.
+    pub(crate) fn tail_answer(&mut self) -> io::Result<(u64, u64)> {
         expect(&line(&mut self.reader)?, '*', 2)?;
         Ok((number(&line(&mut self.reader)?, ':')?, number(&line(&mut self.reader)?, ':')?))
     }
@@ -116,11 +164,30 @@ impl Feed {
         line(&mut self.reader).map(drop)
     }
 
-    fn request(&mut self, words: &str) -> io::Result<()> {
+    /// Says that all before `next` is here, together with other questions.
+    pub(crate) fn want_room(&mut self, shard: usize, next: u64, frame_bytes: usize) {
+        self.add(&format!("ELECT {TRAIL} {shard} {next} {frame_bytes}"));
+    }
+
+    /// And what was answered to it. An older release does not know it, and lets nobody wait.
+    pub(crate) fn room_answer(&mut self) -> io::Result<()> {
+        line(&mut self.reader).map(drop)
+    }
+
+    /// Sends what is wanted, all at once: it is answered in one turn of the server.
+    pub(crate) fn send(&mut self) -> io::Result<()> {
+        let out = std::mem::take(&mut self.out);
+        self.reader.get_mut().write_all(&out)
+    }
+
+    fn add(&mut self, words: &str) {
         let words: Vec<&str> = words.split(' ').collect();
-        let mut request = Vec::new();
-        encode_command_borrowed(&mut request, &words);
-        self.reader.get_mut().write_all(&request)
+        encode_command_borrowed(&mut self.out, &words);
+    }
+
+    fn request(&mut self, words: &str) -> io::Result<()> {
+        self.add(words);
+        self.send()
     }
 
     /// The next of the frames that were answered, and its offset.

@@ -186,7 +186,12 @@ impl Crew for Fleet {
     }
 
     fn restarted(&self, shard: usize) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).cuts.restart(shard);
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.cuts.restart(shard);
+        // The log names this history already, but it is about to be replaced: until it has the copy, a kill brings back the data of
+        // before. What the office was told stays true; it is told of more when the copy is in the log.
+        progress.landed[shard] = false;
+        self.joined.store(false, Ordering::Release);
     }
 
     fn cut(&self, shard: usize, number: u64, place: Place) {

@@ -16,6 +16,7 @@ use crate::follow::addresses::Addresses;
 use crate::follow::keys::Credentials;
 use crate::follow::session::{End, Session};
 use crate::follow::stall::{Bell, Stall};
+use crate::follow::trail::Trail;
 use crate::host;
 use crate::position::cuts::Place;
 use crate::position::witness;
@@ -50,7 +51,12 @@ pub(crate) struct Origin {
     /// This node's name and client port.
     pub(crate) node: String,
     pub(crate) client_port: u16,
+    /// Who else may have frames: the members that are not this node or the primary, and last this node.
+    pub(crate) members: Arc<[Member]>,
 }
+
+/// A member: where its host is, and its port for clients.
+pub(crate) type Member = (Arc<Addresses>, u16);
 
 /// What the links of one fleet share.
 pub(crate) trait Crew: Send + Sync + 'static {
@@ -128,8 +134,18 @@ pub(crate) struct State {
     /// How many frames the shard had applied when the stream went on at its first frame. kevy cannot be told that
     /// none of it is applied yet, so until one is, nobody waits for what a token says.
     pub(crate) began_at: Option<u64>,
-    /// The copy that comes in: since when, and how many bytes of it have come.
-    pub(crate) copy: Option<(Instant, u64)>,
+    /// The copy that comes in.
+    pub(crate) copy: Option<Arriving>,
+}
+
+/// A copy that comes in: since when, how much of it has come, and whether that is all.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arriving {
+    pub(crate) begun: Instant,
+    pub(crate) bytes: u64,
+    pub(crate) whole: bool,
+    /// When that was said last.
+    pub(crate) said: Instant,
 }
 
 /// How far a link came; enough to go on from there.
@@ -146,8 +162,8 @@ pub(crate) struct Look {
     pub(crate) reached: Reached,
     /// Whether kevy knows how much of the stream is applied.
     pub(crate) readable: bool,
-    /// The copy that comes in: since when, and how many bytes of it have come.
-    pub(crate) copy: Option<(Instant, u64)>,
+    /// The copy that comes in.
+    pub(crate) copy: Option<Arriving>,
     pub(crate) up: bool,
     /// For how long the primary has been silent.
     pub(crate) silence: Duration,
@@ -397,10 +413,10 @@ impl Link {
 
     /// The body of the link's thread: follows until closed.
     pub(crate) fn run(self: &Arc<Self>) {
-        let mut pause = RETRY_MIN;
+        let (mut pause, mut trail) = (RETRY_MIN, None);
         self.shards.set_link(self.shard, Arc::downgrade(self));
         loop {
-            let end = self.session();
+            let end = self.session(&mut trail);
             let mut state = self.state();
             let end = state.lost.take().map_or(end, End::Broken);
             if !state.open {
@@ -431,11 +447,17 @@ impl Link {
     }
 
     /// One connection, from dialling to its end.
-    fn session(self: &Arc<Self>) -> End {
+    ///
+    /// `trail`: what is written while a copy comes, also across connections.
+    fn session(self: &Arc<Self>, trail: &mut Option<Trail>) -> End {
         if !self.state().held {
+            *trail = None;
             match resume(self) {
                 Ok(Outcome::Continues) => {}
-                Ok(Outcome::Copies(why)) => self.copies(why),
+                Ok(Outcome::Copies(why)) => {
+                    self.copies(why);
+                    *trail = self.begin_trail();
+                }
                 Err(end) => return end,
             }
         }
@@ -444,11 +466,23 @@ impl Link {
             Ok(None) => return End::Over,
             Err(reason) => return End::Broken(reason),
         };
-        let end = Session::new(self, &client).follow(&mut client, &socket);
+        let mut session = Session::new(self, &client, trail.take());
+        let end = session.follow(&mut client, &socket);
+        *trail = session.trail.take();
         let mut state = self.state();
         (state.socket, state.copy) = (None, None);
         drop(state);
         end.err().unwrap_or(End::Over)
+    }
+
+    /// Keeps what is written while a copy comes. Without it the primary has to.
+    fn begin_trail(self: &Arc<Self>) -> Option<Trail> {
+        let begun = Trail::start(self, None);
+        begun
+            .inspect_err(|error| {
+                log::warn!("shard {}: cannot keep what is written during a copy: {error}", self.shard)
+            })
+            .ok()
     }
 
     /// Says why a copy is made; once, not with every attempt.

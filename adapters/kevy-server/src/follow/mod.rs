@@ -8,3 +8,4 @@ pub(crate) mod keys;
 pub(crate) mod link;
 pub(crate) mod session;
 pub(crate) mod stall;
+pub(crate) mod trail;

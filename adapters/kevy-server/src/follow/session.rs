@@ -2,8 +2,9 @@
 
 use crate::continuation::path::Why;
 use crate::follow::catch_up::CatchUp;
-use crate::follow::link::{Link, reached};
+use crate::follow::link::{Arriving, Link, reached};
 use crate::follow::stall::COPIED_AFTER;
+use crate::follow::trail::{Next, Trail};
 use crate::position::cuts::{self, Place};
 use crate::position::marks;
 use crate::position::tag::Tag;
@@ -19,6 +20,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// A stream that is so many bytes behind does not come up by itself: kevy gives it 256 KiB in a turn of its shard, and clients may write
+/// more. What is on its way is not more than this.
+const BEHIND_BYTES: u64 = 8 << 20;
 /// A primary says something every second; one that was silent for so long is connected to anew.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// But it is silent while it prepares a snapshot, for as long as the data takes.
@@ -41,6 +45,9 @@ const CATCH_UP_INTERVAL: Duration = Duration::from_millis(5);
 /// they are applied: at a million frames a second this many take 8 ms.
 pub(crate) const INBOX_FRAMES_MAX: u64 = 8_192;
 const INBOX_BYTES_MAX: usize = 64 << 20;
+
+/// Between two times that it is said how much of a copy has come.
+const SAID_INTERVAL: Duration = Duration::from_secs(3);
 
 /// How a connection ended.
 pub(crate) enum End {
@@ -67,18 +74,33 @@ pub(crate) struct Session<'a> {
     streaming: bool,
     /// Bytes of frames since the inbox was last seen empty.
     bytes: usize,
+    /// How large a frame is here, about.
+    frame_bytes: u64,
     /// What fetches frames that the stream does not bring, while it does not.
     catch_up: Option<CatchUp>,
     /// When this began, and when the kernel was last asked not to wait.
     begun: Instant,
     hastened: Option<Instant>,
+    /// What was written while a copy came.
+    pub(crate) trail: Option<Trail>,
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(link: &'a Arc<Link>, client: &ReplicaClient) -> Self {
+    pub(crate) fn new(link: &'a Arc<Link>, client: &ReplicaClient, trail: Option<Trail>) -> Self {
         let generation = client.primary_at_handshake().generation;
-        let (begun, hastened) = (Instant::now(), None);
-        Self { link, generation, snapshot: None, streaming: false, bytes: 0, catch_up: None, begun, hastened }
+        let trail = trail.filter(|trail| trail.generation == generation);
+        Self {
+            link,
+            generation,
+            snapshot: None,
+            streaming: false,
+            bytes: 0,
+            frame_bytes: 0,
+            catch_up: None,
+            begun: Instant::now(),
+            hastened: None,
+            trail,
+        }
     }
 
     pub(crate) fn follow(&mut self, client: &mut ReplicaClient, socket: &TcpStream) -> Result<(), End> {
@@ -89,6 +111,7 @@ impl<'a> Session<'a> {
         socket.set_nonblocking(true).map_err(|error| broken(error.to_string()))?;
         if self.streaming {
             self.link.ack(true);
+            self.take_trail()?;
         }
         let proves = self.link.origin.credentials.proves();
         self.hasten(socket);
@@ -188,20 +211,31 @@ impl<'a> Session<'a> {
             }
             ReplicaEvent::SnapshotBegin => {
                 self.snapshot = Some((Vec::new(), Loading::new(Arc::clone(&self.link.shards))));
-                self.link.state().copy = Some((Instant::now(), 0));
+                let now = Instant::now();
+                self.link.state().copy = Some(Arriving { begun: now, bytes: 0, whole: false, said: now });
             }
             ReplicaEvent::SnapshotChunk(bytes) => {
                 let (snapshot, _) =
                     self.snapshot.as_mut().ok_or_else(|| broken("a part of a snapshot that never began"))?;
                 snapshot.extend_from_slice(&bytes);
-                if let Some((_, come)) = &mut self.link.state().copy {
-                    *come = snapshot.len() as u64;
+                if let Some(copy) = &mut self.link.state().copy {
+                    copy.bytes = snapshot.len() as u64;
+                    if copy.said.elapsed() >= SAID_INTERVAL {
+                        copy.said = Instant::now();
+                        log::info!(
+                            "shard {}: {} MB of a copy have come in {} s",
+                            self.link.shard,
+                            copy.bytes / 1_000_000,
+                            copy.begun.elapsed().as_secs()
+                        );
+                    }
                 }
             }
             ReplicaEvent::SnapshotEnd { ack_offset } => {
                 let (bytes, loading) =
                     self.snapshot.take().ok_or_else(|| broken("the end of a snapshot that never began"))?;
                 self.take_snapshot(bytes, ack_offset, loading)?;
+                self.take_trail()?;
             }
             ReplicaEvent::Frame(frame) if self.streaming => {
                 if self.pass(frame.offset, frame.argv)? {
@@ -215,9 +249,14 @@ impl<'a> Session<'a> {
                 if tail.generation != 0 && tail.generation != self.generation {
                     return Err(End::Over);
                 }
-                let behind = self.streaming && self.link.state().next < tail.offset;
-                self.link.suspect(behind);
+                let next = self.link.state().next;
+                self.link.suspect(self.streaming && next < tail.offset);
                 self.link.ack(true);
+                if self.streaming
+                    && tail.offset.saturating_sub(next).saturating_mul(self.frame_bytes) > BEHIND_BYTES
+                {
+                    self.overtake(next)?;
+                }
             }
             _ => {}
         }
@@ -228,7 +267,9 @@ impl<'a> Session<'a> {
     /// Passes a frame on, if it is the next one. Says whether it was.
     pub(crate) fn pass(&mut self, offset: u64, argv: Argv) -> Result<bool, End> {
         self.wait_for_room();
-        self.bytes += argv.iter().map(<[u8]>::len).sum::<usize>();
+        let size = argv.iter().map(<[u8]>::len).sum::<usize>();
+        self.bytes += size;
+        self.frame_bytes = (self.frame_bytes * 7 + size as u64) / 8;
         let cut = (self.link.shards.count() > 1).then(|| cuts::number(&argv)).flatten();
         let mut state = self.link.state();
         if !state.open {
@@ -276,6 +317,45 @@ impl<'a> Session<'a> {
         Err(End::Refused(format!("{reason}; all of this shard is copied anew")))
     }
 
+    /// Fetches faster than the stream brings it, before the primary has dropped what is missing here.
+    fn overtake(&mut self, next: u64) -> Result<(), End> {
+        match Trail::start(self.link, Some(next)) {
+            Ok(trail) if trail.generation == self.generation => {
+                log::info!(
+                    "shard {}: the stream is far behind: what is missing is fetched beside it",
+                    self.link.shard
+                );
+                self.trail = Some(trail);
+                self.take_trail()
+            }
+            // The stream may come up all the same.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Takes what was written while the copy came, if that was kept. Then a new connection goes on behind it.
+    fn take_trail(&mut self) -> Result<(), End> {
+        let Some(mut trail) = self.trail.take() else { return Ok(()) };
+        let mut said = Instant::now();
+        loop {
+            match trail.next() {
+                Ok(Next::Frame(offset, argv)) => {
+                    self.pass(offset, argv)?;
+                    if said.elapsed() >= SAID_INTERVAL {
+                        said = Instant::now();
+                        let (shard, left) = (self.link.shard, trail.left());
+                        log::info!("shard {shard}: {left} frames that were written during the copy are left");
+                    }
+                }
+                Ok(Next::Close) => return Err(End::Over),
+                // The stream may have it all the same.
+                Err(error) => {
+                    return Err(broken(format!("what was written during the copy is not there: {error}")));
+                }
+            }
+        }
+    }
+
     fn take_snapshot(&mut self, bytes: Vec<u8>, next: u64, loading: Loading) -> Result<(), End> {
         let link = self.link;
         let (tag, keys) =
@@ -321,8 +401,14 @@ impl<'a> Session<'a> {
         (state.generation, state.next, state.flushes) = (self.generation, next, tag.flushes);
         (state.held, state.named) = (true, tag.flushes);
         (state.synced, state.must_copy, state.began_at) = (None, None, None);
-        if let Some((begun, bytes)) = state.copy.take() {
-            log::info!("shard {}: a copy of {bytes} bytes has come in {:?}", link.shard, begun.elapsed());
+        if let Some(copy) = &mut state.copy {
+            copy.whole = true;
+            log::info!(
+                "shard {}: a copy of {} bytes has come in {:?}",
+                link.shard,
+                copy.bytes,
+                copy.begun.elapsed()
+            );
         }
         link.shards.note_copy(link.shard, state.why);
         state.stall.moved(Instant::now());
@@ -383,6 +469,7 @@ struct Landed {
 impl Drop for Landed {
     fn drop(&mut self) {
         let shard = self.link.shard;
+        self.link.state().copy = None;
         if self.link.shards.loads(shard) == self.loads {
             // Thrown away at shutdown, or refused by kevy although it was whole.
             self.link.shards.note_lost(shard);
@@ -435,6 +522,7 @@ mod tests {
             credentials: Arc::new(crate::follow::keys::Credentials::towards_self(None)),
             node: "n1".to_owned(),
             client_port: 2,
+            members: Arc::new([]),
         };
         let crew: Weak<dyn Crew> = Arc::downgrade(crew) as _;
         let shards = Arc::new(Shards::new(vec![sender]));
@@ -448,9 +536,11 @@ mod tests {
             snapshot: None,
             streaming: false,
             bytes: 0,
+            frame_bytes: 0,
             catch_up: None,
             begun: Instant::now(),
             hastened: None,
+            trail: None,
         }
     }
 

@@ -77,6 +77,20 @@ impl Disk {
         removed.map(|path| path.display().to_string()).collect()
     }
 
+    /// How long the log of a shard is.
+    pub(crate) fn log_bytes(&self, shard: usize) -> u64 {
+        std::fs::metadata(layout::aof_path(&self.dir, shard)).map_or(0, |log| log.len())
+    }
+
+    /// A file without a name, to write to and to read from.
+    pub(crate) fn scratch(&self, shard: usize) -> io::Result<(File, File)> {
+        let path = self.dir.join(format!("elect-trail-{shard}.tmp"));
+        let into = File::create(&path)?;
+        let from = File::open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok((into, from))
+    }
+
     /// Makes durable which files there are.
     pub(crate) fn sync_names(&self) -> io::Result<()> {
         File::open(&self.dir)?.sync_all()

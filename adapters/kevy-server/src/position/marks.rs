@@ -7,13 +7,15 @@
 //!
 //! Neither marks nor the count can be sent by a client: only records that are applied are looked at.
 
+use crate::continuation::path::Beginnings;
 use crate::position::tag::position_offset;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::position::Position;
 use kevy_rt::{ArgvView, Store};
 use std::collections::VecDeque;
 
-/// A record of the log: where the data is at this place. Words: lineage, place, place before, number.
+/// A record of the log: where the data is at this place. Words: lineage, place, place before, number; and, where the log does not
+/// have them yet, the beginnings of histories that are known.
 pub(crate) const MARK: &[u8] = b"ELECT.MARK";
 /// A record of the log: the keyspace is about to be replaced. Words: the lineage that ends here, number.
 pub(crate) const LOAD: &[u8] = b"ELECT.LOAD";
@@ -203,6 +205,21 @@ pub(crate) struct Replay {
     doubtful: bool,
     /// Records that kevy adds to the one before them, and does not stream: name and key of each.
     added: VecDeque<(Vec<u8>, Vec<u8>)>,
+    /// Where histories began. These are facts, whatever data they stand in.
+    beginnings: Beginnings,
+}
+
+/// What a record of the log turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// One of ours, and nothing for kevy.
+    Mark,
+    /// One of ours, which says that the ones before it were counted wrongly.
+    Correction,
+    /// The frame of this place.
+    Frame(Place),
+    /// Anything else.
+    Other,
 }
 
 /// What is known of one shard once its data is read back.
@@ -221,29 +238,46 @@ impl Replay {
     pub(crate) fn base(&mut self, beside: Option<(Held, Cuts)>) {
         let named = beside.is_some();
         let (held, cuts) = beside.unwrap_or_default();
-        *self = Self { held, cuts, named, data: true, ..Self::default() };
+        let beginnings = std::mem::take(&mut self.beginnings);
+        *self = Self { held, cuts, named, data: true, beginnings, ..Self::default() };
     }
 
-    /// A record is applied. Says whether it is one of ours, and nothing for kevy.
-    pub(crate) fn take<A: ArgvView + ?Sized>(&mut self, record: &A) -> bool {
+    /// Where histories began, in the words of [`Beginnings::write`].
+    pub(crate) fn learn(&mut self, word: Option<&[u8]>) {
+        let told = word.and_then(|word| Beginnings::read(std::str::from_utf8(word).ok()?));
+        self.beginnings.learn(&told.unwrap_or_default());
+    }
+
+    /// Where histories began, as far as it was read.
+    pub(crate) fn beginnings(&self) -> &Beginnings {
+        &self.beginnings
+    }
+
+    /// A record is applied. Says what it is.
+    pub(crate) fn take<A: ArgvView + ?Sized>(&mut self, record: &A) -> Record {
         match record.first() {
             Some(name) if name == MARK => {
+                let was = self.doubtful;
                 if let Some(held) = Held::read(record, 1) {
                     self.mark(held);
                 }
-                true
+                self.learn(record.get(5));
+                if self.doubtful && !was { Record::Correction } else { Record::Mark }
             }
             Some(name) if name == LOAD => {
                 let lineage = record.get(1).and_then(number_of);
                 self.loading |= lineage.is_some_and(|lineage| lineage == self.held.lineage);
-                true
+                Record::Mark
             }
             name => {
+                let before = self.held.at;
                 self.count(name.unwrap_or_default(), record.get(1).unwrap_or_default());
                 if let (Some(number), Some(at)) = (crate::position::cuts::number(record), self.held.at) {
                     self.cuts.note(number, at);
                 }
-                false
+                let follows =
+                    |before: &Place| self.held.at == Some(Place { offset: before.offset + 1, ..*before });
+                before.filter(follows).map_or(Record::Other, Record::Frame)
             }
         }
     }
@@ -414,6 +448,22 @@ mod tests {
         {
             assert_eq!(Held::read(&argv(wrong), 1), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn every_frame_has_its_place_and_a_mark_says_where_histories_began() {
+        let mut replay = Replay::default();
+        let mut told = held(1, 3, 10).mark(0);
+        told.push(b"3:2:0:77,2:1:1:5".to_vec());
+        assert_eq!(replay.take(&argv("SET a 1")), Record::Other, "of no history");
+        assert_eq!(replay.take(&Argv::from(told)), Record::Mark);
+        assert_eq!(replay.take(&argv("SET b 2")), Record::Frame(at(3, 10).unwrap()));
+        assert_eq!(replay.take(&argv("FLUSHALL")), Record::Other);
+        assert_eq!(replay.take(&argv("DEL b")), Record::Frame(Place { flushes: 1, ..at(3, 0).unwrap() }));
+        let wrong = Held { at: Some(Place { flushes: 1, ..at(3, 9).unwrap() }), ..held(1, 3, 0) };
+        assert_eq!(replay.take(&mark(wrong)), Record::Correction);
+        replay.base(None);
+        assert_eq!(replay.beginnings().write(), "2:1:1:5,3:2:0:77", "a new keyspace changes no facts");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! The mark travels in the frame that kevy keeps beside the keyspace (its catalog record), behind the
 //! parts that kevy reads; plain kevy ignores it.
 
+use crate::continuation::path::Beginnings;
 use crate::position::marks::{Cuts, Held};
 use kevy_elect_plugin::ids::Epoch;
 use kevy_rt::{Argv, ArgvView, Store};
@@ -17,6 +18,8 @@ use std::fmt;
 const MARK: &[u8] = b"ELECT1";
 /// Parts of the catalog record that are kevy's: its name, lineage, version and three catalogs.
 const KEVY_PARTS: usize = 6;
+/// Parts of what the data is.
+const HELD_PARTS: usize = 5;
 /// Parts of a mark. What this shard's data is follows them.
 const MARK_PARTS: usize = 4;
 /// Bits of a position's offset that hold kevy's own offset; `FLUSHALL` count above them.
@@ -59,12 +62,18 @@ impl Tag {
         })
     }
 
-    /// `frame` as [`Tag::mark`] made it, with what the data beside it is.
-    pub(crate) fn add_held(mut frame: Argv, held: &Held, cuts: &Cuts) -> Argv {
+    /// `frame` as [`Tag::mark`] made it, with what the data beside it is, and where histories began.
+    pub(crate) fn add_held(mut frame: Argv, held: &Held, cuts: &Cuts, beginnings: &Beginnings) -> Argv {
         if frame.len() == KEVY_PARTS + MARK_PARTS {
             held.beside(cuts).iter().for_each(|word| frame.push(word));
+            frame.push(beginnings.write().as_bytes());
         }
         frame
+    }
+
+    /// Where histories began, as it stands there.
+    pub(crate) fn beginnings_beside<A: ArgvView + ?Sized>(frame: &A) -> Option<&[u8]> {
+        frame.get(KEVY_PARTS + MARK_PARTS + HELD_PARTS)
     }
 
     /// Whether `frame` stood beside a keyspace that this server wrote; then, what it says of the data.
@@ -122,7 +131,10 @@ mod tests {
         let held = Held { lineage: 9, ..Held::default() };
         let mut cuts = Cuts::default();
         cuts.note(7, Place { epoch: Epoch(5), flushes: 2, offset: 40 });
-        let full = Tag::add_held(marked, &held, &cuts);
+        let mut beginnings = Beginnings::default();
+        beginnings.note(Epoch(5), Some(Place { epoch: Epoch(4), flushes: 0, offset: 9 }));
+        let full = Tag::add_held(marked, &held, &cuts, &beginnings);
+        assert_eq!(Tag::beginnings_beside(&full), Some(beginnings.write().as_bytes()));
         assert_eq!(Tag::held_beside(&full), Some(Some((held, cuts))));
         assert_eq!(Tag::read(&full), Some(Tag { epoch: Epoch(5), flushes: 2, shards: 4 }));
     }

@@ -140,8 +140,18 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
             let upstream = host.upstream();
             upstream.stalled.map(|_| upstream.trouble)
         });
-        let pages =
-            Pages { metrics, plugin: Arc::clone(&plugin) as _, stall, history, cluster, links, views };
+        let host = server.host();
+        let copying = Box::new(move || host.upstream().copy);
+        let pages = Pages {
+            metrics,
+            plugin: Arc::clone(&plugin) as _,
+            stall,
+            copying,
+            history,
+            cluster,
+            links,
+            views,
+        };
         let at = http::serve(ports::listen(address, "[elect] http")?, pages).map_err(wrong)?;
         eprintln!("kevy-server: status page at http://{at}/");
     }

@@ -23,6 +23,7 @@ use crate::process::reactor;
 use crate::shards::Shards;
 use kevy::{KevyCommands, RuntimeState};
 use kevy_config::{Config, ReplicationRole};
+use kevy_elect_plugin::config::MemberKind;
 use kevy_persist::{Fsync, ReplayMode, Routing};
 use kevy_rt::{Runtime, replica_inbox_pair};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -92,10 +93,13 @@ impl Server {
             .peer(elect.config.node())
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
         shards.keep_at_most(elect.continue_buffer);
+        shards.set_buffer(kevy.replication.replication_buffer_size);
         let window = Duration::from_millis(kevy.replication.reconnect_window_ms.into());
         let own = Credentials::towards_self(elect.links.keys());
         shards.set_pins(Pins::start(&shards, own_address(kevy), replication_port, own, window)?);
         let members = elect.peers.iter().map(|peer| peer.id.to_string()).collect();
+        let voters = elect.config.members().iter().filter(|member| member.kind == MemberKind::Voter);
+        shards.set_voters(voters.map(|member| member.id.to_string()).collect());
         let clients = Sink::new(Doors::of_clients(kevy));
         shards.waits().set_up(members, Doors::of_streams(replication_port, count), clients.clone());
         let clients_max =

@@ -12,7 +12,9 @@ use std::sync::{MutexGuard, PoisonError};
 impl Shards {
     /// A snapshot from disk was loaded; `frame` stood beside the keyspace.
     pub(crate) fn note_data_on_disk(&self, shard: usize, frame: Option<&Argv>) {
-        self.ledger(shard).replay().base(frame.and_then(Tag::held_beside).flatten());
+        let mut ledger = self.ledger(shard);
+        ledger.replay().base(frame.and_then(Tag::held_beside).flatten());
+        ledger.replay().learn(frame.and_then(Tag::beginnings_beside));
     }
 
     /// A record of the log was applied.
@@ -39,9 +41,11 @@ impl Shards {
             );
         }
         let mut ledger = self.ledger(shard);
+        let beginnings = ledger.replay().beginnings().clone();
         ledger.end_replay(damaged);
         let held = ledger.now(0);
         drop(ledger);
+        self.end_reading(shard, &beginnings, damaged);
         state.restored.store(true, Ordering::Release);
         self.progress.notify(usize::MAX);
         held
@@ -79,7 +83,14 @@ impl Shards {
             state.named.store(epoch, Ordering::Release);
             self.note_seen(shard);
         }
-        Applied::Logged(held.mark(number))
+        Applied::Logged(self.signed(shard, held, number))
+    }
+
+    /// The record that says so, with the beginnings of histories where the log does not have them all.
+    pub(super) fn signed(&self, shard: usize, held: Held, number: u64) -> Vec<Vec<u8>> {
+        let mut mark = held.mark(number);
+        mark.extend(self.shards[shard].passage.take_news());
+        mark
     }
 
     /// A mark for the log, if one is due: asked at every tick, where kevy logs what it is given before anything else.
@@ -101,9 +112,9 @@ impl Shards {
             state.marked.fetch_max(asked, Ordering::AcqRel);
             let held = ledger.now(applied);
             ledger.note_marked(held);
-            return Some(held.mark(asked));
+            return Some(self.signed(shard, held, asked));
         }
-        ledger.due(applied, false).map(|held| held.mark(0))
+        ledger.due(applied, false).map(|held| self.signed(shard, held, 0))
     }
 
     /// What stands beside a keyspace that is written now.

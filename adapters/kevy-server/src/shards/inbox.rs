@@ -4,7 +4,7 @@ use super::reign::BARRIER;
 use super::{Applied, Shards};
 use crate::follow::link::Link;
 use crate::position::ledger::Incoming;
-use crate::position::marks::{self, Place};
+use crate::position::marks::{self, Place, Record};
 use crate::position::tag::Tag;
 use kevy_rt::{Argv, ArgvView, ReplicaApply, SnapshotGate, Store};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -91,9 +91,18 @@ impl Shards {
             if let Some(held) = Tag::held_beside(record) {
                 // It ends the keyspace of a log that was written anew.
                 ledger.replay().base(held);
+                ledger.replay().learn(Tag::beginnings_beside(record));
+                self.shards[shard].passage.read_base();
                 return Applied::Kevys;
             }
-            return if ledger.replay().take(record) { Applied::Done } else { Applied::Kevys };
+            let read = ledger.replay().take(record);
+            drop(ledger);
+            self.note_read(shard, read, record);
+            return if matches!(read, Record::Mark | Record::Correction) {
+                Applied::Done
+            } else {
+                Applied::Kevys
+            };
         }
         match record.first() {
             Some(BARRIER) => self.obey(shard, record),

@@ -7,12 +7,14 @@
 //! - `stream`: a shard's own stream, and who follows it
 //! - `inbox`: what is sent to a shard, and what it does with it
 //! - `passage`: going on in another history, and what others need for it
+//! - `brake`: writers who wait for a replica that copies
 //! - `turns`: who may copy from it now
 //! - `room`: a table that is large enough before many keys come
 //! - `data`: what its data is, and the marks that say so in its log
 //! - `dumps`: rewrites and snapshots across a leap of the clock
 //! - `hurry`: short ticks while something waits
 
+mod brake;
 mod data;
 mod dumps;
 mod hurry;
@@ -42,6 +44,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
+use brake::Brake;
 use passage::Passage;
 pub(crate) use reign::TICK_MS_STANDBY;
 use turns::Turns;
@@ -82,6 +85,8 @@ pub struct Shards {
     cutter: OnceLock<Cutter>,
     pins: OnceLock<Pins>,
     turns: Turns,
+    /// What kevy keeps of each stream, in bytes.
+    buffer: AtomicU64,
     /// The newest cut that was begun.
     cut: AtomicU64,
     /// The reign for which the store's clock goes by this node's.
@@ -148,6 +153,7 @@ struct Shard {
     /// The newest cut that this shard has put into its stream.
     cut: AtomicU64,
     passage: Passage,
+    brake: Brake,
 }
 
 /// What a shard dumps: see `dumps`.
@@ -209,6 +215,7 @@ impl Shards {
             blocked: AtomicU64::default(),
             cut: AtomicU64::default(),
             passage: Passage::default(),
+            brake: Brake::default(),
         };
         Self {
             shards: inboxes.into_iter().map(shard).collect(),
@@ -227,6 +234,7 @@ impl Shards {
             cutter: OnceLock::new(),
             pins: OnceLock::new(),
             turns: Turns::default(),
+            buffer: AtomicU64::new(u64::MAX),
             cut: AtomicU64::new(0),
             told: AtomicU64::new(0),
             progress: Event::new(),

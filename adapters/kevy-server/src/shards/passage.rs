@@ -4,10 +4,10 @@
 use super::{Applied, Shards};
 use crate::continuation::path::{Beginnings, Told, Why};
 use crate::continuation::ring::Ring;
-use crate::position::marks::{self, Before, Place};
+use crate::position::marks::{self, Before, Place, Record};
 use kevy_elect_plugin::ids::Epoch;
 use kevy_rt::{Argv, ArgvView, ReplicaApply};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of received frames that are kept until somebody says how many.
@@ -17,6 +17,12 @@ const KEPT_BYTES: usize = 1 << 20;
 pub(super) struct Passage {
     /// Where histories began on this shard's counterparts, and on itself.
     beginnings: Mutex<Beginnings>,
+    /// Whether the log does not have them all.
+    news: AtomicBool,
+    /// Of the log that is read back: how long it is, how much of it was read, and whether a keyspace of unknown size was.
+    log_bytes: AtomicU64,
+    read_bytes: AtomicU64,
+    read_base: AtomicBool,
     kept: Mutex<Ring>,
     /// The numbers of the last order to go on that was carried out, and of the last that was not.
     done: AtomicU64,
@@ -30,6 +36,10 @@ impl Default for Passage {
     fn default() -> Self {
         Self {
             beginnings: Mutex::default(),
+            news: AtomicBool::default(),
+            log_bytes: AtomicU64::default(),
+            read_bytes: AtomicU64::default(),
+            read_base: AtomicBool::default(),
             kept: Mutex::new(Ring::new(KEPT_BYTES)),
             done: AtomicU64::default(),
             void: AtomicU64::default(),
@@ -46,7 +56,20 @@ impl Passage {
 
     /// This shard begins the history of `epoch` with the data of `place`.
     pub(super) fn begin(&self, epoch: Epoch, place: Option<Place>) {
-        self.beginnings().note(epoch, place);
+        if self.beginnings().note(epoch, place) {
+            self.news.store(true, Ordering::Release);
+        }
+    }
+
+    /// The beginnings for the log, if it does not have them all.
+    pub(super) fn take_news(&self) -> Option<Vec<u8>> {
+        self.news.swap(false, Ordering::AcqRel).then(|| self.beginnings().write().into_bytes())
+    }
+
+    /// What was read of the log until now was a whole keyspace.
+    pub(super) fn read_base(&self) {
+        self.read_base.store(true, Ordering::Relaxed);
+        self.kept().clear();
     }
 
     fn kept(&self) -> MutexGuard<'_, Ring> {
@@ -76,7 +99,39 @@ impl Shards {
 
     /// A primary has told this, and this shard will know it too.
     pub(crate) fn learn(&self, shard: usize, beginnings: &Beginnings) {
-        self.shards[shard].passage.beginnings().learn(beginnings);
+        let passage = &self.shards[shard].passage;
+        if passage.beginnings().learn(beginnings) {
+            passage.news.store(true, Ordering::Release);
+        }
+    }
+
+    /// A record of the log was read back. The last ones are kept as if they had been received just now, for those who lack them.
+    pub(super) fn note_read<A: ArgvView + ?Sized>(&self, shard: usize, read: Record, record: &A) {
+        let passage = &self.shards[shard].passage;
+        if read == Record::Correction {
+            return passage.kept().clear();
+        }
+        if passage.log_bytes.load(Ordering::Relaxed) == 0 {
+            let bytes = self.disk().filter(|disk| disk.logs).map_or(0, |disk| disk.log_bytes(shard));
+            passage.log_bytes.store(bytes.max(1), Ordering::Relaxed);
+        }
+        let done = passage.read_bytes.fetch_add(logged_bytes(record), Ordering::Relaxed);
+        let Record::Frame(at) = read else { return };
+        let mut kept = passage.kept();
+        let left = passage.log_bytes.load(Ordering::Relaxed).saturating_sub(done);
+        // What would only make room for what comes after it costs a start nothing.
+        if passage.read_base.load(Ordering::Relaxed) || left <= 2 * kept.bytes_max() as u64 {
+            kept.push(at, record);
+        }
+    }
+
+    /// All of the log was read back.
+    pub(super) fn end_reading(&self, shard: usize, beginnings: &Beginnings, damaged: bool) {
+        let passage = &self.shards[shard].passage;
+        passage.beginnings().learn(beginnings);
+        if damaged {
+            passage.kept().clear();
+        }
     }
 
     /// What is known of where histories began.
@@ -107,6 +162,12 @@ impl Shards {
     /// An answer with up to `count` frames from `from` on; `None` where the first of them is not kept.
     pub(crate) fn kept(&self, shard: usize, from: Place, count: usize) -> Option<Vec<u8>> {
         self.shards[shard].passage.kept().answer(from, count)
+    }
+
+    /// The history that this shard's own stream is, or was last, and how often it was flushed.
+    pub(crate) fn own_stream(&self, shard: usize) -> (Epoch, u64) {
+        let state = &self.shards[shard];
+        (Epoch(state.started.load(Ordering::Acquire)), state.flushes.load(Ordering::Acquire))
     }
 
     /// Bytes of frames that are kept.
@@ -172,9 +233,17 @@ impl Shards {
         outcome.store(number, Ordering::Release);
         held.map_or(Applied::Done, |held| {
             state.marked.fetch_max(number, Ordering::AcqRel);
-            Applied::Logged(held.mark(number))
+            Applied::Logged(self.signed(shard, held, number))
         })
     }
+}
+
+/// What a record takes in a log: length and checksum, and an array of bulk strings.
+fn logged_bytes<A: ArgvView + ?Sized>(record: &A) -> u64 {
+    const HEADER: usize = 8;
+    let head = |number: usize| 3 + number.checked_ilog10().unwrap_or_default() as usize + 1;
+    let words = (0..record.len()).filter_map(|i| record.get(i)).map(|word| head(word.len()) + word.len() + 2);
+    (HEADER + head(record.len()) + words.sum::<usize>()) as u64
 }
 
 #[cfg(test)]
@@ -223,6 +292,16 @@ mod tests {
         assert_eq!((shards.went_on(0, 51), shards.place(0)), (Some(true), Some(at(7, 0))));
         shards.note_record(0, &Argv::from(vec![b"SET".to_vec(), b"k".to_vec(), b"v".to_vec()]));
         assert_eq!(shards.place(0), Some(at(7, 1)), "frames are counted on from there");
+    }
+
+    #[test]
+    fn a_record_is_as_long_as_it_is_in_a_log() {
+        for words in [vec!["PING"], vec!["SET", "k", ""], vec!["SET", "0123456789", "x"]] {
+            let record = Argv::from(words.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>());
+            let mut log = Vec::new();
+            kevy_persist::write_record_multibulk(&mut log, &record, &mut Vec::new()).unwrap();
+            assert_eq!(logged_bytes(&record), log.len() as u64, "{words:?}");
+        }
     }
 
     #[test]

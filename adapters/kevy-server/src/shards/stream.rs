@@ -36,6 +36,9 @@ impl Shards {
         }
         self.note_seen(shard);
         state.own_work.store(false, Ordering::Relaxed);
+        if reign != 0 && started == reign {
+            self.brake(shard, offset);
+        }
         // Last: whoever waits for this view may rely on the election having it.
         state.views.fetch_add(1, Ordering::Release);
         self.progress.notify(usize::MAX);

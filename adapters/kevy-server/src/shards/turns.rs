@@ -1,9 +1,10 @@
 //! Who may copy from this primary now: one node at a time, so that another one can confirm writes meanwhile (C13 of
-//! `docs/protocol.md`).
+//! `docs/protocol.md`). A copy is all the data there is, whoever takes it; so of those who wait, the one goes first whose
+//! acknowledgements count for more, and then the one who has waited longest.
 
 use super::Shards;
 use crate::confirm::names::{Name, Row};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A node that has no connection for so long has given up.
@@ -11,9 +12,30 @@ const ABSENT_MAX: Duration = Duration::from_secs(3);
 /// Nobody keeps the others waiting for longer, whatever it is at.
 const TURN_MAX: Duration = Duration::from_secs(120);
 
+/// Who has not asked for so long does not wait any more. Who waits asks every few hundred milliseconds at least.
+const ASKS_WITHIN: Duration = Duration::from_secs(1);
+
 /// Whose turn it is.
 #[derive(Default)]
-pub(super) struct Turns(Mutex<Option<Turn>>);
+pub(super) struct Turns {
+    now: Mutex<Now>,
+    /// Those who have a vote.
+    voters: OnceLock<Vec<String>>,
+}
+
+#[derive(Default)]
+struct Now {
+    turn: Option<Turn>,
+    /// The ones who asked and were refused.
+    waiting: Vec<Waiting>,
+}
+
+struct Waiting {
+    node: String,
+    voter: bool,
+    since: Instant,
+    asked: Instant,
+}
 
 struct Turn {
     node: String,
@@ -22,25 +44,43 @@ struct Turn {
 }
 
 impl Turns {
-    fn now(&self) -> MutexGuard<'_, Option<Turn>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self, node: &str, now: Instant) -> bool {
-        let mut turn = self.now();
+        let mut all = self.now();
+        let Now { turn, waiting } = &mut *all;
         let over = |turn: &Turn| now - turn.seen >= ABSENT_MAX || now - turn.since >= TURN_MAX;
-        match &mut *turn {
-            Some(turn) if turn.node == node => turn.seen = now,
-            Some(other) if !over(other) => return false,
-            free => *free = Some(Turn { node: node.to_owned(), since: now, seen: now }),
+        match turn {
+            Some(turn) if turn.node == node => {
+                turn.seen = now;
+                return true;
+            }
+            Some(other) if over(other) => *turn = None,
+            _ => {}
         }
+        waiting.retain(|other| now - other.asked < ASKS_WITHIN);
+        match waiting.iter_mut().find(|other| other.node == node) {
+            Some(known) => known.asked = now,
+            None => {
+                let voter = self.voters.get().is_none_or(|voters| voters.iter().any(|voter| voter == node));
+                waiting.push(Waiting { node: node.to_owned(), voter, since: now, asked: now });
+            }
+        }
+        let first = waiting.iter().min_by_key(|other| (!other.voter, other.since));
+        if turn.is_some() || first.is_none_or(|first| first.node != node) {
+            return false;
+        }
+        waiting.retain(|other| other.node != node);
+        *turn = Some(Turn { node: node.to_owned(), since: now, seen: now });
         true
     }
 
     /// The connections to a shard's stream are these.
     fn look(&self, rows: &[Row], now: Instant) {
-        let mut turn = self.now();
-        let Some(holder) = &mut *turn else { return };
+        let mut all = self.now();
+        let Some(holder) = &mut all.turn else { return };
         let is_its = |row: &&Row| Name::read(&row.name).is_some_and(|name| name.node == holder.node);
         let mut its = rows.iter().filter(is_its).peekable();
         if its.peek().is_some() {
@@ -48,12 +88,17 @@ impl Turns {
         }
         if its.any(|row| row.acknowledged) {
             // It has joined.
-            *turn = None;
+            all.turn = None;
         }
     }
 }
 
 impl Shards {
+    /// Makes known who has a vote. Before that, everybody counts as much.
+    pub(crate) fn set_voters(&self, voters: Vec<String>) {
+        drop(self.turns.voters.set(voters));
+    }
+
     /// Whether `node` may copy from this primary now. Then it is its turn until it has joined, or given up.
     pub(crate) fn may_copy(&self, node: &str) -> bool {
         self.waits.is_member(node) && self.turns.take(node, Instant::now())
@@ -66,6 +111,7 @@ impl Shards {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
     use kevy_elect_plugin::ids::Epoch;
@@ -85,6 +131,24 @@ mod tests {
         assert!(!turns.take("n2", now + Duration::from_secs(4)), "it is still at it");
         turns.look(&[row("n1", true)], now + Duration::from_secs(4));
         assert!(turns.take("n2", now + Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn a_voter_goes_before_an_observer_and_then_the_one_who_has_waited_longest() {
+        let (turns, now) = (Turns::default(), Instant::now());
+        turns.voters.set(vec!["n1".to_owned(), "n2".to_owned(), "n3".to_owned()]).unwrap();
+        let at = |ms| now + Duration::from_millis(ms);
+        assert!(turns.take("n1", at(0)));
+        for (ms, node) in [(1, "observer"), (2, "n3"), (3, "n2")] {
+            assert!(!turns.take(node, at(ms)));
+        }
+        turns.look(&[row("n1", true)], at(10));
+        assert!(!turns.take("observer", at(20)) && !turns.take("n2", at(20)));
+        assert!(turns.take("n3", at(20)));
+        turns.look(&[row("n3", true)], at(30));
+        // Those who have given up are not waited for.
+        assert!(!turns.take("observer", at(40)));
+        assert!(turns.take("observer", at(20) + ASKS_WITHIN));
     }
 
     #[test]

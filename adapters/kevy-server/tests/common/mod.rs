@@ -5,6 +5,7 @@
 
 pub mod contents;
 pub mod process;
+pub mod rolling;
 pub mod talk;
 pub mod writes;
 

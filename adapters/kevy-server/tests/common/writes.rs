@@ -11,7 +11,7 @@ const KEYS: [(&str, &str); 9] = [
     ("{t}hash", "HSET {t}hash f v g 1 h 2"),
     ("{t}zset", "ZADD {t}zset 1 a 2 b 3 c"),
     ("{t}stream", "XADD {t}stream * f v"),
-    ("{t}timed", "SET {t}timed v EX 100"),
+    ("{t}timed", "SET {t}timed v EX 10000"),
     ("{t}none", "DEL {t}none"),
 ];
 

@@ -5,10 +5,12 @@
 //! pages.rs    which page, which status
 //! status.rs   what this node believes, as JSON                 page.rs, html.rs   the same for eyes
 //! views.rs    what the others say of their links, for that page      links.rs   all links beside each other
+//! copying.rs  a copy that comes in
 //! client.rs   asks another node for a page
 //! ```
 
 pub mod client;
+mod copying;
 #[cfg(test)]
 mod fixture;
 mod html;
@@ -19,6 +21,7 @@ mod server;
 mod status;
 mod views;
 
+pub use copying::{Copying, Phase};
 pub use pages::Pages;
 pub use server::serve;
 pub use views::Views;

@@ -1,6 +1,7 @@
 //! The page for eyes: one HTML file without anything from elsewhere. Whole without JavaScript; with it, it
 //! fetches itself anew.
 
+use super::copying::Copying;
 use super::html::escape;
 use super::links::links;
 use super::status::lag;
@@ -22,6 +23,7 @@ const TAIL: &str = include_str!("page_tail.html");
 pub(super) fn page(
     snapshot: &ElectSnapshot,
     cluster: &str,
+    copying: Option<Copying>,
     history: &History,
     views: &[(NodeId, Result<View, String>)],
     proof: &str,
@@ -31,6 +33,14 @@ pub(super) fn page(
     // Writing to a String cannot fail.
     let _ = write!(body, "{}", HEAD.replace("{title}", &escape(&title)));
     headline(&mut body, snapshot, cluster);
+    if let Some(copying) = copying {
+        let _ = write!(
+            body,
+            "<p class=warn>{}: {}</p>",
+            escape(snapshot.node.as_str()),
+            escape(&copying.to_string())
+        );
+    }
     if proof == "insecure" {
         body.push_str(
             "<p><b class=bad>Links prove nothing</b>: whoever reaches the ports may say that it is a member \

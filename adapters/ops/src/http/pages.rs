@@ -1,5 +1,6 @@
 //! Which page is asked for, and what status a load balancer gets to see.
 
+use super::copying::Copying;
 use super::views::Views;
 use super::{page, status};
 use crate::history::History;
@@ -25,6 +26,8 @@ pub struct Pages {
     pub plugin: Arc<dyn ElectPlugin>,
     /// Why a replica that is behind receives nothing, where that is so.
     pub stall: Box<dyn Fn() -> Option<String> + Send + Sync>,
+    /// The copy that it takes just now, if it takes one.
+    pub copying: Box<dyn Fn() -> Option<Copying> + Send + Sync>,
     /// What it decided.
     pub history: History,
     /// The cluster's name.
@@ -60,13 +63,16 @@ impl Pages {
         let snapshot = || self.plugin.snapshot();
         match path {
             "/" => {
-                ok(HTML, page::page(&snapshot(), &self.cluster, &self.history, &self.views.all(), self.links))
+                let (copying, views) = ((self.copying)(), self.views.all());
+                let page = page::page(&snapshot(), &self.cluster, copying, &self.history, &views, self.links);
+                ok(HTML, page)
             }
             "/metrics" => ok("text/plain; version=0.0.4; charset=utf-8", self.metrics.render()),
-            "/status" => ok(
-                JSON,
-                format!("{:#}\n", status::status(&snapshot(), &self.cluster, &self.history, self.links)),
-            ),
+            "/status" => {
+                let copying = (self.copying)();
+                let status = status::status(&snapshot(), &self.cluster, copying, &self.history, self.links);
+                ok(JSON, format!("{status:#}\n"))
+            }
             "/history" => {
                 let history = json!({ "cluster": self.cluster, "decisions": self.history.decisions() });
                 ok(JSON, format!("{history:#}\n"))

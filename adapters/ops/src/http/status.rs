@@ -1,11 +1,18 @@
 //! What this node believes, as JSON. Times in milliseconds.
 
+use super::copying::Copying;
 use crate::history::History;
 use kevy_elect_plugin::plugin::{ElectSnapshot, PeerSnapshot};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-pub(super) fn status(snapshot: &ElectSnapshot, cluster: &str, history: &History, links: &str) -> Value {
+pub(super) fn status(
+    snapshot: &ElectSnapshot,
+    cluster: &str,
+    copying: Option<Copying>,
+    history: &History,
+    links: &str,
+) -> Value {
     let peers: Vec<Value> = snapshot.peers.iter().map(|peer| of_peer(snapshot, peer)).collect();
     json!({
         "cluster": cluster,
@@ -22,6 +29,7 @@ pub(super) fn status(snapshot: &ElectSnapshot, cluster: &str, history: &History,
         "stream_epoch": snapshot.progress.stream_epoch.0,
         "offset": snapshot.progress.offset,
         "lag": lag(snapshot),
+        "copy": copying.map(|copying| copying.json()),
         "voters_reachable": snapshot.voters_reachable,
         "quorum": snapshot.quorum,
         "incarnation": snapshot.incarnation.0,
