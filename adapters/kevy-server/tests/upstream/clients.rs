@@ -29,9 +29,8 @@ fn some_nulls_are_written_without_asking_the_commands() {
 #[test]
 fn a_server_outside_of_cluster_mode_says_that_it_owns_all_slots() {
     let primary = Plain::primary();
-    assert_eq!(primary.ask("REPLICAOF 127.0.0.1 1"), "+OK");
     let said = primary.ask("CLUSTER NODES");
-    assert!(said.contains(":0@0 myself,master") && said.contains("0-16383"), "{MENDED}: {said}");
+    assert!(said.contains(":0@0 myself,") && said.contains("0-16383"), "{MENDED}: {said}");
 }
 
 #[test]
