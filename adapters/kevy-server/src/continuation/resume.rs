@@ -121,10 +121,10 @@ pub(crate) fn describe() {
     );
     metrics::gauge!("kevy_server_kept_bytes").set(0.0);
     metrics::describe_counter!(
-        "kevy_server_writes_slowed_milliseconds_total",
-        "For how long shards of this primary rested so that a replica that copies could keep up with writers."
+        "kevy_server_writes_slowed_total",
+        "How often a shard of this primary rested, for up to 40 ms, so that a replica that copies could keep up with writers."
     );
-    metrics::counter!("kevy_server_writes_slowed_milliseconds_total").increment(0);
+    metrics::counter!("kevy_server_writes_slowed_total").increment(0);
     metrics::describe_gauge!(
         "kevy_server_copy_bytes",
         metrics::Unit::Bytes,

@@ -76,7 +76,7 @@ impl Shards {
                     "shard {shard}: writers wait for a replica that copies, which cannot keep up with them"
                 );
             }
-            metrics::counter!("kevy_server_writes_slowed_milliseconds_total").increment(ms);
+            metrics::counter!("kevy_server_writes_slowed_total").increment(1);
         }
     }
 
