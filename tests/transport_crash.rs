@@ -12,9 +12,9 @@ use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::transport::{LinkEvent, SendError, TcpTransport, Transport, TransportEvent};
 use kevy_elect_plugin::wire::PROTOCOL;
 use sessions::Kind;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -48,6 +48,11 @@ fn child() {
     let transport = TcpTransport::with_listener(door).peer(id("a"), parent);
     let transport = transport.sessions(kind.sessions(id("b"))).build();
     let echo = async {
+        while transport.directions(id("a")).is_none_or(|links| !(links.out && links.back)) {
+            smol::Timer::after(Duration::from_millis(1)).await;
+        }
+        // Not everybody who started this process listens.
+        let _ = writeln!(std::io::stdout(), "linked");
         loop {
             // Without reading, the parent's bytes pile up in this process's kernel buffers.
             if std::env::var(READS).is_err() {
@@ -64,8 +69,10 @@ fn child() {
     smol::block_on(smol::future::or(async { transport.run(hello("b", incarnation)).await.unwrap() }, echo));
 }
 
-/// Node `b` as a process, and where it listens.
-fn spawn(kind: Kind, parent: SocketAddr, incarnation: u64, reads: bool) -> (Child, SocketAddr) {
+type Said = Lines<BufReader<ChildStdout>>;
+
+/// Node `b` as a process, what it goes on to say, and where it listens.
+fn spawn(kind: Kind, parent: SocketAddr, incarnation: u64, reads: bool) -> (Child, Said, SocketAddr) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--ignored", "--nocapture"]).stdout(Stdio::piped());
     command.env(PARENT, parent.to_string()).env(INCARNATION, incarnation.to_string());
@@ -76,12 +83,13 @@ fn spawn(kind: Kind, parent: SocketAddr, incarnation: u64, reads: bool) -> (Chil
         command.env(NOISE, "1");
     }
     let mut child = command.spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let address = lines
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = said
+        .by_ref()
         .map_while(Result::ok)
         .find_map(|line| line.split_once("address ").map(|(_, address)| address.parse().unwrap()))
         .expect("the child says where it listens");
-    (child, address)
+    (child, said, address)
 }
 
 struct Pair {
@@ -103,7 +111,7 @@ impl Pair {
     fn start(kind: Kind, reads: bool) -> Self {
         let door = TcpListener::bind("127.0.0.1:0").unwrap();
         let parent = door.local_addr().unwrap();
-        let (child, address) = spawn(kind, parent, 1, reads);
+        let (child, said, address) = spawn(kind, parent, 1, reads);
         let transport = TcpTransport::with_listener(door).peer(id("b"), address.to_string());
         let transport = Arc::new(transport.sessions(kind.sessions(id("a"))).build());
         let running = transport.clone();
@@ -111,7 +119,12 @@ impl Pair {
         let pair = Self { kind, child, parent, transport, _run: run };
         assert_eq!(pair.next(), link(LinkEvent::Up { incarnation: Incarnation(1) }));
         // A link is up with its first direction. The kernel ends the one with something unread with a reset, so a process that is
-        // killed before the other one is there may leave no orderly end at all.
+        // killed before the other one is there, or before it has read the greeting of the one that it dialled, may leave no orderly
+        // end at all.
+        assert!(
+            said.map_while(Result::ok).any(|line| line.ends_with("linked")),
+            "the child is linked both ways"
+        );
         let began = Instant::now();
         while pair.transport.directions(id("b")).is_none_or(|links| !(links.out && links.back)) {
             assert!(began.elapsed() < PATIENCE, "waits in vain for the second direction");
@@ -223,7 +236,7 @@ fn t13_a_later_process_is_no_evidence_about_an_earlier_one_that_lives_and_its_de
     assert_eq!(pair.next(), TransportEvent::Message { from: id("b"), message: vote(1) });
     pair.stop();
     // Not dialled: this process dials the first one's address. It dials this process, and that is enough for `Up`.
-    let (mut second, _) = spawn(pair.kind, pair.parent, 2, true);
+    let (mut second, _said, _) = spawn(pair.kind, pair.parent, 2, true);
     assert_eq!(pair.next(), link(LinkEvent::Up { incarnation: Incarnation(2) }));
     assert_eq!(pair.next_within(Duration::from_millis(100)), None, "the first one lives");
     pair.child.kill().unwrap();
@@ -236,7 +249,7 @@ fn t13_a_later_process_is_no_evidence_about_an_earlier_one_that_lives_and_its_de
 fn t13_a_process_that_is_killed_and_started_again_at_once_is_known_to_be_gone(kind: Kind) {
     let mut pair = Pair::start(kind, true);
     pair.child.kill().unwrap();
-    let (second, _) = spawn(pair.kind, pair.parent, 2, true);
+    let (second, _said, _) = spawn(pair.kind, pair.parent, 2, true);
     let mut told = vec![pair.next()];
     while told.last() != Some(&link(LinkEvent::Up { incarnation: Incarnation(2) })) {
         told.push(pair.next());
