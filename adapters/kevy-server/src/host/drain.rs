@@ -3,24 +3,13 @@
 use super::{HURRY, KevyHost};
 use crate::confirm::connections::Whose;
 use crate::fitness::guard::Guard;
+use crate::shards::stream::{TICKS, TURNS_BETWEEN_SHARDS};
 use async_io::Timer;
 use event_listener::listener;
 use futures::future::{Either, select};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Ticks of every shard after which what was under way on it before the first of them is over: the tick under way may
-/// have read its offset before the gate shut; the one after it has not, and the one after that finds the answers sent.
-const TICKS: u64 = 3;
-/// A command for another shard takes its way there, its execution, the way back and its answer, each of which the next
-/// turn of a shard ends.
-const TURNS_BETWEEN_SHARDS: usize = 4;
-
-/// How often a shard tells of its stream until all that was under way on it is counted.
-pub(crate) fn turns(shards: usize) -> u64 {
-    TICKS * if shards > 1 { TURNS_BETWEEN_SHARDS as u64 } else { 1 }
-}
 
 /// How long a handover waits for transactions, and how often it looks.
 const TRANSACTIONS_MAX: Duration = Duration::from_millis(250);

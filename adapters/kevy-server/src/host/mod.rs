@@ -34,8 +34,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-pub(crate) use drain::turns;
-
 /// For how long shards look around often after this node may have to become primary, or has.
 const HURRY: Duration = Duration::from_secs(2);
 

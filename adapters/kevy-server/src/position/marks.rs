@@ -7,7 +7,7 @@
 //!
 //! Neither marks nor the count can be sent by a client: only records that are applied are looked at.
 
-use crate::position::tag::position_offset;
+use crate::position::offset::position_offset;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::position::Position;
 use kevy_rt::ArgvView;

@@ -7,6 +7,8 @@
 //! - `stream`: a shard's own stream, and who follows it
 //! - `inbox`: what is sent to a shard, and what it does with it
 //! - `passage`: going on in another history, and what others need for it
+//! - `followers`: replicas that copy from this node, and what is done for them
+//! - `going_on`: the order to go on in another history
 //! - `brake`: writers who wait for a replica that copies
 //! - `turns`: who may copy from it now
 //! - `room`: a table that is large enough before many keys come
@@ -17,21 +19,22 @@
 mod brake;
 mod data;
 mod dumps;
+mod followers;
+mod going_on;
 mod hurry;
-mod inbox;
+pub(crate) mod inbox;
 mod passage;
-mod reign;
+pub(crate) mod reign;
 mod room;
-mod stream;
+pub(crate) mod stream;
 mod turns;
 
 use crate::confirm::waits::Waits;
 use crate::continuation::pins::Pins;
 use crate::ending::Ending;
 use crate::fitness::pulse::Pulse;
-use crate::follow::link::Link;
 use crate::office::{Office, Standing};
-use crate::position::cuts::Cutter;
+use crate::position::cutter::Cutter;
 use crate::position::disk::Disk;
 use crate::position::ledger::Ledger;
 use crate::position::marks::Before;
@@ -41,12 +44,11 @@ use kevy_elect_plugin::plugin::Denied;
 use kevy_rt::ReplicaInboxSender;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use brake::Brake;
 use passage::Passage;
-pub(crate) use reign::TICK_MS_STANDBY;
 use turns::Turns;
 
 /// What to do with a record that is applied.
@@ -93,6 +95,9 @@ pub struct Shards {
     told: AtomicU64,
     progress: Event,
 }
+
+/// Takes the reason of something.
+type Tell = dyn Fn(&str) + Send + Sync;
 
 /// One shard. Written by its own thread, except `inbox`.
 struct Shard {
@@ -142,8 +147,8 @@ struct Shard {
     applied: AtomicU64,
     /// Snapshots that replaced the keyspace.
     loads: AtomicU64,
-    /// Who follows a stream for this shard.
-    link: Mutex<Weak<Link>>,
+    /// Tells who follows a stream for this shard that it could not apply what came.
+    told_of_loss: Mutex<Option<Arc<Tell>>>,
     /// Whether a frame could not be applied: what comes after it is of no use before another snapshot.
     broken: AtomicBool,
     /// Replicas whose acknowledgements kevy would count although they belong to a stream before a flush.
@@ -209,7 +214,7 @@ impl Shards {
             sent: AtomicU64::default(),
             applied: AtomicU64::default(),
             loads: AtomicU64::default(),
-            link: Mutex::default(),
+            told_of_loss: Mutex::default(),
             broken: AtomicBool::default(),
             stale_replicas: AtomicUsize::default(),
             blocked: AtomicU64::default(),

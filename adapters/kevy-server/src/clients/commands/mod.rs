@@ -3,6 +3,7 @@
 //! A newtype over [`KevyCommands`] that delegates every method of the trait: its defaults would silently
 //! switch off RESP3, blocking commands, indexes and more.
 
+mod recorded;
 mod resolve;
 mod run;
 
@@ -18,7 +19,8 @@ use crate::continuation::history;
 use crate::fitness::companion;
 use crate::position::digest;
 use crate::position::tag::Tag;
-use crate::shards::{Shards, TICK_MS_STANDBY};
+use crate::shards::Shards;
+use crate::shards::reign::TICK_MS_STANDBY;
 use kevy::KevyCommands;
 use kevy_persist::Fsync;
 use kevy_rt::{

@@ -1,7 +1,6 @@
 //! What a link acknowledges to the primary, and when it may.
 
-use super::{Link, State};
-use crate::follow::session::End;
+use super::{End, Link, State};
 use crate::position::cuts::Place;
 use crate::position::witness;
 use kevy_replicate::replica::ReplicaClient;

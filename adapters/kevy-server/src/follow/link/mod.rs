@@ -16,13 +16,13 @@ use crate::continuation::path::Why;
 use crate::follow::addresses::Addresses;
 use crate::follow::keys::Credentials;
 use crate::follow::stall::{Bell, Stall};
-use crate::host;
 use crate::position::cuts::Place;
 use crate::shards::Shards;
+use crate::shards::stream::turns;
 use kevy_elect_plugin::ids::Epoch;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest wait for a connection and for the answer to its first line.
@@ -49,19 +49,39 @@ pub(crate) struct Origin {
 pub(crate) type Member = (Arc<Addresses>, u16);
 
 /// What the links of one fleet share.
-pub(crate) trait Crew: Send + Sync + 'static {
-    /// A link's snapshot has landed in its shard.
-    fn landed(&self, shard: usize);
-    /// What a link's shard holds is not what its primary's does.
-    fn lost(&self, shard: usize);
-    /// A link gets a snapshot: what came before it is no part of what comes.
-    fn restarted(&self, shard: usize);
-    /// A cut has come in on a link.
-    fn cut(&self, shard: usize, number: u64, place: Place);
-    /// More of a link's stream is on disk.
-    fn synced(&self);
+pub(crate) struct Shared {
     /// Whether the node holds the primary's history.
-    fn joined(&self) -> bool;
+    pub(crate) joined: AtomicBool,
+    /// Takes what a shard's link tells.
+    pub(crate) tell: Box<dyn Fn(usize, News) + Send + Sync>,
+}
+
+/// What a link tells its fleet.
+pub(crate) enum News {
+    /// Its snapshot has landed in its shard.
+    Landed,
+    /// What its shard holds is not what its primary's does.
+    Lost,
+    /// It gets a snapshot: what came before is no part of what comes.
+    Restarted,
+    /// The cut of this number has come in, up to this place.
+    Cut(u64, Place),
+    /// More of its stream is on disk.
+    Synced,
+}
+
+/// How a connection ended.
+pub(crate) enum End {
+    /// In order, or because the link was closed.
+    Over,
+    /// It could not be made, or broke.
+    Broken(String),
+    /// What came must not be loaded.
+    Refused(String),
+}
+
+pub(crate) fn broken(reason: impl Into<String>) -> End {
+    End::Broken(reason.into())
 }
 
 /// One stream.
@@ -69,7 +89,7 @@ pub(crate) struct Link {
     pub(crate) shard: usize,
     pub(crate) origin: Origin,
     pub(crate) shards: Arc<Shards>,
-    pub(crate) crew: Weak<dyn Crew>,
+    pub(crate) fleet: Arc<Shared>,
     /// Wakes the reading half: to look for frames that do not come, or to acknowledge.
     pub(crate) bell: Bell,
     pub(crate) looks: AtomicBool,
@@ -176,7 +196,7 @@ impl Link {
         origin: Origin,
         from: Reached,
         shards: Arc<Shards>,
-        crew: Weak<dyn Crew>,
+        fleet: Arc<Shared>,
     ) -> std::io::Result<Self> {
         let now = Instant::now();
         let state = State {
@@ -213,7 +233,7 @@ impl Link {
             shard,
             origin,
             shards,
-            crew,
+            fleet,
             bell,
             looks: AtomicBool::new(false),
             state: Mutex::new(state),
@@ -279,18 +299,21 @@ impl Link {
             drop(socket.shutdown(Shutdown::Both));
         }
         drop(state);
-        if let Some(crew) = self.crew.upgrade() {
-            crew.lost(self.shard);
-        }
+        self.tell(News::Lost);
     }
 
     /// Whether all that had passed the gate before this began is counted.
     pub(crate) fn has_turned(&self) -> bool {
-        self.shards.views_of(self.shard) >= self.views + host::turns(self.shards.count())
+        self.shards.views_of(self.shard) >= self.views + turns(self.shards.count())
+    }
+
+    /// Tells the fleet.
+    pub(crate) fn tell(&self, news: News) {
+        (self.fleet.tell)(self.shard, news);
     }
 
     fn joined(&self) -> bool {
-        self.crew.upgrade().is_some_and(|crew| crew.joined())
+        self.fleet.joined.load(Ordering::Acquire)
     }
 
     /// Tells the election how far this shard is. Under the lock, so that nothing of this stream is told

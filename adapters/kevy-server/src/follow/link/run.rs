@@ -1,10 +1,10 @@
 //! A link's thread: dials, follows until the connection ends, and dials again.
 
-use super::{Link, reached};
+use super::{End, Link, reached};
 use crate::confirm::names::Name;
 use crate::continuation::path::Why;
 use crate::continuation::resume::{Outcome, resume};
-use crate::follow::session::{End, Session};
+use crate::follow::session::Session;
 use crate::follow::trail::Trail;
 use kevy_replicate::feed::FeedPosition;
 use kevy_replicate::replica::{ConnectOptions, ReplicaClient};
@@ -23,7 +23,12 @@ impl Link {
     /// The body of the link's thread: follows until closed.
     pub(crate) fn run(self: &Arc<Self>) {
         let (mut pause, mut trail) = (RETRY_MIN, None);
-        self.shards.set_link(self.shard, Arc::downgrade(self));
+        let link = Arc::downgrade(self);
+        self.shards.set_told_of_loss(self.shard, move |reason| {
+            if let Some(link) = link.upgrade() {
+                link.lost(reason);
+            }
+        });
         loop {
             let end = self.session(&mut trail);
             let mut state = self.state();
@@ -75,7 +80,7 @@ impl Link {
             Ok(None) => return End::Over,
             Err(reason) => return End::Broken(reason),
         };
-        let mut session = Session::new(self, &client, trail.take());
+        let mut session = Session::new(self, client.primary_at_handshake().generation, trail.take());
         let end = session.follow(&mut client, &socket);
         *trail = session.trail.take();
         let mut state = self.state();

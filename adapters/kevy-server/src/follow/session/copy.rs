@@ -1,14 +1,13 @@
 //! A copy that a stream brings: whether it may be loaded, and what has come once it is.
 
-use super::{End, Session, broken};
-use crate::follow::link::Link;
+use super::Session;
+use crate::follow::link::{End, Link, News, broken};
 use crate::position::marks;
 use crate::position::tag::Tag;
 use crate::position::witness;
-use crate::shards::Shards;
+use crate::shards::inbox::Loading;
 use kevy_rt::SnapshotGate;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 impl Session<'_> {
@@ -37,9 +36,7 @@ impl Session<'_> {
         if !witness::announce(link, at) {
             return Err(End::Over);
         }
-        if let Some(crew) = link.crew.upgrade() {
-            crew.restarted(link.shard);
-        }
+        link.tell(News::Restarted);
         let mut state = link.state();
         if !state.open {
             return Err(End::Over);
@@ -80,22 +77,6 @@ impl Session<'_> {
     }
 }
 
-/// Reads answer `-LOADING` while one of these lives.
-pub(super) struct Loading(Arc<Shards>);
-
-impl Loading {
-    pub(super) fn new(shards: Arc<Shards>) -> Self {
-        shards.loading().fetch_add(1, Ordering::AcqRel);
-        Self(shards)
-    }
-}
-
-impl Drop for Loading {
-    fn drop(&mut self) {
-        self.0.loading().fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 /// Dropped by kevy once the shard has done what it could with a snapshot.
 struct Landed {
     link: Arc<Link>,
@@ -123,10 +104,11 @@ impl Drop for Landed {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
-    use crate::follow::session::tests::{Alone, link, session};
+    use crate::follow::session::tests::link;
     use kevy_elect_plugin::ids::Epoch;
     use kevy_persist::{WithAux, write_snapshot_to};
     use kevy_rt::{Argv, Store};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
@@ -145,16 +127,17 @@ mod tests {
 
     #[test]
     fn a_snapshot_that_comes_after_its_shard_has_stopped_stops_nothing_else() {
-        let crew = Arc::new(Alone::default());
-        let (link, inbox) = link(&crew);
+        let landed = Arc::new(AtomicBool::new(false));
+        let note = Arc::clone(&landed);
+        let (link, inbox) = link(move |_, news| note.store(matches!(news, News::Landed), Ordering::SeqCst));
         drop(inbox);
         let (done, ended) = channel();
         std::thread::spawn(move || {
             let loading = Loading::new(Arc::clone(&link.shards));
-            let end = session(&link).take_snapshot(snapshot(), 40, loading);
+            let end = Session::new(&link, 7, None).take_snapshot(snapshot(), 40, loading);
             done.send((end.is_err(), link.close().held)).unwrap();
         });
         assert_eq!(ended.recv_timeout(PATIENCE), Ok((true, false)), "it holds nothing, and can be closed");
-        assert!(crew.0.lock().unwrap().is_empty(), "nothing has landed");
+        assert!(!landed.load(Ordering::SeqCst), "nothing has landed");
     }
 }

@@ -1,8 +1,9 @@
 //! What a stream does not bring: fetched beside it, or copied anew.
 
-use super::{End, SAID_INTERVAL, Session, broken};
+use super::{SAID_INTERVAL, Session};
 use crate::continuation::path::Why;
 use crate::follow::catch_up::CatchUp;
+use crate::follow::link::{End, broken};
 use crate::follow::stall::COPIED_AFTER;
 use crate::follow::trail::{Next, Trail};
 use std::net::TcpStream;
@@ -20,7 +21,9 @@ impl Session<'_> {
             self.catch_up = Some(CatchUp::new(self.link, socket).map_err(broken)?);
         }
         let Some(mut catch_up) = self.catch_up.take() else { return Ok(()) };
-        let outcome = catch_up.step(self);
+        let outcome = catch_up.step(self.generation, |offset, argv| self.pass(offset, argv));
+        let outcome =
+            outcome.and_then(|gone| gone.map_or(Ok(()), |(why, for_good)| self.give_up(&why, for_good)));
         if catch_up.goes_on() {
             self.catch_up = Some(catch_up);
         } else if outcome.is_ok() && catch_up.fetched() {
@@ -31,7 +34,7 @@ impl Session<'_> {
     }
 
     /// The stream stands still, and what it lacks cannot be had: after a while a copy is made.
-    pub(crate) fn give_up(&self, reason: &str, at_once: bool) -> Result<(), End> {
+    fn give_up(&self, reason: &str, at_once: bool) -> Result<(), End> {
         let mut state = self.link.state();
         let lasts = state.stall.lasts(Instant::now()).unwrap_or_default();
         if !at_once && lasts < COPIED_AFTER {

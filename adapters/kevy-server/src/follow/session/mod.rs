@@ -4,11 +4,11 @@ mod copy;
 mod fetch;
 
 use crate::follow::catch_up::CatchUp;
-use crate::follow::link::{Arriving, Link, reached};
+use crate::follow::link::{Arriving, End, Link, News, broken, reached};
 use crate::follow::trail::Trail;
 use crate::position::cuts::{self, Place};
 use crate::position::marks;
-use copy::Loading;
+use crate::shards::inbox::Loading;
 use kevy_replicate::replica::{ReplicaClient, ReplicaError, ReplicaEvent};
 use kevy_rt::Argv;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -47,20 +47,6 @@ const INBOX_BYTES_MAX: usize = 64 << 20;
 /// Between two times that it is said how much of a copy has come.
 const SAID_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How a connection ended.
-pub(crate) enum End {
-    /// In order, or because the link was closed.
-    Over,
-    /// It could not be made, or broke.
-    Broken(String),
-    /// What came must not be loaded.
-    Refused(String),
-}
-
-fn broken(reason: impl Into<String>) -> End {
-    End::Broken(reason.into())
-}
-
 /// One connection's reading half.
 pub(crate) struct Session<'a> {
     pub(crate) link: &'a Arc<Link>,
@@ -84,8 +70,8 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(link: &'a Arc<Link>, client: &ReplicaClient, trail: Option<Trail>) -> Self {
-        let generation = client.primary_at_handshake().generation;
+    /// For the stream `generation`, as the primary said.
+    pub(crate) fn new(link: &'a Arc<Link>, generation: u64, trail: Option<Trail>) -> Self {
         let trail = trail.filter(|trail| trail.generation == generation);
         Self {
             link,
@@ -274,8 +260,8 @@ impl<'a> Session<'a> {
         self.link.report(&state);
         let place = Place { flushes: state.flushes, next: state.next };
         drop(state);
-        if let (Some(number), Some(crew)) = (cut, self.link.crew.upgrade()) {
-            crew.cut(self.link.shard, number, place);
+        if let Some(number) = cut {
+            self.link.tell(News::Cut(number, place));
         }
         if due {
             self.link.ack(false);
@@ -305,29 +291,15 @@ impl<'a> Session<'a> {
 pub(super) mod tests {
     use super::*;
     use crate::follow::addresses::Addresses;
-    use crate::follow::link::{Crew, Origin, Reached};
+    use crate::follow::link::{Origin, Reached, Shared};
     use crate::shards::Shards;
     use kevy_elect_plugin::ids::Epoch;
-    use std::sync::{Mutex, Weak};
-
-    #[derive(Default)]
-    pub(super) struct Alone(pub(super) Mutex<Vec<usize>>);
-
-    impl Crew for Alone {
-        fn landed(&self, shard: usize) {
-            self.0.lock().unwrap().push(shard);
-        }
-        fn restarted(&self, _shard: usize) {}
-        fn lost(&self, _shard: usize) {}
-        fn cut(&self, _shard: usize, _number: u64, _place: Place) {}
-        fn synced(&self) {}
-        fn joined(&self) -> bool {
-            true
-        }
-    }
+    use std::sync::atomic::AtomicBool;
 
     /// A link whose shard is played by the test.
-    pub(super) fn link(crew: &Arc<Alone>) -> (Arc<Link>, kevy_rt::ReplicaInboxReceiver) {
+    pub(super) fn link(
+        tell: impl Fn(usize, News) + Send + Sync + 'static,
+    ) -> (Arc<Link>, kevy_rt::ReplicaInboxReceiver) {
         let (sender, inbox) = kevy_rt::replica_inbox_pair();
         let origin = Origin {
             epoch: Epoch(5),
@@ -339,31 +311,15 @@ pub(super) mod tests {
             client_port: 2,
             members: Arc::new([]),
         };
-        let crew: Weak<dyn Crew> = Arc::downgrade(crew) as _;
+        let fleet = Shared { joined: AtomicBool::new(true), tell: Box::new(tell) };
         let shards = Arc::new(Shards::new(vec![sender]));
-        (Arc::new(Link::new(0, origin, Reached::default(), shards, crew).unwrap()), inbox)
-    }
-
-    pub(super) fn session(link: &Arc<Link>) -> Session<'_> {
-        Session {
-            link,
-            generation: 7,
-            snapshot: None,
-            streaming: false,
-            bytes: 0,
-            frame_bytes: 0,
-            catch_up: None,
-            begun: Instant::now(),
-            hastened: None,
-            trail: None,
-        }
+        (Arc::new(Link::new(0, origin, Reached::default(), shards, Arc::new(fleet)).unwrap()), inbox)
     }
 
     #[test]
     fn only_the_next_frame_passes() {
-        let crew = Arc::new(Alone::default());
-        let (link, _inbox) = link(&crew);
-        let mut session = session(&link);
+        let (link, _inbox) = link(|_, _| ());
+        let mut session = Session::new(&link, 7, None);
         let frame = || Argv::from(vec![b"DEL".to_vec(), b"k".to_vec()]);
         assert!(matches!(session.pass(0, frame()), Ok(true)));
         assert!(matches!(session.pass(0, frame()), Ok(false)), "it was fetched before it came");
