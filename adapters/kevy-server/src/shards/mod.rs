@@ -161,6 +161,9 @@ struct Shard {
     brake: Brake,
 }
 
+/// No number of leaps.
+const NOTHING_DUMPED: u64 = u64::MAX;
+
 /// What a shard dumps: see `dumps`.
 struct Dumps {
     /// How often the clock had leapt when what is dumped was measured, and at the last tick.
@@ -174,7 +177,7 @@ struct Dumps {
 impl Default for Dumps {
     fn default() -> Self {
         Self {
-            begun: AtomicU64::new(dumps::NONE),
+            begun: AtomicU64::new(NOTHING_DUMPED),
             ticked: AtomicU64::default(),
             spoilt: AtomicBool::default(),
             again: AtomicBool::default(),
