@@ -46,7 +46,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("E9", "the simulator: profile `hung`"),
     ("S11", "kevy-server's tests/wait.rs"),
     ("S12", "kevy-server's tests/wait.rs"),
-    ("S13", "kevy-server's session.rs"),
+    ("S13", "kevy-server's follow/session"),
     ("S14", "kevy-server's tests/stream.rs"),
 ];
 const REWRITE: &str = "write with `REWRITE=1 cargo test --features sim --test scripts ends_as_written`";

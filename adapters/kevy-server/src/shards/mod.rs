@@ -1,6 +1,6 @@
 //! What the shards and the election's host tell each other.
 //!
-//! Every shard is a thread of kevy. It reports from its hooks (`commands.rs`) and reads a few atomics;
+//! Every shard is a thread of kevy. It reports from its hooks (`clients/commands`) and reads a few atomics;
 //! nothing here makes a shard wait.
 //!
 //! - `reign`: taking up an office, and the clock that goes with it

@@ -4,7 +4,8 @@
 use super::{Applied, Shards};
 use crate::continuation::path::{Beginnings, Told, Why};
 use crate::continuation::ring::Ring;
-use crate::position::marks::{self, Before, Place, Record};
+use crate::position::marks::{self, Before, Place};
+use crate::position::replay::Record;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_rt::{Argv, ArgvView, ReplicaApply};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
