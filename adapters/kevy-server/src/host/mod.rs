@@ -357,6 +357,7 @@ impl ReplicationHost for KevyHost {
     }
 
     async fn fence(&self, _epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {
+        self.look_after_clients();
         self.drain().await;
         if reason != FenceReason::StepDown && self.shards.has_blocked() {
             // They would wait here for as long as this node is cut off: only a write lets them go, and none comes. Not at
@@ -369,6 +370,11 @@ impl ReplicationHost for KevyHost {
         if matches!(reason, FenceReason::Deposed | FenceReason::Stopped) && self.shards.waits().may_wait() {
             self.end_waits().await;
         }
+        Ok(())
+    }
+
+    async fn resume(&self, _epoch: Epoch) -> Result<(), HostError> {
+        self.shards.adrift().end();
         Ok(())
     }
 
