@@ -263,6 +263,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::NewVoterSupports, "forget", 3, 686),
     (Mutation::SleepIgnored, "suspend", 3, 4),
     (Mutation::PositionIgnored, "crash", 3, 2),
+    (Mutation::SettlesUnserved, "hung", 3, 56),
 ];
 
 /// Where each fault of a server is caught, likewise.

@@ -51,5 +51,7 @@ faults! {
         SleepIgnored,
         /// Data is not compared at all.
         PositionIgnored,
+        /// Whoever leaves the office counts what it wrote first, also if its gate was never open.
+        SettlesUnserved,
     }
 }

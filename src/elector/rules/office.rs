@@ -177,16 +177,14 @@ impl Elector {
         self.end_transfer(TransferOutcome::Overtaken, None);
         let Some(reign) = self.state.reign() else { return };
         let served = reign.promoted();
-        if reign.promoted() && reign.fenced().is_none() {
+        if served && reign.fenced().is_none() {
             self.event(EventKind::Fenced { reason: fence });
         }
         for timer in [Timer::Lease, Timer::Promotion, Timer::Handover] {
             self.timers.clear(timer);
         }
         self.lease.revoke();
-        // Whose gate was never open has nothing to count. Without this, a server that hangs refuses its vote for as
-        // long as its promotion hangs.
-        if served {
+        if self.settles(served) {
             self.data.settle();
         } else {
             self.data.settled();

@@ -281,6 +281,10 @@ impl ReplicationHost for KevyHost {
     }
 
     async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {
+        // A disk may have been filled while this node wrote nothing: the next one is asked at once.
+        if let Some(probe) = self.probe.as_ref().filter(|probe| !probe.glance().serves()) {
+            return Err(HostError::new(probe.ailment().unwrap_or_default()));
+        }
         if self.shards.has_reigned() {
             // Nothing that was acknowledged to an earlier reign, and nobody who waits for it, may be there when
             // offsets begin anew.
