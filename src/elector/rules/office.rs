@@ -270,7 +270,7 @@ impl Elector {
     }
 
     /// Gives the office up and frees everybody from their promises.
-    fn resign(&mut self, fence: FenceReason, successor: Option<usize>) {
+    pub(super) fn resign(&mut self, fence: FenceReason, successor: Option<usize>) {
         if self.state.reign().is_none() {
             return;
         }

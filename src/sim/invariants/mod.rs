@@ -14,6 +14,7 @@ pub(super) mod one_primary;
 pub(super) mod one_writer;
 pub(super) mod orders;
 pub(super) mod position;
+pub(super) mod reach;
 pub(super) mod served;
 pub(super) mod votes;
 
@@ -38,6 +39,7 @@ pub(super) struct Invariants {
     pub(super) contents: contents::Contents,
     pub(super) continued: continued::Continued,
     pub(super) served: served::Served,
+    pub(super) reach: reach::Reach,
 }
 
 impl Invariants {
@@ -58,6 +60,7 @@ impl Invariants {
             contents: contents::Contents,
             continued: continued::Continued::default(),
             served: served::Served::default(),
+            reach: reach::Reach::new(plan),
         }
     }
 

@@ -108,7 +108,7 @@ impl State {
             }
             FaultKind::HungShard if runs => self.nodes[node].impairments.hung += 1,
             // The network in memory knows one process per node.
-            FaultKind::HungShard | FaultKind::Twin { .. } => return None,
+            FaultKind::HungShard | FaultKind::Twin { .. } | FaultKind::Lie { .. } => return None,
             FaultKind::StepDown => {
                 let plugin = self.nodes[node].plugin.as_ref().filter(|_| runs)?;
                 plugin.step_down();
