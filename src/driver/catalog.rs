@@ -9,6 +9,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// What kind of metric it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MetricKind {
     /// Only grows; starts at 0 with the process.
     Counter,
@@ -31,6 +32,7 @@ impl MetricKind {
 
 /// One metric of the plugin.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct MetricInfo {
     /// Its full name.
     pub name: &'static str,
@@ -100,7 +102,7 @@ impl MetricInfo {
 }
 
 /// All metrics of the plugin.
-pub const METRICS: [MetricInfo; 32] = [
+pub const METRICS: &[MetricInfo] = &[
     gauge("kevy_elect_epoch", "Epoch of this node."),
     gauge("kevy_elect_role", "1 for the role this node has, 0 for the others.").by(&[("role", ROLES)]),
     counter("kevy_elect_role_transitions_total", "Changes of this node's role.")
@@ -183,7 +185,7 @@ pub const METRICS: [MetricInfo; 32] = [
 
 /// Tells the exporter what every metric is.
 pub(super) fn describe() {
-    for MetricInfo { name, kind, seconds, help, .. } in METRICS {
+    for &MetricInfo { name, kind, seconds, help, .. } in METRICS {
         match (kind, seconds) {
             (MetricKind::Counter, _) => describe_counter!(name, help),
             (MetricKind::Gauge, false) => describe_gauge!(name, help),

@@ -17,6 +17,7 @@ pub const LEASE_MARGIN: Duration = Duration::from_millis(10);
 
 /// What a member is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum MemberKind {
     /// Holds data and votes.
     Voter,
@@ -35,6 +36,7 @@ impl MemberKind {
 
 /// One member of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Member {
     /// Its name.
     pub id: NodeId,
@@ -63,6 +65,12 @@ impl Member {
         Self { id, kind: MemberKind::Observer, priority: 0 }
     }
 
+    /// The same with another preference among candidates with equal data.
+    #[must_use]
+    pub const fn with_priority(self, priority: u8) -> Self {
+        Self { priority, ..self }
+    }
+
     /// Whether it may ever be primary.
     pub const fn eligible(&self) -> bool {
         matches!(self.kind, MemberKind::Voter) && self.priority > 0
@@ -71,6 +79,7 @@ impl Member {
 
 /// What a voter compares before it votes. See `docs/protocol.md`, section "Position".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum LossPolicy {
     /// History, then the sum of all shards' offsets.
     #[default]
@@ -81,6 +90,7 @@ pub enum LossPolicy {
 
 /// Whether a dead process may be told from a silent one by its closed sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum CrashDetection {
     /// A link that ended in order, then a refused connection: the process is gone.
     #[default]

@@ -93,7 +93,7 @@ const LAYERS: &[Layer] = &[
             crates: &["async_channel", "async_trait", "futures", "thiserror"], never: NO_IO },
     // Virtual time only: a seed must reproduce a run.
     Layer { name: "sim",
-            may: &["rng", "ids", "time", "position", "config", "bounds", "message", "wire", "fence", "link", "state", "host",
+            may: &["rng", "words", "ids", "time", "position", "config", "bounds", "message", "wire", "fence", "link", "state", "host",
                    "event",
                    "clock", "store", "transport", "error", "elector", "driver", "plugin"],
             crates: &["async_trait", "futures", "thiserror"],
