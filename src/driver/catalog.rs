@@ -50,7 +50,7 @@ pub struct MetricInfo {
 /// shows as an increase.
 #[derive(Debug, Clone, Copy)]
 pub enum LabelValues {
-    /// These.
+    /// Each of these words.
     Words(fn() -> Vec<&'static str>),
     /// The ids of the other members.
     Peers,

@@ -114,6 +114,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether a cluster may be called so, here and by clients that ask for its primary: 1 to 63 visible ASCII characters.
+    pub fn is_cluster_name(name: &str) -> bool {
+        (1..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+
     /// Starts a configuration of node `node` in a cluster of `members`, which include it.
     pub fn builder(node: NodeId, members: impl IntoIterator<Item = Member>) -> ConfigBuilder {
         ConfigBuilder {
@@ -238,7 +243,7 @@ impl ConfigBuilder {
     /// Checks everything and gives the configuration.
     pub fn build(self) -> Result<Config, ConfigError> {
         let Self { cluster, node, mut members, heartbeat_interval, election_timeout, .. } = self;
-        if cluster.is_empty() || cluster.len() > 63 || !cluster.bytes().all(|b| b.is_ascii_graphic()) {
+        if !Config::is_cluster_name(&cluster) {
             return Err(ConfigError::ClusterName { name: cluster });
         }
         members.sort_by_key(|m| m.id);

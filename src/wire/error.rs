@@ -32,7 +32,7 @@ pub enum DecodeError {
     /// A line or an element does not end with CR LF.
     #[error("byte {at} of a frame is {found:#04x}; CR LF was expected")]
     NoLineEnd {
-        /// Where.
+        /// How many bytes of the frame are before it.
         at: usize,
         /// What stands there.
         found: u8,

@@ -40,7 +40,7 @@ pub(in crate::sim) enum Check {
 /// An invariant that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
+    /// Its name, one of [`INVARIANTS`].
     pub invariant: &'static str,
     /// When, in nanoseconds of real time.
     pub at: u64,

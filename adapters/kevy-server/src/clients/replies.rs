@@ -34,7 +34,7 @@ pub(crate) struct Upstream {
 
 /// Says where a replica's data comes from.
 pub(crate) trait Source: Send + Sync + 'static {
-    /// Now.
+    /// As it is now.
     fn upstream(&self) -> Upstream;
 }
 

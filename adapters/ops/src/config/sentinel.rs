@@ -14,7 +14,7 @@ const NAME_DEFAULT: &str = "mymaster";
 /// Where and how Sentinel's protocol is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentinelSettings {
-    /// Where.
+    /// The address that clients connect to.
     pub listen: SocketAddr,
     /// The name by which clients ask for the primary.
     pub name: String,
