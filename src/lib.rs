@@ -132,7 +132,7 @@ mod types;
 pub mod wire;
 
 pub use host::gate;
-pub use types::{bounds, config, event, fence, ids, link, message, position, state, time};
+pub use types::{bounds, config, event, fence, ids, link, message, position, state, time, transfer};
 use types::{rng, words};
 
 #[doc(no_inline)]

@@ -15,6 +15,7 @@ pub const INVARIANTS: &[&str] = &[
     "opens once promoted, host calls in order (F7, F8)",
     "equal contents at equal positions (S9)",
     "continues from a prefix (C4)",
+    "a transfer loses nothing (H9)",
     "a fit server is elected (E9)",
 ];
 
@@ -34,6 +35,7 @@ pub(in crate::sim) enum Check {
     Orders,
     Contents,
     Continued,
+    HandedOver,
     Served,
 }
 

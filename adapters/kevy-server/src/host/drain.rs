@@ -1,8 +1,9 @@
 //! The end of a reign: what passed the gate is counted and answered, and clients that wait for nothing are let go.
 
-use super::{HURRY, KevyHost};
+use super::{HURRY, KevyHost, adrift};
 use crate::confirm::connections::Whose;
 use crate::fitness::guard::Guard;
+use crate::inline::Inline;
 use crate::shards::stream::{TICKS, TURNS_BETWEEN_SHARDS};
 use async_io::Timer;
 use event_listener::listener;
@@ -79,6 +80,17 @@ impl KevyHost {
     pub(super) fn end_waits(&self) -> blocking::Task<()> {
         let shards = Arc::clone(&self.shards);
         blocking::unblock(move || shards.waits().end())
+    }
+
+    /// Lets clients go if the gate, which shuts now, is not open again when another node may reign.
+    pub(super) fn look_after_clients(&self) {
+        let config = &self.settings.config;
+        // What others promised when they heard the last heartbeat that the lease counts, and the one after it.
+        let promise = config.election_timeout().saturating_sub(config.lease()) + config.heartbeat_interval();
+        match Inline::get() {
+            Ok(inline) => inline.spawn(adrift::watch(Arc::clone(&self.shards), promise)),
+            Err(error) => log::error!("nobody lets clients go whom this node can serve no more: {error}"),
+        }
     }
 
     /// Waits until every shard has gone through the turns after which no answer is under way.

@@ -8,6 +8,7 @@
 //! That is a lower bound: the new primary was elected by a quorum, so its snapshots hold every write of
 //! the old history that a quorum confirmed; and until the last shard is loaded nothing is acknowledged.
 
+mod adrift;
 mod drain;
 mod streams;
 
@@ -281,6 +282,10 @@ impl ReplicationHost for KevyHost {
     }
 
     async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {
+        // A disk may have been filled while this node wrote nothing: the next one is asked at once.
+        if let Some(probe) = self.probe.as_ref().filter(|probe| !probe.glance().serves()) {
+            return Err(HostError::new(probe.ailment().unwrap_or_default()));
+        }
         if self.shards.has_reigned() {
             // Nothing that was acknowledged to an earlier reign, and nobody who waits for it, may be there when
             // offsets begin anew.
@@ -357,6 +362,7 @@ impl ReplicationHost for KevyHost {
     }
 
     async fn fence(&self, _epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {
+        self.look_after_clients();
         self.drain().await;
         if reason != FenceReason::StepDown && self.shards.has_blocked() {
             // They would wait here for as long as this node is cut off: only a write lets them go, and none comes. Not at
@@ -369,6 +375,11 @@ impl ReplicationHost for KevyHost {
         if matches!(reason, FenceReason::Deposed | FenceReason::Stopped) && self.shards.waits().may_wait() {
             self.end_waits().await;
         }
+        Ok(())
+    }
+
+    async fn resume(&self, _epoch: Epoch) -> Result<(), HostError> {
+        self.shards.adrift().end();
         Ok(())
     }
 

@@ -29,6 +29,7 @@ mod room;
 pub(crate) mod stream;
 mod turns;
 
+use crate::clients::adrift::Adrift;
 use crate::confirm::waits::Waits;
 use crate::continuation::pins::Pins;
 use crate::ending::Ending;
@@ -39,6 +40,7 @@ use crate::position::disk::Disk;
 use crate::position::ledger::Ledger;
 use crate::position::marks::Before;
 use event_listener::Event;
+use kevy_elect_plugin::host::FenceReason;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_rt::ReplicaInboxSender;
@@ -84,6 +86,7 @@ pub struct Shards {
     /// Transactions that clients have begun and not ended. Too many, where a connection ended in the middle of one.
     transactions: AtomicUsize,
     waits: Waits,
+    adrift: Adrift,
     cutter: OnceLock<Cutter>,
     pins: OnceLock<Pins>,
     turns: Turns,
@@ -239,6 +242,7 @@ impl Shards {
             acks_after_sync: AtomicBool::new(false),
             transactions: AtomicUsize::new(0),
             waits: Waits::default(),
+            adrift: Adrift::default(),
             cutter: OnceLock::new(),
             pins: OnceLock::new(),
             turns: Turns::default(),
@@ -295,6 +299,16 @@ impl Shards {
     /// What is parked for acknowledgements, and whose count.
     pub(crate) fn waits(&self) -> &Waits {
         &self.waits
+    }
+
+    /// Whether it keeps clients.
+    pub(crate) fn adrift(&self) -> &Adrift {
+        &self.adrift
+    }
+
+    /// Whether this node was primary, may not write, and another one may reign. Not while it hands its office over.
+    pub(crate) fn keeps_nobody(&self) -> bool {
+        self.adrift.is() && !matches!(self.check(), Ok(()) | Err(Denied::Fenced(FenceReason::StepDown)))
     }
 
     /// Makes known what cuts the streams. With one shard nothing does.

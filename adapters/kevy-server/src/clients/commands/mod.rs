@@ -3,6 +3,7 @@
 //! A newtype over [`KevyCommands`] that delegates every method of the trait: its defaults would silently
 //! switch off RESP3, blocking commands, indexes and more.
 
+mod let_go;
 mod recorded;
 mod resolve;
 mod run;
@@ -49,7 +50,7 @@ pub struct ElectedCommands {
     browser: Browser,
     /// Whether a client of this shard may speak RESP3.
     resp3: Cell<bool>,
-    /// Whether every command needs a closer look: a browser is near, or somebody speaks RESP3.
+    /// Whether every command needs a closer look: a browser is near, somebody speaks RESP3, or this node keeps no clients.
     wary: Cell<bool>,
 }
 
@@ -352,6 +353,9 @@ impl Commands for ElectedCommands {
         self.kevy.on_blocked_gauge(blocked);
     }
     fn on_shard_tick(&self, store: &mut Store) {
+        if self.shards().keeps_nobody() {
+            self.wary.set(true);
+        }
         self.tick(store, |store| self.kevy.on_shard_tick(store));
         if let Some(mark) = self.shard.get().and_then(|shard| self.shards().tick_mark(shard)) {
             propagation::push_tick_frame(mark);

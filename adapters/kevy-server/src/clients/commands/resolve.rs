@@ -150,15 +150,19 @@ impl ElectedCommands {
         true
     }
 
-    /// Whether a command stands behind a browser's request, or is one whose null kevy would spell as RESP2 does. It has its route
-    /// then.
+    /// Whether a command stands behind a browser's request, comes to a node that keeps no clients, or is one whose null kevy would spell
+    /// as RESP2 does. It has its route then.
     #[cold]
     pub(super) fn look_closer<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) -> bool {
         if self.browser.is_near() && self.turn_away(args, resolved) {
             return true;
         }
+        let keeps_nobody = self.shards().keeps_nobody();
+        if keeps_nobody && self.let_go(args, resolved) {
+            return true;
+        }
         if !self.resp3.get() {
-            self.wary.set(self.browser.is_near());
+            self.wary.set(self.browser.is_near() || keeps_nobody);
             return false;
         }
         let away = match Detour::of(args, &resolved.route) {
