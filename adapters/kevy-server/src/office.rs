@@ -37,7 +37,7 @@ pub trait Office: Send + Sync + 'static {
 /// What a node holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// The node.
+    /// The node's id.
     pub node: NodeId,
     /// The epoch of the primary whose history it holds.
     pub stream_epoch: Epoch,

@@ -35,7 +35,7 @@ pub(crate) struct Upstream {
 
 /// Says where a replica's data comes from.
 pub(crate) trait Source: Send + Sync + 'static {
-    /// Now.
+    /// As it is now.
     fn upstream(&self) -> Upstream;
     /// The member whose clients come to this address, as the configuration has it.
     fn node_at(&self, host: &str, port: u16) -> Option<NodeId>;
