@@ -21,6 +21,8 @@ func connect(sentinels []string, name string) *redis.Client {
 		DialTimeout:  400 * time.Millisecond,
 		ReadTimeout:  400 * time.Millisecond,
 		WriteTimeout: 400 * time.Millisecond,
+		// A node that refuses a write closes the connection, and what comes next would fail on that.
+		MaxRetries: 2,
 	})
 }
 
