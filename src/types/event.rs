@@ -6,6 +6,7 @@ use crate::ids::{Epoch, NodeId};
 use crate::message::{OfferKind, RejectReason, Role};
 use crate::position::{PositionError, Progress};
 use crate::time::{Duration, Instant};
+use crate::transfer::{TransferOutcome, TransferRefused};
 use crate::words::words;
 use std::fmt;
 
@@ -143,6 +144,25 @@ pub enum EventKind {
         /// Whom it wants next.
         successor: Option<NodeId>,
     },
+    /// A planned transfer of this node's office begins; writes go on.
+    Transfer {
+        /// To whom; `None`: to the best.
+        to: Option<NodeId>,
+    },
+    /// An operator wants one that cannot begin.
+    TransferRefused {
+        /// Why.
+        why: TransferRefused,
+    },
+    /// A planned transfer ended.
+    TransferEnded {
+        /// To whom; `None`: to the best.
+        to: Option<NodeId>,
+        /// How.
+        outcome: TransferOutcome,
+        /// How long it took.
+        took: Duration,
+    },
     /// A peer is heard again.
     PeerUp {
         /// Who is heard again.
@@ -169,6 +189,14 @@ pub enum EventKind {
         peer: NodeId,
         /// Which value cannot be.
         what: &'static str,
+    },
+    /// A member says that it is in an epoch that elections cannot have led to, and that this node approaches by bounded
+    /// steps: it lies, or somebody has lied to it.
+    EpochAhead {
+        /// Who says so.
+        peer: NodeId,
+        /// The epoch that it claims.
+        claimed: Epoch,
     },
     /// A primary's lease is longer than this voter's promise allows: it gets no echo from this node.
     LeaseMismatch {
@@ -284,10 +312,16 @@ impl fmt::Display for Event {
             EventKind::Resigned { node, successor } => {
                 write!(f, " node={node} successor={}", Or(*successor))
             }
+            EventKind::Transfer { to } => write!(f, " to={}", Or(*to)),
+            EventKind::TransferRefused { why } => write!(f, " why={:?}", why.to_string()),
+            EventKind::TransferEnded { to, outcome, took } => {
+                write!(f, " to={} outcome={} took_ms={}", Or(*to), outcome.as_str(), Ms(*took))
+            }
             EventKind::PeerUp { peer } | EventKind::PeerDown { peer } => write!(f, " peer={peer}"),
             EventKind::SaveFailed { error } => write!(f, " error={error:?}"),
             EventKind::PositionRefused { error } => write!(f, " error={:?}", error.to_string()),
             EventKind::Implausible { peer, what } => write!(f, " peer={peer} what={what}"),
+            EventKind::EpochAhead { peer, claimed } => write!(f, " peer={peer} claimed_epoch={claimed}"),
             EventKind::LeaseMismatch { peer, lease, lease_max } => {
                 write!(f, " peer={peer} lease_ms={} lease_max_ms={}", Ms(*lease), Ms(*lease_max))
             }
@@ -304,10 +338,13 @@ impl EventKind {
             Self::PromoteFailed { .. }
             | Self::SaveFailed { .. }
             | Self::PositionRefused { .. }
+            | Self::EpochAhead { .. }
             | Self::LeaseMismatch { .. } => log::Level::Error,
             Self::PrimarySuspected { .. }
             | Self::FollowFailed { .. }
             | Self::Fenced { .. }
+            | Self::TransferRefused { .. }
+            | Self::TransferEnded { outcome: TransferOutcome::Late, .. }
             | Self::PeerDown { .. }
             | Self::Fitness { .. }
             | Self::Implausible { .. } => log::Level::Warn,
@@ -334,11 +371,15 @@ impl EventKind {
             Self::Fenced { .. } => "fenced",
             Self::Unfenced { .. } => "unfenced",
             Self::Resigned { .. } => "resigned",
+            Self::Transfer { .. } => "transfer",
+            Self::TransferRefused { .. } => "transfer_refused",
+            Self::TransferEnded { .. } => "transfer_ended",
             Self::PeerUp { .. } => "peer_up",
             Self::PeerDown { .. } => "peer_down",
             Self::SaveFailed { .. } => "save_failed",
             Self::PositionRefused { .. } => "position_refused",
             Self::Implausible { .. } => "implausible",
+            Self::EpochAhead { .. } => "epoch_ahead",
             Self::LeaseMismatch { .. } => "lease_mismatch",
             Self::Admitted => "admitted",
             Self::Fitness { .. } => "fitness",

@@ -5,8 +5,10 @@ mod campaign;
 mod decisions;
 #[cfg(feature = "sim")]
 mod digest;
+mod epochs;
 mod fitness;
 mod getters;
+mod handover;
 mod heartbeat;
 mod input;
 mod judging;
@@ -17,7 +19,6 @@ mod vote;
 
 #[cfg(feature = "sim")]
 pub use digest::{Rounds, digest_message};
-pub use input::EPOCH_STEP_MAX;
 
 /// A host that has not done what it was asked after this many election timeouts never will.
 const HOST_TIMEOUTS: u32 = 5;

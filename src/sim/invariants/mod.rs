@@ -8,12 +8,14 @@ pub(super) mod convergence;
 pub(super) mod epochs;
 pub(super) mod fence;
 mod found;
+pub(super) mod handed_over;
 pub(super) mod healthy;
 pub(super) mod lease;
 pub(super) mod one_primary;
 pub(super) mod one_writer;
 pub(super) mod orders;
 pub(super) mod position;
+pub(super) mod reach;
 pub(super) mod served;
 pub(super) mod votes;
 
@@ -38,6 +40,8 @@ pub(super) struct Invariants {
     pub(super) contents: contents::Contents,
     pub(super) continued: continued::Continued,
     pub(super) served: served::Served,
+    pub(super) handed_over: handed_over::HandedOver,
+    pub(super) reach: reach::Reach,
 }
 
 impl Invariants {
@@ -58,6 +62,8 @@ impl Invariants {
             contents: contents::Contents,
             continued: continued::Continued::default(),
             served: served::Served::default(),
+            handed_over: handed_over::HandedOver,
+            reach: reach::Reach::new(plan),
         }
     }
 
