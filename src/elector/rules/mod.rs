@@ -8,6 +8,7 @@ mod digest;
 mod epochs;
 mod fitness;
 mod getters;
+mod handover;
 mod heartbeat;
 mod input;
 mod judging;

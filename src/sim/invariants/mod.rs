@@ -8,6 +8,7 @@ pub(super) mod convergence;
 pub(super) mod epochs;
 pub(super) mod fence;
 mod found;
+pub(super) mod handed_over;
 pub(super) mod healthy;
 pub(super) mod lease;
 pub(super) mod one_primary;
@@ -39,6 +40,7 @@ pub(super) struct Invariants {
     pub(super) contents: contents::Contents,
     pub(super) continued: continued::Continued,
     pub(super) served: served::Served,
+    pub(super) handed_over: handed_over::HandedOver,
     pub(super) reach: reach::Reach,
 }
 
@@ -60,6 +62,7 @@ impl Invariants {
             contents: contents::Contents,
             continued: continued::Continued::default(),
             served: served::Served::default(),
+            handed_over: handed_over::HandedOver,
             reach: reach::Reach::new(plan),
         }
     }
