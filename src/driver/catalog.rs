@@ -101,7 +101,7 @@ impl MetricInfo {
 }
 
 /// All metrics of the plugin.
-pub const METRICS: [MetricInfo; 33] = [
+pub const METRICS: [MetricInfo; 34] = [
     gauge("kevy_elect_epoch", "Epoch of this node."),
     gauge("kevy_elect_role", "1 for the role this node has, 0 for the others.").by(&[("role", ROLES)]),
     counter("kevy_elect_role_transitions_total", "Changes of this node's role.")
