@@ -22,6 +22,7 @@ use crate::follow::keys::Credentials;
 use crate::follow::link::{Arriving, Look, Member, Origin, Reached};
 use crate::follow::stall;
 use crate::position::cuts::Place;
+use crate::position::syncer;
 use crate::shards::Shards;
 use async_io::Timer;
 use async_trait::async_trait;
@@ -123,6 +124,7 @@ impl KevyHost {
         metrics::counter!("kevy_server_stream_unapplied_total").increment(0);
         metrics::counter!("kevy_server_stream_fetched_total").increment(0);
         resume::describe();
+        syncer::describe();
         let (state, said_stalled) = (Mutex::new(state), AtomicBool::default());
         let watch = Watch::new(&settings.config, settings.shard_timeout);
         Ok(Self { settings, shards, state, guard, watch, probe: None, addresses, proven, said_stalled })

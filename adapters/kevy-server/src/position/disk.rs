@@ -55,9 +55,14 @@ impl Disk {
             .any(|name| holds_records_behind_damage(&self.dir.join(name)).unwrap_or(true))
     }
 
+    /// Where the log of a shard is.
+    pub(crate) fn log_path(&self, shard: usize) -> PathBuf {
+        layout::aof_path(&self.dir, shard)
+    }
+
     /// The log of a shard.
     pub(crate) fn log(&self, shard: usize) -> Log {
-        Log { path: layout::aof_path(&self.dir, shard), open: None, from: 0, rest: Vec::new() }
+        Log { path: self.log_path(shard), open: None, from: 0, rest: Vec::new() }
     }
 
     /// How many records there are in what a shard's log was written anew with; none, if it only grew.
