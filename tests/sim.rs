@@ -254,14 +254,16 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::RefusedIsCrash, "firewall", 3, 4),
     (Mutation::NewIncarnationIsProof, "twins", 5, 3),
     (Mutation::DetachOmitted, "crash", 3, 0),
-    (Mutation::OldAnswerCounts, "late", 5, 48),
+    (Mutation::OldAnswerCounts, "late", 3, 129),
     (Mutation::ResignWhileWriting, "suspend", 3, 0),
+    (Mutation::HandsOverUnfinished, "operator", 5, 2),
     (Mutation::RoundNeverEnds, "chaos", 3, 364),
     (Mutation::TwoVotes, "calm", 3, 0),
     (Mutation::NoAdmission, "power", 3, 12),
     (Mutation::NewVoterSupports, "forget", 3, 686),
     (Mutation::SleepIgnored, "suspend", 3, 4),
     (Mutation::PositionIgnored, "crash", 3, 2),
+    (Mutation::SettlesUnserved, "hung", 3, 56),
 ];
 
 /// Where each fault of a server is caught, likewise.

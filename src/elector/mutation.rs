@@ -37,6 +37,8 @@ faults! {
         OldAnswerCounts,
         /// A primary that resigns frees the voters and goes on writing until its lease ends.
         ResignWhileWriting,
+        /// A primary hands over to a node that lacks some of its writes.
+        HandsOverUnfinished,
         /// A lost round frees its voters and goes on counting.
         RoundNeverEnds,
         /// A voter votes again for another candidate of the same epoch.
@@ -49,5 +51,7 @@ faults! {
         SleepIgnored,
         /// Data is not compared at all.
         PositionIgnored,
+        /// Whoever leaves the office counts what it wrote first, also if its gate was never open.
+        SettlesUnserved,
     }
 }

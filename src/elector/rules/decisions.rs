@@ -9,7 +9,7 @@ use crate::elector::machine::Elector;
 use crate::elector::mutation::Mutation;
 use crate::ids::Epoch;
 use crate::message::{Echo, Message, Standing};
-use crate::position::Position;
+use crate::position::{Position, Progress};
 
 /// Elections.
 impl Elector {
@@ -100,6 +100,17 @@ impl Elector {
     /// F2: whether a primary that gives up shuts its gate before it frees anybody.
     pub(super) fn stops_before_it_resigns(&self) -> bool {
         !self.mutated(Mutation::ResignWhileWriting)
+    }
+
+    /// H9: whether a replica that has come so far holds all that was written here.
+    pub(super) fn has_all(&self, theirs: Progress) -> bool {
+        theirs >= self.data.progress() || self.mutated(Mutation::HandsOverUnfinished)
+    }
+
+    /// F6: whether a host that leaves the office has writes to count. One whose gate was never open has none, and a server
+    /// that hangs would refuse its vote for as long as its promotion hangs.
+    pub(super) fn settles(&self, promoted: bool) -> bool {
+        promoted || self.mutated(Mutation::SettlesUnserved)
     }
 
     /// F3: whether this node stays in office although a higher epoch, or another primary of its own, is there.

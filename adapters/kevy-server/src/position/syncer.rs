@@ -76,8 +76,9 @@ async fn run(shards: Weak<Shards>, probe: Weak<Probe>) {
         let mut taken = std::mem::take(&mut logs);
         let begun = Instant::now();
         let (back, outcome) = blocking::unblock(move || {
-            let outcome = taken.iter_mut().fold(Ok(()), |outcome, log| outcome.and(log.sync()));
-            (taken, outcome)
+            // All of them, whatever happens to one.
+            let outcomes: Vec<_> = taken.iter_mut().map(Log::sync).collect();
+            (taken, outcomes.into_iter().collect::<io::Result<()>>())
         })
         .await;
         logs = back;
