@@ -40,6 +40,8 @@ pub enum ServerMutation {
     FlushesIgnored,
     /// A ring that lost a frame gives what is before and behind it (C6).
     RingWithGaps,
+    /// After a start the frames at the end of a log are given as those of places further on, which the log lost (C6, K3).
+    RefillsMiscounted,
     /// Frames are fetched beyond the place at which the next history began (C5).
     FetchesBeyond,
     /// A place is what was received, not what was applied (C7).
@@ -56,7 +58,7 @@ pub enum ServerMutation {
 
 impl ServerMutation {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ClaimsTheRecord,
         Self::AcknowledgesUnnamed,
         Self::AcknowledgesReceived,
@@ -75,6 +77,7 @@ impl ServerMutation {
         Self::PathForgets,
         Self::FlushesIgnored,
         Self::RingWithGaps,
+        Self::RefillsMiscounted,
         Self::FetchesBeyond,
         Self::ContinuesUnapplied,
         Self::OrdersUnchecked,
