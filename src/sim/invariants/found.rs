@@ -1,7 +1,7 @@
 //! The invariants by name, and what is said of one that did not hold.
 
 /// The invariants, with the sentences of `docs/protocol.md` that they guard.
-pub const INVARIANTS: [&str; 15] = [
+pub const INVARIANTS: [&str; 17] = [
     "one primary per epoch (E1)",
     "one vote per epoch, durable before spoken (E2, E3)",
     "epochs only grow (E4)",
@@ -17,6 +17,8 @@ pub const INVARIANTS: [&str; 15] = [
     "continues from a prefix (C4)",
     "a transfer loses nothing (H9)",
     "a fit server is elected (E9)",
+    "no single node moves another one far (E10)",
+    "admitted knowing the elections that it decided (A4)",
 ];
 
 /// Their places in the list.
@@ -37,6 +39,8 @@ pub(in crate::sim) enum Check {
     Continued,
     HandedOver,
     Served,
+    Reach,
+    Admission,
 }
 
 /// An invariant that did not hold.
