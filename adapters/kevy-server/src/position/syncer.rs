@@ -38,11 +38,12 @@ pub(crate) fn start(shards: &Arc<Shards>, probe: &Arc<Probe>, inline: Inline) {
 
 /// The metrics are there from the first scrape.
 pub(crate) fn describe() {
-    metrics::describe_histogram!(
+    metrics::describe_gauge!(
         "kevy_server_log_sync_seconds",
         metrics::Unit::Seconds,
-        "How long a round of syncs of all logs took, under appendfsync = everysec."
+        "How long the last round of syncs of all logs took, under appendfsync = everysec."
     );
+    metrics::gauge!("kevy_server_log_sync_seconds").set(0.0);
     metrics::describe_counter!(
         "kevy_server_log_sync_failures_total",
         "Syncs of a log that failed: what was written before may not be on the disk."
@@ -82,7 +83,7 @@ async fn run(shards: Weak<Shards>, probe: Weak<Probe>) {
         })
         .await;
         logs = back;
-        metrics::histogram!("kevy_server_log_sync_seconds").record(begun.elapsed().as_secs_f64());
+        metrics::gauge!("kevy_server_log_sync_seconds").set(begun.elapsed().as_secs_f64());
         if let Err(error) = &outcome {
             metrics::counter!("kevy_server_log_sync_failures_total").increment(1);
             log::error!("a log cannot be synced: {error}; what was written before may not be on the disk");
