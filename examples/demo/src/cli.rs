@@ -36,6 +36,7 @@ WHAT IS MEASURED
     confirmed_ms  the same to the first write that WAIT 1 confirmed: nothing is safe before
     snapshots, frames   whole copies that the survivors took, and frames that they only fetched
     loading       reads that the survivors refused because data came in anew (-LOADING)
+    gap_ms        the longest time without any acknowledged write until the new primary's first one
     stall_ms      the longest time without an acknowledged write while the old primary came back
     lost_waited   writes acknowledged with +OK, confirmed by WAIT, and gone or changed afterwards
     dual_ack_ms   how long a node went on acknowledging writes that were sent to it after another
@@ -56,7 +57,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(0..=ROUNDS_MAX))]
     pub(crate) rounds: u32,
     /// How it is broken
-    #[arg(long, default_value = "kill", value_parser = named([Fault::Kill, Fault::Stop, Fault::Term], Fault::name, broken))]
+    #[arg(long, default_value = "kill", value_parser = named([Fault::Kill, Fault::Stop, Fault::Term, Fault::Transfer], Fault::name, broken))]
     pub(crate) fault: Fault,
     /// When a killed primary is started again (default: later)
     #[arg(long = "restart", value_name = "WHEN", value_parser = named([Restart::Now, Restart::Later], Restart::name, again))]
@@ -100,6 +101,12 @@ impl Options {
             () if options.when.is_some() && options.fault == Fault::Stop => {
                 "--restart does not go with --fault stop: a stopped process is resumed, not restarted"
             }
+            () if options.when.is_some() && options.fault == Fault::Transfer => {
+                "--restart does not go with --fault transfer: nobody stops"
+            }
+            () if options.fault == Fault::Transfer && options.stock.is_some() => {
+                "--fault transfer does not go with --stock: an unmodified kevy has no ELECT TRANSFER"
+            }
             () if options.rounds == 0 && !options.keep => {
                 "--rounds 0 shows nothing; add --keep to get a cluster to play with"
             }
@@ -122,6 +129,9 @@ fn broken(fault: Fault) -> &'static str {
     match fault {
         Fault::Stop => "SIGSTOP, and SIGCONT once another node has taken over",
         Fault::Term => "SIGTERM: the primary hands over and must exit with 0",
+        Fault::Transfer => {
+            "not at all: an operator has it hand over (ELECT TRANSFER); nothing acknowledged may be lost"
+        }
         other => other.spelled(),
     }
 }

@@ -139,6 +139,7 @@ fn rows(round: &Round, names: &[String]) -> Vec<Row> {
         Fault::Stop if round.ended_by_watchdog => "ended by its watchdog with its lease; started again",
         Fault::Stop => "resumed (SIGCONT)",
         Fault::Isolate => "linked again",
+        Fault::Transfer => "a replica now",
         Fault::Kill | Fault::Term => "started again",
     };
     add(round.returned, round.old, back.into(), false, false);
@@ -194,6 +195,7 @@ pub(crate) mod tests {
                 returned: Count { snapshots: 1, continued: 0, frames: 0 },
             }),
             loading: 0,
+            gap: Duration::from_millis(12),
             stall: Duration::from_micros(1_500),
         }
     }

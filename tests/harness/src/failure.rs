@@ -68,6 +68,14 @@ pub enum Failure {
         /// What it logged last.
         evidence: String,
     },
+    /// The primary would not hand over.
+    #[error("{node} does not hand its office over: {why}")]
+    Transfer {
+        /// The primary.
+        node: String,
+        /// What it said.
+        why: String,
+    },
     /// The data that a measurement begins with could not be written.
     #[error("cannot fill the servers through {server}: {why}")]
     Fill {

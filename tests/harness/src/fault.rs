@@ -9,6 +9,8 @@ pub enum Fault {
     Stop,
     /// SIGTERM.
     Term,
+    /// Not at all: an operator has it hand its office over (`ELECT TRANSFER`).
+    Transfer,
     /// Cut off from its peers, not from its clients, until another node has taken over.
     Isolate,
 }
@@ -20,6 +22,7 @@ impl Fault {
             Self::Kill => "kill",
             Self::Stop => "stop",
             Self::Term => "term",
+            Self::Transfer => "transfer",
             Self::Isolate => "isolate",
         }
     }
@@ -30,6 +33,7 @@ impl Fault {
             Self::Kill => "kill -9",
             Self::Stop => "SIGSTOP",
             Self::Term => "SIGTERM",
+            Self::Transfer => "ELECT TRANSFER",
             Self::Isolate => "isolation",
         }
     }

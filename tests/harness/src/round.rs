@@ -94,6 +94,8 @@ pub struct Round {
     pub copied: Option<Copied>,
     /// Reads that nodes refused although they had run all the time, because data came in anew (`-LOADING`).
     pub loading: usize,
+    /// The longest time without any acknowledgement from the fault until the new primary's first one.
+    pub gap: Duration,
     /// The longest time without an acknowledgement of the new primary while the old one came back.
     pub stall: Duration,
 }
@@ -144,7 +146,10 @@ impl Round {
 
     /// Whether everything that must hold did.
     pub fn innocent(&self) -> bool {
-        self.lost.waited == 0 && self.dual.is_none()
+        // A transfer loses nothing that was acknowledged, confirmed or not (H9).
+        self.lost.waited == 0
+            && self.dual.is_none()
+            && !(self.fault == Fault::Transfer && self.lost.unwaited > 0)
     }
 }
 
@@ -176,6 +181,7 @@ impl Stage<'_> {
         links: &mut dyn Links,
     ) -> Result<(Round, Vec<Ack>), Failure> {
         let begun = self.clock.now();
+        let planned = matches!(fault, Fault::Term | Fault::Transfer);
         self.writers.go();
         self.work(fault);
         let old = self.warm_up()?;
@@ -199,7 +205,7 @@ impl Stage<'_> {
         }
         self.interrupt.rest(if fault == Fault::Isolate { APART } else { ALONE })?;
 
-        if fault != Fault::Term {
+        if !planned {
             // Most servers never catch up with one that is written to as fast as it can.
             self.load.iter().for_each(|load| load.pause());
         }
@@ -213,6 +219,8 @@ impl Stage<'_> {
                 if fault == Fault::Isolate {
                     links.heal()?;
                     self.interrupt.rest(AWAKE)?;
+                } else if fault == Fault::Transfer {
+                    // It has been there all the time.
                 } else if fault != Fault::Stop {
                     self.cluster.launch(old)?;
                 } else if self.cluster.resume(old)? == Resumption::Continued {
@@ -266,6 +274,7 @@ impl Stage<'_> {
             dual,
             copied: before.copied(&at_return, &after, old, restarted),
             loading: survivors.map(refused).sum(),
+            gap: verdict::outage(&acks, struck, first.replied + Duration::from_nanos(1)),
             stall: verdict::outage(acks.iter().filter(|ack| ack.node == new), returned, whole),
         };
         Ok((round, waited))
@@ -274,7 +283,7 @@ impl Stage<'_> {
     /// Sets the load to work: as much as goes where a failover is to be slow, less where a node is to come back meanwhile.
     fn work(&self, fault: Fault) {
         let Some(load) = self.load else { return };
-        if fault == Fault::Term { load.steady() } else { load.full() }
+        if matches!(fault, Fault::Term | Fault::Transfer) { load.steady() } else { load.full() }
     }
 
     /// Fills the cluster, once it is whole.
@@ -393,12 +402,28 @@ impl Stage<'_> {
                 links.isolate(node)?;
                 return Ok(None);
             }
+            Fault::Transfer => {
+                self.transfer(node)?;
+                return Ok(None);
+            }
             Fault::Term => {
                 self.cluster.terminate(node)?;
                 self.cluster.ended_in_order(node, self.interrupt)?;
             }
         }
         Ok(Some(self.clock.now()))
+    }
+
+    /// Has `node` hand over to whoever is best.
+    fn transfer(&self, node: Node) -> Result<(), Failure> {
+        let refused = |why: String| Failure::Transfer { node: self.name(node), why };
+        let mut client =
+            Client::connect(self.cluster.members[node].address()).map_err(|e| refused(e.to_string()))?;
+        match client.call_within(&[b"ELECT", b"TRANSFER"], REQUEST_PATIENCE) {
+            Ok(Reply::Bulk(_)) => Ok(()),
+            Ok(Reply::Error(why)) => Err(refused(why)),
+            other => Err(refused(format!("it says {other:?}"))),
+        }
     }
 
     /// The first acknowledgement after the fault.
