@@ -264,6 +264,12 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::SleepIgnored, "suspend", 3, 4),
     (Mutation::PositionIgnored, "crash", 3, 2),
     (Mutation::SettlesUnserved, "hung", 3, 56),
+    (Mutation::EpochsUnbounded, "liar", 3, 0),
+    (Mutation::BudgetOfEach, "liar", 3, 0),
+    (Mutation::ClaimsOfObservers, "liar", 3, 0),
+    (Mutation::ClaimsOutliveLinks, "liar", 3, 86),
+    (Mutation::JumpsAreFree, "liar", 3, 6),
+    (Mutation::AdmittedOutOfReach, "apart", 5, 231),
 ];
 
 /// Where each fault of a server is caught, likewise.

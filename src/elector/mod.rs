@@ -23,6 +23,7 @@
 //! is all of them together, and the rules of the protocol, in `rules`, say what happens to them when something comes in.
 
 mod admission;
+mod approach;
 mod campaign;
 mod data;
 mod fitness;
@@ -47,7 +48,6 @@ pub use io::{Command, DetachSeq, HostAction, HostReport, Output, PersistSeq};
 pub use machine::Elector;
 #[cfg(feature = "sim")]
 pub use mutation::Mutation;
-pub use rules::EPOCH_STEP_MAX;
 #[cfg(feature = "sim")]
 pub use rules::{Rounds, digest_message};
 pub use status::{PeerStatus, Status};

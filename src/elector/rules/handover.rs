@@ -16,8 +16,9 @@ use crate::transfer::{TransferOutcome, TransferRefused, Unready};
 /// interval: writes are refused meanwhile.
 const HANDOVER_POLLS: u32 = 20;
 
-/// Writes are stopped for a transfer once the other node is at most this many heartbeat intervals behind.
-const NEAR_INTERVALS: u32 = 2;
+/// Writes are stopped for a transfer once the other node is at most this part of an election timeout behind. (A server with several
+/// shards tells of a place that lies back by the time between two cuts.)
+const NEAR_PARTS: u32 = 4;
 
 impl Elector {
     /// Whether a transfer to `to`, or to the best node, could begin at `now`, and whom it would be meant for.
@@ -99,7 +100,7 @@ impl Elector {
 
     /// Goes on with a transfer or a handover as soon as the other node is far enough.
     pub(super) fn hand_over_if_caught_up(&mut self) {
-        if self.is_near() {
+        if self.successor_is_near() {
             self.hand_over(FenceReason::StepDown);
             return;
         }
@@ -144,14 +145,14 @@ impl Elector {
 
     /// Whether a transfer is under way for which writes can stop: what the other node lacks is what was written in a moment. If it
     /// has come as far as this node was, but took longer, it is asked again from here.
-    fn is_near(&mut self) -> bool {
+    fn successor_is_near(&mut self) -> bool {
         let Some(reign) = self.state.reign().filter(|reign| reign.handover().is_none()) else { return false };
         let Some(transfer) = reign.transfer() else { return false };
         let (now, progress) = (self.now(), self.data.progress());
         let Some((_, theirs)) = self.successor().filter(|(_, theirs)| *theirs >= transfer.mark.0) else {
             return false;
         };
-        let near = self.config.heartbeat_interval * NEAR_INTERVALS;
+        let near = self.config.election_timeout / NEAR_PARTS;
         if self.has_all(theirs) || now.saturating_since(transfer.mark.1) <= near {
             return true;
         }

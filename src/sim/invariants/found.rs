@@ -17,6 +17,8 @@ pub const INVARIANTS: &[&str] = &[
     "continues from a prefix (C4)",
     "a transfer loses nothing (H9)",
     "a fit server is elected (E9)",
+    "no single node moves another one far (E10)",
+    "admitted knowing the elections that it decided (A4)",
 ];
 
 /// Their places in the list.
@@ -37,6 +39,8 @@ pub(in crate::sim) enum Check {
     Continued,
     HandedOver,
     Served,
+    Reach,
+    Admission,
 }
 
 /// An invariant that did not hold.

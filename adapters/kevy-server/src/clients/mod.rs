@@ -1,6 +1,5 @@
 //! What clients may do, and what is streamed and logged of it.
 
-pub(crate) mod adrift;
 pub(crate) mod bounds;
 pub(crate) mod browser;
 pub(crate) mod commands;
@@ -15,5 +14,6 @@ pub(crate) mod nulls;
 pub(crate) mod record;
 pub(crate) mod replies;
 pub(crate) mod scripts;
+pub(crate) mod transfer;
 pub(crate) mod verdict;
 pub(crate) mod what;

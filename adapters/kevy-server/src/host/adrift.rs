@@ -1,4 +1,8 @@
-//! Looks after a gate that has shut on a reign: see [`Adrift`](crate::clients::adrift::Adrift).
+//! A primary whose lease ran out and did not come back keeps no clients (F22 of `docs/protocol.md`).
+//!
+//! Not at once: most leases that run out are renewed by the next echoes. Before the promises behind the lease have ended nobody
+//! else can reign, and the other nodes go on naming this one, so clients would come back. After that, whoever stays would never
+//! hear of the next primary: who listens waits for messages that are published elsewhere, who reads gets what is out of date.
 
 use crate::shards::Shards;
 use async_io::Timer;
@@ -11,7 +15,7 @@ use std::time::Duration;
 const TOLD_WITHIN: Duration = Duration::from_millis(50);
 
 /// The gate shuts: if it does not open within `patience`, and nobody else is followed by then, clients are let go. Once for each time.
-pub(super) async fn watch(shards: Arc<Shards>, patience: Duration) {
+pub(crate) async fn watch(shards: Arc<Shards>, patience: Duration) {
     let Some(time) = shards.adrift().begin() else { return };
     loop {
         Timer::after(patience).await;
@@ -25,7 +29,7 @@ pub(super) async fn watch(shards: Arc<Shards>, patience: Duration) {
             Err(_) => break,
         }
     }
-    shards.adrift().let_go(time);
+    shards.adrift().lets_go(time);
     // Each of them learns of it at its next tick.
     shards.hurry(TOLD_WITHIN);
     blocking::unblock(move || {

@@ -1,8 +1,4 @@
-//! A primary whose lease ran out and did not come back keeps no clients (F22 of `docs/protocol.md`).
-//!
-//! Not at once: most leases that run out are renewed by the next echoes. Before the promises behind the lease have ended nobody
-//! else can reign, and the other nodes go on naming this one, so clients would come back. After that, whoever stays would never
-//! hear of the next primary: who listens waits for messages that are published elsewhere, who reads gets what is out of date.
+//! Whether this node is a primary whose lease ran out and did not come back (F22 of `docs/protocol.md`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,8 +29,8 @@ impl Adrift {
         self.shut.load(Ordering::Acquire) == time
     }
 
-    /// Clients are let go, the time `time`.
-    pub(crate) fn let_go(&self, time: u64) {
+    /// Clients are let go at this time.
+    pub(crate) fn lets_go(&self, time: u64) {
         self.let_go.store(time, Ordering::Release);
     }
 
@@ -54,7 +50,7 @@ mod tests {
         let adrift = Adrift::default();
         adrift.end();
         assert_eq!((adrift.begin(), adrift.begin(), adrift.is()), (Some(1), None, false));
-        adrift.let_go.store(1, Ordering::Release);
+        adrift.lets_go(1);
         assert!(adrift.is());
         adrift.end();
         assert!(!adrift.is() && !adrift.is_still(1));
