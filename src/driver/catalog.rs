@@ -155,6 +155,8 @@ pub const METRICS: &[MetricInfo] = &[
     gauge("kevy_elect_peer_up", "1 if the peer was heard within an election timeout.")
         .by(&[("peer", LabelValues::Peers)]),
     gauge("kevy_elect_peer_linked", "1 while there is a link to the peer.").by(&[("peer", LabelValues::Peers)]),
+    gauge("kevy_elect_peer_epochs_ahead", "How far the epoch that the peer claims is above this node's.")
+        .by(&[("peer", LabelValues::Peers)]),
     seconds(
         "kevy_elect_peer_last_heartbeat_timestamp_seconds",
         "When the peer's last heartbeat came in, in Unix time; 0 if never.",

@@ -81,6 +81,8 @@ pub(crate) enum Own {
     Load,
     /// `AUTH`, `CLIENT`, `CLUSTER` and the like, of which kevy knows only a part: see `handshake.rs`.
     Handshake,
+    /// `RESET`, as far as it goes: see `hello.rs`.
+    Reset,
     /// `POST`, `Host:`: no command, but a browser that a page has sent here.
     Browser,
 }
@@ -93,6 +95,7 @@ impl Own {
         let (word, own): (&[u8], Self) = match verb.first()?.to_ascii_uppercase() {
             b'R' => match verb.len() {
                 4 => (b"ROLE", Self::Role),
+                5 => (b"RESET", Self::Reset),
                 9 if verb[4] == b'.' => (b"REPL.WAIT", Self::TokenWait),
                 9 if verb[4].eq_ignore_ascii_case(&b'W') => (b"READWRITE", Self::Handshake),
                 9 => (b"REPLICAOF", Self::Steer),

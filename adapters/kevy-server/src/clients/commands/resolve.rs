@@ -185,6 +185,8 @@ impl ElectedCommands {
         match own {
             Own::Steer | Own::Failover | Own::Load | Own::Browser | Own::Handshake => Route::Local,
             Own::Elect => Route::Extension,
+            // Which may change the connection's protocol.
+            Own::Reset if args.len() == 1 => Route::Hello,
             Own::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
             Own::Wait => {
                 // kevy reads acknowledgements when it ticks: by default that is ten times a second.
