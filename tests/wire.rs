@@ -224,6 +224,18 @@ fn w3_the_largest_message_fits_a_frame() {
 }
 
 #[test]
+fn every_verb_has_its_row_in_the_protocol() {
+    let protocol = std::fs::read_to_string("docs/protocol.md").unwrap();
+    let wire = protocol.split("\n## Wire\n").nth(1).unwrap();
+    for verb in Verb::ALL {
+        let word = format!("`{}`", verb.as_str());
+        let stands =
+            wire.lines().any(|line| line.starts_with('|') && line.split('|').nth(1).unwrap().contains(&word));
+        assert!(stands, "{word} has no row in the table of docs/protocol.md, section \"Wire\"");
+    }
+}
+
+#[test]
 fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
     let (epoch, round, long) = (EPOCH_MAX, Round(u64::MAX), NodeId::new(&"x".repeat(63)).unwrap());
     let progress = Progress { stream_epoch: EPOCH_MAX, offset: PROGRESS_OFFSET_MAX };
