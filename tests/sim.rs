@@ -303,7 +303,7 @@ const CAUGHT_SERVERS: &[(ServerMutation, &str, usize, u64)] = &[
 
 #[test]
 fn every_fault_of_a_server_is_caught() {
-    for mutation in ServerMutation::ALL {
+    for &mutation in ServerMutation::ALL {
         let Some((_, profile, nodes, seed)) = CAUGHT_SERVERS.iter().find(|(of, ..)| *of == mutation) else {
             panic!("no seed catches {mutation:?}");
         };

@@ -135,8 +135,6 @@ impl KevyHost {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once every write that passed the gate before it shut is counted and answered. The watchdog stands
-    /// down then, unless the gate has opened again.
     /// Acknowledges nothing more to the primary that is followed, and says what is held.
     pub fn detach(&self) -> Position {
         let mut state = self.state();

@@ -52,7 +52,7 @@ pub enum ServeError {
     /// The data directory cannot be made.
     #[error("cannot create the data directory {}: {source}", path.display())]
     DataDir {
-        /// Which.
+        /// Its path.
         path: PathBuf,
         /// The system's answer.
         source: std::io::Error,

@@ -15,6 +15,7 @@ use crate::clients::nulls::{self, Detour};
 use crate::clients::record::Record;
 use crate::clients::replies::{self, Own, Replies};
 use crate::clients::scripts;
+use crate::clients::transfer;
 use crate::confirm::names::{Name, Row};
 use crate::continuation::history;
 use crate::fitness::companion;
@@ -374,6 +375,9 @@ impl Commands for ElectedCommands {
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
         if history::is_ours(argv) {
             return history::answer(self.shards(), argv);
+        }
+        if transfer::is_ours(argv) {
+            return transfer::transfer(&self.replies, argv);
         }
         if digest::is_ours(argv) {
             return digest::answer(self.shards(), store, argv);
