@@ -1,4 +1,5 @@
-//! A copy while clients write.
+//! A copy while clients write. Each assertion about the server was seen to fail with code that was broken for it, but the last one: the commit that
+//! added this line says how.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
