@@ -41,6 +41,8 @@ faults! {
         FlushesIgnored,
         /// A ring that lost a frame gives what is before and behind it (C6).
         RingWithGaps,
+        /// After a start the frames at the end of a log are given as those of places further on, which the log lost (C6, K3).
+        RefillsMiscounted,
         /// Frames are fetched beyond the place at which the next history began (C5).
         FetchesBeyond,
         /// A place is what was received, not what was applied (C7).
