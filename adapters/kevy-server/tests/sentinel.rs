@@ -6,7 +6,8 @@ mod common;
 
 use common::process::{Process, primary};
 use common::talk::{Talk, Value};
-use common::{Cluster, free_port, until};
+use common::{Cluster, free_port, until, within};
+use std::time::Duration;
 
 const NAME: &str = "mymaster";
 
@@ -133,7 +134,17 @@ fn a_planned_transfer_is_asked_for_here_and_told_by_all() {
     let mut listeners: Vec<_> = (0..3).map(|node| nodes.listener(node)).collect();
     // Whichever node is asked.
     let mut talk = Talk::connect(nodes.ports[other]).unwrap();
-    assert_eq!(talk.ask(&format!("SENTINEL FAILOVER {NAME}")), Value::Line('+', "OK".to_owned()));
+    until("replicas are there", || {
+        (nodes.running[old].ask("WAIT 2 1000").as_deref() == Some("2")).then_some(())
+    });
+    // It is refused, and nothing changes, as long as the primary has not heard that they are.
+    let ended = Duration::from_secs(3);
+    let moved = || {
+        assert_eq!(talk.ask(&format!("SENTINEL FAILOVER {NAME}")), Value::Line('+', "OK".to_owned()));
+        let named = || nodes.named_by(other).filter(|port| *port != nodes.cluster.ports[old]);
+        within(ended, named)
+    };
+    until("the office moves", moved);
     let all: Vec<Vec<_>> =
         listeners.iter_mut().map(|listener| (0..3).map(|_| message(listener)).collect()).collect();
     let new = nodes.agreed(&[0, 1, 2]);
