@@ -58,6 +58,7 @@ pub(crate) struct Metrics {
 struct PeerMetrics {
     up: Gauge,
     linked: Gauge,
+    epochs_ahead: Gauge,
     last_heartbeat: Gauge,
     rtt: Histogram,
 }
@@ -397,10 +398,13 @@ impl Metrics {
     }
 
     fn observe_peers(&self, elector: &Elector, now: Instant, wall_ms: u64) {
+        let own = elector.epoch().0;
         for peer in elector.peers() {
             if let Some(metrics) = self.peers.get(&peer.member.id) {
                 metrics.up.set(if peer.up { 1.0 } else { 0.0 });
                 metrics.linked.set(if peer.linked { 1.0 } else { 0.0 });
+                let ahead = if peer.up { peer.epoch.0.saturating_sub(own) } else { 0 };
+                metrics.epochs_ahead.set(ahead as f64);
                 if let Some(heard) = peer.heard {
                     let ago = now.saturating_since(heard).as_secs_f64();
                     metrics.last_heartbeat.set(wall_ms as f64 / 1e3 - ago);
@@ -420,6 +424,7 @@ impl PeerMetrics {
         Self {
             up: gauge!("kevy_elect_peer_up", "peer" => peer.clone()),
             linked: gauge!("kevy_elect_peer_linked", "peer" => peer.clone()),
+            epochs_ahead: gauge!("kevy_elect_peer_epochs_ahead", "peer" => peer.clone()),
             last_heartbeat: gauge!(
                 "kevy_elect_peer_last_heartbeat_timestamp_seconds", "peer" => peer.clone()
             ),

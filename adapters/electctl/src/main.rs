@@ -7,6 +7,7 @@ mod compare;
 mod history;
 mod paint;
 mod status;
+mod transfer;
 
 use clap::CommandFactory;
 use cli::{Cli, Command};
@@ -80,6 +81,7 @@ fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
             clap_complete::generate(*shell, &mut Cli::command(), "kevy-electctl", &mut script);
             Ok(std::io::stdout().write_all(&script).map(|()| ExitCode::SUCCESS))
         }
+        Command::Transfer(what) => transfer::run(what).map(say),
         Command::History { json } => history::history(&cli.nodes, *json).map(say),
         Command::Explain { epoch } => history::explain(&cli.nodes, *epoch).map(say),
     }
