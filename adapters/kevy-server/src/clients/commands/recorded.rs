@@ -100,6 +100,8 @@ impl ElectedCommands {
         if what == What::Script {
             scripts::begin();
         }
+        // Before it runs: the key that it drops may be the last one that had a deadline.
+        let timed = store.expires_count() > 0;
         serve(store, out);
         let failed = out.get(from) == Some(&b'-');
         let frames = match what {
@@ -111,7 +113,7 @@ impl ElectedCommands {
             What::Conditional => {
                 // kevy drops a key that ended without a word when `SET` with `XX` finds it.
                 let refused = upper == b"SET" && out.get(from) != Some(&b'+');
-                if refused && store.expires_count() > 0 && !expiry::exists(store, &args[1]) {
+                if refused && timed && !expiry::exists(store, &args[1]) {
                     self.record.ended.add(vec![args[1].to_vec()]);
                 }
                 if upper == b"RENAMENX" {
