@@ -116,7 +116,7 @@ mod types;
 pub mod wire;
 
 pub use host::gate;
-pub use types::{bounds, config, event, fence, ids, link, message, position, state, time};
+pub use types::{bounds, config, event, fence, identity, ids, link, message, position, state, time};
 use types::{rng, words};
 
 #[doc(no_inline)]

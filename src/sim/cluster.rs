@@ -147,6 +147,13 @@ impl Cluster {
         self.world.end_fault(fault);
     }
 
+    /// An operator orders a node without a record to be admitted to the cluster that another one belongs to.
+    pub fn order_admission(&mut self, node: NodeId) {
+        if let Some(node) = self.number(node) {
+            self.world.order_admission(node);
+        }
+    }
+
     /// How far a node's data goes, whether it runs or not.
     pub fn position(&self, node: NodeId) -> Position {
         self.number(node).map_or(Position::NONE, |node| self.world.position(node))

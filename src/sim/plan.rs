@@ -248,6 +248,8 @@ pub struct Setup {
     pub steady: bool,
     /// No clients write by themselves.
     pub quiet: bool,
+    /// More voters than any protocol survives may lose their records: then only what an operator decides counts.
+    pub forgetful: bool,
     /// What real servers do; without it they are ideal.
     pub habits: Option<Habits>,
 }
@@ -328,6 +330,7 @@ impl Plan {
             late: 0,
             steady: false,
             quiet: false,
+            forgetful: false,
             habits: None,
         };
         Self {

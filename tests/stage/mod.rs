@@ -25,6 +25,8 @@
 //! | `disk 1 fails`, `disk 1 hangs`, `disk 1 works` | its saves do |
 //! | `host 1 fails`, `hangs`, `unhealthy`, `ails`, `works` | its promotions and retargets do; it says that it cannot serve, or badly |
 //! | `step-down 1`, `shutdown 1` | the operator's commands |
+//! | `cluster 3 forgetful` | more than a minority of disks may be lost |
+//! | `admit 1` | an operator orders n1, which has no record, to be admitted to the cluster of the others |
 //! | `pause 1`, `resume 1` | no automatic elections on n1 |
 //! | `offset 2=57`, `offset 2=(5,9)` | how far the data goes in the history that the node holds, per shard |
 //! | `write 1=5` | a client writes five frames, if the gate lets it |
@@ -166,6 +168,11 @@ impl Stage {
             },
             "step-down" => self.begin_each(case, FaultKind::StepDown)?,
             "shutdown" => self.begin_each(case, FaultKind::Shutdown)?,
+            "admit" => {
+                for node in self.each(case)? {
+                    self.cluster()?.order_admission(node);
+                }
+            }
             "pause" => self.begin_each(case, FaultKind::OperatorPause)?,
             "resume" => self.end_each(case, |kind| matches!(kind, FaultKind::OperatorPause))?,
             other => return Err(format!("no command `{other}`; they are listed in tests/stage/mod.rs")),
@@ -199,6 +206,7 @@ impl Stage {
         if case.args.contains_key("policy") && take(case, "policy")? == "dominate" {
             setup.loss_policy = LossPolicy::Dominate;
         }
+        setup.forgetful = flag(case, "forgetful");
         if case.args.contains_key("crash-detection") && take(case, "crash-detection")? == "off" {
             setup.crash_detection = CrashDetection::Off;
         }

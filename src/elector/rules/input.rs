@@ -48,6 +48,10 @@ impl Elector {
         if from == self.peers.me() || self.peers[from].is_dead() {
             return;
         }
+        // Its heartbeats are looked at: an operator may have given it another cluster.
+        if self.ignores(from) && !matches!(message, Message::Heartbeat(_)) {
+            return;
+        }
         if !self.plausible(from, &message) {
             return;
         }
@@ -101,6 +105,7 @@ impl Elector {
             HostReport::Followed(epoch) => self.on_followed(epoch),
             HostReport::FollowFailed(epoch, error) => self.on_follow_failed(epoch, error),
             HostReport::Health(health) => self.on_health(health),
+            HostReport::Belongs(cluster) => self.settle_on(cluster),
         }
     }
 
@@ -116,6 +121,10 @@ impl Elector {
             }
             Command::Pause(paused) => self.paused = paused,
             Command::ClockJumped => self.on_clock_jump(),
+            Command::Admit(cluster) => {
+                self.admission.wish_for(cluster);
+                self.admit_if_known();
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod digest;
 mod fitness;
 mod getters;
 mod heartbeat;
+mod identity;
 mod input;
 mod judging;
 mod link;

@@ -1,7 +1,7 @@
 //! The invariants by name, and what is said of one that did not hold.
 
 /// The invariants, with the sentences of `docs/protocol.md` that they guard.
-pub const INVARIANTS: [&str; 14] = [
+pub const INVARIANTS: [&str; 15] = [
     "one primary per epoch (E1)",
     "one vote per epoch, durable before spoken (E2, E3)",
     "epochs only grow (E4)",
@@ -16,6 +16,7 @@ pub const INVARIANTS: [&str; 14] = [
     "equal contents at equal positions (S9)",
     "continues from a prefix (C4)",
     "a fit server is elected (E9)",
+    "one cluster, and nobody's data for another (I2, I4)",
 ];
 
 /// Their places in the list.
@@ -35,6 +36,7 @@ pub(in crate::sim) enum Check {
     Contents,
     Continued,
     Served,
+    Cluster,
 }
 
 /// An invariant that did not hold.
