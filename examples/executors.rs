@@ -3,6 +3,9 @@
 //! ```text
 //! cargo run --example executors
 //! ```
+//!
+//! The vote record is in memory: of the feature `test-util`, which is on in this repository's tests and examples, and which a crate of yours
+//! turns on for its own under `[dev-dependencies]`.
 
 use async_trait::async_trait;
 use futures::StreamExt;

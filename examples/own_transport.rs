@@ -4,6 +4,9 @@
 //! cargo run --example own_transport
 //! ```
 //!
+//! The vote records are in memory: of the feature `test-util`, which is on in this repository's tests and examples, and which a crate of yours
+//! turns on for its own under `[dev-dependencies]`.
+//!
 //! Three nodes elect a primary; it is stopped in an orderly way and hands over. A transport has four jobs:
 //! say who is linked, deliver what was sent, never block in `send`, and close.
 

@@ -6,7 +6,15 @@
 //! - [`transport`], [`store`], [`clock`]: how messages travel, where votes are kept, what time it is; a trait and
 //!   implementations each.
 //! - [`elector`]: the decision itself, a pure state machine; [`wire`]: its messages as frames.
-//! - `sim` (feature `sim`): whole clusters on virtual time, from one seed.
+//! - For tests of a server that uses this crate, never for one that somebody relies on: feature `test-util` has a network and a
+//!   vote record in memory, which can be as bad as real ones, and a clock that moves when it is told to
+//!   (`transport::memory`, `store::MemoryVoteStore`, `clock::ManualClock`); feature `sim`, which implies it, whole clusters on
+//!   virtual time, from one seed. Turn them on beside the tests:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! kevy-elect-plugin = { version = "0.1", features = ["test-util"] }
+//! ```
 //!
 //! One future does the work and nothing spawns, so any executor will do; examples run it on smol and on Tokio.
 //! What is guaranteed, sentence by sentence: `docs/protocol.md`. The names that most programs need stand at the root.
@@ -14,6 +22,7 @@
 //! # A server with elections
 //!
 //! ```
+//! // Both of feature `test-util`: a real server has `FileVoteStore` and `TcpTransport` here.
 //! use kevy_elect_plugin::store::MemoryVoteStore;
 //! use kevy_elect_plugin::transport::MemoryNetwork;
 //! use kevy_elect_plugin::{
@@ -116,7 +125,9 @@ mod types;
 pub mod wire;
 
 pub use host::gate;
-pub use types::{bounds, config, event, fence, identity, ids, link, message, position, state, time};
+pub use types::{
+    bounds, config, event, fence, identity, ids, link, message, position, state, time, transfer,
+};
 use types::{rng, words};
 
 #[doc(no_inline)]

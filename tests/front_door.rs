@@ -3,8 +3,10 @@
 
 const MODULES: &[&str] =
     &["clock", "elector", "error", "host", "plugin", "sim", "store", "transport", "wire"];
-const TYPES: &[&str] =
-    &["bounds", "config", "event", "fence", "gate", "ids", "link", "message", "position", "state", "time"];
+const TYPES: &[&str] = &[
+    "bounds", "config", "event", "fence", "gate", "ids", "link", "message", "position", "state", "time",
+    "transfer",
+];
 const NAMES: &[&str] = &[
     "Clock",
     "Config",

@@ -37,6 +37,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("F19", "kevy-server's tests/letting_go.rs"),
     ("F20", "kevy-server's tests/scripts.rs"),
     ("F21", "kevy-server's tests/letting_go.rs"),
+    ("F22", "kevy-server's tests/letting_go.rs"),
     ("H6", "kevy-server's tests/busy.rs, and its unit tests of fitness/watch.rs"),
     ("S6", "kevy-server's tests/cuts.rs"),
     ("S7", "kevy-server's tests/cuts.rs"),
@@ -47,7 +48,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("I5", "tests/wire.rs: frames without the field are read as before"),
     ("S11", "kevy-server's tests/wait.rs"),
     ("S12", "kevy-server's tests/wait.rs"),
-    ("S13", "kevy-server's session.rs"),
+    ("S13", "kevy-server's follow/session"),
     ("S14", "kevy-server's tests/stream.rs"),
 ];
 const REWRITE: &str = "write with `REWRITE=1 cargo test --features sim --test scripts ends_as_written`";

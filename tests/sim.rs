@@ -254,14 +254,16 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::RefusedIsCrash, "firewall", 3, 4),
     (Mutation::NewIncarnationIsProof, "twins", 5, 3),
     (Mutation::DetachOmitted, "crash", 3, 0),
-    (Mutation::OldAnswerCounts, "late", 5, 479),
+    (Mutation::OldAnswerCounts, "late", 3, 129),
     (Mutation::ResignWhileWriting, "suspend", 3, 0),
+    (Mutation::HandsOverUnfinished, "operator", 5, 2),
     (Mutation::RoundNeverEnds, "hung", 5, 205),
     (Mutation::TwoVotes, "calm", 3, 0),
     (Mutation::NoAdmission, "streams", 3, 10),
     (Mutation::NewVoterSupports, "forget", 3, 686),
     (Mutation::SleepIgnored, "suspend", 5, 3),
     (Mutation::PositionIgnored, "logs", 3, 0),
+    (Mutation::SettlesUnserved, "hung", 3, 56),
     (Mutation::IdOfVotersIgnored, "server", 5, 205),
 ];
 

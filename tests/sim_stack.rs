@@ -74,7 +74,7 @@ const CAUGHT: &[(DriverMutation, &str, usize, u64)] = &[
     (DriverMutation::SpeakBeforeSaved, "calm", 3, 0),
     (DriverMutation::OpenBeforePromoted, "calm", 5, 1),
     (DriverMutation::SendBeforeShut, "host", 3, 1),
-    (DriverMutation::PromoteAfterFence, "operator", 3, 40),
+    (DriverMutation::PromoteAfterFence, "host", 5, 221),
     (DriverMutation::SleepUnseen, "suspend", 3, 0),
     (DriverMutation::DetachSkipped, "crash", 3, 0),
     (DriverMutation::OpenAfterEnd, "crash", 3, 0),
@@ -102,7 +102,7 @@ fn faults_of_the_elector_are_caught_here_too() {
         (Mutation::LeaseIsPromise, "drift", 5, 1),
         (Mutation::PrimaryNotDemoted, "pause", 3, 0),
         (Mutation::OffsetWithoutEpoch, "crash", 3, 0),
-        (Mutation::ResignWhileWriting, "all", 3, 0),
+        (Mutation::ResignWhileWriting, "operator", 3, 1),
     ] {
         holds(seed, nodes, profile);
         let mut plan = plan(seed, nodes, profile);

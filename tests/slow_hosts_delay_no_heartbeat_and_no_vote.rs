@@ -131,9 +131,13 @@ fn slow_hosts_delay_no_heartbeat_and_no_vote() {
         cluster.for_time(Duration::from_secs(1), |_| {}).await;
         cluster.kill(0);
         cluster.until("a second primary", |c| c.writable() == Some(1)).await;
-        // And one whose fence takes its time.
-        cluster.nodes[1].plugin.step_down();
-        cluster.until("it is fenced", |c| c.writable().is_none()).await;
+        // And one whose fence takes its time, as soon as somebody holds its history.
+        cluster
+            .until("it is fenced", |c| {
+                c.nodes[1].plugin.step_down();
+                c.writable().is_none()
+            })
+            .await;
         cluster.for_time(Duration::from_secs(10), |_| {}).await;
         cluster.until("a third primary", |c| c.writable().is_some()).await;
     }));

@@ -4,6 +4,7 @@
 use crate::event::{Outcome, Reason};
 use crate::fence::{FenceReason, Health};
 use crate::message::{OfferKind, RejectReason, Role, Verb};
+use crate::transfer::TransferOutcome;
 use crate::transport::RefuseReason;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
@@ -100,7 +101,7 @@ impl MetricInfo {
 }
 
 /// All metrics of the plugin.
-pub const METRICS: [MetricInfo; 32] = [
+pub const METRICS: [MetricInfo; 33] = [
     gauge("kevy_elect_epoch", "Epoch of this node."),
     gauge("kevy_elect_role", "1 for the role this node has, 0 for the others.").by(&[("role", ROLES)]),
     counter("kevy_elect_role_transitions_total", "Changes of this node's role.")
@@ -140,6 +141,10 @@ pub const METRICS: [MetricInfo; 32] = [
     counter("kevy_elect_fences_total", "Times this node, as primary, began to refuse writes.").by(&[(
         "reason",
         LabelValues::Words(|| FenceReason::ALL.iter().map(|reason| reason.as_str()).collect()),
+    )]),
+    counter("kevy_elect_transfers_total", "Planned transfers of this node's office, by how they ended.").by(&[(
+        "outcome",
+        LabelValues::Words(|| TransferOutcome::ALL.iter().map(|outcome| outcome.as_str()).collect()),
     )]),
     seconds("kevy_elect_lease_remaining_seconds", "How long this node may still write."),
     seconds("kevy_elect_lease_duration_seconds", "How long a lease runs when it is renewed."),

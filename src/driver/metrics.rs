@@ -12,6 +12,7 @@ use crate::fence::{FenceReason, Health};
 use crate::ids::{NodeId, Round};
 use crate::message::{Message, OfferKind, RejectReason, Role, Verb};
 use crate::time::{Duration, Instant};
+use crate::transfer::TransferOutcome;
 use crate::transport::{RefuseReason, SendError, Transport};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub(crate) struct Metrics {
     elections: BTreeMap<Outcome, Counter>,
     pre_votes: BTreeMap<Outcome, Counter>,
     fences: BTreeMap<FenceReason, Counter>,
+    transfers: BTreeMap<TransferOutcome, Counter>,
     sent: BTreeMap<Verb, Counter>,
     received: BTreeMap<Verb, Counter>,
     offers_refused: BTreeMap<(&'static str, RejectReason), Counter>,
@@ -152,6 +154,12 @@ impl Metrics {
             fences: FenceReason::ALL
                 .iter()
                 .map(|reason| (*reason, counter!("kevy_elect_fences_total", "reason" => reason.as_str())))
+                .collect(),
+            transfers: TransferOutcome::ALL
+                .iter()
+                .map(|outcome| {
+                    (*outcome, counter!("kevy_elect_transfers_total", "outcome" => outcome.as_str()))
+                })
                 .collect(),
             sent: messages("sent"),
             received: messages("received"),
@@ -297,6 +305,11 @@ impl Metrics {
             EventKind::Implausible { .. } => self.lose("implausible"),
             EventKind::Fitness { health } if !health.is_good() => {
                 if let Some(counter) = self.unfit.get(health) {
+                    counter.increment(1);
+                }
+            }
+            EventKind::TransferEnded { outcome, .. } => {
+                if let Some(counter) = self.transfers.get(outcome) {
                     counter.increment(1);
                 }
             }

@@ -1,11 +1,13 @@
 //! What operators want of the driver, and it has not looked at yet.
 
 use crate::elector::Command;
+use crate::ids::NodeId;
+use crate::time::Duration;
 use futures::task::AtomicWaker;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-/// Each wish once: of two that say the same one is enough, of two about a pause the newer one counts. So there is no
+/// Each wish once: of two that say the same one is enough, of two about a pause or a transfer the newer one counts. So there is no
 /// queue that could be full, and no wish is lost.
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
@@ -16,7 +18,7 @@ pub(crate) struct Wishes {
 #[derive(Debug, Default)]
 struct Open {
     pause: Option<bool>,
-    step_down: bool,
+    transfer: Option<(Option<NodeId>, Duration)>,
     shutdown: bool,
 }
 
@@ -25,8 +27,8 @@ impl Wishes {
         self.add(|open| open.pause = Some(paused));
     }
 
-    pub(crate) fn step_down(&self) {
-        self.add(|open| open.step_down = true);
+    pub(crate) fn transfer(&self, to: Option<NodeId>, patience: Duration) {
+        self.add(|open| open.transfer = Some((to, patience)));
     }
 
     pub(crate) fn shutdown(&self) {
@@ -44,8 +46,8 @@ impl Wishes {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(paused) = open.pause.take() {
             Poll::Ready(Command::Pause(paused))
-        } else if std::mem::take(&mut open.step_down) {
-            Poll::Ready(Command::StepDown)
+        } else if let Some((to, patience)) = open.transfer.take() {
+            Poll::Ready(Command::Transfer { to, patience })
         } else if std::mem::take(&mut open.shutdown) {
             Poll::Ready(Command::Shutdown)
         } else {
@@ -60,15 +62,16 @@ mod tests {
     use std::task::Waker;
 
     #[test]
-    fn however_often_it_is_said_each_wish_comes_once_and_the_newest_pause_counts() {
+    fn however_often_it_is_said_each_wish_comes_once_and_the_newest_counts() {
         let wishes = Wishes::default();
         for round in 0..1000 {
-            wishes.step_down();
+            wishes.transfer(None, Duration::from_millis(round));
             wishes.pause(round % 2 == 0);
         }
         wishes.shutdown();
         let cx = Context::from_waker(Waker::noop());
-        for wish in [Command::Pause(false), Command::StepDown, Command::Shutdown] {
+        let transfer = Command::Transfer { to: None, patience: Duration::from_millis(999) };
+        for wish in [Command::Pause(false), transfer, Command::Shutdown] {
             assert_eq!(wishes.poll(&cx), Poll::Ready(wish));
         }
         assert_eq!(wishes.poll(&cx), Poll::Pending);

@@ -6,6 +6,7 @@ use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::message::Message;
 use crate::position::Position;
 use crate::state::HardState;
+use crate::time::Duration;
 
 /// Numbers the states that are to be saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -82,10 +83,15 @@ pub enum HostReport<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Command {
-    /// Hand over: fence, let the best replica catch up, resign in its favour. If none catches up in time
-    /// the fence is lifted again.
-    StepDown,
-    /// The same, but resign in any case, and ask for no votes any more: this process ends.
+    /// Hand over to `to`, or to the best replica. Writes go on until it has nearly everything; then they are refused until it has
+    /// everything, and this node resigns in its favour. If it is not so far in time, writes pass as before.
+    Transfer {
+        /// To whom.
+        to: Option<NodeId>,
+        /// How long it may take to come near. Once writes are refused, an election timeout is the limit.
+        patience: Duration,
+    },
+    /// Refuse writes, let the best replica catch up, resign in any case, and ask for no votes any more: this process ends.
     Shutdown,
     /// No automatic elections: this node asks for no votes and gives none.
     Pause(bool),

@@ -37,6 +37,8 @@ faults! {
         OldAnswerCounts,
         /// A primary that resigns frees the voters and goes on writing until its lease ends.
         ResignWhileWriting,
+        /// A primary hands over to a node that lacks some of its writes.
+        HandsOverUnfinished,
         /// A lost round frees its voters and goes on counting.
         RoundNeverEnds,
         /// A voter votes again for another candidate of the same epoch.
@@ -59,5 +61,7 @@ faults! {
         AdmittedUnheard,
         /// A node that was admitted by an order votes for, and stands as, one that holds less than is there.
         OrderWithoutFloor,
+        /// Whoever leaves the office counts what it wrote first, also if its gate was never open.
+        SettlesUnserved,
     }
 }

@@ -1,7 +1,7 @@
 //! The members, and what this node knows of each: there or not, and what it last said of itself.
 
 use super::status::PeerStatus;
-use crate::config::{Config, Member};
+use crate::config::{Config, Member, MemberKind};
 use crate::fence::Health;
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
@@ -292,6 +292,15 @@ impl Peer {
 
     pub(super) fn progress(&self) -> Progress {
         self.progress
+    }
+
+    pub(super) fn kind(&self) -> MemberKind {
+        self.member.kind
+    }
+
+    /// How it last said it is.
+    pub(super) fn health(&self) -> Health {
+        self.health
     }
 
     pub(super) fn is_fit(&self) -> bool {

@@ -1,6 +1,7 @@
 //! A time in office: promoted or not, fenced or not, being handed over or not.
 
 use crate::fence::FenceReason;
+use crate::position::Progress;
 use crate::time::{Duration, Instant};
 
 /// This node's time in office.
@@ -14,7 +15,21 @@ pub(super) struct Reign {
     /// Why writes are refused, if they are.
     fenced: Option<FenceReason>,
     fenced_at: Instant,
+    /// An operator wants it to end.
+    transfer: Option<Transfer>,
     handover: Option<Handover>,
+}
+
+/// A wish that this office goes to another node. Writes pass until that one has nearly everything; then the handover begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Transfer {
+    /// To whom; `None`: to the best.
+    pub(super) to: Option<usize>,
+    pub(super) begun: Instant,
+    /// How long to wait until the other node has nearly everything.
+    pub(super) until: Instant,
+    /// Where the data was, and when: how long the other node takes to come there is how far behind it is.
+    pub(super) mark: (Progress, Instant),
 }
 
 /// A planned end of it.
@@ -29,7 +44,15 @@ pub(super) struct Handover {
 
 impl Reign {
     pub(super) fn new(now: Instant) -> Self {
-        Self { won_at: now, promoted: false, opened: false, fenced: None, fenced_at: now, handover: None }
+        Self {
+            won_at: now,
+            promoted: false,
+            opened: false,
+            fenced: None,
+            fenced_at: now,
+            transfer: None,
+            handover: None,
+        }
     }
 
     /// Time since the election was won.
@@ -76,6 +99,15 @@ impl Reign {
     }
 
     #[inline]
+    pub(super) fn transfer(&self) -> Option<Transfer> {
+        self.transfer
+    }
+
+    pub(super) fn set_transfer(&mut self, transfer: Option<Transfer>) {
+        self.transfer = transfer;
+    }
+
+    #[inline]
     pub(super) fn handover(&self) -> Option<Handover> {
         self.handover
     }
@@ -98,6 +130,7 @@ impl Reign {
     pub(super) fn digest(&self, now: Instant, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
         (self.promoted, self.fenced).hash(hasher);
+        self.transfer.map(|t| (t.to, t.until.saturating_since(now), t.mark.0)).hash(hasher);
         self.handover.map(|h| (h.reason, h.anyway, h.deadline.saturating_since(now))).hash(hasher);
     }
 }

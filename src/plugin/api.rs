@@ -4,14 +4,16 @@ use super::snapshot::ElectSnapshot;
 use crate::driver::Reign;
 use crate::event::Event;
 use crate::gate::WriteGate;
-use crate::ids::Epoch;
+use crate::ids::{Epoch, NodeId};
+use crate::time::Duration;
+use crate::transfer::TransferRefused;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 /// An election plugin, as the server that hosts it sees it.
 ///
 /// Everything but [`ElectPlugin::shutdown`] is cheap and may be called from any thread. Only
-/// [`ElectPlugin::snapshot`] may wait, for an election that is at work just then.
+/// [`ElectPlugin::snapshot`] and [`ElectPlugin::transfer`] may wait, for an election that is at work just then.
 #[async_trait]
 pub trait ElectPlugin: Send + Sync + 'static {
     /// The replication source reports how far `shard` has come in the current stream: on a primary what it
@@ -39,7 +41,17 @@ pub trait ElectPlugin: Send + Sync + 'static {
     /// [`crate::plugin::EVENT_BACKLOG`] events loses the oldest.
     fn events(&self) -> BoxStream<'static, Event>;
 
-    /// Hands the office to the best replica: fence, let it catch up, resign. Does nothing on a replica.
+    /// Begins to hand the office to `to`, or to the best replica, and gives the one that can take it. Writes go on until that
+    /// one has nearly everything; then they are refused until it has everything, for an election timeout at most. `patience` is for
+    /// how long it may take to come near. [`EventKind::TransferEnded`](crate::event::EventKind::TransferEnded) tells how
+    /// it ended; if not with a new primary, this one goes on as before. Takes the election's lock.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not begin. Nothing has changed then.
+    fn transfer(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, TransferRefused>;
+
+    /// Hands the office to the best replica, if there is one that can take it within an election timeout.
     fn step_down(&self);
 
     /// Fences, hands over where this node is primary, closes the links, ends the election. Returns when the election has

@@ -11,9 +11,11 @@ use crate::event::Event;
 use crate::fence::Denied;
 use crate::gate::WriteGate;
 use crate::host::ReplicationHost;
-use crate::ids::Epoch;
+use crate::ids::{Epoch, NodeId};
 use crate::message::Role;
 use crate::store::VoteStore;
+use crate::time::Duration;
+use crate::transfer::TransferRefused;
 use crate::transport::Transport;
 use async_trait::async_trait;
 use futures::future::{BoxFuture, FutureExt};
@@ -154,8 +156,16 @@ impl ElectPlugin for QuorumPlugin {
         self.shared.listen().boxed()
     }
 
+    fn transfer(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, TransferRefused> {
+        let elector = self.shared.elector();
+        let elector = elector.as_ref().ok_or(TransferRefused::NotPrimary { primary: None })?;
+        let node = elector.can_transfer(to, self.shared.clock.now())?;
+        self.shared.wishes.transfer(to, patience);
+        Ok(node)
+    }
+
     fn step_down(&self) {
-        self.shared.wishes.step_down();
+        self.shared.wishes.transfer(None, self.config.election_timeout());
     }
 
     async fn shutdown(&self) {

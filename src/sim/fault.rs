@@ -119,8 +119,13 @@ pub enum FaultKind {
     },
     /// The host says that it serves, but badly.
     Ailing,
-    /// An operator asks for a planned transfer.
+    /// An operator asks for a planned transfer, to whoever is best.
     StepDown,
+    /// The same, to this node, or the next one where that is the primary.
+    Transfer {
+        /// To whom.
+        to: usize,
+    },
     /// The process is ended in order (SIGTERM): it hands over, then goes, and comes back later.
     Shutdown,
     /// An operator pauses elections on this node.
@@ -203,6 +208,7 @@ impl FaultKind {
             Self::Twin { .. } => "second process",
             Self::Ailing => "ailing host",
             Self::StepDown => "step down",
+            Self::Transfer { .. } => "transfer",
             Self::Shutdown => "shutdown",
             Self::OperatorPause => "elections paused",
             Self::ClockRate { .. } => "clock rate",

@@ -137,6 +137,14 @@ impl Run {
         self.take(found);
     }
 
+    /// A node resigns at the end of a transfer; whoever it names was well.
+    pub(super) fn judge_handed_over(&mut self, node: usize, epoch: Epoch, successor: usize) {
+        self.stats.checks[Check::HandedOver as usize] += 1;
+        let [mine, theirs] = [node, successor].map(|node| &self.servers[node].data);
+        let found = self.invariants.handed_over.look(epoch, mine, successor, theirs);
+        self.take(found);
+    }
+
     /// A node decided something; gives the reason where it lost its office without having handed it over.
     pub(super) fn count_event(&mut self, kind: &EventKind) -> Option<FenceReason> {
         match kind {

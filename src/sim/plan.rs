@@ -480,7 +480,8 @@ fn draw_fault(rng: &mut Rng, kind: Kind, nodes: usize, at: u64, timeout: u64, fa
             _ => FaultKind::Unhealthy,
         },
         Kind::Operator => match rng.below(4) {
-            0 | 1 => FaultKind::StepDown,
+            0 => FaultKind::StepDown,
+            1 => FaultKind::Transfer { to: (target.node + 1) % nodes },
             2 => FaultKind::Shutdown,
             _ => FaultKind::OperatorPause,
         },

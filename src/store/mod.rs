@@ -5,6 +5,7 @@
 
 mod api;
 mod file;
+#[cfg(feature = "test-util")]
 mod memory;
 mod record;
 mod slots;
@@ -12,5 +13,6 @@ mod slots;
 pub use crate::state::HardState;
 pub use api::{StoreError, VoteStore};
 pub use file::FileVoteStore;
+#[cfg(feature = "test-util")]
 pub use memory::{Hang, MemoryVoteStore};
 pub use record::{RangeError, RecordError, decode_position, decode_vote, encode_position, encode_vote};

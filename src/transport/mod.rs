@@ -8,6 +8,7 @@ pub mod greeting;
 mod inbox;
 mod incoming;
 mod links;
+#[cfg(feature = "test-util")]
 pub mod memory;
 mod outbox;
 mod retry;
@@ -20,6 +21,7 @@ pub use api::{
     Directions, RefuseReason, SendError, Transport, TransportError, TransportEvent, TransportStats,
 };
 pub use inbox::{INBOX_EVENTS_MAX, REFUSALS_PER_SECOND_MAX, REFUSALS_QUEUED_MAX};
+#[cfg(feature = "test-util")]
 pub use memory::{MemoryNetwork, MemoryTransport};
 pub use outbox::OUTBOX_FRAMES_MAX;
 pub use tcp::TcpTransport;

@@ -79,6 +79,7 @@ pub struct Plain {
 
 impl Plain {
     /// The other side is known by something outside the connection.
+    #[cfg(feature = "test-util")]
     pub(super) fn with(node: NodeId) -> Self {
         Self { proven: Proven::Node(node) }
     }

@@ -24,6 +24,7 @@ impl Wakes {
         }
     }
 
+    #[cfg(feature = "test-util")]
     pub(super) fn append(&mut self, other: Self) {
         other.first.into_iter().chain(other.more).for_each(|task| self.add(task));
     }

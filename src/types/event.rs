@@ -6,6 +6,7 @@ use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::message::{OfferKind, RejectReason, Role};
 use crate::position::{PositionError, Progress};
 use crate::time::{Duration, Instant};
+use crate::transfer::{TransferOutcome, TransferRefused};
 use crate::words::words;
 use std::fmt;
 
@@ -142,6 +143,25 @@ pub enum EventKind {
         node: NodeId,
         /// Whom it wants next.
         successor: Option<NodeId>,
+    },
+    /// A planned transfer of this node's office begins; writes go on.
+    Transfer {
+        /// To whom; `None`: to the best.
+        to: Option<NodeId>,
+    },
+    /// An operator wants one that cannot begin.
+    TransferRefused {
+        /// Why.
+        why: TransferRefused,
+    },
+    /// A planned transfer ended.
+    TransferEnded {
+        /// To whom; `None`: to the best.
+        to: Option<NodeId>,
+        /// How.
+        outcome: TransferOutcome,
+        /// How long it took.
+        took: Duration,
     },
     /// A peer is heard again.
     PeerUp {
@@ -305,6 +325,11 @@ impl fmt::Display for Event {
             EventKind::Resigned { node, successor } => {
                 write!(f, " node={node} successor={}", Or(*successor))
             }
+            EventKind::Transfer { to } => write!(f, " to={}", Or(*to)),
+            EventKind::TransferRefused { why } => write!(f, " why={:?}", why.to_string()),
+            EventKind::TransferEnded { to, outcome, took } => {
+                write!(f, " to={} outcome={} took_ms={}", Or(*to), outcome.as_str(), Ms(*took))
+            }
             EventKind::PeerUp { peer } | EventKind::PeerDown { peer } => write!(f, " peer={peer}"),
             EventKind::SaveFailed { error } => write!(f, " error={error:?}"),
             EventKind::PositionRefused { error } => write!(f, " error={:?}", error.to_string()),
@@ -337,6 +362,8 @@ impl EventKind {
             Self::PrimarySuspected { .. }
             | Self::FollowFailed { .. }
             | Self::Fenced { .. }
+            | Self::TransferRefused { .. }
+            | Self::TransferEnded { outcome: TransferOutcome::Late, .. }
             | Self::PeerDown { .. }
             | Self::Fitness { .. }
             | Self::Implausible { .. } => log::Level::Warn,
@@ -363,6 +390,9 @@ impl EventKind {
             Self::Fenced { .. } => "fenced",
             Self::Unfenced { .. } => "unfenced",
             Self::Resigned { .. } => "resigned",
+            Self::Transfer { .. } => "transfer",
+            Self::TransferRefused { .. } => "transfer_refused",
+            Self::TransferEnded { .. } => "transfer_ended",
             Self::PeerUp { .. } => "peer_up",
             Self::PeerDown { .. } => "peer_down",
             Self::SaveFailed { .. } => "save_failed",

@@ -40,7 +40,8 @@ impl Health {
 
     /// Better this one than nobody: it answers clients, if badly.
     pub const fn serves(self) -> bool {
-        !matches!(self, Self::Failing | Self::Stuck)
+        // Without descriptors nobody who is not there already can come, neither clients nor replicas.
+        !matches!(self, Self::Failing | Self::Stuck | Self::Descriptors)
     }
 }
 

@@ -12,4 +12,5 @@ pub mod position;
 pub(crate) mod rng;
 pub mod state;
 pub mod time;
+pub mod transfer;
 pub(crate) mod words;

@@ -24,7 +24,8 @@
 //! | `heal` | ends all of these |
 //! | `disk 1 fails`, `disk 1 hangs`, `disk 1 works` | its saves do |
 //! | `host 1 fails`, `hangs`, `unhealthy`, `ails`, `works` | its promotions and retargets do; it says that it cannot serve, or badly |
-//! | `step-down 1`, `shutdown 1` | the operator's commands |
+//! | `step-down 1`, `shutdown 1` | the operator's commands: the best node takes over; n1 ends |
+//! | `transfer 1 to=2` | n2 takes over from n1 |
 //! | `cluster 3 forgetful` | more than a minority of disks may be lost |
 //! | `admit 1` | an operator orders n1, which has no record, to be admitted to the cluster of the others |
 //! | `pause 1`, `resume 1` | no automatic elections on n1 |
@@ -167,6 +168,10 @@ impl Stage {
                 })?,
             },
             "step-down" => self.begin_each(case, FaultKind::StepDown)?,
+            "transfer" => {
+                let to = optional(case, "to")?.ok_or("to whom? to=2")?;
+                self.begin_each(case, FaultKind::Transfer { to: to.wrapping_sub(1) })?;
+            }
             "shutdown" => self.begin_each(case, FaultKind::Shutdown)?,
             "admit" => {
                 for node in self.each(case)? {

@@ -159,6 +159,12 @@ fn decided(kind: &EventKind) -> Option<String> {
         EventKind::Fenced { reason } => format!("is fenced: {}", reason.as_str()),
         EventKind::Unfenced { .. } => "accepts writes again".to_owned(),
         EventKind::Resigned { node, .. } => format!("takes {node} for resigned"),
+        EventKind::Transfer { to: Some(to) } => format!("is to hand over to {to}"),
+        EventKind::Transfer { to: None } => "is to hand over".to_owned(),
+        EventKind::TransferRefused { why } => format!("hands nothing over: {why}"),
+        EventKind::TransferEnded { outcome, took, .. } => {
+            format!("ends the transfer after {} ms: {}", took.as_millis(), outcome.as_str())
+        }
         EventKind::SaveFailed { error } => format!("could not save: {error}"),
         EventKind::Implausible { peer, what } => format!("ignores an impossible {what} of {peer}"),
         EventKind::LeaseMismatch { peer, .. } => format!("cannot promise for as long as {peer} writes"),

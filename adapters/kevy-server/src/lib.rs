@@ -1,13 +1,13 @@
 //! The real kevy 7 with the election plugin inside.
 //!
 //! ```text
-//!   clients ──► commands ──► kevy           clients/commands.rs: kevy's commands behind the write gate
+//!   clients ──► commands ──► kevy           clients/commands: kevy's commands behind the write gate
 //!                  │           ▲  frames
 //!                  ▼           │
 //!               shards ◄──── link ──► primary   follow/: one stream per shard
 //!                  │           ▲
 //!                  ▼           │
-//!   plugin ◄──► office       host ◄── plugin    host.rs: promote, follow, detach
+//!   plugin ◄──► office       host ◄── plugin    host: promote, follow, detach
 //! ```
 //!
 //! ```text

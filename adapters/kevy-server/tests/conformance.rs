@@ -412,4 +412,14 @@ fn the_sentinel_port_answers_as_redis_sentinel_does() {
             assert!(same.is_some(), "{hello}, {command}\n  ours:   {}\n  theirs: {}", both.0, both.1);
         }
     }
+
+    // A planned one, asked of a Sentinel that is not the primary's.
+    let asked = [(&ours, ports[3 - reigns - new]), (&theirs, redis.sentinels[3 - master])];
+    let answers = asked.map(|(side, port)| {
+        let mut talk = Talk::connect(port).unwrap();
+        let command = "SENTINEL FAILOVER mymaster";
+        side.shown(&talk.ask(command), command)
+    });
+    assert_eq!(answers, ["+OK", "+OK"]);
+    assert_eq!(switch(our, &ours), switch(their, &theirs));
 }

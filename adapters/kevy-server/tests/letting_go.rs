@@ -41,6 +41,22 @@ impl Waiter {
         Self { stream, line: line.to_owned() }
     }
 
+    /// Waits until something has come.
+    fn first(&mut self) {
+        assert!(self.stream.read(&mut [0; 4096]).unwrap() > 0, "{}", self.line);
+    }
+
+    /// What came, if the connection ends after it. Every shard learns for itself that it is to let clients go.
+    fn ended(mut self) -> Option<String> {
+        const SHORT: Duration = Duration::from_millis(200);
+        self.stream.set_read_timeout(Some(SHORT)).unwrap();
+        let mut said = Vec::new();
+        match self.stream.read_to_end(&mut said) {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => None,
+            _ => Some(String::from_utf8_lossy(&said).into_owned()),
+        }
+    }
+
     /// What comes until the connection ends, or an error comes.
     fn end(&mut self) -> String {
         let mut said = Vec::new();
@@ -97,16 +113,97 @@ fn who_waits_on_a_primary_that_is_cut_off_is_let_go_when_its_lease_ends() {
     }
 }
 
+/// Those whom nothing is refused, and who wait for no data: each of them would stay for as long as the node is cut off.
+const STAY: [&str; 5] =
+    ["SUBSCRIBE channel", "PSUBSCRIBE *", "HELLO 3\r\nSUBSCRIBE channel", "GET k", "HELLO 3\r\nGET k"];
+
 #[test]
-fn a_primary_without_a_lease_keeps_clients_if_none_of_them_waits() {
+fn nobody_stays_with_a_primary_that_does_not_get_its_lease_back() {
+    for shards in [1, 2] {
+        let cluster = Cluster::new(1, shards);
+        let node = cluster.start(0);
+        node.promote(1);
+        let mut clients = STAY.map(|line| Waiter::send(node.port, line));
+        clients.iter_mut().for_each(Waiter::first);
+        fence(&node, FenceReason::LeaseExpired);
+        clients.iter_mut().for_each(|client| drop(client.end()));
+        // The others may still have named this node: who comes back is answered, and let go.
+        let closes = |line: &str, said: &str| {
+            let heard = until(&format!("{line} ends"), || Waiter::send(node.port, line).ended());
+            assert!(heard.starts_with(said), "{shards} shards, {line}: {heard}");
+        };
+        closes("GET k", "$-1\r\n");
+        closes("MGET {1}k {2}k", "*2\r\n");
+        closes("HELLO 3\r\nGET k", "%7\r\n");
+        closes("MULTI\r\nGET k\r\nEXEC", "+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n");
+        // What it would be told comes from nobody, and no client expects an error there.
+        closes("SUBSCRIBE channel", "");
+        closes("PSUBSCRIBE *", "");
+        for line in ["XREAD BLOCK 0 STREAMS s $", "PUBLISH channel x", "SET k v"] {
+            closes(line, "-READONLY");
+        }
+        // Who asks about the server itself may stay.
+        let mut operator = node.client();
+        assert_eq!(operator.ask("PING"), "+PONG");
+        assert!(operator.ask("INFO replication").contains("role:slave"));
+        assert_eq!(operator.ask("CONFIG GET maxmemory"), "[maxmemory 0]");
+        // It goes on, and keeps whom it has.
+        *node.office.gate.lock().unwrap() = Ok(());
+        futures::executor::block_on(node.host.resume(Epoch(1))).unwrap();
+        for _ in 0..3 {
+            assert_eq!(operator.ask("GET k"), "nil", "the same connection");
+        }
+        node.stop();
+    }
+}
+
+#[test]
+fn a_lease_that_comes_back_soon_costs_nobody_the_connection() {
     let cluster = Cluster::new(1, 1);
     let node = cluster.start(0);
     node.promote(1);
     let mut client = node.client();
-    assert_eq!(client.ask("PING"), "+PONG");
-    fence(&node, FenceReason::LeaseExpired);
-    assert_eq!(client.ask("GET k"), "nil", "the same connection");
+    for reason in [FenceReason::LeaseExpired, FenceReason::StepDown] {
+        fence(&node, reason);
+        assert_eq!(client.ask("GET k"), "nil");
+        *node.office.gate.lock().unwrap() = Ok(());
+        let begun = Instant::now();
+        // Longer than it takes where the lease does not come back.
+        while begun.elapsed() < Duration::from_secs(1) {
+            assert_eq!(client.ask("GET k"), "nil", "the same connection");
+        }
+    }
+    // A handover that goes on may still be taken back.
+    fence(&node, FenceReason::StepDown);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert_eq!(client.ask("GET k"), "nil", "the same connection");
+    }
     node.stop();
+}
+
+#[test]
+fn nobody_stays_with_a_primary_whose_peers_are_dead() {
+    let cluster = Cluster::new(3, 2);
+    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let first = primary(&nodes);
+    let mut clients = STAY.map(|line| Waiter::send(nodes[first].port, line));
+    clients.iter_mut().for_each(Waiter::first);
+    let others = (0..3).filter(|node| *node != first);
+    for node in others.clone() {
+        nodes[node].signal(Signal::KILL);
+        nodes[node].wait();
+    }
+    clients.iter_mut().for_each(|client| drop(client.end()));
+    for node in others {
+        nodes[node] = Process::start(&cluster, node, "");
+    }
+    // Whoever reigns now keeps them.
+    let next = primary(&nodes);
+    let mut client = common::Client::connect(nodes[next].port);
+    for _ in 0..3 {
+        assert_eq!(client.ask("GET k"), "nil", "the same connection");
+    }
 }
 
 fn fence(node: &Node, reason: FenceReason) {

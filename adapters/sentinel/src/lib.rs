@@ -10,6 +10,7 @@
 //! switch.rs     when clients are told of a new primary, and in which words
 //! reply.rs      RESP2 and RESP3
 //! commands/     one client's commands: bytes in, bytes out, no socket
+//! forward.rs    a command that only the primary can carry out, asked of any node
 //! pubsub.rs     what a client listens for
 //! server.rs     sockets, on a thread that shares nothing with the election
 //! ```
@@ -17,6 +18,7 @@
 //! What each answer promises is in `docs/clients.md`.
 
 mod commands;
+mod forward;
 mod limits;
 mod members;
 mod pubsub;

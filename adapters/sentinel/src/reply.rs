@@ -30,6 +30,15 @@ impl Reply<'_> {
         encode_error(self.out, &text.replace(|c: char| c.is_control(), " "));
     }
 
+    /// One line as another node wrote it.
+    pub(crate) fn line(&mut self, line: &str) {
+        match line.split_at_checked(1) {
+            Some(("+", text)) => self.simple(text),
+            Some(("-", text)) => self.error(text),
+            _ => self.error(&format!("ERR the primary said {line}")),
+        }
+    }
+
     pub(crate) fn number(&mut self, number: i64) {
         encode_integer(self.out, number);
     }

@@ -1,6 +1,7 @@
 //! Sockets, on a thread that shares nothing with the election: whatever clients do, no timer of it waits for them.
 
 use crate::commands::{Context, Next, Session};
+use crate::forward::Forward;
 use crate::limits::CONNECTIONS_MAX;
 use crate::members::Members;
 use crate::switch::Switch;
@@ -83,6 +84,7 @@ pub(crate) fn start(
     let (bell, rings) = UnixStream::pair()?;
     bell.set_nonblocking(true)?;
     rings.set_nonblocking(true)?;
+    let bell = Arc::new(bell);
     let now = Instant::now();
     let server = Server {
         view: source.look(&members),
@@ -92,6 +94,8 @@ pub(crate) fn start(
         source,
         listener: Some(door),
         rings,
+        bell: Arc::clone(&bell),
+        forward: None,
         clients: Vec::new(),
         switch: Switch::default(),
         born: now,
@@ -99,7 +103,7 @@ pub(crate) fn start(
         clients_ever: 0,
     };
     std::thread::Builder::new().name("sentinel".to_owned()).spawn(move || server.run())?;
-    Ok(Handle { bell: Arc::new(bell), at })
+    Ok(Handle { bell, at })
 }
 
 fn listen(at: SocketAddr) -> io::Result<TcpListener> {
@@ -116,6 +120,9 @@ struct Server {
     view: View,
     listener: Option<TcpListener>,
     rings: UnixStream,
+    bell: Arc<UnixStream>,
+    /// What the primary is asked for a client. One at a time: it has one office.
+    forward: Option<Forward>,
     clients: Vec<Client>,
     switch: Switch,
     born: Instant,
@@ -166,6 +173,7 @@ impl Server {
         let now = Instant::now();
         let mut until = now + self.look_interval(now);
         until = self.switch.due().map_or(until, |due| until.min(due));
+        until = self.forward.as_ref().map_or(until, |forward| until.min(forward.until()));
         let mut sockets = vec![PollFd::new(&self.rings, PollFlags::IN)];
         for client in &self.clients {
             let mut flags = if client.out.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
@@ -173,7 +181,7 @@ impl Server {
                 // One who does not read is not read from.
                 Next::Read if client.out.is_empty() => flags |= PollFlags::IN,
                 Next::Wait(deadline) => until = until.min(deadline),
-                Next::Read | Next::More | Next::Close => {}
+                Next::Read | Next::More | Next::Forward(_) | Next::Close => {}
             }
             sockets.push(PollFd::new(&client.stream, flags));
         }
@@ -270,11 +278,22 @@ impl Server {
     fn serve(&mut self, now: Instant, ready: &[bool]) {
         let primary = self.view.primary(now);
         let mut step_down = false;
+        let mut answered = self.forward.as_ref().and_then(|forward| forward.answer(now));
+        if answered.is_some() {
+            self.forward = None;
+        }
         let count = self.clients.len();
         let mut subscribers = self.clients.iter().filter(|client| client.session.is_subscriber()).count();
         for (client, ready) in self.clients.iter_mut().zip(ready) {
             let due = match client.next {
                 Next::Wait(deadline) => primary.is_some() || deadline <= now,
+                Next::Forward(_) => {
+                    let own = answered.take_if(|(id, _)| *id == client.session.id());
+                    own.is_some_and(|(_, line)| {
+                        client.session.forwarded(line);
+                        true
+                    })
+                }
                 _ => false,
             };
             if !ready && !due && client.out.is_empty() {
@@ -293,8 +312,16 @@ impl Server {
                 subscribers,
                 uptime: now.saturating_duration_since(self.born),
                 step_down: &mut step_down,
+                forwarding: self.forward.is_some(),
             };
             client.go_on(*ready, due, &mut context);
+            if let Next::Forward(to) = client.next
+                && self.forward.is_none()
+            {
+                let password = self.settings.password.as_deref();
+                let (id, bell) = (client.session.id(), Arc::clone(&self.bell));
+                self.forward = Some(Forward::start(id, &self.members, to, password, bell, now));
+            }
             subscribers += usize::from(!listened && client.session.is_subscriber());
         }
         if step_down {

@@ -103,6 +103,17 @@ impl Elector {
         !self.mutated(Mutation::ResignWhileWriting)
     }
 
+    /// H9: whether a replica that has come so far holds all that was written here.
+    pub(super) fn has_all(&self, theirs: Progress) -> bool {
+        theirs >= self.data.progress() || self.mutated(Mutation::HandsOverUnfinished)
+    }
+
+    /// F6: whether a host that leaves the office has writes to count. One whose gate was never open has none, and a server
+    /// that hangs would refuse its vote for as long as its promotion hangs.
+    pub(super) fn settles(&self, promoted: bool) -> bool {
+        promoted || self.mutated(Mutation::SettlesUnserved)
+    }
+
     /// F3: whether this node stays in office although a higher epoch, or another primary of its own, is there.
     pub(super) fn defies(&self) -> bool {
         self.mutated(Mutation::PrimaryNotDemoted) && self.state.reign().is_some()

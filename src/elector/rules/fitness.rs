@@ -37,12 +37,12 @@ impl Elector {
             State::Campaigning(_) => {}
             // It has never served: somebody else may try at once.
             State::Reigning(reign) if !reign.promoted() && !health.serves() => {
-                self.step_down(FenceReason::HostFailing);
+                self.hand_over(FenceReason::HostFailing);
             }
             State::Reigning(reign) if !reign.promoted() => {}
             State::Reigning(_) => {
                 if self.fitness.may_hand_over(self.now()) && self.fit_successor() {
-                    self.step_down(FenceReason::HostFailing);
+                    self.hand_over(FenceReason::HostFailing);
                 }
             }
         }

@@ -113,11 +113,11 @@ impl Elector {
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         self.catch_up(now);
         match command {
-            Command::StepDown => self.step_down(FenceReason::StepDown),
+            Command::Transfer { to, patience } => self.transfer(to, patience),
             Command::Shutdown => {
                 self.leaving = true;
                 self.abandon_campaign();
-                self.step_down(FenceReason::StepDown);
+                self.hand_over(FenceReason::StepDown);
             }
             Command::Pause(paused) => self.paused = paused,
             Command::ClockJumped => self.on_clock_jump(),

@@ -7,6 +7,7 @@ mod decisions;
 mod digest;
 mod fitness;
 mod getters;
+mod handover;
 mod heartbeat;
 mod identity;
 mod input;

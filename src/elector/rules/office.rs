@@ -4,18 +4,14 @@ use super::HOST_TIMEOUTS;
 use crate::elector::io::HostAction;
 use crate::elector::judging::Vote;
 use crate::elector::machine::Elector;
-use crate::elector::reign::{Handover, Reign};
+use crate::elector::reign::Reign;
 use crate::elector::state::State;
 use crate::elector::timers::Timer;
 use crate::event::{EventKind, Outcome, Reason};
 use crate::fence::FenceReason;
 use crate::ids::Epoch;
 use crate::message::{Announce, Message, OfferKind, Resign};
-use crate::position::Progress;
-
-/// While an office is handed over, replicas are asked how far they are this many times per heartbeat
-/// interval: writes are refused meanwhile.
-const HANDOVER_POLLS: u32 = 20;
+use crate::transfer::TransferOutcome;
 
 impl Elector {
     /// A quorum voted for this node.
@@ -180,18 +176,17 @@ impl Elector {
     }
 
     fn leave_office(&mut self, fence: FenceReason, reason: Reason) {
+        self.end_transfer(TransferOutcome::Overtaken, None);
         let Some(reign) = self.state.reign() else { return };
         let served = reign.promoted();
-        if reign.promoted() && reign.fenced().is_none() {
+        if served && reign.fenced().is_none() {
             self.event(EventKind::Fenced { reason: fence });
         }
         for timer in [Timer::Lease, Timer::Promotion, Timer::Handover] {
             self.timers.clear(timer);
         }
         self.lease.revoke();
-        // Whose gate was never open has nothing to count. Without this, a server that hangs refuses its vote for as
-        // long as its promotion hangs.
-        if served {
+        if self.settles(served) {
             self.data.settle();
         } else {
             self.data.settled();
@@ -203,79 +198,12 @@ impl Elector {
         self.answer_waiting();
     }
 
-    /// Begins a planned transfer: fence, then wait for a replica that has everything.
-    pub(super) fn step_down(&mut self, reason: FenceReason) {
-        let anyway = self.leaving || reason == FenceReason::HostFailing;
-        let deadline = self.now() + self.config.election_timeout;
-        let Some(reign) = self.state.reign_mut() else { return };
-        let promoted = reign.promoted();
-        if !reign.hand_over(Handover { reason, anyway, deadline }) {
-            return;
-        }
-        if self.stops_before_it_resigns() {
-            self.fence(reason);
-        }
-        self.primary.gives_up_for(Reason::Planned);
-        if promoted {
-            self.on_handover_due();
-        } else {
-            self.resign(reason, self.successor().map(|(index, _)| index));
-        }
-    }
-
-    /// The best replica that is reachable.
-    fn successor(&self) -> Option<(usize, Progress)> {
-        self.peers
-            .others()
-            .filter(|index| self.peers.could_reign(*index, self.now()))
-            .map(|index| (index, self.peers[index].progress()))
-            .max_by(|(a, x), (b, y)| {
-                let fit = |index: usize| self.peers[index].is_fit();
-                (fit(*a), x, self.peers[*a].priority(), b).cmp(&(fit(*b), y, self.peers[*b].priority(), a))
-            })
-    }
-
-    pub(super) fn hand_over_if_caught_up(&mut self) {
-        let Some(handover) = self.state.reign().and_then(Reign::handover) else { return };
-        if !self.data.settling()
-            && let Some((successor, progress)) = self.successor()
-            && progress >= self.data.progress()
-        {
-            self.resign(handover.reason, Some(successor));
-        }
-    }
-
-    /// Asks the replicas how far they are, or ends the wait for them.
-    pub(super) fn on_handover_due(&mut self) {
-        self.hand_over_if_caught_up();
-        let Some(handover) = self.state.reign().map(Reign::handover) else { return };
-        let anyway = handover.is_some_and(|handover| self.resigns_anyway(handover.reason));
-        match handover {
-            Some(handover) if self.now() < handover.deadline => {
-                let next = self.now() + self.config.heartbeat_interval / HANDOVER_POLLS;
-                self.timers.set(Timer::Handover, next.min(handover.deadline));
-                self.send_heartbeats();
-            }
-            Some(handover) if anyway => {
-                self.resign(handover.reason, self.successor().map(|(index, _)| index));
-            }
-            // Nobody caught up in time: better this primary than lost writes.
-            Some(_) => {
-                if let Some(reign) = self.state.reign_mut() {
-                    reign.keep();
-                }
-                self.put_handover_off();
-                self.renew_lease();
-            }
-            None => {}
-        }
-    }
-
     /// Gives the office up and frees everybody from their promises.
-    fn resign(&mut self, fence: FenceReason, successor: Option<usize>) {
+    pub(super) fn resign(&mut self, fence: FenceReason, successor: Option<usize>) {
         if self.state.reign().is_none() {
             return;
         }
+        self.end_transfer(TransferOutcome::HandedOver, successor);
         let epoch = self.record.epoch();
         if self.stops_before_it_resigns() {
             self.leave_office(fence, self.primary.cause());

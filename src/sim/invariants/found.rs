@@ -1,7 +1,7 @@
 //! The invariants by name, and what is said of one that did not hold.
 
 /// The invariants, with the sentences of `docs/protocol.md` that they guard.
-pub const INVARIANTS: [&str; 15] = [
+pub const INVARIANTS: [&str; 16] = [
     "one primary per epoch (E1)",
     "one vote per epoch, durable before spoken (E2, E3)",
     "epochs only grow (E4)",
@@ -15,6 +15,7 @@ pub const INVARIANTS: [&str; 15] = [
     "opens once promoted, host calls in order (F7, F8)",
     "equal contents at equal positions (S9)",
     "continues from a prefix (C4)",
+    "a transfer loses nothing (H9)",
     "a fit server is elected (E9)",
     "one cluster, and nobody's data for another (I2, I4)",
 ];
@@ -35,6 +36,7 @@ pub(in crate::sim) enum Check {
     Orders,
     Contents,
     Continued,
+    HandedOver,
     Served,
     Cluster,
 }

@@ -8,6 +8,7 @@ pub(super) mod convergence;
 pub(super) mod epochs;
 pub(super) mod fence;
 mod found;
+pub(super) mod handed_over;
 pub(super) mod healthy;
 pub(super) mod lease;
 pub(super) mod one_primary;
@@ -38,6 +39,7 @@ pub(super) struct Invariants {
     pub(super) contents: contents::Contents,
     pub(super) continued: continued::Continued,
     pub(super) served: served::Served,
+    pub(super) handed_over: handed_over::HandedOver,
 }
 
 impl Invariants {
@@ -58,6 +60,7 @@ impl Invariants {
             contents: contents::Contents,
             continued: continued::Continued::default(),
             served: served::Served::default(),
+            handed_over: handed_over::HandedOver,
         }
     }
 

@@ -109,9 +109,12 @@ impl State {
             FaultKind::HungShard if runs => self.nodes[node].impairments.hung += 1,
             // The network in memory knows one process per node.
             FaultKind::HungShard | FaultKind::Twin { .. } => return None,
-            FaultKind::StepDown => {
-                let plugin = self.nodes[node].plugin.as_ref().filter(|_| runs)?;
-                plugin.step_down();
+            FaultKind::StepDown => self.nodes[node].plugin.as_ref().filter(|_| runs)?.step_down(),
+            FaultKind::Transfer { to } => {
+                let to = if to == node { (node + 1) % nodes } else { to };
+                let (to, patience) = (self.nodes[to].id, self.run.plan.setup.timeout);
+                // Refused where it makes no sense, which is fine.
+                let _ = self.nodes[node].plugin.as_ref().filter(|_| runs)?.transfer(Some(to), patience);
             }
             FaultKind::Shutdown => {
                 if !runs || self.nodes[node].leaving {

@@ -12,6 +12,8 @@ use crate::plugin::ElectPlugin;
 use crate::sim::impairments::Impairments;
 use crate::sim::invariants::Check;
 use crate::sim::judge::PROBE;
+use crate::time::nanos;
+use crate::transfer::TransferOutcome;
 
 impl State {
     /// A driver is about to send.
@@ -112,6 +114,13 @@ impl State {
             }
             EventKind::Admitted => self.nodes[node].disturbed = now,
             _ => {}
+        }
+        if let EventKind::TransferEnded { to: Some(to), outcome: TransferOutcome::HandedOver, .. } =
+            event.kind
+            && let Some(successor) = self.nodes.iter().position(|node| node.id == to)
+            && self.well(successor, now.saturating_sub(nanos(self.run.plan.setup.timeout)))
+        {
+            self.run.judge_handed_over(node, event.epoch, successor);
         }
         if let Some(why) = self.run.count_event(&event.kind) {
             self.judge_lost_office(node, event.epoch, why);

@@ -110,11 +110,17 @@ impl World {
             | FaultKind::HangingHost
             | FaultKind::LowMemory => {}
             FaultKind::Unhealthy | FaultKind::Ailing => self.tell_health(node),
-            FaultKind::StepDown => {
+            FaultKind::StepDown | FaultKind::Transfer { .. } => {
                 if !self.machines[node].runs() {
                     return false;
                 }
-                self.input(node, |e, now| e.handle_command(now, Command::StepDown));
+                let to = match kind {
+                    FaultKind::Transfer { to } if to == node => Some((node + 1) % nodes),
+                    FaultKind::Transfer { to } => Some(to),
+                    _ => None,
+                };
+                let (to, patience) = (to.map(|to| self.machines[to].id), self.run.plan.setup.timeout);
+                self.input(node, |e, now| e.handle_command(now, Command::Transfer { to, patience }));
             }
             FaultKind::Shutdown => return self.shut_down(node),
             FaultKind::OperatorPause => {
@@ -282,6 +288,7 @@ impl World {
             | FaultKind::PartialPartition { .. }
             | FaultKind::Resets
             | FaultKind::StepDown
+            | FaultKind::Transfer { .. }
             | FaultKind::FailingDisk
             | FaultKind::SlowHost { .. }
             | FaultKind::FailingHost

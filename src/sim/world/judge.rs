@@ -9,6 +9,8 @@ use crate::ids::Epoch;
 use crate::message::{Message, Role, Standing};
 use crate::sim::invariants::Check;
 use crate::sim::judge::PROBE;
+use crate::time::nanos;
+use crate::transfer::TransferOutcome;
 
 impl World {
     /// A node is about to send.
@@ -82,6 +84,13 @@ impl World {
     pub(super) fn judge_event(&mut self, node: usize, event: &crate::event::Event) {
         if matches!(event.kind, EventKind::Admitted) {
             self.machines[node].disturbed = self.run.now;
+        }
+        if let EventKind::TransferEnded { to: Some(to), outcome: TransferOutcome::HandedOver, .. } =
+            event.kind
+            && let Some(successor) = self.machines.iter().position(|machine| machine.id == to)
+            && self.well(successor, self.run.now.saturating_sub(nanos(self.run.plan.setup.timeout)))
+        {
+            self.run.judge_handed_over(node, event.epoch, successor);
         }
         if let Some(why) = self.run.count_event(&event.kind) {
             self.judge_lost_office(node, event.epoch, why);

@@ -181,6 +181,7 @@ impl Links {
     // ---- messages out ----
 
     /// Whether there is a link to send on.
+    #[cfg(feature = "test-util")]
     pub(super) fn sends_to(&self, peer: NodeId) -> bool {
         self.peers.get(&peer).is_some_and(|p| p.outgoing.is_some())
     }

@@ -150,7 +150,10 @@ impl Node {
                 self.elector.handle_persist_failed(now, seq, "told to fail");
             }
             Step::Host(report) => self.report(report),
-            Step::Command(command) => elector.handle_command(now, command.command()),
+            Step::Command(command) => {
+                let command = command.command(|who| self.name(who));
+                self.elector.handle_command(now, command);
+            }
             Step::Restart { lost, floor } => self.restart(*lost, *floor),
         }
         self.drain();

@@ -8,12 +8,25 @@
 ///
 /// What a script does is asked where it does it.
 pub(crate) fn is_harmless(verb: &[u8]) -> bool {
+    upper(verb, |upper| reads_data(upper) || is_of_the_server(upper))
+}
+
+/// Whether `verb` gives what a server holds. Of a server that may have lost its office, others hold something newer.
+pub(crate) fn reads(verb: &[u8]) -> bool {
+    upper(verb, reads_data)
+}
+
+fn upper(verb: &[u8], is: impl FnOnce(&[u8]) -> bool) -> bool {
     let mut upper = [0; LONGEST];
     let Some(upper) = upper.get_mut(..verb.len()) else { return false };
     upper.copy_from_slice(verb);
     upper.make_ascii_uppercase();
+    is(upper)
+}
+
+fn reads_data(upper: &[u8]) -> bool {
     matches!(
-        &*upper,
+        upper,
         // Of one key or several.
         b"BITCOUNT" | b"BITPOS" | b"DBSIZE" | b"EXISTS" | b"GEODIST" | b"GEOHASH" | b"GEOPOS"
             | b"GEORADIUSBYMEMBER_RO" | b"GEORADIUS_RO" | b"GEOSEARCH" | b"GET" | b"GETBIT" | b"GETRANGE"
@@ -24,21 +37,28 @@ pub(crate) fn is_harmless(verb: &[u8]) -> bool {
             | b"XINFO" | b"XLEN" | b"XPENDING" | b"XRANGE" | b"XREAD" | b"XREVRANGE" | b"ZCARD" | b"ZCOUNT"
             | b"ZINTERCARD" | b"ZRANGE" | b"ZRANGEBYSCORE" | b"ZRANK" | b"ZREVRANGE" | b"ZREVRANGEBYSCORE"
             | b"ZSCAN" | b"ZSCORE"
-            // Of indexes, tables, views, prefixes and the feed.
-            | b"FEED.READ" | b"FEED.SHARDS" | b"FEED.TAIL" | b"IDX.ADVISE" | b"IDX.COUNT" | b"IDX.DESCRIBE"
-            | b"IDX.EXPLAIN" | b"IDX.LIST" | b"IDX.QUERY" | b"IDX.VERIFY" | b"PREFIX.DIGEST"
-            | b"PREFIX.STATS" | b"TABLE.DESCRIBE" | b"TABLE.LIST" | b"TABLE.VERIFY" | b"VIEW.DESCRIBE"
-            | b"VIEW.EXPLAIN" | b"VIEW.LIST" | b"VIEW.QUERY" | b"VIEW.VERIFY"
+            // Of indexes, tables, views and prefixes.
+            | b"IDX.ADVISE" | b"IDX.COUNT" | b"IDX.DESCRIBE" | b"IDX.EXPLAIN" | b"IDX.LIST" | b"IDX.QUERY"
+            | b"IDX.VERIFY" | b"PREFIX.DIGEST" | b"PREFIX.STATS" | b"TABLE.DESCRIBE" | b"TABLE.LIST"
+            | b"TABLE.VERIFY" | b"VIEW.DESCRIBE" | b"VIEW.EXPLAIN" | b"VIEW.LIST" | b"VIEW.QUERY" | b"VIEW.VERIFY"
+            // Scripts that kevy does not let write.
+            | b"EVALSHA_RO" | b"EVAL_RO"
+    )
+}
+
+fn is_of_the_server(upper: &[u8]) -> bool {
+    matches!(
+        upper,
+        // What it streams.
+        b"FEED.READ" | b"FEED.SHARDS" | b"FEED.TAIL"
             // About the connection, channels and transactions. What is queued is asked when it runs.
             | b"CLIENT" | b"DISCARD" | b"ECHO" | b"EXEC" | b"HELLO" | b"MULTI" | b"PING" | b"PSUBSCRIBE"
             | b"PUBLISH" | b"PUNSUBSCRIBE" | b"QUIT" | b"SELECT" | b"SUBSCRIBE" | b"UNSUBSCRIBE"
             | b"UNWATCH" | b"WATCH"
-            // About this server alone: files, settings, numbers.
+            // About this server alone: files, settings, numbers, scripts.
             | b"BGREWRITEAOF" | b"BGSAVE" | b"CLUSTER" | b"COMMAND" | b"CONFIG" | b"DEBUG" | b"INFO"
-            | b"MEMORY" | b"REPL.TOKEN" | b"REPL.WAIT" | b"ROLE" | b"SAVE" | b"SHUTDOWN" | b"SLOWLOG"
+            | b"MEMORY" | b"REPL.TOKEN" | b"REPL.WAIT" | b"ROLE" | b"SAVE" | b"SCRIPT" | b"SHUTDOWN" | b"SLOWLOG"
             | b"TIME" | b"WAIT"
-            // Scripts that kevy does not let write, and the list of them.
-            | b"EVALSHA_RO" | b"EVAL_RO" | b"SCRIPT"
     )
 }
 

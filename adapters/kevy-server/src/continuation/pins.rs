@@ -7,7 +7,6 @@
 
 use crate::follow::keys::Credentials;
 use crate::inline::Inline;
-use crate::shards::Shards;
 use async_io::{Async, Timer};
 use event_listener::Event;
 use futures::future::{Either, select};
@@ -17,8 +16,8 @@ use kevy_replicate::replica::ConnectOptions;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// How many times a slot is renewed before it would be gone.
@@ -49,9 +48,9 @@ struct Own {
 }
 
 impl Pins {
-    /// Slots for this server, which keeps them for `window`.
+    /// Slots for this server, which keeps them for `window`. `wanted` says how many shards need one now; `None`: the server is gone.
     pub(crate) fn start(
-        shards: &Arc<Shards>,
+        wanted: impl Fn() -> Option<usize> + Send + Sync + 'static,
         clients: SocketAddr,
         streams: u16,
         credentials: Credentials,
@@ -59,7 +58,7 @@ impl Pins {
     ) -> io::Result<Self> {
         let wish = Arc::new(Wish::default());
         let own = Own { clients, streams, credentials: Arc::new(credentials) };
-        Inline::get()?.spawn(run(Arc::clone(&wish), Arc::downgrade(shards), own, window / RENEWALS));
+        Inline::get()?.spawn(run(Arc::clone(&wish), wanted, own, window / RENEWALS));
         Ok(Self(wish))
     }
 
@@ -76,23 +75,13 @@ impl Drop for Pins {
     }
 }
 
-async fn run(wish: Arc<Wish>, shards: Weak<Shards>, own: Own, interval: Duration) {
+async fn run(wish: Arc<Wish>, wanted: impl Fn() -> Option<usize>, own: Own, interval: Duration) {
     loop {
         let due = wish.due.listen();
         if wish.over.load(Ordering::Acquire) {
             return;
         }
-        let wanted = match shards.upgrade() {
-            None => return,
-            // The slots of a primary are for its replicas.
-            Some(shards) => {
-                if shards.is_reigning() {
-                    0
-                } else {
-                    shards.count()
-                }
-            }
-        };
+        let Some(wanted) = wanted() else { return };
         let pause = match own.pin_all(wanted).await {
             Ok(()) => interval,
             Err(error) => {

@@ -3,8 +3,8 @@
 
 use crate::continuation::path::{Told, Way, Why, way};
 use crate::follow::feed::{Answer, Feed};
-use crate::follow::link::{Link, Member, State};
-use crate::follow::session::{End, INBOX_FRAMES_MAX};
+use crate::follow::link::{End, Link, Member, News, State};
+use crate::follow::session::INBOX_FRAMES_MAX;
 use crate::position::cuts;
 use crate::position::marks::Place;
 use crate::position::witness;
@@ -379,11 +379,11 @@ impl Attempt<'_> {
         state.began_at = (place.offset == 0).then(|| link.shards.applied(shard));
         state.stall.moved(Instant::now());
         drop(state);
-        if let (true, Some(crew)) = (link.shards.count() > 1, link.crew.upgrade()) {
-            crew.restarted(shard);
+        if link.shards.count() > 1 {
+            link.tell(News::Restarted);
             if (place.flushes, place.offset) == (0, 0) {
                 // All shards are at the beginning at the same time.
-                crew.cut(shard, 0, cuts::Place { flushes: 0, next: 0 });
+                link.tell(News::Cut(0, cuts::Place { flushes: 0, next: 0 }));
             }
         }
         let kind = match (self.fetched, self.entered) {

@@ -3,6 +3,7 @@
 
 use crate::fitness::burn::Burn;
 use kevy_elect_plugin::host::Health;
+use rustix::fs::fstatvfs;
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -64,33 +65,41 @@ impl Probe {
         self.state().found.as_ref().map(|(_, text)| text.clone())
     }
 
+    /// Looks at once, without writing anything. What it does not find, the next try does.
+    pub(crate) fn glance(&self) -> Health {
+        glance(self.path.as_deref()).map_or_else(|error| self.note(error), |()| Health::Good)
+    }
+
     /// Tries once.
     fn try_once(&self, now: Instant) {
         let Some(path) = &self.path else { return };
-        let result = write(path);
-        let mut state = self.state();
-        match result {
-            Err(error) => {
-                let health = match error.raw_os_error().map(Errno::from_raw_os_error) {
-                    Some(Errno::MFILE | Errno::NFILE) => Health::Descriptors,
-                    _ => self.full,
-                };
-                let waits = if health == Health::Failing {
-                    ", and with appendfsync = always no write is answered before that is possible"
-                } else {
-                    ""
-                };
-                let text = format!("cannot write {}: {error}{waits}", path.display());
-                (state.found, state.well_since) = (Some((health, text)), None);
-            }
-            Ok(()) if state.found.is_some() => {
-                let since = *state.well_since.get_or_insert(now);
-                if now.saturating_duration_since(since) >= RECOVERY {
-                    *state = State::default();
-                }
-            }
-            Ok(()) => {}
+        if let Err(error) = write(path) {
+            self.note(error);
+            return;
         }
+        let mut state = self.state();
+        if state.found.is_some() {
+            let since = *state.well_since.get_or_insert(now);
+            if now.saturating_duration_since(since) >= RECOVERY {
+                *state = State::default();
+            }
+        }
+    }
+
+    fn note(&self, error: io::Error) -> Health {
+        let health = match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE | Errno::NFILE) => Health::Descriptors,
+            _ => self.full,
+        };
+        let waits = if health == Health::Failing {
+            ", and with appendfsync = always no write is answered before that is possible"
+        } else {
+            ""
+        };
+        let path = self.path.as_deref().unwrap_or(Path::new("/"));
+        let text = format!("cannot write {}: {error}{waits}", path.display());
+        *self.state() = State { found: Some((health, text)), well_since: None };
+        health
     }
 
     fn is_ill(&self) -> bool {
@@ -110,6 +119,16 @@ fn write(path: &Path) -> io::Result<()> {
     result.and(emptied)
 }
 
+/// Whether a file can be opened, and whether the disk has room for what a try would write there.
+fn glance(path: Option<&Path>) -> io::Result<()> {
+    // The data directory: the one of the votes may not be there yet.
+    let dir = File::open(path.and_then(|path| path.ancestors().nth(2)).unwrap_or(Path::new("/")))?;
+    let disk = fstatvfs(&dir)?;
+    // With the room that is kept for root, which may be us; and some file systems do not say.
+    let full = disk.f_blocks > 0 && disk.f_bfree.saturating_mul(disk.f_frsize) < PROBE_BYTES as u64;
+    if path.is_some() && full { Err(Errno::NOSPC.into()) } else { Ok(()) }
+}
+
 fn run(probe: &Weak<Probe>, written: impl Fn() -> u64, mut burn: Burn) {
     let (mut tried, mut known) = (None, 0);
     loop {
@@ -119,6 +138,8 @@ fn run(probe: &Weak<Probe>, written: impl Fn() -> u64, mut burn: Burn) {
         if due || data != known || probe.is_ill() {
             probe.try_once(now);
             (tried, known) = (Some(now), data);
+        } else {
+            probe.glance();
         }
         drop(probe);
         burn.look(now);

@@ -4,9 +4,7 @@
 //! connects, and a `WAIT` would all wait for that.
 
 use crate::inline::Inline;
-use crate::shards::Shards;
 use async_io::Timer;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -25,16 +23,14 @@ impl Pulse {
         Self { inline, beating: AtomicBool::new(false) }
     }
 
-    /// Wakes `shards`, whose pulse this is, until nothing is urgent any more.
-    pub(crate) fn start(&self, shards: &Arc<Shards>) {
+    /// Beats, unless it does already. Each beat wakes the shards, and says whether the next one is needed.
+    pub(crate) fn start<B: Fn() -> bool + Send + 'static>(&self, beat: impl FnOnce() -> B) {
         if self.beating.swap(true, Ordering::SeqCst) {
             return;
         }
-        let shards = Arc::downgrade(shards);
+        let beat = beat();
         self.inline.spawn(async move {
-            while let Some(shards) = shards.upgrade().filter(|shards| shards.goes_on()) {
-                shards.wake();
-                drop(shards);
+            while beat() {
                 Timer::after(PULSE).await;
             }
         });

@@ -4,8 +4,7 @@
 //! the stream's connection, which stands where it stood.
 
 use crate::follow::feed::{Answer, Feed};
-use crate::follow::link::Link;
-use crate::follow::session::{End, Session};
+use crate::follow::link::{End, Link};
 use kevy_rt::Argv;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -69,22 +68,27 @@ impl CatchUp {
         self.fetched > 0
     }
 
-    /// Fetches what there is.
-    pub(crate) fn step(&mut self, session: &mut Session<'_>) -> Result<(), End> {
+    /// Fetches what there is of the stream `generation`, and hands it to `pass`. Says why something cannot be had, and whether it
+    /// never can.
+    pub(crate) fn step(
+        &mut self,
+        generation: u64,
+        mut pass: impl FnMut(u64, Argv) -> Result<bool, End>,
+    ) -> Result<Option<(String, bool)>, End> {
         if Instant::now() < self.retry {
-            return Ok(());
+            return Ok(None);
         }
         for _ in 0..ROUNDS_MAX {
             let next = self.link.state().next;
-            match self.round(session, next) {
+            match self.round(generation, &mut pass, next) {
                 Ok(Round::Went) => {}
                 Ok(Round::Nothing) => {
                     self.link.state().stall.nothing();
                     // A look that found nothing at all was a false alarm.
                     self.over = !self.fetched() || self.last_large.elapsed() >= LINGER;
-                    return Ok(());
+                    return Ok(None);
                 }
-                Ok(Round::Gone(reason)) => return session.give_up(&reason, true),
+                Ok(Round::Gone(reason)) => return Ok(Some((reason, true))),
                 Ok(Round::Ended(end)) => return Err(end),
                 Err(error) => {
                     if !self.link.state().open {
@@ -94,16 +98,21 @@ impl CatchUp {
                     self.retry = Instant::now() + RETRY_INTERVAL;
                     let reason = format!("frame {next} does not come, and cannot be fetched: {error}");
                     self.link.complain(&reason);
-                    return session.give_up(&reason, false);
+                    return Ok(Some((reason, false)));
                 }
             }
         }
         self.over = self.last_large.elapsed() >= LINGER;
-        Ok(())
+        Ok(None)
     }
 
     /// One question, and all that is answered.
-    fn round(&mut self, session: &mut Session<'_>, next: u64) -> std::io::Result<Round> {
+    fn round(
+        &mut self,
+        generation: u64,
+        pass: &mut impl FnMut(u64, Argv) -> Result<bool, End>,
+        next: u64,
+    ) -> std::io::Result<Round> {
         let mut feed = match self.feed.take() {
             Some(feed) => feed,
             None => {
@@ -116,7 +125,7 @@ impl CatchUp {
                 feed
             }
         };
-        let frames = match feed.ask(self.link.shard, session.generation, next, self.count)? {
+        let frames = match feed.ask(self.link.shard, generation, next, self.count)? {
             Answer::Gone(reason) => return Ok(Round::Gone(reason)),
             Answer::Unreadable => {
                 // Its log has the same record: a restart would drop that, and all that is behind it.
@@ -131,7 +140,7 @@ impl CatchUp {
         for _ in 0..frames {
             let (offset, argv) = feed.frame()?;
             largest = largest.max(self.note(offset, &argv));
-            if let Err(end) = session.pass(offset, argv) {
+            if let Err(end) = pass(offset, argv) {
                 return Ok(Round::Ended(end));
             }
         }

@@ -1,6 +1,6 @@
 //! All streams from one primary, one per shard.
 
-use crate::follow::link::{Crew, Link, Look, Origin, Reached};
+use crate::follow::link::{Link, Look, News, Origin, Reached, Shared};
 use crate::position::cuts::{Place, Tracker};
 use crate::shards::Shards;
 use kevy_elect_plugin::host::HostError;
@@ -18,8 +18,8 @@ pub(crate) struct Fleet {
     epoch: Epoch,
     links: Vec<Arc<Link>>,
     shards: Arc<Shards>,
-    /// Whether this node holds the primary's history. Ends only when a shard could not apply a frame.
-    joined: AtomicBool,
+    /// That this node holds the primary's history ends only when a shard could not apply a frame.
+    shared: Arc<Shared>,
     progress: Mutex<Progress>,
 }
 
@@ -52,10 +52,16 @@ impl Fleet {
         let count = shards.count();
         let mut failed = None;
         let fleet = Arc::new_cyclic(|fleet: &Weak<Self>| {
+            let of = fleet.clone();
+            let tell = move |shard, news| {
+                if let Some(fleet) = of.upgrade() {
+                    fleet.hear(shard, news);
+                }
+            };
+            let shared = Arc::new(Shared { joined: AtomicBool::new(held.is_some()), tell: Box::new(tell) });
             let link = |shard| {
                 let from = held.and_then(|held| held.get(shard).copied()).unwrap_or_default();
-                let crew: Weak<dyn Crew> = fleet.clone();
-                let link = Link::new(shard, origin.clone(), from, Arc::clone(shards), crew);
+                let link = Link::new(shard, origin.clone(), from, Arc::clone(shards), Arc::clone(&shared));
                 link.map(Arc::new).map_err(|error| failed = Some(error)).ok()
             };
             Self {
@@ -63,7 +69,7 @@ impl Fleet {
                 epoch: origin.epoch,
                 links: (0..count).map_while(link).collect(),
                 shards: Arc::clone(shards),
-                joined: AtomicBool::new(held.is_some()),
+                shared,
                 progress: Mutex::new(Progress {
                     ended: false,
                     landed: vec![held.is_some(); count],
@@ -114,7 +120,7 @@ impl Fleet {
             [alone] => Some(vec![alone.place()]),
             _ => whole,
         };
-        self.joined.load(Ordering::Acquire).then_some(Held { reached, places })
+        self.shared.joined.load(Ordering::Acquire).then_some(Held { reached, places })
     }
 
     /// Takes the primary's history for held, up to `places`, once all that was in it before is loaded.
@@ -126,7 +132,7 @@ impl Fleet {
         if let Some(office) = self.shards.office() {
             office.on_joined(self.epoch, &offsets(places));
         }
-        self.joined.store(true, Ordering::Release);
+        self.shared.joined.store(true, Ordering::Release);
         drop(progress);
         self.allow(places);
         for link in &self.links {
@@ -152,13 +158,17 @@ impl Fleet {
     pub(crate) fn look(&self) -> Vec<Look> {
         self.links.iter().map(|link| link.look()).collect()
     }
-}
 
-fn offsets(places: &[Place]) -> Vec<u64> {
-    places.iter().map(Place::position_offset).collect()
-}
+    fn hear(&self, shard: usize, news: News) {
+        match news {
+            News::Landed => self.landed(shard),
+            News::Lost => self.lost(shard),
+            News::Restarted => self.restarted(shard),
+            News::Cut(number, place) => self.cut(shard, number, place),
+            News::Synced => self.synced(),
+        }
+    }
 
-impl Crew for Fleet {
     fn landed(&self, shard: usize) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.landed[shard] = true;
@@ -177,7 +187,7 @@ impl Crew for Fleet {
         progress.landed[shard] = false;
         progress.cuts.restart(shard);
         progress.whole = None;
-        if self.joined.swap(false, Ordering::AcqRel)
+        if self.shared.joined.swap(false, Ordering::AcqRel)
             && !progress.ended
             && let Some(office) = self.shards.office()
         {
@@ -191,7 +201,7 @@ impl Crew for Fleet {
         // The log names this history already, but it is about to be replaced: until it has the copy, a kill brings back the data of
         // before. What the office was told stays true; it is told of more when the copy is in the log.
         progress.landed[shard] = false;
-        self.joined.store(false, Ordering::Release);
+        self.shared.joined.store(false, Ordering::Release);
     }
 
     fn cut(&self, shard: usize, number: u64, place: Place) {
@@ -232,6 +242,10 @@ impl Crew for Fleet {
     }
 
     fn joined(&self) -> bool {
-        self.joined.load(Ordering::Acquire)
+        self.shared.joined.load(Ordering::Acquire)
     }
+}
+
+fn offsets(places: &[Place]) -> Vec<u64> {
+    places.iter().map(Place::position_offset).collect()
 }

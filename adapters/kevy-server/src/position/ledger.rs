@@ -3,7 +3,8 @@
 //! Exact on a replica: its frames are counted as they are applied. On a primary kevy says at every tick how far the
 //! stream is; a mark that is put into the shard's own inbox at that moment is applied before the next write.
 
-use crate::position::marks::{Before, Cuts, Held, LOAD, Place, Replay, Restored};
+use crate::position::marks::{Before, Cuts, Held, LOAD, Place};
+use crate::position::replay::{Replay, Restored};
 use kevy_elect_plugin::ids::Epoch;
 use kevy_rt::ArgvView;
 use std::hash::{BuildHasher, Hasher, RandomState};

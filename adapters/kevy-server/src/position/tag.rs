@@ -22,8 +22,6 @@ const KEVY_PARTS: usize = 6;
 const HELD_PARTS: usize = 5;
 /// Parts of a mark. What this shard's data is follows them.
 const MARK_PARTS: usize = 4;
-/// Bits of a position's offset that hold kevy's own offset; `FLUSHALL` count above them.
-const OFFSET_BITS: u32 = 40;
 
 /// Whose history a snapshot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,11 +98,6 @@ impl fmt::Display for Tag {
     }
 }
 
-/// kevy's offset `next` after `flushes` restarts of the stream in one reign, as an offset that only grows.
-pub(crate) fn position_offset(flushes: u64, next: u64) -> u64 {
-    flushes.saturating_mul(1 << OFFSET_BITS).saturating_add(next.min((1 << OFFSET_BITS) - 1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,11 +146,5 @@ mod tests {
     fn a_damaged_snapshot_is_found_before_it_is_loaded() {
         assert!(Tag::of_snapshot(b"KEVY but not really").is_err());
         assert!(Tag::of_snapshot(b"").is_err());
-    }
-
-    #[test]
-    fn a_flush_moves_the_position_on_although_kevy_starts_at_zero() {
-        assert!(position_offset(1, 0) > position_offset(0, 1_000_000_000));
-        assert_eq!(position_offset(0, 7), 7);
     }
 }

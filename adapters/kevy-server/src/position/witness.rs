@@ -8,7 +8,7 @@
 //! writing into the old file after a full copy, and whatever is acknowledged then is gone with the process. Only when kevy
 //! writes the log anew by itself does that end; so it is made to.
 
-use crate::follow::link::{Link, State};
+use crate::follow::link::{Link, News, State};
 use crate::position::disk::Log;
 use crate::position::marks::Place;
 use std::io;
@@ -57,8 +57,8 @@ pub(crate) fn landed(link: &Arc<Link>) {
     if link.shards.has_logs() {
         let mut state = link.state();
         start(link, &mut state, false);
-    } else if let Some(crew) = link.crew.upgrade() {
-        crew.landed(link.shard);
+    } else {
+        link.tell(News::Landed);
     }
 }
 
@@ -129,10 +129,8 @@ impl Witness {
                 disk.sync_names()?;
                 self.tell(&found);
             }
-            if let Some(crew) = self.link.crew.upgrade() {
-                crew.landed(self.link.shard);
-                crew.synced();
-            }
+            self.link.tell(News::Landed);
+            self.link.tell(News::Synced);
         }
         while self.wait_for_work() {
             let Some(found) = self.find(&mut log)? else { return Ok(()) };
@@ -215,11 +213,10 @@ impl Witness {
             state.synced = Some(found.next);
         }
         drop(state);
-        match (self.link.shards.count(), self.link.crew.upgrade()) {
-            (1, _) => self.link.ack(false),
+        match self.link.shards.count() {
+            1 => self.link.ack(false),
             // Of several shards only what all have is acknowledged.
-            (_, Some(crew)) => crew.synced(),
-            (_, None) => {}
+            _ => self.link.tell(News::Synced),
         }
     }
 }

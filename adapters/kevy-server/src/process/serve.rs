@@ -16,7 +16,7 @@ use crate::follow::keys::{self, Credentials};
 use crate::host::KevyHost;
 use crate::inline::Inline;
 use crate::office::Office;
-use crate::position::cuts::Cutter;
+use crate::position::cutter::Cutter;
 use crate::position::disk::Disk;
 use crate::process::clock;
 use crate::process::reactor;
@@ -87,7 +87,9 @@ impl Server {
         shards.note_sync_policy(kevy.persistence.appendfsync == Fsync::Always);
         if count > 1 {
             let routing = if kevy.cluster.enabled { Routing::Slots } else { Routing::KevyHash };
-            shards.set_cutter(Cutter::start(&shards, own_address(kevy), routing)?);
+            let of = Arc::downgrade(&shards);
+            let begin = move || of.upgrade().map(|shards| shards.begin_cut());
+            shards.set_cutter(Cutter::start(count, own_address(kevy), routing, begin)?);
         }
         let replication_port = elect
             .peer(elect.config.node())
@@ -96,7 +98,10 @@ impl Server {
         shards.set_buffer(kevy.replication.replication_buffer_size);
         let window = Duration::from_millis(kevy.replication.reconnect_window_ms.into());
         let own = Credentials::towards_self(elect.links.keys());
-        shards.set_pins(Pins::start(&shards, own_address(kevy), replication_port, own, window)?);
+        let of = Arc::downgrade(&shards);
+        // The slots of a primary are for its replicas.
+        let wanted = move || of.upgrade().map(|shards| if shards.is_reigning() { 0 } else { shards.count() });
+        shards.set_pins(Pins::start(wanted, own_address(kevy), replication_port, own, window)?);
         let members = elect.peers.iter().map(|peer| peer.id.to_string()).collect();
         let voters = elect.config.members().iter().filter(|member| member.kind == MemberKind::Voter);
         shards.set_voters(voters.map(|member| member.id.to_string()).collect());

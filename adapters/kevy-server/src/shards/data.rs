@@ -1,6 +1,7 @@
 //! What a shard's data is: read out of its log when it starts, and marked in the log ever after.
 
 use super::{Applied, Shards};
+use crate::position::claim;
 use crate::position::ledger::Ledger;
 use crate::position::marks::{self, Cuts, Held};
 use crate::position::tag::Tag;
@@ -62,7 +63,7 @@ impl Shards {
             return None;
         }
         let restored: Option<Vec<_>> = (0..self.count()).map(|shard| self.ledger(shard).restored()).collect();
-        restored.map(|restored| marks::position(&restored))
+        restored.map(|restored| claim::position(&restored))
     }
 
     /// The order to put a mark into the log. What it says is what is true here, behind everything that was applied.

@@ -5,12 +5,10 @@
 //! snapshot: its file is removed before kevy looks for it, which kevy takes for a failed dump, and keeps what it had. Then
 //! it is made to write its log anew.
 
-use super::Shards;
+use super::{NOTHING_DUMPED, Shards};
 use crate::process::clock;
 use std::sync::atomic::Ordering;
 
-/// No number of leaps: nothing is dumped.
-pub(super) const NONE: u64 = u64::MAX;
 /// An odd one, which no later look finds again.
 const UNKNOWN: u64 = 1;
 
@@ -32,7 +30,7 @@ impl Shards {
         let leaps = clock::leaps();
         dumps.ticked.store(leaps, Ordering::Relaxed);
         let begun = dumps.begun.load(Ordering::Relaxed);
-        if begun == NONE || begun == leaps && leaps.is_multiple_of(2) {
+        if begun == NOTHING_DUMPED || begun == leaps && leaps.is_multiple_of(2) {
             return;
         }
         if let Some(disk) = self.disk.get() {
@@ -52,8 +50,9 @@ impl Shards {
         if under_way {
             return;
         }
-        let begun = dumps.begun.swap(NONE, Ordering::Relaxed);
-        let spoilt = dumps.spoilt.swap(false, Ordering::Relaxed) || begun != NONE && begun != clock::leaps();
+        let begun = dumps.begun.swap(NOTHING_DUMPED, Ordering::Relaxed);
+        let spoilt =
+            dumps.spoilt.swap(false, Ordering::Relaxed) || begun != NOTHING_DUMPED && begun != clock::leaps();
         if spoilt {
             dumps.again.store(self.has_logs(), Ordering::Relaxed);
         }

@@ -11,7 +11,16 @@ impl Shards {
         let until = (self.born.elapsed() + duration).as_nanos();
         self.urgent_until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::SeqCst);
         if let Some(pulse) = self.pulse.get() {
-            pulse.start(self);
+            pulse.start(|| {
+                let shards = Arc::downgrade(self);
+                move || {
+                    shards
+                        .upgrade()
+                        .filter(|shards| shards.goes_on())
+                        .inspect(|shards| shards.wake())
+                        .is_some()
+                }
+            });
         }
     }
 

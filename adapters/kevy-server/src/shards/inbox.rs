@@ -2,13 +2,29 @@
 
 use super::reign::BARRIER;
 use super::{Applied, Shards};
-use crate::follow::link::Link;
 use crate::position::ledger::Incoming;
-use crate::position::marks::{self, Place, Record};
+use crate::position::marks::{self, Place};
+use crate::position::replay::Record;
 use crate::position::tag::Tag;
 use kevy_rt::{Argv, ArgvView, ReplicaApply, SnapshotGate, Store};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+/// Reads answer `-LOADING` while one of these lives.
+pub(crate) struct Loading(Arc<Shards>);
+
+impl Loading {
+    pub(crate) fn new(shards: Arc<Shards>) -> Self {
+        shards.loading.fetch_add(1, Ordering::AcqRel);
+        Self(shards)
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.0.loading.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 impl Shards {
     /// Passes a frame on to its shard. False: the server has stopped.
@@ -59,9 +75,10 @@ impl Shards {
             .all(|part| state.inbox.send(part).is_ok())
     }
 
-    /// Who is to be told when this shard cannot apply what came.
-    pub(crate) fn set_link(&self, shard: usize, link: Weak<Link>) {
-        *self.shards[shard].link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+    /// Who is to be told, and why, when this shard cannot apply what came.
+    pub(crate) fn set_told_of_loss(&self, shard: usize, tell: impl Fn(&str) + Send + Sync + 'static) {
+        *self.shards[shard].told_of_loss.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::new(tell));
     }
 
     /// Makes every shard look around now, even an idle one: announces a snapshot that never comes, which
@@ -135,9 +152,9 @@ impl Shards {
         // Also after a restart: the log says so.
         self.note_lost(shard);
         self.order_mark(shard, 0, 0);
-        let link = state.link.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        if let Some(link) = link {
-            link.lost(&reason);
+        let tell = state.told_of_loss.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(tell) = tell {
+            tell(&reason);
         }
     }
 
@@ -151,9 +168,5 @@ impl Shards {
 
     pub(crate) fn loads(&self, shard: usize) -> u64 {
         self.shards[shard].loads.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn loading(&self) -> &AtomicUsize {
-        &self.loading
     }
 }

@@ -1,12 +1,14 @@
 //! What the shards and the election's host tell each other.
 //!
-//! Every shard is a thread of kevy. It reports from its hooks (`commands.rs`) and reads a few atomics;
+//! Every shard is a thread of kevy. It reports from its hooks (`clients/commands`) and reads a few atomics;
 //! nothing here makes a shard wait.
 //!
 //! - `reign`: taking up an office, and the clock that goes with it
 //! - `stream`: a shard's own stream, and who follows it
 //! - `inbox`: what is sent to a shard, and what it does with it
 //! - `passage`: going on in another history, and what others need for it
+//! - `followers`: replicas that copy from this node, and what is done for them
+//! - `going_on`: the order to go on in another history
 //! - `brake`: writers who wait for a replica that copies
 //! - `turns`: who may copy from it now
 //! - `room`: a table that is large enough before many keys come
@@ -17,36 +19,38 @@
 mod brake;
 mod data;
 mod dumps;
+mod followers;
+mod going_on;
 mod hurry;
-mod inbox;
+pub(crate) mod inbox;
 mod passage;
-mod reign;
+pub(crate) mod reign;
 mod room;
-mod stream;
+pub(crate) mod stream;
 mod turns;
 
+use crate::clients::adrift::Adrift;
 use crate::confirm::waits::Waits;
 use crate::continuation::pins::Pins;
 use crate::ending::Ending;
 use crate::fitness::pulse::Pulse;
-use crate::follow::link::Link;
 use crate::office::{Office, Standing};
-use crate::position::cuts::Cutter;
+use crate::position::cutter::Cutter;
 use crate::position::disk::Disk;
 use crate::position::ledger::Ledger;
 use crate::position::marks::Before;
 use event_listener::Event;
+use kevy_elect_plugin::host::FenceReason;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_rt::ReplicaInboxSender;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use brake::Brake;
 use passage::Passage;
-pub(crate) use reign::TICK_MS_STANDBY;
 use turns::Turns;
 
 /// What to do with a record that is applied.
@@ -82,6 +86,7 @@ pub struct Shards {
     /// Transactions that clients have begun and not ended. Too many, where a connection ended in the middle of one.
     transactions: AtomicUsize,
     waits: Waits,
+    adrift: Adrift,
     cutter: OnceLock<Cutter>,
     pins: OnceLock<Pins>,
     turns: Turns,
@@ -93,6 +98,9 @@ pub struct Shards {
     told: AtomicU64,
     progress: Event,
 }
+
+/// Takes the reason of something.
+type Tell = dyn Fn(&str) + Send + Sync;
 
 /// One shard. Written by its own thread, except `inbox`.
 struct Shard {
@@ -142,8 +150,8 @@ struct Shard {
     applied: AtomicU64,
     /// Snapshots that replaced the keyspace.
     loads: AtomicU64,
-    /// Who follows a stream for this shard.
-    link: Mutex<Weak<Link>>,
+    /// Tells who follows a stream for this shard that it could not apply what came.
+    told_of_loss: Mutex<Option<Arc<Tell>>>,
     /// Whether a frame could not be applied: what comes after it is of no use before another snapshot.
     broken: AtomicBool,
     /// Replicas whose acknowledgements kevy would count although they belong to a stream before a flush.
@@ -155,6 +163,9 @@ struct Shard {
     passage: Passage,
     brake: Brake,
 }
+
+/// No number of leaps.
+const NOTHING_DUMPED: u64 = u64::MAX;
 
 /// What a shard dumps: see `dumps`.
 struct Dumps {
@@ -169,7 +180,7 @@ struct Dumps {
 impl Default for Dumps {
     fn default() -> Self {
         Self {
-            begun: AtomicU64::new(dumps::NONE),
+            begun: AtomicU64::new(NOTHING_DUMPED),
             ticked: AtomicU64::default(),
             spoilt: AtomicBool::default(),
             again: AtomicBool::default(),
@@ -209,7 +220,7 @@ impl Shards {
             sent: AtomicU64::default(),
             applied: AtomicU64::default(),
             loads: AtomicU64::default(),
-            link: Mutex::default(),
+            told_of_loss: Mutex::default(),
             broken: AtomicBool::default(),
             stale_replicas: AtomicUsize::default(),
             blocked: AtomicU64::default(),
@@ -231,6 +242,7 @@ impl Shards {
             acks_after_sync: AtomicBool::new(false),
             transactions: AtomicUsize::new(0),
             waits: Waits::default(),
+            adrift: Adrift::default(),
             cutter: OnceLock::new(),
             pins: OnceLock::new(),
             turns: Turns::default(),
@@ -287,6 +299,16 @@ impl Shards {
     /// What is parked for acknowledgements, and whose count.
     pub(crate) fn waits(&self) -> &Waits {
         &self.waits
+    }
+
+    /// Whether it keeps clients.
+    pub(crate) fn adrift(&self) -> &Adrift {
+        &self.adrift
+    }
+
+    /// Whether this node was primary, may not write, and another one may reign. Not while it hands its office over.
+    pub(crate) fn keeps_nobody(&self) -> bool {
+        self.adrift.is() && !matches!(self.check(), Ok(()) | Err(Denied::Fenced(FenceReason::StepDown)))
     }
 
     /// Makes known what cuts the streams. With one shard nothing does.

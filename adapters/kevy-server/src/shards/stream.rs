@@ -3,10 +3,23 @@
 use super::{Shard, Shards};
 use crate::confirm::names::{Row, judge};
 use crate::fitness::own;
-use crate::position::tag::{Tag, position_offset};
+use crate::position::offset::position_offset;
+use crate::position::tag::Tag;
 use kevy_elect_plugin::ids::Epoch;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+
+/// Ticks of every shard after which what was under way on it before the first of them is over: the tick under way may
+/// have read its offset before the gate shut; the one after it has not, and the one after that finds the answers sent.
+pub(crate) const TICKS: u64 = 3;
+/// A command for another shard takes its way there, its execution, the way back and its answer, each of which the next
+/// turn of a shard ends.
+pub(crate) const TURNS_BETWEEN_SHARDS: usize = 4;
+
+/// How often a shard tells of its stream until all that was under way on it is counted.
+pub(crate) fn turns(shards: usize) -> u64 {
+    TICKS * if shards > 1 { TURNS_BETWEEN_SHARDS as u64 } else { 1 }
+}
 
 impl Shards {
     /// kevy's own stream has come to `offset`, and `rows` are the connections to it.

@@ -2,7 +2,6 @@
 //! `docs/protocol.md`). A copy is all the data there is, whoever takes it; so of those who wait, the one goes first whose
 //! acknowledgements count for more, and then the one who has waited longest.
 
-use super::Shards;
 use crate::confirm::names::{Name, Row};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ const ASKS_WITHIN: Duration = Duration::from_secs(1);
 pub(super) struct Turns {
     now: Mutex<Now>,
     /// Those who have a vote.
-    voters: OnceLock<Vec<String>>,
+    pub(super) voters: OnceLock<Vec<String>>,
 }
 
 #[derive(Default)]
@@ -48,7 +47,7 @@ impl Turns {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, node: &str, now: Instant) -> bool {
+    pub(super) fn take(&self, node: &str, now: Instant) -> bool {
         let mut all = self.now();
         let Now { turn, waiting } = &mut *all;
         let over = |turn: &Turn| now - turn.seen >= ABSENT_MAX || now - turn.since >= TURN_MAX;
@@ -78,7 +77,7 @@ impl Turns {
     }
 
     /// The connections to a shard's stream are these.
-    fn look(&self, rows: &[Row], now: Instant) {
+    pub(super) fn look(&self, rows: &[Row], now: Instant) {
         let mut all = self.now();
         let Some(holder) = &mut all.turn else { return };
         let is_its = |row: &&Row| Name::read(&row.name).is_some_and(|name| name.node == holder.node);
@@ -90,23 +89,6 @@ impl Turns {
             // It has joined.
             all.turn = None;
         }
-    }
-}
-
-impl Shards {
-    /// Makes known who has a vote. Before that, everybody counts as much.
-    pub(crate) fn set_voters(&self, voters: Vec<String>) {
-        drop(self.turns.voters.set(voters));
-    }
-
-    /// Whether `node` may copy from this primary now. Then it is its turn until it has joined, or given up.
-    pub(crate) fn may_copy(&self, node: &str) -> bool {
-        self.waits.is_member(node) && self.turns.take(node, Instant::now())
-    }
-
-    /// The connections to a shard's stream are these.
-    pub(super) fn look_at_turn(&self, rows: &[Row]) {
-        self.turns.look(rows, Instant::now());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whatever a client sends, and whichever way it sends it: a node that may not write changes nothing.
 //!
 //! The commands are the server's own list, their arguments are drawn from the server's own description of them
-//! (`commands.rs`), and what counts is what the server holds afterwards (`contents.rs`).
+//! (`clients/commands`), and what counts is what the server holds afterwards (`contents.rs`).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![allow(unreachable_pub, reason = "modules of a test")]

@@ -3,6 +3,7 @@
 use kevy_elect_plugin::event::{Event, EventKind, Reason};
 use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::position::Progress;
+use kevy_elect_plugin::transfer::TransferOutcome;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -179,6 +180,14 @@ impl Collector {
             }
             EventKind::Fenced { reason } => {
                 return Some(self.aside("fenced", reason.as_str().to_owned(), event, at_ms));
+            }
+            EventKind::TransferRefused { why } => {
+                return Some(self.aside("transfer-refused", why.to_string(), event, at_ms));
+            }
+            EventKind::TransferEnded { to, outcome, took } if *outcome != TransferOutcome::HandedOver => {
+                let to = to.map_or("the best replica".to_owned(), |to| to.to_string());
+                let why = format!("to {to}: {} after {:.0} ms", outcome.as_str(), ms(*took));
+                return Some(self.aside("transfer-ended", why, event, at_ms));
             }
             EventKind::Unfenced { after } => {
                 let why = format!("a quorum answered again after {:.0} ms", ms(*after));

@@ -38,6 +38,8 @@ pub(crate) struct Context<'a> {
     pub(crate) uptime: Duration,
     /// Set by a command that hands the office over.
     pub(crate) step_down: &'a mut bool,
+    /// Whether the primary is being asked to hand the office over, for another client.
+    pub(crate) forwarding: bool,
 }
 
 /// One client.
@@ -50,6 +52,8 @@ pub(crate) struct Session {
     subscriptions: Subscriptions,
     /// Since when its next command waits for a primary.
     held: Option<Instant>,
+    /// What another node answered to the command that is next.
+    forwarded: Option<String>,
     /// What came and is not executed yet.
     input: Vec<u8>,
 }
@@ -60,6 +64,8 @@ enum Done {
     Answered,
     /// It waits for a primary.
     Held,
+    /// It waits for what this member answers.
+    Forwarded(usize),
     /// The connection ends once the answer is written.
     Close,
 }
@@ -73,6 +79,8 @@ pub(crate) enum Next {
     More,
     /// It is answered at this time at the latest.
     Wait(Instant),
+    /// It is answered with what this member says.
+    Forward(usize),
     /// Its connection ends once the answer is written.
     Close,
 }
@@ -86,8 +94,18 @@ impl Session {
             authenticated: false,
             subscriptions: Subscriptions::default(),
             held: None,
+            forwarded: None,
             input: Vec::new(),
         }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What another node said to the command that waits for it.
+    pub(crate) fn forwarded(&mut self, line: String) {
+        self.forwarded = Some(line);
     }
 
     pub(crate) fn is_subscriber(&self) -> bool {
@@ -131,6 +149,7 @@ impl Session {
                 Done::Held => {
                     break Next::Wait(*self.held.get_or_insert(context.now) + HOLD_MAX);
                 }
+                Done::Forwarded(member) => break Next::Forward(member),
                 Done::Close => break Next::Close,
             }
             used += size;

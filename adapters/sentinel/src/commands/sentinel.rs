@@ -1,6 +1,7 @@
 //! `SENTINEL ...`
 
 use super::{Context, Done, HOLD_MAX, Session, text};
+use crate::forward::HERE;
 use crate::members::Member;
 use crate::pubsub;
 use crate::reply::Reply;
@@ -11,7 +12,7 @@ const FAILOVER_TIMEOUT_MS: u64 = 180_000;
 
 /// Answers one of its parts.
 pub(super) fn answer(
-    session: &Session,
+    session: &mut Session,
     what: &[u8],
     rest: &[&[u8]],
     context: &mut Context<'_>,
@@ -83,20 +84,10 @@ pub(super) fn answer(
             reply.bulk("*");
             reply.number(0);
         }
-        (b"FAILOVER", [_]) => match context.primary {
-            Some(primary) if primary == context.members.own => {
-                *context.step_down = true;
-                reply.ok();
-            }
-            Some(primary) => {
-                let member = &context.members.all[primary];
-                reply.error(&format!(
-                    "ERR only the primary hands its office over: ask {} at {}:{}",
-                    member.id, member.sentinel_host, member.sentinel_port
-                ));
-            }
-            None => reply.error("INPROG nobody takes writes: an election is under way, or no quorum is up"),
-        },
+        (b"FAILOVER", [_]) => return failover(session, false, context, reply),
+        (b"FAILOVER", [_, here]) if here.eq_ignore_ascii_case(HERE) => {
+            return failover(session, true, context, reply);
+        }
         (b"INFO-CACHE", [name]) if !is_known(name, context) => reply.list(0),
         (b"INFO-CACHE", [_]) => info_cache(context, reply),
         (b"CONFIG", [get, patterns @ ..]) if get.eq_ignore_ascii_case(b"GET") && !patterns.is_empty() => {
@@ -146,6 +137,31 @@ pub(super) fn answer(
     Done::Answered
 }
 
+/// Hands the office over: this node's own, or that of the node that has it, unless `here`.
+fn failover(session: &mut Session, here: bool, context: &mut Context<'_>, reply: &mut Reply<'_>) -> Done {
+    if let Some(line) = session.forwarded.take() {
+        reply.line(&line);
+        return Done::Answered;
+    }
+    let members = &context.view.members;
+    let own = context.members.own;
+    match context.primary {
+        None => reply.error("INPROG nobody takes writes: an election is under way, or no quorum is up"),
+        Some(primary) if primary == own => {
+            if members.iter().enumerate().any(|(index, member)| index != own && member.up) {
+                *context.step_down = true;
+                reply.ok();
+            } else {
+                reply.error("NOGOODSLAVE No suitable replica to promote");
+            }
+        }
+        // It has changed hands just now, or does.
+        Some(_) if here || context.forwarding => reply.error("INPROG Failover already in progress"),
+        Some(primary) => return Done::Forwarded(primary),
+    }
+    Done::Answered
+}
+
 /// What clients look for before they connect. Names of nodes are for clients to resolve.
 const CONFIG: [(&str, &str); 6] = [
     ("resolve-hostnames", "yes"),
@@ -164,7 +180,7 @@ const HELP: [&str; 12] = [
     "SENTINELS <name>: where the other nodes serve this protocol",
     "CKQUORUM <name>: whether enough voters are heard",
     "IS-MASTER-DOWN-BY-ADDR <ip> <port> <epoch> <runid>: whether this node hears that one",
-    "FAILOVER <name>: hands the office over; ask the primary",
+    "FAILOVER <name>: hands the office over, whichever node is asked",
     "MYID: the id of this node",
     "CONFIG GET <pattern>: what clients look for",
     "INFO-CACHE <name>: what this node knows of all",

@@ -12,6 +12,7 @@ struct Talk {
     begun: Instant,
     waited: Duration,
     stepped_down: bool,
+    forwarding: bool,
     subscribers: usize,
 }
 
@@ -26,6 +27,7 @@ impl Talk {
             begun: Instant::now(),
             waited: Duration::ZERO,
             stepped_down: false,
+            forwarding: false,
             subscribers: 0,
         }
     }
@@ -55,6 +57,7 @@ impl Talk {
             subscribers: self.subscribers,
             uptime: Duration::from_secs(60),
             step_down: &mut self.stepped_down,
+            forwarding: self.forwarding,
         };
         let mut out = Vec::new();
         let next = self.session.go_on(input.as_bytes(), &mut context, &mut out, 1 << 16);
@@ -192,12 +195,24 @@ fn what_clients_send_when_they_connect_is_answered() {
 #[test]
 fn only_the_primary_hands_its_office_over() {
     let mut talk = Talk::new(Some(1));
-    let refused = talk.ask("SENTINEL FAILOVER mymaster");
-    assert_eq!(refused, "-ERR only the primary hands its office over: ask n2 at 127.0.0.1:27002\r\n");
+    let command = "SENTINEL FAILOVER mymaster";
+    assert_eq!(talk.send(&format!("{command}\r\nPING\r\n")), (String::new(), Next::Forward(1)));
+    talk.session.forwarded("+OK".to_owned());
+    assert_eq!(talk.send(""), ("+OK\r\n+PONG\r\n".to_owned(), Next::Read));
+    // Another client's wish is under way; and who was asked by another node asks nobody.
+    talk.forwarding = true;
+    assert_eq!(talk.ask(command), "-INPROG Failover already in progress\r\n");
+    talk.forwarding = false;
+    assert_eq!(talk.ask(&format!("{command} HERE")), "-INPROG Failover already in progress\r\n");
     assert!(!talk.stepped_down);
-    talk.primary = Some(0);
-    assert_eq!(talk.ask("SENTINEL FAILOVER mymaster"), "+OK\r\n");
-    assert!(talk.stepped_down);
+    for command in [command, "SENTINEL FAILOVER mymaster here"] {
+        talk = Talk::new(Some(0));
+        assert_eq!(talk.ask(command), "+OK\r\n");
+        assert!(talk.stepped_down);
+    }
+    assert!(talk.ask("SENTINEL FAILOVER mymaster there").contains("wrong number of arguments"));
+    talk = Talk { primary: None, waited: HOLD_MAX, ..Talk::new(None) };
+    assert!(talk.ask(command).starts_with("-INPROG nobody takes writes"));
 }
 
 #[test]

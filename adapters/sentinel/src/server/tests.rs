@@ -43,6 +43,17 @@ fn served(primary: Option<usize>) -> (Arc<Decided>, Handle) {
     (decided, handle)
 }
 
+/// A second node, for which the first one asks.
+fn served_beside(handle: &Handle, primary: Option<usize>, password: Option<&str>) -> (Arc<Decided>, Handle) {
+    let decided = Arc::new(Decided { primary: Mutex::new(primary), ..Decided::default() });
+    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut members = three("n2");
+    members.all[0].sentinel_port = handle.address().port();
+    let settings = Settings { promise: Duration::from_secs(1), password: password.map(str::to_owned) };
+    let handle = start(door, settings, members, Box::new(Arc::clone(&decided))).unwrap();
+    (decided, handle)
+}
+
 fn set(decided: &Decided, handle: &Handle, primary: Option<usize>) {
     *decided.primary.lock().unwrap() = primary;
     handle.wake();
@@ -197,6 +208,29 @@ fn a_client_that_never_reads_keeps_nobody_waiting() {
     let mut other = Reader::connect(&handle);
     other.send("PING");
     assert_eq!(other.line(), "+PONG");
+}
+
+#[test]
+fn the_wish_of_a_client_reaches_the_election_of_another_node() {
+    let (decided, first) = served(Some(0));
+    let (_, second) = served_beside(&first, Some(0), None);
+    let mut client = Reader::connect(&second);
+    client.send("SENTINEL FAILOVER mymaster\r\nPING");
+    assert_eq!([client.line(), client.line()], ["+OK", "+PONG"]);
+    assert!(decided.stepped_down.load(Ordering::Acquire));
+    // The office has changed hands, and this node has not heard of it yet.
+    set(&decided, &first, Some(1));
+    client.send("SENTINEL FAILOVER mymaster");
+    assert_eq!(client.line(), "-INPROG Failover already in progress");
+    // It does not listen any more, or wants another password.
+    let (_, third) = served_beside(&first, Some(0), Some("secret"));
+    let mut client = Reader::connect(&third);
+    client.send("AUTH secret\r\nSENTINEL FAILOVER mymaster");
+    assert_eq!([client.line(), client.line()], ["+OK", "-INPROG Failover already in progress"]);
+    let (_, fourth) = served_beside(&second, Some(2), None);
+    let mut client = Reader::connect(&fourth);
+    client.send("SENTINEL FAILOVER mymaster");
+    assert!(client.line().starts_with("-ERR n3 at 127.0.0.1:27003 is the primary and was asked in vain ("));
 }
 
 #[test]

@@ -168,7 +168,7 @@ pub(super) enum Link {
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub(super) enum Operator {
-    StepDown,
+    Transfer { to: Option<u8>, time: Time },
     Shutdown,
     Pause(bool),
     ClockJumped,
@@ -343,9 +343,9 @@ impl Link {
 }
 
 impl Operator {
-    pub(super) fn command(self) -> Command {
+    pub(super) fn command(self, name: impl Fn(u8) -> NodeId) -> Command {
         match self {
-            Self::StepDown => Command::StepDown,
+            Self::Transfer { to, time } => Command::Transfer { to: to.map(name), patience: time.duration() },
             Self::Shutdown => Command::Shutdown,
             Self::Pause(paused) => Command::Pause(paused),
             Self::ClockJumped => Command::ClockJumped,

@@ -1,23 +1,21 @@
 //! One connection of a stream: reads what the primary sends, and decides what of it may be applied.
 
-use crate::continuation::path::Why;
+mod copy;
+mod fetch;
+
 use crate::follow::catch_up::CatchUp;
-use crate::follow::link::{Arriving, Link, reached};
-use crate::follow::stall::COPIED_AFTER;
-use crate::follow::trail::{Next, Trail};
+use crate::follow::link::{Arriving, End, Link, News, broken, reached};
+use crate::follow::trail::Trail;
 use crate::position::cuts::{self, Place};
 use crate::position::marks;
-use crate::position::tag::Tag;
-use crate::position::witness;
-use crate::shards::Shards;
+use crate::shards::inbox::Loading;
 use kevy_replicate::replica::{ReplicaClient, ReplicaError, ReplicaEvent};
-use kevy_rt::{Argv, SnapshotGate};
+use kevy_rt::Argv;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::set_tcp_quickack;
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A stream that is so many bytes behind does not come up by itself: kevy gives it 256 KiB in a turn of its shard, and clients may write
@@ -49,20 +47,6 @@ const INBOX_BYTES_MAX: usize = 64 << 20;
 /// Between two times that it is said how much of a copy has come.
 const SAID_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How a connection ended.
-pub(crate) enum End {
-    /// In order, or because the link was closed.
-    Over,
-    /// It could not be made, or broke.
-    Broken(String),
-    /// What came must not be loaded.
-    Refused(String),
-}
-
-fn broken(reason: impl Into<String>) -> End {
-    End::Broken(reason.into())
-}
-
 /// One connection's reading half.
 pub(crate) struct Session<'a> {
     pub(crate) link: &'a Arc<Link>,
@@ -86,8 +70,8 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(link: &'a Arc<Link>, client: &ReplicaClient, trail: Option<Trail>) -> Self {
-        let generation = client.primary_at_handshake().generation;
+    /// For the stream `generation`, as the primary said.
+    pub(crate) fn new(link: &'a Arc<Link>, generation: u64, trail: Option<Trail>) -> Self {
         let trail = trail.filter(|trail| trail.generation == generation);
         Self {
             link,
@@ -177,26 +161,6 @@ impl<'a> Session<'a> {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(broken(error.to_string())),
         }
-    }
-
-    /// Fetches, if the stream stands still.
-    fn fetch(&mut self, socket: &TcpStream) -> Result<(), End> {
-        if !self.streaming {
-            return Ok(());
-        }
-        let looks = self.link.bell.rang() && self.link.looks.swap(false, Ordering::AcqRel);
-        if looks && self.catch_up.is_none() {
-            self.catch_up = Some(CatchUp::new(self.link, socket).map_err(broken)?);
-        }
-        let Some(mut catch_up) = self.catch_up.take() else { return Ok(()) };
-        let outcome = catch_up.step(self);
-        if catch_up.goes_on() {
-            self.catch_up = Some(catch_up);
-        } else if outcome.is_ok() && catch_up.fetched() {
-            // The stream stands where it stood; a new one begins behind what was fetched.
-            return Err(End::Over);
-        }
-        outcome
     }
 
     /// Takes one event.
@@ -296,133 +260,14 @@ impl<'a> Session<'a> {
         self.link.report(&state);
         let place = Place { flushes: state.flushes, next: state.next };
         drop(state);
-        if let (Some(number), Some(crew)) = (cut, self.link.crew.upgrade()) {
-            crew.cut(self.link.shard, number, place);
+        if let Some(number) = cut {
+            self.link.tell(News::Cut(number, place));
         }
         if due {
             self.link.ack(false);
         }
         Ok(true)
     }
-
-    /// The stream stands still, and what it lacks cannot be had: after a while a copy is made.
-    pub(crate) fn give_up(&self, reason: &str, at_once: bool) -> Result<(), End> {
-        let mut state = self.link.state();
-        let lasts = state.stall.lasts(Instant::now()).unwrap_or_default();
-        if !at_once && lasts < COPIED_AFTER {
-            return Ok(());
-        }
-        state.held = false;
-        state.must_copy = Some(Why::Missing);
-        Err(End::Refused(format!("{reason}; all of this shard is copied anew")))
-    }
-
-    /// Fetches faster than the stream brings it, before the primary has dropped what is missing here.
-    fn overtake(&mut self, next: u64) -> Result<(), End> {
-        match Trail::start(self.link, Some(next)) {
-            Ok(trail) if trail.generation == self.generation => {
-                log::info!(
-                    "shard {}: the stream is far behind: what is missing is fetched beside it",
-                    self.link.shard
-                );
-                self.trail = Some(trail);
-                self.take_trail()
-            }
-            // The stream may come up all the same.
-            Ok(_) | Err(_) => Ok(()),
-        }
-    }
-
-    /// Takes what was written while the copy came, if that was kept. Then a new connection goes on behind it.
-    fn take_trail(&mut self) -> Result<(), End> {
-        let Some(mut trail) = self.trail.take() else { return Ok(()) };
-        let mut said = Instant::now();
-        loop {
-            match trail.next() {
-                Ok(Next::Frame(offset, argv)) => {
-                    self.pass(offset, argv)?;
-                    if said.elapsed() >= SAID_INTERVAL {
-                        said = Instant::now();
-                        let (shard, left) = (self.link.shard, trail.left());
-                        log::info!("shard {shard}: {left} frames that were written during the copy are left");
-                    }
-                }
-                Ok(Next::Close) => return Err(End::Over),
-                // The stream may have it all the same.
-                Err(error) => {
-                    return Err(broken(format!("what was written during the copy is not there: {error}")));
-                }
-            }
-        }
-    }
-
-    fn take_snapshot(&mut self, bytes: Vec<u8>, next: u64, loading: Loading) -> Result<(), End> {
-        let link = self.link;
-        let (tag, keys) =
-            Tag::of_snapshot(&bytes).map_err(|error| End::Refused(format!("a damaged snapshot: {error}")))?;
-        let tag = tag.ok_or_else(|| {
-            End::Refused("the server there takes no part in elections; its data is not loaded".to_owned())
-        })?;
-        if tag.epoch != link.origin.epoch {
-            return Err(End::Refused(format!(
-                "the server there is not (or not yet) the primary of epoch {}, its data is of epoch {} and is not loaded",
-                link.origin.epoch, tag.epoch
-            )));
-        }
-        if tag.shards != link.shards.count() {
-            return Err(End::Refused(format!(
-                "the primary has {} shards and this node has {}; set [server] threads to the same number on all nodes",
-                tag.shards,
-                link.shards.count()
-            )));
-        }
-        let at = marks::Place { epoch: tag.epoch, flushes: tag.flushes, offset: next };
-        link.shards.expect_keys(link.shard, keys);
-        if !witness::announce(link, at) {
-            return Err(End::Over);
-        }
-        if let Some(crew) = link.crew.upgrade() {
-            crew.restarted(link.shard);
-        }
-        let mut state = link.state();
-        if !state.open {
-            return Err(End::Over);
-        }
-        let renamed = state.named != tag.flushes;
-        // Held until the lock is given back: where the shard has stopped, what it was sent is dropped at once, and the
-        // last of these takes the lock when it goes.
-        let landed =
-            Arc::new(Landed { link: Arc::clone(link), loads: link.shards.loads(link.shard), loading });
-        let gate = SnapshotGate::new(Arc::clone(&landed) as _);
-        if !link.shards.send_snapshot(link.shard, bytes, next, gate) {
-            drop(state);
-            return Err(broken("this server has stopped"));
-        }
-        (state.generation, state.next, state.flushes) = (self.generation, next, tag.flushes);
-        (state.held, state.named) = (true, tag.flushes);
-        (state.synced, state.must_copy, state.began_at) = (None, None, None);
-        if let Some(copy) = &mut state.copy {
-            copy.whole = true;
-            log::info!(
-                "shard {}: a copy of {} bytes has come in {:?}",
-                link.shard,
-                copy.bytes,
-                copy.begun.elapsed()
-            );
-        }
-        link.shards.note_copy(link.shard, state.why);
-        state.stall.moved(Instant::now());
-        self.streaming = true;
-        self.link.report(&state);
-        drop(state);
-        drop(landed);
-        if renamed {
-            // Acknowledgements under this name could be taken for ones of a stream before a FLUSHALL.
-            return Err(End::Over);
-        }
-        Ok(())
-    }
-
     /// Reads no further while the shard is far behind.
     fn wait_for_room(&mut self) {
         const LOOK_INTERVAL: Duration = Duration::from_micros(500);
@@ -441,78 +286,20 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Reads answer `-LOADING` while one of these lives.
-struct Loading(Arc<Shards>);
-
-impl Loading {
-    fn new(shards: Arc<Shards>) -> Self {
-        shards.loading().fetch_add(1, Ordering::AcqRel);
-        Self(shards)
-    }
-}
-
-impl Drop for Loading {
-    fn drop(&mut self) {
-        self.0.loading().fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Dropped by kevy once the shard has done what it could with a snapshot.
-struct Landed {
-    link: Arc<Link>,
-    /// How many snapshots the shard had loaded before.
-    loads: u64,
-    #[allow(dead_code, reason = "its drop is what matters")]
-    loading: Loading,
-}
-
-impl Drop for Landed {
-    fn drop(&mut self) {
-        let shard = self.link.shard;
-        self.link.state().copy = None;
-        if self.link.shards.loads(shard) == self.loads {
-            // Thrown away at shutdown, or refused by kevy although it was whole.
-            self.link.shards.note_lost(shard);
-            self.link.lost("a snapshot was not loaded");
-            return;
-        }
-        witness::landed(&self.link);
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::follow::addresses::Addresses;
-    use crate::follow::link::{Crew, Origin, Reached};
+    use crate::follow::link::{Origin, Reached, Shared};
+    use crate::shards::Shards;
     use kevy_elect_plugin::ids::Epoch;
-    use kevy_persist::{WithAux, write_snapshot_to};
-    use kevy_rt::Store;
-    use std::sync::mpsc::channel;
-    use std::sync::{Mutex, Weak};
-
-    /// Far above what is ever needed, so that only a hang hits it.
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    #[derive(Default)]
-    struct Alone(Mutex<Vec<usize>>);
-
-    impl Crew for Alone {
-        fn landed(&self, shard: usize) {
-            self.0.lock().unwrap().push(shard);
-        }
-        fn restarted(&self, _shard: usize) {}
-        fn lost(&self, _shard: usize) {}
-        fn cut(&self, _shard: usize, _number: u64, _place: Place) {}
-        fn synced(&self) {}
-        fn joined(&self) -> bool {
-            true
-        }
-    }
+    use std::sync::atomic::AtomicBool;
 
     /// A link whose shard is played by the test.
-    fn link(crew: &Arc<Alone>) -> (Arc<Link>, kevy_rt::ReplicaInboxReceiver) {
+    pub(super) fn link(
+        tell: impl Fn(usize, News) + Send + Sync + 'static,
+    ) -> (Arc<Link>, kevy_rt::ReplicaInboxReceiver) {
         let (sender, inbox) = kevy_rt::replica_inbox_pair();
         let origin = Origin {
             epoch: Epoch(5),
@@ -524,56 +311,15 @@ mod tests {
             client_port: 2,
             members: Arc::new([]),
         };
-        let crew: Weak<dyn Crew> = Arc::downgrade(crew) as _;
+        let fleet = Shared { joined: AtomicBool::new(true), tell: Box::new(tell) };
         let shards = Arc::new(Shards::new(vec![sender]));
-        (Arc::new(Link::new(0, origin, Reached::default(), shards, crew).unwrap()), inbox)
-    }
-
-    fn session(link: &Arc<Link>) -> Session<'_> {
-        Session {
-            link,
-            generation: 7,
-            snapshot: None,
-            streaming: false,
-            bytes: 0,
-            frame_bytes: 0,
-            catch_up: None,
-            begun: Instant::now(),
-            hastened: None,
-            trail: None,
-        }
-    }
-
-    /// What a primary of epoch 5 ships.
-    fn snapshot() -> Vec<u8> {
-        let record =
-            Argv::from(["CATALOG", "7", "1", "", "", ""].map(|part| part.as_bytes().to_vec()).to_vec());
-        let marked = Tag { epoch: Epoch(5), flushes: 0, shards: 1 }.mark(record);
-        let mut image = Vec::new();
-        write_snapshot_to(&WithAux::new(&Store::new(), Some(&marked)), &mut image).unwrap();
-        image
-    }
-
-    #[test]
-    fn a_snapshot_that_comes_after_its_shard_has_stopped_stops_nothing_else() {
-        let crew = Arc::new(Alone::default());
-        let (link, inbox) = link(&crew);
-        drop(inbox);
-        let (done, ended) = channel();
-        std::thread::spawn(move || {
-            let loading = Loading::new(Arc::clone(&link.shards));
-            let end = session(&link).take_snapshot(snapshot(), 40, loading);
-            done.send((end.is_err(), link.close().held)).unwrap();
-        });
-        assert_eq!(ended.recv_timeout(PATIENCE), Ok((true, false)), "it holds nothing, and can be closed");
-        assert!(crew.0.lock().unwrap().is_empty(), "nothing has landed");
+        (Arc::new(Link::new(0, origin, Reached::default(), shards, Arc::new(fleet)).unwrap()), inbox)
     }
 
     #[test]
     fn only_the_next_frame_passes() {
-        let crew = Arc::new(Alone::default());
-        let (link, _inbox) = link(&crew);
-        let mut session = session(&link);
+        let (link, _inbox) = link(|_, _| ());
+        let mut session = Session::new(&link, 7, None);
         let frame = || Argv::from(vec![b"DEL".to_vec(), b"k".to_vec()]);
         assert!(matches!(session.pass(0, frame()), Ok(true)));
         assert!(matches!(session.pass(0, frame()), Ok(false)), "it was fetched before it came");

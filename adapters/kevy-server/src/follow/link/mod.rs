@@ -9,33 +9,23 @@
 //! whole node holds the primary's history, because until then its position does not say so; (5) with several
 //! shards nothing is acknowledged that lies behind the last whole cut.
 
-use crate::confirm::names::Name;
+mod ack;
+mod run;
+
 use crate::continuation::path::Why;
-use crate::continuation::resume::{Outcome, resume};
 use crate::follow::addresses::Addresses;
 use crate::follow::keys::Credentials;
-use crate::follow::session::{End, Session};
 use crate::follow::stall::{Bell, Stall};
-use crate::follow::trail::Trail;
-use crate::host;
 use crate::position::cuts::Place;
-use crate::position::witness;
 use crate::shards::Shards;
+use crate::shards::stream::turns;
 use kevy_elect_plugin::ids::Epoch;
-use kevy_replicate::feed::FeedPosition;
-use kevy_replicate::replica::{ConnectOptions, ReplicaClient};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest wait for a connection and for the answer to its first line.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// First and longest pause between two attempts.
-const RETRY_MIN: Duration = Duration::from_millis(10);
-const RETRY_MAX: Duration = Duration::from_millis(250);
-/// Longest pause after a snapshot that was not loaded: each one costs its sender as much as a good one.
-const RETRY_REFUSED_MAX: Duration = Duration::from_secs(2);
 /// Where a stream comes from, and who follows it.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
@@ -59,19 +49,39 @@ pub(crate) struct Origin {
 pub(crate) type Member = (Arc<Addresses>, u16);
 
 /// What the links of one fleet share.
-pub(crate) trait Crew: Send + Sync + 'static {
-    /// A link's snapshot has landed in its shard.
-    fn landed(&self, shard: usize);
-    /// What a link's shard holds is not what its primary's does.
-    fn lost(&self, shard: usize);
-    /// A link gets a snapshot: what came before it is no part of what comes.
-    fn restarted(&self, shard: usize);
-    /// A cut has come in on a link.
-    fn cut(&self, shard: usize, number: u64, place: Place);
-    /// More of a link's stream is on disk.
-    fn synced(&self);
+pub(crate) struct Shared {
     /// Whether the node holds the primary's history.
-    fn joined(&self) -> bool;
+    pub(crate) joined: AtomicBool,
+    /// Takes what a shard's link tells.
+    pub(crate) tell: Box<dyn Fn(usize, News) + Send + Sync>,
+}
+
+/// What a link tells its fleet.
+pub(crate) enum News {
+    /// Its snapshot has landed in its shard.
+    Landed,
+    /// What its shard holds is not what its primary's does.
+    Lost,
+    /// It gets a snapshot: what came before is no part of what comes.
+    Restarted,
+    /// The cut of this number has come in, up to this place.
+    Cut(u64, Place),
+    /// More of its stream is on disk.
+    Synced,
+}
+
+/// How a connection ended.
+pub(crate) enum End {
+    /// In order, or because the link was closed.
+    Over,
+    /// It could not be made, or broke.
+    Broken(String),
+    /// What came must not be loaded.
+    Refused(String),
+}
+
+pub(crate) fn broken(reason: impl Into<String>) -> End {
+    End::Broken(reason.into())
 }
 
 /// One stream.
@@ -79,7 +89,7 @@ pub(crate) struct Link {
     pub(crate) shard: usize,
     pub(crate) origin: Origin,
     pub(crate) shards: Arc<Shards>,
-    pub(crate) crew: Weak<dyn Crew>,
+    pub(crate) fleet: Arc<Shared>,
     /// Wakes the reading half: to look for frames that do not come, or to acknowledge.
     pub(crate) bell: Bell,
     pub(crate) looks: AtomicBool,
@@ -186,7 +196,7 @@ impl Link {
         origin: Origin,
         from: Reached,
         shards: Arc<Shards>,
-        crew: Weak<dyn Crew>,
+        fleet: Arc<Shared>,
     ) -> std::io::Result<Self> {
         let now = Instant::now();
         let state = State {
@@ -223,7 +233,7 @@ impl Link {
             shard,
             origin,
             shards,
-            crew,
+            fleet,
             bell,
             looks: AtomicBool::new(false),
             state: Mutex::new(state),
@@ -289,18 +299,21 @@ impl Link {
             drop(socket.shutdown(Shutdown::Both));
         }
         drop(state);
-        if let Some(crew) = self.crew.upgrade() {
-            crew.lost(self.shard);
-        }
+        self.tell(News::Lost);
     }
 
     /// Whether all that had passed the gate before this began is counted.
     pub(crate) fn has_turned(&self) -> bool {
-        self.shards.views_of(self.shard) >= self.views + host::turns(self.shards.count())
+        self.shards.views_of(self.shard) >= self.views + turns(self.shards.count())
+    }
+
+    /// Tells the fleet.
+    pub(crate) fn tell(&self, news: News) {
+        (self.fleet.tell)(self.shard, news);
     }
 
     fn joined(&self) -> bool {
-        self.crew.upgrade().is_some_and(|crew| crew.joined())
+        self.fleet.joined.load(Ordering::Acquire)
     }
 
     /// Tells the election how far this shard is. Under the lock, so that nothing of this stream is told
@@ -320,213 +333,6 @@ impl Link {
     pub(crate) fn announce(self: &Arc<Self>) {
         self.report(&self.state());
         self.ack(true);
-    }
-
-    /// A cut is whole: what lies before it may be acknowledged.
-    pub(crate) fn allow(self: &Arc<Self>, place: Place) {
-        self.state().whole = Some(place);
-        self.ack(false);
-    }
-
-    /// A cut is on disk on all shards.
-    pub(crate) fn allow_durable(self: &Arc<Self>, place: Place) {
-        self.state().durable = Some(place);
-        self.ack(false);
-    }
-
-    /// Whether this shard's part of a cut is on disk.
-    pub(crate) fn has_synced(&self, place: Place) -> bool {
-        let state = self.state();
-        state.flushes == place.flushes && state.synced.is_some_and(|synced| synced >= place.next)
-    }
-
-    /// Up to where this shard may acknowledge.
-    fn ackable(&self, state: &State) -> Option<u64> {
-        let synced = self.shards.acks_after_sync();
-        if self.shards.count() == 1 {
-            return if synced { state.synced } else { Some(state.next) };
-        }
-        let whole = if synced { state.durable } else { state.whole };
-        let whole = whole.filter(|place| place.flushes == state.flushes)?;
-        Some(whole.next.min(state.next))
-    }
-
-    /// If something has come that is not acknowledged: when something was.
-    pub(crate) fn owes(&self) -> Option<Instant> {
-        let state = self.state();
-        (state.acked != Some(state.next)).then_some(state.last_ack)
-    }
-
-    /// Tells the primary what is held, if the node holds the primary's history and there is news.
-    pub(crate) fn ack(self: &Arc<Self>, repeat: bool) {
-        if !self.joined() {
-            return;
-        }
-        let mut state = self.state();
-        if !state.open || !state.held {
-            return;
-        }
-        if self.shards.acks_after_sync() {
-            witness::ask(self, &mut state);
-        }
-        let Some(ackable) = self.ackable(&state) else { return };
-        if state.acked == Some(ackable) && !repeat {
-            return;
-        }
-        if self.origin.credentials.proves() {
-            state.due = true;
-            drop(state);
-            return self.bell.ring();
-        }
-        let Some(socket) = &state.socket else { return };
-        let line = kevy_replicate::wire::encode_replconf_ack(ackable);
-        let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
-        match rustix::net::send(socket, &line, flags) {
-            Ok(sent) if sent == line.len() => {
-                state.acked = Some(ackable);
-                state.last_ack = Instant::now();
-            }
-            // The primary does not read: the next acknowledgement covers this one.
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-            // Half a line would make the next one unreadable; and a broken socket is of no use.
-            Ok(_) | Err(_) => drop(socket.shutdown(Shutdown::Both)),
-        }
-    }
-
-    /// Says what is due through `client`, under the lock: once the link is closed nothing is acknowledged any more.
-    pub(crate) fn say_due(&self, client: &mut ReplicaClient) -> Result<(), End> {
-        let mut state = self.state();
-        if !std::mem::take(&mut state.due) {
-            return Ok(());
-        }
-        if !state.open {
-            return Err(End::Over);
-        }
-        // What may be said now, not what it was when it fell due.
-        let Some(ackable) = self.ackable(&state).filter(|_| state.held) else { return Ok(()) };
-        // It may not wait, and where the primary does not read, half of a sealed line would spoil what follows.
-        client.send_ack(ackable).map_err(|error| End::Broken(format!("cannot acknowledge: {error}")))?;
-        state.acked = Some(ackable);
-        state.last_ack = Instant::now();
-        Ok(())
-    }
-
-    /// The body of the link's thread: follows until closed.
-    pub(crate) fn run(self: &Arc<Self>) {
-        let (mut pause, mut trail) = (RETRY_MIN, None);
-        self.shards.set_link(self.shard, Arc::downgrade(self));
-        loop {
-            let end = self.session(&mut trail);
-            let mut state = self.state();
-            let end = state.lost.take().map_or(end, End::Broken);
-            if !state.open {
-                return;
-            }
-            let (trouble, pause_max) = match end {
-                // The stream was good until it ended: the next one may be so at once.
-                End::Over => (None, RETRY_MIN),
-                End::Broken(reason) => (Some(reason), RETRY_MAX),
-                End::Refused(reason) => (Some(reason), RETRY_REFUSED_MAX),
-            };
-            // Told once, not with every attempt.
-            if let Some(reason) = trouble.as_ref().filter(|_| trouble != state.trouble) {
-                let (host, port) = (self.origin.addresses.host(), self.port());
-                eprintln!(
-                    "kevy-server: shard {}: stream of {host}:{port}: {reason}; trying again",
-                    self.shard
-                );
-            }
-            state.trouble = trouble;
-            drop(self.closed.wait_timeout_while(state, pause.min(pause_max), |state| state.open));
-            pause = (pause * 2).min(pause_max);
-        }
-    }
-
-    fn port(&self) -> u32 {
-        u32::from(self.origin.port) + self.shard as u32
-    }
-
-    /// One connection, from dialling to its end.
-    ///
-    /// `trail`: what is written while a copy comes, also across connections.
-    fn session(self: &Arc<Self>, trail: &mut Option<Trail>) -> End {
-        if !self.state().held {
-            *trail = None;
-            match resume(self) {
-                Ok(Outcome::Continues) => {}
-                Ok(Outcome::Copies(why)) => {
-                    self.copies(why);
-                    *trail = self.begin_trail();
-                }
-                Err(end) => return end,
-            }
-        }
-        let (mut client, socket) = match self.dial() {
-            Ok(Some(dialled)) => dialled,
-            Ok(None) => return End::Over,
-            Err(reason) => return End::Broken(reason),
-        };
-        let mut session = Session::new(self, &client, trail.take());
-        let end = session.follow(&mut client, &socket);
-        *trail = session.trail.take();
-        let mut state = self.state();
-        (state.socket, state.copy) = (None, None);
-        drop(state);
-        end.err().unwrap_or(End::Over)
-    }
-
-    /// Keeps what is written while a copy comes. Without it the primary has to.
-    fn begin_trail(self: &Arc<Self>) -> Option<Trail> {
-        let begun = Trail::start(self, None);
-        begun
-            .inspect_err(|error| {
-                log::warn!("shard {}: cannot keep what is written during a copy: {error}", self.shard)
-            })
-            .ok()
-    }
-
-    /// Says why a copy is made; once, not with every attempt.
-    fn copies(&self, why: Why) {
-        if self.state().why.replace(why) != Some(why) {
-            eprintln!("shard {}: copies the data of epoch {}: {why}", self.shard, self.origin.epoch);
-        }
-    }
-
-    /// A connection to the primary; `None`: closed meanwhile.
-    fn dial(&self) -> Result<Option<(ReplicaClient, TcpStream)>, String> {
-        let (from, named) = {
-            let state = self.state();
-            (reached(&state), state.named)
-        };
-        let port = u16::try_from(self.port()).map_err(|_| "the port is above 65535".to_owned())?;
-        let resume =
-            if from.held { FeedPosition::new(from.generation, from.next) } else { FeedPosition::new(0, 0) };
-        // One name for one connection: see `names.rs`.
-        let name = Name {
-            node: self.origin.node.clone(),
-            epoch: self.origin.epoch,
-            flushes: named,
-            dialled: Name::now(),
-        };
-        let options = ConnectOptions::new(name.spell(self.origin.client_port, self.shard))
-            .with_from(resume)
-            .with_timeout(CONNECT_TIMEOUT);
-        let (client, ip) = self
-            .origin
-            .addresses
-            .try_each(|ip| self.origin.credentials.connect(SocketAddr::new(ip, port), &options))?;
-        self.origin.addresses.worked(ip);
-        let socket = client.socket_handle().map_err(|error| error.to_string())?;
-        socket.set_nodelay(true).map_err(|error| error.to_string())?;
-        let for_others = socket.try_clone().map_err(|error| error.to_string())?;
-        let mut state = self.state();
-        if !state.open {
-            return Ok(None);
-        }
-        state.socket = Some(for_others);
-        state.last_heard = Instant::now();
-        (state.acked, state.due) = (None, false);
-        Ok(Some((client, socket)))
     }
 }
 

@@ -8,9 +8,10 @@
 //! That is a lower bound: the new primary was elected by a quorum, so its snapshots hold every write of
 //! the old history that a quorum confirmed; and until the last shard is loaded nothing is acknowledged.
 
-use crate::clients::replies::{Source, Upstream};
+mod drain;
+mod streams;
+
 use crate::config::ElectSettings;
-use crate::confirm::connections::Whose;
 use crate::continuation::gather::Gather;
 use crate::continuation::resume;
 use crate::fitness::guard::Guard;
@@ -19,43 +20,22 @@ use crate::fitness::watch::{Watch, Work};
 use crate::follow::addresses::{Addresses, Proven};
 use crate::follow::fleet::{Fleet, Held};
 use crate::follow::keys::Credentials;
-use crate::follow::link::{Arriving, Look, Member, Origin, Reached};
-use crate::follow::stall;
+use crate::follow::link::{Member, Origin, Reached};
 use crate::position::cuts::Place;
 use crate::shards::Shards;
-use async_io::Timer;
 use async_trait::async_trait;
 use event_listener::listener;
-use futures::future::{Either, select};
-use kevy_elect_ops::http::{Copying, Phase};
 use kevy_elect_plugin::host::{FenceReason, Health, HostError, ReplicationHost};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::time::Instant;
 use std::net::IpAddr;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// Ticks of every shard after which what was under way on it before the first of them is over: the tick under way may
-/// have read its offset before the gate shut; the one after it has not, and the one after that finds the answers sent.
-const TICKS: u64 = 3;
-/// A command for another shard takes its way there, its execution, the way back and its answer, each of which the next
-/// turn of a shard ends.
-const TURNS_BETWEEN_SHARDS: usize = 4;
-
-/// How often a shard tells of its stream until all that was under way on it is counted.
-pub(crate) fn turns(shards: usize) -> u64 {
-    TICKS * if shards > 1 { TURNS_BETWEEN_SHARDS as u64 } else { 1 }
-}
-
 /// For how long shards look around often after this node may have to become primary, or has.
 const HURRY: Duration = Duration::from_secs(2);
-
-/// How long a handover waits for transactions, and how often it looks.
-const TRANSACTIONS_MAX: Duration = Duration::from_millis(250);
-const TRANSACTIONS_LOOK: Duration = Duration::from_millis(1);
 
 /// The server's replication, as the plugin steers it.
 pub struct KevyHost {
@@ -134,37 +114,6 @@ impl KevyHost {
         drop(self.proven.set(Box::new(proven)));
     }
 
-    /// Looks whether the primary has more than this node while nothing comes: says so, and has it fetched.
-    fn look_at_streams(&self) {
-        // Somebody steers just now: the next look is a heartbeat away.
-        let Ok(state) = self.state.try_lock() else { return };
-        let (mut stalled, mut copy) = (None, None);
-        if let Role::Replica(fleet, _) = &state.role {
-            let fleet = Arc::clone(fleet);
-            drop(state);
-            fleet.suspect(self.shards.office().is_some_and(|office| office.is_behind()));
-            let looks = fleet.look();
-            copy = copying(&looks);
-            stalled = looks.into_iter().filter_map(|look| look.stalled).max();
-        }
-        let (bytes, rate) = copy.map_or((0, 0), |copy| (copy.bytes, copy.rate()));
-        metrics::gauge!("kevy_server_copy_bytes").set(bytes as f64);
-        metrics::gauge!("kevy_server_copy_bytes_per_second").set(rate as f64);
-        metrics::gauge!("kevy_server_kept_bytes").set(self.shards.kept_bytes() as f64);
-        metrics::gauge!("kevy_server_stream_stalled_seconds").set(stalled.unwrap_or_default().as_secs_f64());
-        let says = stalled.is_some_and(|stalled| stalled >= stall::SAID_AFTER);
-        if self.said_stalled.swap(says, Ordering::Relaxed) == says {
-            return;
-        }
-        match says {
-            true => log::warn!(
-                "this replica is behind its primary and has received nothing for {} s; INFO replication says why",
-                stall::SAID_AFTER.as_secs()
-            ),
-            false => log::info!("this replica receives again what its primary has, or follows another one"),
-        }
-    }
-
     /// Has a look at the disk too, from time to time.
     pub(crate) fn with_probe(mut self, probe: Arc<Probe>) -> Self {
         self.probe = Some(probe);
@@ -185,86 +134,6 @@ impl KevyHost {
 
     /// Returns once every write that passed the gate before it shut is counted and answered. The watchdog stands
     /// down then, unless the gate has opened again.
-    ///
-    /// Answered means handed to the kernel. An answer to a client that does not read stays in kevy's buffer, and one that
-    /// waits for `appendfsync always` in its log; of those kevy tells nothing.
-    pub(crate) async fn drain(&self) {
-        let reading = self.guard.as_ref().map(Guard::reading);
-        self.shards.hurry(HURRY);
-        let turned = pin!(self.turned());
-        // Half of what is left: the other half is for the swallowing, on a machine that has other work too.
-        let patience = self.guard.as_ref().filter(|guard| guard.is_up()).map(|guard| guard.left() / 2);
-        let waited = async {
-            match patience {
-                Some(patience) => drop(Timer::after(patience).await),
-                None => std::future::pending().await,
-            }
-        };
-        match select(turned, pin!(waited)).await {
-            Either::Left(_) => {}
-            Either::Right(((), turned)) => {
-                if self.swallow_answers()
-                    && let (Some(guard), Some(reading)) = (&self.guard, reading)
-                {
-                    guard.stand_down(reading);
-                }
-                turned.await;
-            }
-        }
-        if let (Some(guard), Some(reading)) = (&self.guard, reading) {
-            guard.stand_down(reading);
-        }
-    }
-
-    /// Gives transactions that clients have begun a little time to end. Others begin meanwhile, and writes go on.
-    pub(crate) fn wait_for_transactions(&self) {
-        let begun = std::time::Instant::now();
-        while self.shards.is_primary() && self.shards.has_transactions() && begun.elapsed() < TRANSACTIONS_MAX
-        {
-            std::thread::sleep(TRANSACTIONS_LOOK);
-        }
-    }
-
-    /// Some shard does not turn, and the watchdog is about to end this process for what it may answer. Closes the
-    /// connections of all clients instead. Whether that was possible.
-    fn swallow_answers(&self) -> bool {
-        let Some(clients) = self.shards.waits().clients() else { return false };
-        match clients.swallow(Whose::All) {
-            Ok(clients) => {
-                log::warn!(
-                    target: "kevy_elect",
-                    "elect event=clients_closed clients={clients} why=\"a shard does not turn, and may answer too late\""
-                );
-                true
-            }
-            Err(error) => {
-                log::error!(target: "kevy_elect", "elect event=clients_not_closed error={error:?}");
-                false
-            }
-        }
-    }
-
-    /// Ends the connections of clients that wait for what will not come any more, on a thread that may take its time.
-    fn end_waits(&self) -> blocking::Task<()> {
-        let shards = Arc::clone(&self.shards);
-        blocking::unblock(move || shards.waits().end())
-    }
-
-    /// Waits until every shard has gone through the turns after which no answer is under way.
-    async fn turned(&self) {
-        let rounds = if self.shards.count() > 1 { TURNS_BETWEEN_SHARDS } else { 1 };
-        for _ in 0..rounds {
-            let before = self.shards.views();
-            loop {
-                listener!(self.shards.progress() => listener);
-                if self.shards.views().iter().zip(&before).all(|(now, before)| *now >= before + TICKS) {
-                    break;
-                }
-                listener.await;
-            }
-        }
-    }
-
     /// Acknowledges nothing more to the primary that is followed, and says what is held.
     pub fn detach(&self) -> Position {
         let mut state = self.state();
@@ -384,19 +253,6 @@ impl KevyHost {
     }
 }
 
-/// The copies that come in, as one.
-fn copying(looks: &[Look]) -> Option<Copying> {
-    let copies: Vec<Arriving> = looks.iter().filter_map(|look| look.copy).collect();
-    let begun = copies.iter().map(|copy| copy.begun).min()?;
-    let bytes = copies.iter().map(|copy| copy.bytes).sum();
-    let phase = match bytes {
-        _ if copies.iter().all(|copy| copy.whole) => Phase::Loaded,
-        0 => Phase::Prepared,
-        _ => Phase::Received,
-    };
-    Some(Copying { phase, bytes, took: begun.elapsed() })
-}
-
 /// What a node holds of the history of `epoch`.
 fn position(epoch: Epoch, held: &Held) -> Option<Position> {
     let offsets: Vec<u64> = held.places.as_ref()?.iter().map(Place::position_offset).collect();
@@ -425,6 +281,10 @@ impl ReplicationHost for KevyHost {
     }
 
     async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {
+        // A disk may have been filled while this node wrote nothing: the next one is asked at once.
+        if let Some(probe) = self.probe.as_ref().filter(|probe| !probe.glance().serves()) {
+            return Err(HostError::new(probe.ailment().unwrap_or_default()));
+        }
         if self.shards.has_reigned() {
             // Nothing that was acknowledged to an earlier reign, and nobody who waits for it, may be there when
             // offsets begin anew.
@@ -501,6 +361,7 @@ impl ReplicationHost for KevyHost {
     }
 
     async fn fence(&self, _epoch: Epoch, reason: FenceReason) -> Result<(), HostError> {
+        self.look_after_clients();
         self.drain().await;
         if reason != FenceReason::StepDown && self.shards.has_blocked() {
             // They would wait here for as long as this node is cut off: only a write lets them go, and none comes. Not at
@@ -513,6 +374,11 @@ impl ReplicationHost for KevyHost {
         if matches!(reason, FenceReason::Deposed | FenceReason::Stopped) && self.shards.waits().may_wait() {
             self.end_waits().await;
         }
+        Ok(())
+    }
+
+    async fn resume(&self, _epoch: Epoch) -> Result<(), HostError> {
+        self.shards.adrift().end();
         Ok(())
     }
 
@@ -531,40 +397,6 @@ impl ReplicationHost for KevyHost {
     fn lease_renewed(&self, until: Instant) {
         if let Some(guard) = &self.guard {
             guard.put_off(until);
-        }
-    }
-}
-
-impl Source for KevyHost {
-    fn upstream(&self) -> Upstream {
-        let state = self.state();
-        let Role::Replica(fleet, _) = &state.role else {
-            let known = self.shards.standing().of.and_then(|id| self.settings.peer(id));
-            let (host, port) = known.map(|peer| (peer.host.clone(), peer.client_port)).unwrap_or_default();
-            return Upstream { host, port, ..Upstream::default() };
-        };
-        let looks = fleet.look();
-        let copy = copying(&looks);
-        let peer = self.settings.peer(fleet.primary());
-        let stalled = looks.iter().filter_map(|look| look.stalled).max();
-        let stalled = stalled.filter(|stalled| *stalled >= stall::SAID_AFTER);
-        let stands =
-            stalled.map(|s| format!("behind the primary and received nothing for {} s", s.as_secs()));
-        let troubles = stands.into_iter().chain(looks.iter().find_map(|look| look.trouble.clone()));
-        Upstream {
-            host: peer.map(|peer| peer.host.clone()).unwrap_or_default(),
-            port: peer.map(|peer| peer.client_port).unwrap_or_default(),
-            up: stalled.is_none() && looks.iter().all(|look| look.up),
-            stalled,
-            silent_seconds: looks.iter().map(|look| look.silence.as_secs()).max().unwrap_or_default(),
-            offset: looks.iter().map(|look| look.reached.next).sum(),
-            trouble: troubles.collect::<Vec<_>>().join(": "),
-            copy,
-            token: looks
-                .iter()
-                .map(|look| if look.readable { look.reached.generation } else { 0 })
-                .zip(looks.iter().map(|look| look.reached.next))
-                .collect(),
         }
     }
 }
