@@ -101,7 +101,7 @@ impl MetricInfo {
 }
 
 /// All metrics of the plugin.
-pub const METRICS: [MetricInfo; 33] = [
+pub const METRICS: [MetricInfo; 34] = [
     gauge("kevy_elect_epoch", "Epoch of this node."),
     gauge("kevy_elect_role", "1 for the role this node has, 0 for the others.").by(&[("role", ROLES)]),
     counter("kevy_elect_role_transitions_total", "Changes of this node's role.")
@@ -153,6 +153,11 @@ pub const METRICS: [MetricInfo; 33] = [
     gauge("kevy_elect_peer_up", "1 if the peer was heard within an election timeout.")
         .by(&[("peer", LabelValues::Peers)]),
     gauge("kevy_elect_peer_linked", "1 while there is a link to the peer.").by(&[("peer", LabelValues::Peers)]),
+    gauge(
+        "kevy_elect_peer_foreign",
+        "1 if the peer belongs to another cluster than this node, whose data is not overwritten in silence: an operator decides.",
+    )
+    .by(&[("peer", LabelValues::Peers)]),
     seconds(
         "kevy_elect_peer_last_heartbeat_timestamp_seconds",
         "When the peer's last heartbeat came in, in Unix time; 0 if never.",

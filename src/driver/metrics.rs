@@ -56,6 +56,7 @@ pub(crate) struct Metrics {
 }
 
 struct PeerMetrics {
+    foreign: Gauge,
     up: Gauge,
     linked: Gauge,
     last_heartbeat: Gauge,
@@ -401,6 +402,7 @@ impl Metrics {
             if let Some(metrics) = self.peers.get(&peer.member.id) {
                 metrics.up.set(if peer.up { 1.0 } else { 0.0 });
                 metrics.linked.set(if peer.linked { 1.0 } else { 0.0 });
+                metrics.foreign.set(if peer.foreign { 1.0 } else { 0.0 });
                 if let Some(heard) = peer.heard {
                     let ago = now.saturating_since(heard).as_secs_f64();
                     metrics.last_heartbeat.set(wall_ms as f64 / 1e3 - ago);
@@ -420,6 +422,7 @@ impl PeerMetrics {
         Self {
             up: gauge!("kevy_elect_peer_up", "peer" => peer.clone()),
             linked: gauge!("kevy_elect_peer_linked", "peer" => peer.clone()),
+            foreign: gauge!("kevy_elect_peer_foreign", "peer" => peer.clone()),
             last_heartbeat: gauge!(
                 "kevy_elect_peer_last_heartbeat_timestamp_seconds", "peer" => peer.clone()
             ),
