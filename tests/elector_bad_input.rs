@@ -4,10 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test that fails says where")]
 
 use kevy_elect_plugin::config::{Config, Member};
-use kevy_elect_plugin::elector::{EPOCH_STEP_MAX, Elector, HostAction, HostReport, Output, Status};
+use kevy_elect_plugin::elector::{Elector, HostAction, HostReport, Output, Status};
 use kevy_elect_plugin::event::EventKind;
 use kevy_elect_plugin::fence::Health;
-use kevy_elect_plugin::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
+use kevy_elect_plugin::ids::{EPOCH_MAX, EPOCH_NEAR, EPOCH_STEP_MAX, Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
@@ -103,7 +103,7 @@ fn essence(status: &Status) -> (Role, Epoch, Option<NodeId>, Option<NodeId>) {
 
 #[test]
 fn epochs_that_no_election_can_have_reached_change_nothing_and_are_told() {
-    for epoch in [Epoch(u64::MAX), Epoch(EPOCH_MAX.0 + 1), EPOCH_MAX, Epoch(7 + EPOCH_STEP_MAX + 1)] {
+    for epoch in [Epoch(u64::MAX), Epoch(EPOCH_MAX.0 + 1)] {
         for message in everything(epoch) {
             let (mut elector, now) = replica();
             let before = essence(&elector.status());
@@ -117,6 +117,46 @@ fn epochs_that_no_election_can_have_reached_change_nothing_and_are_told() {
             assert!(outputs.len() == 1 && outputs.iter().all(told), "{message:?}: {outputs:?}");
         }
     }
+}
+
+#[test]
+fn an_epoch_far_ahead_moves_a_node_by_no_more_than_a_step_and_gives_nothing_else() {
+    for epoch in [EPOCH_MAX, Epoch(1 << 40), Epoch(7 + EPOCH_STEP_MAX + 2 * EPOCH_NEAR)] {
+        for message in everything(epoch) {
+            let (mut elector, now) = replica();
+            for _ in 0..100 {
+                elector.handle_message(now, id("n3"), message.clone());
+            }
+            let outputs = drain(&mut elector, now);
+            let grant = matches!(message.verb(), Verb::PreAccept | Verb::Accept);
+            let (to, primary) = if grant { (7, Some(id("n1"))) } else { (7 + EPOCH_STEP_MAX, None) };
+            let voted_for = grant.then(|| id("n1"));
+            assert_eq!(
+                essence(&elector.status()),
+                (Role::Replica, Epoch(to), voted_for, primary),
+                "{message:?}"
+            );
+            let ahead = |output: &&Output| match output {
+                Output::Event(event) => matches!(event.kind, EventKind::EpochAhead { .. }),
+                _ => false,
+            };
+            assert_eq!(outputs.iter().filter(ahead).count(), usize::from(!grant), "said once: {outputs:?}");
+            assert!(!outputs.iter().any(|output| matches!(output, Output::Send(..))), "{outputs:?}");
+        }
+    }
+}
+
+#[test]
+fn two_that_are_far_ahead_are_followed_as_far_as_both_are() {
+    let (mut elector, now) = replica();
+    elector.handle_message(now, id("n3"), heartbeat(1 << 50, Role::Replica));
+    elector.handle_message(now, id("n1"), heartbeat(1 << 40, Role::Primary));
+    drain(&mut elector, now);
+    assert_eq!((elector.epoch(), elector.primary()), (Epoch(1 << 40), Some(id("n1"))));
+    // A claim ends with its link.
+    elector.handle_link(now, id("n3"), LinkEvent::Reset);
+    elector.handle_message(now, id("n1"), heartbeat(1 << 45, Role::Primary));
+    assert_eq!(elector.epoch(), Epoch(1 << 40));
 }
 
 #[test]

@@ -265,6 +265,12 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::PositionIgnored, "logs", 3, 0),
     (Mutation::SettlesUnserved, "hung", 3, 56),
     (Mutation::IdOfVotersIgnored, "server", 5, 205),
+    (Mutation::EpochsUnbounded, "liar", 3, 0),
+    (Mutation::BudgetOfEach, "liar", 3, 0),
+    (Mutation::ClaimsOfObservers, "liar", 3, 0),
+    (Mutation::ClaimsOutliveLinks, "liar", 3, 86),
+    (Mutation::JumpsAreFree, "liar", 3, 6),
+    (Mutation::AdmittedOutOfReach, "apart", 5, 231),
 ];
 
 /// What no seed shows: it takes more lost disks than a protocol survives, or a primary that dies before anybody heard of it, in the

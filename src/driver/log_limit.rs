@@ -72,9 +72,10 @@ impl Bucket {
 /// Whether peers can cause this as often as they like.
 pub(crate) fn caused_by_others(kind: &EventKind) -> Option<Cause> {
     match kind {
-        EventKind::Judged { .. } | EventKind::Implausible { .. } | EventKind::LeaseMismatch { .. } => {
-            Some(Cause::Frame)
-        }
+        EventKind::Judged { .. }
+        | EventKind::Implausible { .. }
+        | EventKind::EpochAhead { .. }
+        | EventKind::LeaseMismatch { .. } => Some(Cause::Frame),
         EventKind::PrimaryChanged { .. }
         | EventKind::PrimarySuspected { .. }
         | EventKind::Following { .. }

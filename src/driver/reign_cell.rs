@@ -23,7 +23,8 @@ impl Reign {
 }
 
 /// This many low bits of an epoch tell which one is meant. Epochs grow by less than that between two
-/// looks ([`crate::elector::EPOCH_STEP_MAX`] at a time).
+/// looks: [`crate::ids::EPOCH_STEP_MAX`] at a time. (Where a quorum is further ahead, E11, who looks in that very moment
+/// sees an epoch that never was, once.)
 const EPOCH_BITS: u32 = 48;
 const EPOCH_MASK: u64 = (1 << EPOCH_BITS) - 1;
 const OWN: u64 = 1 << 63;
@@ -81,8 +82,7 @@ impl ReignCell {
 mod tests {
     use super::*;
     use crate::config::MEMBERS_MAX;
-    use crate::elector::EPOCH_STEP_MAX;
-    use crate::ids::EPOCH_MAX;
+    use crate::ids::{EPOCH_MAX, EPOCH_STEP_MAX};
     use std::sync::atomic::AtomicBool;
 
     fn id(n: usize) -> NodeId {

@@ -1,6 +1,7 @@
 //! The elector as the sum of its parts.
 
 use super::admission::Admission;
+use super::approach::Approach;
 use super::data::Data;
 use super::fitness::Fitness;
 use super::io::{HostAction, Output};
@@ -36,6 +37,7 @@ pub struct Elector {
     pub(super) record: Record,
     pub(super) promises: Promises,
     pub(super) admission: Admission,
+    pub(super) approach: Approach,
     pub(super) data: Data,
     pub(super) fitness: Fitness,
     pub(super) paused: bool,
@@ -75,6 +77,7 @@ impl Elector {
             outputs: VecDeque::with_capacity(4 * peers.partners().len() + 32),
             promises: Promises::new(boots.then_some(now + config.election_timeout)),
             admission: Admission::default(),
+            approach: Approach::new(now),
             data: Data::new(record.position().clone()),
             fitness: Fitness::new(),
             paused: false,

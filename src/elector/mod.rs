@@ -23,6 +23,7 @@
 //! is all of them together, and the rules of the protocol, in `rules`, say what happens to them when something comes in.
 
 mod admission;
+mod approach;
 mod campaign;
 mod data;
 mod fitness;
@@ -48,7 +49,6 @@ pub use machine::Elector;
 #[cfg(feature = "sim")]
 pub use mutation::Mutation;
 pub use record::POSITION_SAVE_INTERVAL;
-pub use rules::EPOCH_STEP_MAX;
 #[cfg(feature = "sim")]
 pub use rules::{Rounds, digest_message};
 pub use status::{PeerStatus, Status};

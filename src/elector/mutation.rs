@@ -63,5 +63,17 @@ faults! {
         OrderWithoutFloor,
         /// Whoever leaves the office counts what it wrote first, also if its gate was never open.
         SettlesUnserved,
+        /// Whatever epoch a single node claims is entered at once.
+        EpochsUnbounded,
+        /// Every member that claims epochs ahead has a budget of its own.
+        BudgetOfEach,
+        /// Observers make up a quorum that claims an epoch.
+        ClaimsOfObservers,
+        /// Claims count on after their link has ended.
+        ClaimsOutliveLinks,
+        /// A jump to where a quorum is leaves the budget whole.
+        JumpsAreFree,
+        /// Answers of an epoch that is out of reach admit a node without a record.
+        AdmittedOutOfReach,
     }
 }

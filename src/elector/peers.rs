@@ -1,5 +1,7 @@
 //! The members, and what this node knows of each: there or not, and what it last said of itself.
 
+#[cfg(feature = "sim")]
+use super::approach::Approach;
 use super::status::PeerStatus;
 use crate::config::{Config, Member, MemberKind};
 use crate::fence::Health;
@@ -42,6 +44,13 @@ pub(super) struct Peer {
     heard: Option<Instant>,
     role: Option<Role>,
     epoch: Epoch,
+    /// The highest epoch far ahead of ours that it claimed on its present link.
+    claim: Epoch,
+    /// When that was last told to the outside.
+    claim_told: Option<Instant>,
+    /// What it alone moved this node by, for a test of the simulator.
+    #[cfg(feature = "sim")]
+    budget: Approach,
     standing: Standing,
     /// The present incarnation said that it has no record and knows of no election.
     was_fresh: bool,
@@ -141,6 +150,14 @@ impl Peers {
         others + usize::from(self.my_vote().is_some())
     }
 
+    /// The highest epoch that so many others claim at least, of those that count.
+    pub(super) fn claimed_by(&self, quorum: usize, counts: impl Fn(&Peer) -> bool) -> Epoch {
+        let others = self.partners.iter().map(|index| &self.all[*index]).filter(|peer| counts(peer));
+        let mut claims: Vec<_> = others.map(|peer| peer.claim).collect();
+        claims.sort_unstable_by(|a, b| b.cmp(a));
+        claims.get(quorum - 1).copied().unwrap_or(Epoch::ZERO)
+    }
+
     /// What a member that has come or gone is, as far as the outside has not been told.
     pub(super) fn news(&mut self, index: usize, now: Instant) -> Option<bool> {
         let peer = &mut self.all[index];
@@ -191,6 +208,10 @@ impl Peer {
             heard: None,
             role: None,
             epoch: Epoch::ZERO,
+            claim: Epoch::ZERO,
+            claim_told: None,
+            #[cfg(feature = "sim")]
+            budget: Approach::new(Instant::ZERO),
             standing: Standing::New,
             was_fresh: false,
             progress: Progress::NONE,
@@ -290,6 +311,11 @@ impl Peer {
         news
     }
 
+    /// The present incarnation said that it has no record.
+    pub(super) fn said_new(&self) -> bool {
+        self.heard.is_some() && self.standing == Standing::New
+    }
+
     pub(super) fn progress(&self) -> Progress {
         self.progress
     }
@@ -330,6 +356,31 @@ impl Peer {
         self.progress = heartbeat.progress;
         self.primary = heartbeat.primary;
         self.health = heartbeat.health;
+    }
+
+    /// It says that it is in an epoch far ahead of ours.
+    pub(super) fn claims(&mut self, epoch: Epoch) {
+        self.claim = self.claim.max(epoch);
+        self.epoch = self.epoch.max(epoch);
+    }
+
+    #[cfg(feature = "sim")]
+    pub(super) fn budget(&mut self) -> &mut Approach {
+        &mut self.budget
+    }
+
+    /// Its link ended, or a new one began: what was claimed is said again, if it is still so.
+    pub(super) fn forget_claim(&mut self) {
+        self.claim = Epoch::ZERO;
+    }
+
+    /// Whether its claim is to be told now, which it is at most once in `pause`.
+    pub(super) fn tells_of_claim(&mut self, now: Instant, pause: Duration) -> bool {
+        let due = self.claim_told.is_none_or(|at| now.saturating_since(at) >= pause);
+        if due {
+            self.claim_told = Some(now);
+        }
+        due
     }
 
     /// What it offered is newer than its last heartbeat.
@@ -412,11 +463,12 @@ impl Peer {
         hasher: &mut impl std::hash::Hasher,
     ) {
         use std::hash::Hash;
-        (self.incarnation, self.closed, self.dead, self.progress, self.identity, self.foreign).hash(hasher);
+        (self.incarnation, self.closed, self.dead, self.progress, self.identity, self.foreign, self.claim)
+            .hash(hasher);
         let age = self.heard.map(|at| now.saturating_since(at).min(timeout));
         age.filter(|age| new || *age < timeout).hash(hasher);
         if new {
-            (self.epoch, self.was_fresh).hash(hasher);
+            (self.epoch, self.standing, self.was_fresh).hash(hasher);
         }
     }
 }

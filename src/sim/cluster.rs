@@ -7,7 +7,7 @@ use super::world::World;
 use crate::elector::Elector;
 use crate::fence::Denied;
 use crate::ids::{Epoch, NodeId};
-use crate::message::Role;
+use crate::message::{Message, Role};
 use crate::position::Position;
 use crate::time::{Duration, nanos};
 
@@ -151,6 +151,20 @@ impl Cluster {
     pub fn order_admission(&mut self, node: NodeId) {
         if let Some(node) = self.number(node) {
             self.world.order_admission(node);
+        }
+    }
+
+    /// A member lies: it says this in its own name, on its link to another one.
+    pub fn forge(&mut self, from: NodeId, to: NodeId, message: Message) {
+        if let (Some(from), Some(to)) = (self.number(from), self.number(to)) {
+            let run = &mut self.world.run;
+            if let Message::Heartbeat(heartbeat) = &message
+                && run.voters().contains(&from)
+            {
+                let quorum = run.quorum();
+                run.invariants.reach.claimed(from, heartbeat.epoch, quorum);
+            }
+            self.world.forge(from, to, message);
         }
     }
 

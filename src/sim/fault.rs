@@ -117,6 +117,13 @@ pub enum FaultKind {
         /// The first one is cut off from all others meanwhile, not from its clients.
         cut: bool,
     },
+    /// Beside what its elector says, the target says anything in its own name; observers do likewise.
+    Lie {
+        /// To whom, as bits.
+        to: u32,
+        /// It is gone for good afterwards. Otherwise it is started anew, and honest.
+        removed: bool,
+    },
     /// The host says that it serves, but badly.
     Ailing,
     /// An operator asks for a planned transfer, to whoever is best.
@@ -206,6 +213,7 @@ impl FaultKind {
             Self::LowMemory => "low memory",
             Self::HungShard => "hung shard",
             Self::Twin { .. } => "second process",
+            Self::Lie { .. } => "lying member",
             Self::Ailing => "ailing host",
             Self::StepDown => "step down",
             Self::Transfer { .. } => "transfer",

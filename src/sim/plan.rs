@@ -8,7 +8,7 @@ use super::server_mutation::ServerMutation;
 use crate::config::{Config, ConfigError, CrashDetection, LossPolicy, Member, MemberKind};
 use crate::driver::DriverMutation;
 use crate::elector::Mutation;
-use crate::ids::NodeId;
+use crate::ids::{EPOCH_STEP_MAX, Epoch, NodeId};
 use crate::time::Duration;
 
 /// Which kinds of faults a run has.
@@ -29,6 +29,10 @@ pub struct Profile {
     continues: bool,
     /// Hosts answer later, as ones in other processes do.
     late: bool,
+    /// A member says in its own name what no elector would, and is removed or started anew half way.
+    lies: bool,
+    /// Epochs are far apart when it begins.
+    apart: bool,
     /// The protocol does not promise to survive this; violations are counted, not failures.
     pub beyond: bool,
 }
@@ -115,7 +119,8 @@ macro_rules! profile {
     };
     (@ $name:literal, $about:literal, $kinds:expr $(, $flag:ident)*) => {
         Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: $kinds,
-            unordered: false, drift: false, real: false, late: false, continues: false, beyond: false } }
+            unordered: false, drift: false, real: false, late: false, continues: false, lies: false,
+            apart: false, beyond: false } }
     };
 }
 
@@ -195,6 +200,18 @@ pub const PROFILES: &[Profile] = &[
         late,
         drift
     ),
+    profile!(
+        "liar",
+        "a member forges everything in its own name, and is removed half way",
+        [Crash, QuickRestart, Wipe, Pause, Cut, Partition, Storm],
+        lies
+    ),
+    profile!(
+        "apart",
+        "epochs are far apart, as a lie of long ago left them",
+        [Crash, QuickRestart, Wipe, Pause, Cut, Partition, Storm, Operator],
+        apart
+    ),
     profile!("twins", "second processes with a node's id", [Twin, Twin, Cut, Crash], real),
     profile!("server", "everything at once, with all the habits of real servers", server, drift),
     profile!(
@@ -246,6 +263,10 @@ pub struct Setup {
     /// Nothing is left to chance but the electors' own: what may take long takes the middle, what may happen
     /// happens if it is likely. For runs that people read.
     pub steady: bool,
+    /// A member lies: only what the others promise by themselves is judged.
+    pub lies: bool,
+    /// The epoch in each node's record when it first starts; none: it has no record.
+    pub epochs: Vec<Epoch>,
     /// No clients write by themselves.
     pub quiet: bool,
     /// More voters than any protocol survives may lose their records: then only what an operator decides counts.
@@ -329,6 +350,8 @@ impl Plan {
             host: 5 * MS,
             late: 0,
             steady: false,
+            lies: false,
+            epochs: Vec::new(),
             quiet: false,
             forgetful: false,
             habits: None,
@@ -427,9 +450,53 @@ impl Plan {
             }
             plan.faults.sort_by_key(|fault| fault.at);
         }
+        if profile.lies {
+            plan.draw_lies(&mut Rng::new(seed, 7));
+        }
+        if profile.apart {
+            plan.draw_epochs(&mut Rng::new(seed, 8));
+        }
         plan
     }
+
+    fn draw_epochs(&mut self, rng: &mut Rng) {
+        let far = |rng: &mut Rng| rng.pick(&[0, 0, 1, 3, STEPS_APART]) * EPOCH_STEP_MAX + rng.below(400);
+        self.setup.epochs = (0..self.setup.members()).map(|_| Epoch(1 + far(rng))).collect();
+    }
+
+    fn draw_lies(&mut self, rng: &mut Rng) {
+        let (setup, window) = (&mut self.setup, self.heal_at);
+        let voters = setup.voters();
+        setup.lies = true;
+        // It had formed before: a lie while it forms can have some admitted and others not, which only an operator ends.
+        setup.epochs = vec![Epoch(1); setup.members()];
+        // Histories that only lies led to can be incomparable for good.
+        (setup.shards, setup.loss_policy) = (1, LossPolicy::Sum);
+        let lie = |rng: &mut Rng, node, at, lasts, removed| {
+            let to = if rng.chance(600) { u32::MAX } else { rng.next() as u32 };
+            Fault { at, lasts, target: Target { node, primary: false }, kind: FaultKind::Lie { to, removed } }
+        };
+        let first = rng.below(voters as u64) as usize;
+        let pause = 4 * crate::time::nanos(setup.timeout);
+        if voters > 2 && window > 3 * pause && rng.chance(400) {
+            // One after the other, and no trace of the first where the second one begins.
+            let half = (window - pause) / 2;
+            let second = (first + 1 + rng.below(voters as u64 - 1) as usize) % voters;
+            self.faults.push(lie(rng, first, 0, half, false));
+            self.faults.push(lie(rng, second, half + pause, half, false));
+        } else {
+            let at = rng.below(window / 2);
+            let lasts = rng.between(window / 8, window - at);
+            // The others have to be enough; who does not stop to lie is then like a dead one.
+            let removed = voters > 2 && rng.chance(600);
+            self.faults.push(lie(rng, first, at, lasts, removed));
+        }
+        self.faults.sort_by_key(|fault| fault.at);
+    }
 }
+
+/// By how many steps of [`EPOCH_STEP_MAX`] epochs may be apart when a run begins.
+pub(super) const STEPS_APART: u64 = 8;
 
 fn draw_fault(rng: &mut Rng, kind: Kind, nodes: usize, at: u64, timeout: u64, faults: &mut Vec<Fault>) {
     let target = Target { node: rng.below(nodes as u64) as usize, primary: rng.chance(500) };

@@ -190,6 +190,14 @@ pub enum EventKind {
         /// Which value cannot be.
         what: &'static str,
     },
+    /// A member says that it is in an epoch that elections cannot have led to, and that this node approaches by bounded
+    /// steps: it lies, or somebody has lied to it.
+    EpochAhead {
+        /// Who says so.
+        peer: NodeId,
+        /// The epoch that it claims.
+        claimed: Epoch,
+    },
     /// A primary's lease is longer than this voter's promise allows: it gets no echo from this node.
     LeaseMismatch {
         /// The primary.
@@ -334,6 +342,7 @@ impl fmt::Display for Event {
             EventKind::SaveFailed { error } => write!(f, " error={error:?}"),
             EventKind::PositionRefused { error } => write!(f, " error={:?}", error.to_string()),
             EventKind::Implausible { peer, what } => write!(f, " peer={peer} what={what}"),
+            EventKind::EpochAhead { peer, claimed } => write!(f, " peer={peer} claimed_epoch={claimed}"),
             EventKind::LeaseMismatch { peer, lease, lease_max } => {
                 write!(f, " peer={peer} lease_ms={} lease_max_ms={}", Ms(*lease), Ms(*lease_max))
             }
@@ -358,6 +367,7 @@ impl EventKind {
             | Self::PositionRefused { .. }
             | Self::Foreign { .. }
             | Self::AdmittedByOrder { .. }
+            | Self::EpochAhead { .. }
             | Self::LeaseMismatch { .. } => log::Level::Error,
             Self::PrimarySuspected { .. }
             | Self::FollowFailed { .. }
@@ -398,6 +408,7 @@ impl EventKind {
             Self::SaveFailed { .. } => "save_failed",
             Self::PositionRefused { .. } => "position_refused",
             Self::Implausible { .. } => "implausible",
+            Self::EpochAhead { .. } => "epoch_ahead",
             Self::LeaseMismatch { .. } => "lease_mismatch",
             Self::Admitted => "admitted",
             Self::AdmittedByOrder { .. } => "admitted_by_order",

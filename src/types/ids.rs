@@ -14,6 +14,14 @@ pub const SHARDS_MAX: usize = 128;
 /// end of `u64` is a forgery or garbage; accepting it once would make every later election impossible.
 pub const EPOCH_MAX: Epoch = Epoch(u64::MAX >> 2);
 
+/// By how much, at most, one node alone moves another one's epoch within an election timeout (E10). All that there are last for
+/// 2^34 election timeouts that way.
+pub const EPOCH_STEP_MAX: u64 = 1 << 28;
+
+/// How far ahead of a node's own epoch another one is believed at once. Elections count epochs one by one: this is some hundred of
+/// them that a node has not heard of. Who has missed more needs no more than a step of [`EPOCH_STEP_MAX`].
+pub const EPOCH_NEAR: u64 = 256;
+
 /// The name of a node: 1 to 63 visible ASCII characters without `@`, `,` and quotes.
 ///
 /// Kept inline and `Copy`, so that naming a node never allocates. Ordered by its bytes: where

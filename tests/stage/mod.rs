@@ -31,6 +31,7 @@
 //! | `pause 1`, `resume 1` | no automatic elections on n1 |
 //! | `offset 2=57`, `offset 2=(5,9)` | how far the data goes in the history that the node holds, per shard |
 //! | `write 1=5` | a client writes five frames, if the gate lets it |
+//! | `lie from=3 to=(1,2) bits=60` | n3 says a heartbeat of epoch 2^60 in its own name; `epoch=7`: of that one; `role=primary` as well; `echo` answers one instead |
 //! | `roles` | every node's role, epoch, primary, gate and position |
 //! | `show links` | from now on tells of `links`, `saves`, `host`, `heartbeats` too; `show` alone: of none |
 
@@ -39,9 +40,11 @@ pub(crate) mod words;
 use datadriven::TestCase;
 use kevy_elect_plugin::config::{CrashDetection, LossPolicy, MemberKind};
 use kevy_elect_plugin::elector::GateState;
-use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::fence::Health;
+use kevy_elect_plugin::ids::{Epoch, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
-use kevy_elect_plugin::message::Role;
+use kevy_elect_plugin::message::{Echo, Heartbeat, Message, Role, Standing};
+use kevy_elect_plugin::position::Progress;
 use kevy_elect_plugin::sim::{Cluster, FaultKind, Loss, Mutation, Note, Plan, Violation, What};
 use kevy_elect_plugin::time::Duration;
 use std::fmt::Write;
@@ -167,6 +170,7 @@ impl Stage {
                     matches!(kind, FailingHost | HangingHost | Unhealthy | Ailing)
                 })?,
             },
+            "lie" => self.lie(case)?,
             "step-down" => self.begin_each(case, FaultKind::StepDown)?,
             "transfer" => {
                 let to = optional(case, "to")?.ok_or("to whom? to=2")?;
@@ -281,6 +285,37 @@ impl Stage {
             let _ = writeln!(table, "{}", row.trim_end());
         }
         Ok(table)
+    }
+
+    fn lie(&mut self, case: &mut TestCase) -> Result<(), String> {
+        let from = take(case, "from")?;
+        let from = self.node(&from)?;
+        let bits = optional(case, "bits")?.map(|bits| 1 << bits);
+        let epoch = Epoch(optional(case, "epoch")?.map(|epoch| epoch as u64).or(bits).ok_or("which epoch?")?);
+        let role = if case.args.contains_key("role") { take(case, "role")? } else { "replica".to_owned() };
+        let role = Role::from_word(&role).ok_or("no such role")?;
+        let (round, standing, progress) = (Round(1), Standing::Member, Progress::NONE);
+        let message = if flag(case, "echo") {
+            Message::Echo(Echo { epoch, round, primary: None, standing, progress })
+        } else {
+            let (primary, lease, health) = (None, Duration::ZERO, Health::Good);
+            Message::Heartbeat(Heartbeat {
+                epoch,
+                round,
+                role,
+                standing,
+                progress,
+                primary,
+                lease,
+                health,
+                identity: None,
+            })
+        };
+        for to in case.args.remove("to").ok_or("to whom? say `to=(1,2)`")? {
+            let to = self.node(&to)?;
+            self.cluster()?.forge(from, to, message.clone());
+        }
+        Ok(())
     }
 
     fn write(&mut self, case: &mut TestCase) -> Result<String, String> {

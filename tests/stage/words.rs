@@ -167,6 +167,7 @@ fn decided(kind: &EventKind) -> Option<String> {
         }
         EventKind::SaveFailed { error } => format!("could not save: {error}"),
         EventKind::Implausible { peer, what } => format!("ignores an impossible {what} of {peer}"),
+        EventKind::EpochAhead { peer, claimed } => format!("approaches epoch {claimed}, which {peer} claims"),
         EventKind::LeaseMismatch { peer, .. } => format!("cannot promise for as long as {peer} writes"),
         EventKind::Admitted => "is admitted".to_owned(),
         EventKind::AdmittedByOrder { .. } => "is admitted by order".to_owned(),

@@ -35,11 +35,13 @@ impl Elector {
         // after every start keeps even a mistake from two writers at once.
         let without = self.peers.other_voters().filter(|index| self.peers[*index].was_fresh()).count() + 1;
         let quorum_fresh = silent && without >= self.config.quorum() && waited;
+        // Nobody at all has one: so the same, and the epochs that are said come of a lie while the cluster formed.
+        let nowhere = waited && self.peers.other_voters().all(|index| self.peers[index].said_new());
         // Every quorum that our vote completed had `quorum - 1` others in it: so many answers meet it.
         let enough = self.config.voters() + 1 - self.config.quorum();
         let told = self.answers_of_one_cluster(enough);
         let ordered = (waited && told.is_none()).then(|| self.ordered(enough)).flatten();
-        if all_fresh || quorum_fresh || told.is_some() || ordered.is_some() {
+        if all_fresh || quorum_fresh || nowhere || told.is_some() || ordered.is_some() {
             if all_fresh {
                 self.promises.end_boot();
             }

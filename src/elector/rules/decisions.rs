@@ -4,9 +4,11 @@
 //! no place to keep a [`Mutation`], so [`Elector::mutated`] is "no" at compile time and the rule is all that is left.
 
 use crate::config::{CrashDetection, LossPolicy, VOTERS_MAX};
+use crate::elector::approach::Approach;
 use crate::elector::io::DetachSeq;
 use crate::elector::machine::Elector;
 use crate::elector::mutation::Mutation;
+use crate::elector::peers::Peer;
 use crate::identity::Identity;
 use crate::ids::Epoch;
 use crate::message::{Echo, Message, Standing};
@@ -79,6 +81,43 @@ impl Elector {
         self.record.is_complete()
             || self.mutated(Mutation::NoAdmission)
             || self.mutated(Mutation::VotesFromStrangers)
+    }
+}
+
+/// Epochs far ahead.
+impl Elector {
+    /// E10: whether there is a bound to what one node alone moves this one by.
+    pub(super) fn is_bounded(&self) -> bool {
+        !self.mutated(Mutation::EpochsUnbounded)
+    }
+
+    /// E10: what this node may be moved by. All members together have one budget.
+    pub(super) fn budget(&mut self, _from: usize) -> &mut Approach {
+        #[cfg(feature = "sim")]
+        if self.mutated(Mutation::BudgetOfEach) {
+            return self.peers.get_mut(_from).budget();
+        }
+        &mut self.approach
+    }
+
+    /// E11: whether a member's claim is one of those that a quorum is made of.
+    pub(super) fn claim_counts(&self, peer: &Peer) -> bool {
+        peer.voter().is_some() || self.mutated(Mutation::ClaimsOfObservers)
+    }
+
+    /// E11: whether a jump takes the budget of the time that follows. Otherwise nodes would lead each other on by turns.
+    pub(super) fn jump_spends(&self) -> bool {
+        !self.mutated(Mutation::JumpsAreFree)
+    }
+
+    /// E11: whether a claim is over with the link on which it was made.
+    pub(super) fn claims_end(&self) -> bool {
+        !self.mutated(Mutation::ClaimsOutliveLinks)
+    }
+
+    /// E12: whether an answer counts for admission only once this node has come as far as it.
+    pub(super) fn admitted_within_reach(&self) -> bool {
+        !self.mutated(Mutation::AdmittedOutOfReach)
     }
 }
 

@@ -99,7 +99,7 @@ impl Elector {
 
     /// Goes on with a transfer or a handover as soon as the other node is far enough.
     pub(super) fn hand_over_if_caught_up(&mut self) {
-        if self.is_near() {
+        if self.successor_is_near() {
             self.hand_over(FenceReason::StepDown);
             return;
         }
@@ -144,7 +144,7 @@ impl Elector {
 
     /// Whether a transfer is under way for which writes can stop: what the other node lacks is what was written in a moment. If it
     /// has come as far as this node was, but took longer, it is asked again from here.
-    fn is_near(&mut self) -> bool {
+    fn successor_is_near(&mut self) -> bool {
         let Some(reign) = self.state.reign().filter(|reign| reign.handover().is_none()) else { return false };
         let Some(transfer) = reign.transfer() else { return false };
         let (now, progress) = (self.now(), self.data.progress());

@@ -68,24 +68,7 @@ impl Elector {
     }
 
     pub(super) fn on_heartbeat(&mut self, from: usize, heartbeat: &Heartbeat) {
-        let now = self.now();
-        if heartbeat.identity != self.peers[from].identity() {
-            self.on_identity(from, heartbeat.identity);
-        }
-        if self.ignores(from) {
-            return;
-        }
-        let peer = self.peers.get_mut(from);
-        let first = peer.heard().is_none();
-        peer.note(now, heartbeat);
-        if peer.is_news(true) {
-            let peer = self.id(from);
-            self.event(EventKind::PeerUp { peer });
-        }
-        if first {
-            // It is known now that it belongs to this cluster.
-            self.answer_waiting();
-        }
+        self.hear(from, heartbeat);
         if heartbeat.epoch > self.record.epoch() {
             self.adopt_epoch(heartbeat.epoch, Reason::HigherEpoch);
         }
@@ -101,6 +84,31 @@ impl Elector {
         }
         self.admit_if_known();
         self.hand_over_if_caught_up();
+    }
+
+    #[inline]
+    fn hear(&mut self, from: usize, heartbeat: &Heartbeat) {
+        let now = self.now();
+        let peer = self.peers.get_mut(from);
+        let first = peer.heard().is_none();
+        peer.note(now, heartbeat);
+        if peer.is_news(true) {
+            let peer = self.id(from);
+            self.event(EventKind::PeerUp { peer });
+        }
+        if first {
+            // It is known now that it belongs to this cluster.
+            self.answer_waiting();
+        }
+    }
+
+    /// A member whose epoch is out of reach is there all the same, and may need an answer to be admitted.
+    pub(super) fn on_heartbeat_ahead(&mut self, from: usize, heartbeat: &Heartbeat) {
+        self.hear(from, heartbeat);
+        if heartbeat.standing == Standing::New && self.peers[from].voter().is_some() {
+            self.echo(from, heartbeat.round);
+        }
+        self.admit_if_known();
     }
 
     fn echo(&mut self, to: usize, round: Round) {

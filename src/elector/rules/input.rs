@@ -6,16 +6,11 @@ use crate::elector::machine::Elector;
 use crate::elector::timers::Timer;
 use crate::event::EventKind;
 use crate::fence::FenceReason;
-use crate::ids::{EPOCH_MAX, NodeId};
+use crate::ids::NodeId;
 use crate::link::LinkEvent;
 use crate::message::Message;
 use crate::state::HardState;
 use crate::time::Instant;
-
-/// How far ahead of our own an epoch may be and still be believed. Elections count one by one: nobody
-/// gets this far in a lifetime, so a larger step is garbage or an attack, and believing it would use up
-/// the epochs that are left.
-pub const EPOCH_STEP_MAX: u64 = 1 << 32;
 
 /// Inputs.
 impl Elector {
@@ -48,11 +43,15 @@ impl Elector {
         if from == self.peers.me() || self.peers[from].is_dead() {
             return;
         }
-        // Its heartbeats are looked at: an operator may have given it another cluster.
-        if self.ignores(from) && !matches!(message, Message::Heartbeat(_)) {
+        if let Message::Heartbeat(heartbeat) = &message
+            && heartbeat.identity != self.peers[from].identity()
+        {
+            self.on_identity(from, heartbeat.identity);
+        }
+        if self.ignores(from) {
             return;
         }
-        if !self.plausible(from, &message) {
+        if !self.reaches(from, &message) {
             return;
         }
         match message {
@@ -170,24 +169,5 @@ impl Elector {
                 self.follow_primary();
             }
         }
-    }
-
-    /// Refuses epochs that no election can have reached.
-    fn plausible(&mut self, from: usize, message: &Message) -> bool {
-        let epoch = match message {
-            Message::Heartbeat(m) => m.epoch,
-            Message::Echo(m) => m.epoch,
-            Message::PreOffer(m) | Message::Offer(m) => m.epoch,
-            Message::PreAccept(m) | Message::Accept(m) => m.epoch,
-            Message::Reject(m) => m.epoch,
-            Message::Announce(m) => m.epoch,
-            Message::Resign(m) => m.epoch,
-        };
-        let fine = epoch <= EPOCH_MAX && epoch.0 <= self.record.epoch().0.saturating_add(EPOCH_STEP_MAX);
-        if !fine {
-            let peer = self.id(from);
-            self.event(EventKind::Implausible { peer, what: "epoch" });
-        }
-        fine
     }
 }

@@ -9,6 +9,9 @@ use crate::message::OfferKind;
 
 impl Elector {
     pub(super) fn on_link(&mut self, peer: usize, event: LinkEvent) {
+        if matches!(event, LinkEvent::Up { .. } | LinkEvent::Closed | LinkEvent::Reset) && self.claims_end() {
+            self.peers.get_mut(peer).forget_claim();
+        }
         match event {
             LinkEvent::Up { incarnation } => self.on_link_up(peer, incarnation),
             LinkEvent::Closed | LinkEvent::Reset => {

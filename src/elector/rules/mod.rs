@@ -5,6 +5,7 @@ mod campaign;
 mod decisions;
 #[cfg(feature = "sim")]
 mod digest;
+mod epochs;
 mod fitness;
 mod getters;
 mod handover;
@@ -19,7 +20,6 @@ mod vote;
 
 #[cfg(feature = "sim")]
 pub use digest::{Rounds, digest_message};
-pub use input::EPOCH_STEP_MAX;
 
 /// A host that has not done what it was asked after this many election timeouts never will.
 const HOST_TIMEOUTS: u32 = 5;

@@ -8,7 +8,7 @@ use super::found::Found;
 use crate::bounds::Bounds;
 use crate::sim::clock::MS;
 use crate::sim::fault::FaultKind;
-use crate::sim::plan::Plan;
+use crate::sim::plan::{Plan, STEPS_APART};
 use crate::time::nanos;
 
 /// How long a process is refused after a newer one of its id, and dials again.
@@ -37,7 +37,14 @@ impl Convergence {
             FaultKind::Twin { .. } => STALE,
             _ => 0,
         });
-        let residue = residue.sum();
+        let residue: u64 = residue.sum();
+        // Nodes that did not hear each other were led on by turns, and come together at the pace at which they were.
+        let steps = match (setup.lies, setup.epochs.is_empty()) {
+            (true, _) => plan.heal_at / nanos(setup.timeout) + 3,
+            (_, false) => STEPS_APART + 3,
+            _ => 0,
+        };
+        let residue = residue + steps * nanos(setup.timeout);
         // A stream that stands still is noticed, and what is missing is copied.
         let copies = if setup.habits.is_some() { 2_500 * MS + 4 * setup.host + 10 * setup.delay } else { 0 };
         let work = copies + 4 * setup.host + 12 * setup.late + 20 * setup.delay + 10 * setup.save + 300 * MS;

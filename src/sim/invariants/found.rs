@@ -1,7 +1,7 @@
 //! The invariants by name, and what is said of one that did not hold.
 
 /// The invariants, with the sentences of `docs/protocol.md` that they guard.
-pub const INVARIANTS: [&str; 16] = [
+pub const INVARIANTS: [&str; 18] = [
     "one primary per epoch (E1)",
     "one vote per epoch, durable before spoken (E2, E3)",
     "epochs only grow (E4)",
@@ -17,6 +17,8 @@ pub const INVARIANTS: [&str; 16] = [
     "continues from a prefix (C4)",
     "a transfer loses nothing (H9)",
     "a fit server is elected (E9)",
+    "no single node moves another one far (E10)",
+    "admitted knowing the elections that it decided (A4)",
     "one cluster, and nobody's data for another (I2, I4)",
 ];
 
@@ -38,6 +40,8 @@ pub(in crate::sim) enum Check {
     Continued,
     HandedOver,
     Served,
+    Reach,
+    Admission,
     Cluster,
 }
 

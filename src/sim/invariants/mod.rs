@@ -15,6 +15,7 @@ pub(super) mod one_primary;
 pub(super) mod one_writer;
 pub(super) mod orders;
 pub(super) mod position;
+pub(super) mod reach;
 pub(super) mod served;
 pub(super) mod votes;
 
@@ -40,6 +41,7 @@ pub(super) struct Invariants {
     pub(super) continued: continued::Continued,
     pub(super) served: served::Served,
     pub(super) handed_over: handed_over::HandedOver,
+    pub(super) reach: reach::Reach,
 }
 
 impl Invariants {
@@ -61,6 +63,7 @@ impl Invariants {
             continued: continued::Continued::default(),
             served: served::Served::default(),
             handed_over: handed_over::HandedOver,
+            reach: reach::Reach::new(plan),
         }
     }
 

@@ -10,6 +10,11 @@ pub(in crate::sim) struct OnePrimary {
 }
 
 impl OnePrimary {
+    /// Whether this node won that epoch.
+    pub(in crate::sim) fn has_won(&self, epoch: Epoch, node: usize) -> bool {
+        self.reigns.contains(&(epoch, node))
+    }
+
     /// A node has won an election, or was promoted.
     pub(in crate::sim) fn on_reign(&mut self, node: usize, epoch: Epoch) -> Found {
         match self.reigns.iter().find(|(other, _)| *other == epoch) {

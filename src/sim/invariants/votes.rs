@@ -8,6 +8,8 @@ use crate::state::HardState;
 pub(in crate::sim) struct Votes {
     /// Voter, epoch, candidate.
     cast: Vec<(usize, Epoch, usize)>,
+    /// The same of records that were lost.
+    forgotten: Vec<(usize, Epoch, usize)>,
 }
 
 impl Votes {
@@ -46,6 +48,22 @@ impl Votes {
     /// The record is lost. What the node may do again is bounded by admission (A3), and judged by E1: a
     /// repeated vote in an epoch that nobody won harms nobody.
     pub(in crate::sim) fn forgot(&mut self, node: usize) {
-        self.cast.retain(|(voter, ..)| *voter != node);
+        self.forgotten.extend(self.cast.extract_if(.., |(voter, ..)| *voter == node));
+    }
+
+    /// A4: who is admitted knows every epoch in which it helped to elect somebody.
+    pub(in crate::sim) fn on_admitted(
+        &self,
+        node: usize,
+        known: Epoch,
+        won: impl Fn(Epoch, usize) -> bool,
+    ) -> Found {
+        let helped =
+            |(voter, epoch, candidate): &&_| *voter == node && *epoch > known && won(*epoch, *candidate);
+        self.forgotten.iter().find(helped).map(|(_, epoch, candidate)| {
+            let text =
+                format!("n{node} is admitted in epoch {known}; n{candidate} won {epoch} with its vote");
+            ("admitted knowing the elections that it decided (A4)", text)
+        })
     }
 }

@@ -108,7 +108,7 @@ impl State {
             }
             FaultKind::HungShard if runs => self.nodes[node].impairments.hung += 1,
             // The network in memory knows one process per node.
-            FaultKind::HungShard | FaultKind::Twin { .. } => return None,
+            FaultKind::HungShard | FaultKind::Twin { .. } | FaultKind::Lie { .. } => return None,
             FaultKind::StepDown => self.nodes[node].plugin.as_ref().filter(|_| runs)?.step_down(),
             FaultKind::Transfer { to } => {
                 let to = if to == node { (node + 1) % nodes } else { to };

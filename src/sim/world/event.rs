@@ -116,6 +116,8 @@ pub(super) enum Event {
     /// A fault of the plan comes, and goes.
     Fault(usize),
     Heal(usize),
+    /// The member that this fault of the plan makes a liar says something.
+    Lie(usize),
     /// A process starts.
     Start {
         node: usize,

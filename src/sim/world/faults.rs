@@ -34,6 +34,9 @@ impl World {
         }
         *self.run.stats.faults.entry(fault.kind.name()).or_default() += 1;
         self.run.active[index] = active;
+        if matches!(fault.kind, FaultKind::Lie { .. }) {
+            self.push(self.run.now, Event::Lie(index));
+        }
         if fault.lasts != UNTIL_HEALED {
             self.push(self.run.now + fault.lasts, Event::Heal(index));
         }
@@ -108,7 +111,8 @@ impl World {
             | FaultKind::SlowHost { .. }
             | FaultKind::FailingHost
             | FaultKind::HangingHost
-            | FaultKind::LowMemory => {}
+            | FaultKind::LowMemory
+            | FaultKind::Lie { .. } => {}
             FaultKind::Unhealthy | FaultKind::Ailing => self.tell_health(node),
             FaultKind::StepDown | FaultKind::Transfer { .. } => {
                 if !self.machines[node].runs() {
@@ -188,7 +192,9 @@ impl World {
             let record = &self.machines[*n].disk.record;
             *n != node && record.as_ref().is_none_or(|record| record.standing == Standing::New)
         };
-        self.run.voters().filter(without).count() < self.run.voters().len() - self.run.quorum()
+        // Who lies of its epoch is no better than one that has forgotten it.
+        let liars = usize::from(self.run.plan.setup.lies);
+        self.run.voters().filter(without).count() + liars < self.run.voters().len() - self.run.quorum()
     }
 
     fn shut_down(&mut self, node: usize) -> bool {
@@ -271,6 +277,15 @@ impl World {
             }
             FaultKind::HungShard => self.unhang(node),
             FaultKind::Twin { .. } => self.end_double(node, active.ghost),
+            FaultKind::Lie { removed, .. } => {
+                self.stop(node);
+                if removed {
+                    self.machines[node].removed = true;
+                    self.machines[node].impairments.down += 1;
+                } else {
+                    self.start(node);
+                }
+            }
             FaultKind::Unhealthy | FaultKind::Ailing => self.tell_health(node),
             FaultKind::OperatorPause => {
                 if self.machines[node].impairments.elections_paused == 0 {

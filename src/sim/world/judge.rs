@@ -36,6 +36,9 @@ impl World {
         }
         self.run.invariants.epochs.on_epoch(epoch, now);
         self.run.take(found);
+        self.run.stats.checks[Check::Reach as usize] += 1;
+        let far = self.run.invariants.reach.on_epoch(node, epoch, now);
+        self.run.take(far);
         if self.machines[node].process.as_ref().is_some_and(|process| process.leaving_at.is_some()) {
             self.leave_if_done(node);
         }
@@ -84,6 +87,11 @@ impl World {
     pub(super) fn judge_event(&mut self, node: usize, event: &crate::event::Event) {
         if matches!(event.kind, EventKind::Admitted) {
             self.machines[node].disturbed = self.run.now;
+            self.run.stats.checks[Check::Admission as usize] += 1;
+            let won = |epoch, node| self.run.invariants.one_primary.has_won(epoch, node);
+            let found = self.run.invariants.votes.on_admitted(node, event.epoch, won);
+            // Where more disks are lost than that promises to survive, it promises nothing.
+            self.run.take(found.filter(|_| !self.run.plan.setup.forgetful));
         }
         if let EventKind::TransferEnded { to: Some(to), outcome: TransferOutcome::HandedOver, .. } =
             event.kind
@@ -163,11 +171,12 @@ impl World {
         };
         let id = self.machines[writer].id;
         let all = self.machines.iter().enumerate().all(|(node, machine)| {
-            machine.process.as_ref().is_some_and(|process| {
-                process.elector.epoch() == epoch && process.elector.primary() == Some(id)
-            }) && (node == writer
-                || self.run.servers[node].joined
-                || self.run.plan.setup.kinds[node] == crate::config::MemberKind::Witness)
+            machine.removed
+                || machine.process.as_ref().is_some_and(|process| {
+                    process.elector.epoch() == epoch && process.elector.primary() == Some(id)
+                }) && (node == writer
+                    || self.run.servers[node].joined
+                    || self.run.plan.setup.kinds[node] == crate::config::MemberKind::Witness)
         });
         all && (self.run.plan.setup.habits.is_none() || self.run.caught_up(writer))
     }

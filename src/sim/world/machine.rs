@@ -3,6 +3,8 @@
 use super::event::Event;
 use crate::elector::{DetachSeq, Elector, GateState, PersistSeq};
 use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::message::Standing;
+use crate::position::Position;
 use crate::sim::clock::DriftClock;
 use crate::sim::data::Offsets;
 use crate::sim::impairments::{Impairments, Life};
@@ -17,6 +19,8 @@ pub(super) struct Machine {
     pub(super) process: Option<Process>,
     /// The machine has no power: nothing answers, not even its kernel.
     pub(super) dark: bool,
+    /// Out of the cluster for good.
+    pub(super) removed: bool,
     /// Faults that act now.
     pub(super) impairments: Impairments,
     /// When something was last not in order, in nanoseconds of real time.
@@ -34,6 +38,22 @@ pub(super) struct Disk {
     /// The newest one that waits.
     pub(super) waiting: Option<(PersistSeq, HardState)>,
     pub(super) writes: u64,
+}
+
+impl Disk {
+    /// Of a member that has been in this epoch, or of a new one.
+    pub(super) fn with_epoch(epoch: Option<Epoch>) -> Self {
+        let of_member = |epoch| HardState {
+            identity: None,
+            floor: crate::position::Progress::NONE,
+            epoch,
+            voted_for: None,
+            standing: Standing::Member,
+            incarnation: Incarnation(1),
+            position: Position::NONE,
+        };
+        Self { record: epoch.map(of_member), ..Self::default() }
+    }
 }
 
 /// What the server was asked to do, and has not answered.

@@ -9,6 +9,7 @@ mod event;
 mod faults;
 mod hand;
 mod judge;
+mod lies;
 mod machine;
 mod net;
 mod server;
@@ -68,12 +69,13 @@ impl World {
                     1_000_000_000 + rng.below(1_000_000) * MS,
                     plan.setup.of_bound[node] * drift_ppm / 1_000_000,
                 ),
-                disk: Disk::default(),
+                disk: Disk::with_epoch(plan.setup.epochs.get(node).copied()),
                 jobs: Jobs::default(),
                 process: None,
                 dark: false,
                 impairments: Impairments::default(),
                 disturbed: 0,
+                removed: false,
             })
             .collect();
         let mut world = Self {
@@ -166,6 +168,7 @@ impl World {
             Event::Look => self.on_look(),
             Event::Fault(fault) => self.on_fault(fault),
             Event::Heal(fault) => self.on_heal(fault),
+            Event::Lie(fault) => self.on_lie(fault),
             Event::Start { node } => self.start(node),
             Event::HealAll => self.heal_all(),
             Event::Probe => self.on_probe(),

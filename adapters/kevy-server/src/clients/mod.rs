@@ -1,6 +1,5 @@
 //! What clients may do, and what is streamed and logged of it.
 
-pub(crate) mod adrift;
 pub(crate) mod bounds;
 pub(crate) mod browser;
 pub(crate) mod commands;

@@ -1,7 +1,6 @@
 //! The end of a reign: what passed the gate is counted and answered, and clients that wait for nothing are let go.
 
-use super::{HURRY, KevyHost};
-use crate::clients::adrift;
+use super::{HURRY, KevyHost, adrift};
 use crate::confirm::connections::Whose;
 use crate::fitness::guard::Guard;
 use crate::inline::Inline;

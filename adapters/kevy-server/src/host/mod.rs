@@ -8,6 +8,7 @@
 //! That is a lower bound: the new primary was elected by a quorum, so its snapshots hold every write of
 //! the old history that a quorum confirmed; and until the last shard is loaded nothing is acknowledged.
 
+mod adrift;
 mod drain;
 mod streams;
 

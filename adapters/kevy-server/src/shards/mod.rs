@@ -16,6 +16,7 @@
 //! - `dumps`: rewrites and snapshots across a leap of the clock
 //! - `hurry`: short ticks while something waits
 
+mod adrift;
 mod brake;
 mod data;
 mod dumps;
@@ -29,7 +30,6 @@ mod room;
 pub(crate) mod stream;
 mod turns;
 
-use crate::clients::adrift::Adrift;
 use crate::confirm::waits::Waits;
 use crate::continuation::pins::Pins;
 use crate::ending::Ending;
@@ -39,6 +39,7 @@ use crate::position::cutter::Cutter;
 use crate::position::disk::Disk;
 use crate::position::ledger::Ledger;
 use crate::position::marks::Before;
+use adrift::Adrift;
 use event_listener::Event;
 use kevy_elect_plugin::host::FenceReason;
 use kevy_elect_plugin::ids::Epoch;
