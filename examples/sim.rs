@@ -76,7 +76,7 @@ impl Wrong {
     fn all(mode: Mode) -> Vec<Self> {
         let drivers = DriverMutation::ALL.iter().copied().map(Self::Driver).filter(|_| mode == Mode::Stack);
         let electors = Mutation::ALL.iter().copied().map(Self::Elector);
-        drivers.chain(electors).chain(ServerMutation::ALL.map(Self::Server)).collect()
+        drivers.chain(electors).chain(ServerMutation::ALL.iter().copied().map(Self::Server)).collect()
     }
 
     fn named(name: &str, mode: Mode) -> Option<Self> {
@@ -369,7 +369,7 @@ fn totals(mode: Mode, stats: &Stats, time: Duration, steps_per_core: f64) {
         say!("| {fault} | {times} |");
     }
     say!("\n| invariant | checked |\n|---|---|");
-    for (invariant, times) in INVARIANTS.iter().zip(&stats.checks) {
+    for (invariant, times) in INVARIANTS.iter().zip(stats.checks()) {
         // The host's calls are the driver's: nothing to check in the other mode.
         if *times > 0 {
             say!("| {invariant} | {times} |");

@@ -19,6 +19,13 @@
 //! One future does the work and nothing spawns, so any executor will do; examples run it on smol and on Tokio.
 //! What is guaranteed, sentence by sentence: `docs/protocol.md`. The names that most programs need stand at the root.
 //!
+//! # What may grow
+//!
+//! Everything that this crate hands out and may extend is `#[non_exhaustive]`. Two kinds of types are not, on purpose. The messages'
+//! contents ([`message`]), the vote record and the frames of the codec: whoever takes them apart, a codec or a fuzz target, has to
+//! look at a new field, and the compiler says where. And [`QuorumParts`]: a node without one of its parts is none, so a new part must
+//! not go unnoticed.
+//!
 //! # A server with elections
 //!
 //! ```

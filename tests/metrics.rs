@@ -36,7 +36,7 @@ fn the_documentation_has_the_table_that_the_code_has() {
 
 fn markdown() -> String {
     let mut text = String::from("\n| metric | kind | labels | meaning |\n|---|---|---|---|\n");
-    for MetricInfo { name, kind, labels, help, .. } in METRICS {
+    for &MetricInfo { name, kind, labels, help, .. } in METRICS {
         let labels: Vec<String> = labels.iter().map(|(label, values)| described(label, values)).collect();
         text += &format!("| `{name}` | {} | {} | {help} |\n", kind.as_str(), labels.join("<br>"));
     }
@@ -151,7 +151,7 @@ fn everything_in_the_table_is_exported_from_the_start_and_nothing_else() {
     let ended = metrics::with_local_recorder(&notes, || election.now_or_never());
     assert!(ended.is_none());
     let seen = notes.0.lock().unwrap();
-    for info in &METRICS {
+    for info in METRICS {
         let unit = info.seconds.then_some(Unit::Seconds);
         assert_eq!(seen.described.get(info.name), Some(&(info.kind.as_str(), unit)), "{}", info.name);
         let Some((kind, series)) = seen.registered.get(info.name) else {
@@ -171,7 +171,7 @@ fn everything_in_the_table_is_exported_from_the_start_and_nothing_else() {
 
 #[test]
 fn names_follow_the_rules_of_prometheus() {
-    for MetricInfo { name, kind, seconds, help, .. } in METRICS {
+    for &MetricInfo { name, kind, seconds, help, .. } in METRICS {
         assert!(
             name.starts_with("kevy_elect_") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
             "{name}"
@@ -195,7 +195,7 @@ fn rules_and_dashboard_name_only_metrics_that_exist() {
         rules.lines().filter_map(|line| line.trim().strip_prefix("- record: ")).collect();
     let suffixes = ["", "_bucket", "_sum", "_count"];
     let mut known: BTreeSet<String> = recorded.iter().map(|name| (*name).to_owned()).collect();
-    for MetricInfo { name, kind, .. } in METRICS {
+    for &MetricInfo { name, kind, .. } in METRICS {
         let histogram = kind == MetricKind::Histogram;
         known.extend(
             suffixes.iter().filter(|s| s.is_empty() != histogram).map(|suffix| format!("{name}{suffix}")),

@@ -302,6 +302,7 @@ const CAUGHT_SERVERS: &[(ServerMutation, &str, usize, u64)] = &[
     (ServerMutation::PathForgets, "hung", 5, 16),
     (ServerMutation::FlushesIgnored, "server", 5, 7),
     (ServerMutation::RingWithGaps, "continuation", 3, 7),
+    (ServerMutation::RefillsMiscounted, "continuation", 3, 0),
     (ServerMutation::FetchesBeyond, "continuation", 3, 109),
     (ServerMutation::ContinuesUnapplied, "continuation", 5, 20),
     (ServerMutation::OrdersUnchecked, "logs", 5, 1),
@@ -312,7 +313,7 @@ const CAUGHT_SERVERS: &[(ServerMutation, &str, usize, u64)] = &[
 
 #[test]
 fn every_fault_of_a_server_is_caught() {
-    for mutation in ServerMutation::ALL {
+    for &mutation in ServerMutation::ALL {
         let Some((_, profile, nodes, seed)) = CAUGHT_SERVERS.iter().find(|(of, ..)| *of == mutation) else {
             panic!("no seed catches {mutation:?}");
         };

@@ -64,7 +64,7 @@ fn a_run_does_all_that_is_to_be_judged() {
     (0..4).for_each(|seed| stats.add(&run(&plan(seed, 3, "server"), false).stats));
     assert!(stats.writes > 500 && stats.promoted > 12 && stats.messages > 5000, "{stats:#?}");
     // E9, E10 and A4 are the elector's alone, and looked at there.
-    let checks = &stats.checks[..stats.checks.len() - 3];
+    let checks = &stats.checks()[..stats.checks().len() - 3];
     assert!(checks.iter().all(|checked| *checked > 0), "{stats:#?}");
     assert!(stats.faults.len() > 10, "{stats:#?}");
 }

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 /// It must not stop while the process is stopped, and its rate must be within the configured drift of
 /// real time: leases rest on it. Wall clocks play no part.
 pub trait Clock: Send + Sync + 'static {
-    /// Now.
+    /// What time it is. It never goes back.
     fn now(&self) -> Instant;
 
     /// Now or a little earlier, for the write path: as cheap as the platform allows. It may lag behind

@@ -10,6 +10,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// What kind of metric it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MetricKind {
     /// Only grows; starts at 0 with the process.
     Counter,
@@ -32,6 +33,7 @@ impl MetricKind {
 
 /// One metric of the plugin.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct MetricInfo {
     /// Its full name.
     pub name: &'static str,
@@ -49,7 +51,7 @@ pub struct MetricInfo {
 /// shows as an increase.
 #[derive(Debug, Clone, Copy)]
 pub enum LabelValues {
-    /// These.
+    /// Each of these words.
     Words(fn() -> Vec<&'static str>),
     /// The ids of the other members.
     Peers,
@@ -101,7 +103,7 @@ impl MetricInfo {
 }
 
 /// All metrics of the plugin.
-pub const METRICS: [MetricInfo; 34] = [
+pub const METRICS: &[MetricInfo] = &[
     gauge("kevy_elect_epoch", "Epoch of this node."),
     gauge("kevy_elect_role", "1 for the role this node has, 0 for the others.").by(&[("role", ROLES)]),
     counter("kevy_elect_role_transitions_total", "Changes of this node's role.")
@@ -158,6 +160,8 @@ pub const METRICS: [MetricInfo; 34] = [
         "1 if the peer belongs to another cluster than this node, whose data is not overwritten in silence: an operator decides.",
     )
     .by(&[("peer", LabelValues::Peers)]),
+    gauge("kevy_elect_peer_epochs_ahead", "How far the epoch that the peer claims is above this node's.")
+        .by(&[("peer", LabelValues::Peers)]),
     seconds(
         "kevy_elect_peer_last_heartbeat_timestamp_seconds",
         "When the peer's last heartbeat came in, in Unix time; 0 if never.",
@@ -193,7 +197,7 @@ pub const METRICS: [MetricInfo; 34] = [
 
 /// Tells the exporter what every metric is.
 pub(super) fn describe() {
-    for MetricInfo { name, kind, seconds, help, .. } in METRICS {
+    for &MetricInfo { name, kind, seconds, help, .. } in METRICS {
         match (kind, seconds) {
             (MetricKind::Counter, _) => describe_counter!(name, help),
             (MetricKind::Gauge, false) => describe_gauge!(name, help),

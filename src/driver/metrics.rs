@@ -59,6 +59,7 @@ struct PeerMetrics {
     foreign: Gauge,
     up: Gauge,
     linked: Gauge,
+    epochs_ahead: Gauge,
     last_heartbeat: Gauge,
     rtt: Histogram,
 }
@@ -398,11 +399,14 @@ impl Metrics {
     }
 
     fn observe_peers(&self, elector: &Elector, now: Instant, wall_ms: u64) {
+        let own = elector.epoch().0;
         for peer in elector.peers() {
             if let Some(metrics) = self.peers.get(&peer.member.id) {
                 metrics.up.set(if peer.up { 1.0 } else { 0.0 });
                 metrics.linked.set(if peer.linked { 1.0 } else { 0.0 });
                 metrics.foreign.set(if peer.foreign { 1.0 } else { 0.0 });
+                let ahead = if peer.up { peer.epoch.0.saturating_sub(own) } else { 0 };
+                metrics.epochs_ahead.set(ahead as f64);
                 if let Some(heard) = peer.heard {
                     let ago = now.saturating_since(heard).as_secs_f64();
                     metrics.last_heartbeat.set(wall_ms as f64 / 1e3 - ago);
@@ -423,6 +427,7 @@ impl PeerMetrics {
             up: gauge!("kevy_elect_peer_up", "peer" => peer.clone()),
             linked: gauge!("kevy_elect_peer_linked", "peer" => peer.clone()),
             foreign: gauge!("kevy_elect_peer_foreign", "peer" => peer.clone()),
+            epochs_ahead: gauge!("kevy_elect_peer_epochs_ahead", "peer" => peer.clone()),
             last_heartbeat: gauge!(
                 "kevy_elect_peer_last_heartbeat_timestamp_seconds", "peer" => peer.clone()
             ),

@@ -48,7 +48,6 @@ pub use io::{Command, DetachSeq, HostAction, HostReport, Output, PersistSeq};
 pub use machine::Elector;
 #[cfg(feature = "sim")]
 pub use mutation::Mutation;
-pub use record::POSITION_SAVE_INTERVAL;
 #[cfg(feature = "sim")]
 pub use rules::{Rounds, digest_message};
 pub use status::{PeerStatus, Status};

@@ -12,7 +12,7 @@ use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
 
 /// How often, at most, the position alone is written to the vote record.
-pub const POSITION_SAVE_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const POSITION_SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many messages per member may wait for a save. More are dropped: all but votes are repeated anyway.
 const HELD_PER_MEMBER: usize = 4;

@@ -29,7 +29,7 @@ use std::task::{Context, Poll};
 pub struct QuorumParts {
     /// Who is in the cluster, and the timing.
     pub config: Config,
-    /// Time.
+    /// What time it is, and when a time has come.
     pub clock: Arc<dyn Clock>,
     /// Where votes are kept.
     pub store: Arc<dyn VoteStore>,

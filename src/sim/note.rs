@@ -13,9 +13,9 @@ use crate::state::HardState;
 pub struct Note {
     /// When, in nanoseconds of real time.
     pub at: u64,
-    /// Where.
+    /// The node at which it happened.
     pub node: NodeId,
-    /// What.
+    /// What happened.
     pub what: What,
 }
 
@@ -31,7 +31,7 @@ pub enum What {
     Sent {
         /// To whom.
         to: NodeId,
-        /// What.
+        /// The message.
         message: Message,
         /// The way is cut: it comes late, or never.
         cut: bool,

@@ -22,7 +22,7 @@ pub struct Stats {
     /// Writes that passed a gate.
     pub writes: u64,
     /// How often each invariant was checked, in the order of [`crate::sim::INVARIANTS`].
-    pub checks: [u64; super::invariants::INVARIANTS.len()],
+    pub(crate) checks: [u64; super::invariants::INVARIANTS.len()],
     /// Changes of a node's role.
     pub role_changes: u64,
     /// Campaigns that ended.
@@ -50,6 +50,11 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// How often each invariant was checked, in the order of [`crate::sim::INVARIANTS`].
+    pub fn checks(&self) -> &[u64] {
+        &self.checks
+    }
+
     /// Notes a settled run.
     pub(super) fn settled(&mut self, took: u64, timeout: u64) {
         *self.settled.entry(took * 10 / timeout.max(1)).or_default() += 1;

@@ -17,6 +17,7 @@ pub struct MemoryVoteStore(Arc<Mutex<Disk>>);
 
 /// Where a save hangs. The difference shows when the process dies meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Hang {
     /// Before anything is stored: an abandoned save leaves the old record.
     Before,

@@ -60,7 +60,7 @@ pub enum RecordError {
         /// The first word of such a record.
         magic: &'static str,
     },
-    /// Damaged.
+    /// The record is not what was written: its checksum does not fit.
     #[error("its last line is not the checksum of the rest, \"crc {expected:08x}\"")]
     Checksum {
         /// The checksum of what is there.

@@ -41,10 +41,11 @@ use crate::wire::{encode_hello, encode_refuse};
 
 /// A connection that is not taken up.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TurnedAway {
     /// Who the other end says it is, where it got that far; where it was dialled, who it should be.
     pub claimed: Option<NodeId>,
-    /// Why.
+    /// What was wrong.
     pub reason: RefuseReason,
     /// What more there is to say, for people.
     pub detail: Option<String>,

@@ -12,7 +12,7 @@ pub const INBOX_EVENTS_MAX: usize = 256;
 /// The most events about refused connections that wait at a time; what comes on top is only counted.
 pub const REFUSALS_QUEUED_MAX: usize = 16;
 /// The most events about refused connections in one second; what comes on top is only counted.
-pub const REFUSALS_PER_SECOND_MAX: u32 = 32;
+pub(crate) const REFUSALS_PER_SECOND_MAX: u32 = 32;
 /// The most wakers of tasks that wait for room, beyond those that the caller expects.
 const ROOM_WAITERS_MAX: usize = 64;
 

@@ -20,8 +20,7 @@ pub use crate::link::LinkEvent;
 pub use api::{
     Directions, RefuseReason, SendError, Transport, TransportError, TransportEvent, TransportStats,
 };
-pub use inbox::{INBOX_EVENTS_MAX, REFUSALS_PER_SECOND_MAX, REFUSALS_QUEUED_MAX};
+pub use inbox::{INBOX_EVENTS_MAX, REFUSALS_QUEUED_MAX};
 #[cfg(feature = "test-util")]
 pub use memory::{MemoryNetwork, MemoryTransport};
-pub use outbox::OUTBOX_FRAMES_MAX;
 pub use tcp::TcpTransport;

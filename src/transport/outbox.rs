@@ -5,7 +5,7 @@ use crate::wire;
 use std::collections::VecDeque;
 
 /// The most frames that wait for one peer: six seconds of heartbeats, or every vote of several elections.
-pub const OUTBOX_FRAMES_MAX: usize = 64;
+pub(crate) const OUTBOX_FRAMES_MAX: usize = 64;
 
 /// Encoded frames in one buffer, so that all that wait go out with one write. A full box gives up its
 /// oldest heartbeat or echo: newer ones say more. Votes and answers are never given up.

@@ -4,9 +4,9 @@ use crate::rng::Rng;
 use crate::time::Duration;
 
 /// The pause before the second attempt to dial. It doubles up to [`RETRY_MAX`].
-pub const RETRY_FIRST: Duration = Duration::from_millis(5);
+pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(5);
 /// The longest pause between attempts to dial.
-pub const RETRY_MAX: Duration = Duration::from_millis(250);
+pub(crate) const RETRY_MAX: Duration = Duration::from_millis(250);
 
 /// Doubling pauses with jitter, so that nodes which lost each other at one instant do not keep dialling
 /// at one instant.

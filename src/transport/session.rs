@@ -17,6 +17,7 @@ pub const RECORD_BYTES_MAX: usize = FRAME_BYTES_MAX;
 
 /// Who the other side has proven to be. Frames do not name their sender (T4): this and the `HELLO` do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Proven {
     /// Nothing is proven; its `HELLO` is believed.
     Nothing,
@@ -59,6 +60,7 @@ pub trait Session: Send {
 
 /// What became of the bytes given to [`Session::open`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Opened {
     /// How many bytes the record took; 0: it is not complete.
     pub used: usize,
@@ -69,6 +71,11 @@ pub struct Opened {
 impl Opened {
     /// The record is not complete.
     pub const INCOMPLETE: Self = Self { used: 0, frames: 0..0 };
+
+    /// The record took `used` bytes; its frames lie in this range of them now.
+    pub const fn record(used: usize, frames: Range<usize>) -> Self {
+        Self { used, frames }
+    }
 }
 
 /// Frames as they are, from whoever says to be somebody.

@@ -17,6 +17,7 @@ pub const LEASE_MARGIN: Duration = Duration::from_millis(10);
 
 /// What a member is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum MemberKind {
     /// Holds data and votes.
     Voter,
@@ -35,6 +36,7 @@ impl MemberKind {
 
 /// One member of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Member {
     /// Its name.
     pub id: NodeId,
@@ -63,6 +65,12 @@ impl Member {
         Self { id, kind: MemberKind::Observer, priority: 0 }
     }
 
+    /// The same with another preference among candidates with equal data.
+    #[must_use]
+    pub const fn with_priority(self, priority: u8) -> Self {
+        Self { priority, ..self }
+    }
+
     /// Whether it may ever be primary.
     pub const fn eligible(&self) -> bool {
         matches!(self.kind, MemberKind::Voter) && self.priority > 0
@@ -71,6 +79,7 @@ impl Member {
 
 /// What a voter compares before it votes. See `docs/protocol.md`, section "Position".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum LossPolicy {
     /// History, then the sum of all shards' offsets.
     #[default]
@@ -81,6 +90,7 @@ pub enum LossPolicy {
 
 /// Whether a dead process may be told from a silent one by its closed sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum CrashDetection {
     /// A link that ended in order, then a refused connection: the process is gone.
     #[default]
@@ -104,6 +114,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether a cluster may be called so, here and by clients that ask for its primary: 1 to 63 visible ASCII characters.
+    pub fn is_cluster_name(name: &str) -> bool {
+        (1..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+
     /// Starts a configuration of node `node` in a cluster of `members`, which include it.
     pub fn builder(node: NodeId, members: impl IntoIterator<Item = Member>) -> ConfigBuilder {
         ConfigBuilder {
@@ -228,7 +243,7 @@ impl ConfigBuilder {
     /// Checks everything and gives the configuration.
     pub fn build(self) -> Result<Config, ConfigError> {
         let Self { cluster, node, mut members, heartbeat_interval, election_timeout, .. } = self;
-        if cluster.is_empty() || cluster.len() > 63 || !cluster.bytes().all(|b| b.is_ascii_graphic()) {
+        if !Config::is_cluster_name(&cluster) {
             return Err(ConfigError::ClusterName { name: cluster });
         }
         members.sort_by_key(|m| m.id);

@@ -70,8 +70,8 @@ words! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GateState {
-    /// Until then.
+    /// Writes pass until this instant.
     Open(Instant),
-    /// No.
+    /// No write passes, for this reason.
     Shut(Denied),
 }

@@ -32,7 +32,7 @@ pub enum DecodeError {
     /// A line or an element does not end with CR LF.
     #[error("byte {at} of a frame is {found:#04x}; CR LF was expected")]
     NoLineEnd {
-        /// Where.
+        /// How many bytes of the frame are before it.
         at: usize,
         /// What stands there.
         found: u8,
@@ -43,7 +43,7 @@ pub enum DecodeError {
         /// How long it would be at least.
         bytes: usize,
     },
-    /// No elements, or more than [`ELEMENTS_MAX`].
+    /// No elements, or more than are read.
     #[error("a frame announces {elements} elements; 1 to {ELEMENTS_MAX} are read")]
     Elements {
         /// How many.
@@ -92,6 +92,7 @@ impl DecodeError {
 
 /// What is wrong with a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NumberFault {
     /// No digits.
     Empty,

@@ -7,13 +7,13 @@ use crate::position::OFFSET_MAX;
 pub const FRAME_BYTES_MAX: usize = 4096;
 
 /// The most elements in a frame: three times what any verb has now leaves room for newer minor versions.
-pub const ELEMENTS_MAX: usize = 32;
+pub(crate) const ELEMENTS_MAX: usize = 32;
 
 /// The longest cluster name, in bytes.
-pub const CLUSTER_BYTES_MAX: usize = 63;
+pub(crate) const CLUSTER_BYTES_MAX: usize = 63;
 
 /// The longest text of a `REFUSE`, in bytes; longer ones are cut.
-pub const REFUSE_TEXT_BYTES_MAX: usize = 200;
+pub(crate) const REFUSE_TEXT_BYTES_MAX: usize = 200;
 
 /// The longest duration on the wire, in microseconds (2283 years). Longer ones are sent as this.
 pub const DURATION_US_MAX: u64 = u64::MAX >> 8;

@@ -31,9 +31,6 @@ pub use decode::decode;
 pub use encode::{encode, encode_hello, encode_refuse};
 pub use error::{DecodeError, NumberFault};
 pub use frame::Frame;
-pub use limits::{
-    CLUSTER_BYTES_MAX, DURATION_US_MAX, ELEMENTS_MAX, FRAME_BYTES_MAX, PROGRESS_OFFSET_MAX,
-    REFUSE_TEXT_BYTES_MAX,
-};
+pub use limits::{DURATION_US_MAX, FRAME_BYTES_MAX, PROGRESS_OFFSET_MAX};
 
 pub use crate::message::PROTOCOL;

@@ -91,11 +91,11 @@ pub struct Seen {
 /// A key that differs from the reference's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Which.
+    /// The key's name.
     pub key: Vec<u8>,
     /// The node, as an index into [`Comparison::nodes`].
     pub node: usize,
-    /// How.
+    /// In which way its value differs.
     pub how: Disagreement,
     /// As the reference has it.
     pub there: Option<Record>,
@@ -166,7 +166,7 @@ pub enum CompareError {
     /// A node does not do its part.
     #[error("{address} {why}")]
     Node {
-        /// Which.
+        /// The node's address.
         address: String,
         /// What is wrong.
         why: String,

@@ -26,9 +26,9 @@ pub enum Reply {
     Integer(i64),
     /// A string.
     Bulk(Vec<u8>),
-    /// Nothing.
+    /// There is no such value.
     Null,
-    /// Several.
+    /// Several replies, one after the other.
     Array(Vec<Reply>),
 }
 

@@ -40,7 +40,7 @@ fn figures(config: &Config, watchdog: Option<Duration>) -> Vec<(&'static str, St
     let silent = (worst.silence + worst.ranks).as_secs_f64();
     let crash = match config.crash_detection() {
         CrashDetection::Refused => "at once: a closed link and a refused connection prove it".to_owned(),
-        CrashDetection::Off => format!("as a silent one, {}", ms(silent)),
+        _ => format!("as a silent one, {}", ms(silent)),
     };
     // lease * (1 + d) + margin = promise * (1 - d), solved for d.
     let tolerated = (promise - margin - lease) / (promise + lease) * 100.0;

@@ -75,6 +75,11 @@ pub(crate) enum Command {
     /// On that node's machine, with its server stopped. WHAT ONLY THIS NODE HOLDS IS LOST TO THE CLUSTER. Nothing is removed: the
     /// files go to a directory beside them. See "Two clusters" in docs/runbooks.md.
     GiveUp(Node),
+    /// The primary hands its office over to another node, without losing a write
+    ///
+    /// Writes go on until that node is near; they are refused for some milliseconds, until it has everything and is elected. Refused,
+    /// with the reason, where no node can take over. Ends when the other node takes writes.
+    Transfer(Transferred),
     /// Prints completions of this command line for a shell
     Completions {
         /// Which
@@ -117,13 +122,36 @@ pub(crate) struct Compared {
     pub(crate) textfile: Option<PathBuf>,
 }
 
+/// Who is to take over. The members are named by a configuration or by addresses.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+#[command(group(ArgGroup::new("nodes").required(true).args(["config", "clients"])))]
+pub(crate) struct Transferred {
+    /// To this node (else: to the one that is best)
+    #[arg(long, value_name = "NODE")]
+    pub(crate) to: Option<String>,
+    /// How many seconds it may take to come near; writes go on meanwhile
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
+    /// All members that this configuration names
+    #[arg(long, value_name = "kevy.toml")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where clients reach the nodes (not [elect] http)
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
+    pub(crate) clients: Vec<String>,
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 impl Cli {
     /// Reads the arguments, which begin with the program's name.
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut cli = Self::try_parse_from(arguments)?;
         let refused = |kind, text| Err(Self::command().error(kind, text));
-        if cli.at.is_some() && matches!(cli.command, Command::Compare(_) | Command::Check { .. }) {
-            let text = "--at means nothing here: compare takes --clients or --config, and check --config";
+        if cli.at.is_some()
+            && matches!(cli.command, Command::Compare(_) | Command::Transfer(_) | Command::Check { .. })
+        {
+            let text = "--at means nothing here: compare and transfer take --clients or --config, and check --config";
             return refused(ErrorKind::ArgumentConflict, text);
         }
         let at = cli.at.take().or_else(|| std::env::var(AT_VARIABLE).ok());
@@ -178,6 +206,14 @@ mod tests {
         let cli = said("compare --clients a:1,b:2 --json --textfile f.prom").unwrap();
         assert_eq!(cli.command, Command::Compare(compared));
         assert!(said("compare --config k.toml --watch").is_ok());
+        let transferred = Transferred {
+            to: Some("n2".into()),
+            timeout: 5,
+            clients: vec!["a:1".into(), "b:2".into()],
+            ..Transferred::default()
+        };
+        let cli = said("transfer --to n2 --timeout 5 --clients a:1,b:2").unwrap();
+        assert_eq!(cli.command, Command::Transfer(transferred));
     }
 
     #[test]
@@ -196,6 +232,9 @@ mod tests {
             ("compare", "--clients"),
             ("compare --clients a:1,b:2 --config k.toml", "cannot be used with"),
             ("compare a:1", "a:1"),
+            ("transfer --to n2", "--clients"),
+            ("transfer n2 --config k.toml", "n2"),
+            ("transfer --config k.toml --timeout 0", "1..=3600"),
             ("--at a compare --clients a:1,b:2", "--at"),
             ("status --clients a:1", "--clients"),
             ("status --textfile f", "--textfile"),

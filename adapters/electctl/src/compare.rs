@@ -39,12 +39,12 @@ pub(crate) fn run(what: &Compared) -> Result<Said, String> {
 }
 
 /// Where the clients of all members connect.
-fn members(file: &Path) -> Result<Vec<String>, String> {
+pub(crate) fn members(file: &Path) -> Result<Vec<String>, String> {
     let settings =
         Settings::load(Some(file), [], CliOverrides::default()).map_err(|error| error.to_string())?;
-    let elect = settings.elect.ok_or_else(|| {
-        format!("{}: [elect] enabled is not true, so there are no members to compare", file.display())
-    })?;
+    let elect = settings
+        .elect
+        .ok_or_else(|| format!("{}: [elect] enabled is not true, so it names no members", file.display()))?;
     Ok(elect.peers.iter().map(|peer| format!("{}:{}", peer.host, peer.client_port)).collect())
 }
 

@@ -8,6 +8,7 @@ mod history;
 mod orders;
 mod paint;
 mod status;
+mod transfer;
 
 use clap::CommandFactory;
 use cli::{Cli, Command};
@@ -83,6 +84,7 @@ fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
             clap_complete::generate(*shell, &mut Cli::command(), "kevy-electctl", &mut script);
             Ok(std::io::stdout().write_all(&script).map(|()| ExitCode::SUCCESS))
         }
+        Command::Transfer(what) => transfer::run(what).map(say),
         Command::History { json } => history::history(&cli.nodes, *json).map(say),
         Command::Explain { epoch } => history::explain(&cli.nodes, *epoch).map(say),
     }

@@ -2,7 +2,9 @@
 
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::plugin::{Denied, ElectPlugin};
+use kevy_elect_plugin::transfer::TransferRefused;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The plugin as the write path and the replication source see it. A trait of its own, so that tests can
 /// stand in for the election.
@@ -21,6 +23,11 @@ pub trait Office: Send + Sync + 'static {
     fn on_offsets(&self, epoch: Epoch, offsets: &[u64]);
     /// This node now holds the history of the primary of `epoch`, at `offsets`.
     fn on_joined(&self, epoch: Epoch, offsets: &[u64]);
+    /// An operator wants another node to have this node's office; gives the one that is to take over.
+    fn transfer(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, TransferRefused> {
+        let _ = (to, patience);
+        Err(TransferRefused::NotPrimary { primary: self.standing().of })
+    }
     /// What this node holds, as the election knows it.
     fn progress(&self) -> Option<Progress> {
         None
@@ -30,7 +37,7 @@ pub trait Office: Send + Sync + 'static {
 /// What a node holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// The node.
+    /// The node's id.
     pub node: NodeId,
     /// The epoch of the primary whose history it holds.
     pub stream_epoch: Epoch,
@@ -83,6 +90,10 @@ impl Office for PluginOffice {
 
     fn on_joined(&self, epoch: Epoch, offsets: &[u64]) {
         self.0.on_joined(epoch, offsets);
+    }
+
+    fn transfer(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, TransferRefused> {
+        self.0.transfer(to, patience)
     }
 
     fn progress(&self) -> Option<Progress> {

@@ -400,3 +400,28 @@ fn who_takes_over_several_shards_takes_what_others_received() {
     // It may have put a cut into its streams that nobody received.
     assert_eq!(copies(&a), 0);
 }
+
+/// Who takes office for a moment, with nobody following, writes cuts at most. They change no data, so it goes on under the next one.
+#[test]
+fn who_reigned_over_nothing_but_cuts_continues() {
+    let cluster = Cluster::new(3, 2);
+    let [a, b, c] = three(&cluster);
+    let before = [copies(&a), copies(&b), copies(&c)];
+    let_go(&a, &[&b, &c]);
+    b.promote(4);
+    // Somebody waits, and so each shard's stream gets a cut.
+    let mut client = b.client();
+    for shard in 0..2 {
+        until("there is a cut", || {
+            client.ask("WAIT 1 1");
+            let tail = client.ask_list(&format!("FEED.TAIL {shard}"));
+            (tail[1] != ":0").then_some(())
+        });
+    }
+    let_go(&b, &[]);
+    c.promote(5);
+    write_keys(&mut c.client(), "after", 20);
+    follow_all(&c, 5, &[&a, &b]);
+    whole(&c, &[&a, &b], "all");
+    assert_eq!([copies(&a), copies(&b), copies(&c)], before, "nobody copied");
+}

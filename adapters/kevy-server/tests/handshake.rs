@@ -15,7 +15,7 @@ use kevy_resp_client::RespClient;
 use std::process::{Child, Command, Stdio};
 
 /// What a reply has to be: `+text`, `:`, `$`, `$text`, `*`, `*n`, `-text` (its beginning).
-const ASKED: [(&str, &str, Redis); 66] = [
+const ASKED: [(&str, &str, Redis); 68] = [
     ("PING", "+PONG", Redis::Same),
     ("PING hello", "$hello", Redis::Same),
     ("ECHO hello", "$hello", Redis::Same),
@@ -84,6 +84,8 @@ const ASKED: [(&str, &str, Redis); 66] = [
     ("MEMORY USAGE no-such-key", "nil", Redis::Same),
     ("SLOWLOG LEN", ":0", Redis::Same),
     ("DBSIZE", ":0", Redis::Same),
+    ("RESET", "+RESET", Redis::Same),
+    ("RESET x", "-ERR", Redis::Same),
 ];
 
 /// What Redis 7.0 says to the same.
@@ -157,6 +159,12 @@ fn the_same_is_asked_of_a_transaction_and_of_resp3() {
     assert_eq!(client.ask("MULTI"), "+OK");
     assert_eq!(client.ask("PING"), "+QUEUED");
     assert_eq!(client.ask("EXEC"), "[+PONG]");
+    assert_eq!(client.ask("RESET"), "+RESET");
+    assert!(client.ask("CLIENT TRACKINGINFO").starts_with('['), "RESP2");
+    // Not what it is in Redis, which would drop the transaction: it is told, and nothing of it is executed.
+    assert_eq!(client.ask("MULTI"), "+OK");
+    assert!(client.ask("RESET").starts_with("-ERR unknown command"));
+    assert!(client.ask("EXEC").starts_with("-EXECABORT"));
     node.stop();
 }
 

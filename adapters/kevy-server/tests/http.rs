@@ -145,7 +145,8 @@ fn thousands_of_connections_cost_little_and_keep_nobody_out() {
         }
     }
     assert!(sockets() <= sockets_before + 64 + 1, "{} after {sockets_before}", sockets());
-    assert_eq!(nodes[0].threads_beside_kevys(), IDLE);
+    // A log may be synced just now, which takes a thread for a moment.
+    until("no thread was added", || (nodes[0].threads_beside_kevys() == IDLE).then_some(()));
 }
 
 #[test]

@@ -174,7 +174,7 @@ impl Session for Noise {
         let used = LENGTH_BYTES + length;
         let State::Travels(state) = &mut self.state else {
             self.greet(message, reply)?;
-            return Ok(Opened { used, frames: 0..0 });
+            return Ok(Opened::record(used, 0..0));
         };
         self.scratch.resize(length, 0);
         let opened = state.read_message(message, &mut self.scratch).map_err(garbage)?;
@@ -183,7 +183,7 @@ impl Session for Noise {
             self.scratch.get(..opened).filter(|plain| !plain.is_empty()).ok_or(RefuseReason::Garbage)?;
         wire[..opened].copy_from_slice(plain);
         self.scratch.clear();
-        Ok(Opened { used, frames: 0..opened })
+        Ok(Opened::record(used, 0..opened))
     }
 
     fn proven(&self) -> Proven {

@@ -1,5 +1,6 @@
 //! Who is in the cluster, and where clients reach it.
 
+use kevy_elect_plugin::config::Config;
 use std::fmt;
 
 /// One node, as clients see it.
@@ -57,7 +58,7 @@ impl fmt::Display for MembersError {
         match self {
             Self::Name(name) => write!(
                 f,
-                "{name:?} cannot be a name that clients ask for; use 1 to {NAME_MAX} visible characters without spaces, as in \"mymaster\""
+                "{name:?} cannot be a name that clients ask for; use 1 to 63 visible characters without spaces, as in \"mymaster\""
             ),
             Self::Missing(id) => write!(f, "{id} is not among the members; list this node too"),
         }
@@ -66,13 +67,10 @@ impl fmt::Display for MembersError {
 
 impl std::error::Error for MembersError {}
 
-/// Longest name that clients may ask for.
-const NAME_MAX: usize = 63;
-
 impl Members {
     /// `own` is this node's id. Clients ask for the primary by `name`.
     pub fn new(name: &str, all: Vec<Member>, own: &str) -> Result<Self, MembersError> {
-        if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !Config::is_cluster_name(name) {
             return Err(MembersError::Name(name.to_owned()));
         }
         let position = all.iter().position(|member| member.id == own);

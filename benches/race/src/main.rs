@@ -3,6 +3,7 @@
 mod binaries;
 mod cli;
 mod idle;
+mod memory;
 mod report;
 mod sizes;
 mod writes;
@@ -150,9 +151,12 @@ fn compare_sizes(
     progress.clear();
     let rows = sizes::rows(&all);
     println!("{}", report::table(&rows));
+    let failures = sizes::failures(&all);
+    failures.iter().for_each(|failure| println!("not measured: {failure}"));
     let Some(path) = &options.markdown else { return Ok(()) };
     let introduction = sizes::introduction(options.rounds, options.budget, options.value_bytes);
-    report::publish(path, "data", &(introduction + &report::pipes(&rows)))
+    let failures: String = failures.iter().map(|failure| format!("\n- Not measured: {failure}.")).collect();
+    report::publish(path, "data", &(introduction + &report::pipes(&rows) + &failures))
 }
 
 /// Whether a Sentinel knows all replicas and all other Sentinels.

@@ -4,6 +4,7 @@
 //! cluster that does not become whole again is counted, and its other courses are run on a new one.
 
 use crate::cli::Racer;
+use crate::memory::{self, Memory};
 use crate::{NODES, Race};
 use kevy_elect_harness::cluster::{Member, Place};
 use kevy_elect_harness::contents::contents;
@@ -55,6 +56,8 @@ pub(crate) struct Laps {
     failed: Vec<(Course, String)>,
     /// Keys that differ between the nodes in the end; `None`: they could not be compared.
     differing: Option<usize>,
+    /// Right after they were filled, and the most of it in the end.
+    memory: Memory,
 }
 
 impl Race<'_> {
@@ -69,10 +72,21 @@ impl Race<'_> {
             rolls: Vec::new(),
             failed: Vec::new(),
             differing: None,
+            memory: Memory::default(),
         };
         let mut courses = &Course::ALL[..];
         while !courses.is_empty() {
-            courses = self.cluster(courses, &mut laps)?;
+            courses = match self.cluster(courses, &mut laps) {
+                Ok(left) => left,
+                Err(failure @ (Failure::Interrupted | Failure::Os { .. } | Failure::NoServer { .. })) => {
+                    return Err(failure);
+                }
+                // It cannot even be filled: then the other systems have their turn all the same.
+                Err(failure) => {
+                    courses.iter().for_each(|course| self.fails(*course, &failure, &mut laps));
+                    &[]
+                }
+            };
         }
         Ok(laps)
     }
@@ -91,6 +105,8 @@ impl Race<'_> {
         let begun = self.clock.now();
         stage.fill(&data)?;
         laps.fill = self.clock.now() - begun;
+        let primary = stage.whole()?;
+        laps.memory = memory::read(stage.cluster, primary);
         for (place, course) in courses.iter().enumerate() {
             let until = self.clock.now() + self.options.budget;
             for number in 1..=self.options.rounds {
@@ -100,11 +116,7 @@ impl Race<'_> {
                     Ok(()) => {}
                     Err(failure @ (Failure::Interrupted | Failure::Os { .. })) => return Err(failure),
                     Err(failure) => {
-                        let text = failure.to_string();
-                        let first = text.lines().next().unwrap_or_default().to_owned();
-                        self.progress.round(0, 0);
-                        self.progress.note(&format!("{}: {first}", course.spelled()));
-                        laps.failed.push((*course, first));
+                        self.fails(*course, &failure, laps);
                         return Ok(&courses[place + 1..]);
                     }
                 }
@@ -114,6 +126,7 @@ impl Race<'_> {
             }
             self.progress.round(0, 0);
         }
+        laps.memory.peak = memory::read(stage.cluster, primary).peak;
         if laps.racer == Racer::Plugin {
             self.progress.say("comparing the contents of all nodes");
             let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
@@ -121,6 +134,15 @@ impl Race<'_> {
             laps.differing = seen.undecided.is_none().then_some(seen.differing);
         }
         Ok(&[])
+    }
+
+    /// Notes why a course ends here.
+    fn fails(&self, course: Course, failure: &Failure, laps: &mut Laps) {
+        let text = failure.to_string();
+        let first = text.lines().next().unwrap_or_default().to_owned();
+        self.progress.round(0, 0);
+        self.progress.note(&format!("{}: {first}", course.spelled()));
+        laps.failed.push((course, first));
     }
 
     fn lap(
@@ -225,8 +247,13 @@ const ROLL: [Measure; 7] = [
 ];
 
 /// What is told of all courses together.
-const ALL: [Measure; 4] = [
+const ALL: [Measure; 9] = [
     measure("filled within (s)", 0, "60", |l, _| Some(l.fill.as_secs_f64()).filter(|_| l.size > Size(0))),
+    measure("memory of the primary when filled (MiB)", 1, "", |l, _| l.memory.primary),
+    measure("memory of a replica when filled (MiB)", 1, "", |l, _| l.memory.replica),
+    measure("of that, frames that it keeps for others (MiB)", 1, "", |l, _| l.memory.kept),
+    measure("memory of the primary's companion (MiB)", 1, "", |l, _| l.memory.companion),
+    measure("most memory of any node in the end (MiB)", 1, "", |l, _| l.memory.peak),
     measure("confirmed writes lost", 0, "0", |l, _| {
         let lost = l.rounds.iter().map(|(_, r)| r.lost).chain(l.rolls.iter().map(|r| r.lost));
         Some(lost.map(|lost| lost.waited).sum::<usize>() as f64)
@@ -297,6 +324,17 @@ pub(crate) fn rows(all: &[Laps]) -> Vec<Vec<String>> {
     let width = 1 + racers.len();
     table.retain(|row| row[0].is_empty() || row[1..width].iter().any(|cell| cell != "–"));
     table
+}
+
+/// What could not be measured, and why.
+pub(crate) fn failures(all: &[Laps]) -> Vec<String> {
+    let of = |laps: &Laps| {
+        let told = |(course, why): &(Course, String)| {
+            format!("{}, {}: {}: {why}", laps.racer.spelled(), laps.size, course.spelled())
+        };
+        laps.failed.iter().map(told).collect::<Vec<_>>()
+    };
+    all.iter().flat_map(of).collect()
 }
 
 /// What stands above the table in the documentation.
@@ -370,7 +408,19 @@ mod tests {
         let steps = vec![step(false, 3), step(true, 90)];
         let roll = Roll { steps, acked: 1, lost: Default::default(), dual: None };
         let fill = Duration::from_secs(40);
-        Laps { racer, size: Size(size), fill, rounds: vec![], rolls: vec![roll], failed: vec![], differing }
+        let memory = Memory { primary: Some(300.0), ..Memory::default() };
+        let failed = vec![(Course::Roll, "nobody came back within 60 s".to_owned())];
+        Laps { racer, size: Size(size), fill, rounds: vec![], rolls: vec![roll], failed, differing, memory }
+    }
+
+    #[test]
+    fn what_failed_is_told_with_its_reason() {
+        let told = failures(&[laps(Racer::Stock, 0, None)]);
+        let [told] = &told[..] else { panic!("{told:?}") };
+        assert!(
+            told.contains("built-in") && told.ends_with("under load: nobody came back within 60 s"),
+            "{told}"
+        );
     }
 
     #[test]
@@ -383,6 +433,7 @@ mod tests {
         assert_eq!(row("as the primary is (ms)"), "90.0 90.0 1.0x ");
         assert_eq!(row("-LOADING answers of the others"), "4 4 – 0");
         assert_eq!(row("keys that differ in the end"), "0 – – 0");
+        assert_eq!(row("memory of the primary when filled (MiB)"), "300.0 300.0 1.0x ");
         assert!(!rows.iter().any(|row| row[0].contains("copied anew by anybody")), "nobody counted");
     }
 

@@ -13,7 +13,7 @@ use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::plugin::{Denied, WriteGate};
 use kevy_elect_plugin::time::Duration;
 use kevy_resp::Argv;
-use kevy_rt::{Commands, RespVersion, TxnKind, propagation};
+use kevy_rt::{Commands, ExtensionReduced, RespVersion, Route, TxnKind, propagation};
 use kevy_server::Server;
 use kevy_server::office::{Office, Standing};
 use kevy_store::{SetCondition, Store};
@@ -21,7 +21,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 /// What is counted: how a command comes in, and the command.
-const LINES: [(Way, &str); 15] = [
+const LINES: [(Way, &str); 19] = [
     (Way::Alone, "GET k"),
     (Way::Sent, "GET k"),
     (Way::Alone, "SET k v"),
@@ -37,6 +37,10 @@ const LINES: [(Way, &str); 15] = [
     (Way::Queued, "SET k v"),
     (Way::Queued, "INCR n"),
     (Way::QueuedSeveral, MSET),
+    (Way::Beside3, "GET k"),
+    (Way::Resp3, "GET k"),
+    (Way::Resp3, "HGET h f"),
+    (Way::Resp3, "SET k v"),
 ];
 const MSET: &str = "MSET a 1 b 2 c 3 d 4 e 5 f 6 g 7 h 8 i 9 j 10";
 /// More than one, so that what only several shards need is counted too.
@@ -72,15 +76,21 @@ enum Way {
     /// Either in `MULTI`: when it is queued, and when it runs.
     Queued,
     QueuedSeveral,
+    /// In RESP2, on a shard that has a client of RESP3 too.
+    Beside3,
+    /// From that client. Without the election it is what kevy does, whose nulls are those of RESP2.
+    Resp3,
 }
 
 impl Way {
-    const NAMES: [(Self, &str); 5] = [
+    const NAMES: [(Self, &str); 7] = [
         (Self::Alone, ""),
         (Self::Sent, "sent on"),
         (Self::Several, "of 10"),
         (Self::Queued, "in MULTI"),
         (Self::QueuedSeveral, "of 10, in MULTI"),
+        (Self::Beside3, "beside RESP3"),
+        (Self::Resp3, "in RESP3"),
     ];
 
     fn name(self) -> &'static str {
@@ -107,9 +117,19 @@ fn one(commands: &impl Commands, store: &mut Store, way: Way, args: &Argv, out: 
         return drop(commands.take_ext_out());
     }
     assert!(denied().is_none());
-    // kevy answers a `GET` before it comes to that.
-    if way == Way::Sent || !args[0].eq_ignore_ascii_case(b"GET") {
-        commands.dispatch_verb_into(store, args, resolved.verb, RespVersion::V2, out);
+    let proto = if way == Way::Resp3 { RespVersion::V3 } else { RespVersion::V2 };
+    if matches!(resolved.route, Route::Extension) {
+        // `Op::Extension`, without what carries it there and back, which one shard has too.
+        let argv: Vec<Vec<u8>> = args.iter().map(<[u8]>::to_vec).collect();
+        let targets = commands.extension_targets(&argv).map_or(1, |targets| targets.len());
+        let chunks = (0..targets).map(|_| commands.extension_op(store, &argv)).collect();
+        match commands.extension_reduce(&argv, chunks, proto) {
+            ExtensionReduced::Reply(reply) => out.extend_from_slice(&reply),
+            _ => panic!("one step"),
+        }
+    } else if !matches!(way, Way::Alone | Way::Queued) || !args[0].eq_ignore_ascii_case(b"GET") {
+        // kevy answers a `GET` that is alone before it comes to that.
+        commands.dispatch_verb_into(store, args, resolved.verb, proto, out);
     }
     if resolved.is_write {
         store.bump_if_watched(&args[1]);
@@ -126,6 +146,10 @@ fn one(commands: &impl Commands, store: &mut Store, way: Way, args: &Argv, out: 
 fn run(commands: &impl Commands, way: Way, line: &str, times: u64) {
     let (mut store, mut out) = (Store::new(), Vec::new());
     commands.on_shard_start(0);
+    if matches!(way, Way::Beside3 | Way::Resp3) {
+        let hello = Argv::from(vec![b"HELLO".to_vec(), b"3".to_vec()]);
+        assert!(commands.hello_reply(&hello, RespVersion::V2).0 == RespVersion::V3);
+    }
     let args = Argv::from(line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>());
     for _ in 0..times {
         one(commands, &mut store, way, &args, &mut out);

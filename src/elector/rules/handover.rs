@@ -16,8 +16,9 @@ use crate::transfer::{TransferOutcome, TransferRefused, Unready};
 /// interval: writes are refused meanwhile.
 const HANDOVER_POLLS: u32 = 20;
 
-/// Writes are stopped for a transfer once the other node is at most this many heartbeat intervals behind.
-const NEAR_INTERVALS: u32 = 2;
+/// Writes are stopped for a transfer once the other node is at most this part of an election timeout behind. (A server with several
+/// shards tells of a place that lies back by the time between two cuts.)
+const NEAR_PARTS: u32 = 4;
 
 impl Elector {
     /// Whether a transfer to `to`, or to the best node, could begin at `now`, and whom it would be meant for.
@@ -151,7 +152,7 @@ impl Elector {
         let Some((_, theirs)) = self.successor().filter(|(_, theirs)| *theirs >= transfer.mark.0) else {
             return false;
         };
-        let near = self.config.heartbeat_interval * NEAR_INTERVALS;
+        let near = self.config.election_timeout / NEAR_PARTS;
         if self.has_all(theirs) || now.saturating_since(transfer.mark.1) <= near {
             return true;
         }

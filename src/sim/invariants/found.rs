@@ -1,7 +1,7 @@
 //! The invariants by name, and what is said of one that did not hold.
 
 /// The invariants, with the sentences of `docs/protocol.md` that they guard.
-pub const INVARIANTS: [&str; 18] = [
+pub const INVARIANTS: &[&str] = &[
     "one primary per epoch (E1)",
     "one vote per epoch, durable before spoken (E2, E3)",
     "epochs only grow (E4)",
@@ -48,7 +48,7 @@ pub(in crate::sim) enum Check {
 /// An invariant that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
+    /// Its name, one of [`INVARIANTS`].
     pub invariant: &'static str,
     /// When, in nanoseconds of real time.
     pub at: u64,

@@ -145,11 +145,13 @@ impl Server {
         self.parked.clear();
         self.inbox = Inbox::default();
         (self.claim, self.told) = (None, None);
-        (self.continuation, self.ring) = (Continuation::default(), Ring::default());
+        self.continuation = Continuation::default();
+        let ends = self.data.lanes.each_ref().map(|lane| lane.end());
         if self.habits.is_some() {
             let shards = self.continues().then_some(self.shards);
             self.log.recover(end, &mut self.data, shards, &mut self.rng);
         }
+        self.refill_ring(ends);
     }
 
     /// What a crash took from the disk beside what the log lost; `keep`: how much of the newest writes an ideal server
@@ -165,6 +167,7 @@ impl Server {
             Loss::Disk | Loss::Data => {
                 self.data.clear();
                 self.log.clear();
+                self.ring = Ring::default();
             }
             _ => {}
         }

@@ -45,9 +45,12 @@ pub(super) struct Continuation {
 }
 
 /// The last frames that a server received, each with its place (C6), for peers that lack them.
-/// Kept in memory only: a process that starts has none.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Ring(pub(super) [VecDeque<Place>; SHARDS]);
+pub(super) struct Ring {
+    pub(super) frames: [VecDeque<Place>; SHARDS],
+    /// Up to where the wrong server takes the end of its log to go.
+    pub(super) miscounted: [Place; SHARDS],
+}
 
 impl Ring {
     /// How many of the frames behind `after`, up to `upto`, are not here.
@@ -55,7 +58,7 @@ impl Ring {
         let wanted = |place: &&Place| {
             place.epoch == after.epoch && place.offset > after.offset && place.offset <= upto
         };
-        (upto - after.offset).saturating_sub(self.0[shard].iter().filter(wanted).count() as u64)
+        (upto - after.offset).saturating_sub(self.frames[shard].iter().filter(wanted).count() as u64)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The last frames that a server received, each with its place (C6), for peers that lack them.
 
 use super::Server;
-use crate::sim::data::Place;
+use super::parts::Ring;
+use crate::sim::data::{Place, SHARDS};
 use crate::sim::server_mutation::ServerMutation;
 
 /// How many frames in a thousand the wrong server does not keep.
@@ -17,22 +18,47 @@ impl Server {
             if self.wrong(ServerMutation::RingWithGaps) && self.rng.chance(LOST) {
                 continue;
             }
-            let ring = &mut self.ring.0[shard];
-            if ring.len() as u64 >= bound {
-                ring.pop_front();
+            self.keep(shard, Place { offset, ..new }, bound);
+        }
+    }
+
+    fn keep(&mut self, shard: usize, place: Place, bound: u64) {
+        let frames = &mut self.ring.frames[shard];
+        if frames.len() as u64 >= bound {
+            frames.pop_front();
+        }
+        frames.push_back(place);
+    }
+
+    /// A process has ended: the next one reads the end of its log back, where every frame has the place that is counted there.
+    /// `ends`: where the shards were, and some of that the log may have lost.
+    pub(super) fn refill_ring(&mut self, ends: [Place; SHARDS]) {
+        self.ring = Ring::default();
+        let Some(bound) = self.habits.and_then(|habits| habits.continues) else { return };
+        for (shard, end) in ends.into_iter().enumerate().take(self.shards) {
+            let runs = self.data.lanes[shard].runs.clone();
+            for run in runs {
+                for offset in run.last_flush().max(run.offset.saturating_sub(bound)) + 1..=run.offset {
+                    self.keep(shard, Place { offset, ..run }, bound);
+                }
             }
-            ring.push_back(Place { offset, ..new });
+            if self.wrong(ServerMutation::RefillsMiscounted) {
+                self.ring.miscounted[shard] = end;
+            }
         }
     }
 
     /// Whether it can give the frames behind `after` up to `upto`; gives up to where, and how many it leaves out: none, if it is right.
     pub(super) fn give(&self, shard: usize, after: Place, upto: u64) -> Option<(u64, u64)> {
-        let have = self.ring.0[shard].iter().rev().find(|place| place.epoch == after.epoch)?.offset;
+        let have = self.ring.frames[shard].iter().rev().find(|place| place.epoch == after.epoch)?.offset;
+        let miscounted = self.ring.miscounted[shard];
+        let have = if miscounted.epoch == after.epoch { have.max(miscounted.offset) } else { have };
         let upto = if self.wrong(ServerMutation::FetchesBeyond) { have } else { upto };
         if have < upto || upto <= after.offset {
             return None;
         }
         let lacks = self.ring.lacks(shard, after, upto);
-        (lacks == 0 || self.wrong(ServerMutation::RingWithGaps)).then_some((upto, lacks))
+        let blind = self.wrong(ServerMutation::RingWithGaps) || self.wrong(ServerMutation::RefillsMiscounted);
+        (lacks == 0 || blind).then_some((upto, lacks))
     }
 }

@@ -74,7 +74,7 @@ impl Server {
             let flushed = lane.end().flushed();
             *lane.offset_mut() = flushed.offset;
             (lane.ends, self.large[shard], self.backlog[shard]) = (0, 0, flushed.offset);
-            self.ring.0[shard].clear();
+            self.ring.frames[shard].clear();
         }
     }
 

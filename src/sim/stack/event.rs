@@ -16,7 +16,7 @@ pub(super) enum Event {
         node: usize,
         life: Life,
     },
-    /// Replication.
+    /// Replication: part of a history, on its way from one server to another.
     Data {
         from: usize,
         to: usize,

@@ -37,7 +37,7 @@ impl Seat {
         self.node
     }
 
-    /// The node.
+    /// The node's id.
     pub fn id(&self) -> NodeId {
         self.id
     }

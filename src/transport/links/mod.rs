@@ -35,7 +35,7 @@ use std::task::Waker;
 
 /// How long a process must have been gone before an older incarnation of its node is linked again, unless
 /// the transport's builder says otherwise.
-pub const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(2);
+pub(crate) const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Links {

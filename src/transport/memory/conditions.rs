@@ -3,9 +3,9 @@
 use crate::time::Duration;
 
 /// The most frames under way from one node to another. What comes on top is lost or refused.
-pub const IN_FLIGHT_MAX: usize = 1024;
+pub(crate) const IN_FLIGHT_MAX: usize = 1024;
 /// How long a link lives that nothing gets through, unless the builder says otherwise.
-pub const LINK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+pub(crate) const LINK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
 
 /// How the network treats what is sent.
 #[derive(Debug, Clone, Copy)]

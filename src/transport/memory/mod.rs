@@ -24,8 +24,6 @@
 mod conditions;
 mod network;
 
-pub use conditions::{IN_FLIGHT_MAX, LINK_TIMEOUT_DEFAULT};
-
 use super::api::{Directions, SendError, Transport, TransportError, TransportEvent};
 use super::links::{Links, STALE_AFTER_DEFAULT};
 use super::wakes::Locked;
@@ -34,7 +32,7 @@ use crate::ids::NodeId;
 use crate::message::{Hello, Message};
 use crate::time::{Duration, Instant};
 use async_trait::async_trait;
-use conditions::Conditions;
+use conditions::{Conditions, LINK_TIMEOUT_DEFAULT};
 use futures::future::{BoxFuture, FutureExt, poll_fn};
 use network::{Cut, Network, ProcessId};
 use std::fmt;
@@ -95,7 +93,7 @@ impl MemoryNetworkBuilder {
         self
     }
 
-    /// How long a link lives that nothing gets through. Default: [`LINK_TIMEOUT_DEFAULT`].
+    /// How long a link lives that nothing gets through. Default: two seconds.
     pub fn link_timeout(mut self, duration: Duration) -> Self {
         self.conditions.link_timeout = duration;
         self

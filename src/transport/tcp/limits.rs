@@ -3,41 +3,41 @@
 use crate::time::Duration;
 
 /// How long a connection may take to be made.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the first attempt after a loss may take, or twice as long as the last connection took. A connection request that reaches a socket which is
 /// just being closed gets no answer at all, and the kernel repeats it only a second later: the next attempt
 /// is refused at once.
-pub const CONNECT_AFTER_LOSS_TIMEOUT: Duration = Duration::from_millis(25);
+pub(crate) const CONNECT_AFTER_LOSS_TIMEOUT: Duration = Duration::from_millis(25);
 /// For how long after a loss the peer is looked for only where it was.
-pub const LOOK_BACK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_BACK: Duration = Duration::from_secs(1);
 /// How long an attempt waits for a name server before it goes where the peer was last. The look-up goes on.
-pub const RESOLVE_TIMEOUT: Duration = Duration::from_millis(500);
+pub(crate) const RESOLVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long an attempt beside an established link may take to connect, and the time from one to the next. Each is a fresh request: the
 /// kernel would repeat one only after a second.
-pub const BESIDE_TIMEOUT: Duration = Duration::from_millis(100);
+pub(crate) const BESIDE_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long either end waits for the other's `HELLO`.
-pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long written bytes may go unconfirmed before the link counts as broken. Short, because after a
 /// partition a new connection carries messages sooner than an old one, whose retries come ever later.
-pub const USER_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const USER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a link may be silent before the kernel asks whether the peer is there, and between questions.
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// How many such questions may go unanswered.
-pub const KEEPALIVE_PROBES_MAX: u32 = 2;
+pub(crate) const KEEPALIVE_PROBES_MAX: u32 = 2;
 /// The shortest time between two attempts, also when there is a reason to try at once.
-pub const RETRY_SPACING_MIN: Duration = Duration::from_millis(1);
+pub(crate) const RETRY_SPACING_MIN: Duration = Duration::from_millis(1);
 /// A link that lived shorter than this does not reset the pause: two ends that agree to connect and then
 /// to hang up must not do so in a tight loop.
-pub const LINK_STABLE: Duration = Duration::from_millis(100);
+pub(crate) const LINK_STABLE: Duration = Duration::from_millis(100);
 /// The most addresses of one host name that are tried in one attempt.
-pub const ADDRESSES_MAX: usize = 8;
+pub(crate) const ADDRESSES_MAX: usize = 8;
 /// The most connections that have not said `HELLO`. One more, and the oldest of them is closed: an honest
 /// peer says it within a round trip, so strangers cannot keep it out by just holding connections.
 pub const HELLO_PENDING_MAX: usize = 32;
 /// The pause after the system would not give us a connection (it is out of file descriptors, mostly).
-pub const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How long [`Transport::close`](crate::transport::Transport::close) waits for queued messages to be written.
-pub const CLOSE_FLUSH_MAX: Duration = Duration::from_millis(200);
+pub(crate) const CLOSE_FLUSH_MAX: Duration = Duration::from_millis(200);
 /// How long the end of an earlier process's link is waited for after a later process has said `HELLO`. A lost packet is
 /// sent again within that time.
-pub const LATE_END_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const LATE_END_WAIT: Duration = Duration::from_secs(1);

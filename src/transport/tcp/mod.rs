@@ -20,13 +20,11 @@ mod stream;
 mod timer;
 mod watch;
 
-pub use super::links::STALE_AFTER_DEFAULT;
-pub use super::retry::{RETRY_FIRST, RETRY_MAX};
-pub use limits::*;
+pub use limits::HELLO_PENDING_MAX;
 pub use watch::SocketWatch;
 
 use super::api::{Directions, SendError, Transport, TransportError, TransportEvent, TransportStats};
-use super::links::Links;
+use super::links::{Links, STALE_AFTER_DEFAULT};
 use super::session::{PlainSessions, Sessions};
 use crate::ids::NodeId;
 use crate::message::{Hello, Message};
@@ -36,6 +34,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::future::{FutureExt, poll_fn, select};
 use futures::stream::FuturesUnordered;
+use limits::CLOSE_FLUSH_MAX;
 use shared::{Context, Shared};
 use std::collections::BTreeMap;
 use std::fmt;

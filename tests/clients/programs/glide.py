@@ -1,12 +1,14 @@
 """An application that uses valkey-glide, which knows no Sentinels: it is given the addresses of all nodes, or one of a proxy."""
 
 import sys
-import time
 
 # docs/clients.md: begin
+import time
+
 from glide_sync import (
     AdvancedGlideClientConfiguration,
     BackoffStrategy,
+    ClosingError,
     GlideClient,
     GlideClientConfiguration,
     NodeAddress,
@@ -17,11 +19,18 @@ def connect(nodes):
     addresses = [NodeAddress(host, port) for host, port in nodes]
     again = BackoffStrategy(num_of_retries=5, factor=20, exponent_base=1)
     quick = AdvancedGlideClientConfiguration(connection_timeout=300)
-    return GlideClient.create(
-        GlideClientConfiguration(
-            addresses, request_timeout=500, reconnect_strategy=again, advanced_config=quick
-        )
+    settings = GlideClientConfiguration(
+        addresses, request_timeout=500, reconnect_strategy=again, advanced_config=quick
     )
+    until = time.monotonic() + 10
+    while True:
+        # While an election is under way none of the nodes is a primary.
+        try:
+            return GlideClient.create(settings)
+        except ClosingError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 # docs/clients.md: end
 
 

@@ -8,8 +8,9 @@ const AGAIN = {
   connectTimeout: 300,
   retryStrategy: () => 20,
   maxRetriesPerRequest: 100,
-  // A node that does not answer is left, and asked for again. It must be longer than what a blocking command waits.
-  socketTimeout: 500,
+  // A node that does not answer is left: a little later than another one reigns (election_timeout_ms), or it is found again, and waited for
+  // again. It must be longer than what a blocking command waits.
+  socketTimeout: 1200,
   // What was refused is sent again to the new primary.
   reconnectOnError: (error) => (error.message.startsWith("READONLY") ? 2 : false),
 };

@@ -10,10 +10,12 @@ function connect(sentinels, name) {
     sentinelRootNodes: sentinels,
     // How often it looks for the primary before a command fails.
     maxCommandRediscovers: 50,
-    // Who does not answer is left. It must be longer than what a blocking command waits.
-    nodeClientOptions: { socket: { socketTimeout: 500 } },
-    // Longer than a Sentinel port here takes to say that there is no primary.
-    sentinelClientOptions: { socket: { connectTimeout: 300, socketTimeout: 400 } },
+    // Who does not answer is left: later than another node reigns (election_timeout_ms), and than a look whose first Sentinel is silent
+    // (below); a failed command has it look again. It must be longer than what a blocking command waits.
+    nodeClientOptions: { socket: { socketTimeout: 1500 } },
+    // No command goes out while it looks for the primary, which it does twice, asking one Sentinel after the other each time: one that is
+    // silent must cost little. More where the network is slower. Without the pings it would leave each one that has no news to tell.
+    sentinelClientOptions: { pingInterval: 50, socket: { connectTimeout: 150, socketTimeout: 150 } },
   });
 }
 // docs/clients.md: end
@@ -31,7 +33,7 @@ function open() {
   if (way === "sentinel") {
     return documented ? connect(addresses, name) : createSentinel({ name, sentinelRootNodes: addresses });
   }
-  const socket = documented ? { socketTimeout: 500, reconnectStrategy: () => 20 } : {};
+  const socket = documented ? { socketTimeout: 1500, reconnectStrategy: () => 20 } : {};
   return createClient({ socket: { ...addresses[0], ...socket } });
 }
 

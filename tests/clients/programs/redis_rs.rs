@@ -2,14 +2,33 @@
 
 use std::time::Duration;
 // docs/clients.md: begin
-use redis::sentinel::{SentinelClient, SentinelServerType};
-use redis::{Connection, RedisResult};
+use redis::{Client, Connection, RedisResult, cmd};
+
+/// To connect to a node, and for the answer of a Sentinel port: longer than it takes to say that there is no primary.
+const QUICK: Duration = Duration::from_millis(400);
 
 /// A connection to the primary. Ask again after every error: the connection stays with the node that it was made to.
-fn connect(sentinels: &[String], name: &str) -> RedisResult<Connection> {
-    let mut client =
-        SentinelClient::build(sentinels.to_vec(), name.to_owned(), None, SentinelServerType::Master)?;
-    let connection = client.get_connection()?;
+///
+/// `SentinelClient` would do all of this but the time limits, and wait for ever for a node that takes connections and does not answer.
+fn connect(sentinels: &mut [String], name: &str) -> RedisResult<Connection> {
+    let mut outcome = ask(&sentinels[0], name);
+    for _ in 1..sentinels.len() {
+        if outcome.is_ok() {
+            break;
+        }
+        // The next one first, also the next time.
+        sentinels.rotate_left(1);
+        outcome = ask(&sentinels[0], name);
+    }
+    outcome
+}
+
+fn ask(sentinel: &str, name: &str) -> RedisResult<Connection> {
+    let mut sentinel = Client::open(sentinel)?.get_connection_with_timeout(QUICK)?;
+    sentinel.set_read_timeout(Some(QUICK))?;
+    let primary: (String, u16) =
+        cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).query(&mut sentinel)?;
+    let connection = Client::open(primary)?.get_connection_with_timeout(QUICK)?;
     // A node that does not answer is left. It must be longer than what a blocking command waits.
     connection.set_read_timeout(Some(Duration::from_millis(500)))?;
     Ok(connection)
@@ -20,11 +39,11 @@ fn connect(sentinels: &[String], name: &str) -> RedisResult<Connection> {
 pub(crate) fn run(mut arguments: impl Iterator<Item = String>) {
     let mut next = || arguments.next().unwrap_or_default();
     let (way, work, name) = (next(), next(), next());
-    let addresses: Vec<String> = arguments.map(|address| format!("redis://{address}/")).collect();
-    let open = || match &*way {
-        "sentinel" => connect(&addresses, &name),
+    let mut addresses: Vec<String> = arguments.map(|address| format!("redis://{address}/")).collect();
+    let mut open = || match &*way {
+        "sentinel" => connect(&mut addresses, &name),
         _ => {
-            let connection = redis::Client::open(&*addresses[0])?.get_connection()?;
+            let connection = Client::open(&*addresses[0])?.get_connection()?;
             connection.set_read_timeout(Some(Duration::from_millis(500)))?;
             Ok(connection)
         }
@@ -58,18 +77,17 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) {
 fn once(connection: &mut Connection, work: &str, number: u64) -> RedisResult<bool> {
     let key = format!("app:{}", number % 1000);
     match work {
-        "write" => redis::cmd("SET").arg(key).arg(number).query::<()>(connection)?,
+        "write" => cmd("SET").arg(key).arg(number).query::<()>(connection)?,
         "transaction" => {
             let mut pipe = redis::pipe();
             pipe.atomic().cmd("SET").arg(key).arg(number).cmd("INCR").arg("count").query::<()>(connection)?;
         }
         "script" => {
             let script = "return redis.call('SET', KEYS[1], ARGV[1])";
-            redis::cmd("EVAL").arg(script).arg(1).arg(key).arg(number).query::<()>(connection)?;
+            cmd("EVAL").arg(script).arg(1).arg(key).arg(number).query::<()>(connection)?;
         }
         _ => {
-            let item: Option<(String, String)> =
-                redis::cmd("BLPOP").arg("queue").arg("0.3").query(connection)?;
+            let item: Option<(String, String)> = cmd("BLPOP").arg("queue").arg("0.3").query(connection)?;
             return Ok(item.is_some());
         }
     }

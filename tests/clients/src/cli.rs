@@ -1,6 +1,7 @@
 //! What to run.
 
 use crate::blow::Blow;
+use crate::part::Part;
 use crate::programs::{Client, Way, Work};
 use clap::Parser;
 use kevy_elect_harness::cli::named;
@@ -14,10 +15,12 @@ const MORE: &str = "\
 EXAMPLES
     cargo clients                                      the short form: writes through Sentinel, kill -9 and SIGTERM
     cargo clients --all --rounds 10 --beside 1 --markdown docs/evidence/clients.md
+    cargo clients --part works --rounds 3 --markdown docs/evidence/clients.md
     cargo clients --client ioredis --fault isolate --rounds 5
     cargo clients --way proxy --fault kill --fault term
 
-The libraries are installed below target/clients from PyPI and npm, in the versions that tests/clients/programs names.
+The libraries are installed below target/clients from PyPI and npm, in the versions that tests/clients/programs names. hiredis and
+go-redis are those of Debian, and are left out where they are not installed.
 Isolation needs root: every node then has a network namespace of its own.";
 
 /// What applications see of a failover, through the client libraries that they use.
@@ -40,9 +43,13 @@ pub(crate) struct Options {
     #[arg(long = "way", value_name = "NAME", value_parser = named(Way::ALL, Way::name, Way::means))]
     pub(crate) ways: Vec<Way>,
     /// Everything: all faults with writes, the broken node first and last in the list; every other work, and the proxy, with the
-    /// faults that matter to them
+    /// faults that matter to them. `--markdown` then writes a whole document
     #[arg(long, conflicts_with_all = ["faults", "works", "ways", "dead_first"])]
     pub(crate) all: bool,
+    /// Only this part of everything (may be given several times); `--markdown` leaves the other parts of its document as they are
+    #[arg(long = "part", value_name = "NAME", value_parser = named(Part::ALL, Part::name, Part::means))]
+    #[arg(conflicts_with_all = ["all", "faults", "works", "ways", "dead_first"])]
+    pub(crate) parts: Vec<Part>,
     /// For each line of the table
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..=ROUNDS_MAX))]
     pub(crate) rounds: u32,
@@ -76,6 +83,8 @@ pub(crate) struct Plan {
     pub(crate) work: Work,
     pub(crate) fault: Blow,
     pub(crate) dead_first: bool,
+    /// Of everything, where that is run.
+    pub(crate) part: Option<Part>,
 }
 
 impl Options {
@@ -87,7 +96,14 @@ impl Options {
                 given.extend(default);
             }
         }
-        or_else(&mut options.clients, Client::ALL);
+        if options.clients.is_empty() {
+            let (available, missing) = Client::available();
+            missing.iter().for_each(|line| eprintln!("{line}"));
+            options.clients = available;
+        }
+        if options.all {
+            options.parts = Part::ALL.into();
+        }
         or_else(&mut options.faults, [Blow::Kill, Blow::Term]);
         or_else(&mut options.works, [Work::Write]);
         or_else(&mut options.ways, [Way::Sentinel, Way::Nodes]);
@@ -101,40 +117,39 @@ impl Options {
     /// The lines of the table, without what a library cannot do.
     pub(crate) fn plans(&self) -> Vec<Plan> {
         let mut plans = Vec::new();
-        let mut add = |ways: &[Way], works: &[Work], faults: &[Blow], dead_first: &[bool]| {
-            for client in &self.clients {
-                for (way, work) in ways.iter().flat_map(|way| works.iter().map(move |work| (*way, *work))) {
-                    if !client.can(way, work) {
-                        continue;
+        let mut add =
+            |ways: &[Way], works: &[Work], faults: &[Blow], dead_first: bool, part: Option<Part>| {
+                for client in &self.clients {
+                    for (way, work) in ways.iter().flat_map(|way| works.iter().map(move |work| (*way, *work)))
+                    {
+                        if client.can(way, work) {
+                            let plan = |fault: &Blow| Plan {
+                                client: *client,
+                                way,
+                                work,
+                                fault: *fault,
+                                dead_first,
+                                part,
+                            };
+                            plans.extend(faults.iter().map(plan));
+                        }
                     }
-                    let cases =
-                        faults.iter().flat_map(|fault| dead_first.iter().map(move |first| (*fault, *first)));
-                    plans.extend(cases.map(|(fault, dead_first)| Plan {
-                        client: *client,
-                        way,
-                        work,
-                        fault,
-                        dead_first,
-                    }));
                 }
+            };
+        for part in &self.parts {
+            for (ways, works, faults, dead_first) in part.lines() {
+                add(ways, works, faults, *dead_first, Some(*part));
             }
-        };
-        if self.all {
-            add(&[Way::Sentinel], &[Work::Write], &Blow::ALL, &[false]);
-            add(&[Way::Sentinel], &[Work::Write], &[Blow::Kill, Blow::Isolate], &[true]);
-            add(&[Way::Nodes], &[Work::Write], &Blow::ALL, &[true]);
-            let others = [Work::Transaction, Work::Script, Work::Block, Work::Subscribe];
-            add(&[Way::Sentinel], &others, &[Blow::Kill, Blow::Transfer, Blow::Isolate], &[false]);
-            add(
-                &[Way::Proxy],
-                &[Work::Write],
-                &[Blow::Kill, Blow::Term, Blow::Isolate, Blow::StopBare],
-                &[false],
-            );
-        } else {
-            add(&self.ways, &self.works, &self.faults, &[self.dead_first]);
+        }
+        if self.parts.is_empty() {
+            add(&self.ways, &self.works, &self.faults, self.dead_first, None);
         }
         plans
+    }
+
+    /// How often a line is played.
+    pub(crate) fn rounds(&self, plan: &Plan) -> u32 {
+        plan.part.map_or(self.rounds, |part| part.rounds(self.rounds))
     }
 }
 
@@ -157,7 +172,7 @@ mod tests {
     #[test]
     fn the_short_form_writes_through_every_library() {
         let plans = read("").plans();
-        assert_eq!(plans.len(), 2 * Client::ALL.len());
+        assert_eq!(plans.len(), 2 * Client::available().0.len());
         assert!(plans.iter().all(|plan| plan.work == Work::Write && plan.way != Way::Proxy));
     }
 }

@@ -10,12 +10,14 @@
 //! proxy.rs      HAProxy before the nodes
 //! blow.rs       how the primary is broken
 //! round.rs      one fault
+//! part.rs       everything, in parts, and the document about it
 //! report.rs     the table
 //! programs/     an application for each library, in its own language
 //! ```
 
 mod blow;
 mod cli;
+mod part;
 mod probe;
 mod programs;
 mod proxy;
@@ -78,8 +80,8 @@ fn run(options: &Options) -> Result<bool, Failure> {
     let mut stage = Stage { options, programs: &programs, interrupt: &interrupt, net };
     let mut rows = Vec::new();
     for plan in plans {
-        let mut row = Row { plan, rounds: Vec::new(), redis: Vec::new() };
-        for _ in 0..options.rounds {
+        let mut row = Row { plan, rounds: Vec::new(), redis: Vec::new(), load: 0.0 };
+        for _ in 0..options.rounds(&plan) {
             let round = round::play(&plan, false, &mut stage)?;
             eprintln!("{}: {}", row.name(), round.line());
             row.rounds.push(round);
@@ -92,11 +94,15 @@ fn run(options: &Options) -> Result<bool, Failure> {
             eprintln!("{} with Redis: {}", row.name(), round.line());
             row.redis.push(round);
         }
+        row.load = report::load();
         rows.push(row);
+        if let Some(path) = options.markdown.as_ref().filter(|_| !options.parts.is_empty()) {
+            part::write(path, &rows)?;
+        }
     }
-    let table = report::table(&rows, options);
+    let table = report::table(&rows);
     println!("{table}");
-    if let Some(path) = &options.markdown {
+    if let Some(path) = options.markdown.as_ref().filter(|_| options.parts.is_empty()) {
         write(path, &table)?;
     }
     let slow: Vec<_> =

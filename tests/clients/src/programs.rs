@@ -17,11 +17,20 @@ pub(crate) enum Client {
     NodeRedis,
     RedisRs,
     Glide,
+    Hiredis,
+    GoRedis,
 }
 
 impl Client {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::RedisPy, Self::Ioredis, Self::NodeRedis, Self::RedisRs, Self::Glide];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::RedisPy,
+        Self::Ioredis,
+        Self::NodeRedis,
+        Self::RedisRs,
+        Self::Glide,
+        Self::Hiredis,
+        Self::GoRedis,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -30,6 +39,8 @@ impl Client {
             Self::NodeRedis => "node-redis",
             Self::RedisRs => "redis-rs",
             Self::Glide => "valkey-glide",
+            Self::Hiredis => "hiredis",
+            Self::GoRedis => "go-redis",
         }
     }
 
@@ -38,7 +49,35 @@ impl Client {
             Self::RedisPy | Self::Glide => "Python",
             Self::Ioredis | Self::NodeRedis => "JavaScript",
             Self::RedisRs => "Rust",
+            Self::Hiredis => "C, as Debian packages it",
+            Self::GoRedis => "Go, as Debian packages it",
         }
+    }
+
+    /// What has to be there before it can be built, where nothing here installs it: a file, and Debian's packages for it.
+    const fn needs(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Hiredis => Some(("/usr/include/hiredis/hiredis.h", "gcc libhiredis-dev")),
+            Self::GoRedis => Some((
+                "/usr/share/gocode/src/gopkg.in/redis.v5/sentinel.go",
+                "golang-go golang-gopkg-redis.v5-dev",
+            )),
+            Self::RedisPy | Self::Ioredis | Self::NodeRedis | Self::RedisRs | Self::Glide => None,
+        }
+    }
+
+    /// All that can be built here, and what has to be installed for the others.
+    pub(crate) fn available() -> (Vec<Self>, Vec<String>) {
+        let (mut here, mut missing) = (Vec::new(), Vec::new());
+        for client in Self::ALL {
+            match client.needs().filter(|(file, _)| !Path::new(file).exists()) {
+                None => here.push(client),
+                Some((_, packages)) => {
+                    missing.push(format!("{} is left out: apt-get install {packages}", client.name()));
+                }
+            }
+        }
+        (here, missing)
     }
 
     /// valkey-glide knows no Sentinels; the others know nothing of further nodes without them.
@@ -143,6 +182,21 @@ impl Programs {
         if clients.iter().any(|client| matches!(client, Client::Ioredis | Client::NodeRedis)) {
             programs.node()?;
         }
+        for client in clients {
+            match client {
+                Client::Hiredis => run(Command::new("gcc")
+                    .args(["-O1", "-Wall", "-o"])
+                    .arg(programs.directory.join("hiredis"))
+                    .args([&format!("{SOURCES}/hiredis.c"), "-lhiredis"]))?,
+                // Without modules, as Debian's packages are meant to be built against.
+                Client::GoRedis => run(Command::new("go")
+                    .args(["build", "-o"])
+                    .arg(programs.directory.join("go_redis"))
+                    .arg(format!("{SOURCES}/go_redis.go"))
+                    .envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode")]))?,
+                Client::RedisPy | Client::Ioredis | Client::NodeRedis | Client::RedisRs | Client::Glide => {}
+            }
+        }
         Ok(programs)
     }
 
@@ -174,15 +228,17 @@ impl Programs {
         addresses: &[SocketAddr],
     ) -> Result<Application, Failure> {
         let python = self.directory.join("python/bin/python");
-        let (program, script) = match plan.client {
-            Client::RedisPy => (python, format!("{SOURCES}/redis_py.py").into()),
-            Client::Glide => (python, format!("{SOURCES}/glide.py").into()),
-            Client::Ioredis => ("node".into(), self.directory.join("ioredis.mjs")),
-            Client::NodeRedis => ("node".into(), self.directory.join("node_redis.mjs")),
-            Client::RedisRs => (self.program.clone(), REDIS_RS.into()),
+        let (program, script): (_, Option<PathBuf>) = match plan.client {
+            Client::RedisPy => (python, Some(format!("{SOURCES}/redis_py.py").into())),
+            Client::Glide => (python, Some(format!("{SOURCES}/glide.py").into())),
+            Client::Ioredis => ("node".into(), Some(self.directory.join("ioredis.mjs"))),
+            Client::NodeRedis => ("node".into(), Some(self.directory.join("node_redis.mjs"))),
+            Client::RedisRs => (self.program.clone(), Some(REDIS_RS.into())),
+            Client::Hiredis => (self.directory.join("hiredis"), None),
+            Client::GoRedis => (self.directory.join("go_redis"), None),
         };
         let mut command = Command::new(program);
-        command.arg(script).arg(if documented { "documented" } else { "defaults" });
+        command.args(script).arg(if documented { "documented" } else { "defaults" });
         command.args([plan.way.name(), plan.work.name(), name]);
         command.args(addresses.iter().map(ToString::to_string));
         let starting = || Failure::os(format!("start {command:?}", command = plan.client.name()));
@@ -261,7 +317,15 @@ mod tests {
     fn the_documentation_shows_what_is_run() {
         let docs =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/clients.md")).unwrap();
-        for name in ["redis_py.py", "ioredis.mjs", "node_redis.mjs", "redis_rs.rs", "glide.py"] {
+        for name in [
+            "redis_py.py",
+            "ioredis.mjs",
+            "node_redis.mjs",
+            "redis_rs.rs",
+            "glide.py",
+            "hiredis.c",
+            "go_redis.go",
+        ] {
             let source = std::fs::read_to_string(Path::new(SOURCES).join(name)).unwrap();
             let (_, rest) = source.split_once("docs/clients.md: begin\n").unwrap();
             let (shown, _) = rest.split_once("docs/clients.md: end").unwrap();

@@ -89,13 +89,24 @@ impl Counts {
     }
 }
 
-/// As `/metrics` says it.
-fn plugin(pages: SocketAddr) -> Option<Count> {
+/// Bytes of frames that a node of the plugin keeps for others.
+pub fn kept_bytes(cluster: &Cluster, node: Node) -> Option<u64> {
+    let member = cluster.members.get(node).filter(|_| *cluster.system() == System::Plugin)?;
+    series(&metrics(SocketAddr::new(member.address().ip(), member.ports.http))?, "kevy_server_kept_bytes")
+}
+
+fn metrics(pages: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&pages, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// As `/metrics` says it.
+fn plugin(pages: SocketAddr) -> Option<Count> {
+    let text = metrics(pages)?;
     let sum = |name: &str| series(&text, name);
     Some(Count {
         snapshots: sum("kevy_server_copies_total")?,

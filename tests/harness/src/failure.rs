@@ -51,9 +51,9 @@ pub enum Failure {
     /// A server ended by itself.
     #[error("{node} ended by itself ({status})\n\n{evidence}")]
     Died {
-        /// Which.
+        /// The server's node.
         node: String,
-        /// How.
+        /// Its exit code or signal.
         status: String,
         /// What it logged last.
         evidence: String,
@@ -61,9 +61,9 @@ pub enum Failure {
     /// SIGTERM did not end in order.
     #[error("{node} ended with {status} after SIGTERM; a planned stop must exit with 0\n\n{evidence}")]
     BadExit {
-        /// Which.
+        /// The server's node.
         node: String,
-        /// How.
+        /// Its exit code or signal.
         status: String,
         /// What it logged last.
         evidence: String,
@@ -79,7 +79,7 @@ pub enum Failure {
     /// A node that had just acknowledged writes could not be read.
     #[error("cannot read the writes back from {node}: {why}")]
     ReadBack {
-        /// Which.
+        /// The node that was read from.
         node: String,
         /// What it said.
         why: String,

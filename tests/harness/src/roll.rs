@@ -25,7 +25,7 @@ pub struct Roll {
 /// One node's turn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// Which.
+    /// The node that was restarted.
     pub node: Node,
     /// Whether it was primary.
     pub was_primary: bool,

@@ -101,9 +101,9 @@ pub struct Round {
 /// A server's log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {
-    /// Whose.
+    /// The node that logged it.
     pub node: Node,
-    /// When.
+    /// When it was read, since the clock began.
     pub at: Duration,
     /// What it adds, for people: the reason, the epoch.
     pub detail: Option<String>,

@@ -36,7 +36,7 @@ pub struct Ack {
 /// A node said that it won an election.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elected {
-    /// Who.
+    /// The node that said so.
     pub node: Node,
     /// When its log said so.
     pub at: Duration,
@@ -45,7 +45,7 @@ pub struct Elected {
 /// A stopped process was let go on, while another node had already acknowledged writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resumed {
-    /// Which.
+    /// The node that was stopped.
     pub node: Node,
     /// The instant before SIGSTOP.
     pub stopped: Duration,

@@ -9,13 +9,17 @@ use kevy_rt::ArgvView;
 pub(crate) const NO_PASSWORDS: &str = "ERR AUTH called without any password configured: this server has none, and whoever reaches its \
                             ports can read and write; connect without a password, and keep the ports in a private network";
 
-/// `HELLO [2|3] [AUTH user password] [SETNAME name]`: the protocol from now on, and the answer in it.
+/// `HELLO [2|3] [AUTH user password] [SETNAME name]`, and `RESET`: the protocol from now on, and the answer in it.
 pub(crate) fn answer<A: ArgvView + ?Sized>(
     args: &A,
     current: RespVersion,
     primary: bool,
 ) -> (RespVersion, Vec<u8>) {
     let mut out = Vec::new();
+    if args.first().is_some_and(|verb| verb.eq_ignore_ascii_case(b"RESET")) {
+        // What the connection watches and listens for stays: that is kevy's, and nothing tells it.
+        return (RespVersion::V2, b"+RESET\r\n".to_vec());
+    }
     let version = match args.get(1) {
         None => current,
         Some(b"2") => RespVersion::V2,
@@ -93,6 +97,12 @@ mod tests {
         let (version, text) = said("HELLO", false);
         assert!(version == RespVersion::V2 && text.starts_with("*14\r\n"));
         role(&text, "$7\r\nreplica");
+    }
+
+    #[test]
+    fn a_connection_that_is_reset_speaks_resp2() {
+        let args = Argv::from(vec![b"reset".to_vec()]);
+        assert_eq!(answer(&args, RespVersion::V3, true), (RespVersion::V2, b"+RESET\r\n".to_vec()));
     }
 
     #[test]

@@ -14,5 +14,6 @@ pub(crate) mod nulls;
 pub(crate) mod record;
 pub(crate) mod replies;
 pub(crate) mod scripts;
+pub(crate) mod transfer;
 pub(crate) mod verdict;
 pub(crate) mod what;

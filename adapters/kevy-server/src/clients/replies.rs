@@ -3,6 +3,7 @@
 use crate::position::cuts;
 use crate::shards::Shards;
 use kevy_elect_ops::http::Copying;
+use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_resp::{encode_array_len, encode_bulk, encode_integer};
 use std::fmt::Write as _;
@@ -34,8 +35,12 @@ pub(crate) struct Upstream {
 
 /// Says where a replica's data comes from.
 pub(crate) trait Source: Send + Sync + 'static {
-    /// Now.
+    /// As it is now.
     fn upstream(&self) -> Upstream;
+    /// The member whose clients come to this address, as the configuration has it.
+    fn node_at(&self, host: &str, port: u16) -> Option<NodeId>;
+    /// Where the clients of a member come to.
+    fn address_of(&self, node: NodeId) -> Option<(&str, u16)>;
 }
 
 /// Everything a reply about roles needs.
@@ -60,8 +65,10 @@ pub(crate) enum Own {
     Token,
     /// `REPL.WAIT`
     TokenWait,
-    /// `REPLICAOF`, `SLAVEOF`, `FAILOVER`: who is primary is not for clients to say.
+    /// `REPLICAOF`, `SLAVEOF`: who is primary is not for clients to say.
     Steer,
+    /// `FAILOVER`: but the primary may be asked to hand over.
+    Failover,
     /// `SHUTDOWN`
     Shutdown,
     /// `ELECT`, which kevy does not know.
@@ -74,6 +81,8 @@ pub(crate) enum Own {
     Load,
     /// `AUTH`, `CLIENT`, `CLUSTER` and the like, of which kevy knows only a part: see `handshake.rs`.
     Handshake,
+    /// `RESET`, as far as it goes: see `hello.rs`.
+    Reset,
     /// `POST`, `Host:`: no command, but a browser that a page has sent here.
     Browser,
 }
@@ -86,6 +95,7 @@ impl Own {
         let (word, own): (&[u8], Self) = match verb.first()?.to_ascii_uppercase() {
             b'R' => match verb.len() {
                 4 => (b"ROLE", Self::Role),
+                5 => (b"RESET", Self::Reset),
                 9 if verb[4] == b'.' => (b"REPL.WAIT", Self::TokenWait),
                 9 if verb[4].eq_ignore_ascii_case(&b'W') => (b"READWRITE", Self::Handshake),
                 9 => (b"REPLICAOF", Self::Steer),
@@ -97,7 +107,7 @@ impl Own {
             b'W' if verb.len() == 4 => (b"WAIT", Self::Wait),
             b'S' if verb.len() == 7 => (b"SLAVEOF", Self::Steer),
             b'S' if verb.len() == 8 => (b"SHUTDOWN", Self::Shutdown),
-            b'F' if verb.len() == 8 && verb[1].eq_ignore_ascii_case(&b'A') => (b"FAILOVER", Self::Steer),
+            b'F' if verb.len() == 8 && verb[1].eq_ignore_ascii_case(&b'A') => (b"FAILOVER", Self::Failover),
             b'F' if verb.len() == 8 => (b"FUNCTION", Self::Handshake),
             b'A' if verb.len() == 3 => (b"ACL", Self::Handshake),
             b'A' if verb.len() == 4 => (b"AUTH", Self::Handshake),
@@ -160,7 +170,7 @@ pub(crate) fn answers_while_loading(verb: &[u8]) -> bool {
 
 /// The refusal to be steered by a client.
 pub(crate) const STEER: &[u8] =
-    b"-ERR the election decides which node is primary; stop this server to hand the office over\r\n";
+    b"-ERR the election decides which node is primary; ELECT TRANSFER or FAILOVER at the primary hands the office over\r\n";
 
 /// The answer to a cut.
 pub(crate) const CUT_DONE: &[u8] = b"+OK\r\n";

@@ -80,15 +80,22 @@ impl Told {
     }
 }
 
-/// How data gets to where a primary's is.
+/// Frames of one history that follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) from: Place,
+    pub(crate) until: u64,
+}
+
+/// How data gets to where a primary's is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Way {
     /// It is of the primary's own history: the stream goes on here.
     Here,
     /// It is where this history begins: it is now at its beginning.
     Enters(Epoch),
-    /// It is as many frames ahead of where this history begins as it has behind `from`: a fork, unless these change nothing.
-    Ahead { from: Place, of: Epoch },
+    /// It has these frames behind the place where this history begins: a fork, unless they change nothing.
+    Ahead { behind: Vec<Span>, of: Epoch },
     /// It is behind the place of the same history, and of the same flush, at which the next one begins.
     Lacks { until: u64 },
     /// It has to be copied.
@@ -152,17 +159,23 @@ pub(crate) fn way(place: Option<Place>, primary: &Told, own: &Beginnings) -> Way
     if place.epoch == primary.epoch {
         return if place.flushes == primary.flushes { Way::Here } else { Way::Copy(Why::Flushed) };
     }
-    // Where this history began, if nothing of it is there yet.
-    let began = (place.flushes == 0 && place.offset == 0).then(|| own.of(place.epoch)).flatten();
+    match step(place, primary) {
+        Way::Copy(Why::Fork) => back(place, primary, own),
+        way => way,
+    }
+}
+
+/// The same along the primary's path alone.
+fn step(place: Place, primary: &Told) -> Way {
     let mut next = primary.epoch;
     while let Some(at) = primary.beginnings.of(next) {
-        if place == at || began == Some(at) {
-            return Way::Enters(next);
-        }
         if at.epoch == place.epoch {
             return match place.flushes.cmp(&at.flushes) {
+                std::cmp::Ordering::Equal if place.offset == at.offset => Way::Enters(next),
                 std::cmp::Ordering::Equal if place.offset < at.offset => Way::Lacks { until: at.offset },
-                std::cmp::Ordering::Equal => Way::Ahead { from: at, of: next },
+                std::cmp::Ordering::Equal => {
+                    Way::Ahead { behind: vec![Span { from: at, until: place.offset }], of: next }
+                }
                 std::cmp::Ordering::Less => Way::Copy(Why::Flushed),
                 std::cmp::Ordering::Greater => Way::Copy(Why::Fork),
             };
@@ -174,6 +187,31 @@ pub(crate) fn way(place: Option<Place>, primary: &Told, own: &Beginnings) -> Way
         next = at.epoch;
     }
     Way::Copy(Why::NoPath)
+}
+
+/// From a history that is not on the path back to where it left the path, over all frames behind that.
+fn back(mut place: Place, primary: &Told, own: &Beginnings) -> Way {
+    let mut behind = Vec::new();
+    // A history begins in an earlier one, so this ends.
+    while place.flushes == 0
+        && let Some(began) = own.of(place.epoch)
+    {
+        if place.offset > 0 {
+            behind.push(Span { from: Place { offset: 0, ..place }, until: place.offset });
+        }
+        match step(began, primary) {
+            Way::Copy(Why::Fork) => place = began,
+            Way::Enters(of) if behind.is_empty() => return Way::Enters(of),
+            Way::Enters(of) => return Way::Ahead { behind, of },
+            Way::Ahead { behind: more, of } => {
+                behind.extend(more);
+                return Way::Ahead { behind, of };
+            }
+            // It would have to fetch in another history than its own.
+            _ => break,
+        }
+    }
+    Way::Copy(Why::Fork)
 }
 
 #[cfg(test)]
@@ -203,6 +241,11 @@ mod tests {
         way(Some(place), &primary(), &Beginnings::default())
     }
 
+    fn ahead(behind: &[(Place, u64)], of: u64) -> Way {
+        let behind = behind.iter().map(|(from, until)| Span { from: *from, until: *until }).collect();
+        Way::Ahead { behind, of: Epoch(of) }
+    }
+
     #[test]
     fn whoever_is_where_a_history_begins_enters_it() {
         assert_eq!(way_of(at(5, 0, 40)), Way::Enters(Epoch(8)));
@@ -219,8 +262,8 @@ mod tests {
 
     #[test]
     fn a_fork_is_never_a_prefix_whatever_its_offset() {
-        assert_eq!(way_of(at(5, 0, 41)), Way::Ahead { from: at(5, 0, 40), of: Epoch(8) });
-        assert_eq!(way_of(at(3, 0, 101)), Way::Ahead { from: at(3, 0, 100), of: Epoch(5) }, "an older one");
+        assert_eq!(way_of(at(5, 0, 41)), ahead(&[(at(5, 0, 40), 41)], 8));
+        assert_eq!(way_of(at(3, 0, 101)), ahead(&[(at(3, 0, 100), 101)], 5), "an older one");
         for offset in [0, 39, 40, 41, 100] {
             assert_eq!(way_of(at(6, 0, offset)), Way::Copy(Why::Fork), "6 is not on the path: {offset}");
             assert_eq!(way_of(at(4, 0, offset)), Way::Copy(Why::Fork), "nor is 4: {offset}");
@@ -245,12 +288,17 @@ mod tests {
     }
 
     #[test]
-    fn the_first_place_of_a_history_that_nothing_was_written_in_counts_as_its_beginning() {
-        let own = beginnings(&[(6, at(5, 0, 40)), (7, at(5, 0, 39))]);
+    fn a_history_that_is_not_on_the_path_leads_back_to_it_over_all_that_was_written_since() {
+        // 7 began in 6, and 6 began in 5, where 8 began too; 9 began where 5 had less, 4 behind 110 of 3.
+        let own = beginnings(&[(4, at(3, 0, 110)), (6, at(5, 0, 40)), (7, at(6, 0, 2)), (9, at(5, 0, 39))]);
         let way = |place| way(Some(place), &primary(), &own);
-        assert_eq!(way(at(6, 0, 0)), Way::Enters(Epoch(8)));
-        assert_eq!(way(at(6, 0, 1)), Way::Copy(Why::Fork));
-        assert_eq!(way(at(7, 0, 0)), Way::Copy(Why::Fork), "it would have to fetch in another history");
+        assert_eq!(way(at(6, 0, 0)), Way::Enters(Epoch(8)), "nothing was");
+        assert_eq!(way(at(6, 0, 1)), ahead(&[(at(6, 0, 0), 1)], 8));
+        assert_eq!(way(at(7, 0, 0)), ahead(&[(at(6, 0, 0), 2)], 8));
+        assert_eq!(way(at(7, 0, 3)), ahead(&[(at(7, 0, 0), 3), (at(6, 0, 0), 2)], 8));
+        assert_eq!(way(at(4, 0, 1)), ahead(&[(at(4, 0, 0), 1), (at(3, 0, 100), 110)], 5), "all of it");
+        assert_eq!(way(at(9, 0, 0)), Way::Copy(Why::Fork), "it would have to fetch in another history");
+        assert_eq!(way(at(6, 1, 1)), Way::Copy(Why::Fork), "what a flush has ended does not lead back");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How a link finds out whether its shard can go on in its primary's history without a copy, and makes it go on.
 //! Rules: `docs/protocol.md`, section "Continuation".
 
-use crate::continuation::path::{Told, Way, Why, way};
+use crate::continuation::path::{Span, Told, Way, Why, way};
 use crate::follow::feed::{Answer, Feed};
 use crate::follow::link::{End, Link, Member, News, State};
 use crate::follow::session::INBOX_FRAMES_MAX;
@@ -194,8 +194,8 @@ impl Attempt<'_> {
                     let beginning = Place { epoch, flushes: 0, offset: 0 };
                     self.entered |= self.go_on(place, beginning)?;
                 }
-                Way::Ahead { from, of } => {
-                    if !self.are_cuts(from, place.offset)? {
+                Way::Ahead { behind, of } => {
+                    if !behind.iter().all(|span| self.are_cuts(*span)) {
                         return Ok(Outcome::Copies(Why::Fork));
                     }
                     self.entered |= self.go_on(place, Place { epoch: of, flushes: 0, offset: 0 })?;
@@ -285,29 +285,32 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether all frames of this node from `from` up to `until` are cuts, which change no data (C15).
-    fn are_cuts(&mut self, from: Place, until: u64) -> Result<bool, Stop> {
+    /// Whether all these frames of this node are there to be looked at, and cuts, which change no data (C15).
+    fn are_cuts(&self, Span { from, until }: Span) -> bool {
         let (link, shard) = (self.link, self.link.shard);
+        let Some(own) = link.origin.members.last() else { return false };
         if link.shards.count() == 1 || until - from.offset > CUTS_MAX {
-            return Ok(false);
+            return false;
         }
-        let Some(own) = link.origin.members.last() else { return Ok(false) };
-        let Ok(mut feed) = ask_member(own) else { return Ok(false) };
-        let mut next = from;
-        while next.offset < until {
-            let Ok(frames) = ask_for(&mut feed, shard, next, until - next.offset) else { return Ok(false) };
-            for _ in 0..frames {
-                let Ok((offset, argv)) = feed.frame() else { return Ok(false) };
-                if offset != next.offset || cuts::number(&argv).is_none() {
+        let look = || {
+            let mut feed = ask_member(own)?;
+            let mut next = from;
+            while next.offset < until {
+                let frames = ask_for(&mut feed, shard, next, until - next.offset)?;
+                for _ in 0..frames {
+                    let (offset, argv) = feed.frame()?;
+                    if offset != next.offset || cuts::number(&argv).is_none() {
+                        return Ok(false);
+                    }
+                    next.offset += 1;
+                }
+                if frames == 0 {
                     return Ok(false);
                 }
-                next.offset += 1;
             }
-            if frames == 0 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+            Ok::<_, io::Error>(true)
+        };
+        look().unwrap_or(false)
     }
 
     /// Fetches what the shard lacks of the history of `from`, up to `until`: from the primary, or else from whoever has it.

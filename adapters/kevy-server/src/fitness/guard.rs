@@ -66,6 +66,11 @@ impl Guard {
         alarm.saturating_since(now)
     }
 
+    /// For how long shards may take to answer before they are kept from it (F11).
+    pub(crate) fn patience(&self) -> Duration {
+        patience(self.left(), self.slack)
+    }
+
     /// Everything that passed before `since` is answered.
     pub(crate) fn stand_down(&self, since: Reading) {
         let mut state = self.state();
@@ -83,10 +88,26 @@ impl Guard {
     }
 }
 
+/// Half of what is left: the other half is for keeping them from it, on a machine that has other work too. Where that work let the
+/// end of the lease be seen late, there is no time for shards, which have to be let run many times.
+fn patience(left: Duration, slack: Duration) -> Duration {
+    (left / 2).min(left.saturating_sub(slack / 2))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shards_are_waited_for_while_there_is_time_and_not_at_all_where_the_end_was_seen_late() {
+        let (ms, slack) = (Duration::from_millis, Duration::from_millis(100));
+        assert_eq!(patience(ms(900), slack), ms(450));
+        assert_eq!(patience(ms(100), slack), ms(50));
+        assert_eq!(patience(ms(70), slack), ms(20));
+        assert_eq!(patience(ms(49), slack), ms(0));
+        assert_eq!(patience(ms(0), slack), ms(0));
+    }
 
     #[test]
     fn a_wish_from_before_the_lease_was_renewed_is_void() {

@@ -19,6 +19,8 @@ const PROBE_BYTES: usize = 256 * 1024;
 /// How often it is looked whether a probe is due: at once where data came in, else after the longer time.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const PROBE_INTERVAL_IDLE: Duration = Duration::from_secs(10);
+/// The logs are synced every second. What has been confirmed may be lost with the power if that takes much longer.
+const SYNC_MAX: Duration = Duration::from_secs(5);
 /// An ailment counts as over when it has been for so long: who deletes a file on a full disk has not made room yet.
 const RECOVERY: Duration = Duration::from_secs(10);
 
@@ -34,6 +36,8 @@ pub(crate) struct Probe {
 #[derive(Default)]
 struct State {
     found: Option<(Health, String)>,
+    /// Since when the logs are being synced.
+    syncs_since: Option<Instant>,
     /// Since when nothing is wrong, while something was before.
     well_since: Option<Instant>,
 }
@@ -57,7 +61,35 @@ impl Probe {
     }
 
     pub(crate) fn health(&self) -> Health {
-        self.state().found.as_ref().map_or(Health::Good, |(health, _)| *health)
+        let mut state = self.state();
+        self.look_at_sync(&mut state, Instant::now());
+        state.found.as_ref().map_or(Health::Good, |(health, _)| *health)
+    }
+
+    /// A round of syncs of the logs begins.
+    pub(crate) fn sync_begins(&self, now: Instant) {
+        self.state().syncs_since = Some(now);
+    }
+
+    /// It has ended.
+    pub(crate) fn sync_ended(&self, now: Instant, outcome: io::Result<()>) {
+        let mut state = self.state();
+        self.look_at_sync(&mut state, now);
+        state.syncs_since = None;
+        if let Err(error) = outcome {
+            self.find(&mut state, format!("cannot sync a log: {error}"));
+        }
+    }
+
+    fn look_at_sync(&self, state: &mut State, now: Instant) {
+        let lasts = state.syncs_since.map(|since| now.saturating_duration_since(since)).unwrap_or_default();
+        if lasts >= SYNC_MAX {
+            self.find(state, format!("the disk takes more than {} s to sync the logs", SYNC_MAX.as_secs()));
+        }
+    }
+
+    fn find(&self, state: &mut State, text: String) {
+        (state.found, state.well_since) = (Some((self.full, text)), None);
     }
 
     /// What was found, for people.
@@ -81,7 +113,7 @@ impl Probe {
         if state.found.is_some() {
             let since = *state.well_since.get_or_insert(now);
             if now.saturating_duration_since(since) >= RECOVERY {
-                *state = State::default();
+                (state.found, state.well_since) = (None, None);
             }
         }
     }
@@ -98,7 +130,8 @@ impl Probe {
         };
         let path = self.path.as_deref().unwrap_or(Path::new("/"));
         let text = format!("cannot write {}: {error}{waits}", path.display());
-        *self.state() = State { found: Some((health, text)), well_since: None };
+        let mut state = self.state();
+        (state.found, state.well_since) = (Some((health, text)), None);
         health
     }
 
@@ -168,5 +201,25 @@ mod tests {
         assert_eq!(std::fs::metadata(dir.join(PROBE_FILE)).unwrap().len(), 0, "the room is given back");
         std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!(Probe::new(Some(&dir), true).full, Health::Failing);
+    }
+
+    #[test]
+    fn a_disk_that_takes_too_long_to_sync_a_log_is_told_as_one_that_cannot_be_written() {
+        let dir = std::env::temp_dir().join(format!("kevy-elect-probe-sync-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("elect")).unwrap();
+        let (probe, start) = (Probe::new(Some(&dir), false), Instant::now());
+        probe.sync_begins(start);
+        probe.sync_ended(start + SYNC_MAX / 2, Ok(()));
+        assert_eq!(probe.health(), Health::Good);
+        probe.sync_begins(start);
+        probe.sync_ended(start + SYNC_MAX, Ok(()));
+        assert!(probe.health() == Health::Disk && probe.ailment().unwrap().contains("to sync the logs"));
+        probe.try_once(start);
+        probe.try_once(start + RECOVERY);
+        assert_eq!(probe.health(), Health::Good);
+        probe.sync_begins(start);
+        probe.sync_ended(start, Err(io::ErrorKind::Other.into()));
+        assert_eq!(probe.health(), Health::Disk);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -134,6 +134,7 @@ impl Fleet {
         }
         self.shared.joined.store(true, Ordering::Release);
         drop(progress);
+        log::debug!("this node holds the history of epoch {}", self.epoch);
         self.allow(places);
         for link in &self.links {
             link.announce();

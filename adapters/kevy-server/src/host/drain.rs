@@ -24,8 +24,7 @@ impl KevyHost {
         let reading = self.guard.as_ref().map(Guard::reading);
         self.shards.hurry(HURRY);
         let turned = pin!(self.turned());
-        // Half of what is left: the other half is for the swallowing, on a machine that has other work too.
-        let patience = self.guard.as_ref().filter(|guard| guard.is_up()).map(|guard| guard.left() / 2);
+        let patience = self.guard.as_ref().filter(|guard| guard.is_up()).map(Guard::patience);
         let waited = async {
             match patience {
                 Some(patience) => drop(Timer::after(patience).await),

@@ -23,6 +23,7 @@ use crate::follow::fleet::{Fleet, Held};
 use crate::follow::keys::Credentials;
 use crate::follow::link::{Member, Origin, Reached};
 use crate::position::cuts::Place;
+use crate::position::syncer;
 use crate::shards::Shards;
 use async_trait::async_trait;
 use event_listener::listener;
@@ -104,6 +105,7 @@ impl KevyHost {
         metrics::counter!("kevy_server_stream_unapplied_total").increment(0);
         metrics::counter!("kevy_server_stream_fetched_total").increment(0);
         resume::describe();
+        syncer::describe();
         let (state, said_stalled) = (Mutex::new(state), AtomicBool::default());
         let watch = Watch::new(&settings.config, settings.shard_timeout);
         Ok(Self { settings, shards, state, guard, watch, probe: None, addresses, proven, said_stalled })
@@ -133,8 +135,6 @@ impl KevyHost {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once every write that passed the gate before it shut is counted and answered. The watchdog stands
-    /// down then, unless the gate has opened again.
     /// Acknowledges nothing more to the primary that is followed, and says what is held.
     pub fn detach(&self) -> Position {
         let mut state = self.state();

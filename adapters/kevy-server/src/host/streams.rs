@@ -4,7 +4,9 @@ use super::{KevyHost, Role};
 use crate::clients::replies::{Source, Upstream};
 use crate::follow::link::{Arriving, Look};
 use crate::follow::stall;
+use kevy_elect_ops::config::Peer;
 use kevy_elect_ops::http::{Copying, Phase};
+use kevy_elect_plugin::ids::NodeId;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -55,6 +57,15 @@ fn copying(looks: &[Look]) -> Option<Copying> {
 }
 
 impl Source for KevyHost {
+    fn node_at(&self, host: &str, port: u16) -> Option<NodeId> {
+        let there = |peer: &&Peer| peer.host == host && peer.client_port == port;
+        self.settings.peers.iter().find(there).map(|peer| peer.id)
+    }
+
+    fn address_of(&self, node: NodeId) -> Option<(&str, u16)> {
+        self.settings.peer(node).map(|peer| (peer.host.as_str(), peer.client_port))
+    }
+
     fn upstream(&self) -> Upstream {
         let state = self.state();
         let Role::Replica(fleet, _) = &state.role else {

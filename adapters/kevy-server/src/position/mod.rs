@@ -9,5 +9,6 @@ pub(crate) mod ledger;
 pub(crate) mod marks;
 pub(crate) mod offset;
 pub(crate) mod replay;
+pub(crate) mod syncer;
 pub(crate) mod tag;
 pub(crate) mod witness;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// Between two looks: a shard's turn takes so long at least, and a sync so long at most on a good day.
 const LOOK_MIN: Duration = Duration::from_micros(100);
-const LOOK_MAX: Duration = Duration::from_millis(5);
+const LOOK_MAX: Duration = Duration::from_millis(1);
 /// For how long a mark that kevy was given may be missing in the file before the log is written anew.
 const MISSING_MAX: Duration = Duration::from_millis(500);
 /// For how long one may be missing while the log is written anew.
@@ -32,9 +32,12 @@ const IDLE: Duration = Duration::from_secs(1);
 /// A full copy is about to go into the link's shard. Waits until the log rests, for kevy replaces it then. False: the link
 /// was closed meanwhile.
 pub(crate) fn announce(link: &Link, at: Place) -> bool {
+    let mut log = link.shards.disk().filter(|disk| disk.logs).map(|disk| disk.log(link.shard));
+    // One that cannot be read is found out below.
+    log.iter_mut().for_each(|log| drop(log.skip()));
     let number = link.shards.announce_snapshot(link.shard, at);
-    let Some(disk) = link.shards.disk().filter(|disk| disk.logs) else { return true };
-    let (mut log, begun, mut pause) = (disk.log(link.shard), Instant::now(), LOOK_MIN);
+    let Some(mut log) = log else { return true };
+    let (begun, mut pause) = (Instant::now(), LOOK_MIN);
     // A log that cannot be read, or does not grow, is replaced as well.
     while begun.elapsed() < REST_MAX && !log.has(&needle(number)).unwrap_or(true) {
         let state = link.state();
@@ -129,6 +132,7 @@ impl Witness {
                 disk.sync_names()?;
                 self.tell(&found);
             }
+            log::debug!("shard {}: the log names epoch {}", self.link.shard, self.link.origin.epoch);
             self.link.tell(News::Landed);
             self.link.tell(News::Synced);
         }
@@ -161,6 +165,8 @@ impl Witness {
         let (link, shard) = (&self.link, self.link.shard);
         let _rewrite = Rewrite(link);
         let mut pause = LOOK_MIN;
+        // Millions of bytes may be there, and the mark comes behind them.
+        log.skip()?;
         let Some(mut sought) = self.seek() else { return Ok(None) };
         let (mut given, mut anew): (Option<Instant>, _) = (None, false);
         loop {

@@ -18,6 +18,7 @@ use crate::inline::Inline;
 use crate::office::Office;
 use crate::position::cutter::Cutter;
 use crate::position::disk::Disk;
+use crate::position::syncer;
 use crate::process::clock;
 use crate::process::reactor;
 use crate::shards::Shards;
@@ -51,7 +52,7 @@ pub enum ServeError {
     /// The data directory cannot be made.
     #[error("cannot create the data directory {}: {source}", path.display())]
     DataDir {
-        /// Which.
+        /// Its path.
         path: PathBuf,
         /// The system's answer.
         source: std::io::Error,
@@ -84,7 +85,7 @@ impl Server {
         let shards = Arc::new(Shards::new(senders));
         shards.set_pulse(Pulse::new(Inline::get()?));
         shards.set_disk(Disk::new(kevy.server.data_dir.clone(), kevy.persistence.aof));
-        shards.note_sync_policy(kevy.persistence.appendfsync == Fsync::Always);
+        shards.note_sync_policy(kevy.persistence.appendfsync);
         if count > 1 {
             let routing = if kevy.cluster.enabled { Routing::Slots } else { Routing::KevyHash };
             let of = Arc::downgrade(&shards);
@@ -120,13 +121,14 @@ impl Server {
         }
         let followers = elect.links.keys().map(keys::of_followers);
         let host = KevyHost::new(elect, Arc::clone(&shards))?;
-        let always = kevy.persistence.appendfsync == kevy_persist::Fsync::Always;
+        let always = kevy.persistence.appendfsync == Fsync::Always;
         let log_dir = kevy.persistence.aof.then_some(kevy.server.data_dir.as_path());
         if let Some(dir) = log_dir {
             let elect = dir.join("elect");
             std::fs::create_dir_all(&elect).map_err(|source| ServeError::DataDir { path: elect, source })?;
         }
         let probe = Probe::new(log_dir, always);
+        syncer::start(&shards, &probe, Inline::get()?);
         let burn = Burn::new(clients);
         let host = Arc::new(host.with_probe(Arc::clone(&probe)));
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
@@ -232,7 +234,7 @@ fn runtime(kevy: &Config, commands: ElectedCommands) -> Runtime<ElectedCommands>
         .with_accept_shards(server.accept_shards)
         .with_max_clients(server.max_clients)
         .with_aof(persistence.aof)
-        .with_appendfsync(persistence.appendfsync)
+        .with_appendfsync(syncer::for_kevy(persistence.appendfsync))
         .with_auto_aof_rewrite(persistence.auto_aof_rewrite_percentage, persistence.auto_aof_rewrite_min_size)
         .with_auto_rewrite_bytes(persistence.auto_aof_rewrite_bytes)
         .with_auto_rewrite_interval_secs(persistence.auto_aof_rewrite_interval_secs)

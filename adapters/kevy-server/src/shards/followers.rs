@@ -13,6 +13,11 @@ impl Shards {
         self.buffer.store(bytes, Ordering::Relaxed);
     }
 
+    /// The same here, and so on its primary: all nodes have one setting.
+    pub(crate) fn buffer(&self) -> u64 {
+        self.buffer.load(Ordering::Relaxed)
+    }
+
     /// A replica has all of this shard's stream before `next`, and fetches the rest.
     pub(crate) fn note_follower(self: &std::sync::Arc<Self>, shard: usize, next: u64, frame_bytes: u64) {
         let mut follower = self.shards[shard].brake.follower.lock().unwrap_or_else(PoisonError::into_inner);

@@ -44,6 +44,7 @@ use event_listener::Event;
 use kevy_elect_plugin::host::FenceReason;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
+use kevy_persist::Fsync;
 use kevy_rt::ReplicaInboxSender;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -84,6 +85,8 @@ pub struct Shards {
     disk: OnceLock<Disk>,
     /// Whether a replica acknowledges only what is on its disk.
     acks_after_sync: AtomicBool,
+    /// Whether the logs are synced every second, beside the shards.
+    syncs_every_second: AtomicBool,
     /// Transactions that clients have begun and not ended. Too many, where a connection ended in the middle of one.
     transactions: AtomicUsize,
     waits: Waits,
@@ -241,6 +244,7 @@ impl Shards {
             ending: OnceLock::new(),
             disk: OnceLock::new(),
             acks_after_sync: AtomicBool::new(false),
+            syncs_every_second: AtomicBool::new(false),
             transactions: AtomicUsize::new(0),
             waits: Waits::default(),
             adrift: Adrift::default(),
@@ -361,9 +365,15 @@ impl Shards {
         }
     }
 
-    /// What kevy's settings are now: whether a replica acknowledges only what is on its disk.
-    pub(crate) fn note_sync_policy(&self, always: bool) {
-        self.acks_after_sync.store(always && self.has_logs(), Ordering::Relaxed);
+    /// What `appendfsync` is now.
+    pub(crate) fn note_sync_policy(&self, wanted: Fsync) {
+        self.acks_after_sync.store(wanted == Fsync::Always && self.has_logs(), Ordering::Relaxed);
+        self.syncs_every_second.store(wanted == Fsync::EverySec && self.has_logs(), Ordering::Relaxed);
+    }
+
+    /// Whether the logs are synced every second, beside the shards.
+    pub(crate) fn syncs_every_second(&self) -> bool {
+        self.syncs_every_second.load(Ordering::Relaxed)
     }
 
     pub(crate) fn office(&self) -> Option<&Arc<dyn Office>> {

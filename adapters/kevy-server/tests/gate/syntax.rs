@@ -112,7 +112,8 @@ impl<'a> Draw<'a> {
             "unix-time-seconds" => "4102444800".to_owned(),
             "unix-time-milliseconds" => "4102444800000".to_owned(),
             "timeout" if self.group == "replication" => "5".to_owned(),
-            "timeout" => "0.01".to_owned(),
+            // With several shards kevy looks for the data on another one, and gives up first where the machine is busy.
+            "timeout" => "0.25".to_owned(),
             "index" if self.group == "view" => "ix".to_owned(),
             "offset" | "start" | "index" | "min" | "min-idle-time" => pick(self, &["0", "1", "-1"]),
             "stop" | "max" | "threshold" | "count" | "increment" | "decrement" | "cursor" | "score"

@@ -5,6 +5,7 @@ use super::election::{Host, addresses};
 use super::error::SetupError;
 use super::secret::Secret;
 use super::section::{ElectSection, SECTION};
+use kevy_elect_plugin::config::Config;
 use kevy_elect_plugin::ids::NodeId;
 use std::net::SocketAddr;
 
@@ -14,7 +15,7 @@ const NAME_DEFAULT: &str = "mymaster";
 /// Where and how Sentinel's protocol is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentinelSettings {
-    /// Where.
+    /// The address that clients connect to.
     pub listen: SocketAddr,
     /// The name by which clients ask for the primary.
     pub name: String,
@@ -71,7 +72,7 @@ pub(super) fn check(
         (id.to_string(), SentinelAddresses { data, sentinel })
     };
     let name = section.sentinel_master.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned());
-    if name.is_empty() || name.len() > 63 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if !Config::is_cluster_name(&name) {
         let reason = "use 1 to 63 visible characters without spaces, as in \"mymaster\"".to_owned();
         return Err(document.error(SECTION, "sentinel_master", name, reason));
     }

@@ -1,6 +1,6 @@
 //! What clients say about themselves when they connect.
 
-use super::{Context, NAME_BYTES_MAX, Session, text};
+use super::session::{Context, NAME_BYTES_MAX, Session, text};
 use crate::reply::Reply;
 use kevy_resp::RespVersion;
 
@@ -16,7 +16,7 @@ pub(super) fn hello(session: &mut Session, rest: &[&[u8]], context: &Context<'_>
         [] => (session.version, rest),
         [b"2", options @ ..] => (RespVersion::V2, options),
         [b"3", options @ ..] => (RespVersion::V3, options),
-        [version, ..] if super::text(version).parse::<i64>().is_ok() => {
+        [version, ..] if text(version).parse::<i64>().is_ok() => {
             return reply.error("NOPROTO unsupported protocol version");
         }
         _ => return reply.error("ERR Protocol version is not an integer or out of range"),

@@ -1,7 +1,7 @@
 //! `INFO`
 
-use super::Context;
 use super::client::VERSION;
+use super::session::Context;
 use crate::reply::Reply;
 use std::fmt::Write as _;
 

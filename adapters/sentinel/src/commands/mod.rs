@@ -5,70 +5,20 @@
 mod client;
 mod info;
 mod sentinel;
+mod session;
 
 use crate::limits::SUBSCRIBERS_MAX;
-use crate::members::Members;
-use crate::pubsub::{Kind, Subscriptions};
+use crate::pubsub::Kind;
 use crate::reply::Reply;
 use crate::switch::Message;
-use crate::view::View;
 use kevy_resp::{Argv, RespVersion, parse_command_into};
-use std::time::{Duration, Instant};
+use session::{Done, text};
+use std::time::Instant;
+
+pub(crate) use session::{Context, HOLD_MAX, Session};
 
 /// Bytes of one command, and of what a client sends ahead.
 pub(crate) const COMMAND_BYTES_MAX: usize = 16 * 1024;
-/// How long a question for the primary waits while nobody is known to take writes: most failovers are over by then.
-pub(crate) const HOLD_MAX: Duration = Duration::from_millis(300);
-/// Longest name that a client may give itself.
-const NAME_BYTES_MAX: usize = 128;
-
-/// What an answer is made of.
-pub(crate) struct Context<'a> {
-    pub(crate) members: &'a Members,
-    pub(crate) view: &'a View,
-    /// Who takes writes, if that may be said now; otherwise who did last.
-    pub(crate) primary: Option<usize>,
-    pub(crate) last: Option<usize>,
-    pub(crate) now: Instant,
-    pub(crate) promise: Duration,
-    pub(crate) password: Option<&'a str>,
-    pub(crate) clients: usize,
-    /// Those of them that listen for messages.
-    pub(crate) subscribers: usize,
-    pub(crate) uptime: Duration,
-    /// Set by a command that hands the office over.
-    pub(crate) step_down: &'a mut bool,
-    /// Whether the primary is being asked to hand the office over, for another client.
-    pub(crate) forwarding: bool,
-}
-
-/// One client.
-#[derive(Debug)]
-pub(crate) struct Session {
-    id: u64,
-    version: RespVersion,
-    name: Vec<u8>,
-    authenticated: bool,
-    subscriptions: Subscriptions,
-    /// Since when its next command waits for a primary.
-    held: Option<Instant>,
-    /// What another node answered to the command that is next.
-    forwarded: Option<String>,
-    /// What came and is not executed yet.
-    input: Vec<u8>,
-}
-
-/// How one command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Done {
-    Answered,
-    /// It waits for a primary.
-    Held,
-    /// It waits for what this member answers.
-    Forwarded(usize),
-    /// The connection ends once the answer is written.
-    Close,
-}
 
 /// What follows from what a client has sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,32 +36,6 @@ pub(crate) enum Next {
 }
 
 impl Session {
-    pub(crate) fn new(id: u64) -> Self {
-        Self {
-            id,
-            version: RespVersion::V2,
-            name: Vec::new(),
-            authenticated: false,
-            subscriptions: Subscriptions::default(),
-            held: None,
-            forwarded: None,
-            input: Vec::new(),
-        }
-    }
-
-    pub(crate) fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// What another node said to the command that waits for it.
-    pub(crate) fn forwarded(&mut self, line: String) {
-        self.forwarded = Some(line);
-    }
-
-    pub(crate) fn is_subscriber(&self) -> bool {
-        self.subscriptions.count() > 0
-    }
-
     /// Writes `message` if the client listens for it.
     pub(crate) fn tell(&self, message: &Message, out: &mut Vec<u8>) {
         self.subscriptions.tell(message, &mut Reply { out, version: self.version });
@@ -270,11 +194,6 @@ const KNOWN: [&[u8]; 16] = [
     b"COMMAND",
     b"PUBLISH",
 ];
-
-/// What a client sent, short and fit to be shown.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().take(NAME_BYTES_MAX).collect()
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! `SENTINEL ...`
 
-use super::{Context, Done, HOLD_MAX, Session, text};
+use super::session::{Context, Done, HOLD_MAX, Session, text};
 use crate::forward::HERE;
 use crate::members::Member;
 use crate::pubsub;

@@ -1,6 +1,7 @@
 use super::*;
-use crate::members::three;
-use crate::view::MemberView;
+use crate::members::{Members, three};
+use crate::view::{MemberView, View};
+use std::time::Duration;
 
 /// A client that talks to a node.
 struct Talk {

@@ -16,7 +16,7 @@ const RESTARTS_MAX: usize = 50;
 /// A process that ended although nobody here asked it to, and was started again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restart {
-    /// Whose.
+    /// The node whose process it was.
     pub node: Node,
     /// When that was seen.
     pub at: Duration,

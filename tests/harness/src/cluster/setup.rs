@@ -16,7 +16,7 @@ pub struct Setup {
     pub sentinel: bool,
     /// Whether a node of the plugin that overslept its lease is ended, as it is by default.
     pub watchdog: bool,
-    /// Shards.
+    /// How many shards each server has.
     pub threads: usize,
     /// Where the nodes live; as many as there are places.
     pub places: Vec<Place>,

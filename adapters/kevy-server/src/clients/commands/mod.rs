@@ -15,15 +15,16 @@ use crate::clients::nulls::{self, Detour};
 use crate::clients::record::Record;
 use crate::clients::replies::{self, Own, Replies};
 use crate::clients::scripts;
+use crate::clients::transfer;
 use crate::confirm::names::{Name, Row};
 use crate::continuation::history;
 use crate::fitness::companion;
 use crate::position::digest;
+use crate::position::syncer;
 use crate::position::tag::Tag;
 use crate::shards::Shards;
 use crate::shards::reign::TICK_MS_STANDBY;
 use kevy::KevyCommands;
-use kevy_persist::Fsync;
 use kevy_rt::{
     Argv, ArgvView, BlockHint, BlockKind, Commands, ExtensionReduced, GeoHits, LiveRuntimeConfig, NotifyKind,
     ReplicaViewRow, ResolvedCmd, RespVersion, Route, Store, TxnKind, VerbId, propagation,
@@ -288,7 +289,10 @@ impl Commands for ElectedCommands {
             // Zero would switch ticks off, and with them every promotion; CONFIG SET can ask for it.
             let wanted = live.tick_interval_ms.filter(|ms| *ms > 0).unwrap_or(TICK_MS_DEFAULT);
             live.tick_interval_ms = Some(wanted.min(tick_ms_max));
-            self.shards().note_sync_policy(live.appendfsync == Some(Fsync::Always));
+            if let Some(wanted) = live.appendfsync {
+                self.shards().note_sync_policy(wanted);
+                live.appendfsync = Some(syncer::for_kevy(wanted));
+            }
             if self.shards().wants_rewrite(shard) {
                 // kevy then finds that the log has outgrown its limit.
                 live.auto_aof_rewrite_bytes = Some(1);
@@ -371,6 +375,9 @@ impl Commands for ElectedCommands {
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
         if history::is_ours(argv) {
             return history::answer(self.shards(), argv);
+        }
+        if transfer::is_ours(argv) {
+            return transfer::transfer(&self.replies, argv);
         }
         if digest::is_ours(argv) {
             return digest::answer(self.shards(), store, argv);

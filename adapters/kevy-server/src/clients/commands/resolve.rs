@@ -183,8 +183,10 @@ impl ElectedCommands {
     pub(super) fn reroute<A: ArgvView + ?Sized>(&self, own: Own, args: &A, route: Route) -> Route {
         let primary = || self.shards().standing().primary;
         match own {
-            Own::Steer | Own::Load | Own::Browser | Own::Handshake => Route::Local,
+            Own::Steer | Own::Failover | Own::Load | Own::Browser | Own::Handshake => Route::Local,
             Own::Elect => Route::Extension,
+            // Which may change the connection's protocol.
+            Own::Reset if args.len() == 1 => Route::Hello,
             Own::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
             Own::Wait => {
                 // kevy reads acknowledgements when it ticks: by default that is ten times a second.

@@ -6,6 +6,7 @@ use crate::clients::handshake;
 use crate::clients::record;
 use crate::clients::replies::{self, Own};
 use crate::clients::scripts;
+use crate::clients::transfer;
 use crate::clients::verdict::Verdict;
 use crate::position::cuts;
 use crate::position::marks;
@@ -149,6 +150,7 @@ impl ElectedCommands {
             Own::Wait if !primary() => out.extend_from_slice(replies::WAIT_ON_REPLICA),
             Own::Wait if self.shards().acks_are_stale() => out.extend_from_slice(b":0\r\n"),
             Own::Steer => out.extend_from_slice(replies::STEER),
+            Own::Failover => out.extend_from_slice(&transfer::failover(&self.replies, args)),
             Own::Expired if args.len() == 2 => self.record_ended(store, out),
             Own::Cut => {
                 let taken = self

@@ -80,6 +80,7 @@ impl Link {
             Ok(None) => return End::Over,
             Err(reason) => return End::Broken(reason),
         };
+        log::debug!("shard {}: connected to the stream of epoch {}", self.shard, self.origin.epoch);
         let mut session = Session::new(self, client.primary_at_handshake().generation, trail.take());
         let end = session.follow(&mut client, &socket);
         *trail = session.trail.take();

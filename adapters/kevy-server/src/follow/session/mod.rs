@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 /// A stream that is so many bytes behind does not come up by itself: kevy gives it 256 KiB in a turn of its shard, and clients may write
 /// more. What is on its way is not more than this.
 const BEHIND_BYTES: u64 = 8 << 20;
+/// Nor more than this part of what the primary keeps: it says only once a second how far it is.
+const BEHIND_PART: u64 = 8;
 /// A primary says something every second; one that was silent for so long is connected to anew.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// But it is silent while it prepares a snapshot, for as long as the data takes.
@@ -216,9 +218,8 @@ impl<'a> Session<'a> {
                 let next = self.link.state().next;
                 self.link.suspect(self.streaming && next < tail.offset);
                 self.link.ack(true);
-                if self.streaming
-                    && tail.offset.saturating_sub(next).saturating_mul(self.frame_bytes) > BEHIND_BYTES
-                {
+                let behind = tail.offset.saturating_sub(next).saturating_mul(self.frame_bytes);
+                if self.streaming && behind > BEHIND_BYTES.min(self.link.shards.buffer() / BEHIND_PART) {
                     self.overtake(next)?;
                 }
             }

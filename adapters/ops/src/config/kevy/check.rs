@@ -105,8 +105,7 @@ pub(super) fn check(
     let preferred = kevy.replication.role == ReplicationRole::Primary;
     let member = |peer: &'_ Peer| {
         let member = Member::voter(peer.id);
-        let priority = member.priority + u8::from(preferred && peer.id == node);
-        Member { priority, ..member }
+        member.with_priority(member.priority + u8::from(preferred && peer.id == node))
     };
     let host = Host {
         node,

@@ -1,0 +1,148 @@
+//! An operator hands the office over, while clients write (H7 to H11 of `docs/protocol.md`).
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::process::{Process, primary};
+use common::rolling::{all_copies, all_hold_the_same, processes};
+use common::{Cluster, within};
+use kevy_resp::Reply;
+use kevy_resp_client::RespClient;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Longest time for a transfer, on a machine that has other work.
+const THERE_MAX: Duration = Duration::from_secs(60);
+
+/// Writes one key after the other to whoever takes it, until it is stopped.
+struct Load {
+    over: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<Vec<usize>>,
+}
+
+impl Load {
+    fn start(ports: Vec<u16>) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&over);
+        let write = move || {
+            let (mut acknowledged, mut next) = (Vec::new(), 0);
+            for port in ports.iter().cycle() {
+                let Ok(mut client) = RespClient::connect("127.0.0.1", *port) else { continue };
+                while !ended.load(Ordering::Relaxed) {
+                    let key = format!("written:{next}");
+                    next += 1;
+                    match client.request_borrowed(&[b"SET", key.as_bytes(), b"1"]) {
+                        Ok(Reply::Simple(_)) => acknowledged.push(next - 1),
+                        _ => break,
+                    }
+                }
+                if ended.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            acknowledged
+        };
+        Self { over, thread: std::thread::spawn(write) }
+    }
+
+    /// The numbers of all that was acknowledged.
+    fn stop(self) -> Vec<usize> {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// Until another node than `old` takes writes, and the rest follows it; gives its number. On a machine that has other work, nobody may come near
+/// in the time that a transfer has: then the operator asks again.
+fn handed_over(nodes: &[Process], old: usize, command: &str) -> usize {
+    let there = within(THERE_MAX, || {
+        // Refused while one is under way, or another node has just begun to follow.
+        nodes[old].ask(command)?;
+        let takes = |node: &usize| *node != old && nodes[*node].ask("SET probe 1").as_deref() == Some("OK");
+        let new = (0..nodes.len()).find(takes)?;
+        (nodes[new].ask("WAIT 2 1000")? == "2").then_some(new)
+    });
+    there.unwrap_or_else(|| panic!("{command} at node {old}: {:?}", nodes[old].ask(command)))
+}
+
+fn no_write_is_lost_and_nothing_is_copied(shards: u16, transfers: usize) {
+    let cluster = Cluster::new(3, shards);
+    let (nodes, mut reigns) = processes(&cluster, 500);
+    let new = all_copies(&nodes);
+    let load = Load::start(cluster.ports.clone());
+    for number in 0..transfers {
+        // To everybody in turn, and every third time to whoever is best.
+        let to = (reigns + 1 + number % 2) % 3;
+        let id = nodes[to].ask("ELECT DIGEST INFO").unwrap();
+        let id = id.lines().find_map(|line| line.strip_prefix("node:")).unwrap().to_owned();
+        let (command, meant) = match number % 3 {
+            2 => ("ELECT TRANSFER".to_owned(), None),
+            _ => (format!("ELECT TRANSFER {id} TIMEOUT 2000"), Some(to)),
+        };
+        let new = handed_over(&nodes, reigns, &command);
+        assert!(meant.is_none_or(|meant| meant == new), "{command}: node {new} took over");
+        reigns = new;
+    }
+    let acknowledged = load.stop();
+    assert!(acknowledged.len() > 10 * transfers, "{} writes are no load", acknowledged.len());
+    let mut client = RespClient::connect("127.0.0.1", nodes[reigns].port).unwrap();
+    let mut is_there = |number: &&usize| {
+        let key = format!("written:{number}");
+        matches!(client.request_borrowed(&[b"EXISTS", key.as_bytes()]), Ok(Reply::Int(1)))
+    };
+    let lost: Vec<_> = acknowledged.iter().filter(|number| !is_there(number)).collect();
+    assert!(
+        lost.is_empty(),
+        "{} of {} acknowledged writes are gone: {lost:?}",
+        lost.len(),
+        acknowledged.len()
+    );
+    assert_eq!(all_copies(&nodes), new, "copies");
+    all_hold_the_same(&nodes, primary(&nodes));
+}
+
+#[test]
+fn h9_no_acknowledged_write_is_lost_on_one_shard() {
+    no_write_is_lost_and_nothing_is_copied(1, 9);
+}
+
+#[test]
+fn h9_no_acknowledged_write_is_lost_on_several_shards() {
+    no_write_is_lost_and_nothing_is_copied(4, 9);
+}
+
+#[test]
+fn h7_what_cannot_end_well_is_refused_and_says_why() {
+    let cluster = Cluster::new(3, 1);
+    let (nodes, reigns) = processes(&cluster, 10);
+    let other = (reigns + 1) % 3;
+    let ask = |node: usize, command: &str| nodes[node].ask(command).unwrap();
+    for command in ["ELECT TRANSFER", "FAILOVER", "FAILOVER TIMEOUT 100"] {
+        let said = ask(other, command);
+        let port = cluster.ports[reigns];
+        assert!(said.contains("not primary, ask") && said.ends_with(&port.to_string()), "{command}: {said}");
+    }
+    let me = ask(reigns, "ELECT DIGEST INFO");
+    let me = me.lines().find_map(|line| line.strip_prefix("node:")).unwrap().to_owned();
+    for (command, why) in [
+        ("ELECT TRANSFER nobody".to_owned(), "no member of this cluster has this id"),
+        (format!("ELECT TRANSFER {me}"), "it is the primary"),
+        ("ELECT TRANSFER a b".to_owned(), "use ELECT TRANSFER"),
+        ("FAILOVER TO 127.0.0.1 1".to_owned(), "no member has its clients at 127.0.0.1:1"),
+        ("FAILOVER ABORT".to_owned(), "cannot be taken back"),
+        ("FAILOVER TO 127.0.0.1 1 FORCE".to_owned(), "leave FORCE out"),
+    ] {
+        let said = ask(reigns, &command);
+        assert!(said.contains(why), "{command}: {said}");
+    }
+    assert_eq!(ask(reigns, "SET still 1"), "OK", "nothing has changed");
+    // As kevy writes it, and as Redis does.
+    for to in [(reigns + 1) % 3, (reigns + 2) % 3] {
+        let now = primary(&nodes);
+        let word = if to % 2 == 0 { "TO " } else { "" };
+        let failover = format!("FAILOVER {word}127.0.0.1 {}", cluster.ports[to]);
+        assert_eq!(handed_over(&nodes, now, &failover), to);
+    }
+}
