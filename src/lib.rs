@@ -132,7 +132,9 @@ mod types;
 pub mod wire;
 
 pub use host::gate;
-pub use types::{bounds, config, event, fence, ids, link, message, position, state, time, transfer};
+pub use types::{
+    bounds, config, event, fence, identity, ids, link, message, position, state, time, transfer,
+};
 use types::{rng, words};
 
 #[doc(no_inline)]

@@ -47,6 +47,7 @@ fn heartbeat(epoch: u64, round: u64, role: Role, primary: Option<NodeId>) -> Mes
         primary,
         lease,
         health: Health::Good,
+        identity: None,
     })
 }
 
@@ -100,8 +101,12 @@ fn a_primary_beats_without_allocating() {
         drain(&mut primary, now, |to, message| asked.push((to, message)));
         while let Some((to, message)) = asked.pop() {
             let answer = match message {
-                Message::PreOffer(o) => Message::PreAccept(Grant { epoch: o.epoch, round: o.round }),
-                Message::Offer(o) => Message::Accept(Grant { epoch: o.epoch, round: o.round }),
+                Message::PreOffer(o) => {
+                    Message::PreAccept(Grant { epoch: o.epoch, round: o.round, identity: None })
+                }
+                Message::Offer(o) => {
+                    Message::Accept(Grant { epoch: o.epoch, round: o.round, identity: None })
+                }
                 _ => continue,
             };
             primary.handle_message(now, to, answer);

@@ -45,6 +45,8 @@ fn replica() -> (Elector, Instant) {
         voted_for: Some(id("n1")),
         standing: Standing::Member,
         incarnation: Incarnation(1),
+        identity: None,
+        floor: kevy_elect_plugin::position::Progress::NONE,
         position: Position::single(Epoch(7), 10),
     };
     let config = Config::builder(id("n2"), ["n1", "n2", "n3"].map(|n| Member::voter(id(n)))).build().unwrap();
@@ -67,6 +69,7 @@ fn heartbeat(epoch: u64, role: Role) -> Message {
         primary,
         lease: Duration::from_millis(900),
         health: Health::Good,
+        identity: None,
     })
 }
 
@@ -84,9 +87,9 @@ fn everything(epoch: Epoch) -> Vec<Message> {
             vec![Message::Echo(Echo { epoch, round, primary, standing, progress })]
         }
         Verb::PreOffer => vec![Message::PreOffer(offer.clone())],
-        Verb::PreAccept => vec![Message::PreAccept(Grant { epoch, round })],
+        Verb::PreAccept => vec![Message::PreAccept(Grant { epoch, round, identity: None })],
         Verb::Offer => vec![Message::Offer(offer.clone())],
-        Verb::Accept => vec![Message::Accept(Grant { epoch, round })],
+        Verb::Accept => vec![Message::Accept(Grant { epoch, round, identity: None })],
         Verb::Reject => vec![Message::Reject(Reject { epoch, round, kind, reason, progress })],
         Verb::Announce => vec![Message::Announce(Announce { epoch })],
         Verb::Resign => vec![Message::Resign(Resign { epoch, successor: Some(id("n3")) })],
@@ -179,8 +182,16 @@ fn answers_that_nobody_asked_for_elect_nobody() {
     for epoch in [Epoch(7), Epoch(8)] {
         for round in [Round(0), Round(1), Round(2)] {
             for from in ["n1", "n3"] {
-                elector.handle_message(now, id(from), Message::PreAccept(Grant { epoch, round }));
-                elector.handle_message(now, id(from), Message::Accept(Grant { epoch, round }));
+                elector.handle_message(
+                    now,
+                    id(from),
+                    Message::PreAccept(Grant { epoch, round, identity: None }),
+                );
+                elector.handle_message(
+                    now,
+                    id(from),
+                    Message::Accept(Grant { epoch, round, identity: None }),
+                );
             }
         }
     }

@@ -45,6 +45,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("S9", "the simulator: invariant `contents`"),
     ("S10", "the simulator: profile `reigns`"),
     ("E9", "the simulator: profile `hung`"),
+    ("I5", "tests/wire.rs: frames without the field are read as before"),
     ("S11", "kevy-server's tests/wait.rs"),
     ("S12", "kevy-server's tests/wait.rs"),
     ("S13", "kevy-server's follow/session"),
@@ -98,7 +99,7 @@ fn play(mutation: Option<Mutation>) -> (usize, Vec<String>) {
 fn sentences(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let named = words.filter(|word| {
-        word.starts_with(['E', 'P', 'L', 'F', 'S', 'A', 'H'])
+        word.starts_with(['E', 'P', 'L', 'F', 'S', 'A', 'H', 'I'])
             && word.len() >= 2
             && word[1..].parse::<u8>().is_ok()
     });

@@ -209,7 +209,7 @@ fn blackout(seed: u64, wrong: Option<ServerMutation>) -> bool {
     cluster.tick_all(40);
     let primary = cluster.current_primary().unwrap();
     assert!(matches!(cluster.write(primary, 0, 1), Some(Ok(()))));
-    cluster.run_for(std::time::Duration::from_millis(20 + 3 * seed));
+    cluster.run_for(std::time::Duration::from_millis(2 * seed));
     let power = FaultKind::Crash { power: true, loss: Loss::Tail };
     let cuts = ["a", "b", "c"].map(|name| (id(name), cluster.begin_fault(id(name), power).unwrap()));
     cluster.tick_all(1);
@@ -224,7 +224,7 @@ fn what_was_confirmed_and_synced_survives_a_power_cut_of_all() {
     for seed in 0..20 {
         assert!(blackout(seed, None), "seed {seed}");
     }
-    let lost = (0..20).filter(|seed| !blackout(*seed, Some(ServerMutation::AcknowledgesReceived))).count();
+    let lost = (0..60).filter(|seed| !blackout(*seed, Some(ServerMutation::AcknowledgesReceived))).count();
     assert!(lost > 0, "what was only received is confirmed, and nobody notices");
 }
 
@@ -242,28 +242,29 @@ fn replicas_continue_and_copy() {
 /// command when the simulator's draws change.
 const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::NoPreVote, "calm", 3, 0),
-    (Mutation::NoStickiness, "cuts", 5, 3),
+    (Mutation::NoStickiness, "reigns", 3, 4),
     (Mutation::LeaseIsPromise, "drift", 5, 1),
     (Mutation::VoteNotPersisted, "calm", 3, 0),
-    (Mutation::VotesCountedTwice, "split", 5, 405),
-    (Mutation::VotesFromStrangers, "partitions", 3, 0),
+    (Mutation::VotesCountedTwice, "server", 5, 17),
+    (Mutation::VotesFromStrangers, "streams", 3, 10),
     (Mutation::OffsetWithoutEpoch, "disk", 3, 0),
-    (Mutation::PromiseForgottenOnRestart, "forget", 3, 2),
+    (Mutation::PromiseForgottenOnRestart, "logs", 3, 50),
     (Mutation::PrimaryNotDemoted, "pause", 3, 0),
-    (Mutation::EchoOfAnotherEpoch, "firewall", 5, 7),
+    (Mutation::EchoOfAnotherEpoch, "streams", 5, 1),
     (Mutation::RefusedIsCrash, "firewall", 3, 4),
     (Mutation::NewIncarnationIsProof, "twins", 5, 3),
     (Mutation::DetachOmitted, "crash", 3, 0),
     (Mutation::OldAnswerCounts, "late", 3, 129),
     (Mutation::ResignWhileWriting, "suspend", 3, 0),
     (Mutation::HandsOverUnfinished, "operator", 5, 2),
-    (Mutation::RoundNeverEnds, "chaos", 3, 364),
+    (Mutation::RoundNeverEnds, "hung", 5, 205),
     (Mutation::TwoVotes, "calm", 3, 0),
-    (Mutation::NoAdmission, "power", 3, 12),
+    (Mutation::NoAdmission, "streams", 3, 10),
     (Mutation::NewVoterSupports, "forget", 3, 686),
-    (Mutation::SleepIgnored, "suspend", 3, 4),
-    (Mutation::PositionIgnored, "crash", 3, 2),
+    (Mutation::SleepIgnored, "suspend", 5, 3),
+    (Mutation::PositionIgnored, "logs", 3, 0),
     (Mutation::SettlesUnserved, "hung", 3, 56),
+    (Mutation::IdOfVotersIgnored, "server", 5, 205),
     (Mutation::EpochsUnbounded, "liar", 3, 0),
     (Mutation::BudgetOfEach, "liar", 3, 0),
     (Mutation::ClaimsOfObservers, "liar", 3, 0),
@@ -272,31 +273,40 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::AdmittedOutOfReach, "apart", 5, 231),
 ];
 
+/// What no seed shows: it takes more lost disks than a protocol survives, or a primary that dies before anybody heard of it, in the
+/// first moments of a cluster. Scripts do.
+const SHOWN_BY_SCRIPTS: &[Mutation] = &[
+    Mutation::IdSettledAlone,
+    Mutation::ForeignersCount,
+    Mutation::AdmittedUnheard,
+    Mutation::OrderWithoutFloor,
+];
+
 /// Where each fault of a server is caught, likewise.
 const CAUGHT_SERVERS: &[(ServerMutation, &str, usize, u64)] = &[
     (ServerMutation::ClaimsTheRecord, "memory", 3, 8),
     (ServerMutation::AcknowledgesUnnamed, "logs", 3, 8),
-    (ServerMutation::AcknowledgesReceived, "server", 5, 1),
+    (ServerMutation::AcknowledgesReceived, "server", 5, 118),
     (ServerMutation::WaitsForStalled, "memory", 3, 0),
-    (ServerMutation::CountsBehindCuts, "hung", 3, 34),
+    (ServerMutation::CountsBehindCuts, "hung", 3, 332),
     (ServerMutation::CountsRefused, "memory", 3, 0),
-    (ServerMutation::CountsOldReigns, "hung", 3, 12),
+    (ServerMutation::CountsOldReigns, "hung", 3, 145),
     (ServerMutation::WaitOutlivesReign, "reigns", 3, 24),
     (ServerMutation::EndsKeys, "logs", 3, 0),
-    (ServerMutation::NoWatchdog, "hung", 5, 25),
+    (ServerMutation::NoWatchdog, "hung", 5, 116),
     (ServerMutation::HangsInSilence, "hung", 5, 25),
     (ServerMutation::OffsetAlone, "hung", 5, 3),
     (ServerMutation::ContinuesAhead, "streams", 5, 1),
     (ServerMutation::PointOfAnotherEpoch, "hung", 5, 3),
-    (ServerMutation::PointIsCut, "server", 5, 3),
-    (ServerMutation::PathForgets, "hung", 5, 1),
+    (ServerMutation::PointIsCut, "server", 5, 41),
+    (ServerMutation::PathForgets, "hung", 5, 16),
     (ServerMutation::FlushesIgnored, "server", 5, 7),
     (ServerMutation::RingWithGaps, "continuation", 3, 0),
-    (ServerMutation::RefillsMiscounted, "continuation", 3, 0),
-    (ServerMutation::FetchesBeyond, "hung", 3, 176),
-    (ServerMutation::ContinuesUnapplied, "continuation", 5, 9),
+    (ServerMutation::RefillsMiscounted, "continuation", 3, 1),
+    (ServerMutation::FetchesBeyond, "continuation", 3, 87),
+    (ServerMutation::ContinuesUnapplied, "continuation", 3, 29),
     (ServerMutation::OrdersUnchecked, "logs", 5, 1),
-    (ServerMutation::ClaimsByFirstShard, "hung", 5, 127),
+    (ServerMutation::ClaimsByFirstShard, "hung", 5, 1289),
     (ServerMutation::ContinuesByRecord, "reigns", 5, 1),
     (ServerMutation::AttachesBlindly, "answers", 5, 3),
 ];
@@ -319,7 +329,7 @@ fn every_fault_of_a_server_is_caught() {
 
 #[test]
 fn every_mutation_is_caught() {
-    for mutation in Mutation::ALL.iter().copied() {
+    for mutation in Mutation::ALL.iter().copied().filter(|mutation| !SHOWN_BY_SCRIPTS.contains(mutation)) {
         let Some((_, profile, nodes, seed)) = CAUGHT.iter().find(|(of, ..)| *of == mutation) else {
             panic!("no seed catches {mutation:?}");
         };

@@ -100,6 +100,8 @@ fn state(n: u64) -> HardState {
         voted_for: Some(NodeId::new(&format!("n{n}")).unwrap()),
         standing: Standing::Member,
         incarnation: Incarnation(n),
+        identity: None,
+        floor: kevy_elect_plugin::position::Progress::NONE,
         position: Position::NONE,
     }
 }
@@ -139,6 +141,8 @@ fn what_was_saved_is_loaded_now_and_after_a_restart(place: &dyn Place) {
             voted_for,
             standing: if random.bool() { Standing::Member } else { Standing::New },
             incarnation: Incarnation(random.u64(..)),
+            identity: None,
+            floor: kevy_elect_plugin::position::Progress::NONE,
             position: Position::NONE,
         };
         let store = place.start();

@@ -22,6 +22,8 @@ fn state(epoch: u64) -> HardState {
         voted_for: Some(NodeId::new("n2").unwrap()),
         standing: Standing::Member,
         incarnation: Incarnation(9),
+        identity: None,
+        floor: kevy_elect_plugin::position::Progress::NONE,
         position: Position::NONE,
     }
 }

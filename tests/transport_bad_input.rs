@@ -42,7 +42,7 @@ fn vote_bytes(round: u64) -> Vec<u8> {
 }
 
 fn vote(round: u64) -> Message {
-    Message::Accept(Grant { epoch: Epoch(1), round: Round(round) })
+    Message::Accept(Grant { epoch: Epoch(1), round: Round(round), identity: None })
 }
 
 /// Node `a`, with a peer `b` that is played by the test or by `b`'s own transport.

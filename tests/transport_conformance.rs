@@ -159,7 +159,7 @@ impl Process {
 }
 
 fn vote(round: u64) -> Message {
-    Message::Accept(Grant { epoch: Epoch(1), round: Round(round) })
+    Message::Accept(Grant { epoch: Epoch(1), round: Round(round), identity: None })
 }
 
 fn heartbeat(round: u64) -> Message {
@@ -172,6 +172,7 @@ fn heartbeat(round: u64) -> Message {
         primary: Some(id("a")),
         lease: Duration::from_millis(900),
         health: Health::Good,
+        identity: None,
     })
 }
 

@@ -34,7 +34,7 @@ fn hello(node: &str, incarnation: u64) -> Hello {
 }
 
 fn vote(round: u64) -> Message {
-    Message::Accept(Grant { epoch: Epoch(1), round: Round(round) })
+    Message::Accept(Grant { epoch: Epoch(1), round: Round(round), identity: None })
 }
 
 /// Not a test: node `b`, run as a process of its own by the tests below.

@@ -43,7 +43,7 @@ fn node(name: &str, door: TcpListener, peer: &'static str, address: String) -> N
     let speak = smol::spawn(async move {
         for round in 1.. {
             saying.store(round, Ordering::SeqCst);
-            let grant = Grant { epoch: Epoch(1), round: Round(round) };
+            let grant = Grant { epoch: Epoch(1), round: Round(round), identity: None };
             let _ = speaking.send(id(peer), &Message::Accept(grant));
             smol::Timer::after(HEARTBEAT).await;
         }

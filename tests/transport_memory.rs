@@ -27,7 +27,7 @@ fn ms(ms: u64) -> Duration {
 }
 
 fn vote(round: u64) -> Message {
-    Message::Accept(Grant { epoch: Epoch(1), round: Round(round) })
+    Message::Accept(Grant { epoch: Epoch(1), round: Round(round), identity: None })
 }
 
 struct World {

@@ -31,7 +31,7 @@ fn hello(node: &str) -> Vec<u8> {
 }
 
 fn vote(round: u64) -> Message {
-    Message::Accept(Grant { epoch: Epoch(1), round: Round(round) })
+    Message::Accept(Grant { epoch: Epoch(1), round: Round(round), identity: None })
 }
 
 fn vote_bytes(round: u64) -> Vec<u8> {

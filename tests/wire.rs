@@ -5,7 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use kevy_elect_plugin::fence::Health;
-use kevy_elect_plugin::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round, SHARDS_MAX};
+use kevy_elect_plugin::identity::Identity;
+use kevy_elect_plugin::ids::{ClusterId, EPOCH_MAX, Epoch, Incarnation, NodeId, Round, SHARDS_MAX};
 use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
@@ -48,7 +49,12 @@ fn heartbeat() -> Heartbeat {
         primary: Some(id("n1")),
         lease: Duration::from_micros(970_297),
         health: Health::Good,
+        identity: None,
     }
+}
+
+fn identity(proposed: Option<u64>) -> Identity {
+    Identity { cluster: ClusterId::from_bits(0xab), proposed: proposed.map(Epoch) }
 }
 
 fn golden() -> Vec<(&'static str, Message)> {
@@ -69,6 +75,18 @@ fn golden_of(verb: Verb) -> Vec<(&'static str, Message)> {
                 Message::Heartbeat(Heartbeat { health: Health::Disk, ..heartbeat() }),
             ),
             (
+                "HB|7|1201|primary|member|7:48213|n1|0|970297|good|000000000000000000000000000000ab",
+                Message::Heartbeat(Heartbeat { identity: Some(identity(None)), ..heartbeat() }),
+            ),
+            (
+                "HB|7|1201|primary|member|7:48213|n1|0|970297|disk|000000000000000000000000000000ab@7",
+                Message::Heartbeat(Heartbeat {
+                    health: Health::Disk,
+                    identity: Some(identity(Some(7))),
+                    ..heartbeat()
+                }),
+            ),
+            (
                 "HB|0|1|replica|new|0:0||0|0",
                 Message::Heartbeat(Heartbeat {
                     epoch: Epoch(0),
@@ -79,6 +97,7 @@ fn golden_of(verb: Verb) -> Vec<(&'static str, Message)> {
                     primary: None,
                     lease: Duration::ZERO,
                     health: Health::Good,
+                    identity: None,
                 }),
             ),
         ],
@@ -95,12 +114,20 @@ fn golden_of(verb: Verb) -> Vec<(&'static str, Message)> {
         Verb::PreOffer => {
             vec![("PREOFFER|8|3|7:12,40,3", Message::PreOffer(Offer { epoch, round, position }))]
         }
-        Verb::PreAccept => vec![("PREACCEPT|8|3", Message::PreAccept(Grant { epoch, round }))],
+        Verb::PreAccept => {
+            vec![("PREACCEPT|8|3", Message::PreAccept(Grant { epoch, round, identity: None }))]
+        }
         Verb::Offer => vec![
             ("OFFER|8|3|7:12,40,3", Message::Offer(Offer { epoch, round, position })),
             ("OFFER|8|3|0:", Message::Offer(Offer { epoch, round, position: Position::NONE })),
         ],
-        Verb::Accept => vec![("ACCEPT|8|3", Message::Accept(Grant { epoch, round }))],
+        Verb::Accept => vec![
+            ("ACCEPT|8|3", Message::Accept(Grant { epoch, round, identity: None })),
+            (
+                "ACCEPT|8|3|000000000000000000000000000000ab@6",
+                Message::Accept(Grant { epoch, round, identity: Some(identity(Some(6))) }),
+            ),
+        ],
         Verb::Reject => vec![(
             "REJECT|7|3|pre-vote|primary-alive|7:55",
             Message::Reject(Reject {
@@ -130,7 +157,7 @@ fn hello() -> Hello {
 
 #[test]
 fn w1_a_frame_is_a_resp2_array_of_bulk_strings() {
-    let accept = Message::Accept(Grant { epoch: Epoch(12), round: Round(3) });
+    let accept = Message::Accept(Grant { epoch: Epoch(12), round: Round(3), identity: None });
     assert_eq!(bytes_of(&accept), b"*3\r\n$6\r\nACCEPT\r\n$2\r\n12\r\n$1\r\n3\r\n");
 }
 
@@ -248,8 +275,10 @@ fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
             progress,
             primary: Some(long),
             lease: Duration::MAX,
-            health: Health::Good,
+            health: Health::Descriptors,
+            identity: Some(Identity { proposed: Some(EPOCH_MAX), ..identity(None) }),
         }),
+        Message::Accept(Grant { epoch, round, identity: Some(identity(Some(EPOCH_MAX.0))) }),
         Message::Echo(Echo { epoch, round, primary: Some(long), standing: Standing::Member, progress }),
         Message::Reject(Reject {
             epoch,
@@ -340,9 +369,14 @@ fn w5_unknown_verbs_are_skipped_and_further_elements_of_known_ones_ignored() {
     }
     for (text, message) in golden() {
         // Whatever comes behind the last field, that field is there then.
-        let fit = matches!(message, Message::Heartbeat(Heartbeat { health: Health::Good, .. }));
-        let health = if fit { "|good" } else { "" };
-        let bytes = frame(&format!("{text}{health}|more|of a newer version"));
+        let left_out = match &message {
+            Message::Heartbeat(Heartbeat { identity: None, health: Health::Good, .. }) => "|good|",
+            Message::Heartbeat(Heartbeat { identity: None, .. })
+            | Message::PreAccept(Grant { identity: None, .. })
+            | Message::Accept(Grant { identity: None, .. }) => "|",
+            _ => "",
+        };
+        let bytes = frame(&format!("{text}{left_out}|more|of a newer version"));
         assert_eq!(decode(&bytes), Ok(Some((Frame::Message(message), bytes.len()))), "{text}");
     }
     let bytes = frame("HELLO|1|kevy|n1|1763712000123|cookie");
@@ -376,8 +410,12 @@ fn a_missing_or_impossible_field_is_named() {
     let verbs = golden();
     for (text, _) in &verbs {
         let elements: Vec<_> = text.split('|').collect();
-        // The last field of a heartbeat is there only if something is wrong.
-        let least = elements.len() - usize::from(elements.len() == 10);
+        // The last fields of some are there only if there is something to say.
+        let least = match elements[0] {
+            "HB" => 9,
+            "ACCEPT" | "PREACCEPT" => 3,
+            _ => elements.len(),
+        };
         for count in 1..least {
             let short = elements[..count].join("|");
             assert!(matches!(decode(&frame(&short)), Err(DecodeError::Missing { .. })), "{short}");
@@ -387,6 +425,9 @@ fn a_missing_or_impossible_field_is_named() {
         Err(DecodeError::Value { field, .. }) => field,
         other => panic!("{text}: {other:?}"),
     };
+    for wrong in ["0", &"A".repeat(32), &"0".repeat(33), &format!("{}@", "0".repeat(32))] {
+        assert_eq!(field(&format!("ACCEPT|7|1|{wrong}")), "cluster id");
+    }
     assert_eq!(field("HB|7|1|leader|member|7:1|n1|0|1"), "role");
     assert_eq!(field("HB|7|1|Primary|member|7:1|n1|0|1"), "role");
     assert_eq!(field("HB|7|1|primary|guest|7:1|n1|0|1"), "standing");
@@ -472,7 +513,13 @@ fn offer() -> impl Strategy<Value = Offer> {
     })
 }
 fn grant() -> impl Strategy<Value = Grant> {
-    (epoch(), round()).prop_map(|(epoch, round)| Grant { epoch, round })
+    (epoch(), round(), identities()).prop_map(|(epoch, round, identity)| Grant { epoch, round, identity })
+}
+fn identities() -> impl Strategy<Value = Option<Identity>> {
+    let identity = (any::<u128>(), proptest::option::of(epoch()));
+    let identity =
+        identity.prop_map(|(bits, proposed)| Identity { cluster: ClusterId::from_bits(bits), proposed });
+    proptest::option::of(identity)
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -488,13 +535,15 @@ fn message_of(verb: Verb) -> Option<BoxedStrategy<Message>> {
         epoch(),
         round(),
         roles,
-        (standing(), healths),
+        (standing(), healths, identities()),
         progress(),
         proptest::option::of(any_id()),
         micros(),
     )
-        .prop_map(|(epoch, round, role, (standing, health), progress, primary, lease)| {
-            Message::Heartbeat(Heartbeat { epoch, round, role, standing, progress, primary, lease, health })
+        .prop_map(|(epoch, round, role, (standing, health, identity), progress, primary, lease)| {
+            let heartbeat =
+                Heartbeat { epoch, round, role, standing, progress, primary, lease, health, identity };
+            Message::Heartbeat(heartbeat)
         });
     let echo = (epoch(), round(), proptest::option::of(any_id()), standing(), progress()).prop_map(
         |(epoch, round, primary, standing, progress)| {
@@ -624,7 +673,24 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
         let position = Position::new(epoch_of(stream)?, &offsets?).ok()?;
         Some(Offer { epoch: epoch()?, round: round()?, position })
     };
-    let grant = || Some(Grant { epoch: epoch()?, round: round()? });
+    // Of one that is there, and not empty.
+    let identity = |n: usize| match field(n) {
+        None | Some("") => Some(None),
+        Some(word) => {
+            let (digits, proposed) = word.split_once('@').map_or((word, None), |(d, e)| (d, Some(e)));
+            let lower = digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+            if digits.len() != 32 || !lower {
+                return None;
+            }
+            let cluster = ClusterId::from_bits(u128::from_str_radix(digits, 16).ok()?);
+            let proposed = match proposed {
+                None => None,
+                Some(epoch) => Some(epoch_of(epoch)?),
+            };
+            Some(Some(Identity { cluster, proposed }))
+        }
+    };
+    let grant = || Some(Grant { epoch: epoch()?, round: round()?, identity: identity(3)? });
     let Some(verb) = Verb::ALL.iter().find(|known| known.as_str() == verb) else {
         return (verb != "REFUSE").then_some(Frame::Unknown);
     };
@@ -645,6 +711,7 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
                     known.copied().unwrap_or(Health::Failing)
                 }
             },
+            identity: identity(10)?,
         }),
         Verb::Echo => Message::Echo(Echo {
             epoch: epoch()?,

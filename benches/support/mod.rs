@@ -68,8 +68,12 @@ impl Cluster {
         self.drain(|to, message| asked.push((to, message)));
         while let Some((to, message)) = asked.pop() {
             let answer = match message {
-                Message::PreOffer(o) => Message::PreAccept(Grant { epoch: o.epoch, round: o.round }),
-                Message::Offer(o) => Message::Accept(Grant { epoch: o.epoch, round: o.round }),
+                Message::PreOffer(o) => {
+                    Message::PreAccept(Grant { epoch: o.epoch, round: o.round, identity: None })
+                }
+                Message::Offer(o) => {
+                    Message::Accept(Grant { epoch: o.epoch, round: o.round, identity: None })
+                }
                 _ => continue,
             };
             self.elector.handle_message(self.now, to, answer);
@@ -151,6 +155,7 @@ impl Cluster {
             primary,
             lease,
             health: Health::Good,
+            identity: None,
         };
         self.elector.handle_message(self.now, self.ids[peer], Message::Heartbeat(heartbeat));
     }

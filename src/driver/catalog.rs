@@ -155,6 +155,11 @@ pub const METRICS: &[MetricInfo] = &[
     gauge("kevy_elect_peer_up", "1 if the peer was heard within an election timeout.")
         .by(&[("peer", LabelValues::Peers)]),
     gauge("kevy_elect_peer_linked", "1 while there is a link to the peer.").by(&[("peer", LabelValues::Peers)]),
+    gauge(
+        "kevy_elect_peer_foreign",
+        "1 if the peer belongs to another cluster than this node, whose data is not overwritten in silence: an operator decides.",
+    )
+    .by(&[("peer", LabelValues::Peers)]),
     gauge("kevy_elect_peer_epochs_ahead", "How far the epoch that the peer claims is above this node's.")
         .by(&[("peer", LabelValues::Peers)]),
     seconds(

@@ -56,6 +56,7 @@ pub(crate) struct Metrics {
 }
 
 struct PeerMetrics {
+    foreign: Gauge,
     up: Gauge,
     linked: Gauge,
     epochs_ahead: Gauge,
@@ -403,6 +404,7 @@ impl Metrics {
             if let Some(metrics) = self.peers.get(&peer.member.id) {
                 metrics.up.set(if peer.up { 1.0 } else { 0.0 });
                 metrics.linked.set(if peer.linked { 1.0 } else { 0.0 });
+                metrics.foreign.set(if peer.foreign { 1.0 } else { 0.0 });
                 let ahead = if peer.up { peer.epoch.0.saturating_sub(own) } else { 0 };
                 metrics.epochs_ahead.set(ahead as f64);
                 if let Some(heard) = peer.heard {
@@ -424,6 +426,7 @@ impl PeerMetrics {
         Self {
             up: gauge!("kevy_elect_peer_up", "peer" => peer.clone()),
             linked: gauge!("kevy_elect_peer_linked", "peer" => peer.clone()),
+            foreign: gauge!("kevy_elect_peer_foreign", "peer" => peer.clone()),
             epochs_ahead: gauge!("kevy_elect_peer_epochs_ahead", "peer" => peer.clone()),
             last_heartbeat: gauge!(
                 "kevy_elect_peer_last_heartbeat_timestamp_seconds", "peer" => peer.clone()

@@ -197,6 +197,8 @@ mod tests {
             voted_for: None,
             standing: Standing::Member,
             incarnation: Incarnation(1),
+            identity: None,
+            floor: crate::position::Progress::NONE,
             position: Position::single(Epoch(1), offset),
         }
     }

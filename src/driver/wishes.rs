@@ -1,7 +1,7 @@
 //! What operators want of the driver, and it has not looked at yet.
 
 use crate::elector::Command;
-use crate::ids::NodeId;
+use crate::ids::{ClusterId, NodeId};
 use crate::time::Duration;
 use futures::task::AtomicWaker;
 use std::sync::{Mutex, PoisonError};
@@ -20,6 +20,7 @@ struct Open {
     pause: Option<bool>,
     transfer: Option<(Option<NodeId>, Duration)>,
     shutdown: bool,
+    admit: Option<ClusterId>,
 }
 
 impl Wishes {
@@ -35,6 +36,10 @@ impl Wishes {
         self.add(|open| open.shutdown = true);
     }
 
+    pub(crate) fn admit(&self, cluster: ClusterId) {
+        self.add(|open| open.admit = Some(cluster));
+    }
+
     fn add(&self, wish: impl FnOnce(&mut Open)) {
         wish(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner));
         self.waker.wake();
@@ -48,6 +53,8 @@ impl Wishes {
             Poll::Ready(Command::Pause(paused))
         } else if let Some((to, patience)) = open.transfer.take() {
             Poll::Ready(Command::Transfer { to, patience })
+        } else if let Some(cluster) = open.admit.take() {
+            Poll::Ready(Command::Admit(cluster))
         } else if std::mem::take(&mut open.shutdown) {
             Poll::Ready(Command::Shutdown)
         } else {

@@ -1,7 +1,7 @@
 //! What a node without a vote record has learned of the votes that it may have forgotten.
 
 use super::voters::VoterSet;
-use crate::ids::Round;
+use crate::ids::{ClusterId, Round};
 
 /// Answers of members to what this node asked after its start.
 #[derive(Debug, Clone, Default)]
@@ -10,6 +10,8 @@ pub(super) struct Admission {
     answered: VoterSet,
     /// The first such heartbeat.
     since: Option<Round>,
+    /// An operator wants this node admitted to this cluster, whatever it may have forgotten.
+    wish: Option<ClusterId>,
 }
 
 impl Admission {
@@ -27,12 +29,22 @@ impl Admission {
         counts
     }
 
-    pub(super) fn answers(&self) -> usize {
-        self.answered.len()
+    /// Whether this voter has answered.
+    pub(super) fn has_answer_of(&self, voter: usize) -> bool {
+        self.answered.contains(voter)
+    }
+
+    /// An operator wants this node admitted to this cluster.
+    pub(super) fn wish_for(&mut self, cluster: ClusterId) {
+        self.wish = Some(cluster);
+    }
+
+    pub(super) fn wish(&self) -> Option<ClusterId> {
+        self.wish
     }
 
     #[cfg(feature = "sim")]
-    pub(super) fn state(&self) -> (VoterSet, Option<Round>) {
-        (self.answered, self.since)
+    pub(super) fn state(&self) -> (VoterSet, Option<Round>, Option<ClusterId>) {
+        (self.answered, self.since, self.wish)
     }
 }

@@ -1,6 +1,7 @@
 //! A campaign of this node: what it asked for, and who has answered.
 
 use super::voters::VoterSet;
+use crate::identity::Identity;
 use crate::ids::{Epoch, Round};
 use crate::message::OfferKind;
 use crate::position::Position;
@@ -18,6 +19,8 @@ pub(super) struct Campaign {
     yes: VoterSet,
     no: VoterSet,
     position: Position,
+    /// The cluster to go on with, of those that voters told.
+    identity: Option<Identity>,
 }
 
 impl Campaign {
@@ -31,6 +34,7 @@ impl Campaign {
             yes: VoterSet::EMPTY,
             no: VoterSet::EMPTY,
             position,
+            identity: None,
         }
     }
 
@@ -85,6 +89,16 @@ impl Campaign {
             && (kind == OfferKind::PreVote || self.asked)
     }
 
+    /// A voter said to which cluster it belongs.
+    pub(super) fn told(&mut self, identity: Option<Identity>) {
+        self.identity = identity.filter(|told| told.outranks(self.identity)).or(self.identity);
+    }
+
+    /// The cluster that its voters belong to, as far as they know.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.identity
+    }
+
     /// How many said yes, and whether this voter had said so before.
     pub(super) fn accept(&mut self, voter: usize) -> (usize, bool) {
         let again = self.yes.contains(voter);
@@ -102,7 +116,7 @@ impl Campaign {
     #[cfg(feature = "sim")]
     pub(super) fn digest(&self, last: Round, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
-        (self.kind, self.epoch, self.asked, self.yes, self.no, &self.position).hash(hasher);
+        (self.kind, self.epoch, self.asked, self.yes, self.no, &self.position, self.identity).hash(hasher);
         last.0.wrapping_sub(self.round.0).hash(hasher);
     }
 }

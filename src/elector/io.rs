@@ -2,7 +2,7 @@
 
 use crate::event::Event;
 use crate::fence::{FenceReason, Health};
-use crate::ids::{Epoch, NodeId};
+use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::message::Message;
 use crate::position::Position;
 use crate::state::HardState;
@@ -75,6 +75,8 @@ pub enum HostReport<'a> {
     FollowFailed(Epoch, &'a str),
     /// Whether the host can serve.
     Health(Health),
+    /// The data says of itself that it belongs to this cluster.
+    Belongs(ClusterId),
 }
 
 /// What an operator, or the machine, wants.
@@ -95,4 +97,7 @@ pub enum Command {
     Pause(bool),
     /// The machine slept and the clock did not count: what was promised to this node may be over.
     ClockJumped,
+    /// Admit this node, which has no vote record, to this cluster although it may have forgotten votes: too few of the
+    /// others have theirs to tell it.
+    Admit(ClusterId),
 }

@@ -51,6 +51,16 @@ faults! {
         SleepIgnored,
         /// Data is not compared at all.
         PositionIgnored,
+        /// A primary counts its cluster's id as settled before anybody has it.
+        IdSettledAlone,
+        /// A winner does not go on with the id that its voters have.
+        IdOfVotersIgnored,
+        /// Members of another cluster count as members.
+        ForeignersCount,
+        /// An order admits a node before it has heard all others.
+        AdmittedUnheard,
+        /// A node that was admitted by an order votes for, and stands as, one that holds less than is there.
+        OrderWithoutFloor,
         /// Whoever leaves the office counts what it wrote first, also if its gate was never open.
         SettlesUnserved,
         /// Whatever epoch a single node claims is entered at once.

@@ -5,6 +5,7 @@ use super::approach::Approach;
 use super::status::PeerStatus;
 use crate::config::{Config, Member, MemberKind};
 use crate::fence::Health;
+use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::{Heartbeat, Offer, Role, Standing};
 use crate::position::Progress;
@@ -56,6 +57,10 @@ pub(super) struct Peer {
     progress: Progress,
     primary: Option<NodeId>,
     health: Health,
+    /// The cluster that the present incarnation said it belongs to.
+    identity: Option<Identity>,
+    /// That is another one than ours: nothing that it says counts.
+    foreign: bool,
     /// A pre-vote that was refused for a reason that passes by itself; answered when it has passed.
     waiting: Option<Offer>,
     /// The lease that did not fit our promise, as last complained about.
@@ -174,6 +179,8 @@ impl Peers {
                 progress: peer.progress,
                 primary: peer.primary,
                 health: peer.health,
+                cluster: peer.identity.map(|identity| identity.cluster),
+                foreign: peer.foreign,
             }
         })
     }
@@ -210,6 +217,8 @@ impl Peer {
             progress: Progress::NONE,
             primary: None,
             health: Health::Good,
+            identity: None,
+            foreign: false,
             waiting: None,
             lease_mismatch: None,
         }
@@ -258,6 +267,48 @@ impl Peer {
     /// The present incarnation said that it has no record and knows of no election.
     pub(super) fn was_fresh(&self) -> bool {
         self.was_fresh
+    }
+
+    pub(super) fn role(&self) -> Option<Role> {
+        self.role
+    }
+
+    /// What it last said its vote record is worth.
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// The cluster that it said it belongs to.
+    #[inline]
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.identity
+    }
+
+    /// Whether it belongs to another cluster than this node.
+    #[inline]
+    pub(super) fn is_foreign(&self) -> bool {
+        self.foreign
+    }
+
+    /// It says to which cluster it belongs; says whether that is news. What it said before and was worth more came later: a
+    /// process does not go back on it.
+    pub(super) fn belongs(&mut self, identity: Option<Identity>) -> bool {
+        let news = identity.is_some_and(|said| said.outranks(self.identity));
+        if news {
+            self.identity = identity;
+        }
+        news
+    }
+
+    /// It is, or is not, of another cluster; says whether that is news. Of one that is, nothing else is known.
+    pub(super) fn set_foreign(&mut self, foreign: bool) -> bool {
+        let news = self.foreign != foreign;
+        if news {
+            self.foreign = foreign;
+            self.heard = None;
+            self.waiting = None;
+        }
+        news
     }
 
     /// The present incarnation said that it has no record.
@@ -375,6 +426,8 @@ impl Peer {
         self.progress = Progress::NONE;
         self.primary = None;
         self.health = Health::Good;
+        self.identity = None;
+        self.foreign = false;
         self.waiting = None;
         self.lease_mismatch = None;
         self.heard = None;
@@ -410,7 +463,8 @@ impl Peer {
         hasher: &mut impl std::hash::Hasher,
     ) {
         use std::hash::Hash;
-        (self.incarnation, self.closed, self.dead, self.progress, self.claim).hash(hasher);
+        (self.incarnation, self.closed, self.dead, self.progress, self.identity, self.foreign, self.claim)
+            .hash(hasher);
         let age = self.heard.map(|at| now.saturating_since(at).min(timeout));
         age.filter(|age| new || *age < timeout).hash(hasher);
         if new {

@@ -3,9 +3,10 @@
 //! Persist, then speak: what is said of a change waits for its save.
 
 use super::io::{Output, PersistSeq};
+use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::{Message, Standing};
-use crate::position::Position;
+use crate::position::{Position, Progress};
 use crate::state::HardState;
 use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
@@ -51,6 +52,8 @@ impl Record {
                 voted_for: None,
                 standing: Standing::New,
                 incarnation,
+                identity: None,
+                floor: Progress::NONE,
                 position: Position::NONE,
             },
         };
@@ -89,6 +92,23 @@ impl Record {
         self.hard.standing == Standing::Member
     }
 
+    /// The cluster that this node belongs to, if it was told.
+    #[inline]
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.hard.identity
+    }
+
+    /// Lower than this nobody gets this node's vote.
+    #[inline]
+    pub(super) fn floor(&self) -> Progress {
+        self.hard.floor
+    }
+
+    /// An operator admitted this node for the sake of data that goes so far.
+    pub(super) fn raise_floor(&mut self, floor: Progress) {
+        self.hard.floor = self.hard.floor.max(floor);
+    }
+
     /// How far the data went when that was last saved.
     pub(super) fn position(&self) -> &Position {
         &self.hard.position
@@ -99,6 +119,13 @@ impl Record {
         debug_assert!(epoch > self.hard.epoch || epoch == self.hard.epoch && vote.is_some());
         self.hard.epoch = epoch;
         self.hard.voted_for = vote;
+        Unsaved(())
+    }
+
+    /// This node belongs to this cluster, for good if that is settled.
+    pub(super) fn belong(&mut self, identity: Identity) -> Unsaved {
+        debug_assert!(identity.outranks(self.hard.identity));
+        self.hard.identity = Some(identity);
         Unsaved(())
     }
 
@@ -141,6 +168,10 @@ impl Record {
 
     fn save(&mut self, position: &Position, now: Instant) -> Output {
         self.hard.position.clone_from(position);
+        if position.progress() >= self.hard.floor {
+            // Whatever is voted for from here on is compared with that.
+            self.hard.floor = Progress::NONE;
+        }
         self.position_saved_at = now;
         self.issued = PersistSeq(self.issued.0 + 1);
         Output::Persist(self.issued, self.hard.clone())
@@ -202,8 +233,9 @@ impl Record {
     #[cfg(feature = "sim")]
     pub(super) fn digest(&self, now: Instant, position: &Position, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
-        let HardState { epoch, voted_for, standing, incarnation, position: saved } = &self.hard;
-        (epoch, voted_for, standing, incarnation).hash(hasher);
+        let HardState { epoch, voted_for, standing, incarnation, identity, floor, position: saved } =
+            &self.hard;
+        (epoch, voted_for, standing, incarnation, identity, floor).hash(hasher);
         if saved != position {
             let age = now.saturating_since(self.position_saved_at).min(POSITION_SAVE_INTERVAL);
             (saved, age).hash(hasher);

@@ -2,7 +2,8 @@
 
 use crate::config::Member;
 use crate::fence::{GateState, Health};
-use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::identity::Identity;
+use crate::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use crate::message::{Role, Standing};
 use crate::position::Progress;
 use crate::time::Instant;
@@ -41,6 +42,10 @@ pub struct Status {
     pub leaving: bool,
     /// Whether it can serve as primary, and what is wrong if not.
     pub health: Health,
+    /// The cluster that it belongs to, if it knows.
+    pub identity: Option<Identity>,
+    /// The cluster for which an operator wants it admitted although it may have forgotten votes.
+    pub admit: Option<ClusterId>,
 }
 
 /// What this node believes about a peer.
@@ -65,4 +70,8 @@ pub struct PeerStatus {
     pub primary: Option<NodeId>,
     /// Whether it last said that it can serve as primary.
     pub health: Health,
+    /// The cluster that it said it belongs to.
+    pub cluster: Option<ClusterId>,
+    /// That is another one than this node's: nothing that it says counts.
+    pub foreign: bool,
 }

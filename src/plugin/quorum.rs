@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::fence::Denied;
 use crate::gate::WriteGate;
 use crate::host::ReplicationHost;
-use crate::ids::{Epoch, NodeId};
+use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::message::Role;
 use crate::store::VoteStore;
 use crate::time::Duration;
@@ -100,6 +100,12 @@ impl QuorumPlugin {
     /// The configuration.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Orders this node, which lost its vote record, to be admitted to this cluster although it may have forgotten votes: for an
+    /// operator, where so many disks are lost that nobody can be elected. It is carried out once it makes sense (A5), or never.
+    pub fn admit(&self, cluster: ClusterId) {
+        self.shared.wishes.admit(cluster);
     }
 
     /// Stops (or resumes) automatic elections: while paused this node asks for no votes and gives none.
@@ -201,6 +207,7 @@ fn snapshot(
         epoch: status.epoch,
         primary: status.primary,
         standing: status.standing,
+        cluster: elector.cluster(),
         progress: status.progress,
         writable,
         paused: status.paused,
@@ -218,6 +225,8 @@ fn snapshot(
                 progress: peer.progress,
                 primary: peer.primary,
                 health: peer.health,
+                cluster: peer.cluster,
+                foreign: peer.foreign,
                 linked: peer.linked,
                 links: transport.directions(peer.member.id),
             })
@@ -249,6 +258,9 @@ fn why(elector: &Elector, now: crate::time::Instant) -> String {
             _ => format!("primary of epoch {}, writes refused: the lease ran out", status.epoch),
         },
         (Role::Promoting, _) => format!("won epoch {}; the server is being promoted", status.epoch),
+        (Role::Candidate | Role::Replica, _) if foreigners(elector).is_some() => {
+            foreigners(elector).unwrap_or_default()
+        }
         (Role::Candidate, _) => format!("asks for the epoch after {}", status.epoch),
         (Role::Replica, Some(primary)) => format!("follows {primary} in epoch {}", status.epoch),
         (Role::Replica, None) if status.booting_until.is_some() => {
@@ -256,11 +268,30 @@ fn why(elector: &Elector, now: crate::time::Instant) -> String {
                 .to_owned()
         }
         (Role::Replica, None) if status.standing == crate::message::Standing::New => {
-            "has no vote record: waits for the others to tell what it may have forgotten".to_owned()
+            "has no vote record: waits for the others to tell what it may have forgotten. If they lost theirs too, see \
+             \"Disks of a majority lost\" in docs/runbooks.md"
+                .to_owned()
         }
         (Role::Replica, None) if reachable < quorum => {
             format!("no primary: {reachable} voters can be reached, {quorum} are needed")
         }
         (Role::Replica, None) => "no primary: waits for an election".to_owned(),
     }
+}
+
+/// What is to be said of members of another cluster, on a node without a primary.
+fn foreigners(elector: &Elector) -> Option<String> {
+    let ours = elector.cluster().filter(|_| elector.primary().is_none())?;
+    let foreign: Vec<String> = elector
+        .peers()
+        .filter(|peer| peer.foreign)
+        .filter_map(|peer| Some(format!("{} belongs to cluster {}", peer.member.id, peer.cluster?)))
+        .collect();
+    (!foreign.is_empty()).then(|| {
+        format!(
+            "{}, this node to {ours}: none follows the other until the data of one is given up, see \"Two clusters\" in \
+             docs/runbooks.md",
+            foreign.join(", ")
+        )
+    })
 }

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::fence::{FenceReason, Health};
-use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use crate::message::{Role, Standing};
 use crate::position::Progress;
 use crate::time::Duration;
@@ -24,6 +24,8 @@ pub struct ElectSnapshot {
     pub primary: Option<NodeId>,
     /// Whether its vote record is complete.
     pub standing: Standing,
+    /// The id of the cluster that it belongs to for good.
+    pub cluster: Option<ClusterId>,
     /// How far its data goes.
     pub progress: Progress,
     /// Whether writes pass its gate now.
@@ -60,6 +62,7 @@ impl ElectSnapshot {
             epoch: Epoch::ZERO,
             primary: None,
             standing: Standing::New,
+            cluster: None,
             progress: Progress::NONE,
             writable: false,
             paused: false,
@@ -101,6 +104,10 @@ pub struct PeerSnapshot {
     pub primary: Option<NodeId>,
     /// Whether it last said that it can serve as primary.
     pub health: Health,
+    /// The id of the cluster that it said it belongs to.
+    pub cluster: Option<ClusterId>,
+    /// That is another one than this node's: nothing that it says counts.
+    pub foreign: bool,
     /// Whether it is linked now.
     pub linked: bool,
     /// Its links in both directions; `None` where the transport does not tell them apart.
@@ -119,6 +126,8 @@ impl PeerSnapshot {
             progress: Progress::NONE,
             primary: None,
             health: Health::Good,
+            cluster: None,
+            foreign: false,
             linked: false,
             links: None,
         }

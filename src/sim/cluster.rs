@@ -147,6 +147,13 @@ impl Cluster {
         self.world.end_fault(fault);
     }
 
+    /// An operator orders a node without a record to be admitted to the cluster that another one belongs to.
+    pub fn order_admission(&mut self, node: NodeId) {
+        if let Some(node) = self.number(node) {
+            self.world.order_admission(node);
+        }
+    }
+
     /// A member lies: it says this in its own name, on its link to another one.
     pub fn forge(&mut self, from: NodeId, to: NodeId, message: Message) {
         if let (Some(from), Some(to)) = (self.number(from), self.number(to)) {

@@ -1,6 +1,6 @@
 //! Hands what happens to the invariants: the part that is the same in both worlds.
 
-use super::invariants::Check;
+use super::invariants::{Check, INVARIANTS};
 use super::run::Run;
 use super::server::Act;
 use crate::config::{LossPolicy, MemberKind};
@@ -153,6 +153,11 @@ impl Run {
                 return Some(*reason).filter(|reason| lost.contains(reason));
             }
             EventKind::Admitted => self.stats.admitted += 1,
+            EventKind::Foreign { peer, theirs, ours } if !self.plan.setup.forgetful => {
+                let text = format!("{peer} belongs to cluster {theirs}, another node to {ours}");
+                self.take(Some((INVARIANTS[Check::Cluster as usize], text)));
+            }
+            EventKind::Belongs { .. } => self.stats.checks[Check::Cluster as usize] += 1,
             EventKind::CampaignEnded { .. } => self.stats.campaigns += 1,
             EventKind::Promoted { .. } => self.stats.promoted += 1,
             _ => {}

@@ -269,6 +269,8 @@ pub struct Setup {
     pub epochs: Vec<Epoch>,
     /// No clients write by themselves.
     pub quiet: bool,
+    /// More voters than any protocol survives may lose their records: then only what an operator decides counts.
+    pub forgetful: bool,
     /// What real servers do; without it they are ideal.
     pub habits: Option<Habits>,
 }
@@ -351,6 +353,7 @@ impl Plan {
             lies: false,
             epochs: Vec::new(),
             quiet: false,
+            forgetful: false,
             habits: None,
         };
         Self {

@@ -20,19 +20,26 @@
 //! `none`. The checksum (CRC-32) covers every byte before its own line. A state has exactly one spelling:
 //! whatever the checksum lets through by chance or by hand is still refused unless it is that spelling.
 //!
+//! A node that knows which cluster it belongs to writes version 3, which says so behind the incarnation: `cluster ` and
+//! 32 digits, with `@` and an epoch where that is only proposed; and behind that `floor 41:3000`, if an operator admitted the node.
+//!
 //! Version 1 of the vote record had the two lines of the position before the checksum. It is read, never written.
 //!
 //! Later versions keep the shape of the first and of the last line, and change the rest as they like. So
 //! a record of a newer release is told from a damaged one.
 
+use crate::identity::Identity;
 use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId};
 use crate::message::Standing;
-use crate::position::{OFFSET_MAX, Position, PositionError};
+use crate::position::{OFFSET_MAX, Position, PositionError, Progress};
 use crate::state::HardState;
 use std::fmt::{Display, Write};
 
 const VOTE: &str = "kevy-elect-vote";
+/// The version without a cluster, which releases before can read.
 const VOTE_VERSION: u64 = 2;
+/// The version that says which cluster the node belongs to.
+const VOTE_WITH_CLUSTER: u64 = 3;
 /// The version that kept the position in the vote record.
 const VOTE_WITH_POSITION: u64 = 1;
 const POSITION: &str = "kevy-elect-position";
@@ -101,13 +108,13 @@ pub struct RangeError {
 
 /// The vote record of `state`, without its position; or the value in it that [`decode_vote`] would refuse.
 pub fn encode_vote(state: &HardState) -> Result<Vec<u8>, RangeError> {
-    spell_vote(state, VOTE_VERSION)
+    spell_vote(state, if state.identity.is_some() { VOTE_WITH_CLUSTER } else { VOTE_VERSION })
 }
 
 /// The state that `bytes` record. Its position is none, unless the record is of the version that kept it.
 pub fn decode_vote(bytes: &[u8]) -> Result<HardState, RecordError> {
     let mut lines = Lines::open(bytes, VOTE)?;
-    let version = lines.version(VOTE, "kevy-elect-vote <version>", VOTE_VERSION)?;
+    let version = lines.version(VOTE, "kevy-elect-vote <version>", VOTE_WITH_CLUSTER)?;
     let state = HardState {
         epoch: Epoch(lines.number("epoch", "epoch <number>")?),
         voted_for: lines.value("voted_for", "voted_for \"<node id>\" | none", |text| match text {
@@ -118,6 +125,8 @@ pub fn decode_vote(bytes: &[u8]) -> Result<HardState, RecordError> {
             [Standing::Member, Standing::New].into_iter().find(|s| standing_word(*s) == text)
         })?,
         incarnation: Incarnation(lines.number("incarnation", "incarnation <number>")?),
+        identity: if version == VOTE_WITH_CLUSTER { Some(lines.identity()?) } else { None },
+        floor: if version == VOTE_WITH_CLUSTER { lines.floor()? } else { Progress::NONE },
         position: if version == VOTE_WITH_POSITION { lines.position()? } else { Position::NONE },
     };
     if spell_vote(&state, version)? != bytes {
@@ -146,7 +155,7 @@ pub fn decode_position(bytes: &[u8]) -> Result<Position, RecordError> {
 }
 
 fn spell_vote(state: &HardState, version: u64) -> Result<Vec<u8>, RangeError> {
-    let HardState { epoch, voted_for, standing, incarnation, position } = state;
+    let HardState { epoch, voted_for, standing, incarnation, identity, floor, position } = state;
     check("epoch", *epoch)?;
     let mut record = String::with_capacity(256);
     line(&mut record, VOTE, version);
@@ -157,6 +166,14 @@ fn spell_vote(state: &HardState, version: u64) -> Result<Vec<u8>, RangeError> {
     }
     line(&mut record, "standing", standing_word(*standing));
     line(&mut record, "incarnation", incarnation);
+    if let Some(identity) = identity.filter(|_| version == VOTE_WITH_CLUSTER) {
+        check("the epoch of the cluster's id", identity.proposed.unwrap_or_default())?;
+        line(&mut record, "cluster", identity);
+        if *floor != Progress::NONE {
+            check("the epoch of the floor", floor.stream_epoch)?;
+            line(&mut record, "floor", format_args!("{}:{}", floor.stream_epoch, floor.offset));
+        }
+    }
     if version == VOTE_WITH_POSITION {
         position_lines(&mut record, position)?;
     }
@@ -228,6 +245,21 @@ impl<'a> Lines<'a> {
         }
     }
 
+    fn identity(&mut self) -> Result<Identity, RecordError> {
+        self.value("cluster", "cluster <32 digits> | <32 digits>@<epoch>", Identity::parse)
+    }
+
+    /// A line that is there only where it says something.
+    fn floor(&mut self) -> Result<Progress, RecordError> {
+        if !self.lines.clone().next().is_some_and(|line| line.starts_with("floor ")) {
+            return Ok(Progress::NONE);
+        }
+        self.value("floor", "floor <stream epoch>:<offset>", |text| {
+            let (epoch, offset) = text.split_once(':')?;
+            Some(Progress { stream_epoch: Epoch(epoch.parse().ok()?), offset: offset.parse().ok()? })
+        })
+    }
+
     fn position(&mut self) -> Result<Position, RecordError> {
         let stream_epoch = Epoch(self.number("stream_epoch", "stream_epoch <number>")?);
         let offsets = self.value("offsets", "offsets <number>,... | none", |text| match text {
@@ -262,7 +294,7 @@ impl<'a> Lines<'a> {
 mod tests {
     use super::super::slots::RECORD_BYTES_MAX;
     use super::*;
-    use crate::ids::SHARDS_MAX;
+    use crate::ids::{ClusterId, SHARDS_MAX};
 
     fn state() -> HardState {
         HardState {
@@ -270,6 +302,8 @@ mod tests {
             voted_for: Some(NodeId::new("n2").unwrap()),
             standing: Standing::Member,
             incarnation: Incarnation(1_763_712_000_123),
+            identity: None,
+            floor: Progress::NONE,
             position: Position::new(Epoch(41), &[1000, 2000]).unwrap(),
         }
     }
@@ -300,6 +334,35 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_knows_its_cluster_says_so_in_version_three() {
+        let id = "000102030405060708090a0b0c0d0e0f";
+        for (cluster, crc) in [(id.to_owned(), "54303923"), (format!("{id}@7"), "adaaf89a")] {
+            let known =
+                HardState { identity: Identity::parse(&cluster), position: Position::NONE, ..state() };
+            let record = encode_vote(&known).unwrap();
+            let spelled = format!(
+                "kevy-elect-vote 3\nepoch 42\nvoted_for \"n2\"\nstanding member\nincarnation 1763712000123\n\
+                 cluster {cluster}\ncrc {crc}\n"
+            );
+            assert_eq!(String::from_utf8(record.clone()).unwrap(), spelled);
+            assert_eq!(decode_vote(&record), Ok(known.clone()));
+            let floor = Progress { stream_epoch: Epoch(41), offset: 3000 };
+            let ordered = HardState { floor, ..known.clone() };
+            let spelled = encode_vote(&ordered).unwrap();
+            assert!(String::from_utf8_lossy(&spelled).contains("\nfloor 41:3000\ncrc "));
+            assert_eq!(decode_vote(&spelled), Ok(ordered));
+            for wrong in ["none", "0", &format!("{id}@"), &format!("{id}@07"), &id.to_uppercase()] {
+                let bad = body(&record).replace(&cluster, wrong);
+                let error = decode_vote(&resealed(&bad)).unwrap_err();
+                assert!(
+                    matches!(error, RecordError::Line { .. } | RecordError::Spelling),
+                    "{wrong}: {error:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn the_extremes_of_every_field_come_back_and_fit() {
         let longest = NodeId::new(&"~".repeat(63)).unwrap();
         let ids =
@@ -307,11 +370,21 @@ mod tests {
         for voted_for in ids.into_iter().chain([Some(longest)]) {
             for standing in [Standing::Member, Standing::New] {
                 let (incarnation, position) = (Incarnation(u64::MAX), Position::NONE);
-                let state = HardState { epoch: EPOCH_MAX, voted_for, standing, incarnation, position };
-                let record = encode_vote(&state).unwrap();
-                // In one sector, with the line before it: a torn write then leaves the old slot or the new one.
-                assert!(record.len() + 64 <= 512, "{} bytes", record.len());
-                assert_eq!(decode_vote(&record), Ok(state));
+                let cluster = ClusterId::from_bits(u128::MAX);
+                for identity in [None, Some(Identity { cluster, proposed: Some(EPOCH_MAX) })] {
+                    let epoch = EPOCH_MAX;
+                    let position = position.clone();
+                    let floor = match identity {
+                        Some(_) => Progress { stream_epoch: EPOCH_MAX, offset: u64::MAX },
+                        None => Progress::NONE,
+                    };
+                    let state =
+                        HardState { epoch, voted_for, standing, incarnation, identity, floor, position };
+                    let record = encode_vote(&state).unwrap();
+                    // In one sector, with the line before it: a torn write then leaves the old slot or the new one.
+                    assert!(record.len() + 64 <= 512, "{} bytes", record.len());
+                    assert_eq!(decode_vote(&record), Ok(state));
+                }
             }
         }
         for position in [
@@ -401,9 +474,9 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_told_from_damage() {
-        let record = resealed("kevy-elect-vote 3\nsomething else entirely\n");
+        let record = resealed("kevy-elect-vote 4\nsomething else entirely\n");
         let error = decode_vote(&record).unwrap_err();
-        assert_eq!(error, RecordError::Version { found: 3, newest: 2 });
+        assert_eq!(error, RecordError::Version { found: 4, newest: 3 });
         assert!(error.to_string().contains("newer release"));
     }
 

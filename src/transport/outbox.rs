@@ -87,7 +87,7 @@ mod tests {
     }
 
     fn vote(round: u64) -> Message {
-        Message::Accept(Grant { epoch: Epoch(1), round: Round(round) })
+        Message::Accept(Grant { epoch: Epoch(1), round: Round(round), identity: None })
     }
 
     fn drain(outbox: &mut Outbox) -> Vec<Message> {

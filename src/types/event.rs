@@ -2,7 +2,7 @@
 //! `history` are made of these.
 
 use crate::fence::{FenceReason, Health};
-use crate::ids::{Epoch, NodeId};
+use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::message::{OfferKind, RejectReason, Role};
 use crate::position::{PositionError, Progress};
 use crate::time::{Duration, Instant};
@@ -209,6 +209,27 @@ pub enum EventKind {
     },
     /// A node that started without a record may vote from now on.
     Admitted,
+    /// A node without a record was admitted by an operator's order: it, and the others without one, may have forgotten votes, and
+    /// writes that only they confirmed are gone.
+    AdmittedByOrder {
+        /// The cluster that it belongs to from now on.
+        cluster: ClusterId,
+    },
+    /// This node belongs to this cluster from now on.
+    Belongs {
+        /// Its id.
+        cluster: ClusterId,
+    },
+    /// A peer belongs to another cluster than this node: neither follows the other or votes for it, until an operator decides
+    /// whose data is given up.
+    Foreign {
+        /// The peer.
+        peer: NodeId,
+        /// Its cluster.
+        theirs: ClusterId,
+        /// This node's.
+        ours: ClusterId,
+    },
     /// This node has become unfit to be primary, in another way than before, or fit again.
     Fitness {
         /// How it is now.
@@ -326,6 +347,12 @@ impl fmt::Display for Event {
                 write!(f, " peer={peer} lease_ms={} lease_max_ms={}", Ms(*lease), Ms(*lease_max))
             }
             EventKind::Admitted => Ok(()),
+            EventKind::AdmittedByOrder { cluster } | EventKind::Belongs { cluster } => {
+                write!(f, " cluster={cluster}")
+            }
+            EventKind::Foreign { peer, theirs, ours } => {
+                write!(f, " peer={peer} theirs={theirs} ours={ours}")
+            }
             EventKind::Fitness { health } => write!(f, " health={}", health.as_str()),
         }
     }
@@ -338,6 +365,8 @@ impl EventKind {
             Self::PromoteFailed { .. }
             | Self::SaveFailed { .. }
             | Self::PositionRefused { .. }
+            | Self::Foreign { .. }
+            | Self::AdmittedByOrder { .. }
             | Self::EpochAhead { .. }
             | Self::LeaseMismatch { .. } => log::Level::Error,
             Self::PrimarySuspected { .. }
@@ -382,6 +411,9 @@ impl EventKind {
             Self::EpochAhead { .. } => "epoch_ahead",
             Self::LeaseMismatch { .. } => "lease_mismatch",
             Self::Admitted => "admitted",
+            Self::AdmittedByOrder { .. } => "admitted_by_order",
+            Self::Belongs { .. } => "belongs",
+            Self::Foreign { .. } => "foreign",
             Self::Fitness { .. } => "fitness",
         }
     }

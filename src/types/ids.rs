@@ -180,9 +180,73 @@ impl fmt::Display for Round {
     }
 }
 
+/// What tells one cluster's history from all others: 128 random bits, as 32 hexadecimal digits in lower case.
+///
+/// Not the cluster's name, which an operator chooses and may choose twice. Kept as it is spelled, because every
+/// heartbeat says it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClusterId([u8; ClusterId::DIGITS]);
+
+impl ClusterId {
+    /// How many digits it has.
+    pub const DIGITS: usize = 32;
+
+    /// The id of these bits.
+    pub fn from_bits(bits: u128) -> Self {
+        let digit = |i: usize| b"0123456789abcdef"[(bits >> (4 * (Self::DIGITS - 1 - i))) as usize & 15];
+        Self(std::array::from_fn(digit))
+    }
+
+    /// The id that is spelled so; there is one spelling of each.
+    #[inline]
+    pub fn from_digits(digits: &[u8]) -> Option<Self> {
+        let digits = digits.first_chunk().filter(|_| digits.len() == Self::DIGITS)?;
+        let wrong = |digit: &u8| !matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+        // Without an early end, so that all are looked at in a few instructions.
+        (digits.iter().filter(|digit| wrong(digit)).count() == 0).then_some(Self(*digits))
+    }
+
+    /// Its digits.
+    #[inline]
+    pub fn digits(&self) -> &[u8; Self::DIGITS] {
+        &self.0
+    }
+
+    /// The same as text.
+    pub fn as_str(&self) -> &str {
+        // Only digits get in, so this never takes the empty branch.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cluster_id_has_one_spelling() {
+        for bits in [0, 1, 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef, u128::MAX] {
+            let id = ClusterId::from_bits(bits);
+            assert_eq!(id.as_str(), format!("{bits:032x}"));
+            assert_eq!(ClusterId::from_digits(id.digits()), Some(id));
+        }
+        for wrong in ["", "0", "0123456789ABCDEF0123456789abcdef", "0123456789abcdef0123456789abcdeg"] {
+            assert_eq!(ClusterId::from_digits(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!(ClusterId::from_digits(&[b'0'; 33]), None);
+    }
 
     #[test]
     fn ids_order_by_their_bytes_not_by_their_length() {

@@ -1,6 +1,7 @@
 //! What nodes tell each other. How it looks on the wire: [`crate::wire`] and `docs/protocol.md`.
 
 use crate::fence::Health;
+use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId, Round};
 use crate::position::{Position, Progress};
 use crate::time::Duration;
@@ -74,6 +75,8 @@ pub struct Heartbeat {
     pub lease: Duration,
     /// Whether the sender can serve as primary, and what is wrong if not.
     pub health: Health,
+    /// The cluster that the sender belongs to, if it knows.
+    pub identity: Option<Identity>,
 }
 
 /// The answer to a primary's heartbeat (which renews its lease) or to one of a [`Standing::New`] node
@@ -110,6 +113,8 @@ pub struct Grant {
     pub epoch: Epoch,
     /// The offer's round.
     pub round: Round,
+    /// The cluster that the sender belongs to, if it knows: whoever wins has to go on with that of its voters.
+    pub identity: Option<Identity>,
 }
 
 words! {

@@ -4,6 +4,7 @@ pub mod bounds;
 pub mod config;
 pub mod event;
 pub mod fence;
+pub mod identity;
 pub mod ids;
 pub mod link;
 pub mod message;

@@ -1,8 +1,9 @@
 //! What a node must not forget.
 
+use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::Standing;
-use crate::position::Position;
+use crate::position::{Position, Progress};
 
 /// What survives a restart. One record, replaced as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub struct HardState {
     pub standing: Standing,
     /// Which start of the process wrote it.
     pub incarnation: Incarnation,
+    /// The cluster that it belongs to, if it was told.
+    pub identity: Option<Identity>,
+    /// Lower than this nobody gets its vote: it was admitted by an operator's order, for the sake of data that is there.
+    pub floor: Progress,
     /// How far its data went when it was written: a lower bound for a host that lost nothing.
     pub position: Position,
 }

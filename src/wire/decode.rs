@@ -7,7 +7,8 @@ use super::limits::{
     REFUSE_TEXT_BYTES_MAX,
 };
 use crate::fence::Health;
-use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round, SHARDS_MAX};
+use crate::identity::Identity;
+use crate::ids::{ClusterId, EPOCH_MAX, Epoch, Incarnation, NodeId, Round, SHARDS_MAX};
 use crate::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
@@ -55,6 +56,7 @@ const HEARTBEAT_BLANK: Heartbeat = Heartbeat {
     primary: None,
     lease: Duration::ZERO,
     health: Health::Good,
+    identity: None,
 };
 
 /// Reading ended before the end of the frame: with [`Reader::error`], or for want of more bytes. Without
@@ -170,17 +172,19 @@ impl<'a> Reader<'a> {
         self.micros("reserved")?;
         hb.lease = self.micros("lease")?;
         if self.element < self.elements {
-            hb.health = self.health()?;
+            hb.health = match self.field("health")? {
+                [b'g', b'o', b'o', b'd'] => Health::Good,
+                word => self.health(word)?,
+            };
         }
+        hb.identity = self.identity()?;
         Ok(())
     }
 
     /// A word that a newer version has for it says that something is wrong, and not what.
     #[cold]
-    fn health(&mut self) -> Read<Health> {
-        let word = self.field("health")?;
+    fn health(&mut self, word: &[u8]) -> Read<Health> {
         match Health::from_word(word) {
-            // Said by a newer version that has something to say behind it.
             Some(health) => Ok(health),
             None if word.is_empty() || word.len() > HEALTH_BYTES_MAX => self.value("health"),
             None => Ok(Health::Failing),
@@ -202,7 +206,7 @@ impl<'a> Reader<'a> {
     }
 
     fn grant(&mut self) -> Read<Grant> {
-        Ok(Grant { epoch: self.epoch("epoch")?, round: self.round()? })
+        Ok(Grant { epoch: self.epoch("epoch")?, round: self.round()?, identity: self.identity()? })
     }
 
     fn reject(&mut self) -> Read<Reject> {
@@ -213,6 +217,34 @@ impl<'a> Reader<'a> {
             reason: self.word("reason", RejectReason::from_word)?,
             progress: self.progress()?,
         })
+    }
+
+    /// The last field of a frame, where it is there. A newer version that does not know it either, and has something to say
+    /// behind it, leaves it empty.
+    #[inline(always)]
+    fn identity(&mut self) -> Read<Option<Identity>> {
+        if self.element == self.elements {
+            return Ok(None);
+        }
+        let bytes = self.bulk()?;
+        match ClusterId::from_digits(bytes) {
+            Some(cluster) => Ok(Some(Identity::settled(cluster))),
+            None if bytes.is_empty() => Ok(None),
+            None => self.proposed(bytes),
+        }
+    }
+
+    #[cold]
+    fn proposed(&mut self, bytes: &[u8]) -> Read<Option<Identity>> {
+        let proposed = bytes.split_at_checked(ClusterId::DIGITS).and_then(|(id, rest)| {
+            let cluster = ClusterId::from_digits(id)?;
+            let epoch = parse(rest.strip_prefix(b"@")?, EPOCH_MAX.0).ok()?;
+            Some(Identity { cluster, proposed: Some(Epoch(epoch)) })
+        });
+        match proposed {
+            Some(identity) => Ok(Some(identity)),
+            None => self.value("cluster id"),
+        }
     }
 
     fn hello(&mut self) -> Read<Hello> {

@@ -2,24 +2,26 @@
 
 use super::limits::{CLUSTER_BYTES_MAX, DURATION_US_MAX, REFUSE_TEXT_BYTES_MAX};
 use crate::fence::Health;
-use crate::ids::NodeId;
+use crate::identity::Identity;
+use crate::ids::{ClusterId, NodeId};
 use crate::message::{Grant, Hello, Message, Offer, OfferKind, Role, Standing};
 use crate::position::{Position, Progress};
 use crate::time::Duration;
 
 /// Room for any frame without a full position or text. The largest, a heartbeat with every field at its
-/// longest, has 256 bytes; the rest is room to copy more than is used, which is faster than to copy exactly.
-const SMALL_FRAME_BYTES_MAX: usize = 352;
+/// longest, has 324 bytes; the rest is room to copy more than is used, which is faster than to copy exactly.
+const SMALL_FRAME_BYTES_MAX: usize = 416;
 
 /// Appends the frame of `message` to `out`, which grows by [`FRAME_BYTES_MAX`](super::limits::FRAME_BYTES_MAX) at most. Nothing else
 /// is allocated.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
     small(out, |w| match message {
         Message::Heartbeat(hb) => {
-            // A heartbeat of a node that is well is as short as ever.
-            match hb.health {
-                Health::Good => w.raw(b"*9\r\n$2\r\nHB\r\n"),
-                _ => w.raw(b"*10\r\n$2\r\nHB\r\n"),
+            // As short as it can be: what is not there is not written.
+            match (hb.identity, hb.health) {
+                (Some(_), _) => w.raw(b"*11\r\n$2\r\nHB\r\n"),
+                (None, Health::Good) => w.raw(b"*9\r\n$2\r\nHB\r\n"),
+                (None, _) => w.raw(b"*10\r\n$2\r\nHB\r\n"),
             }
             w.number(hb.epoch.0);
             w.number(hb.round.0);
@@ -35,8 +37,13 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             // Reserved: how long ago the primary was heard, which nobody needs.
             w.raw(b"$1\r\n0\r\n");
             w.micros(hb.lease);
-            if hb.health != Health::Good {
-                w.bulk(hb.health.as_str().as_bytes());
+            match (hb.identity, hb.health) {
+                (None, Health::Good) => {}
+                (Some(_), Health::Good) => w.raw(b"$4\r\ngood\r\n"),
+                (_, health) => w.bulk(health.as_str().as_bytes()),
+            }
+            if let Some(identity) = &hb.identity {
+                w.identity(identity);
             }
         }
         Message::Echo(echo) => {
@@ -49,8 +56,8 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
         }
         Message::PreOffer(offer) => w.offer(b"*4\r\n$8\r\nPREOFFER\r\n", offer),
         Message::Offer(offer) => w.offer(b"*4\r\n$5\r\nOFFER\r\n", offer),
-        Message::PreAccept(grant) => w.grant(b"*3\r\n$9\r\nPREACCEPT\r\n", *grant),
-        Message::Accept(grant) => w.grant(b"*3\r\n$6\r\nACCEPT\r\n", *grant),
+        Message::PreAccept(grant) => w.grant(b"\r\n$9\r\nPREACCEPT\r\n", grant),
+        Message::Accept(grant) => w.grant(b"\r\n$6\r\nACCEPT\r\n", grant),
         Message::Reject(reject) => {
             w.raw(b"*6\r\n$6\r\nREJECT\r\n");
             w.number(reject.epoch.0);
@@ -233,10 +240,32 @@ impl Writer<'_> {
         self.raw(b"\r\n");
     }
 
-    fn grant<const N: usize>(&mut self, head: &[u8; N], grant: Grant) {
+    fn grant<const N: usize>(&mut self, head: &[u8; N], grant: &Grant) {
+        self.raw(if grant.identity.is_some() { b"*4" } else { b"*3" });
         self.raw(head);
         self.number(grant.epoch.0);
         self.number(grant.round.0);
+        if let Some(identity) = &grant.identity {
+            self.identity(identity);
+        }
+    }
+
+    #[inline(always)]
+    fn identity(&mut self, identity: &Identity) {
+        match identity.proposed {
+            None => {
+                self.raw(b"$32\r\n");
+                self.raw(identity.cluster.digits());
+            }
+            Some(epoch) => {
+                let count = digits_of(epoch.0);
+                self.length(ClusterId::DIGITS + 1 + count);
+                self.raw(identity.cluster.digits());
+                self.raw(b"@");
+                self.digits(epoch.0, count);
+            }
+        }
+        self.raw(b"\r\n");
     }
 
     /// All but the position, which may be longer than everything else together: [`position`].

@@ -23,7 +23,7 @@ pub fn message(verb: Verb) -> Option<Message> {
     let (epoch, round, node) = (Epoch(7), Round(1201), NodeId::new("n1").unwrap());
     let progress = Progress { stream_epoch: epoch, offset: 48_213 };
     let offer = Offer { epoch, round, position: Position::new(epoch, &[48_000, 213]).unwrap() };
-    let grant = Grant { epoch, round };
+    let grant = Grant { epoch, round, identity: None };
     Some(match verb {
         Verb::Hello => return None,
         Verb::Hb => Message::Heartbeat(Heartbeat {
@@ -35,6 +35,7 @@ pub fn message(verb: Verb) -> Option<Message> {
             primary: Some(node),
             lease: Duration::from_micros(970_297),
             health: Health::Good,
+            identity: None,
         }),
         Verb::Echo => Message::Echo(Echo { epoch, round, primary: None, standing: Standing::New, progress }),
         Verb::PreOffer => Message::PreOffer(offer),

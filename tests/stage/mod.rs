@@ -26,6 +26,8 @@
 //! | `host 1 fails`, `hangs`, `unhealthy`, `ails`, `works` | its promotions and retargets do; it says that it cannot serve, or badly |
 //! | `step-down 1`, `shutdown 1` | the operator's commands: the best node takes over; n1 ends |
 //! | `transfer 1 to=2` | n2 takes over from n1 |
+//! | `cluster 3 forgetful` | more than a minority of disks may be lost |
+//! | `admit 1` | an operator orders n1, which has no record, to be admitted to the cluster of the others |
 //! | `pause 1`, `resume 1` | no automatic elections on n1 |
 //! | `offset 2=57`, `offset 2=(5,9)` | how far the data goes in the history that the node holds, per shard |
 //! | `write 1=5` | a client writes five frames, if the gate lets it |
@@ -175,6 +177,11 @@ impl Stage {
                 self.begin_each(case, FaultKind::Transfer { to: to.wrapping_sub(1) })?;
             }
             "shutdown" => self.begin_each(case, FaultKind::Shutdown)?,
+            "admit" => {
+                for node in self.each(case)? {
+                    self.cluster()?.order_admission(node);
+                }
+            }
             "pause" => self.begin_each(case, FaultKind::OperatorPause)?,
             "resume" => self.end_each(case, |kind| matches!(kind, FaultKind::OperatorPause))?,
             other => return Err(format!("no command `{other}`; they are listed in tests/stage/mod.rs")),
@@ -208,6 +215,7 @@ impl Stage {
         if case.args.contains_key("policy") && take(case, "policy")? == "dominate" {
             setup.loss_policy = LossPolicy::Dominate;
         }
+        setup.forgetful = flag(case, "forgetful");
         if case.args.contains_key("crash-detection") && take(case, "crash-detection")? == "off" {
             setup.crash_detection = CrashDetection::Off;
         }
@@ -291,7 +299,17 @@ impl Stage {
             Message::Echo(Echo { epoch, round, primary: None, standing, progress })
         } else {
             let (primary, lease, health) = (None, Duration::ZERO, Health::Good);
-            Message::Heartbeat(Heartbeat { epoch, round, role, standing, progress, primary, lease, health })
+            Message::Heartbeat(Heartbeat {
+                epoch,
+                round,
+                role,
+                standing,
+                progress,
+                primary,
+                lease,
+                health,
+                identity: None,
+            })
         };
         for to in case.args.remove("to").ok_or("to whom? say `to=(1,2)`")? {
             let to = self.node(&to)?;

@@ -3,6 +3,7 @@
 use kevy_elect_plugin::elector::HostAction;
 use kevy_elect_plugin::event::{EventKind, Outcome};
 use kevy_elect_plugin::fence::Denied;
+use kevy_elect_plugin::ids::ClusterId;
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::message::{Message, OfferKind, RejectReason};
 use kevy_elect_plugin::position::Position;
@@ -85,6 +86,11 @@ fn message(message: &Message, shown: &[&str]) -> Option<String> {
     })
 }
 
+/// Enough of an id to tell it from others.
+fn short(cluster: &ClusterId) -> &str {
+    &cluster.as_str()[..4]
+}
+
 fn what(note: &Note, shown: &[&str]) -> Option<String> {
     let links = shown.contains(&"links");
     let host = shown.contains(&"host");
@@ -164,6 +170,11 @@ fn decided(kind: &EventKind) -> Option<String> {
         EventKind::EpochAhead { peer, claimed } => format!("approaches epoch {claimed}, which {peer} claims"),
         EventKind::LeaseMismatch { peer, .. } => format!("cannot promise for as long as {peer} writes"),
         EventKind::Admitted => "is admitted".to_owned(),
+        EventKind::AdmittedByOrder { .. } => "is admitted by order".to_owned(),
+        EventKind::Belongs { cluster } => format!("belongs to cluster {}", short(cluster)),
+        EventKind::Foreign { peer, theirs, ours } => {
+            format!("ignores {peer}: it belongs to {}, this node to {}", short(theirs), short(ours))
+        }
         EventKind::Fitness { health } if health.is_good() => "is fit again".to_owned(),
         EventKind::Fitness { health } => format!("is unfit: {}", health.as_str()),
         _ => format!("{kind:?}"),

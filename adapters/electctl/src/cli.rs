@@ -65,6 +65,16 @@ pub(crate) enum Command {
     ///
     /// Reads only; the cluster may be written to meanwhile. Holds a shard for a millisecond at a time; asks 24 bytes per key.
     Compare(Compared),
+    /// Admits a node that lost its vote record, where so many disks are lost that nobody can be elected any more
+    ///
+    /// On that node's machine. WRITES THAT ONLY THE LOST DISKS HAD CONFIRMED ARE GONE, and nobody can know which. See "Disks of a
+    /// majority lost" in docs/runbooks.md. The order is carried out once the node hears all other voters.
+    Admit(Node),
+    /// Takes the data of a stopped node out of its data directory, so that it copies that of the others
+    ///
+    /// On that node's machine, with its server stopped. WHAT ONLY THIS NODE HOLDS IS LOST TO THE CLUSTER. Nothing is removed: the
+    /// files go to a directory beside them. See "Two clusters" in docs/runbooks.md.
+    GiveUp(Node),
     /// The primary hands its office over to another node, without losing a write
     ///
     /// Writes go on until that node is near; they are refused for some milliseconds, until it has everything and is elected. Refused,
@@ -75,6 +85,20 @@ pub(crate) enum Command {
         /// Which
         shell: Shell,
     },
+}
+
+/// A node, by all that keeps an order from the wrong one.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct Node {
+    /// Its id, in full
+    #[arg(long, value_name = "ID")]
+    pub(crate) node: String,
+    /// The id of the cluster that it belongs to, or belonged to; `status` and the logs name it
+    #[arg(long, value_name = "32 DIGITS")]
+    pub(crate) cluster: String,
+    /// [server] data_dir of its configuration
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
 }
 
 /// What is compared, and where the result goes. Either a configuration or addresses.

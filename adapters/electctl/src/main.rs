@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod compare;
 mod history;
+mod orders;
 mod paint;
 mod status;
 mod transfer;
@@ -76,6 +77,8 @@ fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
             };
             Ok(say(said.text).map(|_| code))
         }
+        Command::Admit(node) => orders::admit(node).map(say),
+        Command::GiveUp(node) => orders::give_up(node).map(say),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "kevy-electctl", &mut script);

@@ -114,6 +114,24 @@ fn remarks(answers: &[Answer]) -> String {
             many.join(" and ")
         )),
     };
+    for node in &said {
+        for peer in list(node, "peers").filter(|peer| peer["foreign"] == true) {
+            text += &bad(&format!(
+                "\n{} ignores {}: it belongs to cluster {}, {} to {}. See \"Two clusters\" in docs/runbooks.md.",
+                word(node, "node"),
+                word(peer, "id"),
+                word(peer, "cluster_id"),
+                word(node, "node"),
+                word(node, "cluster_id")
+            ));
+        }
+    }
+    let mut ids: Vec<&str> = said.iter().filter_map(|said| said["cluster_id"].as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if let [id] = ids[..] {
+        text += &format!("\nThe cluster's id is {}.", plain(id));
+    }
     if clusters.len() > 1 {
         text += &warn(&format!("\nThese nodes belong to different clusters: {}.", clusters.join(", ")));
     }

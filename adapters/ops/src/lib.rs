@@ -7,6 +7,7 @@
 //! | [`config`] | the `[elect]` section: its keys, its checks, and errors that name file, line, key and value |
 //! | [`inline`] | runs the plugin's future on the thread that its events come from |
 //! | [`ending`], [`signals`] | the orderly end of the process, and who wishes for it |
+//! | [`order`] | what an operator leaves in the data directory of a node that lost its vote record |
 //! | [`stderr`] | a log that holds nobody up |
 //!
 //! With the feature `kevy`, [`config`] reads a whole `kevy.toml`.
@@ -16,5 +17,6 @@ pub mod ending;
 pub mod history;
 pub mod http;
 pub mod inline;
+pub mod order;
 pub mod signals;
 pub mod stderr;

@@ -34,6 +34,7 @@ fn ours() -> Message {
         primary: Some(NodeId::new("node-a").unwrap()),
         lease: Duration::from_micros(970_297),
         health: Health::Good,
+        identity: None,
     })
 }
 

@@ -112,6 +112,7 @@ fn message() -> (Message, Vec<u8>) {
         primary: Some(NodeId::new("node-a").unwrap()),
         lease: Duration::from_micros(970_297),
         health: Health::Good,
+        identity: None,
     };
     (Message::Heartbeat(heartbeat), Vec::with_capacity(FRAME_BYTES_MAX))
 }

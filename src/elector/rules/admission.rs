@@ -1,12 +1,18 @@
 //! Nodes without a vote record: is the cluster new, or was the disk wiped?
 //!
 //! A node that lost its record may have voted in an epoch it has forgotten. It votes again once it has
-//! learned an epoch at least as high. Sentences in `docs/protocol.md`, "Admission".
+//! learned an epoch at least as high, or once an operator says so. Sentences in `docs/protocol.md`, "Admission".
 
 use crate::elector::machine::Elector;
 use crate::event::EventKind;
-use crate::ids::{Epoch, Round};
-use crate::message::{Echo, Standing};
+use crate::identity::Identity;
+use crate::ids::{ClusterId, EPOCH_MAX, Epoch, Round};
+use crate::message::{Echo, Role, Standing};
+
+/// How many epochs a node that is admitted by an order passes over, beyond the highest that anybody knows: those in which it, and
+/// others without a record, may have voted while nobody who is left heard of it. At ten elections a second it would have
+/// taken them more than a day to use them up.
+const ADMISSION_STEP: u64 = 1 << 20;
 
 impl Elector {
     /// Admits this node when it can have forgotten nothing.
@@ -33,14 +39,29 @@ impl Elector {
         let nowhere = waited && self.peers.other_voters().all(|index| self.peers[index].said_new());
         // Every quorum that our vote completed had `quorum - 1` others in it: so many answers meet it.
         let enough = self.config.voters() + 1 - self.config.quorum();
-        let told = self.admission.answers() >= enough;
-        if all_fresh || quorum_fresh || nowhere || told {
+        let told = self.answers_of_one_cluster(enough);
+        let ordered = (waited && told.is_none()).then(|| self.ordered(enough)).flatten();
+        if all_fresh || quorum_fresh || nowhere || told.is_some() || ordered.is_some() {
             if all_fresh {
                 self.promises.end_boot();
             }
-            let unsaved = self.record.complete();
+            let mut unsaved = self.record.complete();
+            if let Some((cluster, epoch)) = ordered {
+                let best = self
+                    .peers
+                    .other_voters()
+                    .filter(|index| self.peers[*index].standing() == Standing::Member);
+                if let Some(best) = best.map(|index| self.peers[index].progress()).max() {
+                    self.record.raise_floor(best);
+                }
+                unsaved = self.record.enter(epoch, None);
+                self.event(EventKind::AdmittedByOrder { cluster });
+            }
+            let identity = ordered.map(|(cluster, _)| Identity::settled(cluster)).or(told.flatten());
             self.event(EventKind::Admitted);
-            self.persist_before_speaking(unsaved);
+            if !self.belong_with(identity) {
+                self.persist_before_speaking(unsaved);
+            }
             // Who hears a primary has no reason to campaign: it would give up one that is well.
             if !self.primary.is_known() {
                 self.schedule_campaign(self.now());
@@ -49,11 +70,57 @@ impl Elector {
         }
     }
 
+    /// Whether so many members have answered who belong to one cluster, as far as they say; then, what the best of them says.
+    fn answers_of_one_cluster(&self, enough: usize) -> Option<Option<Identity>> {
+        let settled = |identity: Option<Identity>| identity.filter(Identity::is_settled);
+        self.answers().map(settled).find_map(|one| {
+            // Who is not settled on another one counts with each.
+            let same = |other: &Option<Identity>| {
+                one.zip(settled(*other)).is_none_or(|(one, other)| one.cluster == other.cluster)
+            };
+            let best = |best, told: Identity| if told.outranks(best) { Some(told) } else { best };
+            (self.answers().filter(same).count() >= enough)
+                .then(|| self.answers().filter(same).flatten().fold(None, best))
+        })
+    }
+
+    /// What the voters who have answered belong to.
+    fn answers(&self) -> impl Iterator<Item = Option<Identity>> + '_ {
+        let answered = |index: &usize| {
+            self.peers[*index].voter().is_some_and(|voter| self.admission.has_answer_of(voter))
+        };
+        self.peers.other_voters().filter(answered).map(|index| self.peers[index].identity())
+    }
+
+    /// An operator's order, if it makes sense: all voters are heard, too few of them have their records to tell this node what it
+    /// may have forgotten, and those who do all belong to the cluster that the order names. Gives the epoch in which nobody can have
+    /// forgotten a vote.
+    fn ordered(&self, enough: usize) -> Option<(ClusterId, Epoch)> {
+        let cluster = self.admission.wish()?;
+        let heard = || self.peers.other_voters().filter(|index| self.peers[*index].heard().is_some());
+        let members = || heard().filter(|index| self.peers[*index].standing() == Standing::Member);
+        let ours = |index: usize| {
+            self.peers[index].identity() == Some(Identity::settled(cluster))
+                && self.peers[index].voter().is_some_and(|voter| self.admission.has_answer_of(voter))
+        };
+        let reigns = |index: usize| matches!(self.peers[index].role(), Some(Role::Primary | Role::Promoting));
+        let makes_sense = self.hears_all(heard().count())
+            && (1..enough).contains(&members().count())
+            && members().all(ours)
+            && !heard().any(reigns)
+            && self.cluster().is_none_or(|own| own == cluster);
+        let known = self.peers.others().map(|index| self.peers[index].epoch());
+        let newest = known.chain([self.record.epoch()]).max()?;
+        makes_sense.then(|| (cluster, Epoch(newest.0.saturating_add(ADMISSION_STEP).min(EPOCH_MAX.0))))
+    }
+
     /// A member told us its epoch in answer to a heartbeat of ours. Enough of them meet every
     /// quorum that ever elected somebody with our vote.
     pub(super) fn note_admission_echo(&mut self, from: usize, echo: &Echo) {
         if !self.record.is_complete()
             && echo.standing == Standing::Member
+            // Its heartbeat said to which cluster it belongs.
+            && self.peers[from].heard().is_some()
             && let Some(voter) = self.peers[from].voter()
             && self.admission.answer(voter, echo.round, self.lease.round())
         {

@@ -81,6 +81,7 @@ impl Elector {
             && self.record.can_save()
             && self.judging.open(self.now()).is_none()
             && self.data.is_told()
+            && self.data.progress() >= self.floor()
     }
 
     pub(super) fn retry_campaign(&mut self) {
@@ -179,6 +180,9 @@ impl Elector {
         if self.ballot(from).is_some() {
             let voter = self.id(from);
             self.event(EventKind::Answered { kind, voter, answer: Ok(()) });
+            if let Some(campaign) = self.state.campaign_mut() {
+                campaign.told(grant.identity);
+            }
             self.count_yes(from);
         }
     }

@@ -9,6 +9,7 @@ use crate::elector::io::DetachSeq;
 use crate::elector::machine::Elector;
 use crate::elector::mutation::Mutation;
 use crate::elector::peers::Peer;
+use crate::identity::Identity;
 use crate::ids::Epoch;
 use crate::message::{Echo, Message, Standing};
 use crate::position::{Position, Progress};
@@ -173,7 +174,7 @@ impl Elector {
         if self.mutated(Mutation::OffsetWithoutEpoch) {
             return theirs.progress().offset < ours.progress().offset;
         }
-        theirs.progress() < ours.progress()
+        theirs.progress() < ours.progress().max(self.floor())
             || self.config.loss_policy == LossPolicy::Dominate && !theirs.dominates(ours)
     }
 
@@ -184,6 +185,37 @@ impl Elector {
         self.peers.my_vote().is_none()
             || self.record.is_complete()
             || self.mutated(Mutation::NewVoterSupports)
+    }
+}
+
+/// Identity.
+impl Elector {
+    /// I2: whether a quorum has the id that this primary proposed.
+    pub(super) fn is_held_by(&self, holders: usize) -> bool {
+        holders >= self.config.quorum() || self.mutated(Mutation::IdSettledAlone)
+    }
+
+    /// I2: the id that a winner goes on with, of what its voters told.
+    pub(super) fn inherited(&self, told: Option<Identity>) -> Option<Identity> {
+        told.filter(|_| !self.mutated(Mutation::IdOfVotersIgnored))
+    }
+
+    /// I4: whether nothing that this peer says counts.
+    pub(super) fn ignores(&self, peer: usize) -> bool {
+        self.peers[peer].is_foreign() && !self.mutated(Mutation::ForeignersCount)
+    }
+
+    /// A5: the least that whoever is elected with this node's vote has to hold.
+    pub(super) fn floor(&self) -> Progress {
+        match self.mutated(Mutation::OrderWithoutFloor) {
+            true => Progress::NONE,
+            false => self.record.floor(),
+        }
+    }
+
+    /// A5: whether this node hears enough to be admitted by an order.
+    pub(super) fn hears_all(&self, heard: usize) -> bool {
+        heard + 1 == self.config.voters() || self.mutated(Mutation::AdmittedUnheard)
     }
 }
 

@@ -66,8 +66,8 @@ impl Elector {
             }
         }
         if new {
-            let (answered, since) = self.admission.state();
-            (answered, since.map(|since| mine.since_beat(since))).hash(hasher);
+            let (answered, since, wish) = self.admission.state();
+            (answered, wish, since.map(|since| mine.since_beat(since))).hash(hasher);
         }
         for index in self.peers.others() {
             let peer = &self.peers[index];
@@ -107,9 +107,11 @@ impl Elector {
 pub fn digest_message(message: &Message, sender: Rounds, receiver: Rounds, hasher: &mut impl Hasher) {
     message.verb().hash(hasher);
     match message {
-        Message::Heartbeat(Heartbeat { epoch, round, role, standing, progress, lease, health, .. }) => {
+        Message::Heartbeat(heartbeat) => {
+            let Heartbeat { epoch, round, role, standing, progress, lease, health, identity, .. } = heartbeat;
             let reigning = matches!(role, Role::Primary | Role::Promoting).then_some(*role);
-            (epoch, sender.since_beat(*round), reigning, standing, progress, lease, health).hash(hasher);
+            (epoch, sender.since_beat(*round), reigning, standing, progress, lease, health, identity)
+                .hash(hasher);
         }
         Message::Echo(echo) => {
             let round = receiver.since_beat(echo.round);
@@ -117,7 +119,7 @@ pub fn digest_message(message: &Message, sender: Rounds, receiver: Rounds, hashe
         }
         Message::PreOffer(offer) | Message::Offer(offer) => digest_offer(offer, sender, hasher),
         Message::PreAccept(grant) | Message::Accept(grant) => {
-            (grant.epoch, receiver.since_campaign(grant.round)).hash(hasher);
+            (grant.epoch, receiver.since_campaign(grant.round), grant.identity).hash(hasher);
         }
         Message::Reject(reject) => {
             let round = receiver.since_campaign(reject.round);

@@ -5,7 +5,8 @@ use crate::elector::machine::Elector;
 use crate::elector::peers::Peer;
 use crate::elector::status::{PeerStatus, Status};
 use crate::fence::{Denied, FenceReason, GateState};
-use crate::ids::{Epoch, NodeId};
+use crate::identity::Identity;
+use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::message::Role;
 use crate::time::{Duration, Instant};
 
@@ -29,6 +30,11 @@ impl Elector {
     /// This node's epoch.
     pub fn epoch(&self) -> Epoch {
         self.record.epoch()
+    }
+
+    /// The cluster that this node belongs to for good.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.record.identity().filter(Identity::is_settled).map(|identity| identity.cluster)
     }
 
     /// The primary that this node follows, or itself.
@@ -75,6 +81,8 @@ impl Elector {
             paused: self.paused,
             leaving: self.leaving,
             health: self.health(),
+            identity: self.record.identity(),
+            admit: self.admission.wish(),
         }
     }
 

@@ -20,6 +20,7 @@ impl Elector {
         self.look_after_peers();
         self.persist_position();
         self.renew_lease();
+        self.settle_if_held();
     }
 
     /// One round of heartbeats: voters to all voters, a primary to everybody, an observer to its primary.
@@ -40,6 +41,7 @@ impl Elector {
             primary: self.primary(),
             lease: if reigning { self.config.lease } else { Duration::ZERO },
             health: self.health(),
+            identity: self.record.identity(),
         };
         for number in 0..self.peers.partners().len() {
             let index = self.peers.partners()[number];
@@ -88,10 +90,15 @@ impl Elector {
     fn hear(&mut self, from: usize, heartbeat: &Heartbeat) {
         let now = self.now();
         let peer = self.peers.get_mut(from);
+        let first = peer.heard().is_none();
         peer.note(now, heartbeat);
         if peer.is_news(true) {
             let peer = self.id(from);
             self.event(EventKind::PeerUp { peer });
+        }
+        if first {
+            // It is known now that it belongs to this cluster.
+            self.answer_waiting();
         }
     }
 
@@ -115,6 +122,9 @@ impl Elector {
         if heartbeat.epoch < self.record.epoch() || !self.peers[from].eligible() {
             // It does not know yet that its reign is over: the echo's epoch tells it.
             self.echo(from, heartbeat.round);
+            return;
+        }
+        if heartbeat.identity != self.record.identity() && !self.goes_on_with(from, heartbeat.identity) {
             return;
         }
         match &self.state {
@@ -169,6 +179,10 @@ impl Elector {
 
     /// An announcement is a heartbeat that cannot be echoed: it tells whom to follow and nothing else.
     pub(super) fn on_announce(&mut self, from: usize, epoch: Epoch) {
+        // The heartbeat that comes with it says to which cluster it belongs.
+        if self.may_reign_elsewhere(from) {
+            return;
+        }
         if epoch > self.record.epoch() {
             self.adopt_epoch(epoch, Reason::HigherEpoch);
         }

@@ -43,6 +43,14 @@ impl Elector {
         if from == self.peers.me() || self.peers[from].is_dead() {
             return;
         }
+        if let Message::Heartbeat(heartbeat) = &message
+            && heartbeat.identity != self.peers[from].identity()
+        {
+            self.on_identity(from, heartbeat.identity);
+        }
+        if self.ignores(from) {
+            return;
+        }
         if !self.reaches(from, &message) {
             return;
         }
@@ -96,6 +104,7 @@ impl Elector {
             HostReport::Followed(epoch) => self.on_followed(epoch),
             HostReport::FollowFailed(epoch, error) => self.on_follow_failed(epoch, error),
             HostReport::Health(health) => self.on_health(health),
+            HostReport::Belongs(cluster) => self.settle_on(cluster),
         }
     }
 
@@ -111,6 +120,10 @@ impl Elector {
             }
             Command::Pause(paused) => self.paused = paused,
             Command::ClockJumped => self.on_clock_jump(),
+            Command::Admit(cluster) => {
+                self.admission.wish_for(cluster);
+                self.admit_if_known();
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod fitness;
 mod getters;
 mod handover;
 mod heartbeat;
+mod identity;
 mod input;
 mod judging;
 mod link;

@@ -18,6 +18,7 @@ impl Elector {
     pub(super) fn win(&mut self) {
         let Some(campaign) = self.state.campaign() else { return };
         let (epoch, took) = (campaign.epoch(), campaign.took(self.now()));
+        let told = campaign.identity();
         self.timers.clear(Timer::Round);
         self.event(EventKind::CampaignEnded { kind: OfferKind::Vote, epoch, outcome: Outcome::Won, took });
         self.lease.revoke();
@@ -30,6 +31,7 @@ impl Elector {
         self.timers.clear(Timer::Follow);
         self.timers.set(Timer::Promotion, self.now() + self.config.election_timeout * HOST_TIMEOUTS);
         self.host(HostAction::Promote(epoch));
+        self.propose(told);
         // The lease begins with the echoes of this, while the host works. Votes are promises too, but only an
         // echo says that the voter's promise is as long as our lease. Nobody follows before the host is done.
         self.send_heartbeats();

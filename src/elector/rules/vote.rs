@@ -48,7 +48,8 @@ impl Elector {
         if self.promised_another_than(candidate) {
             return Some(RejectReason::Promise);
         }
-        if self.promises.booting(self.now()) {
+        // Likewise: where nothing was heard of it yet that tells to which cluster it belongs.
+        if self.promises.booting(self.now()) || self.may_be_foreign(candidate) {
             return Some(RejectReason::Booting);
         }
         if !self.knows_its_votes() {
@@ -107,7 +108,7 @@ impl Elector {
 
     fn grant_pre_vote(&mut self, to: usize, offer: &Offer) {
         self.peers.get_mut(to).wait_with(None);
-        self.send(to, Message::PreAccept(Grant { epoch: offer.epoch, round: offer.round }));
+        self.send(to, Message::PreAccept(self.grant(offer)));
         // The other one goes first now; without this both would go on to ask for votes.
         if self.state.campaign().is_some_and(|campaign| campaign.kind() == OfferKind::PreVote) {
             self.end_campaign(Outcome::Overtaken, Reason::Lost);
@@ -152,7 +153,7 @@ impl Elector {
         let candidate = self.id(from);
         if offer.epoch == self.record.epoch() && self.record.voted_for() == Some(candidate) {
             // Asked again: the answer may have been lost. It is durable, or waits until it is.
-            self.send(from, Message::Accept(Grant { epoch: offer.epoch, round: offer.round }));
+            self.send(from, Message::Accept(self.grant(&offer)));
             return;
         }
         match self.place_of(from, &offer) {
@@ -215,8 +216,12 @@ impl Elector {
         self.promise_to(from);
         self.judged(OfferKind::Vote, from, offer, None);
         self.persist_before_speaking(unsaved);
-        self.send(from, Message::Accept(Grant { epoch: offer.epoch, round: offer.round }));
+        self.send(from, Message::Accept(self.grant(offer)));
         self.schedule_campaign(self.now() + self.config.election_timeout);
+    }
+
+    fn grant(&self, offer: &Offer) -> Grant {
+        Grant { epoch: offer.epoch, round: offer.round, identity: self.record.identity() }
     }
 
     fn judged(&mut self, kind: OfferKind, from: usize, offer: &Offer, objection: Option<RejectReason>) {

@@ -19,6 +19,7 @@ pub const INVARIANTS: &[&str] = &[
     "a fit server is elected (E9)",
     "no single node moves another one far (E10)",
     "admitted knowing the elections that it decided (A4)",
+    "one cluster, and nobody's data for another (I2, I4)",
 ];
 
 /// Their places in the list.
@@ -41,6 +42,7 @@ pub(in crate::sim) enum Check {
     Served,
     Reach,
     Admission,
+    Cluster,
 }
 
 /// An invariant that did not hold.

@@ -161,7 +161,7 @@ impl World {
             return false;
         }
         let forgets = matches!(loss, Loss::Disk | Loss::Record);
-        if forgets && !self.may_forget(node) {
+        if forgets && !self.run.plan.setup.forgetful && !self.may_forget(node) {
             return false;
         }
         let machine = &mut self.machines[node];

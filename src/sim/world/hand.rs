@@ -2,7 +2,7 @@
 
 use super::World;
 use super::faults::UNTIL_HEALED;
-use crate::elector::{Elector, GateState};
+use crate::elector::{Command, Elector, GateState};
 use crate::fence::Denied;
 use crate::message::Message;
 use crate::position::Position;
@@ -53,6 +53,16 @@ impl World {
     pub(in crate::sim) fn end_fault(&mut self, index: usize) {
         if index < self.run.active.len() {
             self.on_heal(index);
+        }
+    }
+
+    /// An operator orders a node without a record to be admitted to the cluster that another one belongs to.
+    pub(in crate::sim) fn order_admission(&mut self, node: usize) {
+        let cluster = (0..self.machines.len()).find_map(|other| self.elector(other)?.cluster());
+        if let Some(cluster) = cluster
+            && self.machines[node].runs()
+        {
+            self.step(node, |elector, now| elector.handle_command(now, Command::Admit(cluster)));
         }
     }
 

@@ -90,7 +90,8 @@ impl World {
             self.run.stats.checks[Check::Admission as usize] += 1;
             let won = |epoch, node| self.run.invariants.one_primary.has_won(epoch, node);
             let found = self.run.invariants.votes.on_admitted(node, event.epoch, won);
-            self.run.take(found);
+            // Where more disks are lost than that promises to survive, it promises nothing.
+            self.run.take(found.filter(|_| !self.run.plan.setup.forgetful));
         }
         if let EventKind::TransferEnded { to: Some(to), outcome: TransferOutcome::HandedOver, .. } =
             event.kind

@@ -44,6 +44,8 @@ impl Disk {
     /// Of a member that has been in this epoch, or of a new one.
     pub(super) fn with_epoch(epoch: Option<Epoch>) -> Self {
         let of_member = |epoch| HardState {
+            identity: None,
+            floor: crate::position::Progress::NONE,
             epoch,
             voted_for: None,
             standing: Standing::Member,

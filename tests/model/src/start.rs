@@ -67,6 +67,8 @@ fn started(rules: Rules) -> World {
             voted_for: Some(id(0)),
             standing: Standing::Member,
             incarnation: Incarnation(1),
+            identity: None,
+            floor: kevy_elect_plugin::position::Progress::NONE,
             position: Position::NONE,
         };
         Machine::new(node, record)

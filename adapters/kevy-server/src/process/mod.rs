@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub(crate) mod clock;
+mod order;
 pub(crate) mod ports;
 pub(crate) mod reactor;
 pub(crate) mod run;

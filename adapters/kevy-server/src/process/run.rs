@@ -5,6 +5,7 @@ use crate::fitness::companion;
 use crate::host::KevyHost;
 use crate::office::PluginOffice;
 use crate::process::clock;
+use crate::process::order;
 use crate::process::ports;
 use crate::process::reactor;
 use crate::process::sentinel;
@@ -131,6 +132,7 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
     server.host().set_proven(move |peer| transport.address(peer).map(|address| address.ip()));
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
     let history = History::open(kevy.server.data_dir.join(HISTORY_FILE));
+    inline.spawn(order::follow(kevy.server.data_dir.clone(), node, Arc::clone(&plugin)));
     inline.spawn(history.clone().follow(node, Arc::clone(&plugin) as _));
     if let (Some(address), Some(metrics)) = (http_at, recorder) {
         let wrong = |error| format!("cannot serve [elect] http at {address}: {error}");

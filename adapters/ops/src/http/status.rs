@@ -16,6 +16,8 @@ pub(super) fn status(
     let peers: Vec<Value> = snapshot.peers.iter().map(|peer| of_peer(snapshot, peer)).collect();
     json!({
         "cluster": cluster,
+        "cluster_id": snapshot.cluster.map(|id| id.to_string()),
+        "standing": snapshot.standing.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
         "node": snapshot.node.as_str(),
         "role": snapshot.role.as_str(),
@@ -57,6 +59,8 @@ fn of_peer(snapshot: &ElectSnapshot, peer: &PeerSnapshot) -> Value {
         "offset": peer.progress.offset,
         "lag": behind(snapshot, peer),
         "health": peer.health.as_str(),
+        "cluster_id": peer.cluster.map(|id| id.to_string()),
+        "foreign": peer.foreign,
     })
 }
 

@@ -213,6 +213,8 @@ impl Script {
             voted_for,
             standing,
             incarnation: Incarnation(record.incarnation.at(1)),
+            identity: None,
+            floor: kevy_elect_plugin::position::Progress::NONE,
             position: record.position.at(3),
         })
     }
@@ -255,6 +257,7 @@ impl Say {
                     primary: primary.map(name),
                     lease: lease.duration(),
                     health: Health::Good,
+                    identity: None,
                 })
             }
             Self::Echo { epoch, round, primary, new, data } => Message::Echo(Echo {
@@ -273,10 +276,10 @@ impl Say {
                 Message::Offer(Offer { epoch: at(epoch), round: campaign(round), position })
             }
             Self::PreAccept { epoch, round } => {
-                Message::PreAccept(Grant { epoch: at(epoch), round: campaign(round) })
+                Message::PreAccept(Grant { epoch: at(epoch), round: campaign(round), identity: None })
             }
             Self::Accept { epoch, round } => {
-                Message::Accept(Grant { epoch: at(epoch), round: campaign(round) })
+                Message::Accept(Grant { epoch: at(epoch), round: campaign(round), identity: None })
             }
             Self::Reject { epoch, round, vote, reason, data } => Message::Reject(Reject {
                 epoch: at(epoch),
@@ -293,7 +296,7 @@ impl Say {
     }
 
     pub(super) fn answer(vote: bool, offer: &Offer, yes: bool) -> Message {
-        let grant = Grant { epoch: offer.epoch, round: offer.round };
+        let grant = Grant { epoch: offer.epoch, round: offer.round, identity: None };
         match (vote, yes) {
             (false, true) => Message::PreAccept(grant),
             (true, true) => Message::Accept(grant),

@@ -1,0 +1,170 @@
+//! A cluster has an id of its own: what happens where a majority of the disks is lost. On real processes.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::process::Process;
+use common::{Cluster, until};
+use kevy_elect_ops::order::Order;
+use kevy_elect_plugin::ids::ClusterId;
+use rustix::process::Signal;
+use std::fs;
+
+struct World {
+    cluster: Cluster,
+    nodes: Vec<Option<Process>>,
+}
+
+impl World {
+    fn new() -> Self {
+        let cluster = Cluster::new(3, 1);
+        let mut world = Self { cluster, nodes: (0..3).map(|_| None).collect() };
+        (0..3).for_each(|node| world.start(node));
+        world
+    }
+
+    fn start(&mut self, node: usize) {
+        self.nodes[node] = Some(Process::start(&self.cluster, node, "watchdog = false\n"));
+    }
+
+    fn kill(&mut self, node: usize) {
+        let mut process = self.nodes[node].take().unwrap();
+        process.signal(Signal::KILL);
+        process.wait();
+    }
+
+    /// The disk is lost, but for the configuration and the log, by which this test sees.
+    fn wipe(&self, node: usize) {
+        let dir = &self.cluster.dirs[node].0;
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let name = entry.file_name().into_string().unwrap();
+            match name.as_str() {
+                "kevy.toml" | "log" => {}
+                _ if entry.path().is_dir() => fs::remove_dir_all(entry.path()).unwrap(),
+                _ => fs::remove_file(entry.path()).unwrap(),
+            }
+        }
+    }
+
+    fn ask(&self, node: usize, line: &str) -> Option<String> {
+        self.nodes[node].as_ref()?.ask(line)
+    }
+
+    /// The primary of these nodes, once so many replicas have all that it has.
+    #[track_caller]
+    fn primary(&self, of: &[usize], replicas: usize) -> usize {
+        until("a primary has its replicas", || {
+            let taken = |node: &&usize| self.ask(**node, "SET probe 1").as_deref() == Some("OK");
+            let first = *of.iter().find(taken)?;
+            (self.ask(first, &format!("WAIT {replicas} 1000"))? == replicas.to_string()).then_some(first)
+        })
+    }
+
+    fn log(&self, node: usize) -> String {
+        fs::read_to_string(self.cluster.dirs[node].0.join("log")).unwrap()
+    }
+
+    /// What the log of a node says of the cluster it belongs to, newest last.
+    fn ids(&self, node: usize) -> Vec<String> {
+        let log = self.log(node);
+        let of = |line: &str| {
+            Some(line.split_once("event=belongs ")?.1.split_once("cluster=")?.1[..32].to_owned())
+        };
+        log.lines().filter_map(of).collect()
+    }
+
+    #[track_caller]
+    fn says(&self, node: usize, words: &[&str]) {
+        until(&format!("n{node} says {words:?}"), || {
+            let log = self.log(node);
+            log.lines().any(|line| words.iter().all(|word| line.contains(word))).then_some(())
+        });
+    }
+
+    /// All nodes hold the key.
+    #[track_caller]
+    fn everywhere(&self, key: &str, value: &str) {
+        for node in 0..3 {
+            until(&format!("n{node} holds {key}"), || {
+                (self.ask(node, &format!("GET {key}")).as_deref() == Some(value)).then_some(())
+            });
+        }
+    }
+}
+
+/// Both of the operator's ways out, one after the other: first the old data is given up on the node that has it, then, after the
+/// same once more, the new one.
+#[test]
+fn two_wiped_nodes_form_a_new_cluster_and_the_third_keeps_its_data_until_an_operator_decides() {
+    let mut world = World::new();
+    let first = world.primary(&[0, 1, 2], 2);
+    assert_eq!(world.ask(first, "SET precious 1").as_deref(), Some("OK"));
+    world.everywhere("precious", "1");
+    let old = until("n2 belongs to a cluster", || world.ids(2).pop());
+    assert_eq!(world.ids(0).last(), Some(&old), "all to the same");
+
+    (0..3).for_each(|node| world.kill(node));
+    [0, 1].iter().for_each(|node| world.wipe(*node));
+    [0, 1].iter().for_each(|node| world.start(*node));
+    let primary = world.primary(&[0, 1], 1);
+    assert_eq!(world.ask(primary, "SET new 1").as_deref(), Some("OK"));
+    let new = until("a new cluster has an id", || world.ids(1).pop().filter(|id| *id != old));
+
+    world.start(2);
+    world.says(2, &["event=foreign", "peer=n0", &old, &new]);
+    world.says(2, &["event=foreign", "peer=n1", &old, &new]);
+    world.says(0, &["event=foreign", "peer=n2", &old, &new]);
+    world.says(1, &["event=foreign", "peer=n2", &old, &new]);
+    // The new one works, and the old data is where it was.
+    assert_eq!(world.ask(primary, "SET new 2").as_deref(), Some("OK"));
+    assert_eq!(world.ask(2, "GET precious").as_deref(), Some("1"), "nothing is overwritten");
+    assert!(world.ask(2, "SET precious 2").unwrap().starts_with('-'));
+
+    // Likewise after restarts, also of the new cluster's nodes.
+    (0..3).for_each(|node| world.kill(node));
+    (0..3).for_each(|node| world.start(node));
+    let primary = world.primary(&[0, 1], 1);
+    assert_eq!(world.ask(2, "GET precious").as_deref(), Some("1"));
+    assert_eq!(world.ask(primary, "GET new").as_deref(), Some("2"));
+
+    // The old data wins: the new cluster's nodes are given up, and one of them is ordered to be admitted.
+    [0, 1].iter().for_each(|node| world.kill(*node));
+    [0, 1].iter().for_each(|node| world.wipe(*node));
+    [0, 1].iter().for_each(|node| world.start(*node));
+    let order = Order { node: Cluster::id(0), cluster: ClusterId::from_digits(old.as_bytes()).unwrap() };
+    until("n0 has made its directory", || order.leave(&world.cluster.dirs[0].0).ok());
+    world.says(0, &["event=admitted_by_order", &old]);
+    world.everywhere("precious", "1");
+    assert_eq!(world.primary(&[0, 1, 2], 2), 2, "the one with the data");
+    assert_eq!(world.ids(1).last(), Some(&old));
+    until("the order is gone", || Order::read(&world.cluster.dirs[0].0).unwrap().is_none().then_some(()));
+}
+
+/// The runbook's case, with the third node up all the time.
+#[test]
+fn where_two_disks_are_lost_an_order_brings_the_data_of_the_third_back() {
+    let mut world = World::new();
+    let first = world.primary(&[0, 1, 2], 2);
+    assert_eq!(world.ask(first, "SET precious 1").as_deref(), Some("OK"));
+    world.everywhere("precious", "1");
+    let id = until("n2 belongs to a cluster", || world.ids(2).pop());
+    [0, 1].iter().for_each(|node| world.kill(*node));
+    [0, 1].iter().for_each(|node| world.wipe(*node));
+    [0, 1].iter().for_each(|node| world.start(*node));
+    // An order for somebody else, or for another cluster, is none.
+    let dir = world.cluster.dirs[1].0.clone();
+    let of = |node, bits: u128| Order { node: Cluster::id(node), cluster: ClusterId::from_bits(bits) };
+    until("n1 has made its directory", || of(0, 7).leave(&dir).ok());
+    world.says(1, &["event=order_refused", "for=n0"]);
+    of(1, 7).leave(&dir).unwrap();
+    world.says(1, &["event=order ", &of(1, 7).cluster.to_string()]);
+    for node in 0..3 {
+        assert!(world.ask(node, "SET precious 2").unwrap().starts_with('-'), "nobody reigns");
+    }
+    let order = Order { node: Cluster::id(1), cluster: ClusterId::from_digits(id.as_bytes()).unwrap() };
+    order.leave(&dir).unwrap();
+    world.says(1, &["event=admitted_by_order", &id]);
+    world.everywhere("precious", "1");
+    assert_eq!(world.primary(&[0, 1, 2], 2), 2, "the one with the data");
+}

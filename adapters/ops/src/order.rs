@@ -1,0 +1,77 @@
+//! An operator's order to a node that lost its vote record: a file in its data directory.
+
+use kevy_elect_plugin::ids::{ClusterId, NodeId};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// Below the data directory.
+const FILE: &str = "elect/admit";
+/// Longer than any order.
+const BYTES_MAX: usize = 256;
+
+/// Admit this node to this cluster, whatever it may have forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// The node that is meant: an order that was copied with a directory is for nobody else.
+    pub node: NodeId,
+    /// The cluster that it belonged to.
+    pub cluster: ClusterId,
+}
+
+impl Order {
+    /// Leaves it for the node whose data is in `data_dir`.
+    pub fn leave(&self, data_dir: &Path) -> io::Result<PathBuf> {
+        let file = data_dir.join(FILE);
+        fs::write(&file, format!("admit {} {}\n", self.node, self.cluster))?;
+        Ok(file)
+    }
+
+    /// The one that was left there.
+    pub fn read(data_dir: &Path) -> io::Result<Option<Self>> {
+        let text = match fs::read(data_dir.join(FILE)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let wrong = || io::Error::new(ErrorKind::InvalidData, format!("{FILE} is not an order"));
+        let text =
+            std::str::from_utf8(&text).ok().filter(|text| text.len() <= BYTES_MAX).ok_or_else(wrong)?;
+        let order = text.strip_prefix("admit ").and_then(|text| text.strip_suffix('\n')).and_then(|text| {
+            let (node, cluster) = text.split_once(' ')?;
+            Some(Self { node: NodeId::new(node).ok()?, cluster: ClusterId::from_digits(cluster.as_bytes())? })
+        });
+        order.map(Some).ok_or_else(wrong)
+    }
+
+    /// Takes it away, if it is there.
+    pub fn remove(data_dir: &Path) -> io::Result<()> {
+        match fs::remove_file(data_dir.join(FILE)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_comes_out_as_it_went_in_and_anything_else_is_none() {
+        let dir = std::env::temp_dir().join(format!("kevy-elect-order-{}", std::process::id()));
+        fs::create_dir_all(dir.join("elect")).unwrap();
+        assert_eq!(Order::read(&dir).unwrap(), None);
+        let order = Order { node: NodeId::new("n1").unwrap(), cluster: ClusterId::from_bits(7) };
+        order.leave(&dir).unwrap();
+        assert_eq!(Order::read(&dir).unwrap(), Some(order));
+        for wrong in ["", "admit n1\n", "admit n1 7\n", "admit n@1 x\n", &"x".repeat(9000)] {
+            fs::write(dir.join(FILE), wrong).unwrap();
+            assert_eq!(Order::read(&dir).unwrap_err().kind(), ErrorKind::InvalidData, "{wrong:?}");
+        }
+        Order::remove(&dir).unwrap();
+        Order::remove(&dir).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
