@@ -9,7 +9,7 @@ use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::plugin::ElectPlugin;
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::sim::stack::{Seat, run, run_hosts, shrink};
-use kevy_elect_plugin::sim::{DriverMutation, Mutation, PROFILES, Plan, Profile, ServerMutation};
+use kevy_elect_plugin::sim::{DriverMutation, INVARIANTS, Mutation, PROFILES, Plan, Profile, ServerMutation};
 use kevy_elect_plugin::time::Duration;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -63,19 +63,29 @@ fn a_run_does_all_that_is_to_be_judged() {
     (0..12).for_each(|seed| stats.add(&run(&plan(seed, 3, "all"), false).stats));
     (0..4).for_each(|seed| stats.add(&run(&plan(seed, 3, "server"), false).stats));
     assert!(stats.writes > 500 && stats.promoted > 12 && stats.messages > 5000, "{stats:#?}");
-    // E9, E10 and A4 are the elector's alone, and looked at there.
-    let checks = &stats.checks()[..stats.checks().len() - 3];
-    assert!(checks.iter().all(|checked| *checked > 0), "{stats:#?}");
+    // These are the elector's alone, and looked at there.
+    let elsewhere = |name: &str| ["(E9)", "(E10)", "(A4)"].iter().any(|sentence| name.ends_with(sentence));
+    for (name, checked) in INVARIANTS.iter().zip(stats.checks()).filter(|(name, _)| !elsewhere(name)) {
+        assert!(*checked > 0, "{name}: {stats:#?}");
+    }
     assert!(stats.faults.len() > 10, "{stats:#?}");
+}
+
+/// Frames on their way to a process that was killed came out at the next one of that node, whose links had the same numbers; after that
+/// nothing arrived any more.
+#[test]
+fn what_is_on_its_way_to_a_process_never_reaches_the_next_one() {
+    holds(54, 3, "apart");
+    holds(172, 3, "server");
 }
 
 /// Where each fault of the driver is caught: the first seed that `cargo sim --stack --mutations` finds.
 const CAUGHT: &[(DriverMutation, &str, usize, u64)] = &[
     (DriverMutation::SpeakBeforeSaved, "calm", 3, 0),
-    (DriverMutation::OpenBeforePromoted, "calm", 5, 1),
+    (DriverMutation::OpenBeforePromoted, "calm", 5, 0),
     (DriverMutation::SendBeforeShut, "host", 3, 1),
-    (DriverMutation::PromoteAfterFence, "host", 5, 221),
-    (DriverMutation::SleepUnseen, "suspend", 3, 0),
+    (DriverMutation::PromoteAfterFence, "host", 3, 246),
+    (DriverMutation::SleepUnseen, "suspend", 3, 8),
     (DriverMutation::DetachSkipped, "crash", 3, 0),
     (DriverMutation::OpenAfterEnd, "crash", 3, 0),
     (DriverMutation::OpenBeforeTold, "calm", 3, 0),
@@ -101,7 +111,7 @@ fn faults_of_the_elector_are_caught_here_too() {
         (Mutation::VoteNotPersisted, "calm", 3, 0),
         (Mutation::LeaseIsPromise, "drift", 5, 1),
         (Mutation::PrimaryNotDemoted, "pause", 3, 0),
-        (Mutation::OffsetWithoutEpoch, "crash", 3, 0),
+        (Mutation::OffsetWithoutEpoch, "disk", 3, 0),
         (Mutation::ResignWhileWriting, "operator", 3, 1),
     ] {
         holds(seed, nodes, profile);

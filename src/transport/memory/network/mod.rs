@@ -149,7 +149,8 @@ impl Network {
     pub(in crate::transport::memory) fn new_process(&mut self, node: NodeId) -> ProcessId {
         let id = ProcessId(self.number());
         let peers = self.members.iter().copied().filter(|peer| *peer != node);
-        self.fresh.insert(id, Links::new(peers, self.conditions.stale_after));
+        let links = Links::new(peers, self.conditions.stale_after).numbered_from(id.0 << 32);
+        self.fresh.insert(id, links);
         id
     }
 
