@@ -277,7 +277,11 @@ impl Server {
 
     fn serve(&mut self, now: Instant, ready: &[bool]) {
         let primary = self.view.primary(now);
-        let mut step_down = false;
+        let source = &self.source;
+        let hand_over = || {
+            log::info!(target: "kevy_elect", "a client of the Sentinel port asks this node to hand the office over");
+            source.hand_over()
+        };
         let mut answered = self.forward.as_ref().and_then(|forward| forward.answer(now));
         if answered.is_some() {
             self.forward = None;
@@ -311,7 +315,7 @@ impl Server {
                 clients: count,
                 subscribers,
                 uptime: now.saturating_duration_since(self.born),
-                step_down: &mut step_down,
+                hand_over: &hand_over,
                 forwarding: self.forward.is_some(),
             };
             client.go_on(*ready, due, &mut context);
@@ -323,10 +327,6 @@ impl Server {
                 self.forward = Some(Forward::start(id, &self.members, to, password, bell, now));
             }
             subscribers += usize::from(!listened && client.session.is_subscriber());
-        }
-        if step_down {
-            log::info!(target: "kevy_elect", "a client of the Sentinel port asks this node to hand the office over");
-            self.source.step_down();
         }
     }
 

@@ -11,12 +11,15 @@ pub trait Source: Send + Sync + 'static {
     /// What this node knows now. `members` are those that clients are told of.
     fn look(&self, members: &Members) -> View;
 
-    /// Hands the office over, if this node has it.
-    fn step_down(&self);
+    /// Begins to hand the office over, which this node has. Why not, if no other node can take it.
+    fn hand_over(&self) -> Result<(), String>;
 }
 
 /// How old a view may be before another one is taken.
 pub(crate) const VIEW_AGE_MAX: Duration = Duration::from_millis(5);
+
+/// How long another node has to come near before it takes the office over.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a node knows, as clients have to hear it.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,7 +106,7 @@ impl Source for Plugin {
         View::of(&self.plugin.snapshot(), members, self.promise)
     }
 
-    fn step_down(&self) {
-        self.plugin.step_down();
+    fn hand_over(&self) -> Result<(), String> {
+        self.plugin.transfer(None, HAND_OVER_PATIENCE).map(|_| ()).map_err(|why| why.to_string())
     }
 }

@@ -143,18 +143,14 @@ fn failover(session: &mut Session, here: bool, context: &mut Context<'_>, reply:
         reply.line(&line);
         return Done::Answered;
     }
-    let members = &context.view.members;
     let own = context.members.own;
     match context.primary {
         None => reply.error("INPROG nobody takes writes: an election is under way, or no quorum is up"),
-        Some(primary) if primary == own => {
-            if members.iter().enumerate().any(|(index, member)| index != own && member.up) {
-                *context.step_down = true;
-                reply.ok();
-            } else {
-                reply.error("NOGOODSLAVE No suitable replica to promote");
-            }
-        }
+        Some(primary) if primary == own => match (context.hand_over)() {
+            Ok(()) => reply.ok(),
+            // The words of Redis first, for programs.
+            Err(why) => reply.error(&format!("NOGOODSLAVE No suitable replica to promote: {why}")),
+        },
         // It has changed hands just now, or does.
         Some(_) if here || context.forwarding => reply.error("INPROG Failover already in progress"),
         Some(primary) => return Done::Forwarded(primary),

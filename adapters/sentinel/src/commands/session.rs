@@ -25,8 +25,8 @@ pub(crate) struct Context<'a> {
     /// Those of them that listen for messages.
     pub(crate) subscribers: usize,
     pub(crate) uptime: Duration,
-    /// Set by a command that hands the office over.
-    pub(crate) step_down: &'a mut bool,
+    /// Begins to hand this node's office over, or says why not.
+    pub(crate) hand_over: &'a dyn Fn() -> Result<(), String>,
     /// Whether the primary is being asked to hand the office over, for another client.
     pub(crate) forwarding: bool,
 }

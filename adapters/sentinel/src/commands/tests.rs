@@ -1,6 +1,7 @@
 use super::*;
 use crate::members::{Members, three};
 use crate::view::{MemberView, View};
+use std::cell::Cell;
 use std::time::Duration;
 
 /// A client that talks to a node.
@@ -12,7 +13,8 @@ struct Talk {
     password: Option<&'static str>,
     begun: Instant,
     waited: Duration,
-    stepped_down: bool,
+    stepped_down: Cell<bool>,
+    nobody_ready: bool,
     forwarding: bool,
     subscribers: usize,
 }
@@ -27,7 +29,8 @@ impl Talk {
             password: None,
             begun: Instant::now(),
             waited: Duration::ZERO,
-            stepped_down: false,
+            stepped_down: Cell::new(false),
+            nobody_ready: false,
             forwarding: false,
             subscribers: 0,
         }
@@ -46,6 +49,10 @@ impl Talk {
             quorum: 2,
             reachable: 2,
         };
+        let hand_over = || {
+            self.stepped_down.set(!self.nobody_ready);
+            if self.nobody_ready { Err("n2: it cannot be reached".to_owned()) } else { Ok(()) }
+        };
         let mut context = Context {
             members: &self.members,
             view: &view,
@@ -57,7 +64,7 @@ impl Talk {
             clients: 1,
             subscribers: self.subscribers,
             uptime: Duration::from_secs(60),
-            step_down: &mut self.stepped_down,
+            hand_over: &hand_over,
             forwarding: self.forwarding,
         };
         let mut out = Vec::new();
@@ -205,12 +212,15 @@ fn only_the_primary_hands_its_office_over() {
     assert_eq!(talk.ask(command), "-INPROG Failover already in progress\r\n");
     talk.forwarding = false;
     assert_eq!(talk.ask(&format!("{command} HERE")), "-INPROG Failover already in progress\r\n");
-    assert!(!talk.stepped_down);
+    assert!(!talk.stepped_down.get());
     for command in [command, "SENTINEL FAILOVER mymaster here"] {
         talk = Talk::new(Some(0));
         assert_eq!(talk.ask(command), "+OK\r\n");
-        assert!(talk.stepped_down);
+        assert!(talk.stepped_down.get());
     }
+    talk = Talk { nobody_ready: true, ..Talk::new(Some(0)) };
+    let refused = "-NOGOODSLAVE No suitable replica to promote: n2: it cannot be reached\r\n";
+    assert_eq!(talk.ask(command), refused);
     assert!(talk.ask("SENTINEL FAILOVER mymaster there").contains("wrong number of arguments"));
     talk = Talk { primary: None, waited: HOLD_MAX, ..Talk::new(None) };
     assert!(talk.ask(command).starts_with("-INPROG nobody takes writes"));

@@ -30,8 +30,9 @@ impl Source for Arc<Decided> {
         }
     }
 
-    fn step_down(&self) {
+    fn hand_over(&self) -> Result<(), String> {
         self.stepped_down.store(true, Ordering::Release);
+        Ok(())
     }
 }
 
