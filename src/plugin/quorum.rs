@@ -35,7 +35,7 @@ pub struct QuorumParts {
     pub store: Arc<dyn VoteStore>,
     /// How messages travel.
     pub transport: Arc<dyn Transport>,
-    /// Spreads the retries of different nodes: any number that differs between nodes.
+    /// Spreads the retries of different nodes, and draws a new cluster's id: a random number, another one for every start.
     pub seed: u64,
 }
 
