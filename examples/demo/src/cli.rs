@@ -177,7 +177,7 @@ mod tests {
             ("--rounds x", "'x' for '--rounds <N>'"),
             ("--rounds 10001", "10001 is not in 0..=10000"),
             ("--threads 0", "0 is not in 1..=64"),
-            ("--fault cut", "[possible values: kill, stop, term]"),
+            ("--fault cut", "[possible values: kill, stop, term, transfer]"),
             ("--restart soon", "[possible values: now, later]"),
             ("--fault", "'--fault <FAULT>'"),
             ("--rounds 0", "--rounds 0 shows nothing; add --keep to get a cluster to play with"),
