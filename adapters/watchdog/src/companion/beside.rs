@@ -3,7 +3,9 @@
 use super::area::Area;
 use super::limits::{SOCKETS_MAX, THREADS_MAX};
 use super::wire::{self, Heard, Word};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown, sockopt};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::collections::BTreeMap;
@@ -71,17 +73,20 @@ fn live() -> io::Result<()> {
     })?;
     wire::say(socket, Word::Ready, 0, None)?;
     loop {
-        match wire::hear(socket, false) {
+        poll_readable(socket)?;
+        if !Held::hear(&mut held.sockets(), socket)? {
             // The server is gone with its descriptors, so its locks are open: the other thread is about to end this process. Or
             // it wants no companion.
-            Ok(Heard::End) => {
-                std::thread::sleep(END_MAX);
-                return Ok(());
-            }
-            Ok(Heard::Word(word, key, handed)) => held.note(&mut held.sockets(), word, key, handed),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            std::thread::sleep(END_MAX);
+            return Ok(());
         }
+    }
+}
+
+fn poll_readable(socket: BorrowedFd<'_>) -> io::Result<()> {
+    match poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -90,11 +95,21 @@ impl Held {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, sockets: &mut BTreeMap<u64, OwnedFd>, word: Word, key: u64, handed: Option<OwnedFd>) {
-        match (word, handed) {
-            (Word::Hold, Some(socket)) if sockets.len() < SOCKETS_MAX => drop(sockets.insert(key, socket)),
-            (Word::Drop, _) => drop(sockets.remove(&key)),
-            _ => {}
+    /// Hears what there is to hear and does it, without waiting. Both under one lock: a word that had been heard and not yet done would be
+    /// missed by the thread that ends the sockets. `false` once the server's end is closed.
+    fn hear(sockets: &mut BTreeMap<u64, OwnedFd>, socket: BorrowedFd<'_>) -> io::Result<bool> {
+        loop {
+            match wire::hear(socket, true) {
+                Ok(Heard::Word(Word::Hold, key, Some(socket))) if sockets.len() < SOCKETS_MAX => {
+                    drop(sockets.insert(key, socket));
+                }
+                Ok(Heard::Word(Word::Drop, key, _)) => drop(sockets.remove(&key)),
+                Ok(Heard::Word(..)) => {}
+                Ok(Heard::End) => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -110,9 +125,7 @@ impl Held {
         end_ports(&sockets);
         // What it said last and nobody has heard yet. It says nothing new, so there is an end.
         let stdin = std::io::stdin();
-        while let Ok(Heard::Word(word, key, handed)) = wire::hear(stdin.as_fd(), true) {
-            self.note(&mut sockets, word, key, handed);
-        }
+        let _ = Self::hear(&mut sockets, stdin.as_fd());
         end_ports(&sockets);
         for link in sockets.values() {
             // One that has ended by itself.
