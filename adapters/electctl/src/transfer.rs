@@ -1,7 +1,6 @@
 //! `transfer`: the primary hands its office over, and this waits until the other node takes writes.
 
 use crate::cli::Transferred;
-use crate::compare::members;
 use crate::paint::{bold, plain};
 use kevy_elect_compare::resp::{Client, Reply};
 use serde_json::json;
@@ -31,11 +30,7 @@ struct Standing {
 }
 
 pub(crate) fn run(what: &Transferred) -> Result<String, String> {
-    let clients = match &what.config {
-        Some(file) => members(file)?,
-        None => what.clients.clone(),
-    };
-    let (mut nodes, silent) = connect(&clients)?;
+    let (mut nodes, silent) = connect(&what.members.addresses()?)?;
     let (from, to) = begin(&mut nodes, what, &silent)?;
     let begun = Instant::now();
     let patience = Duration::from_secs(what.timeout) + AFTER;
