@@ -2,7 +2,8 @@
 
 use crate::copying::{Copied, Counts};
 use crate::failure::Failure;
-use crate::round::{Stage, elections};
+use crate::outcome::elections;
+use crate::round::Stage;
 use crate::verdict::{self, Ack, Dual, Lost, Node};
 use std::time::Duration;
 
