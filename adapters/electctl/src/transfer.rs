@@ -107,7 +107,7 @@ fn connect(clients: &[String]) -> Result<(Vec<Node>, String), String> {
 impl Node {
     /// What it says of itself. The old primary ends its clients' connections, so they are made anew.
     fn standing(&mut self) -> Option<Standing> {
-        let asked = self.client.call_within(&[b"ELECT", b"DIGEST", b"INFO"], PATIENCE);
+        let asked = self.client.call_within(&[b"ELECT", b"STATUS"], PATIENCE);
         let Ok(Reply::Bulk(text)) = asked else {
             if let Ok(client) = Client::connect_within(self.at, PATIENCE) {
                 self.client = client;

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::process::{BIN, Process, primary};
+use common::process::{BIN, Process, confirmed, primary};
 use common::{Cluster, until};
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
@@ -82,7 +82,7 @@ fn a_primary_whose_shard_waits_for_a_processor_keeps_its_office() {
     let cluster = Cluster::new(3, 1);
     let nodes = start(&cluster, std::process::Stdio::null);
     let first = primary(&nodes);
-    until("the others hold what it holds", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    confirmed(&nodes[first], "SET probe 1");
     let epoch = epoch(&nodes[first]);
     let mut client = RespClient::connect("127.0.0.1", nodes[first].port).unwrap();
     let any = sched_getaffinity(None).unwrap();

@@ -1,7 +1,7 @@
 //! Whether this server can write to its disk and open files: tried from time to time, because kevy tells of a log that
 //! it cannot write on its standard error only. The same thread looks after connections of the dead.
 
-use crate::fitness::burn::Burn;
+use crate::fitness::reset_clients::ResetClients;
 use kevy_elect_plugin::host::Health;
 use rustix::fs::fstatvfs;
 use rustix::io::Errno;
@@ -54,7 +54,7 @@ impl Probe {
     pub(crate) fn start(
         self: &Arc<Self>,
         written: impl Fn() -> u64 + Send + 'static,
-        burn: Burn,
+        burn: ResetClients,
     ) -> io::Result<()> {
         let probe = Arc::downgrade(self);
         thread::Builder::new().name("probe".to_owned()).spawn(move || run(&probe, written, burn)).map(drop)
@@ -162,7 +162,7 @@ fn glance(path: Option<&Path>) -> io::Result<()> {
     if path.is_some() && full { Err(Errno::NOSPC.into()) } else { Ok(()) }
 }
 
-fn run(probe: &Weak<Probe>, written: impl Fn() -> u64, mut burn: Burn) {
+fn run(probe: &Weak<Probe>, written: impl Fn() -> u64, mut burn: ResetClients) {
     let (mut tried, mut known) = (None, 0);
     loop {
         let Some(probe) = probe.upgrade() else { return };

@@ -8,8 +8,8 @@
 //! That is a lower bound: the new primary was elected by a quorum, so its snapshots hold every write of
 //! the old history that a quorum confirmed; and until the last shard is loaded nothing is acknowledged.
 
-mod adrift;
 mod drain;
+mod lapsed;
 mod streams;
 
 use crate::config::ElectSettings;
@@ -379,7 +379,7 @@ impl ReplicationHost for KevyHost {
     }
 
     async fn resume(&self, _epoch: Epoch) -> Result<(), HostError> {
-        self.shards.adrift().end();
+        self.shards.lapsed().end();
         Ok(())
     }
 

@@ -57,6 +57,10 @@ fn copying(looks: &[Look]) -> Option<Copying> {
 }
 
 impl Source for KevyHost {
+    fn node(&self) -> NodeId {
+        self.settings.config.node()
+    }
+
     fn node_at(&self, host: &str, port: u16) -> Option<NodeId> {
         let there = |peer: &&Peer| peer.host == host && peer.client_port == port;
         self.settings.peers.iter().find(there).map(|peer| peer.id)

@@ -8,10 +8,10 @@ use crate::confirm::connections::{Doors, cluster_base};
 use crate::confirm::sink::Sink;
 use crate::continuation::pins::Pins;
 use crate::ending::Ending;
-use crate::fitness::burn::Burn;
 use crate::fitness::descriptors;
 use crate::fitness::probe::Probe;
 use crate::fitness::pulse::Pulse;
+use crate::fitness::reset_clients::ResetClients;
 use crate::follow::keys::{self, Credentials};
 use crate::host::KevyHost;
 use crate::inline::Inline;
@@ -41,7 +41,7 @@ pub struct Server {
     shards: Arc<Shards>,
     host: Arc<KevyHost>,
     probe: Arc<Probe>,
-    burn: Burn,
+    burn: ResetClients,
     stop: Arc<AtomicBool>,
     clock: clock::Holder,
 }
@@ -129,7 +129,7 @@ impl Server {
         }
         let probe = Probe::new(log_dir, always);
         syncer::start(&shards, &probe, Inline::get()?);
-        let burn = Burn::new(clients);
+        let burn = ResetClients::new(clients);
         let host = Arc::new(host.with_probe(Arc::clone(&probe)));
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
         // Before there is a store.

@@ -2,7 +2,7 @@
 
 use super::{Shard, Shards};
 use crate::confirm::names::{Row, judge};
-use crate::fitness::own;
+use crate::fitness::threads;
 use crate::position::offset::position_offset;
 use crate::position::tag::Tag;
 use kevy_elect_plugin::ids::Epoch;
@@ -50,7 +50,7 @@ impl Shards {
         self.note_seen(shard);
         state.own_work.store(false, Ordering::Relaxed);
         if reign != 0 && started == reign {
-            self.brake(shard, offset);
+            self.throttle(shard, offset);
         }
         // Last: whoever waits for this view may rely on the election having it.
         state.views.fetch_add(1, Ordering::Release);
@@ -139,7 +139,7 @@ impl Shards {
 
     /// The calling thread is this shard's.
     pub(crate) fn note_thread(&self, shard: usize) {
-        self.shards[shard].thread.store(own::thread().unwrap_or(0), Ordering::Relaxed);
+        self.shards[shard].thread.store(threads::thread().unwrap_or(0), Ordering::Relaxed);
     }
 
     /// This shard's thread, where it is known.

@@ -198,6 +198,16 @@ impl Cluster {
         self.start_as(node, last, "")
     }
 
+    /// Starts the first nodes: one reigns in `epoch`, and the others hold its history.
+    #[track_caller]
+    pub fn reigning<const NODES: usize>(&self, epoch: u64) -> [Node; NODES] {
+        let nodes = std::array::from_fn(|node| self.start(node));
+        nodes[0].promote(epoch);
+        nodes[1..].iter().for_each(|replica| replica.follow(epoch, &nodes[0]));
+        nodes[1..].iter().for_each(|replica| replica.wait_joined(epoch));
+        nodes
+    }
+
     fn start_as(&self, node: usize, last: Option<Position>, more: &str) -> Node {
         let settings = self.settings(node, more);
         let server = Server::new(&settings.kevy, settings.elect.unwrap()).unwrap();

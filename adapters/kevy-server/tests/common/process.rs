@@ -22,6 +22,11 @@ impl Process {
         Self::start_file(&cluster.dirs[node].0.join("kevy.toml"), cluster.ports[node])
     }
 
+    /// Starts the three nodes of a cluster.
+    pub fn start_three(cluster: &Cluster, more: &str) -> Vec<Self> {
+        (0..3).map(|node| Self::start(cluster, node, more)).collect()
+    }
+
     /// Starts the server of this file, whose log is beside it.
     pub fn start_file(file: &Path, port: u16) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(file.with_file_name("log"));
@@ -81,4 +86,13 @@ pub fn primary(nodes: &[Process]) -> usize {
     until("a node takes writes", || {
         nodes.iter().position(|node| node.ask("SET probe 1").as_deref() == Some("OK"))
     })
+}
+
+/// Writes until two replicas have confirmed it.
+#[track_caller]
+pub fn confirmed(node: &Process, write: &str) {
+    until("both replicas confirm", || {
+        node.ask(write)?;
+        (node.ask("WAIT 2 1000")? == "2").then_some(())
+    });
 }

@@ -13,8 +13,9 @@ use crate::clients::expiry::Keeper;
 use crate::clients::hello;
 use crate::clients::nulls::{self, Detour};
 use crate::clients::record::Record;
-use crate::clients::replies::{self, Own, Replies};
+use crate::clients::replies::{self, Overridden, Replies};
 use crate::clients::scripts;
+use crate::clients::status;
 use crate::clients::transfer;
 use crate::confirm::names::{Name, Row};
 use crate::continuation::history;
@@ -188,7 +189,7 @@ impl Commands for ElectedCommands {
 
     fn route<A: ArgvView + ?Sized>(&self, args: &A) -> Route {
         let mut route = self.kevy.route(args);
-        if let Some(own) = args.first().and_then(Own::of) {
+        if let Some(own) = args.first().and_then(Overridden::of) {
             route = self.reroute(own, args, route);
         }
         self.reroute_move(args, &mut route);
@@ -375,6 +376,9 @@ impl Commands for ElectedCommands {
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
         if history::is_ours(argv) {
             return history::answer(self.shards(), argv);
+        }
+        if status::is_ours(argv) {
+            return status::answer(&self.replies);
         }
         if transfer::is_ours(argv) {
             return transfer::transfer(&self.replies, argv);
