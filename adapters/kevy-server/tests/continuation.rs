@@ -7,7 +7,7 @@ mod common;
 use common::contents::{contents, differences};
 use common::process::Process;
 use common::rolling::{PATIENT, all_copies, all_hold_the_same, processes, told_by, write_many};
-use common::{Client, Cluster, Node, until, until_reads};
+use common::{Cluster, Node, until, until_reads, write_keys};
 use kevy_elect_plugin::host::FenceReason;
 use rustix::process::Signal;
 
@@ -24,12 +24,6 @@ fn copies(node: &Node) -> u64 {
 
 fn continuations(node: &Node) -> u64 {
     told(node, "elect_continuations")
-}
-
-fn write_keys(client: &mut Client, name: &str, count: usize) {
-    for i in 0..count {
-        assert_eq!(client.ask(&format!("SET {name}{i} {i}")), "+OK");
-    }
 }
 
 /// Whether a write on `primary` is confirmed by so many, and read everywhere; then, that all hold the same.

@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{Client, Cluster, Dir, Node, until, until_reads};
+use common::{Client, Cluster, Dir, Node, until, until_reads, write_keys};
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::position::Position;
 use kevy_persist::{AOF2_MAGIC, Argv, RecordStep, layout, next_record, write_record_multibulk};
@@ -82,12 +82,6 @@ fn record_ends(path: &Path) -> Vec<usize> {
 fn writes_of(path: &Path, key: &str) -> Vec<(usize, usize)> {
     let of = |argv: &Argv| argv.len() > 1 && argv[1].starts_with(key.as_bytes());
     records(path).iter().filter(|(.., argv)| of(argv)).map(|(begin, end, _)| (*begin, *end)).collect()
-}
-
-fn write_keys(client: &mut Client, name: &str, count: u64) {
-    for i in 0..count {
-        assert_eq!(client.ask(&format!("SET {name}{i} {i}")), "+OK");
-    }
 }
 
 fn keys(node: &Node) -> u64 {

@@ -379,3 +379,10 @@ pub fn until_reads(node: &Node, key: &str, value: &str) {
     let mut client = node.client();
     until(&format!("{key} = {value}"), || (client.ask(&format!("GET {key}")) == value).then_some(()));
 }
+
+/// Sets so many keys of this name, one after the other.
+pub fn write_keys(client: &mut Client, name: &str, count: usize) {
+    for i in 0..count {
+        assert_eq!(client.ask(&format!("SET {name}{i} {i}")), "+OK");
+    }
+}
