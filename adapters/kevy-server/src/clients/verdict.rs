@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) enum Verdict {
     /// Nothing to ask.
     Free,
+    /// The same, and nothing to look at afterwards.
+    Plain,
     /// A write that passed the gate. It asks once more where it runs.
     Write,
     /// Must not run.
@@ -49,6 +51,7 @@ impl Verdict {
             Self::OwnWrite => 6,
             Self::Cut => 7,
             Self::Script => 8,
+            Self::Plain => 9,
         };
         VerbId::new(verb.get() & !BITS | bits << SHIFT)
     }
@@ -65,6 +68,7 @@ impl Verdict {
             6 => Self::OwnWrite,
             7 => Self::Cut,
             8 => Self::Script,
+            9 => Self::Plain,
             _ => Self::Refused,
         };
         (verdict, VerbId::new(verb.get() & !BITS))
@@ -108,6 +112,7 @@ mod tests {
         for id in [0, 1, 2, (BITS - 1) & !BITS] {
             for verdict in [
                 Verdict::Free,
+                Verdict::Plain,
                 Verdict::Write,
                 Verdict::Refused,
                 Verdict::Intruder,
