@@ -16,6 +16,7 @@ mod dial;
 mod limits;
 mod place;
 mod shared;
+mod spare;
 mod stream;
 mod timer;
 mod watch;

@@ -6,6 +6,7 @@ pub(crate) mod commands;
 pub(crate) mod deliveries;
 pub(crate) mod effects;
 pub(crate) mod expiry;
+pub(crate) mod glance;
 pub(crate) mod handling;
 pub(crate) mod handshake;
 pub(crate) mod harmless;

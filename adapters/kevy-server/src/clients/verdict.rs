@@ -13,6 +13,8 @@ words! {
     pub(crate) enum Verdict {
         /// Nothing to ask.
         Free,
+        /// The same, and nothing to look at afterwards.
+        Plain,
         /// A write that passed the gate. It asks once more where it runs.
         Write,
         /// Must not run.
@@ -51,6 +53,7 @@ impl Verdict {
             Self::OwnWrite => 6,
             Self::Cut => 7,
             Self::Script => 8,
+            Self::Plain => 9,
         };
         VerbId::new(verb.get() & !BITS | bits << SHIFT)
     }
@@ -67,6 +70,7 @@ impl Verdict {
             6 => Self::OwnWrite,
             7 => Self::Cut,
             8 => Self::Script,
+            9 => Self::Plain,
             _ => Self::Refused,
         };
         (verdict, VerbId::new(verb.get() & !BITS))

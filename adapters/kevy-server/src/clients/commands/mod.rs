@@ -10,6 +10,7 @@ mod run;
 
 use crate::clients::browser::Browser;
 use crate::clients::expiry::Keeper;
+use crate::clients::glance::Plain;
 use crate::clients::hello;
 use crate::clients::nulls::{self, Detour};
 use crate::clients::record::Record;
@@ -17,6 +18,7 @@ use crate::clients::replies::{self, Overridden, Replies};
 use crate::clients::scripts;
 use crate::clients::status;
 use crate::clients::transfer;
+use crate::clients::verdict::Verdict;
 use crate::confirm::names::{Name, Row};
 use crate::continuation::history;
 use crate::fitness::companion;
@@ -50,6 +52,7 @@ pub struct ElectedCommands {
     /// What is recorded of commands.
     pub(crate) record: Record,
     browser: Browser,
+    plain: &'static Plain,
     /// Whether a client of this shard may speak RESP3.
     resp3: Cell<bool>,
     /// Whether every command needs a closer look: a browser is near, somebody speaks RESP3, or this node keeps no clients.
@@ -62,7 +65,8 @@ impl ElectedCommands {
         let record = Record::new(&kevy, keeper);
         let (shard, resolved, refused) = (Cell::new(None), Cell::new(false), Cell::new(false));
         let (browser, resp3, wary) = (Browser::default(), Cell::new(false), Cell::new(false));
-        Self { kevy, replies, shard, resolved, refused, record, browser, resp3, wary }
+        let plain = Plain::get();
+        Self { kevy, replies, shard, resolved, refused, record, browser, plain, resp3, wary }
     }
 
     pub(crate) fn kevy(&self) -> &KevyCommands {
@@ -99,6 +103,7 @@ impl Clone for ElectedCommands {
             refused: Cell::new(false),
             record: self.record.fork(),
             browser: Browser::default(),
+            plain: self.plain,
             resp3: Cell::new(false),
             wary: Cell::new(false),
         }
@@ -206,7 +211,10 @@ impl Commands for ElectedCommands {
         } else if resolved.is_write {
             self.resolve_write(args, &mut resolved);
         } else if resolved.verb == VerbId::UNKNOWN {
-            self.resolve_other(args, &mut resolved);
+            match args.first().is_some_and(|verb| self.plain.has(verb)) {
+                true => resolved.verb = Verdict::Plain.mark(VerbId::UNKNOWN),
+                false => self.resolve_other(args, &mut resolved),
+            }
         }
         resolved
     }

@@ -104,6 +104,13 @@ impl ElectedCommands {
         let timed = store.expires_count() > 0;
         serve(store, out);
         let failed = out.get(from) == Some(&b'-');
+        if what == What::Conditional
+            && !(store.has_expired_keys() || self.record.is_alert())
+            && let Some(words) = effects::timed_set(store, upper, args, &out[from..])
+        {
+            set_override(Propagate::Replace(words));
+            return;
+        }
         let frames = match what {
             Handling::Script => Some(self.after_script(store, out, from)),
             _ if failed => {

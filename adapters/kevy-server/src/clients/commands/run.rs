@@ -70,7 +70,7 @@ impl ElectedCommands {
     ) {
         let (verdict, verb) = Verdict::of(verb);
         let passes = match verdict {
-            Verdict::Free => true,
+            Verdict::Free | Verdict::Plain => true,
             // It may have come from another shard, and the lease may have ended on its way.
             Verdict::Write => self.shards().check().is_ok(),
             _ => false,
@@ -78,7 +78,11 @@ impl ElectedCommands {
         if !passes && self.answer_verdict(verdict, store, args, proto, out) {
             return;
         }
-        if verb != VerbId::UNKNOWN && args.len() <= 3 && !self.record.is_alert() {
+        let short = match verdict {
+            Verdict::Plain => !self.record.fields.are_due(),
+            _ => verb != VerbId::UNKNOWN && args.len() <= 3,
+        };
+        if short && !self.record.is_alert() {
             let from = out.len();
             self.kevy.dispatch_verb_into(store, args, verb, proto, out);
             if out.get(from) == Some(&b'-') {
@@ -126,7 +130,7 @@ impl ElectedCommands {
                     self.kevy.dispatch_verb_into(store, &reads, VerbId::UNKNOWN, proto, out);
                 });
             }
-            (Verdict::Free | Verdict::Write, _) => return false,
+            (Verdict::Free | Verdict::Plain | Verdict::Write, _) => return false,
         }
         true
     }
