@@ -263,9 +263,9 @@ impl Commands for ElectedCommands {
         let frame = self.kevy.snapshot_aux()?;
         Some(match self.shard.get() {
             Some(shard) => {
-                let (held, cuts) = self.shards().beside(shard);
+                let (beside, about) = (self.shards().beside(shard), self.shards().is_about(shard));
                 let beginnings = self.shards().beginnings(shard);
-                Tag::add_held(self.shards().tag(shard).mark(frame), &held, &cuts, &beginnings)
+                Tag::add_held(self.shards().tag(shard).mark(frame), &beside, &beginnings, about)
             }
             None => frame,
         })
