@@ -374,7 +374,7 @@ impl Commands for ElectedCommands {
     }
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
         if history::is_ours(argv) {
-            return history::answer(self.shards(), argv);
+            return history::answer(self.shards(), store, argv);
         }
         if transfer::is_ours(argv) {
             return transfer::transfer(&self.replies, argv);
