@@ -16,6 +16,7 @@ pub mod observe;
 pub mod picture;
 pub mod ports;
 pub mod progress;
+pub mod queued;
 pub mod roll;
 pub mod round;
 pub mod server;
