@@ -17,6 +17,7 @@ pub mod outcome;
 pub mod picture;
 pub mod ports;
 pub mod progress;
+pub mod queued;
 pub mod roll;
 pub mod round;
 pub mod server;

@@ -12,6 +12,7 @@ use crate::load::{Load, Readers};
 use crate::observe::Event;
 use crate::outcome::{Round, elections, sighting};
 use crate::progress::Progress;
+use crate::queued::Queued;
 use crate::verdict::{self, Ack, Node, Resumed};
 use crate::writers::{self, Writers};
 use std::net::SocketAddr;
@@ -105,6 +106,7 @@ impl Stage<'_> {
             self.load.iter().for_each(|load| load.pause());
         }
         let at_return = Counts::read(self.cluster);
+        let queued = Queued::watch(self.cluster.pid(new), self.clock);
         let (mut resumed, mut ended_by_watchdog) = (None, false);
         let returned = match returned {
             Some(at) => at,
@@ -146,6 +148,7 @@ impl Stage<'_> {
         let survivors = (0..self.cluster.members.len()).filter(|node| *node != old);
         let refused = |node| self.readers.map_or(0, |readers| readers.loading(node, struck, whole));
         let restarted = ended_by_watchdog || matches!(fault, Fault::Kill | Fault::Term);
+        let (stalled, went_on) = verdict::longest(acks.iter().filter(|ack| ack.node == new), returned, whole);
         let round = Round {
             number,
             fault,
@@ -170,7 +173,8 @@ impl Stage<'_> {
             copied: before.copied(&at_return, &after, old, restarted),
             loading: survivors.map(refused).sum(),
             gap: verdict::outage(&acks, struck, first.replied + Duration::from_nanos(1)),
-            stall: verdict::outage(acks.iter().filter(|ack| ack.node == new), returned, whole),
+            stall: went_on - stalled,
+            stall_queued: queued.between(stalled, went_on),
         };
         Ok((round, waited))
     }

@@ -284,6 +284,9 @@ impl Replies {
         if let Some(copy) = self.source.upstream().copy {
             let (bytes, rate) = (copy.bytes, copy.rate());
             let _ = write!(lines, "elect_copy_bytes:{bytes}\r\nelect_copy_bytes_per_second:{rate}\r\n");
+            if let Some(rest) = copy.rest() {
+                let _ = write!(lines, "elect_copy_rest_bytes:{rest}\r\n");
+            }
         }
         let primary = standing.of.map(|id| id.to_string()).unwrap_or_default();
         let _ = write!(

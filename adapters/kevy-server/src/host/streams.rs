@@ -26,6 +26,8 @@ impl KevyHost {
         }
         let (bytes, rate) = copy.map_or((0, 0), |copy| (copy.bytes, copy.rate()));
         metrics::gauge!("kevy_server_copy_bytes").set(bytes as f64);
+        metrics::gauge!("kevy_server_copy_rest_bytes")
+            .set(copy.and_then(|copy| copy.rest()).unwrap_or(0) as f64);
         metrics::gauge!("kevy_server_copy_bytes_per_second").set(rate as f64);
         metrics::gauge!("kevy_server_kept_bytes").set(self.shards.kept_bytes() as f64);
         metrics::gauge!("kevy_server_stream_stalled_seconds").set(stalled.unwrap_or_default().as_secs_f64());
@@ -48,12 +50,17 @@ fn copying(looks: &[Look]) -> Option<Copying> {
     let copies: Vec<Arriving> = looks.iter().filter_map(|look| look.copy).collect();
     let begun = copies.iter().map(|copy| copy.begun).min()?;
     let bytes = copies.iter().map(|copy| copy.bytes).sum();
+    // Of shards that do not copy yet nothing is known.
+    let known = copies.len() == looks.len() && copies.iter().all(|copy| copy.about > 0 || copy.whole);
+    let about = known.then(|| {
+        copies.iter().map(|copy| if copy.whole { copy.bytes } else { copy.about.max(copy.bytes) }).sum()
+    });
     let phase = match bytes {
         _ if copies.iter().all(|copy| copy.whole) => Phase::Loaded,
         0 => Phase::Prepared,
         _ => Phase::Received,
     };
-    Some(Copying { phase, bytes, took: begun.elapsed() })
+    Some(Copying { phase, bytes, about, took: begun.elapsed() })
 }
 
 impl Source for KevyHost {

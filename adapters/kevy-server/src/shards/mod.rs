@@ -144,6 +144,8 @@ struct Shard {
     thread: AtomicU32,
     /// How often kevy told the offset of its own stream.
     views: AtomicU64,
+    /// How many of the last ones came while the gate was shut.
+    shut_views: AtomicU64,
     /// Whether it began a snapshot of its data since.
     own_work: AtomicBool,
     /// kevy's offset in its own stream.
@@ -218,6 +220,7 @@ impl Shards {
             seen: AtomicU64::default(),
             thread: AtomicU32::default(),
             views: AtomicU64::default(),
+            shut_views: AtomicU64::default(),
             own_work: AtomicBool::default(),
             offset: AtomicU64::default(),
             flushes: AtomicU64::default(),

@@ -49,6 +49,8 @@ impl Shards {
         }
         self.note_seen(shard);
         state.own_work.store(false, Ordering::Relaxed);
+        let shut = if self.check().is_ok() { 0 } else { state.shut_views.load(Ordering::Relaxed) + 1 };
+        state.shut_views.store(shut, Ordering::Relaxed);
         if reign != 0 && started == reign {
             self.throttle(shard, offset);
         }

@@ -272,9 +272,9 @@ impl Commands for ElectedCommands {
         let frame = self.kevy.snapshot_aux()?;
         Some(match self.shard.get() {
             Some(shard) => {
-                let (held, cuts) = self.shards().beside(shard);
+                let (beside, about) = (self.shards().beside(shard), self.shards().is_about(shard));
                 let beginnings = self.shards().beginnings(shard);
-                Tag::add_held(self.shards().tag(shard).mark(frame), &held, &cuts, &beginnings)
+                Tag::add_held(self.shards().tag(shard).mark(frame), &beside, &beginnings, about)
             }
             None => frame,
         })
@@ -383,7 +383,7 @@ impl Commands for ElectedCommands {
     }
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
         if history::is_ours(argv) {
-            return history::answer(self.shards(), argv);
+            return history::answer(self.shards(), store, argv);
         }
         if status::is_ours(argv) {
             return status::answer(&self.replies);

@@ -146,6 +146,8 @@ pub(crate) struct State {
     pub(crate) began_at: Option<u64>,
     /// The copy that comes in.
     pub(crate) copy: Option<Arriving>,
+    /// About how many bytes the next one has; 0: nobody said.
+    pub(crate) copy_bytes: u64,
 }
 
 /// A copy that comes in: since when, how much of it has come, and whether that is all.
@@ -153,6 +155,8 @@ pub(crate) struct State {
 pub(crate) struct Arriving {
     pub(crate) begun: Instant,
     pub(crate) bytes: u64,
+    /// About how many there are; 0: nobody said.
+    pub(crate) about: u64,
     pub(crate) whole: bool,
     /// When that was said last.
     pub(crate) said: Instant,
@@ -222,6 +226,7 @@ impl Link {
             lost: None,
             must_copy: None,
             why: None,
+            copy_bytes: 0,
             mute: None,
             began_at: None,
             copy: None,
