@@ -5,6 +5,8 @@ use crate::clients::expiry::Keeper;
 use crate::clients::replies::Replies;
 use crate::config::ElectSettings;
 use crate::confirm::connections::{Doors, cluster_base};
+use crate::confirm::proof::Proofs;
+use crate::confirm::silent::Silent;
 use crate::confirm::sink::Sink;
 use crate::continuation::pins::Pins;
 use crate::ending::Ending;
@@ -107,7 +109,8 @@ impl Server {
         let voters = elect.config.members().iter().filter(|member| member.kind == MemberKind::Voter);
         shards.set_voters(voters.map(|member| member.id.to_string()).collect());
         let clients = Sink::new(Doors::of_clients(kevy));
-        shards.waits().set_up(members, Doors::of_streams(replication_port, count), clients.clone());
+        let proofs = elect.links.keys().map(Proofs::of);
+        shards.waits().set_up(members, proofs, Doors::of_streams(replication_port, count), clients.clone());
         let clients_max =
             descriptors::clients_max(kevy.server.max_clients, descriptors::raise(), count, elect.peers.len());
         if clients_max < kevy.server.max_clients {
@@ -185,12 +188,19 @@ impl Server {
     /// Serves until stopped.
     pub fn run(self) -> Result<(), ServeError> {
         let Self { runtime, shards, host, probe, burn, stop, clock, .. } = self;
-        probe.start(move || shards.written(), burn)?;
-        let result = runtime.run(stop);
+        let (of, mut silent) = (Arc::downgrade(&shards), Silent::default());
+        let look = move |now| of.upgrade().is_some_and(|shards| shards.waits().end_silent(&mut silent, now));
+        probe.start(move || shards.written(), burn, look)?;
+        let result = runtime.run(Arc::clone(&stop));
         // Its streams would go on dialling.
         host.stop();
         drop(clock);
-        Ok(result?)
+        result?;
+        // kevy ends well, too, where one of its threads panicked.
+        match stop.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err(std::io::Error::other("a shard has ended by itself, and the server with it").into()),
+        }
     }
 }
 

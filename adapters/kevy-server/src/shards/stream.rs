@@ -28,15 +28,19 @@ impl Shards {
         let state = &self.shards[shard];
         state.offset.store(offset, Ordering::Release);
         let started = state.started.load(Ordering::Relaxed);
-        if !rows.is_empty() && reign != 0 && started == reign {
+        let mut wrong = 0;
+        if !rows.is_empty() {
             let flushes = state.flushes.load(Ordering::Relaxed);
-            self.look_at_turn(rows);
-            let judged = judge(rows, Epoch(reign), flushes, |node| self.waits.is_member(node));
-            state.stale_replicas.store(judged.wrong, Ordering::Release);
+            let office = (reign != 0 && started == reign).then_some((Epoch(reign), flushes));
+            let judged = judge(rows, office, |node, name| self.waits.knows(node, name));
             self.waits.end_streams(judged.end);
-        } else {
-            state.stale_replicas.store(0, Ordering::Release);
+            if office.is_some() {
+                self.look_at_turn(rows);
+                wrong = judged.wrong;
+            }
         }
+        state.stale_replicas.store(wrong, Ordering::Release);
+        self.waits.note_connected(shard, rows);
         let flushes = state.flushes.load(Ordering::Relaxed);
         let unnamed = started != 0 && state.named.load(Ordering::Relaxed) != started;
         let mut ledger = self.ledger(shard);
@@ -200,7 +204,7 @@ mod tests {
     fn acknowledgements_count_again_once_no_replica_follows_the_flushed_stream() {
         let (shards, _inboxes) = shards(1);
         restore(&shards);
-        shards.waits().set_up(vec!["n1".to_owned()], Default::default(), Default::default());
+        shards.waits().set_up(vec!["n1".to_owned()], None, Default::default(), Default::default());
         shards.begin_reign(Epoch(7), &Position::NONE);
         assert!(apply(&shards, 0, &order(7)));
         shards.tick(0);
@@ -208,6 +212,7 @@ mod tests {
             name: format!("kevy-replica-n1.7.{flushes}-6004#0.1"),
             peer: std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1),
             acknowledged,
+            beyond: false,
         };
         shards.note_stream(0, 3, &[row(0, true)]);
         assert!(!shards.acks_are_stale());

@@ -262,7 +262,8 @@ impl Commands for ElectedCommands {
                 self.shards().note_behind(shard);
             }
             // Almost always there are none, or two.
-            let rows: Vec<Row> = replicas.iter().cloned().map(Row::new).collect();
+            let rows: Vec<Row> =
+                replicas.iter().cloned().map(|row| Row::new(row, master_repl_offset)).collect();
             self.shards().note_stream(shard, master_repl_offset, &rows);
         }
         self.kevy.on_replication_view(master_repl_offset, replicas);
