@@ -32,6 +32,8 @@ pub struct ElectSection {
     pub watchdog: Option<bool>,
     /// Whether a process beside the server says when that is dead. `None`: where that can be had.
     pub companion: Option<bool>,
+    /// Whether the election's thread runs before all others. `None`: where the system allows it.
+    pub realtime: Option<bool>,
     /// How long a shard may not turn before the node is unfit to be primary.
     pub shard_timeout: Option<Duration>,
     /// Nodes of other clusters are refused.
@@ -56,10 +58,16 @@ pub struct ElectSection {
     pub continue_buffer_mb: Option<usize>,
     /// Whether other machines may reach links that prove nothing.
     pub insecure: bool,
+    /// Members that vote and hold no data.
+    pub witnesses: Vec<String>,
+    /// Members that hold data and do not vote.
+    pub observers: Vec<String>,
+    /// Preferences among members with equal data, as `id=0` (never primary) to `id=255`.
+    pub priorities: Vec<String>,
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 21] = [
+pub const KEYS: [&str; 25] = [
     "enabled",
     "heartbeat_interval_ms",
     "election_timeout_ms",
@@ -69,6 +77,7 @@ pub const KEYS: [&str; 21] = [
     "loss_policy",
     "watchdog",
     "companion",
+    "realtime",
     "shard_timeout_ms",
     "cluster_name",
     "http",
@@ -81,6 +90,9 @@ pub const KEYS: [&str; 21] = [
     "sentinel_announce",
     "continue_buffer_mb",
     "insecure",
+    "witnesses",
+    "observers",
+    "priorities",
 ];
 
 /// Longest time a key in milliseconds may give: a day. Longer is a typing error.
@@ -116,6 +128,7 @@ impl ElectSection {
             }
             "watchdog" => self.watchdog = Some(entry.boolean()?),
             "companion" => self.companion = Some(entry.boolean()?),
+            "realtime" => self.realtime = Some(entry.boolean()?),
             "shard_timeout_ms" => self.shard_timeout = Some(entry.time()?),
             "cluster_name" => self.cluster_name = Some(entry.text()?.to_owned()),
             "http" => {
@@ -138,6 +151,9 @@ impl ElectSection {
             "sentinel_announce" => self.sentinel_announce = entry.list()?,
             "continue_buffer_mb" => self.continue_buffer_mb = Some(entry.megabytes()?),
             "insecure" => self.insecure = entry.boolean()?,
+            "witnesses" => self.witnesses = entry.list()?,
+            "observers" => self.observers = entry.list()?,
+            "priorities" => self.priorities = entry.list()?,
             _ => return Err(entry.error(&unknown(entry.key))),
         }
         Ok(())
