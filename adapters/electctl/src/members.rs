@@ -30,5 +30,5 @@ fn of(file: &Path) -> Result<Vec<String>, String> {
     let elect = settings
         .elect
         .ok_or_else(|| format!("{}: [elect] enabled is not true, so it names no members", file.display()))?;
-    Ok(elect.peers.iter().map(|peer| format!("{}:{}", peer.host, peer.client_port)).collect())
+    Ok(elect.data_nodes.iter().map(|node| format!("{}:{}", node.host, node.client_port)).collect())
 }

@@ -109,6 +109,36 @@ fn a_primary_whose_shard_waits_for_a_processor_keeps_its_office() {
     assert_eq!(self::epoch(&nodes[first]), epoch, "it had handed over");
 }
 
+/// Twenty times as many threads that want a processor as there are processors, for as long as a dozen elections take. Nobody
+/// loses the office, and no watchdog ends anybody.
+#[test]
+#[ignore = "needs the right to real-time priorities: as root"]
+#[cfg(target_os = "linux")]
+fn a_machine_with_no_time_left_costs_nobody_the_office() {
+    const CROWD: usize = 20;
+    const FOR: Duration = Duration::from_secs(6);
+    let cluster = Cluster::new(3, 1);
+    // An election takes half a second.
+    let more = "election_timeout_ms = 500\nheartbeat_interval_ms = 50\nrealtime = true\n";
+    let mut nodes: Vec<_> = (0..3).map(|node| Process::start(&cluster, node, more)).collect();
+    let first = primary(&nodes);
+    until("the others hold what it holds", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    let epoch = epoch(&nodes[first]);
+    let stop = AtomicBool::new(false);
+    let processors = std::thread::available_parallelism().unwrap().get();
+    std::thread::scope(|scope| {
+        for _ in 0..CROWD * processors {
+            scope.spawn(|| while !stop.load(Ordering::Relaxed) {});
+        }
+        std::thread::sleep(FOR);
+        stop.store(true, Ordering::Relaxed);
+    });
+    for node in &mut nodes {
+        assert_eq!(node.child.try_wait().unwrap(), None, "its watchdog ended it");
+    }
+    assert_eq!(self::epoch(&nodes[first]), epoch, "the office has moved");
+}
+
 /// Its shards, and the thread that waits for them: both have the process's name.
 fn shards(node: &Process) -> Vec<Pid> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", node.child.id())).unwrap();

@@ -95,7 +95,7 @@ impl Server {
             shards.set_cutter(Cutter::start(count, own_address(kevy), routing, begin)?);
         }
         let replication_port = elect
-            .peer(elect.config.node())
+            .data_node(elect.config.node())
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
         shards.keep_at_most(elect.continue_buffer);
         shards.set_buffer(kevy.replication.replication_buffer_size);
@@ -105,7 +105,7 @@ impl Server {
         // The slots of a primary are for its replicas.
         let wanted = move || of.upgrade().map(|shards| if shards.is_reigning() { 0 } else { shards.count() });
         shards.set_pins(Pins::start(wanted, own_address(kevy), replication_port, own, window)?);
-        let members = elect.peers.iter().map(|peer| peer.id.to_string()).collect();
+        let members = elect.data_nodes.iter().map(|node| node.id.to_string()).collect();
         let voters = elect.config.members().iter().filter(|member| member.kind == MemberKind::Voter);
         shards.set_voters(voters.map(|member| member.id.to_string()).collect());
         let clients = Sink::new(Doors::of_clients(kevy));

@@ -55,6 +55,11 @@ impl Shards {
         drop(self.turns.voters.set(voters));
     }
 
+    /// Whether `node` has a vote, as far as that is known.
+    pub(crate) fn votes(&self, node: &str) -> bool {
+        self.turns.votes(node)
+    }
+
     /// Whether `node` may copy from this primary now. Then it is its turn until it has joined, or given up.
     pub(crate) fn may_copy(&self, node: &str) -> bool {
         self.waits.is_member(node) && self.turns.take(node, Instant::now())

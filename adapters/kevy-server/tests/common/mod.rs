@@ -139,6 +139,8 @@ pub struct Cluster {
     pub dirs: Vec<Dir>,
     pub aof: bool,
     pub appendfsync: &'static str,
+    /// A node that votes and holds no data.
+    pub witness: Option<usize>,
 }
 
 impl Cluster {
@@ -156,6 +158,7 @@ impl Cluster {
             dirs: (0..nodes).map(|_| Dir::new()).collect(),
             aof: true,
             appendfsync: "everysec",
+            witness: None,
         }
     }
 
@@ -168,12 +171,16 @@ impl Cluster {
             .ports
             .iter()
             .enumerate()
-            .map(|(i, port)| format!("\"n{i}@127.0.0.1:{}:{port}\"", port + 200))
+            .map(|(i, port)| match self.witness == Some(i) {
+                false => format!("\"n{i}@127.0.0.1:{}:{port}\"", port + 200),
+                true => format!("\"n{i}@127.0.0.1:{}\"", port + 200),
+            })
             .collect();
+        let witness = self.witness.map(|witness| format!("witnesses = \"n{witness}\"\n")).unwrap_or_default();
         let dir = self.dirs[node].0.display();
         let text = format!(
             "[server]\nport = {}\nthreads = {}\ndata_dir = \"{dir}\"\n[persistence]\naof = {}\nappendfsync = \"{}\"\n[cluster]\n\
-             node_id = \"n{node}\"\npeers = [{}]\n[elect]\nenabled = true\n{more}",
+             node_id = \"n{node}\"\npeers = [{}]\n[elect]\nenabled = true\n{witness}{more}",
             self.ports[node],
             self.shards,
             self.aof,

@@ -56,6 +56,8 @@ section! {
         watchdog: Option<bool> = "watchdog" as boolean,
         /// Whether a process beside the server says when that is dead. `None`: where that can be had.
         companion: Option<bool> = "companion" as boolean,
+        /// Whether the election's thread runs before all others. `None`: where the system allows it.
+        realtime: Option<bool> = "realtime" as boolean,
         /// How long a shard may not turn before the node is unfit to be primary.
         shard_timeout: Option<Duration> = "shard_timeout_ms" as time,
         /// Nodes of other clusters are refused.
@@ -80,6 +82,12 @@ section! {
         continue_buffer_mb: Option<usize> = "continue_buffer_mb" as megabytes,
         /// Whether other machines may reach links that prove nothing.
         insecure: bool = "insecure" as boolean,
+        /// Members that vote and hold no data.
+        witnesses: Vec<String> = "witnesses" as list,
+        /// Members that hold data and do not vote.
+        observers: Vec<String> = "observers" as list,
+        /// Preferences among members with equal data, as `id=0` (never primary) to `id=255`.
+        priorities: Vec<String> = "priorities" as list,
     }
 }
 

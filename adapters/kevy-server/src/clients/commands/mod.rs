@@ -255,7 +255,7 @@ impl Commands for ElectedCommands {
         if let Some(shard) = self.shard.get() {
             let flushes = self.shards().flushes(shard);
             let behind = |(id, _, _, _, ack): &ReplicaViewRow| {
-                Name::read(id).is_some_and(|name| name.flushes == flushes)
+                Name::read(id).is_some_and(|name| name.flushes == flushes && self.shards().votes(&name.node))
                     && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
             };
             if replicas.iter().any(behind) {
