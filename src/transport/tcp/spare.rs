@@ -76,7 +76,8 @@ fn open(_: SocketAddr) -> Option<TcpStream> {
     None
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::super::timer::within;
     use super::*;
