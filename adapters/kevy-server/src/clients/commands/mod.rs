@@ -14,8 +14,9 @@ use crate::clients::glance::Plain;
 use crate::clients::hello;
 use crate::clients::nulls::{self, Detour};
 use crate::clients::record::Record;
-use crate::clients::replies::{self, Own, Replies};
+use crate::clients::replies::{self, Overridden, Replies};
 use crate::clients::scripts;
+use crate::clients::status;
 use crate::clients::transfer;
 use crate::clients::verdict::Verdict;
 use crate::confirm::names::{Name, Row};
@@ -191,7 +192,7 @@ impl Commands for ElectedCommands {
 
     fn route<A: ArgvView + ?Sized>(&self, args: &A) -> Route {
         let mut route = self.kevy.route(args);
-        if let Some(own) = args.first().and_then(Own::of) {
+        if let Some(own) = args.first().and_then(Overridden::of) {
             route = self.reroute(own, args, route);
         }
         self.reroute_move(args, &mut route);
@@ -252,14 +253,15 @@ impl Commands for ElectedCommands {
         if let Some(shard) = self.shard.get() {
             let flushes = self.shards().flushes(shard);
             let behind = |(id, _, _, _, ack): &ReplicaViewRow| {
-                Name::read(id).is_some_and(|name| name.flushes == flushes)
+                Name::read(id).is_some_and(|name| name.flushes == flushes && self.shards().votes(&name.node))
                     && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
             };
             if replicas.iter().any(behind) {
                 self.shards().note_behind(shard);
             }
             // Almost always there are none, or two.
-            let rows: Vec<Row> = replicas.iter().cloned().map(Row::new).collect();
+            let rows: Vec<Row> =
+                replicas.iter().cloned().map(|row| Row::new(row, master_repl_offset)).collect();
             self.shards().note_stream(shard, master_repl_offset, &rows);
         }
         self.kevy.on_replication_view(master_repl_offset, replicas);
@@ -269,9 +271,9 @@ impl Commands for ElectedCommands {
         let frame = self.kevy.snapshot_aux()?;
         Some(match self.shard.get() {
             Some(shard) => {
-                let (held, cuts) = self.shards().beside(shard);
+                let (beside, about) = (self.shards().beside(shard), self.shards().is_about(shard));
                 let beginnings = self.shards().beginnings(shard);
-                Tag::add_held(self.shards().tag(shard).mark(frame), &held, &cuts, &beginnings)
+                Tag::add_held(self.shards().tag(shard).mark(frame), &beside, &beginnings, about)
             }
             None => frame,
         })
@@ -380,7 +382,10 @@ impl Commands for ElectedCommands {
     }
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
         if history::is_ours(argv) {
-            return history::answer(self.shards(), argv);
+            return history::answer(self.shards(), store, argv);
+        }
+        if status::is_ours(argv) {
+            return status::answer(&self.replies);
         }
         if transfer::is_ours(argv) {
             return transfer::transfer(&self.replies, argv);
