@@ -3,9 +3,9 @@
 //! Most reads are of that kind, and kevy numbers only `GET`: without this, each of them would be compared with everything that
 //! it is not.
 
+use crate::clients::handling::Handling;
 use crate::clients::harmless::is_harmless;
 use crate::clients::replies::Own;
-use crate::clients::what::What;
 use std::sync::LazyLock;
 
 /// The one of the process.
@@ -54,7 +54,7 @@ fn is_plain(name: &[u8]) -> bool {
     name.iter().all(u8::is_ascii_uppercase)
         && is_harmless(name)
         && Own::of(name).is_none()
-        && !What::may_be_special(name)
+        && !Handling::may_be_special(name)
         && !queues
 }
 
