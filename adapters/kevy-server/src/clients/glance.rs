@@ -5,7 +5,7 @@
 
 use crate::clients::handling::Handling;
 use crate::clients::harmless::is_harmless;
-use crate::clients::replies::Own;
+use crate::clients::replies::Overridden;
 use std::sync::LazyLock;
 
 /// The one of the process.
@@ -53,7 +53,7 @@ fn is_plain(name: &[u8]) -> bool {
     // Only of letters the upper case is told from everything else.
     name.iter().all(u8::is_ascii_uppercase)
         && is_harmless(name)
-        && Own::of(name).is_none()
+        && Overridden::of(name).is_none()
         && !Handling::may_be_special(name)
         && !queues
 }
