@@ -108,6 +108,7 @@ const ADAPTER: Layer = Layer {
     name: "adapters",
 
     may: &[
+        "words",
         "ids",
         "time",
         "position",

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::process::{Process, primary};
+use common::process::{Process, confirmed, primary};
 use common::{Cluster, free_port, until};
 use kevy_resp_client::RespClient;
 use rustix::process::Signal;
@@ -209,7 +209,7 @@ fn a_copy_shows_how_far_it_is() {
     let (cluster, http, mut nodes) = start(3);
     let first = primary(&nodes);
     let last = (first + 1) % 3;
-    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    confirmed(&nodes[first], "SET probe 1");
     nodes[last].signal(Signal::KILL);
     nodes[last].wait();
     let mut client = RespClient::connect("127.0.0.1", nodes[first].port).unwrap();

@@ -58,10 +58,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(0..=ROUNDS_MAX))]
     pub(crate) rounds: u32,
     /// How it is broken
-    #[arg(long, default_value = "kill", value_parser = named([Fault::Kill, Fault::Stop, Fault::Term, Fault::Transfer], Fault::name, broken))]
+    #[arg(long, default_value = "kill", value_parser = named(&[Fault::Kill, Fault::Stop, Fault::Term, Fault::Transfer], Fault::name, broken))]
     pub(crate) fault: Fault,
     /// When a killed primary is started again (default: later)
-    #[arg(long = "restart", value_name = "WHEN", value_parser = named([Restart::Now, Restart::Later], Restart::name, again))]
+    #[arg(long = "restart", value_name = "WHEN", value_parser = named(&[Restart::Now, Restart::Later], Restart::name, again))]
     when: Option<Restart>,
     #[arg(skip = Restart::Later)]
     pub(crate) restart: Restart,
@@ -78,7 +78,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) load: bool,
     /// Let an application write beside, through a client library that everybody uses, and say what it saw
-    #[arg(long, value_name = "LIBRARY", conflicts_with = "stock", value_parser = named([Library::Sentinel], Library::name, Library::means))]
+    #[arg(long, value_name = "LIBRARY", conflicts_with = "stock", value_parser = named(&[Library::Sentinel], Library::name, Library::means))]
     pub(crate) client: Option<Library>,
     /// Leave the cluster running afterwards, to play with, until Ctrl-C
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! One line of JSON per round, for programs.
 
 use crate::cli::Options;
-use kevy_elect_harness::round::Round;
+use kevy_elect_harness::outcome::Round;
 use serde::Serialize;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use kevy_elect_harness::copying::Copied;
 use kevy_elect_harness::fault::Fault;
-use kevy_elect_harness::round::{Round, Sighting};
+use kevy_elect_harness::outcome::{Round, Sighting};
 use kevy_elect_harness::style::{Style, count, ms, ms_or_dash};
 use kevy_elect_harness::verdict::Node;
 use std::fmt::Write as _;

@@ -2,8 +2,9 @@
 
 use crate::copying::{Copied, Counts};
 use crate::failure::Failure;
+use crate::outcome::elections;
 use crate::queued::Queued;
-use crate::round::{Stage, elections};
+use crate::round::Stage;
 use crate::verdict::{self, Ack, Dual, Lost, Node};
 use std::time::Duration;
 

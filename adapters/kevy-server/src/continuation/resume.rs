@@ -108,7 +108,7 @@ pub(crate) fn describe() {
         "Frames that a shard of this node lacked of an older history and fetched from its primary."
     );
     for why in Why::ALL {
-        metrics::counter!("kevy_server_copies_total", "reason" => why.word()).increment(0);
+        metrics::counter!("kevy_server_copies_total", "reason" => why.as_str()).increment(0);
     }
     for kind in ["equal", "behind", "same"] {
         metrics::counter!("kevy_server_continuations_total", "kind" => kind).increment(0);

@@ -4,7 +4,7 @@ use super::{KevyHost, Role};
 use crate::clients::replies::{Source, Upstream};
 use crate::follow::link::{Arriving, Look};
 use crate::follow::stall;
-use kevy_elect_ops::config::Peer;
+use kevy_elect_ops::config::DataNode;
 use kevy_elect_ops::http::{Copying, Phase};
 use kevy_elect_plugin::ids::NodeId;
 use std::sync::Arc;
@@ -64,25 +64,29 @@ fn copying(looks: &[Look]) -> Option<Copying> {
 }
 
 impl Source for KevyHost {
+    fn node(&self) -> NodeId {
+        self.settings.config.node()
+    }
+
     fn node_at(&self, host: &str, port: u16) -> Option<NodeId> {
-        let there = |peer: &&Peer| peer.host == host && peer.client_port == port;
-        self.settings.peers.iter().find(there).map(|peer| peer.id)
+        let there = |peer: &&DataNode| peer.host == host && peer.client_port == port;
+        self.settings.data_nodes.iter().find(there).map(|peer| peer.id)
     }
 
     fn address_of(&self, node: NodeId) -> Option<(&str, u16)> {
-        self.settings.peer(node).map(|peer| (peer.host.as_str(), peer.client_port))
+        self.settings.data_node(node).map(|peer| (peer.host.as_str(), peer.client_port))
     }
 
     fn upstream(&self) -> Upstream {
         let state = self.state();
         let Role::Replica(fleet, _) = &state.role else {
-            let known = self.shards.standing().of.and_then(|id| self.settings.peer(id));
+            let known = self.shards.standing().of.and_then(|id| self.settings.data_node(id));
             let (host, port) = known.map(|peer| (peer.host.clone(), peer.client_port)).unwrap_or_default();
             return Upstream { host, port, ..Upstream::default() };
         };
         let looks = fleet.look();
         let copy = copying(&looks);
-        let peer = self.settings.peer(fleet.primary());
+        let peer = self.settings.data_node(fleet.primary());
         let stalled = looks.iter().filter_map(|look| look.stalled).max();
         let stalled = stalled.filter(|stalled| *stalled >= stall::SAID_AFTER);
         let stands =
