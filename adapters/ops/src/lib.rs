@@ -18,5 +18,6 @@ pub mod history;
 pub mod http;
 pub mod inline;
 pub mod order;
+mod own_file;
 pub mod signals;
 pub mod stderr;

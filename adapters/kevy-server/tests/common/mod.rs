@@ -6,6 +6,7 @@
 pub mod contents;
 pub mod process;
 pub mod rolling;
+pub mod secured;
 pub mod talk;
 pub mod writes;
 
