@@ -142,7 +142,7 @@ over_each_session! {
     a_second_link_of_one_process_replaces_the_first,
     t24_closing_waits_for_a_slow_reader_and_loses_no_vote,
     random_bytes_before_and_after_hello_never_stop_the_transport,
-    t32_of_a_flood_so_much_is_taken_in_each_window_and_nothing_is_lost,
+    t40_of_a_flood_so_much_is_taken_in_each_window_and_nothing_is_lost,
 }
 
 fn every_kind_of_stranger_is_told_why_and_counted(kind: Kind) {
@@ -167,7 +167,7 @@ fn every_kind_of_stranger_is_told_why_and_counted(kind: Kind) {
 }
 
 /// Frames of one kind for as long as several windows, faster than they are taken.
-fn t32_of_a_flood_so_much_is_taken_in_each_window_and_nothing_is_lost(kind: Kind) {
+fn t40_of_a_flood_so_much_is_taken_in_each_window_and_nothing_is_lost(kind: Kind) {
     const WINDOWS: u32 = 4;
     let unknown = [b"*2\r\n$5\r\nSHINY\r\n$4000\r\n".as_slice(), &[b'x'; 4000], b"\r\n"].concat();
     let in_one = FRAMES_PER_WINDOW_MAX / DECISION_FRAMES;

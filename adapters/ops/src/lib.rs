@@ -9,8 +9,9 @@
 //! | [`ending`], [`signals`] | the orderly end of the process, and who wishes for it |
 //! | [`order`] | what an operator leaves in the data directory of a node that lost its vote record |
 //! | [`stderr`] | a log that holds nobody up |
+//! | `start` | ports, log, store and transport of a program that reads a `kevy.toml` |
 //!
-//! With the feature `kevy`, [`config`] reads a whole `kevy.toml`.
+//! With the feature `kevy`, [`config`] reads a whole `kevy.toml`, and there is `start`.
 
 pub mod config;
 pub mod ending;
@@ -20,4 +21,6 @@ pub mod inline;
 pub mod order;
 mod own_file;
 pub mod signals;
+#[cfg(feature = "kevy")]
+pub mod start;
 pub mod stderr;

@@ -1,4 +1,4 @@
-//! Servers that have keys.
+//! Servers with keys, as processes.
 
 use super::Cluster;
 use super::process::{BIN, Process};
@@ -11,6 +11,7 @@ use std::process::Command;
 /// What a node has in its file beside what every node has.
 const MORE: &str = "http = \"127.0.0.1:0\"\nheartbeat_interval_ms = 50\n";
 
+/// Servers that have keys.
 pub struct Secured {
     pub cluster: Cluster,
     /// Of each node: the file, and what its peers accept.
@@ -65,6 +66,15 @@ impl Secured {
 
     pub fn log(&self, node: usize) -> String {
         fs::read_to_string(self.cluster.dirs[node].0.join("log")).unwrap()
+    }
+
+    /// The secret of a node, for whoever has taken it.
+    pub fn private(&self, node: usize) -> [u8; 32] {
+        *PrivateKey::load(&self.keys[node].0).unwrap().expose()
+    }
+
+    pub fn public(&self, node: usize) -> [u8; 32] {
+        *self.keys[node].1[0].as_bytes()
     }
 
     pub fn stream(&self, node: usize) -> SocketAddr {
