@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The files, and what for.
-const NAMED: [(&str, &str); 3] = [
+const NAMED: [(&str, &str); 4] = [
+    ("adapters/watchdog/src/priority.rs", "the priority of a thread, by a call that has no wrapper"),
     ("adapters/watchdog/src/linux.rs", "a timer of the kernel's may be moved to another thread"),
     ("adapters/watchdog/src/companion/area.rs", "robust locks in shared memory"),
     ("adapters/watchdog/src/companion/beside.rs", "between a fork and an exec"),
