@@ -191,6 +191,7 @@ pub const METRICS: &[MetricInfo] = &[
     counter("kevy_elect_unfit_total", "Times this node became unfit to be primary, by what was wrong.")
         .by(&[("health", HEALTHS)]),
     gauge("kevy_elect_paused", "1 while automatic elections are paused."),
+    counter("kevy_elect_log_lines_left_out_total", "Lines that were not logged, because there were too many of their kind."),
     gauge("kevy_elect_secure", "1 if links prove who speaks; 0 if whoever reaches the port may say that it is a member."),
     gauge("kevy_elect_build_info", "1, with the version as a label.").by(&[("version", LabelValues::Version)]),
 ];

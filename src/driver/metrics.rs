@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     reachable: Gauge,
     last_role_change: Gauge,
     paused: Gauge,
+    log_lines_left_out: Counter,
     secure: Gauge,
     health: BTreeMap<Health, Gauge>,
     unfit: BTreeMap<Health, Counter>,
@@ -142,6 +143,7 @@ impl Metrics {
             reachable: gauge!("kevy_elect_quorum_members_reachable"),
             last_role_change: gauge!("kevy_elect_last_role_change_timestamp_seconds"),
             paused: gauge!("kevy_elect_paused"),
+            log_lines_left_out: counter!("kevy_elect_log_lines_left_out_total"),
             secure: gauge!("kevy_elect_secure"),
             health: Health::ALL
                 .iter()
@@ -333,6 +335,11 @@ impl Metrics {
         if let Some(histogram) = self.phases.get(&(phase, reason)) {
             histogram.record(took.as_secs_f64());
         }
+    }
+
+    /// A line was not written, because there were too many of its kind.
+    pub(super) fn left_out(&self) {
+        self.log_lines_left_out.increment(1);
     }
 
     pub(super) fn host_failed(&self, call: &str) {

@@ -35,7 +35,6 @@ use crate::store::VoteStore;
 use crate::time::{Duration, Instant};
 use crate::transport::{Transport, TransportError, TransportEvent};
 use futures::future::{BoxFuture, FutureExt};
-use log_limit::Cause;
 pub(crate) use log_limit::LogLimit;
 use position_cell::PositionCell;
 use reign_cell::ReignCell;
@@ -227,7 +226,7 @@ impl Driver {
                         "event=refused claimed={claimed} reason={}{detail} node={node}",
                         reason.as_str()
                     );
-                    self.log_limited(now, Cause::Frame, log::Level::Warn, line);
+                    self.log_limited(now, "refused", log::Level::Warn, line);
                     self.metrics.refused(reason, &*self.transport);
                 }
                 Input::TransportEnded(result) => {
@@ -245,7 +244,11 @@ impl Driver {
                     });
                 }
                 Input::Host(done) => {
-                    done.failed().into_iter().for_each(|call| self.metrics.host_failed(call));
+                    if let Some((call, error)) = done.failed() {
+                        let line = format_args!("event=fence_failed call={call} error={error:?}");
+                        self.log_limited(now, "fence_failed", log::Level::Error, line);
+                        self.metrics.host_failed(call);
+                    }
                     if let Some(report) = done.report() {
                         self.elector(|elector| elector.handle_host(now, report));
                     }
@@ -270,7 +273,8 @@ impl Driver {
             self.host.ailment().unwrap_or_else(|| format!("the server says that it is {}", health.as_str()));
         if known.is_none() {
             let node = self.metrics.node();
-            log::warn!(target: "kevy_elect", "elect event=ailment health={} what={now:?} node={node}", health.as_str());
+            let line = format_args!("event=ailment health={} what={now:?} node={node}", health.as_str());
+            self.log_limited(self.shared.clock.now(), "ailment", log::Level::Warn, line);
         }
         *known = Some(now);
     }
@@ -353,7 +357,8 @@ impl Driver {
                 self.elector(|elector| elector.handle_host(now, HostReport::Detached(seq, &position)));
             }
             Err(error) => {
-                log::error!(target: "kevy_elect", "elect event=detach_failed error={:?}", error.0);
+                let line = format_args!("event=detach_failed error={:?}", error.0);
+                self.log_limited(self.shared.clock.now(), "detach_failed", log::Level::Error, line);
                 self.metrics.host_failed("detach");
             }
         }
@@ -365,23 +370,20 @@ impl Driver {
 
     fn tell(&self, event: Event) {
         let node: NodeId = self.metrics.node();
-        let level = event.kind.level();
-        match log_limit::caused_by_others(&event.kind) {
-            Some(cause) => self.log_limited(event.at, cause, level, format_args!("{event} node={node}")),
-            None => log::log!(target: "kevy_elect", level, "elect {event} node={node}"),
-        }
+        let line = format_args!("{event} node={node}");
+        self.log_limited(event.at, event.kind.name(), event.kind.level(), line);
         self.metrics.event(&event, &*self.shared.clock);
         // Fails only when nobody listens.
         let _ = self.shared.events.try_broadcast(event);
     }
 }
 
-/// What others can cause goes into the log within limits.
+/// Lines go into the log within limits.
 impl Driver {
-    fn log_limited(&self, now: Instant, cause: Cause, level: log::Level, line: fmt::Arguments<'_>) {
-        let Some(suppressed) = self.log_limit().admit(cause, now) else { return };
+    fn log_limited(&self, now: Instant, kind: &'static str, level: log::Level, line: fmt::Arguments<'_>) {
+        let Some(suppressed) = self.log_limit().admit(kind, now) else { return self.metrics.left_out() };
         if suppressed > 0 {
-            log::warn!(target: "kevy_elect", "elect event=suppressed lines={suppressed}");
+            log::warn!(target: "kevy_elect", "elect event=suppressed kind={kind} lines={suppressed}");
         }
         log::log!(target: "kevy_elect", level, "elect {line}");
     }

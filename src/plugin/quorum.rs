@@ -90,7 +90,7 @@ impl QuorumPlugin {
         let election = async move {
             // Closed when this ends, however it does.
             let _running = running;
-            let log_limit = Mutex::new(LogLimit::new(shared.clock.now()));
+            let log_limit = Mutex::new(LogLimit::default());
             let metrics = Metrics::new(&config);
             Driver { shared, store, transport, host, metrics, log_limit }.run(config, seed).await
         };

@@ -60,6 +60,8 @@ words! {
         Key = "key",
         /// More connections at once than the limit allows.
         TooMany = "too-many",
+        /// A member says more than the others have to listen to: it is not read for a moment.
+        Flood = "flood",
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod circles;
 mod source;
+mod unsafety;
 
 use circles::circles;
 use source::{Mention, Source};

@@ -19,6 +19,7 @@ pub mod history;
 pub mod http;
 pub mod inline;
 pub mod order;
+mod own_file;
 pub mod signals;
 #[cfg(feature = "kevy")]
 pub mod start;
