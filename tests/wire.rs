@@ -152,6 +152,7 @@ fn hello() -> Hello {
         cluster: "kevy".to_owned(),
         node: id("n1"),
         incarnation: Incarnation(1_763_712_000_123),
+        terms: String::new(),
     }
 }
 
@@ -296,7 +297,13 @@ fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
     let mut out = Vec::new();
     let name = "c".repeat(1000);
     encode_hello(
-        &Hello { protocol: u16::MAX, cluster: name, node: long, incarnation: Incarnation(u64::MAX) },
+        &Hello {
+            protocol: u16::MAX,
+            cluster: name,
+            node: long,
+            incarnation: Incarnation(u64::MAX),
+            terms: String::new(),
+        },
         &mut out,
     );
     assert_eq!(decode(&out), Err(DecodeError::Value { verb: "HELLO", field: "cluster" }));
@@ -379,7 +386,7 @@ fn w5_unknown_verbs_are_skipped_and_further_elements_of_known_ones_ignored() {
         let bytes = frame(&format!("{text}{left_out}|more|of a newer version"));
         assert_eq!(decode(&bytes), Ok(Some((Frame::Message(message), bytes.len()))), "{text}");
     }
-    let bytes = frame("HELLO|1|kevy|n1|1763712000123|cookie");
+    let bytes = frame("HELLO|1|kevy|n1|1763712000123||cookie");
     assert_eq!(decode(&bytes), Ok(Some((Frame::Hello(hello()), bytes.len()))));
     assert!(decode(b"*3\r\n$8\r\nANNOUNCE\r\n$1\r\n1\r\n:5\r\n").is_err(), "still well formed");
 }
@@ -388,6 +395,26 @@ fn w5_unknown_verbs_are_skipped_and_further_elements_of_known_ones_ignored() {
 fn w6_hello_of_another_protocol_is_still_readable() {
     let Ok(Some((Frame::Hello(hello), _))) = decode(&frame("HELLO|2|kevy|n1|5|new|things")) else { panic!() };
     assert_eq!(hello.protocol, 2);
+}
+
+#[test]
+fn w19_a_hello_says_what_all_members_have_to_agree_on_and_one_without_it_is_read_as_before() {
+    let terms = format!("0123456789abcdef,{}", "x".repeat(2048 - 17));
+    for terms in ["0123456789abcdef,n1@voter:100,@lease_us:1".to_owned(), terms, String::new()] {
+        let hello = Hello { terms, ..hello() };
+        let mut bytes = Vec::new();
+        encode_hello(&hello, &mut bytes);
+        assert_eq!(decode(&bytes), Ok(Some((Frame::Hello(hello), bytes.len()))));
+    }
+    let mut bytes = Vec::new();
+    encode_hello(&Hello { terms: "x".repeat(5000), ..hello() }, &mut bytes);
+    let Ok(Some((Frame::Hello(read), _))) = decode(&bytes) else { panic!("too long for a frame") };
+    assert_eq!(read.terms.len(), 2048);
+    for strange in ["with space".to_owned(), "x".repeat(2049)] {
+        let bytes = frame(&format!("HELLO|2|kevy|n1|1763712000123|{strange}"));
+        let expected = Hello { protocol: 2, ..hello() };
+        assert_eq!(decode(&bytes), Ok(Some((Frame::Hello(expected), bytes.len()))), "another version's");
+    }
 }
 
 #[test]
@@ -748,6 +775,12 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
                 cluster,
                 node: node(field(3)?)??,
                 incarnation: Incarnation(number(field(4)?, u64::MAX)?),
+                terms: match field(5) {
+                    Some(text) if text.len() <= 2048 && text.bytes().all(|b| b.is_ascii_graphic()) => {
+                        text.to_owned()
+                    }
+                    _ => String::new(),
+                },
             }));
         }
     };

@@ -75,6 +75,8 @@ pub(crate) fn caused_by_others(kind: &EventKind) -> Option<Cause> {
         EventKind::Judged { .. }
         | EventKind::Implausible { .. }
         | EventKind::EpochAhead { .. }
+        | EventKind::TermsDiffer { .. }
+        | EventKind::TermsAgree { .. }
         | EventKind::LeaseMismatch { .. } => Some(Cause::Frame),
         EventKind::PrimaryChanged { .. }
         | EventKind::PrimarySuspected { .. }

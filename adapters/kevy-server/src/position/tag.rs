@@ -60,13 +60,25 @@ impl Tag {
         })
     }
 
-    /// `frame` as [`Tag::mark`] made it, with what the data beside it is, and where histories began.
-    pub(crate) fn add_held(mut frame: Argv, held: &Held, cuts: &Cuts, beginnings: &Beginnings) -> Argv {
+    /// `frame` as [`Tag::mark`] made it, with what the data beside it is, where histories began, and the cluster's id.
+    pub(crate) fn add_held(
+        mut frame: Argv,
+        held: &Held,
+        cuts: &Cuts,
+        beginnings: &Beginnings,
+        cluster: &[u8],
+    ) -> Argv {
         if frame.len() == KEVY_PARTS + MARK_PARTS {
             held.beside(cuts).iter().for_each(|word| frame.push(word));
             frame.push(beginnings.write().as_bytes());
+            frame.push(cluster);
         }
         frame
+    }
+
+    /// The cluster that the data belongs to, as it stands there.
+    pub(crate) fn cluster_beside<A: ArgvView + ?Sized>(frame: &A) -> Option<&[u8]> {
+        frame.get(KEVY_PARTS + MARK_PARTS + HELD_PARTS + 1)
     }
 
     /// Where histories began, as it stands there.
@@ -126,8 +138,10 @@ mod tests {
         cuts.note(7, Place { epoch: Epoch(5), flushes: 2, offset: 40 });
         let mut beginnings = Beginnings::default();
         beginnings.note(Epoch(5), Some(Place { epoch: Epoch(4), flushes: 0, offset: 9 }));
-        let full = Tag::add_held(marked, &held, &cuts, &beginnings);
+        let id = "0123456789abcdef".repeat(2);
+        let full = Tag::add_held(marked, &held, &cuts, &beginnings, id.as_bytes());
         assert_eq!(Tag::beginnings_beside(&full), Some(beginnings.write().as_bytes()));
+        assert_eq!(Tag::cluster_beside(&full), Some(id.as_bytes()));
         assert_eq!(Tag::held_beside(&full), Some(Some((held, cuts))));
         assert_eq!(Tag::read(&full), Some(Tag { epoch: Epoch(5), flushes: 2, shards: 4 }));
     }

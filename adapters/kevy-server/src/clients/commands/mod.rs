@@ -266,7 +266,8 @@ impl Commands for ElectedCommands {
             Some(shard) => {
                 let (held, cuts) = self.shards().beside(shard);
                 let beginnings = self.shards().beginnings(shard);
-                Tag::add_held(self.shards().tag(shard).mark(frame), &held, &cuts, &beginnings)
+                let cluster = self.shards().cluster_beside(shard);
+                Tag::add_held(self.shards().tag(shard).mark(frame), &held, &cuts, &beginnings, &cluster)
             }
             None => frame,
         })
