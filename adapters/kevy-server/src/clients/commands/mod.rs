@@ -273,7 +273,8 @@ impl Commands for ElectedCommands {
             Some(shard) => {
                 let (beside, about) = (self.shards().beside(shard), self.shards().is_about(shard));
                 let beginnings = self.shards().beginnings(shard);
-                Tag::add_held(self.shards().tag(shard).mark(frame), &beside, &beginnings, about)
+                let cluster = self.shards().cluster_beside(shard);
+                Tag::add_held(self.shards().tag(shard).mark(frame), &beside, &beginnings, &cluster, about)
             }
             None => frame,
         })
