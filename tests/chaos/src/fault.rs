@@ -29,6 +29,10 @@ pub(crate) enum Fault {
     Slow,
     Busy,
     Roll,
+    /// An operator has one node after the other hand over.
+    Transfer,
+    /// An operator has every node end in order and starts it again, as for an upgrade.
+    Restarts,
     /// Pauses and cuts everywhere in quick succession. No process loses its memory.
     Storm,
     /// Everything at once, kills too, but all of it to one node.
@@ -37,7 +41,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::Kill,
         Self::KillRestart,
         Self::Companion,
@@ -62,6 +66,8 @@ impl Fault {
         Self::Slow,
         Self::Busy,
         Self::Roll,
+        Self::Transfer,
+        Self::Restarts,
         Self::Storm,
         Self::Victim,
     ];
@@ -93,6 +99,8 @@ impl Fault {
             Self::Slow => "slow",
             Self::Busy => "busy",
             Self::Roll => "roll",
+            Self::Transfer => "transfer",
+            Self::Restarts => "restarts",
             Self::Storm => "storm",
             Self::Victim => "victim",
         }
@@ -125,7 +133,9 @@ impl Fault {
             Self::Slow => "a node runs 5 ms of every 25 ms (SIGSTOP, SIGCONT)",
             Self::Busy => "two busy threads per processor",
             Self::Roll => "every node in turn is cut off from its peers",
-            Self::Storm => "pauses and cuts everywhere in quick succession",
+            Self::Transfer => "planned transfers, one after the other (ELECT TRANSFER)",
+            Self::Restarts => "a rolling restart: SIGTERM of every node in turn, each started again",
+            Self::Storm => "pauses, cuts and planned transfers everywhere in quick succession",
             Self::Victim => "kills, pauses and cuts in quick succession, all of one node",
         }
     }
@@ -144,6 +154,11 @@ impl Fault {
                 | Self::Busy
                 | Self::Companion
         )
+    }
+
+    /// Whether nothing that was acknowledged may be lost, confirmed or not (H9).
+    pub(crate) const fn is_planned(self) -> bool {
+        matches!(self, Self::Transfer | Self::Restarts)
     }
 
     /// Whether a server loses the disk that it notes its votes on.

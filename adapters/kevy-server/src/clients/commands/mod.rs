@@ -250,7 +250,7 @@ impl Commands for ElectedCommands {
                     && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
             };
             if replicas.iter().any(behind) {
-                self.shards().note_behind(shard);
+                self.shards().note_behind(shard, master_repl_offset);
             }
             // Almost always there are none, or two.
             let rows: Vec<Row> = replicas.iter().cloned().map(Row::new).collect();
