@@ -48,6 +48,7 @@ fn heartbeat(epoch: u64, round: u64, role: Role, primary: Option<NodeId>) -> Mes
         lease,
         health: Health::Good,
         identity: None,
+        pause: None,
     })
 }
 

@@ -11,6 +11,7 @@ use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
 };
+use kevy_elect_plugin::pause::Pause;
 use kevy_elect_plugin::position::{OFFSET_MAX, Position, Progress};
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::wire::{
@@ -50,11 +51,16 @@ fn heartbeat() -> Heartbeat {
         lease: Duration::from_micros(970_297),
         health: Health::Good,
         identity: None,
+        pause: None,
     }
 }
 
 fn identity(proposed: Option<u64>) -> Identity {
     Identity { cluster: ClusterId::from_bits(0xab), proposed: proposed.map(Epoch) }
+}
+
+fn order(paused: bool) -> Pause {
+    Pause { number: 1_763_712_000_123, paused }
 }
 
 fn golden() -> Vec<(&'static str, Message)> {
@@ -87,6 +93,18 @@ fn golden_of(verb: Verb) -> Vec<(&'static str, Message)> {
                 }),
             ),
             (
+                "HB|7|1201|primary|member|7:48213|n1|0|970297|good||paused@1763712000123",
+                Message::Heartbeat(Heartbeat { pause: Some(order(true)), ..heartbeat() }),
+            ),
+            (
+                "HB|7|1201|primary|member|7:48213|n1|0|970297|good|000000000000000000000000000000ab|running@1763712000123",
+                Message::Heartbeat(Heartbeat {
+                    identity: Some(identity(None)),
+                    pause: Some(order(false)),
+                    ..heartbeat()
+                }),
+            ),
+            (
                 "HB|0|1|replica|new|0:0||0|0",
                 Message::Heartbeat(Heartbeat {
                     epoch: Epoch(0),
@@ -98,6 +116,7 @@ fn golden_of(verb: Verb) -> Vec<(&'static str, Message)> {
                     lease: Duration::ZERO,
                     health: Health::Good,
                     identity: None,
+                    pause: None,
                 }),
             ),
         ],
@@ -277,6 +296,7 @@ fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
             lease: Duration::MAX,
             health: Health::Descriptors,
             identity: Some(Identity { proposed: Some(EPOCH_MAX), ..identity(None) }),
+            pause: Some(Pause { number: Pause::NUMBER_MAX, paused: false }),
         }),
         Message::Accept(Grant { epoch, round, identity: Some(identity(Some(EPOCH_MAX.0))) }),
         Message::Echo(Echo { epoch, round, primary: Some(long), standing: Standing::Member, progress }),
@@ -370,9 +390,11 @@ fn w5_unknown_verbs_are_skipped_and_further_elements_of_known_ones_ignored() {
     for (text, message) in golden() {
         // Whatever comes behind the last field, that field is there then.
         let left_out = match &message {
-            Message::Heartbeat(Heartbeat { identity: None, health: Health::Good, .. }) => "|good|",
-            Message::Heartbeat(Heartbeat { identity: None, .. })
-            | Message::PreAccept(Grant { identity: None, .. })
+            Message::Heartbeat(Heartbeat { pause: Some(_), .. }) => "",
+            Message::Heartbeat(Heartbeat { identity: None, health: Health::Good, .. }) => "|good||",
+            Message::Heartbeat(Heartbeat { identity: None, .. }) => "||",
+            Message::Heartbeat(_) => "|",
+            Message::PreAccept(Grant { identity: None, .. })
             | Message::Accept(Grant { identity: None, .. }) => "|",
             _ => "",
         };
@@ -522,6 +544,11 @@ fn identities() -> impl Strategy<Value = Option<Identity>> {
     proptest::option::of(identity)
 }
 
+fn orders() -> impl Strategy<Value = Option<Pause>> {
+    let order = (0..=Pause::NUMBER_MAX, any::<bool>());
+    proptest::option::of(order.prop_map(|(number, paused)| Pause { number, paused }))
+}
+
 fn message() -> impl Strategy<Value = Message> {
     proptest::strategy::Union::new(Verb::ALL.iter().filter_map(|verb| message_of(*verb)))
 }
@@ -535,16 +562,27 @@ fn message_of(verb: Verb) -> Option<BoxedStrategy<Message>> {
         epoch(),
         round(),
         roles,
-        (standing(), healths, identities()),
+        (standing(), healths, identities(), orders()),
         progress(),
         proptest::option::of(any_id()),
         micros(),
     )
-        .prop_map(|(epoch, round, role, (standing, health, identity), progress, primary, lease)| {
-            let heartbeat =
-                Heartbeat { epoch, round, role, standing, progress, primary, lease, health, identity };
-            Message::Heartbeat(heartbeat)
-        });
+        .prop_map(
+            |(epoch, round, role, (standing, health, identity, pause), progress, primary, lease)| {
+                Message::Heartbeat(Heartbeat {
+                    epoch,
+                    round,
+                    role,
+                    standing,
+                    progress,
+                    primary,
+                    lease,
+                    health,
+                    identity,
+                    pause,
+                })
+            },
+        );
     let echo = (epoch(), round(), proptest::option::of(any_id()), standing(), progress()).prop_map(
         |(epoch, round, primary, standing, progress)| {
             Message::Echo(Echo { epoch, round, primary, standing, progress })
@@ -712,6 +750,10 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
                 }
             },
             identity: identity(10)?,
+            pause: match field(11) {
+                None | Some("") => None,
+                Some(word) => Some(Pause::parse(word)?),
+            },
         }),
         Verb::Echo => Message::Echo(Echo {
             epoch: epoch()?,

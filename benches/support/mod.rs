@@ -156,6 +156,7 @@ impl Cluster {
             lease,
             health: Health::Good,
             identity: None,
+            pause: None,
         };
         self.elector.handle_message(self.now, self.ids[peer], Message::Heartbeat(heartbeat));
     }

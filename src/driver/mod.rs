@@ -25,7 +25,7 @@ pub use reign_cell::Reign;
 use crate::clock::Clock;
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
 use crate::error::ElectError;
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 use crate::fence::{Denied, FenceReason, Health};
 use crate::gate::WriteGate;
 use crate::host::ReplicationHost;
@@ -41,6 +41,7 @@ use position_cell::PositionCell;
 use reign_cell::ReignCell;
 use save::Saves;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use transition::{Answer, Done, Transitions};
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     /// Beside the gate, so that a client's command that asks who reigns waits for the election as little as a write does.
     pub(crate) reign: ReignCell,
     pub(crate) position: PositionCell,
+    /// Whether automatic elections are paused.
+    pub(crate) paused: AtomicBool,
     pub(crate) wishes: Wishes,
     /// What is wrong with the host, where something is.
     ailment: Mutex<Option<String>>,
@@ -84,6 +87,7 @@ impl Shared {
             clock,
             reign: ReignCell::default(),
             position: PositionCell::new(),
+            paused: AtomicBool::new(false),
             wishes: Wishes::default(),
             ailment: Mutex::new(None),
             elector: Mutex::new(None),
@@ -159,6 +163,7 @@ impl Driver {
         elector.handle_host(clock.now(), report);
         let incarnation = elector.status().incarnation;
         self.shared.reign.name(elector.members());
+        self.shared.paused.store(elector.status().paused, Ordering::Relaxed);
         *self.shared.elector() = Some(elector);
 
         self.metrics.proves(self.transport.proves());
@@ -209,6 +214,9 @@ impl Driver {
                     self.note_ailment(health);
                     self.elector(|elector| {
                         elector.handle_host(now, HostReport::Health(health));
+                        if elector.wants_to_know_if_busy() {
+                            elector.handle_host(now, HostReport::Busy(self.host.is_busy()));
+                        }
                         elector.handle_timeout(now);
                     });
                 }
@@ -253,7 +261,12 @@ impl Driver {
                 Input::Answer(answer) => self.on_answer(answer),
                 Input::Command(command) => {
                     closing |= command == Command::Shutdown;
-                    self.elector(|elector| elector.handle_command(now, command));
+                    let busy = matches!(command, Command::Shutdown | Command::Transfer { .. })
+                        && self.host.is_busy();
+                    self.elector(|elector| {
+                        elector.handle_host(now, HostReport::Busy(busy));
+                        elector.handle_command(now, command);
+                    });
                 }
             }
         }
@@ -364,6 +377,9 @@ impl Driver {
     }
 
     fn tell(&self, event: Event) {
+        if let EventKind::Paused { paused } = event.kind {
+            self.shared.paused.store(paused, Ordering::Relaxed);
+        }
         let node: NodeId = self.metrics.node();
         let level = event.kind.level();
         match log_limit::caused_by_others(&event.kind) {

@@ -215,6 +215,11 @@ pub enum EventKind {
         /// The cluster that it belongs to from now on.
         cluster: ClusterId,
     },
+    /// An operator paused automatic elections in the whole cluster, or let them go on.
+    Paused {
+        /// Which.
+        paused: bool,
+    },
     /// This node belongs to this cluster from now on.
     Belongs {
         /// Its id.
@@ -347,6 +352,7 @@ impl fmt::Display for Event {
                 write!(f, " peer={peer} lease_ms={} lease_max_ms={}", Ms(*lease), Ms(*lease_max))
             }
             EventKind::Admitted => Ok(()),
+            EventKind::Paused { paused } => write!(f, " paused={paused}"),
             EventKind::AdmittedByOrder { cluster } | EventKind::Belongs { cluster } => {
                 write!(f, " cluster={cluster}")
             }
@@ -373,6 +379,7 @@ impl EventKind {
             | Self::FollowFailed { .. }
             | Self::Fenced { .. }
             | Self::TransferRefused { .. }
+            | Self::Paused { paused: true }
             | Self::TransferEnded { outcome: TransferOutcome::Late, .. }
             | Self::PeerDown { .. }
             | Self::Fitness { .. }
@@ -411,6 +418,7 @@ impl EventKind {
             Self::EpochAhead { .. } => "epoch_ahead",
             Self::LeaseMismatch { .. } => "lease_mismatch",
             Self::Admitted => "admitted",
+            Self::Paused { .. } => "paused",
             Self::AdmittedByOrder { .. } => "admitted_by_order",
             Self::Belongs { .. } => "belongs",
             Self::Foreign { .. } => "foreign",

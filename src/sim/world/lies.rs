@@ -77,6 +77,7 @@ impl World {
             7 => Message::Resign(Resign { epoch, successor: named }),
             _ => Message::Heartbeat(Heartbeat {
                 identity: None,
+                pause: None,
                 epoch,
                 round,
                 role: rng.pick(Role::ALL),

@@ -11,6 +11,7 @@ pub(crate) mod harmless;
 pub(crate) mod hello;
 pub(crate) mod itself;
 pub(crate) mod nulls;
+pub(crate) mod pause;
 pub(crate) mod record;
 pub(crate) mod replies;
 pub(crate) mod scripts;

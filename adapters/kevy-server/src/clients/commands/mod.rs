@@ -12,6 +12,7 @@ use crate::clients::browser::Browser;
 use crate::clients::expiry::Keeper;
 use crate::clients::hello;
 use crate::clients::nulls::{self, Detour};
+use crate::clients::pause;
 use crate::clients::record::Record;
 use crate::clients::replies::{self, Own, Replies};
 use crate::clients::scripts;
@@ -378,6 +379,9 @@ impl Commands for ElectedCommands {
         }
         if transfer::is_ours(argv) {
             return transfer::transfer(&self.replies, argv);
+        }
+        if pause::is_ours(argv) {
+            return pause::answer(&self.replies, argv);
         }
         if digest::is_ours(argv) {
             return digest::answer(self.shards(), store, argv);
