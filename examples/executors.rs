@@ -7,37 +7,19 @@
 //! The vote record is in memory: of the feature `test-util`, which is on in this repository's tests and examples, and which a crate of yours
 //! turns on for its own under `[dev-dependencies]`.
 
-use async_trait::async_trait;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::event::EventKind;
-use kevy_elect_plugin::host::{HostError, ReplicationHost};
-use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::host::NoData;
+use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::plugin::{ElectPlugin, Election, QuorumParts, QuorumPlugin};
-use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::store::MemoryVoteStore;
 use kevy_elect_plugin::transport::TcpTransport;
 use std::error::Error;
 use std::net::TcpListener;
 use std::sync::Arc;
-
-/// A server without data: whoever is told to be primary is.
-struct NoData;
-
-#[async_trait]
-impl ReplicationHost for NoData {
-    async fn promote(&self, _: Epoch) -> Result<(), HostError> {
-        Ok(())
-    }
-    async fn follow(&self, _: Epoch, _: NodeId) -> Result<(), HostError> {
-        Ok(())
-    }
-    async fn detach(&self) -> Result<Position, HostError> {
-        Ok(Position::NONE)
-    }
-}
 
 fn main() -> Result<(), Box<dyn Error>> {
     on("smol", |run, ended| {

@@ -15,11 +15,10 @@ use async_trait::async_trait;
 use futures::{StreamExt, executor::LocalPool, task::LocalSpawnExt};
 use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::config::{Config, Member};
-use kevy_elect_plugin::host::{HostError, ReplicationHost};
-use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId};
+use kevy_elect_plugin::host::NoData;
+use kevy_elect_plugin::ids::{Incarnation, NodeId};
 use kevy_elect_plugin::message::{Hello, Message};
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
-use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::store::MemoryVoteStore;
 use kevy_elect_plugin::transport::{LinkEvent, SendError, Transport, TransportError, TransportEvent};
 use std::collections::BTreeMap;
@@ -61,22 +60,6 @@ impl Transport for Channels {
 
     async fn close(&self) {
         self.inbox.close();
-    }
-}
-
-/// A server without data: whoever is told to be primary is.
-struct NoData;
-
-#[async_trait]
-impl ReplicationHost for NoData {
-    async fn promote(&self, _: Epoch) -> Result<(), HostError> {
-        Ok(())
-    }
-    async fn follow(&self, _: Epoch, _: NodeId) -> Result<(), HostError> {
-        Ok(())
-    }
-    async fn detach(&self) -> Result<Position, HostError> {
-        Ok(Position::NONE)
     }
 }
 

@@ -9,35 +9,17 @@
 //!
 //! The nodes are the real thing; only the network between them is in memory, so that it can be cut.
 
-use async_trait::async_trait;
 use futures::StreamExt;
 use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::config::{Config, Member};
-use kevy_elect_plugin::host::{HostError, ReplicationHost};
-use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::host::NoData;
+use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
-use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::store::MemoryVoteStore;
 use kevy_elect_plugin::transport::MemoryNetwork;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// A server without data: whoever is told to be primary is.
-struct NoData;
-
-#[async_trait]
-impl ReplicationHost for NoData {
-    async fn promote(&self, _: Epoch) -> Result<(), HostError> {
-        Ok(())
-    }
-    async fn follow(&self, _: Epoch, _: NodeId) -> Result<(), HostError> {
-        Ok(())
-    }
-    async fn detach(&self) -> Result<Position, HostError> {
-        Ok(Position::NONE)
-    }
-}
 
 type Node = (Arc<QuorumPlugin>, smol::Task<()>);
 

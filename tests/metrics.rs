@@ -3,14 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use async_trait::async_trait;
 use futures::FutureExt;
 use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::config::{Config, Member};
-use kevy_elect_plugin::host::{HostError, ReplicationHost};
-use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::host::NoData;
+use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::plugin::{LabelValues, METRICS, MetricInfo, MetricKind, QuorumParts, QuorumPlugin};
-use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::store::MemoryVoteStore;
 use kevy_elect_plugin::transport::MemoryNetwork;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
@@ -48,22 +46,6 @@ fn described(label: &str, values: &LabelValues) -> String {
         LabelValues::Words(words) => format!("`{label}`: {}", words().join(", ")),
         LabelValues::Peers => format!("`{label}`: id of another member"),
         LabelValues::Version => format!("`{label}`: version of the plugin"),
-    }
-}
-
-/// A server without data.
-struct NoData;
-
-#[async_trait]
-impl ReplicationHost for NoData {
-    async fn promote(&self, _: Epoch) -> Result<(), HostError> {
-        Ok(())
-    }
-    async fn follow(&self, _: Epoch, _: NodeId) -> Result<(), HostError> {
-        Ok(())
-    }
-    async fn detach(&self) -> Result<Position, HostError> {
-        Ok(Position::NONE)
     }
 }
 

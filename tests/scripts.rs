@@ -44,7 +44,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("S9", "the simulator: invariant `contents`"),
     ("S10", "the simulator: profile `reigns`"),
     ("E9", "the simulator: profile `hung`"),
-    ("I5", "tests/wire.rs: frames without the field are read as before"),
+    ("I5", "tests/wire: frames without the field are read as before"),
     ("S11", "kevy-server's tests/wait.rs"),
     ("S12", "kevy-server's tests/wait.rs"),
     ("S13", "kevy-server's follow/session"),

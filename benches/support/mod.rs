@@ -120,6 +120,11 @@ impl Cluster {
 
     /// The same of a replica: the second voter reigns.
     pub fn replica_interval(&mut self) {
+        self.replica_interval_with(|_, message| drop(std::hint::black_box(message)));
+    }
+
+    /// The same, giving what it sends in answer.
+    pub fn replica_interval_with(&mut self, mut sent: impl FnMut(NodeId, Message)) {
         self.now += INTERVAL;
         self.round += 1;
         for peer in 1..self.voters {
@@ -127,7 +132,7 @@ impl Cluster {
             self.hear(peer, Epoch(1), role, Some(self.ids[1]), Standing::Member);
         }
         self.elector.handle_timeout(self.now);
-        self.drain(|_, message| drop(std::hint::black_box(message)));
+        self.drain(&mut sent);
     }
 
     /// The same of an observer: it hears its primary, and tells it how far it is.

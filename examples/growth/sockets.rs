@@ -3,11 +3,10 @@
 use async_trait::async_trait;
 use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::config::{Config, Member};
-use kevy_elect_plugin::host::{HostError, ReplicationHost};
-use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::host::NoData;
+use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::message::{Hello, Message};
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
-use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::store::MemoryVoteStore;
 use kevy_elect_plugin::transport::{SendError, TcpTransport, Transport, TransportError, TransportEvent};
 use kevy_elect_plugin::wire::encode;
@@ -39,22 +38,6 @@ pub(crate) struct Measured {
     pub(crate) gauges: f64,
     /// From the primary's end to the next open gate.
     pub(crate) election: Duration,
-}
-
-/// A server without data.
-struct NoData;
-
-#[async_trait]
-impl ReplicationHost for NoData {
-    async fn promote(&self, _: Epoch) -> Result<(), HostError> {
-        Ok(())
-    }
-    async fn follow(&self, _: Epoch, _: NodeId) -> Result<(), HostError> {
-        Ok(())
-    }
-    async fn detach(&self) -> Result<Position, HostError> {
-        Ok(Position::NONE)
-    }
 }
 
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! What an operator asks at 3 a.m., through the `metrics` facade. Names and labels: `docs/metrics.md`.
+//! Metrics, through the facade `metrics`. Names and labels: `docs/metrics.md`.
 //!
 //! All handles are made when the driver starts, so everything is exported as zero from the start and the
 //! heartbeat path looks nothing up.

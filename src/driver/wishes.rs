@@ -1,4 +1,4 @@
-//! What operators want of the driver, and it has not looked at yet.
+//! Orders of operators that the driver has not taken up yet.
 
 use crate::elector::Command;
 use crate::ids::{ClusterId, NodeId};

@@ -1,40 +1,31 @@
 //! When the elector wants to be called again: one table, one entry per purpose.
 
 use crate::time::Instant;
+use crate::words::words;
 
-/// What a timer is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Timer {
-    /// Send heartbeats and look after peers.
-    Heartbeat,
-    /// The primary has been silent for too long, or it is time to try again.
-    Campaign,
-    /// Answers to a campaign came too late.
-    Round,
-    /// A promise or the wait after a start ends, and somebody's pre-vote waits for that.
-    Waiting,
-    /// The lease ends.
-    Lease,
-    /// The host takes too long to become primary.
-    Promotion,
-    /// Ask how far the replicas are, or end a planned transfer that nobody is ready for.
-    Handover,
-    /// Try again to point the host at the primary.
-    Follow,
+words! {
+    /// What a timer is for. Those that are due at once go off in this order.
+    pub(super) enum Timer {
+        /// The lease ends.
+        Lease,
+        /// Answers to a campaign came too late.
+        Round,
+        /// The host takes too long to become primary.
+        Promotion,
+        /// Ask how far the replicas are, or end a planned transfer that nobody is ready for.
+        Handover,
+        /// A promise or the wait after a start ends, and somebody's pre-vote waits for that.
+        Waiting,
+        /// Try again to point the host at the primary.
+        Follow,
+        /// The primary has been silent for too long, or it is time to try again.
+        Campaign,
+        /// Send heartbeats and look after peers.
+        Heartbeat,
+    }
 }
 
 impl Timer {
-    pub(super) const ALL: [Self; 8] = [
-        Self::Lease,
-        Self::Round,
-        Self::Promotion,
-        Self::Handover,
-        Self::Waiting,
-        Self::Follow,
-        Self::Campaign,
-        Self::Heartbeat,
-    ];
-
     /// Whether a message that comes in after this deadline must already see its effect. A process that
     /// was stopped and wakes up finds old messages first; they must not save an expired lease or round.
     pub(super) fn before_messages(self) -> bool {

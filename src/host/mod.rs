@@ -1,8 +1,12 @@
 //! The server that replicates: what the plugin asks of it.
 
 pub mod gate;
+#[cfg(feature = "test-util")]
+mod no_data;
 
 pub use crate::fence::{FenceReason, Health};
+#[cfg(feature = "test-util")]
+pub use no_data::NoData;
 
 use crate::ids::{Epoch, NodeId};
 use crate::position::Position;

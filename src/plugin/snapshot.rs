@@ -84,11 +84,6 @@ impl ElectSnapshot {
             ailment: None,
         }
     }
-
-    /// The members that have not been heard for an election timeout.
-    pub fn down_peers(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.peers.iter().filter(|peer| !peer.up).map(|peer| peer.id)
-    }
 }
 
 /// What this node believes about a peer.

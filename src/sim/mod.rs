@@ -19,6 +19,7 @@ mod judge;
 mod note;
 mod outcome;
 mod plan;
+mod profile;
 mod rng;
 mod run;
 mod server;
@@ -35,7 +36,8 @@ pub use habits::{Fsync, Habits};
 pub use invariants::{INVARIANTS, Violation};
 pub use note::{Note, What};
 pub use outcome::Outcome;
-pub use plan::{PROFILES, Plan, Profile, Setup};
+pub use plan::{Plan, Setup};
+pub use profile::{PROFILES, Profile};
 pub use server_mutation::ServerMutation;
 pub use stats::Stats;
 

@@ -26,6 +26,7 @@ mod encode;
 mod error;
 mod frame;
 mod limits;
+mod number;
 
 pub use decode::decode;
 pub use encode::{encode, encode_hello, encode_refuse};

@@ -109,6 +109,7 @@ const ADAPTER: Layer = Layer {
     name: "adapters",
 
     may: &[
+        "words",
         "ids",
         "time",
         "position",

@@ -1,5 +1,7 @@
 //! Reads just enough Rust to see which paths a file mentions.
 
+use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+
 /// One source file.
 pub(crate) struct Source {
     /// The file's name, for people.
@@ -37,7 +39,7 @@ impl Source {
         let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
         let (shown, mentions) = (shown.to_owned(), Vec::new());
         let source = Self { shown, path, mentions, test_only: Vec::new(), hidden: Vec::new() };
-        let mut reader = Reader { tokens: tokens(&blank(text)), at: 0, source };
+        let mut reader = Reader { tokens: tokens(text), at: 0, source };
         reader.file();
         reader.source
     }
@@ -54,7 +56,9 @@ impl Reader {
         while let Some(token) = self.peek(0) {
             match token {
                 Other('#') if self.spells("#[cfg(test)]") => self.test_code(),
-                Other('#') if self.spells("#[path") => self.hide("a #[path] attribute"),
+                Other('#') if self.peek(2) == Some(Word("path".to_owned())) => {
+                    self.hide("a #[path] attribute")
+                }
                 Word(w) if w == "include" && self.peek(1) == Some(Other('!')) => self.hide("an include!"),
                 Word(w) if w == "mod" && self.peek(2) == Some(Other('{')) => self.hide("an inline module"),
                 // `use<'a>` is a bound, not an import.
@@ -203,93 +207,41 @@ impl Reader {
 
 fn tokens(text: &str) -> Vec<(usize, Token)> {
     let mut tokens = Vec::new();
-    for (n, mut rest) in text.lines().enumerate() {
-        while let Some(first) = rest.chars().next() {
-            let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-            let (token, length) = match first {
-                _ if word > 0 => (Some(Word(rest[..word].to_owned())), word),
-                ':' if rest.starts_with("::") => (Some(Sep), 2),
-                _ if first.is_whitespace() => (None, first.len_utf8()),
-                _ => (Some(Other(first)), first.len_utf8()),
-            };
-            tokens.extend(token.map(|token| (n + 1, token)));
-            rest = &rest[length..];
-        }
-    }
+    flatten(text.parse().unwrap(), &mut tokens);
     tokens
 }
 
-/// `text` with comments and the insides of literals blanked out, line by line where it was.
-fn blank(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let word_before = out.ends_with(|c: char| c.is_alphanumeric() || c == '_');
-        let length = literal(rest, word_before);
-        if length > 0 {
-            out.extend(rest[..length].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
-            rest = &rest[length..];
-        } else {
-            out.push(c);
-            rest = &rest[c.len_utf8()..];
-        }
-    }
-    out
-}
-
-/// How many bytes of comment or literal `text` begins with.
-fn literal(text: &str, word_before: bool) -> usize {
-    let until = |text: &str, end: &str| text.find(end).map_or(text.len(), |at| at + end.len());
-    if text.starts_with("//") {
-        return text.find('\n').unwrap_or(text.len());
-    }
-    if text.starts_with("/*") {
-        let (mut depth, mut at) = (0_usize, 0);
-        while at < text.len() {
-            let (opens, closes) = (text[at..].starts_with("/*"), text[at..].starts_with("*/"));
-            depth = if opens {
-                depth + 1
-            } else if closes {
-                depth - 1
-            } else {
-                depth
-            };
-            at += if opens || closes { 2 } else { text[at..].chars().next().map_or(1, char::len_utf8) };
-            if depth == 0 {
-                break;
+/// Without literals and lifetimes, whose insides are no paths.
+fn flatten(stream: TokenStream, tokens: &mut Vec<(usize, Token)>) {
+    let mut trees = stream.into_iter().peekable();
+    while let Some(tree) = trees.next() {
+        let line = tree.span().start().line;
+        let token = match tree {
+            TokenTree::Group(group) => {
+                let (open, close) = match group.delimiter() {
+                    Delimiter::Bracket => ('[', ']'),
+                    Delimiter::Parenthesis => ('(', ')'),
+                    Delimiter::Brace | Delimiter::None => ('{', '}'),
+                };
+                tokens.push((line, Other(open)));
+                flatten(group.stream(), tokens);
+                Other(close)
             }
-        }
-        return at;
+            TokenTree::Ident(word) => Word(word.to_string()),
+            TokenTree::Punct(mark) if mark.as_char() == '\'' => {
+                trees.next();
+                continue;
+            }
+            TokenTree::Punct(mark) => {
+                let second =
+                    |next: &TokenTree| matches!(next, TokenTree::Punct(next) if next.as_char() == ':');
+                match mark.as_char() {
+                    ':' if mark.spacing() == Spacing::Joint && trees.next_if(second).is_some() => Sep,
+                    other => Other(other),
+                }
+            }
+            TokenTree::Literal(_) => continue,
+        };
+        tokens.push((line, token));
     }
-    let raw = text.trim_start_matches(['b', 'c']);
-    if !word_before && text.len() - raw.len() <= 1 && raw.starts_with('r') {
-        let hashes = raw[1..].bytes().take_while(|b| *b == b'#').count();
-        if raw[1 + hashes..].starts_with('"') {
-            let start = text.len() - raw.len() + 2 + hashes;
-            return start + until(&text[start..], &format!("\"{}", "#".repeat(hashes)));
-        }
-    }
-    if let Some(string) = text.strip_prefix('"') {
-        return 1 + quoted(string, '"');
-    }
-    if let Some(after) = text.strip_prefix('\'') {
-        let mut chars = after.chars();
-        // A lifetime has no closing quote right behind its first character.
-        if chars.next() == Some('\\') || chars.next() == Some('\'') {
-            return 1 + quoted(after, '\'');
-        }
-    }
-    0
-}
-
-/// Bytes up to and including the closing `quote`, past escaped ones.
-fn quoted(text: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        if c == quote && !escaped {
-            return at + 1;
-        }
-        escaped = c == '\\' && !escaped;
-    }
-    text.len()
 }

@@ -2,8 +2,9 @@
 
 #![allow(rustdoc::broken_intra_doc_links, reason = "people read these texts as they stand, brackets too")]
 
+use crate::members::Members;
 use clap::error::ErrorKind;
-use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -111,16 +112,11 @@ pub(crate) struct Node {
     pub(crate) data_dir: PathBuf,
 }
 
-/// What is compared, and where the result goes. Either a configuration or addresses.
+/// What is compared, and where the result goes.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
-#[command(group(ArgGroup::new("members").required(true).args(["config", "clients"])))]
 pub(crate) struct Compared {
-    /// All members that this configuration names
-    #[arg(long, value_name = "kevy.toml")]
-    pub(crate) config: Option<PathBuf>,
-    /// Where clients reach the nodes (not [elect] http)
-    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
-    pub(crate) clients: Vec<String>,
+    #[command(flatten)]
+    pub(crate) members: Members,
     /// For programs
     #[arg(long)]
     pub(crate) json: bool,
@@ -132,9 +128,8 @@ pub(crate) struct Compared {
     pub(crate) textfile: Option<PathBuf>,
 }
 
-/// Who is to take over. The members are named by a configuration or by addresses.
+/// Who is to take over.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
-#[command(group(ArgGroup::new("nodes").required(true).args(["config", "clients"])))]
 pub(crate) struct Transferred {
     /// To this node (else: to the one that is best)
     #[arg(long, value_name = "NODE")]
@@ -142,12 +137,8 @@ pub(crate) struct Transferred {
     /// How many seconds it may take to come near; writes go on meanwhile
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,
-    /// All members that this configuration names
-    #[arg(long, value_name = "kevy.toml")]
-    pub(crate) config: Option<PathBuf>,
-    /// Where clients reach the nodes (not [elect] http)
-    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
-    pub(crate) clients: Vec<String>,
+    #[command(flatten)]
+    pub(crate) members: Members,
     /// For programs
     #[arg(long)]
     pub(crate) json: bool,
@@ -216,6 +207,10 @@ mod tests {
         Cli::read(words).map_err(|error| error.to_string())
     }
 
+    fn members() -> Members {
+        Members { clients: vec!["a:1".into(), "b:2".into()], ..Members::default() }
+    }
+
     #[test]
     fn every_command_is_understood() {
         for line in ["--at a:1,b:2 status --json", "status --json --at a:1,b:2"] {
@@ -230,7 +225,7 @@ mod tests {
         assert_eq!(said("explain 7").unwrap().command, Command::Explain { epoch: 7 });
         assert!(said("check --config k.toml").is_ok());
         let compared = Compared {
-            clients: vec!["a:1".into(), "b:2".into()],
+            members: members(),
             json: true,
             textfile: Some("f.prom".into()),
             ..Compared::default()
@@ -238,12 +233,8 @@ mod tests {
         let cli = said("compare --clients a:1,b:2 --json --textfile f.prom").unwrap();
         assert_eq!(cli.command, Command::Compare(compared));
         assert!(said("compare --config k.toml --watch").is_ok());
-        let transferred = Transferred {
-            to: Some("n2".into()),
-            timeout: 5,
-            clients: vec!["a:1".into(), "b:2".into()],
-            ..Transferred::default()
-        };
+        let transferred =
+            Transferred { to: Some("n2".into()), timeout: 5, members: members(), ..Transferred::default() };
         let cli = said("transfer --to n2 --timeout 5 --clients a:1,b:2").unwrap();
         assert_eq!(cli.command, Command::Transfer(transferred));
         assert!(matches!(said("step-down --config k.toml").unwrap().command, Command::Transfer(_)));

@@ -2,9 +2,7 @@
 
 use crate::cli::Compared;
 use crate::paint::{bad, bold, good, plain, table, warn};
-use kevy_config::CliOverrides;
 use kevy_elect_compare::{Comparison, Options, Outcome, Record, compare};
-use kevy_elect_ops::config::Settings;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,10 +19,7 @@ pub(crate) struct Said {
 }
 
 pub(crate) fn run(what: &Compared) -> Result<Said, String> {
-    let clients = match &what.config {
-        Some(file) => members(file)?,
-        None => what.clients.clone(),
-    };
+    let clients = what.members.addresses()?;
     let begun = SystemTime::now();
     let seen = compare(&clients, &Options::default()).map_err(|error| {
         format!(
@@ -36,16 +31,6 @@ pub(crate) fn run(what: &Compared) -> Result<Said, String> {
     }
     let text = if what.json { format!("{:#}\n", as_json(&seen)) } else { as_text(&seen) };
     Ok(Said { text, outcome: seen.outcome() })
-}
-
-/// Where the clients of all members connect.
-pub(crate) fn members(file: &Path) -> Result<Vec<String>, String> {
-    let settings =
-        Settings::load(Some(file), [], CliOverrides::default()).map_err(|error| error.to_string())?;
-    let elect = settings
-        .elect
-        .ok_or_else(|| format!("{}: [elect] enabled is not true, so it names no members", file.display()))?;
-    Ok(elect.peers.iter().map(|peer| format!("{}:{}", peer.host, peer.client_port)).collect())
 }
 
 fn as_text(seen: &Comparison) -> String {

@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod compare;
 mod history;
+mod members;
 mod orders;
 mod paint;
 mod pause;

@@ -144,8 +144,10 @@ fn remarks(answers: &[Answer]) -> String {
     }
     for node in said.iter().filter(|said| said["copy"].is_object()) {
         let number = |name: &str| node["copy"][name].as_f64().unwrap_or_default();
+        let rest = node["copy"]["rest_bytes"].as_f64().filter(|rest| *rest > 0.0);
+        let rest = rest.map(|rest| format!(", about {:.1} MB to come", rest / 1e6)).unwrap_or_default();
         text += &warn(&format!(
-            "\n{} copies the data of {}: {:.1} MB {} in {:.0} s, {:.1} MB/s.",
+            "\n{} copies the data of {}: {:.1} MB {} in {:.0} s, {:.1} MB/s{rest}.",
             word(node, "node"),
             word(node, "primary"),
             number("bytes") / 1e6,
@@ -206,9 +208,14 @@ mod tests {
     fn a_copy_is_told_with_its_rate() {
         let mut copies = node("b", "replica", false, true);
         if let Ok(said) = &mut copies.said {
-            said["copy"] = json!({ "phase": "received", "bytes": 50_000_000, "bytes_per_second": 20_000_000, "took_ms": 2500 });
+            said["copy"] = json!({ "phase": "received", "bytes": 50_000_000, "bytes_per_second": 20_000_000, "rest_bytes": 30_000_000, "took_ms": 2500 });
         }
         let text = remarks(&[copies]);
-        assert!(text.contains("b copies the data of a: 50.0 MB received in 2 s, 20.0 MB/s."), "{text}");
+        assert!(
+            text.contains(
+                "b copies the data of a: 50.0 MB received in 2 s, 20.0 MB/s, about 30.0 MB to come."
+            ),
+            "{text}"
+        );
     }
 }

@@ -1,7 +1,6 @@
 //! `transfer`: the primary hands its office over, and this waits until the other node takes writes.
 
 use crate::cli::Transferred;
-use crate::compare::members;
 use crate::paint::{bold, plain};
 use kevy_elect_compare::resp::{Client, Reply};
 use serde_json::json;
@@ -31,11 +30,7 @@ struct Standing {
 }
 
 pub(crate) fn run(what: &Transferred) -> Result<String, String> {
-    let clients = match &what.config {
-        Some(file) => members(file)?,
-        None => what.clients.clone(),
-    };
-    let (mut nodes, silent) = connect(&clients)?;
+    let (mut nodes, silent) = connect(&what.members.addresses()?)?;
     let (from, to) = begin(&mut nodes, what, &silent)?;
     let begun = Instant::now();
     let patience = Duration::from_secs(what.timeout) + AFTER;
@@ -112,7 +107,7 @@ pub(crate) fn connect(clients: &[String]) -> Result<(Vec<Node>, String), String>
 impl Node {
     /// What it says of itself. The old primary ends its clients' connections, so they are made anew.
     fn standing(&mut self) -> Option<Standing> {
-        let asked = self.client.call_within(&[b"ELECT", b"DIGEST", b"INFO"], PATIENCE);
+        let asked = self.client.call_within(&[b"ELECT", b"STATUS"], PATIENCE);
         let Ok(Reply::Bulk(text)) = asked else {
             if let Ok(client) = Client::connect_within(self.at, PATIENCE) {
                 self.client = client;

@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::process::{BIN, Process, primary};
+use common::process::{BIN, Process, confirmed, primary};
 use common::{Cluster, until, within};
 use rustix::fd::OwnedFd;
 use rustix::net::sockopt::socket_acceptconn;
@@ -38,10 +38,7 @@ fn three(more: &str) -> (Cluster, Vec<Process>, Process) {
         })
         .collect();
     let first = primary(&nodes);
-    until("a write is on all three", || {
-        nodes[first].ask("SET k v")?;
-        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
-    });
+    confirmed(&nodes[first], "SET k v");
     let first = nodes.remove(first);
     (cluster, nodes, first)
 }
@@ -241,7 +238,7 @@ const VALUE_MB: usize = 50;
 /// From the `SIGKILL` of a primary with so much memory to the first write on another node.
 fn failover(heap_mb: usize, more: &str) -> Duration {
     let cluster = Cluster::new(3, 1);
-    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, more)).collect();
+    let mut nodes = Process::start_three(&cluster, more);
     let whole = |nodes: &[Process]| {
         let all = within(COPY_MAX, || {
             let first = nodes.iter().position(|node| node.ask("SET probe 1").as_deref() == Some("OK"))?;

@@ -151,7 +151,7 @@ impl Drop for Ends<'_> {
 #[test]
 fn nodes_that_are_written_to_are_compared_all_the_same() {
     let cluster = Cluster::new(3, 2);
-    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let nodes = Process::start_three(&cluster, "");
     let first = primary(&nodes);
     let end = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -7,7 +7,7 @@ mod common;
 use common::contents::{contents, differences};
 use common::process::Process;
 use common::rolling::{PATIENT, all_copies, all_hold_the_same, processes, told_by, write_many};
-use common::{Client, Cluster, Node, until, until_reads};
+use common::{Cluster, Node, until, until_reads, write_keys};
 use kevy_elect_plugin::host::FenceReason;
 use rustix::process::Signal;
 
@@ -24,12 +24,6 @@ fn copies(node: &Node) -> u64 {
 
 fn continuations(node: &Node) -> u64 {
     told(node, "elect_continuations")
-}
-
-fn write_keys(client: &mut Client, name: &str, count: usize) {
-    for i in 0..count {
-        assert_eq!(client.ask(&format!("SET {name}{i} {i}")), "+OK");
-    }
 }
 
 /// Whether a write on `primary` is confirmed by so many, and read everywhere; then, that all hold the same.
@@ -52,12 +46,7 @@ fn whole(primary: &Node, replicas: &[&Node], name: &str) {
 
 /// A primary and two replicas, which hold what was written.
 fn three(cluster: &Cluster) -> [Node; 3] {
-    let nodes = [cluster.start(0), cluster.start(1), cluster.start(2)];
-    nodes[0].promote(3);
-    for replica in &nodes[1..] {
-        replica.follow(3, &nodes[0]);
-        replica.wait_joined(3);
-    }
+    let nodes = cluster.reigning(3);
     write_keys(&mut nodes[0].client(), "k", 200);
     whole(&nodes[0], &[&nodes[1], &nodes[2]], "first");
     nodes
@@ -146,12 +135,11 @@ fn who_is_behind_fetches_what_it_lacks_on_several_shards() {
     who_is_behind_fetches_what_it_lacks(2);
 }
 
-#[test]
-fn what_is_not_kept_any_more_is_copied() {
-    let cluster = Cluster::new(3, 1);
-    let small = "continue_buffer_mb = 0\n";
-    let (a, b, c) =
-        (cluster.start_with(0, small), cluster.start_with(1, small), cluster.start_with(2, small));
+const NO_BUFFER: &str = "continue_buffer_mb = 0\n";
+
+/// Nobody keeps what it received. The first has resigned, the second holds everything, the third lacks the end of it.
+fn behind_without_a_buffer(cluster: &Cluster) -> [Node; 3] {
+    let [a, b, c] = [0, 1, 2].map(|node| cluster.start_with(node, NO_BUFFER));
     a.promote(3);
     follow_all(&a, 3, &[&b, &c]);
     write_keys(&mut a.client(), "k", 20);
@@ -160,10 +148,17 @@ fn what_is_not_kept_any_more_is_copied() {
     write_keys(&mut a.client(), "l", 20);
     whole(&a, &[&b], "without c");
     let_go(&a, &[&b]);
+    [a, b, c]
+}
+
+#[test]
+fn what_is_not_kept_any_more_is_copied() {
+    let cluster = Cluster::new(3, 1);
+    let [a, b, c] = behind_without_a_buffer(&cluster);
     // Its own frames are gone with its process.
     a.stop();
     b.promote(4);
-    let a = cluster.start_with(0, small);
+    let a = cluster.start_with(0, NO_BUFFER);
     let before = copies(&c);
     follow_all(&b, 4, &[&a, &c]);
     whole(&b, &[&a, &c], "second");
@@ -274,17 +269,7 @@ fn who_missed_several_failovers_goes_through_all_of_their_histories() {
 #[test]
 fn who_was_away_gets_from_a_former_primary_what_only_that_one_has() {
     let cluster = Cluster::new(3, 1);
-    let small = "continue_buffer_mb = 0\n";
-    let (a, b, c) =
-        (cluster.start_with(0, small), cluster.start_with(1, small), cluster.start_with(2, small));
-    a.promote(3);
-    follow_all(&a, 3, &[&b, &c]);
-    write_keys(&mut a.client(), "k", 20);
-    whole(&a, &[&b, &c], "first");
-    c.host.detach();
-    write_keys(&mut a.client(), "l", 20);
-    whole(&a, &[&b], "without c");
-    let_go(&a, &[&b]);
+    let [a, b, c] = behind_without_a_buffer(&cluster);
     b.promote(4);
     let before = [copies(&a), copies(&c)];
     follow_all(&b, 4, &[&a, &c]);

@@ -7,6 +7,7 @@ mod common;
 
 use common::{Cluster, Node, until, within};
 use kevy_elect_compare::{Options, Outcome, compare};
+use kevy_elect_plugin::host::FenceReason;
 use kevy_resp_client::RespClient;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -134,4 +135,64 @@ fn a_copy_ends_however_much_is_written_meanwhile_to_one_shard() {
 #[test]
 fn a_copy_ends_however_much_is_written_meanwhile_to_several_shards() {
     a_copy_ends(2);
+}
+
+/// Whether a copy comes in there just now.
+fn is_at_it(node: &Node) -> bool {
+    node.client().ask("INFO replication").contains("elect_copy_bytes:")
+}
+
+#[test]
+fn one_replica_copies_at_a_time() {
+    let _one = ONE_CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
+    let cluster = Cluster::new(3, 1);
+    let a = cluster.start(0);
+    a.promote(3);
+    let mut client = RespClient::connect("127.0.0.1", a.port).unwrap();
+    for part in 0..150 {
+        let sets: String = (0..1_000).map(|n| format!("SET k{part}:{n} {n:01000}\r\n")).collect();
+        client.pipeline_raw(sets.as_bytes(), 1_000).unwrap();
+    }
+    let (b, c) = (cluster.start(1), cluster.start(2));
+    b.follow(3, &a);
+    c.follow(3, &a);
+    let (mut seen, mut together) = ([false; 2], 0);
+    let joined = within(COPY_MAX, || {
+        let at_it = [&b, &c].map(is_at_it);
+        // Asked one after the other: between the two answers one may have ended and the other begun.
+        together += usize::from(at_it == [true; 2] && is_at_it(&b) && is_at_it(&c));
+        seen.iter_mut().zip(at_it).for_each(|(seen, now)| *seen |= now);
+        (b.has_joined(3) && c.has_joined(3)).then_some(())
+    });
+    assert!(joined.is_some(), "not both have copied");
+    assert_eq!((seen, together), ([true; 2], 0), "one after the other");
+    assert_eq!((copies(&b), copies(&c)), (1, 1));
+    all_hold_the_same(&[&a, &b, &c]);
+}
+
+#[test]
+fn a_failover_while_a_replica_copies_leaves_it_with_the_next_primary() {
+    let _one = ONE_CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
+    let cluster = Cluster::new(3, 1);
+    let (a, b) = (cluster.start(0), cluster.start(1));
+    a.promote(3);
+    b.follow(3, &a);
+    b.wait_joined(3);
+    fill(&a, 150);
+    let writers = Writers::start(a.port, 1);
+    let c = cluster.start(2);
+    c.follow(3, &a);
+    until("it copies", || is_at_it(&c).then_some(()));
+    drop(writers);
+    a.fence(FenceReason::StepDown);
+    b.host.detach();
+    c.host.detach();
+    b.promote(4);
+    a.stop();
+    c.follow(4, &b);
+    let joined = within(COPY_MAX, || c.has_joined(4).then_some(()));
+    assert!(joined.is_some(), "still not there, {} copies", copies(&c));
+    assert_eq!(b.client().ask("SET after 1"), "+OK");
+    until("it is confirmed", || (b.client().ask("WAIT 1 1000") == ":1").then_some(()));
+    all_hold_the_same(&[&b, &c]);
 }

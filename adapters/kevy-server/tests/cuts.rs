@@ -80,10 +80,7 @@ fn check(node: &Node, keys: &[String]) {
 #[test]
 fn a_flush_of_all_shards_does_not_stop_confirmations() {
     let cluster = Cluster::new(2, SHARDS);
-    let (a, b) = (cluster.start(0), cluster.start(1));
-    a.promote(1);
-    b.follow(1, &a);
-    b.wait_joined(1);
+    let [a, b] = cluster.reigning(1);
     let mut client = a.client();
     for round in 0..3 {
         for i in 0..50 {
@@ -128,10 +125,7 @@ fn with_several_shards_a_transaction_can_survive_by_half_unless_wait_confirmed_i
     for how in ["MSET", "MULTI"] {
         until("half of one is seen", || {
             let cluster = Cluster::new(2, SHARDS);
-            let (a, b) = (cluster.start(0), cluster.start(1));
-            a.promote(1);
-            b.follow(1, &a);
-            b.wait_joined(1);
+            let [a, b] = cluster.reigning(1);
             let mut client = a.client();
             let whole = write_all_at_once(&mut client, how, 0);
             until("it is confirmed", || (client.ask("WAIT 1 1000") == ":1").then_some(()));
@@ -166,10 +160,7 @@ fn a_client_cannot_cut() {
 #[test]
 fn a_replica_can_say_that_it_has_all_while_the_primary_hands_over() {
     let cluster = Cluster::new(2, 3);
-    let (a, b) = (cluster.start(0), cluster.start(1));
-    a.promote(1);
-    b.follow(1, &a);
-    b.wait_joined(1);
+    let [a, b] = cluster.reigning(1);
     let mut client = a.client();
     for round in 0..20 {
         (0..10).for_each(|key| assert_eq!(client.ask(&format!("SET k{key} {round}")), "+OK"));

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::process::{Process, primary};
+use common::process::{Process, confirmed, primary};
 use common::{Cluster, Dir, free_port, until};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -98,10 +98,7 @@ fn p4_a_second_process_with_the_primarys_id_makes_no_second_writer() {
         })
         .collect();
     let first = primary(&nodes);
-    until("a replica is there", || {
-        nodes[first].ask("SET k v")?;
-        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
-    });
+    confirmed(&nodes[first], "SET k v");
 
     cut[first].store(true, Ordering::SeqCst);
     let dir = Dir::new();
@@ -169,7 +166,7 @@ const BESIDE: Duration = Duration::from_secs(3);
 #[test]
 fn t31_a_third_host_with_the_id_of_the_second_stops_nothing_and_is_named() {
     let cluster = Cluster::new(3, 1);
-    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let nodes = Process::start_three(&cluster, "");
     let first = primary(&nodes);
     let twice = |node: &Process| (node.ask("WAIT 2 1000")? == "2").then_some(());
     until("both replicas are there", || nodes[first].ask("SET k v").and_then(|_| twice(&nodes[first])));

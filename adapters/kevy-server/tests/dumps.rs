@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::process::{Process, primary};
+use common::process::{Process, confirmed, primary};
 use common::{Client, Cluster, until, within};
 use rustix::process::Signal;
 use std::io::{Read, Write};
@@ -61,9 +61,9 @@ fn check(node: &Process, end: u64) {
 
 fn elected_while_it_dumps(command: &'static str) {
     let cluster = Cluster::new(3, 1);
-    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, PATIENT)).collect();
+    let mut nodes = Process::start_three(&cluster, PATIENT);
     let first = primary(&nodes);
-    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    confirmed(&nodes[first], "SET probe 1");
     let end = fill(&nodes[first]);
     let old = nodes.remove(first);
     for node in &nodes {

@@ -13,10 +13,7 @@ use std::time::Duration;
 /// A primary and a replica that has joined.
 fn pair(shards: u16) -> (Cluster, Node, Node) {
     let cluster = Cluster::new(2, shards);
-    let (a, b) = (cluster.start(0), cluster.start(1));
-    a.promote(1);
-    b.follow(1, &a);
-    b.wait_joined(1);
+    let [a, b] = cluster.reigning(1);
     (cluster, a, b)
 }
 

@@ -89,7 +89,7 @@ fn a_lock_that_was_renewed_is_there_after_all_were_killed() {
         node.signal(Signal::KILL);
         node.wait();
     }
-    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let nodes = Process::start_three(&cluster, "");
     let first = common::process::primary(&nodes);
     assert_eq!(client(&nodes[first]).ask("GET lock"), "owner");
     assert_eq!(client(&nodes[first]).ask("LLEN l"), ":1");

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::process::{BIN, Process, primary};
+use common::process::{BIN, Process, confirmed, primary};
 use common::{Cluster, until};
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
@@ -44,10 +44,7 @@ fn page(cluster: &Cluster, node: usize, path: &str) -> (u16, String) {
 /// Waits until all hold one write, and says who is primary.
 fn settled(nodes: &[Process]) -> usize {
     let first = primary(nodes);
-    until("a write is on all three", || {
-        nodes[first].ask("SET k v")?;
-        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
-    });
+    confirmed(&nodes[first], "SET k v");
     first
 }
 

@@ -128,10 +128,7 @@ fn wrong(port: u16, wanted: impl Fn(&(&'static str, &'static str, Redis)) -> boo
 fn every_node_answers_what_libraries_ask_when_they_connect() {
     for shards in [1, 2] {
         let cluster = Cluster::new(2, shards);
-        let (a, b) = (cluster.start(0), cluster.start(1));
-        a.promote(1);
-        b.follow(1, &a);
-        b.wait_joined(1);
+        let [a, b] = cluster.reigning(1);
         for (node, what) in [(&a, "primary"), (&b, "replica")] {
             assert_eq!(wrong(node.port, |_| true), Vec::<String>::new(), "{what}, {shards} shards");
         }

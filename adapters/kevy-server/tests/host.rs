@@ -90,10 +90,7 @@ fn a_replica_gets_what_was_and_what_comes_on_three_shards() {
 #[test]
 fn after_detach_no_acknowledgement_leaves() {
     let cluster = Cluster::new(2, 2);
-    let (a, b) = (cluster.start(0), cluster.start(1));
-    a.promote(1);
-    b.follow(1, &a);
-    b.wait_joined(1);
+    let [a, b] = cluster.reigning(1);
     let mut client = a.client();
     assert_eq!(client.ask("SET k v"), "+OK");
     assert_eq!(client.ask("WAIT 1 5000"), ":1");
@@ -113,12 +110,7 @@ fn after_detach_no_acknowledgement_leaves() {
 #[test]
 fn the_office_changes_hands_and_nothing_confirmed_is_lost() {
     let cluster = Cluster::new(3, 2);
-    let (a, b, c) = (cluster.start(0), cluster.start(1), cluster.start(2));
-    a.promote(1);
-    b.follow(1, &a);
-    c.follow(1, &a);
-    b.wait_joined(1);
-    c.wait_joined(1);
+    let [a, b, c] = cluster.reigning(1);
     let mut client = a.client();
     for i in 0..500 {
         client.ask(&format!("SET k{i} {i}"));
@@ -191,10 +183,7 @@ fn data_survives_a_restart_and_an_empty_directory_is_owned_up_to() {
 #[test]
 fn a_flush_moves_the_position_on_and_reaches_the_replica() {
     let cluster = Cluster::new(2, 2);
-    let (a, b) = (cluster.start(0), cluster.start(1));
-    a.promote(1);
-    b.follow(1, &a);
-    b.wait_joined(1);
+    let [a, b] = cluster.reigning(1);
     let mut client = a.client();
     for i in 0..50 {
         client.ask(&format!("SET k{i} {i}"));
@@ -217,10 +206,7 @@ fn a_flush_moves_the_position_on_and_reaches_the_replica() {
 #[test]
 fn clients_cannot_steer_and_a_replica_cannot_wait() {
     let cluster = Cluster::new(2, 1);
-    let (a, b) = (cluster.start(0), cluster.start(1));
-    a.promote(1);
-    b.follow(1, &a);
-    b.wait_joined(1);
+    let [a, b] = cluster.reigning(1);
     for node in [&a, &b] {
         let mut client = node.client();
         for command in
@@ -257,10 +243,7 @@ fn orders_of_an_older_epoch_are_refused() {
 fn a_client_that_waits_for_data_cannot_change_a_replica() {
     for shards in [1, 2] {
         let cluster = Cluster::new(2, shards);
-        let (a, b) = (cluster.start(0), cluster.start(1));
-        a.promote(1);
-        b.follow(1, &a);
-        b.wait_joined(1);
+        let [a, b] = cluster.reigning(1);
         // Several keys: with two shards some wait on the connection's shard, some on the other one.
         let waiting: Vec<_> = (0..8)
             .map(|i| {
@@ -331,10 +314,7 @@ fn promoted_before_it_applied(seconds: &'static str) -> bool {
 #[test]
 fn who_loses_the_office_lets_its_clients_go() {
     let cluster = Cluster::new(2, 2);
-    let (a, b) = (cluster.start(0), cluster.start(1));
-    a.promote(1);
-    b.follow(1, &a);
-    b.wait_joined(1);
+    let [a, b] = cluster.reigning(1);
     let open = |words: &str| {
         let mut stream = TcpStream::connect(("127.0.0.1", a.port)).unwrap();
         stream.set_read_timeout(Some(common::PATIENCE)).unwrap();

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::process::{Process, primary};
+use common::process::{Process, confirmed, primary};
 use common::{Cluster, free_port, until};
 use kevy_resp_client::RespClient;
 use rustix::process::Signal;
@@ -209,7 +209,7 @@ fn a_copy_shows_how_far_it_is() {
     let (cluster, http, mut nodes) = start(3);
     let first = primary(&nodes);
     let last = (first + 1) % 3;
-    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    confirmed(&nodes[first], "SET probe 1");
     nodes[last].signal(Signal::KILL);
     nodes[last].wait();
     let mut client = RespClient::connect("127.0.0.1", nodes[first].port).unwrap();
@@ -226,7 +226,7 @@ fn a_copy_shows_how_far_it_is() {
         }
     }
     nodes[last] = Process::start(&cluster, last, &listed(&http, last));
-    let mut seen = [false; 4];
+    let mut seen = [false; 5];
     until("it has copied", || {
         let status = |port| within_reach(port).then(|| json(port, "/status"));
         let status = status(http[last])?;
@@ -238,9 +238,12 @@ fn a_copy_shows_how_far_it_is() {
         seen[3] |= nodes[last]
             .ask("INFO replication")
             .is_some_and(|info| info.contains("elect_copy_bytes_per_second:"));
+        let [bytes, rest] = ["bytes", "rest_bytes"].map(|name| status["copy"][name].as_u64());
+        let all = bytes.zip(rest).filter(|(_, rest)| *rest > 0).map(|(bytes, rest)| bytes + rest);
+        seen[4] |= all.is_some_and(|all| (120..180).contains(&(all / 1_000_000)));
         (status["lag"] == 0 && status["copy"].is_null()).then_some(())
     });
-    assert_eq!(seen, [true; 4], "status, page, metric, INFO");
+    assert_eq!(seen, [true; 5], "status, page, metric, INFO; the rest is what is not there yet of 150 MB");
 }
 
 fn within_reach(port: u16) -> bool {

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::process::{Process, primary};
+use common::process::{Process, confirmed, primary};
 use common::{Cluster, Node, PATIENCE, until};
 use kevy_elect_plugin::host::{FenceReason, ReplicationHost};
 use kevy_elect_plugin::ids::Epoch;
@@ -185,7 +185,7 @@ fn a_lease_that_comes_back_soon_costs_nobody_the_connection() {
 #[test]
 fn nobody_stays_with_a_primary_whose_peers_are_dead() {
     let cluster = Cluster::new(3, 2);
-    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let mut nodes = Process::start_three(&cluster, "");
     let first = primary(&nodes);
     let mut clients = STAY.map(|line| Waiter::send(nodes[first].port, line));
     clients.iter_mut().for_each(Waiter::first);
@@ -215,9 +215,9 @@ fn fence(node: &Node, reason: FenceReason) {
 fn who_waits_on_a_primary_that_is_killed_stopped_in_order_or_replaced_is_let_go_and_no_element_is_lost() {
     for signal in [Signal::KILL, Signal::TERM] {
         let cluster = Cluster::new(3, 2);
-        let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+        let mut nodes = Process::start_three(&cluster, "");
         let first = primary(&nodes);
-        until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+        confirmed(&nodes[first], "SET probe 1");
         let mut waiters = wait(nodes[first].port, |line| nodes[first].ask(line).unwrap_or_default());
         nodes[first].signal(signal);
         let mut old = nodes.remove(first);
@@ -246,9 +246,9 @@ fn who_waits_on_a_primary_that_is_killed_stopped_in_order_or_replaced_is_let_go_
 #[test]
 fn a_handover_waits_for_a_transaction_and_answers_it() {
     let cluster = Cluster::new(3, 1);
-    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let mut nodes = Process::start_three(&cluster, "");
     let first = primary(&nodes);
-    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    confirmed(&nodes[first], "SET probe 1");
     let mut stream = TcpStream::connect(("127.0.0.1", nodes[first].port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -274,9 +274,9 @@ fn a_handover_waits_for_a_transaction_and_answers_it() {
 #[test]
 fn a_handover_does_not_wait_for_ever_for_a_transaction_and_executes_none_of_it() {
     let cluster = Cluster::new(3, 1);
-    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let mut nodes = Process::start_three(&cluster, "");
     let first = primary(&nodes);
-    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    confirmed(&nodes[first], "SET probe 1");
     let mut waiter = Waiter::send(nodes[first].port, "MULTI\r\nSET half 1");
     waiter.stream.read_exact(&mut [0; 14]).unwrap();
     nodes[first].signal(Signal::TERM);

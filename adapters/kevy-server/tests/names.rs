@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::process::{BIN, Process, primary};
+use common::process::{BIN, Process, confirmed, primary};
 use common::{Cluster, Dir, until};
 use rustix::process::Signal;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -98,10 +98,7 @@ fn a_killed_primary_is_replaced_and_followed_while_the_name_server_is_silent() {
     let cluster = Cluster::new(3, 1);
     let mut nodes: Vec<Process> = (0..3).map(|node| start(&cluster, node, &files.0)).collect();
     let first = primary(&nodes);
-    until("both replicas follow", || {
-        nodes[first].ask("SET k v")?;
-        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
-    });
+    confirmed(&nodes[first], "SET k v");
     names.falls_silent();
     let begun = Instant::now();
     nodes[first].signal(Signal::KILL);

@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{Client, Cluster, Dir, Node, until, until_reads};
+use common::{Client, Cluster, Dir, Node, until, until_reads, write_keys};
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::position::Position;
 use kevy_persist::{AOF2_MAGIC, Argv, RecordStep, layout, next_record, write_record_multibulk};
@@ -58,37 +58,30 @@ fn log(cluster: &Cluster, node: usize, shard: usize) -> PathBuf {
     layout::aof_path(&cluster.dirs[node].0, shard)
 }
 
+/// Where each record of a log begins and ends, and its words.
+fn records(path: &Path) -> Vec<(usize, usize, Argv)> {
+    let bytes = std::fs::read(path).unwrap();
+    let (mut at, mut records) = (AOF2_MAGIC.len(), Vec::new());
+    while let RecordStep::Ok { payload, consumed } = next_record(&bytes, at) {
+        let (argv, _) = parse_command(payload).unwrap().unwrap();
+        records.push((at, at + consumed, argv));
+        at += consumed;
+    }
+    records
+}
+
 /// The end of every record of a log.
 fn record_ends(path: &Path) -> Vec<usize> {
-    let bytes = std::fs::read(path).unwrap();
-    let (mut at, mut ends) = (AOF2_MAGIC.len(), Vec::new());
-    while let RecordStep::Ok { consumed, .. } = next_record(&bytes, at) {
-        at += consumed;
-        ends.push(at);
-    }
-    assert_eq!(at, bytes.len(), "{} is whole", path.display());
+    let ends: Vec<_> = records(path).iter().map(|(_, end, _)| *end).collect();
+    let end = ends.last().copied().unwrap_or(AOF2_MAGIC.len());
+    assert_eq!(end as u64, path.metadata().unwrap().len(), "{} is whole", path.display());
     ends
 }
 
 /// Where each record of a log that sets a key of this name begins and ends.
 fn writes_of(path: &Path, key: &str) -> Vec<(usize, usize)> {
-    let bytes = std::fs::read(path).unwrap();
-    let mut begin = AOF2_MAGIC.len();
-    let mut found = Vec::new();
-    while let RecordStep::Ok { payload, consumed } = next_record(&bytes, begin) {
-        let (argv, _) = parse_command(payload).unwrap().unwrap();
-        if argv.len() > 1 && argv[1].starts_with(key.as_bytes()) {
-            found.push((begin, begin + consumed));
-        }
-        begin += consumed;
-    }
-    found
-}
-
-fn write_keys(client: &mut Client, name: &str, count: u64) {
-    for i in 0..count {
-        assert_eq!(client.ask(&format!("SET {name}{i} {i}")), "+OK");
-    }
+    let of = |argv: &Argv| argv.len() > 1 && argv[1].starts_with(key.as_bytes());
+    records(path).iter().filter(|(.., argv)| of(argv)).map(|(begin, end, _)| (*begin, *end)).collect()
 }
 
 fn keys(node: &Node) -> u64 {
@@ -101,15 +94,6 @@ fn told(node: &Node, writes: u64) -> Vec<u64> {
     until(&format!("the election knows of {writes} writes"), || {
         (offsets().iter().sum::<u64>() == writes).then(offsets)
     })
-}
-
-/// A primary and a replica that holds everything.
-fn pair(cluster: &Cluster, epoch: u64) -> (Node, Node) {
-    let (a, b) = (cluster.start(0), cluster.start(1));
-    a.promote(epoch);
-    b.follow(epoch, &a);
-    b.wait_joined(epoch);
-    (a, b)
 }
 
 /// Every kind of write whose record differs from its frame, or that has more or fewer of one than of the other.
@@ -152,7 +136,7 @@ fn write_everything(client: &mut Client) {
 
 fn claims_what_its_log_gives_back(shards: u16) {
     let cluster = Cluster::new(2, shards);
-    let (a, b) = pair(&cluster, 3);
+    let [a, b] = cluster.reigning(3);
     let mut client = a.client();
     write_keys(&mut client, "k", 40);
     write_everything(&mut client);
@@ -208,7 +192,7 @@ fn a_node_claims_after_a_restart_what_its_log_gives_back_on_three_shards() {
 #[test]
 fn a_log_that_is_cut_claims_what_is_left_of_it() {
     let cluster = Cluster::new(2, 1);
-    let (a, b) = pair(&cluster, 3);
+    let [a, b] = cluster.reigning(3);
     write_keys(&mut a.client(), "k", 200);
     assert_eq!(a.client().ask("WAIT 1 5000"), ":1");
     until_reads(&b, "k199", "199");
@@ -281,7 +265,7 @@ fn a_log_that_is_zeroed_at_its_end_claims_what_is_before_and_one_that_is_damaged
 fn without_a_log_a_node_claims_its_snapshot_and_no_more() {
     let mut cluster = Cluster::new(2, 1);
     cluster.aof = false;
-    let (a, b) = pair(&cluster, 3);
+    let [a, b] = cluster.reigning(3);
     write_keys(&mut a.client(), "k", 100);
     assert_eq!(a.client().ask("WAIT 1 5000"), ":1");
     for node in [&a, &b] {
@@ -326,7 +310,7 @@ fn without_a_log_and_without_a_snapshot_a_node_claims_nothing() {
 fn a_rewrite_of_the_log_or_a_snapshot_keeps_the_claim_exact() {
     for command in ["BGREWRITEAOF", "BGSAVE"] {
         let cluster = Cluster::new(2, 2);
-        let (a, b) = pair(&cluster, 3);
+        let [a, b] = cluster.reigning(3);
         write_keys(&mut a.client(), "k", 300);
         assert_eq!(a.client().ask("WAIT 1 5000"), ":1");
         until_reads(&b, "k299", "299");
@@ -367,7 +351,7 @@ fn file_id(path: &Path) -> Option<u64> {
 #[test]
 fn a_flush_is_counted_when_it_is_read_back() {
     let cluster = Cluster::new(2, 2);
-    let (a, b) = pair(&cluster, 3);
+    let [a, b] = cluster.reigning(3);
     write_keys(&mut a.client(), "k", 50);
     assert_eq!(a.client().ask("FLUSHALL"), "+OK");
     write_keys(&mut a.client(), "l", 20);
@@ -385,7 +369,7 @@ fn a_flush_is_counted_when_it_is_read_back() {
 #[test]
 fn a_newer_history_with_one_write_beats_an_older_one_with_many_after_all_were_killed() {
     let cluster = Cluster::new(3, 1);
-    let (a, b) = pair(&cluster, 1);
+    let [a, b] = cluster.reigning(1);
     let c = cluster.start(2);
     c.follow(1, &a);
     c.wait_joined(1);
@@ -440,16 +424,8 @@ fn append(path: &Path, records: &[&str]) {
 
 /// The lineage that a log's last mark names.
 fn lineage(path: &Path) -> String {
-    let bytes = std::fs::read(path).unwrap();
-    let (mut at, mut found) = (AOF2_MAGIC.len(), None);
-    while let RecordStep::Ok { payload, consumed } = next_record(&bytes, at) {
-        let (argv, _) = parse_command(payload).unwrap().unwrap();
-        if argv[0] == *b"ELECT.MARK" {
-            found = Some(String::from_utf8(argv[1].to_vec()).unwrap());
-        }
-        at += consumed;
-    }
-    found.unwrap()
+    let (.., mark) = records(path).into_iter().rfind(|(.., argv)| argv[0] == *b"ELECT.MARK").unwrap();
+    String::from_utf8(mark[1].to_vec()).unwrap()
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::process::{BIN, Process, primary};
+use common::process::{BIN, Process, confirmed, primary};
 use common::{Cluster, until};
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
@@ -21,12 +21,9 @@ const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);
 #[test]
 fn the_killed_primary_is_replaced_and_confirmed_writes_stay() {
     let cluster = Cluster::new(3, 2);
-    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let mut nodes = Process::start_three(&cluster, "");
     let first = primary(&nodes);
-    until("a write is on all three", || {
-        nodes[first].ask("SET k v")?;
-        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
-    });
+    confirmed(&nodes[first], "SET k v");
     // Each connection is its own WAIT: confirm on one connection too.
     nodes[first].signal(Signal::KILL);
     nodes[first].wait();
@@ -49,10 +46,9 @@ fn the_killed_primary_is_replaced_and_confirmed_writes_stay() {
 fn a_wait_that_was_parked_while_the_process_was_stopped_ends_when_it_learns_that_it_was_replaced() {
     let cluster = Cluster::new(3, 2);
     // Or it would not live to learn it.
-    let mut nodes: Vec<Process> =
-        (0..3).map(|node| Process::start(&cluster, node, "watchdog = false\n")).collect();
+    let mut nodes = Process::start_three(&cluster, "watchdog = false\n");
     let first = primary(&nodes);
-    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    confirmed(&nodes[first], "SET probe 1");
     let mut client = TcpStream::connect(("127.0.0.1", nodes[first].port)).unwrap();
     client.set_read_timeout(Some(common::PATIENCE)).unwrap();
     // More than there are, so that nothing but its end can answer it.
@@ -72,12 +68,9 @@ fn a_wait_that_was_parked_while_the_process_was_stopped_ends_when_it_learns_that
 #[test]
 fn a_terminated_primary_hands_over_and_ends_with_zero() {
     let cluster = Cluster::new(3, 1);
-    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let mut nodes = Process::start_three(&cluster, "");
     let first = primary(&nodes);
-    until("replicas are there", || {
-        nodes[first].ask("SET k v")?;
-        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
-    });
+    confirmed(&nodes[first], "SET k v");
     nodes[first].signal(Signal::TERM);
     let status = nodes[first].wait();
     assert_eq!(status.code(), Some(0));
@@ -96,10 +89,7 @@ fn an_idle_election_has_three_threads_and_its_pages_one_more() {
         .map(|(node, more)| Process::start(&cluster, node, more))
         .collect();
     let first = primary(&nodes);
-    until("replicas are there", || {
-        nodes[first].ask("SET k v")?;
-        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
-    });
+    confirmed(&nodes[first], "SET k v");
     for (node, added) in nodes.iter().zip([
         &["async-io", "probe", "stderr"][..],
         &["async-io", "probe", "stderr"],
@@ -147,7 +137,7 @@ fn stop_over_a_failover(nodes: &[Process]) -> (usize, usize) {
 #[test]
 fn a_stopped_primary_is_ended_by_its_watchdog() {
     let cluster = Cluster::new(3, 1);
-    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let mut nodes = Process::start_three(&cluster, "");
     let (first, second) = stop_over_a_failover(&nodes);
     assert_eq!(nodes[first].wait().signal(), Some(Signal::KILL.as_raw()));
     let back = Process::start(&cluster, first, "");
@@ -159,8 +149,7 @@ fn a_stopped_primary_is_ended_by_its_watchdog() {
 #[test]
 fn without_a_watchdog_a_stopped_primary_is_fenced_when_it_wakes() {
     let cluster = Cluster::new(3, 1);
-    let nodes: Vec<Process> =
-        (0..3).map(|node| Process::start(&cluster, node, "watchdog = false\n")).collect();
+    let nodes = Process::start_three(&cluster, "watchdog = false\n");
     let mut client = RespClient::connect("127.0.0.1", nodes[primary(&nodes)].port).unwrap();
     let (first, _) = stop_over_a_failover(&nodes);
     nodes[first].signal(Signal::CONT);
@@ -173,7 +162,7 @@ fn without_a_watchdog_a_stopped_primary_is_fenced_when_it_wakes() {
 #[test]
 fn a_primary_that_loses_its_quorum_outlives_its_lease() {
     let cluster = Cluster::new(3, 2);
-    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let mut nodes = Process::start_three(&cluster, "");
     let first = primary(&nodes);
     let others = [(first + 1) % 3, (first + 2) % 3];
     others.iter().for_each(|node| nodes[*node].signal(Signal::STOP));
@@ -191,7 +180,7 @@ fn a_primary_that_loses_its_quorum_outlives_its_lease() {
 #[test]
 fn a_primary_without_a_quorum_takes_no_transaction_and_no_large_value() {
     let cluster = Cluster::new(3, 2);
-    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let nodes = Process::start_three(&cluster, "");
     let first = primary(&nodes);
     assert_eq!(nodes[first].ask("SET k 10").as_deref(), Some("OK"));
     let others = [(first + 1) % 3, (first + 2) % 3];
@@ -279,14 +268,11 @@ fn a_refused_start_says_why_and_ends_with_one() {
 fn failover_after_a_kill() {
     const ROUNDS: usize = 8;
     let cluster = Cluster::new(3, 2);
-    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let mut nodes = Process::start_three(&cluster, "");
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         let first = primary(&nodes);
-        until("replicas are there", || {
-            nodes[first].ask("SET k v")?;
-            (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
-        });
+        confirmed(&nodes[first], "SET k v");
         // A node that has just started does not vote for an election timeout.
         std::thread::sleep(std::time::Duration::from_secs(2));
         nodes[first].signal(Signal::KILL);

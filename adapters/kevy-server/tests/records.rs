@@ -17,7 +17,7 @@ const READ_PATIENCE: Duration = Duration::from_secs(120);
 fn three(cluster: &Cluster) -> Vec<Process> {
     // What takes long here takes longer on a busy machine, and is no reason to hand over.
     let more = "election_timeout_ms = 2000\nshard_timeout_ms = 60000\nwatchdog = false\n";
-    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(cluster, node, more)).collect();
+    let mut nodes = Process::start_three(cluster, more);
     let takes = |node: &Process| node.ask("SET probe 1").as_deref() == Some("OK");
     let first = within(READ_PATIENCE, || nodes.iter().position(takes)).unwrap();
     nodes.swap(0, first);

@@ -21,7 +21,7 @@ fn nothing_is_copied_after(signal: Signal, shards: u16) {
         for node in &mut nodes {
             node.wait();
         }
-        nodes = (0..3).map(|node| Process::start(&cluster, node, PATIENT)).collect();
+        nodes = Process::start_three(&cluster, PATIENT);
         reigns = primary(&nodes);
         all_hold_the_same(&nodes, reigns);
         assert_eq!(all_copies(&nodes), [0; 3], "round {round}, node {reigns} reigns");

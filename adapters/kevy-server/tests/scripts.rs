@@ -11,10 +11,7 @@ use kevy_elect_plugin::host::FenceReason;
 fn a_script_that_only_reads_runs_on_a_replica_and_one_that_writes_stops_at_its_first_write() {
     for shards in [1, 4] {
         let cluster = Cluster::new(2, shards);
-        let (a, b) = (cluster.start(0), cluster.start(1));
-        a.promote(1);
-        b.follow(1, &a);
-        b.wait_joined(1);
+        let [a, b] = cluster.reigning(1);
         let (mut on_a, mut on_b) = (a.client(), b.client());
         assert_eq!(on_a.ask("SET {k} v"), "+OK");
         until_reads(&b, "{k}", "v");

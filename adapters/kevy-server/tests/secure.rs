@@ -5,78 +5,15 @@
 mod common;
 
 use common::process::{Process, primary};
+use common::secured::{Secured, keygen};
 use common::{Cluster, Dir, until};
 use kevy_elect_noise::{PrivateKey, PublicKey};
 use kevy_replicate::replica::{ConnectOptions, ReplicaClient, ReplicaSecurity};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::time::Duration;
-
-/// Servers that have keys.
-struct Secured {
-    cluster: Cluster,
-    /// Of each node: the file, and what its peers accept.
-    keys: Vec<(PathBuf, Vec<PublicKey>)>,
-}
-
-impl Secured {
-    fn new(shards: u16) -> Self {
-        let cluster = Cluster::new(3, shards);
-        let keys = (0..3).map(|node| {
-            let file = cluster.dirs[node].0.join("key");
-            let public = keygen(&file);
-            (file, vec![public])
-        });
-        let keys = keys.collect();
-        Self { cluster, keys }
-    }
-
-    fn write(&self, node: usize) -> PathBuf {
-        drop(self.cluster.settings(node, "http = \"127.0.0.1:0\"\nheartbeat_interval_ms = 50\n"));
-        let file = self.cluster.dirs[node].0.join("kevy.toml");
-        let listed = self
-            .keys
-            .iter()
-            .enumerate()
-            .flat_map(|(node, (_, keys))| keys.iter().map(move |key| format!("\"n{node}={key}\"")));
-        let listed = listed.collect::<Vec<_>>().join(", ");
-        let head = format!(
-            "[secure]\nprivate_key_file = \"{}\"\n[cluster]\nsecure = true\npeer_keys = [{listed}]\n",
-            self.keys[node].0.display()
-        );
-        let text = fs::read_to_string(&file).unwrap().replace("[cluster]\n", &head);
-        fs::write(&file, text).unwrap();
-        file
-    }
-
-    fn start(&self, node: usize) -> Process {
-        Process::start_file(&self.write(node), self.cluster.ports[node])
-    }
-
-    fn start_all(&self) -> Vec<Process> {
-        (0..3).map(|node| self.start(node)).collect()
-    }
-
-    fn log(&self, node: usize) -> String {
-        fs::read_to_string(self.cluster.dirs[node].0.join("log")).unwrap()
-    }
-
-    fn stream(&self, node: usize) -> SocketAddr {
-        ([127, 0, 0, 1], self.cluster.ports[node] + 10_000).into()
-    }
-}
-
-/// As `kevy-server keygen` makes one.
-fn keygen(file: &std::path::Path) -> PublicKey {
-    let said = std::process::Command::new(common::process::BIN).arg("keygen").arg(file).output().unwrap();
-    assert!(said.status.success(), "{said:?}");
-    let public: PublicKey = String::from_utf8(said.stdout).unwrap().parse().unwrap();
-    assert_eq!(PrivateKey::load(file).unwrap().public(), public);
-    public
-}
 
 /// A write that two replicas have confirmed.
 #[track_caller]

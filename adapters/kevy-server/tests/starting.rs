@@ -5,9 +5,9 @@
 
 mod common;
 
-use common::process::{Process, primary};
+use common::process::{Process, confirmed, primary};
 use common::rolling::{PATIENT, processes};
-use common::{Cluster, until, within};
+use common::{Cluster, within};
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
 use std::io::{Read, Write};
@@ -94,9 +94,9 @@ fn whatever_clients_send_all_nodes_start_again_and_one_takes_writes() {
         node.child.kill().unwrap();
         node.wait();
     }
-    nodes = (0..3).map(|node| Process::start(&cluster, node, PATIENT)).collect();
+    nodes = Process::start_three(&cluster, PATIENT);
     let reigns = primary(&nodes);
-    until("all hold it", || (nodes[reigns].ask("WAIT 2 1000")? == "2").then_some(()));
+    confirmed(&nodes[reigns], "SET probe 1");
     assert_eq!(nodes[reigns].ask("SET after 1").as_deref(), Some("OK"));
     assert_eq!(nodes[reigns].ask("GET after").as_deref(), Some("1"));
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::process::{Process, primary};
+use common::process::{Process, confirmed, primary};
 use common::{Cluster, until};
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
@@ -70,12 +70,9 @@ fn small_writes(client: &mut RespClient) {
 /// `WAIT 1` says 1 within a time that clients are used to, and after `kill -9` of the primary all is there.
 fn survives(shards: u16, large: &Large) {
     let cluster = Cluster::new(3, shards);
-    let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, PATIENT)).collect();
+    let mut nodes = Process::start_three(&cluster, PATIENT);
     let first = primary(&nodes);
-    until("replicas are there", || {
-        nodes[first].ask("SET k v")?;
-        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
-    });
+    confirmed(&nodes[first], "SET k v");
     let mut writer = client(&nodes[first]);
     large.write(&mut writer);
     small_writes(&mut writer);
@@ -151,7 +148,7 @@ fn a_replica_that_stands_still_says_so_everywhere_and_copies_in_the_end() {
     let mut nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, &http(node))).collect();
     let first = primary(&nodes);
     let (lame, well) = ((first + 1) % 3, (first + 2) % 3);
-    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    confirmed(&nodes[first], "SET probe 1");
     nodes[lame].signal(Signal::TERM);
     nodes[lame].wait();
     let file = cluster.dirs[lame].0.join("kevy.toml");
@@ -165,7 +162,7 @@ fn a_replica_that_stands_still_says_so_everywhere_and_copies_in_the_end() {
     );
     std::fs::write(&file, text).unwrap();
     nodes[lame] = Process::start_file(&file, cluster.ports[lame]);
-    until("it is back", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    confirmed(&nodes[first], "SET probe 1");
     Large::value(300_000).write(&mut client(&nodes[first]));
     let ask = |line: &str| nodes[lame].ask(line).unwrap();
     until("/replica says so", || {

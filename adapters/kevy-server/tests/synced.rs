@@ -74,7 +74,7 @@ fn under_always_what_a_replica_acknowledges_is_in_its_file_already() {
     let _one = ONE_CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
     let mut cluster = Cluster::new(3, 1);
     cluster.appendfsync = "always";
-    let _nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let _nodes = Process::start_three(&cluster, "");
     for i in 0..50 {
         // On a busy machine the office may change hands meanwhile: the next one confirms it then.
         until(&format!("write {i} is confirmed by both"), || {

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::process::{BIN, Process, primary};
+use common::process::{BIN, Process, confirmed, primary};
 use common::{Cluster, Dir, until};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use std::io::{Read, Write};
@@ -43,10 +43,7 @@ impl Scene {
         };
         let nodes: Vec<Process> = (0..3).map(start).collect();
         let first = primary(&nodes);
-        until("a write is on all three", || {
-            nodes[first].ask("SET k v")?;
-            (nodes[first].ask("WAIT 2 1000")? == "2").then_some(())
-        });
+        confirmed(&nodes[first], "SET k v");
         let mut others = (0..3).filter(|node| *node != first);
         let (third, fit) = (others.next().unwrap(), others.next().unwrap());
         Self { nodes, _disks: disks, cluster, logs, first, third, fit }
@@ -126,7 +123,8 @@ fn the_disk_of_the_third_is_full_with_always() {
 #[test]
 #[ignore = "needs root, to mount small file systems"]
 fn the_third_has_no_descriptor_left() {
-    let mut scene = Scene::new("everysec", "");
+    // So long that no failover can have waited for it: the third has to see for itself that the primary is dead (T32).
+    let mut scene = Scene::new("everysec", "election_timeout_ms = 20000\n");
     take_descriptors(&scene.nodes[scene.third]);
     scene.fails_over();
 }

@@ -86,8 +86,7 @@ fn no_write_is_lost_and_nothing_is_copied(shards: u16, transfers: usize) {
     for number in 0..transfers {
         // To everybody in turn, and every third time to whoever is best.
         let to = (reigns + 1 + number % 2) % 3;
-        let id = nodes[to].ask("ELECT DIGEST INFO").unwrap();
-        let id = id.lines().find_map(|line| line.strip_prefix("node:")).unwrap().to_owned();
+        let id = Cluster::id(to);
         let (command, meant) = match number % 3 {
             2 => ("ELECT TRANSFER".to_owned(), None),
             _ => (format!("ELECT TRANSFER {id} TIMEOUT 2000"), Some(to)),
@@ -168,8 +167,12 @@ fn h7_what_cannot_end_well_is_refused_and_says_why() {
         let port = cluster.ports[reigns];
         assert!(said.contains("not primary, ask") && said.ends_with(&port.to_string()), "{command}: {said}");
     }
-    let me = ask(reigns, "ELECT DIGEST INFO");
-    let me = me.lines().find_map(|line| line.strip_prefix("node:")).unwrap().to_owned();
+    let me = Cluster::id(reigns);
+    let primary_id = format!("\r\nprimary:{me}\r\n");
+    for (node, role) in [(reigns, "role:primary"), (other, "role:replica")] {
+        let status = ask(node, "ELECT STATUS");
+        assert!(status.contains(role) && status.contains(&primary_id), "{status}");
+    }
     for (command, why) in [
         ("ELECT TRANSFER nobody".to_owned(), "no member of this cluster has this id"),
         (format!("ELECT TRANSFER {me}"), "it is the primary"),

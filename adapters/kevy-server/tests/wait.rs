@@ -226,10 +226,7 @@ fn a_wait_for_a_place_in_a_stream_ends_with_that_stream() {
 #[test]
 fn a_replica_that_starts_anew_leaves_the_others_to_count() {
     let cluster = Cluster::new(3, 1);
-    let (node, replica) = (cluster.start(0), cluster.start(1));
-    node.promote(1);
-    replica.follow(1, &node);
-    replica.wait_joined(1);
+    let [node, _replica] = cluster.reigning(1);
     write(&node, 10);
     assert_eq!(node.client().ask("WAIT 1 5000"), ":1");
     // As after an overflow of its buffer: it comes back under another name and has acknowledged nothing yet.
@@ -280,10 +277,7 @@ fn a_wait_in_a_loop_takes_less_time_than_acknowledgements_are_apart_in_a_busy_st
     const ROUNDS: usize = 100;
     for shards in [1, 2] {
         let cluster = Cluster::new(2, shards);
-        let (node, replica) = (cluster.start(0), cluster.start(1));
-        node.promote(1);
-        replica.follow(1, &node);
-        replica.wait_joined(1);
+        let [node, _replica] = cluster.reigning(1);
         let mut client = node.client();
         let mut round = |n: usize| {
             assert_eq!(client.ask(&format!("SET k{n} v")), "+OK");
@@ -303,10 +297,7 @@ fn a_wait_in_a_loop_takes_less_time_than_acknowledgements_are_apart_in_a_busy_st
 #[test]
 fn after_a_flush_acknowledgements_count_again() {
     let cluster = Cluster::new(2, 2);
-    let (node, replica) = (cluster.start(0), cluster.start(1));
-    node.promote(1);
-    replica.follow(1, &node);
-    replica.wait_joined(1);
+    let [node, replica] = cluster.reigning(1);
     write(&node, 100);
     assert_eq!(node.client().ask("WAIT 1 5000"), ":1");
     for round in 0..3 {

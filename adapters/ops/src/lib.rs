@@ -9,8 +9,9 @@
 //! | [`ending`], [`signals`] | the orderly end of the process, and who wishes for it |
 //! | [`order`] | what an operator leaves in the data directory of a node that lost its vote record |
 //! | [`stderr`] | a log that holds nobody up |
+//! | `start` | ports, log, store and transport of a program that reads a `kevy.toml` |
 //!
-//! With the feature `kevy`, [`config`] reads a whole `kevy.toml`.
+//! With the feature `kevy`, [`config`] reads a whole `kevy.toml`, and there is `start`.
 
 pub mod config;
 pub mod ending;
@@ -19,4 +20,6 @@ pub mod http;
 pub mod inline;
 pub mod order;
 pub mod signals;
+#[cfg(feature = "kevy")]
+pub mod start;
 pub mod stderr;

@@ -52,7 +52,7 @@ fn nodes_on_different_hosts_may_share_their_ports() {
     let elect = load(GOOD).unwrap().elect.unwrap();
     assert_eq!(elect.peers.len(), 3);
     assert_eq!(elect.listen.port(), 6204);
-    assert_eq!(elect.peers[2].replication_port, 16004);
+    assert_eq!(elect.data_nodes[2].replication_port, 16004);
     assert_eq!((elect.config.quorum(), elect.http), (2, None));
 }
 
@@ -100,6 +100,30 @@ fn role_primary_wins_ties_in_a_new_cluster() {
 }
 
 #[test]
+fn members_have_kinds_and_priorities() {
+    let text = GOOD.replace("c@10.0.0.3:6204:6004", "c@10.0.0.3:6204");
+    let elect =
+        load(&format!("{text}witnesses = \"c\"\npriorities = \"a=0, b=255\"\n")).unwrap().elect.unwrap();
+    let members: Vec<_> =
+        elect.config.members().iter().map(|m| format!("{} {:?} {}", m.id, m.kind, m.priority)).collect();
+    assert_eq!(members, ["a Voter 0", "b Voter 255", "c Witness 0"]);
+    assert_eq!((elect.peers.len(), elect.data_nodes.len(), elect.config.quorum()), (3, 2, 2));
+    assert_eq!((elect.watchdog, elect.is_witness()), (None, false), "a is never primary");
+    let observed = load(&format!("{GOOD}observers = \"c\"\n")).unwrap().elect.unwrap();
+    assert_eq!((observed.data_nodes.len(), observed.config.voters()), (3, 2));
+}
+
+#[test]
+fn a_witness_needs_nothing_of_a_server() {
+    let text = "[cluster]\nnode_id = \"c\"\npeers = [\"a@127.0.0.1:6204:6004\", \"b@127.0.0.1:6304:6104\", \
+                \"c@127.0.0.1:6404\"]\n[elect]\nenabled = true\nwitnesses = \"c\"\n";
+    let settings = load(text).unwrap();
+    assert_eq!(settings.warnings, Vec::<String>::new());
+    let elect = settings.elect.unwrap();
+    assert_eq!((elect.is_witness(), elect.listen.port(), elect.watchdog), (true, 6404, None));
+}
+
+#[test]
 fn a_flag_that_contradicts_the_file_is_shown_with_its_own_value() {
     let mut flags = CliOverrides::default();
     flags.port = Some(7000);
@@ -109,6 +133,34 @@ fn a_flag_that_contradicts_the_file_is_shown_with_its_own_value() {
 
 /// What is added to the end of a good file (or replaced in it), and the refusal in full.
 const REFUSED: &[(&str, &str, &str)] = &[
+    // What members are for.
+    (
+        "",
+        "witnesses = \"d\"\n",
+        "kevy.toml:9: [elect] witnesses = \"d\": is not in [cluster] peers; add it there, or correct its id",
+    ),
+    (
+        "",
+        "witnesses = \"c\"\n",
+        "kevy.toml:6: [cluster] peers = c@10.0.0.3:6204:6004: is a witness ([elect] witnesses), which no client reaches; write \
+         it as \"id@host:election port\"",
+    ),
+    (
+        "",
+        "observers = \"c\"\nwitnesses = \"c\"\n",
+        "kevy.toml:9: [elect] observers = \"c\": stands twice; a member is a witness, or an observer, or neither",
+    ),
+    (
+        "",
+        "priorities = \"c=256\"\n",
+        "kevy.toml:9: [elect] priorities = \"c=256\": use \"id=priority\" with a priority from 0 (never primary) to 255, as in \
+         \"n1=200,n2=0\"",
+    ),
+    (
+        "",
+        "observers = \"c\"\npriorities = \"c=1\"\n",
+        "kevy.toml:10: [elect] priorities = \"c=1\": is a witness or an observer, which is never primary; remove its priority",
+    ),
     // The section itself.
     ("enabled = true\n", "enabled = \"yes\"\n", "kevy.toml:8: [elect] enabled = \"yes\": use true or false"),
     (
@@ -120,9 +172,9 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "",
         "quorum = 2\n",
         "kevy.toml:9: [elect] quorum = 2: there is no such key; the keys are enabled, heartbeat_interval_ms, \
-         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, loss_policy, watchdog, companion, shard_timeout_ms, cluster_name, http, \
+         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, loss_policy, watchdog, companion, realtime, shard_timeout_ms, cluster_name, http, \
          http_public, http_peers, sentinel, sentinel_master, \
-         sentinel_password, sentinel_peers, sentinel_announce, continue_buffer_mb, insecure",
+         sentinel_password, sentinel_peers, sentinel_announce, continue_buffer_mb, insecure, witnesses, observers, priorities",
     ),
     ("", "lease_ms = 0\n", "kevy.toml:9: [elect] lease_ms = 0: use whole milliseconds from 1 to 86400000"),
     (

@@ -1,4 +1,4 @@
-//! What the kernel does for a server that cannot do it itself: end it in time, and say at once that it is dead.
+//! What the kernel does for a server that cannot do it itself: end it in time, say at once that it is dead, and run first what must not wait.
 //!
 //! # A timer that ends this process unless it is put off
 //!
@@ -27,18 +27,26 @@
 //! # A process that says when this one is dead
 //!
 //! See [`companion`].
+//!
+//! # A thread that is not kept waiting
+//!
+//! A thread that waits for a processor cannot be told from one that is stopped, and the timer would end a healthy process on a busy
+//! machine. [`prefer_this_thread`] has the kernel run it first.
 
 #[cfg(target_os = "linux")]
 pub mod companion;
 #[cfg(not(target_os = "linux"))]
 #[path = "companion/unsupported.rs"]
 pub mod companion;
+mod priority;
 #[cfg(not(target_os = "linux"))]
 #[path = "unsupported.rs"]
 mod timer;
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
 mod timer;
+
+pub use priority::prefer_this_thread;
 
 use std::io;
 use std::ops::Add;

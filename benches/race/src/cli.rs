@@ -5,6 +5,7 @@ use kevy_elect_harness::cli::{count, named, seconds};
 use kevy_elect_harness::data::{Size, VALUE_BYTES, VALUE_BYTES_MAX};
 use kevy_elect_harness::fault::Fault;
 use kevy_elect_harness::server::Server;
+use kevy_elect_harness::words;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,40 +24,21 @@ const BUDGET_S_MAX: u64 = 3600;
 const ROUNDS_MAX: i64 = 1000;
 const IDLE_S_MAX: u64 = 3600;
 
-/// Who takes part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Racer {
-    Plugin,
-    Stock,
-    Redis,
+words! {
+    /// Who takes part.
+    pub(crate) enum Racer {
+        Plugin = "plugin" => "kevy-server with the plugin",
+        Stock = "stock" => "kevy 7.0.0, built-in elector",
+        Redis = "redis" => "Redis with three Sentinels",
+    }
 }
 
 impl Racer {
-    pub(crate) const ALL: [Self; 3] = [Self::Plugin, Self::Stock, Self::Redis];
-
-    /// As on the command line.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Plugin => "plugin",
-            Self::Stock => "stock",
-            Self::Redis => "redis",
-        }
-    }
-
     /// How long it lets a primary be silent, as it is configured here.
     pub(crate) const fn suspects_after_ms(self) -> f64 {
         match self {
             Self::Plugin | Self::Redis => 1000.0,
             Self::Stock => 5000.0,
-        }
-    }
-
-    /// As a person would say it.
-    pub(crate) const fn spelled(self) -> &'static str {
-        match self {
-            Self::Plugin => "kevy-server with the plugin",
-            Self::Stock => "kevy 7.0.0, built-in elector",
-            Self::Redis => "Redis with three Sentinels",
         }
     }
 }
@@ -92,7 +74,7 @@ pub(crate) struct Options {
     pub(crate) budget: Duration,
     /// Only this fault (may be given several times; default: all, isolate only as root)
     #[arg(long = "fault", value_name = "NAME",
-          value_parser = named([Fault::Kill, Fault::Stop, Fault::Isolate], Fault::name, Fault::spelled))]
+          value_parser = named(&[Fault::Kill, Fault::Stop, Fault::Isolate], Fault::name, Fault::spelled))]
     pub(crate) faults: Vec<Fault>,
     /// Only this one (may be given several times)
     #[arg(long = "only", value_name = "NAME", value_parser = named(Racer::ALL, Racer::name, Racer::spelled))]

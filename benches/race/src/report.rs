@@ -4,8 +4,8 @@ use crate::cli::{Options, Racer};
 use crate::{Course, NODES, Outcome};
 use kevy_elect_harness::failure::Failure;
 use kevy_elect_harness::fault::Fault;
+use kevy_elect_harness::outcome::Round;
 use kevy_elect_harness::picture::Picture;
-use kevy_elect_harness::round::Round;
 use std::fmt::Write as _;
 use std::path::Path;
 

@@ -13,34 +13,27 @@ use kevy_elect_harness::failure::Failure;
 use kevy_elect_harness::fault::{Fault, Restart};
 use kevy_elect_harness::links::Uncut;
 use kevy_elect_harness::load::{Load, Readers};
+use kevy_elect_harness::outcome::Round;
 use kevy_elect_harness::roll::{Roll, Step};
-use kevy_elect_harness::round::{Round, Stage};
+use kevy_elect_harness::round::Stage;
+use kevy_elect_harness::words;
 use kevy_elect_harness::writers::Writers;
 use std::time::Duration;
 
-/// What is done to a cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Course {
-    /// `kill -9` of the primary while hardly anybody writes.
-    Idle,
-    /// The same while clients write as fast as it answers.
-    Loaded,
-    /// SIGTERM of the primary under a steady load.
-    Handover,
-    /// All three, one after the other, stopped in order and started again, under a steady load.
-    Roll,
-}
+/// What a frame has beside the value: its words and what surrounds them.
+const FRAME_BYTES: usize = 50;
 
-impl Course {
-    const ALL: [Self; 4] = [Self::Idle, Self::Loaded, Self::Handover, Self::Roll];
-
-    const fn spelled(self) -> &'static str {
-        match self {
-            Self::Idle => "kill -9, idle",
-            Self::Loaded => "kill -9 under load",
-            Self::Handover => "planned handover under load",
-            Self::Roll => "rolling restart under load",
-        }
+words! {
+    /// What is done to a cluster.
+    pub(crate) enum Course {
+        /// `kill -9` of the primary while hardly anybody writes.
+        Idle = "kill -9, idle",
+        /// The same while clients write as fast as it answers.
+        Loaded = "kill -9 under load",
+        /// SIGTERM of the primary under a steady load.
+        Handover = "planned handover under load",
+        /// All three, one after the other, stopped in order and started again, under a steady load.
+        Roll = "rolling restart under load",
     }
 }
 
@@ -48,6 +41,8 @@ impl Course {
 pub(crate) struct Laps {
     pub(crate) racer: Racer,
     pub(crate) size: Size,
+    /// How long a frame of the load is, about.
+    frame_bytes: usize,
     /// How long it took to fill all nodes.
     fill: Duration,
     rounds: Vec<(Course, Round)>,
@@ -67,6 +62,7 @@ impl Race<'_> {
         let mut laps = Laps {
             racer: self.entry.racer,
             size,
+            frame_bytes: FRAME_BYTES + self.options.value_bytes,
             fill,
             rounds,
             rolls: Vec::new(),
@@ -74,7 +70,7 @@ impl Race<'_> {
             differing: None,
             memory: Memory::default(),
         };
-        let mut courses = &Course::ALL[..];
+        let mut courses = Course::ALL;
         while !courses.is_empty() {
             courses = match self.cluster(courses, &mut laps) {
                 Ok(left) => left,
@@ -141,7 +137,7 @@ impl Race<'_> {
         let text = failure.to_string();
         let first = text.lines().next().unwrap_or_default().to_owned();
         self.progress.round(0, 0);
-        self.progress.note(&format!("{}: {first}", course.spelled()));
+        self.progress.note(&format!("{}: {first}", course.as_str()));
         laps.failed.push((course, first));
     }
 
@@ -158,18 +154,19 @@ impl Race<'_> {
             Course::Roll => {
                 let (roll, _) = stage.roll()?;
                 let stall = roll.steps.iter().map(|step| step.stall).max().unwrap_or_default();
-                self.told(&format!("{:<28} longest stall {:>9.1} ms", course.spelled(), ms(stall)));
+                self.told(&format!("{:<28} longest stall {:>9.1} ms", course.as_str(), ms(stall)));
                 laps.rolls.push(roll);
                 return Ok(());
             }
         };
         let (round, _) = stage.play(number, fault, Restart::Later, &mut Uncut)?;
         self.told(&format!(
-            "{:<28} first write {:>9.1} ms   confirmed {:>9.1} ms   whole again {:>7.1} s",
-            course.spelled(),
+            "{:<28} first write {:>9.1} ms   confirmed {:>9.1} ms   whole again {:>7.1} s   longest stall {:>9.1} ms",
+            course.as_str(),
             ms(round.failover()),
             round.confirmed().map_or(f64::NAN, ms),
             round.rejoined().as_secs_f64(),
+            ms(round.stall),
         ));
         laps.rounds.push((course, round));
         Ok(())
@@ -202,7 +199,7 @@ const fn measure(
 }
 
 /// What is told of each course in which the primary goes.
-const FAILOVER: [Measure; 11] = [
+const FAILOVER: [Measure; 13] = [
     measure("rounds", 0, "", |l, c| Some(l.of(c).count() as f64)),
     measure("rounds that failed", 0, "0", Laps::failures),
     measure("first write, median (ms)", 1, "", |l, c| median(l.of(c).map(|r| ms(r.failover())))),
@@ -218,15 +215,22 @@ const FAILOVER: [Measure; 11] = [
                 .map(|r| r.copied.filter(|_| l.racer == Racer::Plugin).map(|copied| copied.survivors.frames)),
         )
     }),
+    measure("about so many MB of them in the worst round", 1, "64", |l, c| {
+        let frames = most(l.of(c).filter_map(|r| Some(r.copied?.survivors.frames as f64)));
+        frames.filter(|_| l.racer == Racer::Plugin).map(|frames| frames * l.frame_bytes as f64 / 1e6)
+    }),
     measure("-LOADING answers of survivors", 0, "0", |l, c| total(l.of(c).map(|r| Some(r.loading as u64)))),
     measure("the old primary whole again, median (s)", 2, "", |l, c| {
         median(l.of(c).map(|r| ms(r.rejoined()) / 1e3))
     }),
     measure("copied anew by it", 0, "", |l, c| total(l.of(c).map(|r| Some(r.copied?.returned.snapshots)))),
     measure("longest write stall while it comes back (ms)", 1, "", |l, c| most(l.of(c).map(|r| ms(r.stall)))),
+    measure("of that, ready and without a processor (ms)", 1, "", |l, c| {
+        queued(l.of(c).map(|r| (r.stall, r.stall_queued)))
+    }),
 ];
 
-const ROLL: [Measure; 7] = [
+const ROLL: [Measure; 8] = [
     measure("rounds", 0, "", |l, _| Some(l.rolls.len() as f64)),
     measure("rounds that failed", 0, "0", Laps::failures),
     measure("copied anew by anybody", 0, "0", |l, _| {
@@ -237,6 +241,9 @@ const ROLL: [Measure; 7] = [
     }),
     measure("longest write stall as a replica is restarted (ms)", 1, "20", |l, _| {
         most(l.steps().filter(|step| !step.was_primary).map(|step| ms(step.stall)))
+    }),
+    measure("of that, ready and without a processor (ms)", 1, "", |l, _| {
+        queued(l.steps().filter(|step| !step.was_primary).map(|step| (step.stall, step.stall_queued)))
     }),
     measure("longest write stall as the primary is (ms)", 1, "", |l, _| {
         most(l.steps().filter(|step| step.was_primary).map(|step| ms(step.stall)))
@@ -306,8 +313,8 @@ pub(crate) fn rows(all: &[Laps]) -> Vec<Vec<String>> {
         let roll = ROLL.iter().map(|m| (Some(Course::Roll), m));
         for (course, m) in failovers.chain(roll).chain(ALL.iter().map(|m| (None, m))) {
             let of = |racer| (m.value)(find(racer, *size)?, course.unwrap_or(Course::Idle));
-            let name = course
-                .map_or_else(|| m.what.to_owned(), |course| format!("{}: {}", course.spelled(), m.what));
+            let name =
+                course.map_or_else(|| m.what.to_owned(), |course| format!("{}: {}", course.as_str(), m.what));
             table.push(row(format!("{size}: {name}"), m.digits, m.ratio, m.bar, &of));
         }
     }
@@ -317,7 +324,7 @@ pub(crate) fn rows(all: &[Laps]) -> Vec<Vec<String>> {
                 let at = |size| median(find(racer, size)?.of(course).filter_map(value));
                 Some(at(most)? / at(least)?)
             };
-            table.push(row(format!("{most} / {least}: {}: {what}", course.spelled()), 2, false, "2", &of));
+            table.push(row(format!("{most} / {least}: {}: {what}", course.as_str()), 2, false, "2", &of));
         }
     }
     // Rows in which nobody has anything.
@@ -330,7 +337,7 @@ pub(crate) fn rows(all: &[Laps]) -> Vec<Vec<String>> {
 pub(crate) fn failures(all: &[Laps]) -> Vec<String> {
     let of = |laps: &Laps| {
         let told = |(course, why): &(Course, String)| {
-            format!("{}, {}: {}: {why}", laps.racer.spelled(), laps.size, course.spelled())
+            format!("{}, {}: {}: {why}", laps.racer.spelled(), laps.size, course.as_str())
         };
         laps.failed.iter().map(told).collect::<Vec<_>>()
     };
@@ -348,7 +355,8 @@ pub(crate) fn introduction(rounds: u32, budget: Duration, value_bytes: usize) ->
          answers until the first confirmed write; a steady load is 20 000 writes per second, also while nodes come back. The old \
          primary is started again after the first confirmed write, and is whole again when `WAIT 2` says 2. Copies as \
          the servers count them, which kevy's own elector does not. A stall is the longest time without any acknowledged write; the clients \
-         write every millisecond.\n\n",
+         write every millisecond. Where all nodes share a machine, most of it is time in which the primary was ready to run and the processors \
+         were at others' work (`schedstat`); that is told apart.\n\n",
         std::thread::available_parallelism().map_or(0, usize::from),
         budget.as_secs(),
     )
@@ -386,6 +394,11 @@ fn most(values: impl Iterator<Item = f64>) -> Option<f64> {
     values.reduce(f64::max)
 }
 
+/// What the longest stall is made of.
+fn queued(stalls: impl Iterator<Item = (Duration, Option<Duration>)>) -> Option<f64> {
+    stalls.max_by_key(|(stall, _)| *stall).and_then(|(_, queued)| queued).map(ms)
+}
+
 /// `None` where one of them is not known, or there is none.
 fn total(counts: impl Iterator<Item = Option<u64>>) -> Option<f64> {
     let counts: Option<Vec<u64>> = counts.collect();
@@ -401,6 +414,7 @@ mod tests {
             node: 0,
             was_primary,
             stall: Duration::from_millis(stall),
+            stall_queued: Some(Duration::from_millis(stall / 3)),
             rejoined: Duration::from_secs(1),
             copied: None,
             loading: 2,
@@ -410,7 +424,8 @@ mod tests {
         let fill = Duration::from_secs(40);
         let memory = Memory { primary: Some(300.0), ..Memory::default() };
         let failed = vec![(Course::Roll, "nobody came back within 60 s".to_owned())];
-        Laps { racer, size: Size(size), fill, rounds: vec![], rolls: vec![roll], failed, differing, memory }
+        let (rounds, rolls, frame_bytes) = (vec![], vec![roll], 250);
+        Laps { racer, size: Size(size), frame_bytes, fill, rounds, rolls, failed, differing, memory }
     }
 
     #[test]
@@ -430,6 +445,7 @@ mod tests {
         assert!(rows.iter().all(|row| row.len() == 5), "{rows:?}");
         let row = |name: &str| rows.iter().find(|row| row[0].ends_with(name)).unwrap()[1..].join(" ");
         assert_eq!(row("as a replica is restarted (ms)"), "3.0 3.0 1.0x 20");
+        assert_eq!(row("of that, ready and without a processor (ms)"), "1.0 1.0 1.0x ", "of the replica's");
         assert_eq!(row("as the primary is (ms)"), "90.0 90.0 1.0x ");
         assert_eq!(row("-LOADING answers of the others"), "4 4 – 0");
         assert_eq!(row("keys that differ in the end"), "0 – – 0");

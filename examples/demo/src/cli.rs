@@ -37,7 +37,8 @@ WHAT IS MEASURED
     snapshots, frames   whole copies that the survivors took, and frames that they only fetched
     loading       reads that the survivors refused because data came in anew (-LOADING)
     gap_ms        the longest time without any acknowledged write until the new primary's first one
-    stall_ms      the longest time without an acknowledged write while the old primary came back
+    stall_ms      the longest time without an acknowledged write while the old primary came back;
+                  stall_queued_ms of it the new primary was ready to run and had no processor
     lost_waited   writes acknowledged with +OK, confirmed by WAIT, and gone or changed afterwards
     dual_ack_ms   how long a node went on acknowledging writes that were sent to it after another
                   node had already acknowledged one; after SIGCONT: any acknowledgement at all
@@ -57,10 +58,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(0..=ROUNDS_MAX))]
     pub(crate) rounds: u32,
     /// How it is broken
-    #[arg(long, default_value = "kill", value_parser = named([Fault::Kill, Fault::Stop, Fault::Term, Fault::Transfer], Fault::name, broken))]
+    #[arg(long, default_value = "kill", value_parser = named(&[Fault::Kill, Fault::Stop, Fault::Term, Fault::Transfer], Fault::name, broken))]
     pub(crate) fault: Fault,
     /// When a killed primary is started again (default: later)
-    #[arg(long = "restart", value_name = "WHEN", value_parser = named([Restart::Now, Restart::Later], Restart::name, again))]
+    #[arg(long = "restart", value_name = "WHEN", value_parser = named(&[Restart::Now, Restart::Later], Restart::name, again))]
     when: Option<Restart>,
     #[arg(skip = Restart::Later)]
     pub(crate) restart: Restart,
@@ -77,7 +78,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) load: bool,
     /// Let an application write beside, through a client library that everybody uses, and say what it saw
-    #[arg(long, value_name = "LIBRARY", conflicts_with = "stock", value_parser = named([Library::Sentinel], Library::name, Library::means))]
+    #[arg(long, value_name = "LIBRARY", conflicts_with = "stock", value_parser = named(&[Library::Sentinel], Library::name, Library::means))]
     pub(crate) client: Option<Library>,
     /// Leave the cluster running afterwards, to play with, until Ctrl-C
     #[arg(long)]

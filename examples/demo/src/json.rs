@@ -1,7 +1,7 @@
 //! One line of JSON per round, for programs.
 
 use crate::cli::Options;
-use kevy_elect_harness::round::Round;
+use kevy_elect_harness::outcome::Round;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ struct Line<'a> {
     /// The longest time without an acknowledged write while the old primary came back.
     gap_ms: f64,
     stall_ms: f64,
+    stall_queued_ms: Option<f64>,
     acked: usize,
     acked_waited: usize,
     lost_waited: usize,
@@ -70,6 +71,7 @@ pub(crate) fn line(round: &Round, names: &[String], options: &Options) -> String
         loading: round.loading,
         gap_ms: ms(round.gap),
         stall_ms: ms(round.stall),
+        stall_queued_ms: round.stall_queued.map(ms),
         acked: round.acked,
         acked_waited: round.waited,
         lost_waited: round.lost.waited,
@@ -99,7 +101,7 @@ mod tests {
     fn a_round_is_one_object_on_one_line() {
         assert_eq!(
             line(&round(), &names(), &options()),
-            r#"{"round":1,"fault":"kill","restart":"later","old_primary":"n1","new_primary":"n2","data_bytes":1000000000,"load":true,"failover_ms":12.0,"confirmed_ms":21.0,"detect_ms":1.2,"elect_ms":2.2,"promote_ms":4.7,"rejoined_ms":480.5,"return_ms":160.5,"snapshots":0,"frames":7,"return_snapshots":1,"loading":0,"gap_ms":12.0,"stall_ms":1.5,"acked":2134,"acked_waited":1201,"lost_waited":0,"lost_unwaited":0,"dual_ack_ms":0.0}"#
+            r#"{"round":1,"fault":"kill","restart":"later","old_primary":"n1","new_primary":"n2","data_bytes":1000000000,"load":true,"failover_ms":12.0,"confirmed_ms":21.0,"detect_ms":1.2,"elect_ms":2.2,"promote_ms":4.7,"rejoined_ms":480.5,"return_ms":160.5,"snapshots":0,"frames":7,"return_snapshots":1,"loading":0,"gap_ms":12.0,"stall_ms":1.5,"stall_queued_ms":1.2,"acked":2134,"acked_waited":1201,"lost_waited":0,"lost_unwaited":0,"dual_ack_ms":0.0}"#
         );
     }
 

@@ -1,7 +1,7 @@
 //! Many rounds: a table while they go on, and what they add up to.
 
 use kevy_elect_harness::fault::{Fault, Restart};
-use kevy_elect_harness::round::Round;
+use kevy_elect_harness::outcome::Round;
 use kevy_elect_harness::style::{Style, count, ms, ms_or_dash};
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use kevy_elect_harness::copying::Copied;
 use kevy_elect_harness::fault::Fault;
-use kevy_elect_harness::round::{Round, Sighting};
+use kevy_elect_harness::outcome::{Round, Sighting};
 use kevy_elect_harness::style::{Style, count, ms, ms_or_dash};
 use kevy_elect_harness::verdict::Node;
 use std::fmt::Write as _;
@@ -80,6 +80,9 @@ pub(crate) fn verdict(round: &Round, names: &[String], style: Style) -> String {
     let whole = format!("{} whole again (WAIT 2) after", names[round.old]);
     let _ = writeln!(text, "  {whole:<36}{:>10}", ms(round.rejoined()));
     let _ = writeln!(text, "  {:<36}{:>10}", "longest write stall meanwhile", ms(round.stall));
+    if let Some(queued) = round.stall_queued {
+        let _ = writeln!(text, "  {:<36}{:>10}", "  of that, waiting for a processor", ms(queued));
+    }
     let _ = write!(
         text,
         "  {:<36}{:>10}\n  {:<36}{:>10}\n",
@@ -197,6 +200,7 @@ pub(crate) mod tests {
             loading: 0,
             gap: Duration::from_millis(12),
             stall: Duration::from_micros(1_500),
+            stall_queued: Some(Duration::from_micros(1_200)),
         }
     }
 
@@ -220,6 +224,7 @@ pub(crate) mod tests {
   -LOADING answers of survivors                0  ✓
   n1 whole again (WAIT 2) after         160.5 ms
   longest write stall meanwhile           1.5 ms
+    of that, waiting for a processor      1.2 ms
   writes acknowledged                      2 134
   of these, confirmed by WAIT 1            1 201
   confirmed writes lost                        0  ✓

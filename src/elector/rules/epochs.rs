@@ -45,7 +45,8 @@ impl Elector {
             Message::PreAccept(_) | Message::Accept(_) => return false,
             // Of whom asks for this epoch: it is in the one before, and this one may still be voted in.
             Message::PreOffer(_) | Message::Offer(_) => Epoch(epoch.0 - 1),
-            _ => epoch,
+            Message::Heartbeat(_) | Message::Echo(_) | Message::Reject(_) => epoch,
+            Message::Announce(_) | Message::Resign(_) => epoch,
         };
         self.peers.get_mut(from).claims(claimed);
         self.join_quorum();

@@ -59,7 +59,8 @@ impl Epochs {
             Message::Reject(m) => m.epoch,
             Message::Announce(m) => m.epoch,
             // These name an epoch that is asked for, given or given up.
-            _ => return None,
+            Message::PreOffer(_) | Message::Offer(_) | Message::Resign(_) => return None,
+            Message::PreAccept(_) | Message::Accept(_) => return None,
         };
         let spoken = self.spoken[node];
         if epoch < spoken {

@@ -19,10 +19,10 @@ pub(super) struct NodeClock(Arc<Shared>);
 
 struct Shared {
     real: ManualClock,
-    face: Mutex<Face>,
+    reading: Mutex<Reading>,
 }
 
-struct Face {
+struct Reading {
     drift: DriftClock,
     asleep_since: Option<u64>,
     slept: u64,
@@ -33,60 +33,60 @@ struct Face {
 
 impl NodeClock {
     pub(super) fn new(real: ManualClock, drift: DriftClock, rng: Rng) -> Self {
-        let face = Face { drift, asleep_since: None, slept: 0, unseen: false, rng };
-        Self(Arc::new(Shared { real, face: Mutex::new(face) }))
+        let reading = Reading { drift, asleep_since: None, slept: 0, unseen: false, rng };
+        Self(Arc::new(Shared { real, reading: Mutex::new(reading) }))
     }
 
     fn real_ns(&self) -> u64 {
         self.0.real.now().as_nanos()
     }
 
-    fn face(&self) -> MutexGuard<'_, Face> {
-        self.0.face.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        self.0.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_rate(&self, ppm: i64) {
         let now = self.real_ns();
-        self.face().drift.set_rate(now, ppm);
+        self.reading().drift.set_rate(now, ppm);
     }
 
     /// The machine falls asleep: its clock stands still, and nothing on it runs.
     pub(super) fn sleep(&self) {
         let now = self.real_ns();
-        self.face().asleep_since.get_or_insert(now);
+        self.reading().asleep_since.get_or_insert(now);
     }
 
     pub(super) fn wake(&self) {
         let now = self.real_ns();
-        let mut face = self.face();
-        if let Some(since) = face.asleep_since.take() {
-            face.drift.slept(since, now);
-            face.slept += now - since;
-            face.unseen = true;
+        let mut reading = self.reading();
+        if let Some(since) = reading.asleep_since.take() {
+            reading.drift.slept(since, now);
+            reading.slept += now - since;
+            reading.unseen = true;
         }
     }
 
     /// Whether the machine slept since the driver last looked.
     pub(super) fn sleep_unseen(&self) -> bool {
-        self.face().unseen
+        self.reading().unseen
     }
 
     /// A new process has seen no sleep, and asks first of all.
     pub(super) fn restarted(&self) {
-        self.face().unseen = false;
+        self.reading().unseen = false;
     }
 }
 
 impl Clock for NodeClock {
     fn now(&self) -> Instant {
         let now = self.real_ns();
-        let face = self.face();
-        face.drift.local(face.asleep_since.unwrap_or(now))
+        let reading = self.reading();
+        reading.drift.local(reading.asleep_since.unwrap_or(now))
     }
 
     fn timer(&self, deadline: Instant) -> BoxFuture<'static, ()> {
         let clock = self.clone();
-        let late = self.face().rng.below(LATE_MAX);
+        let late = self.reading().rng.below(LATE_MAX);
         let mut armed: Option<(u64, BoxFuture<'static, ()>)> = None;
         // Looked at anew on every poll: the clock's rate may have changed, or the machine slept.
         poll_fn(move |cx| {
@@ -94,7 +94,7 @@ impl Clock for NodeClock {
                 if clock.now() >= deadline && armed.is_none() {
                     return Poll::Ready(());
                 }
-                let at = clock.face().drift.real(deadline).saturating_add(late);
+                let at = clock.reading().drift.real(deadline).saturating_add(late);
                 if armed.as_ref().is_none_or(|(when, _)| *when != at) {
                     armed = Some((at, clock.0.real.timer(Instant::from_nanos(at))));
                 }
@@ -112,9 +112,9 @@ impl Clock for NodeClock {
     }
 
     fn suspended(&self) -> Duration {
-        let mut face = self.face();
-        face.unseen = false;
-        Duration::from_nanos(face.slept)
+        let mut reading = self.reading();
+        reading.unseen = false;
+        Duration::from_nanos(reading.slept)
     }
 
     fn wall_ms(&self) -> u64 {

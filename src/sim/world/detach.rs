@@ -36,14 +36,11 @@ impl World {
     }
 
     pub(super) fn on_detached(&mut self, event: Event) {
-        let Event::Detached { node, life, seq, position } = event else { return };
-        let machine = &mut self.machines[node];
-        let runs = machine.runs();
-        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
-        if !runs {
-            process.inbox.push_back(Event::Detached { node, life, seq, position });
+        let Event::Detached { node, life, .. } = event else { return };
+        let Some((_, Event::Detached { seq, position, .. })) = self.machines[node].deliver(life, event)
+        else {
             return;
-        }
+        };
         self.step(node, |elector, now| elector.handle_host(now, HostReport::Detached(seq, &position)));
     }
 

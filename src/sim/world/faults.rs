@@ -423,12 +423,10 @@ impl World {
 
     pub(super) fn on_save_told(&mut self, event: Event) {
         let Event::SaveTold { node, life, seq, failed } = event else { return };
-        let machine = &mut self.machines[node];
-        let runs = machine.runs();
-        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
-        if !runs {
-            process.inbox.push_back(event);
-        } else if failed {
+        if self.machines[node].deliver(life, event).is_none() {
+            return;
+        }
+        if failed {
             self.step(node, |e, now| e.handle_persist_failed(now, seq, "told to fail"));
         } else {
             self.step(node, |e, now| e.handle_persisted(now, seq));

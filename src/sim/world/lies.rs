@@ -6,7 +6,8 @@ use crate::config::MemberKind;
 use crate::fence::Health;
 use crate::ids::{EPOCH_MAX, EPOCH_NEAR, EPOCH_STEP_MAX, Epoch, NodeId, Round};
 use crate::message::{
-    Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role, Standing,
+    Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
+    Standing, Verb,
 };
 use crate::position::{Position, Progress};
 use crate::sim::clock::MS;
@@ -66,16 +67,27 @@ impl World {
         let named: Option<NodeId> = rng.pick(&[None, Some(me), Some(somebody)]);
         let kind = rng.pick(&[OfferKind::PreVote, OfferKind::Vote]);
         let reason = rng.pick(RejectReason::ALL);
-        match rng.below(16) {
-            0 => Message::Echo(Echo { epoch, round, primary: Some(somebody), standing, progress }),
-            1 => Message::PreOffer(Offer { epoch, round, position: Position::single(history, offset) }),
-            2 => Message::Offer(Offer { epoch, round, position: Position::single(history, offset) }),
-            3 => Message::PreAccept(Grant { epoch, round: Round(round.0 % 8), identity: None }),
-            4 => Message::Accept(Grant { epoch, round: Round(round.0 % 8), identity: None }),
-            5 => Message::Reject(Reject { epoch, round: Round(round.0 % 8), kind, reason, progress }),
-            6 => Message::Announce(Announce { epoch }),
-            7 => Message::Resign(Resign { epoch, successor: named }),
-            _ => Message::Heartbeat(Heartbeat {
+        // Every second one is a heartbeat.
+        match Verb::ALL[2..].get(rng.below(16) as usize) {
+            Some(Verb::Echo) => {
+                Message::Echo(Echo { epoch, round, primary: Some(somebody), standing, progress })
+            }
+            Some(Verb::PreOffer) => {
+                Message::PreOffer(Offer { epoch, round, position: Position::single(history, offset) })
+            }
+            Some(Verb::Offer) => {
+                Message::Offer(Offer { epoch, round, position: Position::single(history, offset) })
+            }
+            Some(Verb::PreAccept) => {
+                Message::PreAccept(Grant { epoch, round: Round(round.0 % 8), identity: None })
+            }
+            Some(Verb::Accept) => Message::Accept(Grant { epoch, round: Round(round.0 % 8), identity: None }),
+            Some(Verb::Reject) => {
+                Message::Reject(Reject { epoch, round: Round(round.0 % 8), kind, reason, progress })
+            }
+            Some(Verb::Announce) => Message::Announce(Announce { epoch }),
+            Some(Verb::Resign) => Message::Resign(Resign { epoch, successor: named }),
+            Some(Verb::Hello | Verb::Hb) | None => Message::Heartbeat(Heartbeat {
                 identity: None,
                 pause: None,
                 epoch,

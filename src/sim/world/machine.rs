@@ -118,4 +118,15 @@ impl Machine {
     pub(super) fn runs(&self) -> bool {
         self.process.is_some() && self.impairments.runs()
     }
+
+    /// What has come for a process, back with the process if it is still that one and runs; one that is stopped finds it when it goes on.
+    pub(super) fn deliver(&mut self, life: Life, event: Event) -> Option<(&mut Process, Event)> {
+        let runs = self.runs();
+        let process = self.process.as_mut().filter(|process| process.life == life)?;
+        if !runs {
+            process.inbox.push_back(event);
+            return None;
+        }
+        Some((process, event))
+    }
 }

@@ -152,7 +152,7 @@ impl World {
             Event::Wake { node, life } => self.on_wake(node, life),
             Event::Tick { node, life } => self.on_tick(node, life),
             Event::Frame(frame) => self.on_frame(frame),
-            Event::LinkUp { .. } => self.on_link_up_event(event),
+            Event::LinkUp { .. } => self.on_link_up(event),
             Event::LinkEnd { .. } => self.on_link_end(event),
             Event::Retry { at, peer, life } => self.on_retry(at, peer, life),
             Event::Saved { node, life, write, failed } => self.on_saved(node, life, write, failed),

@@ -95,14 +95,7 @@ impl World {
 
     pub(super) fn on_host_done(&mut self, event: Event) {
         let Event::HostDone { node, life, turn, job, failed } = event else { return };
-        let machine = &mut self.machines[node];
-        let runs = machine.runs();
-        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
-        if !runs {
-            process.inbox.push_back(event);
-            return;
-        }
-        if self.run.servers[node].turn != turn {
+        if self.machines[node].deliver(life, event).is_none() || self.run.servers[node].turn != turn {
             return;
         }
         self.run.log(|| format!("n{node} host: {job:?} {}", if failed { "failed" } else { "done" }));
@@ -134,12 +127,10 @@ impl World {
     pub(super) fn on_fenced(&mut self, event: Event) {
         let Event::Fenced { node, life, fence } = event else { return };
         let machine = &mut self.machines[node];
-        let (runs, newest, wound) = (machine.runs(), machine.jobs.fences == fence, machine.jobs.wound);
+        let (newest, wound) = (machine.jobs.fences == fence, machine.jobs.wound);
         let hung = machine.impairments.hung > 0;
-        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
-        if !runs {
-            process.inbox.push_back(event);
-        } else if newest && (hung || process.answering > 0) {
+        let Some((process, event)) = machine.deliver(life, event) else { return };
+        if newest && (hung || process.answering > 0) {
             // Not all that passed is counted and answered.
             let at = self.run.now + TICK;
             self.push(at, event);
@@ -162,13 +153,11 @@ impl World {
     }
 
     pub(super) fn on_loaded(&mut self, event: Event) {
-        let Event::Loaded { node, life, turn, data } = event else { return };
+        let Event::Loaded { node, life, .. } = event else { return };
         let machine = &mut self.machines[node];
-        let (runs, hung) = (machine.runs(), machine.impairments.hung > 0);
-        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
-        if !runs {
-            process.inbox.push_back(Event::Loaded { node, life, turn, data });
-        } else if !hung {
+        let hung = machine.impairments.hung > 0;
+        let Some((_, Event::Loaded { turn, data, .. })) = machine.deliver(life, event) else { return };
+        if !hung {
             self.with_server(node, |server, now, out| server.loaded(now, turn, data, out));
         }
     }

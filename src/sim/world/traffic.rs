@@ -85,23 +85,16 @@ impl World {
             stalled.push_back(frame);
             return;
         }
-        let machine = &mut self.machines[to];
-        let runs = machine.runs();
-        let Some(process) = machine.process.as_mut().filter(|process| process.life == frame.to_life) else {
+        let life = frame.to_life;
+        let Some((_, Event::Frame(frame))) = self.machines[to].deliver(life, Event::Frame(frame)) else {
             return;
         };
-        if !runs {
-            process.inbox.push_back(Event::Frame(frame));
-            return;
-        }
         match frame.payload {
             Payload::Elector(message) => {
                 let view = self.view(to, from);
                 // `HELLO` comes before every frame of a connection.
                 if frame.conn > view.conn {
-                    let (life, peer_life) = (frame.to_life, frame.from_life);
-                    let (incarnation, conn) = (frame.incarnation, frame.conn);
-                    self.on_link_up(to, from, life, peer_life, incarnation, conn);
+                    self.link_up(to, from, frame.from_life, frame.incarnation, frame.conn);
                 }
                 let view = self.view(to, from);
                 let fits = if self.run.plan.setup.unordered {
@@ -206,13 +199,8 @@ impl World {
     }
 
     pub(super) fn on_retry(&mut self, at: usize, peer: usize, life: Life) {
-        let machine = &mut self.machines[at];
-        let runs = machine.runs();
-        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
-        if !runs {
-            process.inbox.push_back(Event::Retry { at, peer, life });
-            return;
-        }
+        let retry = Event::Retry { at, peer, life };
+        let Some((process, _)) = self.machines[at].deliver(life, retry) else { return };
         let incarnation = process.incarnation;
         self.view_mut(at, peer).retrying = false;
         if self.view(at, peer).up {
@@ -249,35 +237,21 @@ impl World {
         self.retry_soon(at, peer);
     }
 
-    pub(super) fn on_link_up_event(&mut self, event: Event) {
+    pub(super) fn on_link_up(&mut self, event: Event) {
         let Event::LinkUp { at, peer, life, peer_life, incarnation, conn } = event else { return };
-        let machine = &mut self.machines[at];
-        let runs = machine.runs();
-        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
-        if !runs {
-            process.inbox.push_back(event);
+        if self.machines[at].deliver(life, event).is_none() {
             return;
         }
         // The other end may have gone since: then there is nobody to say `HELLO`.
         let there = self.machines[peer].process.as_ref().is_some_and(|process| process.life == peer_life)
             || self.net.ghosts.contains(&(peer, peer_life));
         if there && conn > self.view(at, peer).conn {
-            self.on_link_up(at, peer, life, peer_life, incarnation, conn);
+            self.link_up(at, peer, peer_life, incarnation, conn);
         }
     }
 
-    fn on_link_up(
-        &mut self,
-        at: usize,
-        peer: usize,
-        life: Life,
-        peer_life: Life,
-        incarnation: Incarnation,
-        conn: u64,
-    ) {
-        if self.is_older(at, peer, peer_life)
-            || self.machines[at].process.as_ref().is_none_or(|p| p.life != life)
-        {
+    fn link_up(&mut self, at: usize, peer: usize, peer_life: Life, incarnation: Incarnation, conn: u64) {
+        if self.is_older(at, peer, peer_life) {
             return;
         }
         let view = self.view_mut(at, peer);
@@ -312,11 +286,7 @@ impl World {
 
     pub(super) fn on_link_end(&mut self, event: Event) {
         let Event::LinkEnd { at, peer, life, conn, incarnation, closed } = event else { return };
-        let machine = &mut self.machines[at];
-        let runs = machine.runs();
-        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
-        if !runs {
-            process.inbox.push_back(event);
+        if self.machines[at].deliver(life, event).is_none() {
             return;
         }
         let view = self.view(at, peer);

@@ -110,11 +110,9 @@ impl World {
     pub(super) fn on_answer(&mut self, event: Event) {
         let Event::Answer { node, life, epoch } = event else { return };
         let machine = &mut self.machines[node];
-        let (runs, hung) = (machine.runs(), machine.impairments.hung > 0);
-        let Some(process) = machine.process.as_mut().filter(|process| process.life == life) else { return };
-        if !runs {
-            process.inbox.push_back(event);
-        } else if hung {
+        let hung = machine.impairments.hung > 0;
+        let Some((process, event)) = machine.deliver(life, event) else { return };
+        if hung {
             let at = self.run.now + 20 * MS;
             self.push(at, event);
         } else {

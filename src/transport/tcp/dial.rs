@@ -3,6 +3,7 @@
 use super::limits::{BESIDE_TIMEOUT, HELLO_TIMEOUT, LINK_STABLE, RETRY_SPACING_MIN, USER_TIMEOUT};
 use super::place::Place;
 use super::shared::Context;
+use super::spare::Spare;
 use super::stream::{Stopped, Stream, abort, read_more, read_ready, resets, tune, write_all, write_first};
 use super::timer::{now, within};
 use super::watch::Watched;
@@ -31,12 +32,16 @@ pub(super) async fn keep_linked(context: Context<'_>, peer: NodeId, address: &st
     let mut pause = Retry::new(seed);
     // Whether this attempt was called for by the end of a link.
     let mut urgent = false;
-    let mut place = Place::new(address);
+    let (mut place, mut spare) = (Place::new(address), Spare::default());
     loop {
         context.shared.room().await;
         let began = now();
-        if let Some(first) = dial(context, peer, &mut place, urgent).await {
+        if let Some(first) = dial(context, peer, &mut place, &mut spare, urgent).await {
             let linked = now();
+            let address = context.shared.links().address(peer);
+            if let Some(address) = address {
+                spare.provide(address);
+            }
             let (stream, id, stopped) = drive_on(context, peer, first).await;
             let end = match stopped {
                 Some(Stopped::Ended(end)) => end,
@@ -156,11 +161,17 @@ async fn wait(context: Context<'_>, peer: NodeId, time: Duration) -> bool {
 }
 
 /// One attempt, at each of the peer's addresses.
-async fn dial(context: Context<'_>, peer: NodeId, place: &mut Place<'_>, urgent: bool) -> Option<Linked> {
+async fn dial(
+    context: Context<'_>,
+    peer: NodeId,
+    place: &mut Place<'_>,
+    spare: &mut Spare,
+    urgent: bool,
+) -> Option<Linked> {
     let (addresses, timeout) = place.find(context.shared, peer, urgent).await;
     for address in addresses {
         let (attempt, began) = (context.shared.links().attempt(peer), now());
-        match within(timeout, Async::<TcpStream>::connect(address)).await {
+        match within(timeout, spare.connect(address)).await {
             Some(Ok(stream)) => {
                 place.connected(now().saturating_since(began));
                 if let Some(linked) = introduce(context, stream, peer, address).await {

@@ -16,6 +16,7 @@ mod dial;
 mod limits;
 mod place;
 mod shared;
+mod spare;
 mod stream;
 mod timer;
 mod watch;
@@ -47,7 +48,7 @@ use watch::Watched;
 /// A [`Transport`] over TCP.
 #[derive(Debug)]
 pub struct TcpTransport {
-    door: Mutex<Option<Door>>,
+    listen: Mutex<Option<Listen>>,
     peers: BTreeMap<NodeId, String>,
     seed: u64,
     silence: Option<Duration>,
@@ -55,14 +56,14 @@ pub struct TcpTransport {
 }
 
 #[derive(Debug)]
-enum Door {
+enum Listen {
     Address(String),
     Bound(TcpListener),
 }
 
 /// Collects a [`TcpTransport`].
 pub struct TcpTransportBuilder {
-    door: Door,
+    listen: Listen,
     peers: BTreeMap<NodeId, String>,
     stale_after: Duration,
     seed: u64,
@@ -80,12 +81,12 @@ impl fmt::Debug for TcpTransportBuilder {
 impl TcpTransport {
     /// A transport that listens on `address` (`host:port`), bound when it runs.
     pub fn listen(address: impl Into<String>) -> TcpTransportBuilder {
-        TcpTransportBuilder::new(Door::Address(address.into()))
+        TcpTransportBuilder::new(Listen::Address(address.into()))
     }
 
     /// A transport that listens on a socket which is bound already.
     pub fn with_listener(listener: TcpListener) -> TcpTransportBuilder {
-        TcpTransportBuilder::new(Door::Bound(listener))
+        TcpTransportBuilder::new(Listen::Bound(listener))
     }
 
     /// The address at which `peer` was linked last: one that works, also while its name cannot be resolved.
@@ -95,13 +96,13 @@ impl TcpTransport {
 
     /// Opens the listening socket.
     async fn open(&self) -> Result<Option<Watched<Async<TcpListener>>>, TransportError> {
-        let door = self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (address, bound) = match door {
+        let listen = self.listen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (address, bound) = match listen {
             None => return Ok(None),
-            Some(Door::Bound(listener)) => {
+            Some(Listen::Bound(listener)) => {
                 (listener.local_addr().map(|a| a.to_string()).unwrap_or_default(), Ok(listener))
             }
-            Some(Door::Address(address)) => {
+            Some(Listen::Address(address)) => {
                 let name = address.clone();
                 (address, blocking::unblock(move || TcpListener::bind(&*name)).await)
             }
@@ -115,9 +116,17 @@ impl TcpTransport {
 }
 
 impl TcpTransportBuilder {
-    fn new(door: Door) -> Self {
+    fn new(listen: Listen) -> Self {
         let (peers, sessions) = (BTreeMap::new(), Arc::new(PlainSessions));
-        Self { door, peers, stale_after: STALE_AFTER_DEFAULT, seed: 0, silence: None, sessions, watch: None }
+        Self {
+            listen,
+            peers,
+            stale_after: STALE_AFTER_DEFAULT,
+            seed: 0,
+            silence: None,
+            sessions,
+            watch: None,
+        }
     }
 
     /// Adds a peer and where it listens: `host:port`, resolved at every attempt to dial.
@@ -161,7 +170,7 @@ impl TcpTransportBuilder {
     pub fn build(self) -> TcpTransport {
         let links = Links::new(self.peers.keys().copied(), self.stale_after);
         TcpTransport {
-            door: Mutex::new(Some(self.door)),
+            listen: Mutex::new(Some(self.listen)),
             peers: self.peers,
             seed: self.seed,
             silence: self.silence,
@@ -241,6 +250,6 @@ impl Transport for TcpTransport {
             false => Poll::Pending,
         });
         within(CLOSE_FLUSH_MAX, stopped).await;
-        self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.listen.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

@@ -85,7 +85,7 @@ impl Options {
             options.faults = Fault::ALL.to_vec();
         }
         for name in &options.names {
-            options.ways.extend(Way::ALL.into_iter().filter(|way| name == ALL || name == way.name()));
+            options.ways.extend(Way::ALL.iter().filter(|way| name == ALL || name == way.name()));
         }
         Ok(options)
     }
@@ -103,7 +103,7 @@ fn three_or_five(text: &str) -> Result<usize, &'static str> {
 
 fn ways() -> PossibleValuesParser {
     let own = [(ALL, "each one"), (NONE, "only the plain load")];
-    let all = own.into_iter().chain(Way::ALL.map(|way| (way.name(), way.spelled())));
+    let all = own.into_iter().chain(Way::ALL.iter().map(|way| (way.name(), way.spelled())));
     PossibleValuesParser::new(all.map(|(name, means)| PossibleValue::new(name).help(means)))
 }
 

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 /// What one kind of cluster went through.
-pub(crate) struct Leg {
+pub(crate) struct Results {
     pub(crate) nodes: usize,
     pub(crate) shards: usize,
     pub(crate) rounds: Vec<Round>,
@@ -21,7 +21,7 @@ pub(crate) struct Leg {
     pub(crate) broken: Vec<String>,
 }
 
-impl Leg {
+impl Results {
     /// Nothing yet.
     pub(crate) const fn new(nodes: usize, shards: usize) -> Self {
         Self { nodes, shards, rounds: Vec::new(), lost_later: 0, broken: Vec::new() }
@@ -136,7 +136,7 @@ pub(crate) fn timeline(round: &Round) -> String {
 }
 
 /// The whole report.
-pub(crate) fn markdown(legs: &[Leg], options: &Options, lasted: Duration) -> String {
+pub(crate) fn markdown(all: &[Results], options: &Options, lasted: Duration) -> String {
     let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     let mut rest = String::new();
     if options.faults != Fault::ALL {
@@ -158,33 +158,33 @@ pub(crate) fn markdown(legs: &[Leg], options: &Options, lasted: Duration) -> Str
         options.random.as_secs(),
         since_start(lasted),
     );
-    for leg in legs {
-        let reads = leg.sum(|round| round.registers.reads);
+    for results in all {
+        let reads = results.sum(|round| round.registers.reads);
         let _ = write!(
             text,
             "\n### {} nodes, {}\n\n{}; {} confirmed writes, {} lost, {} more missing some rounds later; \
              {} confirmed register operations in {} registers, {} not linearizable; {} plain reads on all nodes, {} stale; \
              the nodes' contents compared after every round, {} keys in all, {} differed\n\n{}{}",
-            leg.nodes,
-            plural(leg.shards, "shard"),
-            plural(leg.rounds.len(), "round"),
-            leg.sum(|round| round.waited),
-            leg.sum(|round| round.lost.waited),
-            leg.lost_later,
-            leg.sum(|round| round.registers.confirmed),
-            leg.sum(|round| round.registers.registers),
-            leg.sum(|round| round.registers.wrong.len()),
+            results.nodes,
+            plural(results.shards, "shard"),
+            plural(results.rounds.len(), "round"),
+            results.sum(|round| round.waited),
+            results.sum(|round| round.lost.waited),
+            results.lost_later,
+            results.sum(|round| round.registers.confirmed),
+            results.sum(|round| round.registers.registers),
+            results.sum(|round| round.registers.wrong.len()),
             reads,
-            leg.sum(|round| round.registers.stale),
-            leg.sum(|round| usize::try_from(round.contents.keys).unwrap_or(usize::MAX)),
-            leg.sum(|round| round.contents.differing),
-            ways(&leg.rounds),
-            table(&leg.rounds),
+            results.sum(|round| round.registers.stale),
+            results.sum(|round| usize::try_from(round.contents.keys).unwrap_or(usize::MAX)),
+            results.sum(|round| round.contents.differing),
+            ways(&results.rounds),
+            table(&results.rounds),
         );
-        for broken in &leg.broken {
+        for broken in &results.broken {
             let _ = writeln!(text, "\nA cluster was given up and replaced: {broken}");
         }
-        for round in leg.rounds.iter().filter(|round| !round.innocent()) {
+        for round in results.rounds.iter().filter(|round| !round.innocent()) {
             let _ = write!(
                 text,
                 "\nRound {}, {}:\n\n```text\n{}```\n",
@@ -234,7 +234,7 @@ fn table(rounds: &[Round]) -> String {
          two at once (ms) | needless failovers | register operations | not linearizable | keys that differ | killed by watchdog |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
-    for fault in Fault::ALL {
+    for &fault in Fault::ALL {
         let of: Vec<_> = rounds.iter().filter(|round| round.fault == fault).collect();
         let mut outages: Vec<_> = of.iter().map(|round| round.outage).collect();
         outages.sort_unstable();

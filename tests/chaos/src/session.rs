@@ -5,7 +5,7 @@ use crate::disk::Disks;
 use crate::fault::Fault;
 use crate::net::Net;
 use crate::registers::Clients;
-use crate::report::{self, Leg};
+use crate::report::{self, Results};
 use crate::round::{Player, Trouble};
 use crate::ways::Ways;
 use crate::{net, picture};
@@ -38,7 +38,7 @@ pub(crate) struct Run<'a> {
     server: PathBuf,
     style: Style,
     clock: Clock,
-    legs: Vec<Leg>,
+    all: Vec<Results>,
 }
 
 /// What one cluster has still to go through. Lives on when the cluster is replaced.
@@ -62,7 +62,7 @@ impl Plan {
 impl<'a> Run<'a> {
     /// Nothing happens yet.
     pub(crate) fn new(options: &'a Options, interrupt: &'a Interrupt, server: PathBuf, style: Style) -> Self {
-        Self { options, interrupt, server, style, clock: Clock::start(), legs: Vec::new() }
+        Self { options, interrupt, server, style, clock: Clock::start(), all: Vec::new() }
     }
 
     /// Every combination of what was asked for.
@@ -72,17 +72,18 @@ impl<'a> Run<'a> {
         for (nodes, shards) in nodes.iter().flat_map(|n| shards.iter().map(move |s| (*n, *s))) {
             let heading = report::heading(nodes, shards, self.options.seed);
             println!("{}\n\n{}", self.style.strong(&heading), report::head(self.style));
-            self.legs.push(Leg::new(nodes, shards));
+            self.all.push(Results::new(nodes, shards));
             let each = self.options.faults.iter();
             let mut plan = Plan {
                 alone: each.flat_map(|fault| std::iter::repeat_n(*fault, self.options.rounds)).collect(),
                 // Another one for every cluster, or all of them would go through the same faults in the same order.
-                rng: Rng::with_seed(self.options.seed.wrapping_add(self.legs.len() as u64 - 1)),
+                rng: Rng::with_seed(self.options.seed.wrapping_add(self.all.len() as u64 - 1)),
                 random,
                 until: None,
             };
             while let Err(failure) = self.session(nodes, shards, &mut plan) {
-                let given_up = self.legs.iter().map(|leg| leg.broken.len()).sum::<usize>() >= BROKEN_MAX;
+                let given_up =
+                    self.all.iter().map(|results| results.broken.len()).sum::<usize>() >= BROKEN_MAX;
                 let about_a_server = matches!(
                     failure,
                     Failure::Timeout { .. }
@@ -95,7 +96,7 @@ impl<'a> Run<'a> {
                 }
                 println!("{}\nA fresh cluster takes its place.\n", self.style.bad(&failure.to_string()));
                 let said = failure.to_string();
-                self.leg().broken.push(said.lines().next().unwrap_or_default().to_owned());
+                self.results().broken.push(said.lines().next().unwrap_or_default().to_owned());
             }
             println!();
         }
@@ -104,12 +105,12 @@ impl<'a> Run<'a> {
 
     /// Whether everything that must hold did.
     pub(crate) fn innocent(&self) -> bool {
-        self.legs.iter().all(Leg::innocent)
+        self.all.iter().all(Results::innocent)
     }
 
     /// As Markdown.
     pub(crate) fn report(&self) -> String {
-        report::markdown(&self.legs, self.options, self.clock.now())
+        report::markdown(&self.all, self.options, self.clock.now())
     }
 
     /// Writes the files that were asked for.
@@ -118,7 +119,7 @@ impl<'a> Run<'a> {
             write(path, &self.report())?;
         }
         if let Some(path) = &self.options.svg {
-            write(path, &picture::svg(self.legs.iter().flat_map(|leg| &leg.rounds)))?;
+            write(path, &picture::svg(self.all.iter().flat_map(|results| &results.rounds)))?;
         }
         Ok(())
     }
@@ -183,7 +184,7 @@ impl<'a> Run<'a> {
         let (mut confirmed, mut innocent) = (Vec::new(), true);
         let mut unaudited = 0;
         while let Some(fault) = plan.next(&self.options.faults, self.clock.now()) {
-            let number = self.legs.iter().map(|leg| leg.rounds.len()).sum::<usize>() + 1;
+            let number = self.all.iter().map(|results| results.rounds.len()).sum::<usize>() + 1;
             let (mut round, waited) = player.play(number, fault)?;
             player.stage.progress.clear();
             println!("{}", report::line(&round, self.style));
@@ -195,7 +196,7 @@ impl<'a> Run<'a> {
                 round.timeline.clear();
             }
             innocent &= round.innocent();
-            self.leg().rounds.push(round);
+            self.results().rounds.push(round);
             confirmed.extend(waited);
             unaudited += 1;
             if unaudited == AUDIT_ROUNDS {
@@ -213,17 +214,17 @@ impl<'a> Run<'a> {
         player.stage.progress.say("reading all confirmed writes back once more");
         let lost = verdict::lost(&confirmed, &player.stage.read_back(primary, &confirmed)?);
         flush(player, primary)?;
-        self.leg().lost_later += lost.waited;
+        self.results().lost_later += lost.waited;
         Ok(lost.waited == 0)
     }
 
     /// The one that is being played. There always is one by then.
-    fn leg(&mut self) -> &mut Leg {
-        if self.legs.is_empty() {
-            self.legs.push(Leg::new(0, 0));
+    fn results(&mut self) -> &mut Results {
+        if self.all.is_empty() {
+            self.all.push(Results::new(0, 0));
         }
-        let last = self.legs.len() - 1;
-        &mut self.legs[last]
+        let last = self.all.len() - 1;
+        &mut self.all[last]
     }
 }
 

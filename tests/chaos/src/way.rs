@@ -3,6 +3,7 @@
 //! Every operation has a key of its own, in braces, so that the other keys it needs are in the same shard.
 
 use kevy_elect_harness::client::{Client, ClientError, Reply};
+use kevy_elect_harness::words;
 use kevy_resp::encode_command_borrowed;
 use std::time::{Duration, Instant};
 
@@ -24,24 +25,25 @@ const SCRIPT: &[u8] = b"redis.call('SADD', KEYS[3], 'a', 'b', 'c', 'd') redis.ca
     redis.call('SET', KEYS[2], redis.call('TIME')[2] .. ':' .. math.random()) \
     redis.call('SET', KEYS[1], ARGV[1]) return 'done'";
 
-/// A way to write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Way {
-    Plain,
-    Multi,
-    Watch,
-    Eval,
-    Evalsha,
-    Lmove,
-    Rpoplpush,
-    Spop,
-    Expiry,
-    Blocked,
-    Inline,
-    Resp3,
-    Pipeline,
-    Large,
-    Mset,
+words! {
+    /// A way to write.
+    pub(crate) enum Way {
+        Plain = "plain" => "SET",
+        Multi = "multi" => "MULTI, SET and INCR, EXEC",
+        Watch = "watch" => "WATCH, MULTI, SET, EXEC",
+        Eval = "eval" => "EVAL, with TIME, SPOP and a random number",
+        Evalsha = "evalsha" => "the same by its digest",
+        Lmove = "lmove" => "RPUSH, LMOVE",
+        Rpoplpush = "rpoplpush" => "RPUSH, RPOPLPUSH",
+        Spop = "spop" => "SADD, SPOP",
+        Expiry = "expiry" => "a lock with two seconds to live, renewed at once; and keys that end",
+        Blocked = "blocked" => "BLPOP that waits until another client's RPUSH wakes it",
+        Inline = "inline" => "SET as a line of text",
+        Resp3 = "resp3" => "HELLO 3, SET",
+        Pipeline = "pipeline" => "eight SETs at once",
+        Large = "large" => "SET of 300 kB",
+        Mset = "mset" => "MSET of 3000 keys",
+    }
 }
 
 /// An acknowledged operation.
@@ -54,66 +56,6 @@ pub(crate) struct Acked {
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 15] = [
-        Self::Plain,
-        Self::Multi,
-        Self::Watch,
-        Self::Eval,
-        Self::Evalsha,
-        Self::Lmove,
-        Self::Rpoplpush,
-        Self::Spop,
-        Self::Expiry,
-        Self::Blocked,
-        Self::Inline,
-        Self::Resp3,
-        Self::Pipeline,
-        Self::Large,
-        Self::Mset,
-    ];
-
-    /// As on the command line.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Multi => "multi",
-            Self::Watch => "watch",
-            Self::Eval => "eval",
-            Self::Evalsha => "evalsha",
-            Self::Lmove => "lmove",
-            Self::Rpoplpush => "rpoplpush",
-            Self::Spop => "spop",
-            Self::Expiry => "expiry",
-            Self::Blocked => "blocked",
-            Self::Inline => "inline",
-            Self::Resp3 => "resp3",
-            Self::Pipeline => "pipeline",
-            Self::Large => "large",
-            Self::Mset => "mset",
-        }
-    }
-
-    /// As a person would say it.
-    pub(crate) const fn spelled(self) -> &'static str {
-        match self {
-            Self::Plain => "SET",
-            Self::Multi => "MULTI, SET and INCR, EXEC",
-            Self::Watch => "WATCH, MULTI, SET, EXEC",
-            Self::Eval => "EVAL, with TIME, SPOP and a random number",
-            Self::Evalsha => "the same by its digest",
-            Self::Lmove => "RPUSH, LMOVE",
-            Self::Rpoplpush => "RPUSH, RPOPLPUSH",
-            Self::Spop => "SADD, SPOP",
-            Self::Expiry => "a lock with two seconds to live, renewed at once; and keys that end",
-            Self::Blocked => "BLPOP that waits until another client's RPUSH wakes it",
-            Self::Inline => "SET as a line of text",
-            Self::Resp3 => "HELLO 3, SET",
-            Self::Pipeline => "eight SETs at once",
-            Self::Large => "SET of 300 kB",
-            Self::Mset => "MSET of 3000 keys",
-        }
-    }
-
     /// Between two operations of one client.
     pub(crate) const fn pace(self) -> Duration {
         match self {

@@ -1,6 +1,6 @@
 //! What to run.
 
-use crate::blow::Blow;
+use crate::fault::Fault;
 use crate::part::Part;
 use crate::programs::{Client, Way, Work};
 use clap::Parser;
@@ -31,23 +31,23 @@ Isolation needs root: every node then has a network namespace of its own.";
 #[command(name = "clients", bin_name = "cargo clients", verbatim_doc_comment, after_help = MORE)]
 pub(crate) struct Options {
     /// Only this library (may be given several times; default: all)
-    #[arg(long = "client", value_name = "NAME", value_parser = named(Client::ALL, Client::name, Client::means))]
+    #[arg(long = "client", value_name = "NAME", value_parser = named(Client::ALL, Client::name, Client::spelled))]
     pub(crate) clients: Vec<Client>,
     /// How the primary is broken (may be given several times; default: kill and term)
-    #[arg(long = "fault", value_name = "NAME", value_parser = named(Blow::ALL, Blow::name, Blow::spelled))]
-    pub(crate) faults: Vec<Blow>,
+    #[arg(long = "fault", value_name = "NAME", value_parser = named(Fault::ALL, Fault::name, Fault::spelled))]
+    pub(crate) faults: Vec<Fault>,
     /// What the application does (may be given several times; default: write)
-    #[arg(long = "work", value_name = "NAME", value_parser = named(Work::ALL, Work::name, Work::means))]
+    #[arg(long = "work", value_name = "NAME", value_parser = named(Work::ALL, Work::name, Work::spelled))]
     pub(crate) works: Vec<Work>,
     /// How it finds the primary (may be given several times; default: sentinel, and nodes where a library has no Sentinels)
-    #[arg(long = "way", value_name = "NAME", value_parser = named(Way::ALL, Way::name, Way::means))]
+    #[arg(long = "way", value_name = "NAME", value_parser = named(Way::ALL, Way::name, Way::spelled))]
     pub(crate) ways: Vec<Way>,
     /// Everything: all faults with writes, the broken node first and last in the list; every other work, and the proxy, with the
     /// faults that matter to them. `--markdown` then writes a whole document
     #[arg(long, conflicts_with_all = ["faults", "works", "ways", "dead_first"])]
     pub(crate) all: bool,
     /// Only this part of everything (may be given several times); `--markdown` leaves the other parts of its document as they are
-    #[arg(long = "part", value_name = "NAME", value_parser = named(Part::ALL, Part::name, Part::means))]
+    #[arg(long = "part", value_name = "NAME", value_parser = named(Part::ALL, Part::name, Part::spelled))]
     #[arg(conflicts_with_all = ["all", "faults", "works", "ways", "dead_first"])]
     pub(crate) parts: Vec<Part>,
     /// For each line of the table
@@ -81,7 +81,7 @@ pub(crate) struct Plan {
     pub(crate) client: Client,
     pub(crate) way: Way,
     pub(crate) work: Work,
-    pub(crate) fault: Blow,
+    pub(crate) fault: Fault,
     pub(crate) dead_first: bool,
     /// Of everything, where that is run.
     pub(crate) part: Option<Part>,
@@ -102,9 +102,9 @@ impl Options {
             options.clients = available;
         }
         if options.all {
-            options.parts = Part::ALL.into();
+            options.parts = Part::ALL.to_vec();
         }
-        or_else(&mut options.faults, [Blow::Kill, Blow::Term]);
+        or_else(&mut options.faults, [Fault::Kill, Fault::Term]);
         or_else(&mut options.works, [Work::Write]);
         or_else(&mut options.ways, [Way::Sentinel, Way::Nodes]);
         Ok(options)
@@ -118,12 +118,12 @@ impl Options {
     pub(crate) fn plans(&self) -> Vec<Plan> {
         let mut plans = Vec::new();
         let mut add =
-            |ways: &[Way], works: &[Work], faults: &[Blow], dead_first: bool, part: Option<Part>| {
+            |ways: &[Way], works: &[Work], faults: &[Fault], dead_first: bool, part: Option<Part>| {
                 for client in &self.clients {
                     for (way, work) in ways.iter().flat_map(|way| works.iter().map(move |work| (*way, *work)))
                     {
                         if client.can(way, work) {
-                            let plan = |fault: &Blow| Plan {
+                            let plan = |fault: &Fault| Plan {
                                 client: *client,
                                 way,
                                 work,

@@ -8,15 +8,15 @@
 //! programs.rs   the libraries, from their registries, and one process that writes through one of them
 //! probe.rs      the shortest gap that any client could see: somebody who asks every node all the time
 //! proxy.rs      HAProxy before the nodes
-//! blow.rs       how the primary is broken
+//! fault.rs       how the primary is broken
 //! round.rs      one fault
 //! part.rs       everything, in parts, and the document about it
 //! report.rs     the table
 //! programs/     an application for each library, in its own language
 //! ```
 
-mod blow;
 mod cli;
+mod fault;
 mod part;
 mod probe;
 mod programs;
@@ -26,8 +26,8 @@ mod redis_rs;
 mod report;
 mod round;
 
-use blow::Blow;
 use cli::Options;
+use fault::Fault;
 use kevy_elect_chaos::net::Net;
 use kevy_elect_chaos::space;
 use kevy_elect_harness::failure::{Failure, Interrupt};
@@ -67,7 +67,7 @@ fn run(options: &Options) -> Result<bool, Failure> {
         return Err(Failure::os("find something to do")(std::io::Error::other(nothing)));
     }
     let programs = Programs::find(&options.clients, !options.inside)?;
-    if plans.iter().any(|plan| plan.fault == Blow::Isolate) && !options.inside {
+    if plans.iter().any(|plan| plan.fault == Fault::Isolate) && !options.inside {
         // In there is no network to build or install anything.
         round::server(options)?;
         let Err(message) = space::enter("cargo clients --fault isolate");
@@ -88,7 +88,7 @@ fn run(options: &Options) -> Result<bool, Failure> {
         }
         // Only where a client asks Sentinels, and only what Redis can be asked for too.
         let comparable =
-            plan.way == Way::Sentinel && plan.work == Work::Write && plan.fault != Blow::StopBare;
+            plan.way == Way::Sentinel && plan.work == Work::Write && plan.fault != Fault::StopBare;
         for _ in 0..if comparable { options.beside } else { 0 } {
             let round = round::play(&plan, true, &mut stage)?;
             eprintln!("{} with Redis: {}", row.name(), round.line());

@@ -1,48 +1,29 @@
 //! The parts of everything that can be run, and the file that they are written to.
 
-use crate::blow::Blow;
+use crate::fault::Fault;
 use crate::programs::{Way, Work};
 use crate::report::{self, Row};
 use kevy_elect_harness::failure::Failure;
+use kevy_elect_harness::words;
 use std::path::Path;
 
-/// A section of the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    Writes,
-    First,
-    Works,
-    Proxy,
+words! {
+    /// A section of the file.
+    pub(crate) enum Part {
+        Writes = "writes" => "writes, the broken node the last in the client's list",
+        First = "first" => "writes, the broken node the first in the client's list",
+        Works = "works" => "transactions, scripts, blocked readers, listeners; 3 rounds at most",
+        Proxy = "proxy" => "writes through HAProxy, as docs/http.md sets it up; 3 rounds at most",
+    }
 }
 
 /// One set of lines: every way with every work, fault and order.
-pub(crate) type Lines = (&'static [Way], &'static [Work], &'static [Blow], bool);
+pub(crate) type Lines = (&'static [Way], &'static [Work], &'static [Fault], bool);
 
 /// Rounds of those parts that no bar is set for.
 const ROUNDS_FEW: u32 = 3;
 
 impl Part {
-    pub(crate) const ALL: [Self; 4] = [Self::Writes, Self::First, Self::Works, Self::Proxy];
-
-    /// As on the command line.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Writes => "writes",
-            Self::First => "first",
-            Self::Works => "works",
-            Self::Proxy => "proxy",
-        }
-    }
-
-    pub(crate) const fn means(self) -> &'static str {
-        match self {
-            Self::Writes => "writes, the broken node the last in the client's list",
-            Self::First => "writes, the broken node the first in the client's list",
-            Self::Works => "transactions, scripts, blocked readers, listeners; 3 rounds at most",
-            Self::Proxy => "writes through HAProxy, as docs/http.md sets it up; 3 rounds at most",
-        }
-    }
-
     const fn title(self) -> &'static str {
         match self {
             Self::Writes => "Writes",
@@ -64,16 +45,16 @@ impl Part {
         const SENTINEL: &[Way] = &[Way::Sentinel];
         match self {
             // Who is given nodes is given all of them, and looks for the primary itself.
-            Self::Writes => &[(SENTINEL, WRITE, &Blow::ALL, false), (&[Way::Nodes], WRITE, &Blow::ALL, true)],
-            Self::First => &[(SENTINEL, WRITE, &[Blow::Kill, Blow::StopBare, Blow::Isolate], true)],
+            Self::Writes => &[(SENTINEL, WRITE, Fault::ALL, false), (&[Way::Nodes], WRITE, Fault::ALL, true)],
+            Self::First => &[(SENTINEL, WRITE, &[Fault::Kill, Fault::StopBare, Fault::Isolate], true)],
             Self::Works => &[(
                 SENTINEL,
                 &[Work::Transaction, Work::Script, Work::Block, Work::Subscribe],
-                &[Blow::Kill, Blow::Transfer, Blow::Isolate],
+                &[Fault::Kill, Fault::Transfer, Fault::Isolate],
                 false,
             )],
             Self::Proxy => {
-                &[(&[Way::Proxy], WRITE, &[Blow::Kill, Blow::Term, Blow::Isolate, Blow::StopBare], false)]
+                &[(&[Way::Proxy], WRITE, &[Fault::Kill, Fault::Term, Fault::Isolate, Fault::StopBare], false)]
             }
         }
     }
@@ -108,7 +89,7 @@ pub(crate) fn write(path: &Path, rows: &[Row]) -> Result<(), Failure> {
         }
         (!lines.is_empty()).then(|| format!("{heading}\n{}{}\n", report::HEAD, lines.join("\n")))
     };
-    let sections: Vec<String> = Part::ALL.into_iter().filter_map(section).collect();
+    let sections: Vec<String> = Part::ALL.iter().copied().filter_map(section).collect();
     let text = format!("{HEAD}\n{}", sections.join("\n"));
     std::fs::write(path, text).map_err(Failure::os(format!("write {}", path.display())))
 }
@@ -126,7 +107,7 @@ mod tests {
             client: Client::Ioredis,
             way: Way::Sentinel,
             work: Work::Write,
-            fault: Blow::Kill,
+            fault: Fault::Kill,
             dead_first: false,
             part: Some(part),
         };
@@ -153,7 +134,7 @@ mod tests {
             ["## Writes", "| 222 |", "## Through HAProxy", "| 111 |"].map(|text| both.find(text)).into();
         assert!(order.is_sorted() && order[0].is_some(), "{both}");
         let mut other = row(Part::Writes, 444);
-        other.plan.fault = Blow::Term;
+        other.plan.fault = Fault::Term;
         let again = now(&[row(Part::Writes, 333), other]);
         assert!(["| 111 |", "| 333 |", "| 444 |"].iter().all(|text| again.contains(text)), "{again}");
         assert!(!again.contains("| 222 |"));

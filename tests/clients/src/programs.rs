@@ -2,6 +2,7 @@
 
 use crate::cli::Plan;
 use kevy_elect_harness::failure::Failure;
+use kevy_elect_harness::words;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,51 +10,20 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A library.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Client {
-    RedisPy,
-    Ioredis,
-    NodeRedis,
-    RedisRs,
-    Glide,
-    Hiredis,
-    GoRedis,
+words! {
+    /// A library.
+    pub(crate) enum Client {
+        RedisPy = "redis-py" => "Python",
+        Ioredis = "ioredis" => "JavaScript",
+        NodeRedis = "node-redis" => "JavaScript",
+        RedisRs = "redis-rs" => "Rust",
+        Glide = "valkey-glide" => "Python",
+        Hiredis = "hiredis" => "C, as Debian packages it",
+        GoRedis = "go-redis" => "Go, as Debian packages it",
+    }
 }
 
 impl Client {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::RedisPy,
-        Self::Ioredis,
-        Self::NodeRedis,
-        Self::RedisRs,
-        Self::Glide,
-        Self::Hiredis,
-        Self::GoRedis,
-    ];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::RedisPy => "redis-py",
-            Self::Ioredis => "ioredis",
-            Self::NodeRedis => "node-redis",
-            Self::RedisRs => "redis-rs",
-            Self::Glide => "valkey-glide",
-            Self::Hiredis => "hiredis",
-            Self::GoRedis => "go-redis",
-        }
-    }
-
-    pub(crate) const fn means(self) -> &'static str {
-        match self {
-            Self::RedisPy | Self::Glide => "Python",
-            Self::Ioredis | Self::NodeRedis => "JavaScript",
-            Self::RedisRs => "Rust",
-            Self::Hiredis => "C, as Debian packages it",
-            Self::GoRedis => "Go, as Debian packages it",
-        }
-    }
-
     /// What has to be there before it can be built, where nothing here installs it: a file, and Debian's packages for it.
     const fn needs(self) -> Option<(&'static str, &'static str)> {
         match self {
@@ -69,7 +39,7 @@ impl Client {
     /// All that can be built here, and what has to be installed for the others.
     pub(crate) fn available() -> (Vec<Self>, Vec<String>) {
         let (mut here, mut missing) = (Vec::new(), Vec::new());
-        for client in Self::ALL {
+        for &client in Self::ALL {
             match client.needs().filter(|(file, _)| !Path::new(file).exists()) {
                 None => here.push(client),
                 Some((_, packages)) => {
@@ -89,66 +59,23 @@ impl Client {
     }
 }
 
-/// How an application finds the primary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    Sentinel,
-    Proxy,
-    Nodes,
-}
-
-impl Way {
-    pub(crate) const ALL: [Self; 3] = [Self::Sentinel, Self::Proxy, Self::Nodes];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Sentinel => "sentinel",
-            Self::Proxy => "proxy",
-            Self::Nodes => "nodes",
-        }
-    }
-
-    pub(crate) const fn means(self) -> &'static str {
-        match self {
-            Self::Sentinel => "asks the Sentinel ports of all nodes",
-            Self::Proxy => "HAProxy, as docs/http.md sets it up",
-            Self::Nodes => "is given the addresses of all nodes (valkey-glide)",
-        }
+words! {
+    /// How an application finds the primary.
+    pub(crate) enum Way {
+        Sentinel = "sentinel" => "asks the Sentinel ports of all nodes",
+        Proxy = "proxy" => "HAProxy, as docs/http.md sets it up",
+        Nodes = "nodes" => "is given the addresses of all nodes (valkey-glide)",
     }
 }
 
-/// What an application does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Work {
-    Write,
-    Transaction,
-    Script,
-    Block,
-    Subscribe,
-}
-
-impl Work {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Write, Self::Transaction, Self::Script, Self::Block, Self::Subscribe];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Write => "write",
-            Self::Transaction => "transaction",
-            Self::Script => "script",
-            Self::Block => "block",
-            Self::Subscribe => "subscribe",
-        }
-    }
-
-    pub(crate) const fn means(self) -> &'static str {
-        match self {
-            Self::Write => "SET",
-            Self::Transaction => "MULTI, SET, INCR, EXEC",
-            Self::Script => "EVAL of a SET",
-            Self::Block => "BLPOP of what somebody else pushes to the primary",
-            Self::Subscribe => "SUBSCRIBE to what somebody else publishes at the primary",
-        }
+words! {
+    /// What an application does.
+    pub(crate) enum Work {
+        Write = "write" => "SET",
+        Transaction = "transaction" => "MULTI, SET, INCR, EXEC",
+        Script = "script" => "EVAL of a SET",
+        Block = "block" => "BLPOP of what somebody else pushes to the primary",
+        Subscribe = "subscribe" => "SUBSCRIBE to what somebody else publishes at the primary",
     }
 }
 

@@ -1,7 +1,7 @@
 //! One fault.
 
-use crate::blow::Blow;
 use crate::cli::{Options, Plan};
+use crate::fault::Fault;
 use crate::probe::Probe;
 use crate::programs::{Application, Programs, Way};
 use crate::proxy::Proxy;
@@ -66,7 +66,7 @@ pub(crate) fn now() -> Duration {
 /// One fault, with a cluster of its own: kevy, or Redis beside it.
 pub(crate) fn play(plan: &Plan, redis: bool, stage: &mut Stage<'_>) -> Result<Round, Failure> {
     let Stage { options, programs, interrupt, net } = stage;
-    let net = net.as_mut().filter(|_| plan.fault == Blow::Isolate);
+    let net = net.as_mut().filter(|_| plan.fault == Fault::Isolate);
     let places = net.as_ref().map_or_else(|| vec![Place::Loopback; NODES], |net| net.places());
     let mut cluster = Cluster::up(&setup(options, plan, redis, places)?, Clock::start(), interrupt)?;
     let primary = ready(&mut cluster, interrupt)?;
@@ -94,15 +94,15 @@ pub(crate) fn play(plan: &Plan, redis: bool, stage: &mut Stage<'_>) -> Result<Ro
     }
     let struck = now();
     match plan.fault {
-        Blow::Kill => cluster.kill(primary)?,
-        Blow::KillReturn => {
+        Fault::Kill => cluster.kill(primary)?,
+        Fault::KillReturn => {
             cluster.kill(primary)?;
             cluster.launch(primary)?;
         }
-        Blow::Term => cluster.terminate(primary)?,
-        Blow::Transfer => transfer(cluster.members[primary].sentinel())?,
-        Blow::Stop | Blow::StopBare => cluster.stop(primary)?,
-        Blow::Isolate => {}
+        Fault::Term => cluster.terminate(primary)?,
+        Fault::Transfer => transfer(cluster.members[primary].sentinel())?,
+        Fault::Stop | Fault::StopBare => cluster.stop(primary)?,
+        Fault::Isolate => {}
     }
     let mut net = net;
     if let Some(net) = &mut net {
@@ -166,7 +166,7 @@ fn setup(options: &Options, plan: &Plan, redis: bool, places: Vec<Place>) -> Res
     } else {
         (server(options)?, System::Plugin)
     };
-    let watchdog = plan.fault != Blow::StopBare;
+    let watchdog = plan.fault != Fault::StopBare;
     Ok(Setup { server, system, elections: true, sentinel: true, watchdog, threads: 1, places })
 }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 /// One of `all`, by its name; the help lists them with what they mean.
 pub fn named<T: Copy + Send + Sync + 'static>(
-    all: impl IntoIterator<Item = T> + Clone + Send + Sync + 'static,
+    all: &'static [T],
     name: fn(T) -> &'static str,
     means: fn(T) -> &'static str,
 ) -> impl TypedValueParser<Value = T> {
-    let names = all.clone().into_iter().map(|one| PossibleValue::new(name(one)).help(means(one)));
+    let names = all.iter().map(move |one| PossibleValue::new(name(*one)).help(means(*one)));
     PossibleValuesParser::new(names)
-        .try_map(move |text| all.clone().into_iter().find(|one| name(*one) == text).ok_or("there is none"))
+        .try_map(move |text| all.iter().copied().find(|one| name(*one) == text).ok_or("there is none"))
 }
 
 /// A count within bounds.

@@ -13,9 +13,11 @@ pub mod guard;
 pub mod links;
 pub mod load;
 pub mod observe;
+pub mod outcome;
 pub mod picture;
 pub mod ports;
 pub mod progress;
+pub mod queued;
 pub mod roll;
 pub mod round;
 pub mod server;
@@ -24,3 +26,4 @@ pub mod verdict;
 pub mod writers;
 
 pub use kevy_elect_compare::resp as client;
+pub use kevy_elect_plugin::words;

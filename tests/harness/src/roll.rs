@@ -2,7 +2,9 @@
 
 use crate::copying::{Copied, Counts};
 use crate::failure::Failure;
-use crate::round::{Stage, elections};
+use crate::outcome::elections;
+use crate::queued::Queued;
+use crate::round::Stage;
 use crate::verdict::{self, Ack, Dual, Lost, Node};
 use std::time::Duration;
 
@@ -31,6 +33,8 @@ pub struct Step {
     pub was_primary: bool,
     /// The longest time in which nobody acknowledged anything.
     pub stall: Duration,
+    /// How much of that the primary was ready and had no processor; `None`: nobody counted, or it was the one that was restarted.
+    pub stall_queued: Option<Duration>,
     /// From the start of its new process until it, and the third node, confirmed.
     pub rejoined: Duration,
     /// What was copied.
@@ -57,6 +61,8 @@ impl Stage<'_> {
         let (mut steps, mut spans) = (Vec::new(), Vec::new());
         for node in (0..nodes).filter(|node| *node != primary).chain([primary]) {
             self.progress.say(&format!("restarting {}", self.name(node)));
+            let watched = self.cluster.pid(primary).filter(|_| node != primary);
+            let queued = Queued::watch(watched, self.clock);
             let (from, before) = (self.clock.now(), Counts::read(self.cluster));
             self.cluster.terminate(node)?;
             self.cluster.ended_in_order(node, self.interrupt)?;
@@ -67,15 +73,17 @@ impl Stage<'_> {
             let copied = before.copied(&at_return, &Counts::read(self.cluster), node, true);
             let refused = |other| self.readers.map_or(0, |readers| readers.loading(other, from, whole));
             let loading = (0..nodes).filter(|other| *other != node).map(refused).sum();
-            spans.push((from, whole));
+            spans.push((from, whole, queued));
             let (was_primary, stall, rejoined) = (node == primary, Duration::ZERO, whole - started);
-            steps.push(Step { node, was_primary, stall, rejoined, copied, loading });
+            let stall_queued = None;
+            steps.push(Step { node, was_primary, stall, stall_queued, rejoined, copied, loading });
             self.interrupt.rest(PAUSE)?;
         }
         self.load.iter().for_each(|load| load.pause());
         let (last, acks) = (self.whole()?, self.collect()?);
-        for (step, (from, whole)) in steps.iter_mut().zip(spans) {
-            step.stall = verdict::outage(&acks, from, whole);
+        for (step, (from, whole, queued)) in steps.iter_mut().zip(spans) {
+            let (stalled, went_on) = verdict::longest(&acks, from, whole);
+            (step.stall, step.stall_queued) = (went_on - stalled, queued.between(stalled, went_on));
         }
         let lost = verdict::lost(&acks, &self.read_back(last, &acks)?);
         let dual = verdict::dual(&acks, &elections(&self.events(begun)), None);

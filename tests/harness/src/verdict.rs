@@ -111,10 +111,21 @@ pub fn dual(acks: &[Ack], elections: &[Elected], resumed: Option<Resumed>) -> Op
 
 /// The longest time without any acknowledgement between `from` and `to`.
 pub fn outage<'a>(acks: impl IntoIterator<Item = &'a Ack>, from: Duration, to: Duration) -> Duration {
+    let (begun, ended) = longest(acks, from, to);
+    ended - begun
+}
+
+/// When that began, and when it ended.
+pub fn longest<'a>(
+    acks: impl IntoIterator<Item = &'a Ack>,
+    from: Duration,
+    to: Duration,
+) -> (Duration, Duration) {
     let replied = acks.into_iter().map(|ack| ack.replied);
     let mut instants: Vec<_> = replied.filter(|at| *at > from && *at < to).chain([from, to]).collect();
     instants.sort_unstable();
-    instants.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    let gaps = instants.windows(2).map(|pair| (pair[0], pair[1]));
+    gaps.max_by_key(|(begun, ended)| *ended - *begun).unwrap_or((from, from))
 }
 
 /// Compares what was acknowledged with what is there: `found` holds the value under each one's key.

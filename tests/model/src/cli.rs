@@ -72,9 +72,8 @@ fn count(min: u64, max: u64) -> impl TypedValueParser<Value = usize> {
 }
 
 fn start() -> impl TypedValueParser<Value = Start> {
-    let find =
-        |name: String| Start::ALL.into_iter().find(|start| start.name() == name).ok_or("there is none");
-    PossibleValuesParser::new(Start::ALL.map(Start::name)).try_map(find)
+    let words = Start::ALL.iter().map(|start| start.as_str());
+    PossibleValuesParser::new(words).try_map(|word| Start::from_word(word).ok_or("there is none"))
 }
 
 fn beats() -> impl TypedValueParser<Value = Beats> {

@@ -68,7 +68,7 @@ impl Cluster {
     pub fn shortest(&self, broken: Broken) -> Option<Path<World, Action>> {
         (0..=self.depth).find_map(|depth| {
             let checker = Self { depth, ..*self }.checker().spawn_bfs().join();
-            checker.discovery(broken.sentence())
+            checker.discovery(broken.as_str())
         })
     }
 
@@ -83,7 +83,7 @@ impl Cluster {
             }
         }
         if let Some((World { broken: Some(broken), .. }, _)) = steps.last() {
-            text += &format!("     BROKEN: {}\n", broken.sentence());
+            text += &format!("     BROKEN: {}\n", broken.as_str());
         }
         text
     }
@@ -112,19 +112,17 @@ impl Model for Cluster {
 
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties = vec![
-            Property::always(Broken::TwoPrimaries.sentence(), |_, w: &World| holds(w, Broken::TwoPrimaries)),
-            Property::always(Broken::TwoVotes.sentence(), |_, w: &World| holds(w, Broken::TwoVotes)),
-            Property::always(Broken::VoteNotDurable.sentence(), |_, w: &World| {
+            Property::always(Broken::TwoPrimaries.as_str(), |_, w: &World| holds(w, Broken::TwoPrimaries)),
+            Property::always(Broken::TwoVotes.as_str(), |_, w: &World| holds(w, Broken::TwoVotes)),
+            Property::always(Broken::VoteNotDurable.as_str(), |_, w: &World| {
                 holds(w, Broken::VoteNotDurable)
             }),
-            Property::always(Broken::EpochWentBack.sentence(), |_, w: &World| {
-                holds(w, Broken::EpochWentBack)
-            }),
-            Property::always(Broken::SpokenBeforeDurable.sentence(), |_, w: &World| {
+            Property::always(Broken::EpochWentBack.as_str(), |_, w: &World| holds(w, Broken::EpochWentBack)),
+            Property::always(Broken::SpokenBeforeDurable.as_str(), |_, w: &World| {
                 holds(w, Broken::SpokenBeforeDurable)
             }),
-            Property::always(Broken::TwoWriters.sentence(), |_, w: &World| holds(w, Broken::TwoWriters)),
-            Property::always(Broken::WriterWithoutQuorum.sentence(), |_, w: &World| {
+            Property::always(Broken::TwoWriters.as_str(), |_, w: &World| holds(w, Broken::TwoWriters)),
+            Property::always(Broken::WriterWithoutQuorum.as_str(), |_, w: &World| {
                 holds(w, Broken::WriterWithoutQuorum)
             }),
         ];

@@ -23,25 +23,25 @@ fn explore(options: &Options) -> ExitCode {
     for cluster in &options.clusters() {
         let begun = Instant::now();
         let checker = cluster.checker().threads(options.threads).spawn_bfs();
-        let checker = checker.join_and_report(&mut Progress { name: cluster.start.name() });
+        let checker = checker.join_and_report(&mut Progress { name: cluster.start.as_str() });
         let discoveries = checker.discoveries();
-        let broken = Broken::ALL.into_iter().filter(|broken| discoveries.contains_key(broken.sentence()));
+        let broken = Broken::ALL.iter().copied().filter(|broken| discoveries.contains_key(broken.as_str()));
         let broken: Vec<_> = broken.collect();
         let paths = broken.iter().filter_map(|broken| cluster.shortest(*broken));
         traces.extend(paths.map(|path| cluster.trace(&path)));
-        let broken: Vec<_> = broken.into_iter().map(Broken::sentence).collect();
+        let broken: Vec<_> = broken.into_iter().map(Broken::as_str).collect();
         let elected = discoveries.get(cluster.elected()).map(|path| path.clone().into_actions().len());
         if elected.is_none() && broken.is_empty() {
             traces.push(format!(
                 "{}: never in {} actions: {}\n",
-                cluster.start.name(),
+                cluster.start.as_str(),
                 cluster.depth,
                 cluster.elected()
             ));
         }
         rows.push(format!(
             "| {} | {} | {} | {} | {} | {} | {} | {} | {:.0} s |",
-            cluster.start.name(),
+            cluster.start.as_str(),
             cluster.depth,
             cluster.crashes,
             cluster.in_flight_max,

@@ -7,35 +7,26 @@ use kevy_elect_plugin::ids::{Epoch, Incarnation};
 use kevy_elect_plugin::message::Standing;
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::state::HardState;
+use kevy_elect_plugin::words;
 
-/// Where it begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// Three members were started, are linked, have waited for an election timeout and heard nobody yet.
-    Cold,
-    /// The first node has been elected, writes, and the others have just promised.
-    Settled,
-    /// The same, and its process has just died.
-    Crashed,
+words! {
+    /// Where it begins.
+    pub enum Start {
+        /// The first node has been elected, writes, and the others have just promised.
+        Settled = "settled",
+        /// The same, and its process has just died.
+        Crashed = "crashed",
+        /// Three members were started, are linked, have waited for an election timeout and heard nobody yet.
+        Cold = "cold",
+    }
 }
 
 /// In which a perfect network settles a new cluster, or something is very wrong.
 const SETTLE_TICKS: u64 = 20;
 
 impl Start {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Settled, Self::Crashed, Self::Cold];
     /// The epoch of the primary in a settled cluster.
     pub(crate) const SETTLED_EPOCH: Epoch = Epoch(2);
-
-    /// As on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cold => "cold",
-            Self::Settled => "settled",
-            Self::Crashed => "crashed",
-        }
-    }
 
     pub(crate) fn world(self, rules: Rules, crashes: u8) -> World {
         let mut world = started(rules);

@@ -15,9 +15,9 @@ fn sparse(start: Start, depth: u32, crashes: u8) -> Cluster {
 /// Explores, and wants every sentence to hold and at least so many states.
 fn holds(cluster: Cluster, unique_min: usize) {
     let checker = cluster.checker().spawn_bfs().join();
-    for broken in Broken::ALL {
-        if let Some(path) = checker.discovery(broken.sentence()) {
-            panic!("{}:\n{}", broken.sentence(), cluster.trace(&path));
+    for &broken in Broken::ALL {
+        if let Some(path) = checker.discovery(broken.as_str()) {
+            panic!("{}:\n{}", broken.as_str(), cluster.trace(&path));
         }
     }
     let unique = checker.unique_state_count();
@@ -31,7 +31,7 @@ fn caught(cluster: Cluster, mutation: Mutation, broken: Broken) -> String {
     let trace = wrong.trace(&path);
     let actions = path.into_actions();
     assert_eq!(actions.len(), cluster.depth as usize, "{mutation:?} is caught at another depth:\n{trace}");
-    assert!(trace.contains(&format!("BROKEN: {}", broken.sentence())), "{trace}");
+    assert!(trace.contains(&format!("BROKEN: {}", broken.as_str())), "{trace}");
     // The very same happens to the right elector without harm.
     let right = Cluster { mutation: None, ..cluster };
     let mut world = right.init_states().remove(0);
@@ -105,7 +105,7 @@ fn a_restart_that_forgets_promises_leaves_a_writer_without_its_quorum() {
     };
     let bound = |cluster: &Cluster, world: &World| {
         let properties = cluster.properties();
-        let sentence = Broken::WriterWithoutQuorum.sentence();
+        let sentence = Broken::WriterWithoutQuorum.as_str();
         let property = properties.iter().find(|property| property.name == sentence).unwrap();
         (property.condition)(cluster, world)
     };

@@ -83,8 +83,9 @@ fn count(min: u64, max: u64) -> impl TypedValueParser<Value = usize> {
 }
 
 fn system() -> impl TypedValueParser<Value = System> {
-    let find = |name: String| System::ALL.into_iter().find(|one| one.name() == name).ok_or("there is none");
-    PossibleValuesParser::new(System::ALL.map(System::name)).try_map(find)
+    let find =
+        |name: String| System::ALL.iter().copied().find(|one| one.name() == name).ok_or("there is none");
+    PossibleValuesParser::new(System::ALL.iter().map(|one| one.name())).try_map(find)
 }
 
 fn jobs() -> usize {

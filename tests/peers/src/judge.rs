@@ -1,6 +1,7 @@
 //! The judge: the same three questions for every system, asked after every event.
 
 use crate::timeline::Line;
+use kevy_elect_plugin::words;
 use std::collections::BTreeMap;
 
 /// What a run came to.
@@ -29,32 +30,17 @@ pub struct Verdict {
     pub timeline: Vec<Line>,
 }
 
-/// What a run must not show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wrong {
-    /// [`Verdict::two_in_one_epoch`].
-    TwoInOneEpoch,
-    /// [`Verdict::two_writers`].
-    TwoWriters,
-    /// [`Verdict::none_after_heal`].
-    NoneAfterHeal,
-    /// [`Verdict::several_after_heal`].
-    SeveralAfterHeal,
-}
-
-impl Wrong {
-    /// Each of them.
-    pub const ALL: [Self; 4] =
-        [Self::TwoInOneEpoch, Self::TwoWriters, Self::NoneAfterHeal, Self::SeveralAfterHeal];
-
-    /// As the table calls it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::TwoInOneEpoch => "two in an epoch",
-            Self::TwoWriters => "both see a quorum",
-            Self::NoneAfterHeal => "none after",
-            Self::SeveralAfterHeal => "several after",
-        }
+words! {
+    /// What a run must not show.
+    pub enum Wrong {
+        /// [`Verdict::two_in_one_epoch`].
+        TwoInOneEpoch = "two in an epoch",
+        /// [`Verdict::two_writers`].
+        TwoWriters = "both see a quorum",
+        /// [`Verdict::none_after_heal`].
+        NoneAfterHeal = "none after",
+        /// [`Verdict::several_after_heal`].
+        SeveralAfterHeal = "several after",
     }
 }
 
@@ -71,7 +57,7 @@ impl Verdict {
 
     /// Whether it showed any of it, or had no end.
     pub fn is_bad(&self) -> bool {
-        self.endless || Wrong::ALL.into_iter().any(|wrong| self.shows(wrong))
+        self.endless || Wrong::ALL.iter().any(|wrong| self.shows(*wrong))
     }
 }
 

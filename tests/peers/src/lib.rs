@@ -18,6 +18,7 @@ pub use plan::{Fault, Kind, Plan, Shape, Target};
 pub use timeline::{Line, What};
 
 use kevy_elect_plugin::elector::Mutation;
+use kevy_elect_plugin::words;
 use node::Habits;
 use world::World;
 
@@ -30,37 +31,15 @@ pub const TICK_MS: u64 = 20;
 /// How long after the heal it is looked whether there is a primary.
 pub const PATIENCE_MS: u64 = 60_000;
 
-/// What is under test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum System {
-    /// This project's elector.
-    Plugin,
-    /// kevy-elect, set up as kevy 7 does it: with its vote file, every process starting as a replica.
-    Kevy,
-    /// kevy-elect as its own documentation sets it up by default: nothing survives a restart.
-    KevyForgets,
-}
-
-impl System {
-    /// Each of them.
-    pub const ALL: [Self; 3] = [Self::Plugin, Self::Kevy, Self::KevyForgets];
-
-    /// As on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Plugin => "plugin",
-            Self::Kevy => "kevy",
-            Self::KevyForgets => "kevy-forgets",
-        }
-    }
-
-    /// As a person would say it.
-    pub const fn spelled(self) -> &'static str {
-        match self {
-            Self::Plugin => "this plugin",
-            Self::Kevy => "kevy-elect 7.0.0",
-            Self::KevyForgets => "kevy-elect 7.0.0, no vote file",
-        }
+words! {
+    /// What is under test.
+    pub enum System {
+        /// This project's elector.
+        Plugin = "plugin" => "this plugin",
+        /// kevy-elect, set up as kevy 7 does it: with its vote file, every process starting as a replica.
+        Kevy = "kevy" => "kevy-elect 7.0.0",
+        /// kevy-elect as its own documentation sets it up by default: nothing survives a restart.
+        KevyForgets = "kevy-forgets" => "kevy-elect 7.0.0, no vote file",
     }
 }
 

@@ -38,7 +38,7 @@ const HEAD: [&str; 9] = [
 /// Cells; the first row is the head. Systems that ran with several numbers of nodes get a line for all.
 fn cells(rows: &[Row]) -> Vec<Vec<String>> {
     let mut cells = vec![HEAD.map(str::to_owned).to_vec()];
-    for system in System::ALL {
+    for &system in System::ALL {
         let of: Vec<_> = rows.iter().filter(|row| row.system == system.name()).collect();
         let mut total = Counts::default();
         for row in &of {
@@ -109,7 +109,7 @@ fn longest(rows: &[Row]) -> String {
 /// For each system and finding the lowest seed that shows it, with the fewest nodes.
 fn examples(rows: &[Row]) -> Vec<(&'static str, &'static str, usize, u64)> {
     let mut examples = Vec::new();
-    for system in System::ALL {
+    for &system in System::ALL {
         for (what, pick) in FINDINGS {
             let of = rows.iter().filter(|row| row.system == system.name());
             let seen = of.filter_map(|row| Some((pick(&row.counts).first_seed?, row.nodes)));

@@ -26,15 +26,15 @@ pub(crate) fn show(seed: u64, options: &Options) -> (String, bool) {
                 system.spelled(),
                 summary(&verdict)
             );
-            if options.full || !Wrong::ALL.into_iter().any(|wrong| verdict.shows(wrong)) {
+            if options.full || !Wrong::ALL.iter().any(|wrong| verdict.shows(*wrong)) {
                 tell(&mut text, &verdict.timeline, options.full);
                 continue;
             }
             text.push('\n');
-            for wrong in Wrong::ALL.into_iter().filter(|wrong| verdict.shows(*wrong)) {
+            for wrong in Wrong::ALL.iter().copied().filter(|wrong| verdict.shows(*wrong)) {
                 let plan = shrink(&plan, system, wrong);
                 let verdict = run(&plan, system, true);
-                let _ = writeln!(text, "\"{}\" takes {} of these faults:", wrong.name(), plan.faults.len());
+                let _ = writeln!(text, "\"{}\" takes {} of these faults:", wrong.as_str(), plan.faults.len());
                 tell(&mut text, &verdict.timeline, false);
                 let _ = writeln!(text, "  {}: {}", system.spelled(), summary(&verdict));
                 if system != System::Plugin {

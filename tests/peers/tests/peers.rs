@@ -42,7 +42,7 @@ fn kevy_elect_shows_each_of_it_with_its_vote_file_and_without() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    for system in System::ALL {
+    for &system in System::ALL {
         for seed in [0, 11, 59] {
             let plan = Plan::draw(seed, 5);
             let (one, other) = (run(&plan, system, true), run(&plan, system, true));
@@ -57,7 +57,7 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn without_a_fault_every_system_has_one_primary_all_the_time() {
-    for system in System::ALL {
+    for &system in System::ALL {
         let verdict = run(&plan(&[]), system, false);
         assert!(!verdict.is_bad() && !verdict.several_after_heal, "{verdict:?}");
         assert_eq!(verdict.promotions, 1, "{}", system.name());

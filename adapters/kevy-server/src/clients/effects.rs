@@ -69,20 +69,33 @@ pub(crate) fn settled<A: ArgvView + ?Sized>(
     }
 }
 
-/// A string with its deadline is made at once as the frame that it travels as: it is the commonest of these commands, and
-/// most of its price is pieces of memory.
+/// What a string with a deadline was set by, if that is what it was. As the frame that it travels as, and at once: it is the
+/// commonest of these commands, and most of its price is pieces of memory.
+pub(crate) fn timed_set<A: ArgvView + ?Sized>(
+    store: &Store,
+    upper: &[u8],
+    args: &A,
+    reply: &[u8],
+) -> Option<Frame> {
+    let value = match upper {
+        b"SET" if args.len() > 3 => &args[2],
+        b"SETEX" | b"PSETEX" => args.get(3)?,
+        _ => return None,
+    };
+    let at = store.deadline_unix_ms(args.get(1)?)?;
+    reply.starts_with(b"+").then(|| set_at(&args[1], value, at))
+}
+
 fn set(store: &Store, key: &[u8], value: &[u8]) -> Vec<Frame> {
     vec![match store.deadline_unix_ms(key) {
-        Some(at) => vec![
-            b"EVAL".to_vec(),
-            SET_AT.to_vec(),
-            b"1".to_vec(),
-            key.to_vec(),
-            value.to_vec(),
-            at.to_string().into_bytes(),
-        ],
+        Some(at) => set_at(key, value, at),
         None => frame(&[b"SET", key, value]),
     }]
+}
+
+fn set_at(key: &[u8], value: &[u8], at: u64) -> Frame {
+    let at = at.to_string().into_bytes();
+    vec![b"EVAL".to_vec(), SET_AT.to_vec(), b"1".to_vec(), key.to_vec(), value.to_vec(), at]
 }
 
 /// A deadline in the past has ended the key.

@@ -5,7 +5,7 @@
 //! sends to itself, which passes the gate like every other write.
 
 use crate::clients::effects::{Frame, frame};
-use crate::clients::itself::Itself;
+use crate::clients::loopback::Loopback;
 use crate::inline::Inline;
 use crate::process::clock;
 use crate::shards::Shards;
@@ -298,7 +298,7 @@ impl Keeper {
 }
 
 async fn beat(keeper: Weak<Keeper>, address: SocketAddr) {
-    let mut server = Itself::new(address, ANSWER_TIMEOUT);
+    let mut server = Loopback::new(address, ANSWER_TIMEOUT);
     while let Some(keeper) = keeper.upgrade().filter(|keeper| keeper.goes_on()) {
         if keeper.shards.check().is_ok() {
             clock::advance();

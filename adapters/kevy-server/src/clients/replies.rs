@@ -35,6 +35,8 @@ pub(crate) struct Upstream {
 
 /// Says where a replica's data comes from.
 pub(crate) trait Source: Send + Sync + 'static {
+    /// This node.
+    fn node(&self) -> NodeId;
     /// As it is now.
     fn upstream(&self) -> Upstream;
     /// The member whose clients come to this address, as the configuration has it.
@@ -54,7 +56,7 @@ pub(crate) struct Replies {
 
 /// Commands that the server answers differently from kevy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Own {
+pub(crate) enum Overridden {
     /// `ROLE`
     Role,
     /// `INFO`
@@ -87,7 +89,7 @@ pub(crate) enum Own {
     Browser,
 }
 
-impl Own {
+impl Overridden {
     /// Which of them `verb` is.
     #[inline]
     pub(crate) fn of(verb: &[u8]) -> Option<Self> {
@@ -282,6 +284,9 @@ impl Replies {
         if let Some(copy) = self.source.upstream().copy {
             let (bytes, rate) = (copy.bytes, copy.rate());
             let _ = write!(lines, "elect_copy_bytes:{bytes}\r\nelect_copy_bytes_per_second:{rate}\r\n");
+            if let Some(rest) = copy.rest() {
+                let _ = write!(lines, "elect_copy_rest_bytes:{rest}\r\n");
+            }
         }
         let primary = standing.of.map(|id| id.to_string()).unwrap_or_default();
         let _ = write!(
@@ -308,8 +313,8 @@ mod tests {
 
     #[test]
     fn own_commands_are_told_from_all_others_in_any_case() {
-        assert_eq!(Own::of(b"role"), Some(Own::Role));
-        assert_eq!(Own::of(b"SlaveOf"), Some(Own::Steer));
+        assert_eq!(Overridden::of(b"role"), Some(Overridden::Role));
+        assert_eq!(Overridden::of(b"SlaveOf"), Some(Overridden::Steer));
         for own in
             ["INFO", "WAIT", "repl.token", "REPL.wait", "FAILOVER", "Shutdown", "replicaof", "post", "host:"]
                 .into_iter()
@@ -325,14 +330,14 @@ mod tests {
                     "readWrite",
                 ])
         {
-            assert!(Own::of(own.as_bytes()).is_some(), "{own}");
+            assert!(Overridden::of(own.as_bytes()).is_some(), "{own}");
         }
-        assert_eq!(Own::of(b"move-scope"), Some(Own::Load));
-        assert_eq!(Own::of(b"MOVE-SCOPE-INGEST"), Some(Own::Load));
+        assert_eq!(Overridden::of(b"move-scope"), Some(Overridden::Load));
+        assert_eq!(Overridden::of(b"MOVE-SCOPE-INGEST"), Some(Overridden::Load));
         for other in
             ["GET", "SET", "INFOS", "ROL", "", "REPL", "FLUSHALL", "SADD", "HSET", "POST:", "REPL.WAI\0"]
         {
-            assert_eq!(Own::of(other.as_bytes()), None, "{other}");
+            assert_eq!(Overridden::of(other.as_bytes()), None, "{other}");
         }
     }
 

@@ -3,32 +3,36 @@
 use crate::shards::Shards;
 use kevy_elect_plugin::host::FenceReason;
 use kevy_elect_plugin::plugin::Denied;
+use kevy_elect_plugin::words;
 use kevy_rt::{BlockHint, BlockKind, ResolvedCmd, VerbId};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// kevy hands the id of a verb from the shard where a command came in to the one that runs it, and leaves its meaning to
-/// its commands. Its own ids are 0, 1 and 2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Nothing to ask.
-    Free,
-    /// A write that passed the gate. It asks once more where it runs.
-    Write,
-    /// Must not run.
-    Refused,
-    /// Stands behind a browser's request.
-    Intruder,
-    /// The same, and there were so many that it gets no answer.
-    Ignored,
-    /// This server answers it, not kevy, and there is nothing to ask.
-    Own,
-    /// The same, and it is a write that passed the gate. It asks once more where it runs.
-    OwnWrite,
-    /// A cut. It asks as a write does, and passes while the gate is shut for a handover (S6): it changes no data, and
-    /// without one behind the last write no replica could say that it has all, and take over.
-    Cut,
-    /// A script that came to a replica: it may read.
-    Script,
+words! {
+    /// kevy hands the id of a verb from the shard where a command came in to the one that runs it, and leaves its meaning to
+    /// its commands. Its own ids are 0, 1 and 2.
+    pub(crate) enum Verdict {
+        /// Nothing to ask.
+        Free,
+        /// The same, and nothing to look at afterwards.
+        Plain,
+        /// A write that passed the gate. It asks once more where it runs.
+        Write,
+        /// Must not run.
+        Refused,
+        /// Stands behind a browser's request.
+        Intruder,
+        /// The same, and there were so many that it gets no answer.
+        Ignored,
+        /// This server answers it, not kevy, and there is nothing to ask.
+        Own,
+        /// The same, and it is a write that passed the gate. It asks once more where it runs.
+        OwnWrite,
+        /// A cut. It asks as a write does, and passes while the gate is shut for a handover (S6): it changes no data, and
+        /// without one behind the last write no replica could say that it has all, and take over.
+        Cut,
+        /// A script that came to a replica: it may read.
+        Script,
+    }
 }
 
 /// The bits of an id that are ours.
@@ -49,6 +53,7 @@ impl Verdict {
             Self::OwnWrite => 6,
             Self::Cut => 7,
             Self::Script => 8,
+            Self::Plain => 9,
         };
         VerbId::new(verb.get() & !BITS | bits << SHIFT)
     }
@@ -65,6 +70,7 @@ impl Verdict {
             6 => Self::OwnWrite,
             7 => Self::Cut,
             8 => Self::Script,
+            9 => Self::Plain,
             _ => Self::Refused,
         };
         (verdict, VerbId::new(verb.get() & !BITS))
@@ -106,17 +112,7 @@ mod tests {
     #[test]
     fn a_verdict_and_kevys_id_travel_together() {
         for id in [0, 1, 2, (BITS - 1) & !BITS] {
-            for verdict in [
-                Verdict::Free,
-                Verdict::Write,
-                Verdict::Refused,
-                Verdict::Intruder,
-                Verdict::Ignored,
-                Verdict::Own,
-                Verdict::OwnWrite,
-                Verdict::Cut,
-                Verdict::Script,
-            ] {
+            for &verdict in Verdict::ALL {
                 assert_eq!(Verdict::of(verdict.mark(VerbId::new(id))), (verdict, VerbId::new(id)));
             }
         }

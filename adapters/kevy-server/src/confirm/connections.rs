@@ -54,8 +54,14 @@ impl Doors {
 
     /// The connections that were accepted here. Only those that kevy had accepted before the call are certain to be met.
     pub(crate) fn accepted(&self, whose: Whose<'_>) -> io::Result<Vec<OwnedFd>> {
-        let mirror = Mirror::new()?;
         let mut found = Vec::new();
+        self.each(whose, |socket| found.push(socket))?;
+        Ok(found)
+    }
+
+    /// Likewise, one after the other: whoever lets go of each needs one more descriptor only.
+    pub(crate) fn each(&self, whose: Whose<'_>, mut found: impl FnMut(OwnedFd)) -> io::Result<()> {
+        let mirror = Mirror::new()?;
         for entry in std::fs::read_dir("/proc/self/fd")? {
             let name = entry?.file_name();
             let Some(number) = name.to_str().and_then(|name| name.parse::<RawFd>().ok()) else { continue };
@@ -64,18 +70,19 @@ impl Doors {
                 continue;
             }
             match mirror.duplicate(number) {
-                Ok(socket) if self.is_at(socket.as_raw_fd()) && is_of(&socket, whose) => found.push(socket),
+                Ok(socket) if self.is_at(socket.as_raw_fd()) && is_of(&socket, whose) => found(socket),
                 Ok(_) | Err(Errno::BADF) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Ends them: their readers get the end of the stream, and no answer leaves any more. Says how many there were.
     pub(crate) fn end(&self, whose: Whose<'_>) -> io::Result<usize> {
-        let found = self.accepted(whose)?;
-        Ok(found.iter().filter(|socket| shutdown(socket, Shutdown::Both).is_ok()).count())
+        let mut ended = 0;
+        self.each(whose, |socket| ended += usize::from(shutdown(&socket, Shutdown::Both).is_ok()))?;
+        Ok(ended)
     }
 
     fn is_at(&self, socket: RawFd) -> bool {
@@ -107,15 +114,17 @@ fn is_of(socket: &OwnedFd, whose: Whose<'_>) -> bool {
     if sockopt::socket_acceptconn(socket).unwrap_or(true) {
         return false;
     }
-    let peer = nix::sys::socket::getpeername::<SockaddrStorage>(socket.as_raw_fd());
     match whose {
         Whose::All => true,
-        Whose::Dead => peer.is_err(),
-        Whose::Of(peers) => peer.is_ok_and(|peer| {
-            peer.as_sockaddr_in()
-                .is_some_and(|peer| peers.contains(&SocketAddrV4::new(peer.ip(), peer.port())))
-        }),
+        Whose::Dead => nix::sys::socket::getpeername::<SockaddrStorage>(socket.as_raw_fd()).is_err(),
+        Whose::Of(peers) => peer_of(socket).is_some_and(|peer| peers.contains(&peer)),
     }
+}
+
+/// Where the other end of a connection is; nothing if it is gone, or not of IPv4, which is all that kevy takes at the ports of its streams.
+pub(crate) fn peer_of(socket: &OwnedFd) -> Option<SocketAddrV4> {
+    let peer = nix::sys::socket::getpeername::<SockaddrStorage>(socket.as_raw_fd()).ok()?;
+    peer.as_sockaddr_in().map(|peer| SocketAddrV4::new(peer.ip(), peer.port()))
 }
 
 /// Duplicates descriptors that somebody else owns.

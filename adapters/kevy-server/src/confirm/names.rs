@@ -42,8 +42,8 @@ impl Name {
         let (name, _) = name.rsplit_once('-')?;
         let (name, flushes) = name.rsplit_once('.')?;
         let (node, epoch) = name.rsplit_once('.')?;
-        // Releases before this one used one name for all connections of an epoch.
-        let (_, dialled) = link.split_once('.').unwrap_or((link, "0"));
+        // Releases before this one used one name for all connections of an epoch. Behind it a proof may stand.
+        let dialled = link.split('.').nth(1).unwrap_or("0");
         Some(Self {
             node: node.to_owned(),
             epoch: Epoch(epoch.parse().ok()?),
@@ -58,44 +58,85 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) peer: SocketAddrV4,
     pub(crate) acknowledged: bool,
+    /// It acknowledged more than there is. (It may well have more than this connection brought: see `follow/catch_up.rs`.)
+    pub(crate) beyond: bool,
 }
 
 impl Row {
-    pub(crate) fn new((name, address, port, _, ack): kevy_rt::ReplicaViewRow) -> Self {
-        Self { name, peer: SocketAddrV4::new(address, port), acknowledged: ack.is_some() }
+    /// In a stream that has come to `end`.
+    pub(crate) fn new((name, address, port, _, ack): kevy_rt::ReplicaViewRow, end: u64) -> Self {
+        let beyond = ack.is_some_and(|ack| ack.acked_offset > end);
+        Self { name, peer: SocketAddrV4::new(address, port), acknowledged: ack.is_some(), beyond }
     }
 }
 
-/// What the connections to a primary's stream are good for.
+/// Why a connection to a stream ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Why {
+    /// It is of no member, or cannot prove to be of the one that it names.
+    Stranger,
+    /// It acknowledged what was not written yet.
+    Beyond,
+    /// It is of an earlier reign or flush, or its node has connected anew.
+    Earlier,
+    /// It does not say what it wants.
+    Silent,
+}
+
+impl Why {
+    pub(crate) const ALL: [Self; 4] = [Self::Stranger, Self::Beyond, Self::Earlier, Self::Silent];
+
+    /// The word for it in logs and metrics.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Stranger => "stranger",
+            Self::Beyond => "beyond",
+            Self::Earlier => "earlier",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+/// What the connections to a stream are good for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Judged {
     /// Connections that have to end.
-    pub(crate) end: Vec<SocketAddrV4>,
+    pub(crate) end: Vec<(SocketAddrV4, Why)>,
     /// How many of all would be counted although they must not be.
     pub(crate) wrong: usize,
 }
 
-/// Judges the connections of one shard of the primary of `epoch`, which was flushed `flushes` times.
-pub(crate) fn judge(rows: &[Row], epoch: Epoch, flushes: u64, is_member: impl Fn(&str) -> bool) -> Judged {
-    let names: Vec<Option<Name>> =
-        rows.iter().map(|row| Name::read(&row.name).filter(|name| is_member(&name.node))).collect();
+/// Judges the connections of one shard of the primary of `epoch`, which was flushed `flushes` times; of one that does not reign
+/// (`None`) only strangers end. `knows` says whether a name is one of the node that it names.
+pub(crate) fn judge(
+    rows: &[Row],
+    reign: Option<(Epoch, u64)>,
+    knows: impl Fn(&Name, &str) -> bool,
+) -> Judged {
+    let known = |row: &Row| Name::read(&row.name).filter(|name| knows(name, &row.name));
+    let names: Vec<Option<Name>> = rows.iter().map(known).collect();
     let mut judged = Judged::default();
     for (row, name) in rows.iter().zip(&names) {
-        let of_this_reign = |name: &Name| name.epoch == epoch && name.flushes == flushes;
+        // A name is used once. Who has heard another one's and repeats it is not told from that one.
+        let doubled = rows.iter().filter(|other| other.name == row.name).count() > 1;
+        let of_this_reign = |name: &Name| Some((name.epoch, name.flushes)) == reign;
         let superseded = |name: &Name| {
             let later = |other: &Name| other.node == name.node && other.dialled > name.dialled;
             names.iter().flatten().any(later)
         };
-        let ends = match name {
+        let why = match name {
             // It may acknowledge whatever it likes at any time.
-            None => true,
-            Some(name) if superseded(name) => true,
+            None => Some(Why::Stranger),
+            Some(_) if reign.is_none() => None,
+            Some(_) if doubled => Some(Why::Stranger),
+            Some(name) if superseded(name) => Some(Why::Earlier),
+            Some(name) if of_this_reign(name) => row.beyond.then_some(Why::Beyond),
             // A name of another reign that has acknowledged nothing is one that has just connected: nodes learn of a reign
             // and of a flush a little later. It ends by itself, or connects anew under the right name.
-            Some(name) => !of_this_reign(name) && row.acknowledged,
+            Some(_) => row.acknowledged.then_some(Why::Earlier),
         };
-        if ends {
-            judged.end.push(row.peer);
+        if let Some(why) = why {
+            judged.end.push((row.peer, why));
             judged.wrong += usize::from(row.acknowledged);
         }
     }
@@ -136,6 +177,7 @@ mod tests {
             name,
             peer: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
             acknowledged,
+            beyond: port == 7,
         };
         let rows = [
             row(1, name("n1", 5, 1, 10).spell(6004, 0), true),
@@ -144,10 +186,26 @@ mod tests {
             row(4, name("n3", 5, 2, 13).spell(6004, 0), false),
             row(5, name("n9", 5, 1, 14).spell(6004, 0), false),
             row(6, "kevy-replica-6004#0".to_owned(), true),
+            row(7, name("n4", 5, 1, 15).spell(6004, 0), true),
+            row(8, name("n5", 5, 1, 16).spell(6004, 0), false),
+            row(9, name("n5", 5, 1, 16).spell(6004, 0), false),
         ];
-        let judged = judge(&rows, Epoch(5), 1, |node| ["n1", "n2", "n3"].contains(&node));
-        let ports: Vec<u16> = judged.end.iter().map(SocketAddrV4::port).collect();
-        assert_eq!(ports, [1, 3, 5, 6], "superseded, of an earlier reign, no member, no name of ours");
-        assert_eq!(judged.wrong, 3, "one of them has acknowledged nothing");
+        let knows = |name: &Name, _: &str| ["n1", "n2", "n3", "n4", "n5"].contains(&name.node.as_str());
+        let judged = judge(&rows, Some((Epoch(5), 1)), knows);
+        let ports: Vec<(u16, Why)> = judged.end.iter().map(|(peer, why)| (peer.port(), *why)).collect();
+        let ends = [
+            (1, Why::Earlier),
+            (3, Why::Earlier),
+            (5, Why::Stranger),
+            (6, Why::Stranger),
+            (7, Why::Beyond),
+            (8, Why::Stranger),
+            (9, Why::Stranger),
+        ];
+        assert_eq!(ports, ends);
+        assert_eq!(judged.wrong, 4, "the others have acknowledged nothing");
+        let judged = judge(&rows, None, knows);
+        let ports: Vec<u16> = judged.end.iter().map(|(peer, _)| peer.port()).collect();
+        assert_eq!(ports, [5, 6], "who does not reign is followed by nobody for long");
     }
 }

@@ -6,17 +6,26 @@
 //! does not take its write for confirmed. Before the same process reigns again the connections of replicas end too.
 
 use crate::confirm::connections::{Doors, Whose};
+use crate::confirm::names::{Name, Row, Why};
+use crate::confirm::proof::Proofs;
+use crate::confirm::silent::Silent;
 use crate::confirm::sink::Sink;
+use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// kevy parks nobody for longer, also not one who names no timeout.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// Between two lines of the log that say which connections were ended: strangers come as often as they like.
+const SAID_INTERVAL: Duration = Duration::from_secs(1);
+
 struct Setup {
     members: Vec<String>,
+    /// Where nodes have keys.
+    proofs: Option<Proofs>,
     streams: Doors,
     clients: Sink,
 }
@@ -29,20 +38,82 @@ pub(crate) struct Waits {
     until_ms: AtomicU64,
     /// Whether connections are being ended.
     busy: Arc<AtomicBool>,
+    /// Whose connections to each shard's stream have said what they want.
+    connected: Mutex<BTreeMap<usize, Vec<SocketAddrV4>>>,
+    /// When refused connections were last told of, and how many have not been told of since.
+    told: Mutex<(Option<Instant>, usize)>,
 }
 
 impl Default for Waits {
     fn default() -> Self {
         let (until_ms, busy) = (AtomicU64::default(), Arc::default());
-        Self { setup: OnceLock::new(), born: Instant::now(), until_ms, busy }
+        let (connected, told) = (Mutex::default(), Mutex::default());
+        Self { setup: OnceLock::new(), born: Instant::now(), until_ms, busy, connected, told }
     }
 }
 
 impl Waits {
-    /// Makes known which nodes count, where their streams begin, and how clients are got rid of.
-    pub(crate) fn set_up(&self, members: Vec<String>, streams: Doors, clients: Sink) {
+    /// Makes known which nodes count, how they prove who they are, where their streams begin, and how clients are got rid of.
+    pub(crate) fn set_up(&self, members: Vec<String>, proofs: Option<Proofs>, streams: Doors, clients: Sink) {
+        metrics::describe_counter!(
+            "kevy_server_streams_refused_total",
+            "Connections to the ports of the streams that were ended, by reason."
+        );
+        for why in Why::ALL {
+            metrics::counter!("kevy_server_streams_refused_total", "reason" => why.word()).increment(0);
+        }
         // A second time would be a mistake of this crate; the first stays.
-        drop(self.setup.set(Setup { members, streams, clients }));
+        drop(self.setup.set(Setup { members, proofs, streams, clients }));
+    }
+
+    /// Whether a connection of this name is one of the member that it names: by its proof, where there are keys.
+    pub(crate) fn knows(&self, node: &Name, name: &str) -> bool {
+        let Some(setup) = self.setup.get() else { return false };
+        setup.members.contains(&node.node)
+            && setup.proofs.as_ref().is_none_or(|proofs| proofs.prove(&node.node, name))
+    }
+
+    /// The connections to a shard's stream that have said what they want.
+    pub(crate) fn note_connected(&self, shard: usize, rows: &[Row]) {
+        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = connected.entry(shard).or_default();
+        let same = known.len() == rows.len() && known.iter().zip(rows).all(|(known, row)| *known == row.peer);
+        if !same {
+            known.clear();
+            known.extend(rows.iter().map(|row| row.peer));
+        }
+    }
+
+    /// Ends connections to the streams that do not say what they want; says whether more of them are to be expected at once.
+    pub(crate) fn end_silent(&self, silent: &mut Silent, now: Instant) -> bool {
+        let Some(setup) = self.setup.get() else { return false };
+        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = |peer: &SocketAddrV4| connected.values().flatten().any(|known| known == peer);
+        let ended = silent.look(&setup.streams, known, now);
+        self.tell(&ended.iter().map(|peer| (*peer, Why::Silent)).collect::<Vec<_>>());
+        !ended.is_empty()
+    }
+
+    /// Counts them, and says so once in a while.
+    fn tell(&self, ended: &[(SocketAddrV4, Why)]) {
+        for (_, why) in ended {
+            metrics::counter!("kevy_server_streams_refused_total", "reason" => why.word()).increment(1);
+        }
+        let Some((peer, why)) = ended.first() else { return };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, more) = &mut *told;
+        *more += ended.len();
+        if last.is_some_and(|last| last.elapsed() < SAID_INTERVAL) {
+            return;
+        }
+        let count = std::mem::take(more);
+        *last = Some(Instant::now());
+        log::warn!(
+            target: "kevy_elect",
+            "elect event=replica_refused reason={} peer={peer} count={count} why=\"connections to the ports of the streams that \
+             belong to no member, or not to the one that they name, or to an earlier time, are ended\"",
+            why.word(),
+        );
     }
 
     /// Whether acknowledgements of `node` count.
@@ -104,16 +175,15 @@ impl Waits {
     }
 
     /// Ends connections of replicas that must not be counted. Not on the thread that finds them.
-    pub(crate) fn end_streams(&self, peers: Vec<SocketAddrV4>) {
-        if peers.is_empty() || self.busy.swap(true, Ordering::AcqRel) {
+    pub(crate) fn end_streams(&self, ended: Vec<(SocketAddrV4, Why)>) {
+        if ended.is_empty() || self.busy.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.tell(&ended);
+        let peers: Vec<SocketAddrV4> = ended.into_iter().map(|(peer, _)| peer).collect();
         let streams = self.setup.get().map(|setup| setup.streams.clone()).unwrap_or_default();
         let busy = Arc::clone(&self.busy);
         blocking::unblock(move || {
-            log::warn!(
-                "connections to the replication port end, from {peers:?}: of no node, or of an earlier time"
-            );
             if let Err(error) = streams.end(Whose::Of(&peers)) {
                 log::error!("cannot end them: {error}; WAIT answers 0 while they are there");
             }

@@ -5,7 +5,7 @@
 //! | `ELECT HISTORY shard` | its epoch (0: it does not reign), flushes, number of shards, and where histories began |
 //! | `ELECT OWN shard` | the epoch and flushes of its own stream, the last one: `FEED.READ` has that, if it still has it |
 //! | `ELECT TRAIL shard next bytes` | 1: it is known that somebody who copies has the stream before `next`, frames of so many bytes |
-//! | `ELECT COPY shard node` | 1 if this node may copy now, 0 while another one does |
+//! | `ELECT COPY shard node` | about how many bytes a copy has (1 at least), if this node may copy now; 0 while another one does |
 //! | `ELECT FRAMES shard epoch flushes offset count` | frames of that history that it received, as `FEED.READ` answers |
 //!
 //! They change no data. Like `FEED.READ` they are answered to whoever reaches the client port; once members can be told from
@@ -16,6 +16,8 @@ use crate::position::marks::Place;
 use crate::shards::Shards;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_resp::{encode_bulk, encode_error};
+use kevy_rt::Store;
+use kevy_store::ENTRY_OVERHEAD;
 use std::sync::Arc;
 
 pub(crate) const HISTORY: &str = "HISTORY";
@@ -23,6 +25,9 @@ pub(crate) const FRAMES: &str = "FRAMES";
 pub(crate) const OWN: &str = "OWN";
 pub(crate) const COPY: &str = "COPY";
 pub(crate) const TRAIL: &str = "TRAIL";
+
+/// What a key of usual length, and what surrounds it and its value, take in a copy.
+const KEY_BYTES: u64 = 32;
 
 /// Whether `argv` is for this module.
 pub(crate) fn is_ours(argv: &[Vec<u8>]) -> bool {
@@ -36,7 +41,7 @@ pub(crate) fn target(argv: &[Vec<u8>], shards: usize) -> usize {
 }
 
 /// The whole answer, made on the shard that [`target`] named.
-pub(crate) fn answer(shards: &Arc<Shards>, argv: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn answer(shards: &Arc<Shards>, store: &Store, argv: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
     let shard = number(argv, 2).and_then(|shard| usize::try_from(shard).ok());
     let Some(shard) = shard.filter(|shard| *shard < shards.count()) else {
@@ -50,7 +55,7 @@ pub(crate) fn answer(shards: &Arc<Shards>, argv: &[Vec<u8>]) -> Vec<u8> {
     if argv[1].eq_ignore_ascii_case(COPY.as_bytes()) {
         let node = argv.get(3).and_then(|node| std::str::from_utf8(node).ok());
         let may = node.is_some_and(|node| shards.may_copy(node));
-        kevy_resp::encode_integer(&mut out, i64::from(may));
+        kevy_resp::encode_integer(&mut out, if may { copy_bytes(store) } else { 0 });
         return out;
     }
     if argv[1].eq_ignore_ascii_case(OWN.as_bytes()) {
@@ -79,6 +84,14 @@ pub(crate) fn answer(shards: &Arc<Shards>, argv: &[Vec<u8>]) -> Vec<u8> {
         _ => encode_error(&mut out, "ERR wrong number of arguments, or one is no number"),
     }
     out
+}
+
+/// How large a copy of these keys becomes, about: kevy tells nobody before it is made.
+fn copy_bytes(store: &Store) -> i64 {
+    let keys = store.dbsize() as u64;
+    let values = store.used_memory().saturating_sub(keys.saturating_mul(ENTRY_OVERHEAD));
+    let bytes = values.saturating_add(keys.saturating_mul(KEY_BYTES));
+    i64::try_from(bytes).unwrap_or(i64::MAX).max(1)
 }
 
 fn number(argv: &[Vec<u8>], i: usize) -> Option<u64> {

@@ -6,6 +6,7 @@
 
 use crate::position::marks::{Place, number_of};
 use kevy_elect_plugin::ids::Epoch;
+use kevy_elect_plugin::words;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -102,40 +103,23 @@ pub(crate) enum Way {
     Copy(Why),
 }
 
-/// Why data is copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// It is not known what it is.
-    Unknown,
-    /// The primary does not know how its history is connected with this one.
-    NoPath,
-    /// It has what the primary's history lacks.
-    Fork,
-    /// The primary's history was flushed since.
-    Flushed,
-    /// Frames that it lacks are not kept any more.
-    Missing,
-    /// The primary cannot be asked.
-    Mute,
-    /// What came could not be taken.
-    Broken,
-}
-
-impl Why {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Unknown, Self::NoPath, Self::Fork, Self::Flushed, Self::Missing, Self::Mute, Self::Broken];
-
-    /// The word for it in the metric and the log.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::NoPath => "no-path",
-            Self::Fork => "fork",
-            Self::Flushed => "flushed",
-            Self::Missing => "missing",
-            Self::Mute => "mute",
-            Self::Broken => "broken",
-        }
+words! {
+    /// Why data is copied.
+    pub(crate) enum Why {
+        /// It is not known what it is.
+        Unknown = "unknown",
+        /// The primary does not know how its history is connected with this one.
+        NoPath = "no-path",
+        /// It has what the primary's history lacks.
+        Fork = "fork",
+        /// The primary's history was flushed since.
+        Flushed = "flushed",
+        /// Frames that it lacks are not kept any more.
+        Missing = "missing",
+        /// The primary cannot be asked.
+        Mute = "mute",
+        /// What came could not be taken.
+        Broken = "broken",
     }
 }
 

@@ -39,7 +39,7 @@ struct Wish {
 }
 
 /// The server that has the slots.
-struct Own {
+struct SlotServer {
     /// Where its clients connect to.
     clients: SocketAddr,
     /// And its replicas, to this port and the ones above.
@@ -57,7 +57,7 @@ impl Pins {
         window: Duration,
     ) -> io::Result<Self> {
         let wish = Arc::new(Wish::default());
-        let own = Own { clients, streams, credentials: Arc::new(credentials) };
+        let own = SlotServer { clients, streams, credentials: Arc::new(credentials) };
         Inline::get()?.spawn(run(Arc::clone(&wish), wanted, own, window / RENEWALS));
         Ok(Self(wish))
     }
@@ -75,7 +75,7 @@ impl Drop for Pins {
     }
 }
 
-async fn run(wish: Arc<Wish>, wanted: impl Fn() -> Option<usize>, own: Own, interval: Duration) {
+async fn run(wish: Arc<Wish>, wanted: impl Fn() -> Option<usize>, own: SlotServer, interval: Duration) {
     loop {
         let due = wish.due.listen();
         if wish.over.load(Ordering::Acquire) {
@@ -93,7 +93,7 @@ async fn run(wish: Arc<Wish>, wanted: impl Fn() -> Option<usize>, own: Own, inte
     }
 }
 
-impl Own {
+impl SlotServer {
     async fn pin_all(&self, shards: usize) -> io::Result<()> {
         for shard in 0..shards {
             match select(pin!(self.pin(shard)), pin!(Timer::after(PATIENCE))).await {

@@ -108,7 +108,7 @@ pub(crate) fn describe() {
         "Frames that a shard of this node lacked of an older history and fetched from its primary."
     );
     for why in Why::ALL {
-        metrics::counter!("kevy_server_copies_total", "reason" => why.word()).increment(0);
+        metrics::counter!("kevy_server_copies_total", "reason" => why.as_str()).increment(0);
     }
     for kind in ["equal", "behind", "same"] {
         metrics::counter!("kevy_server_continuations_total", "kind" => kind).increment(0);
@@ -131,6 +131,12 @@ pub(crate) fn describe() {
         "How much of the copies that this node takes just now has come."
     );
     metrics::gauge!("kevy_server_copy_bytes").set(0.0);
+    metrics::describe_gauge!(
+        "kevy_server_copy_rest_bytes",
+        metrics::Unit::Bytes,
+        "About how much of the copies that this node takes just now is still to come."
+    );
+    metrics::gauge!("kevy_server_copy_rest_bytes").set(0.0);
     metrics::describe_gauge!(
         "kevy_server_copy_bytes_per_second",
         "How fast the copies come that this node takes just now."
@@ -165,9 +171,11 @@ impl Attempt<'_> {
             None => self.run()?,
         };
         let begun = Instant::now();
-        while matches!(outcome, Outcome::Copies(why) if why != Why::Mute)
-            && !self.feed.may_copy(self.link.shard, &self.link.origin.node)?
-        {
+        while matches!(outcome, Outcome::Copies(why) if why != Why::Mute) {
+            if let Some(bytes) = self.feed.may_copy(self.link.shard, &self.link.origin.node)? {
+                open(self.link)?.copy_bytes = bytes;
+                break;
+            }
             if begun.elapsed() > NOT_YET_MAX {
                 return Err(Stop::End(End::Broken("waits until another node has copied".to_owned())));
             }

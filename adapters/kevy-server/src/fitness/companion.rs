@@ -25,10 +25,10 @@ const RESTART_MAX: Duration = Duration::from_secs(60);
 const STABLE: Duration = Duration::from_secs(60);
 
 /// The process's. Its locks are for ever, as its threads are its own.
-static SITTER: OnceLock<Arc<Sitter>> = OnceLock::new();
+static SUPERVISOR: OnceLock<Arc<Supervisor>> = OnceLock::new();
 
 /// Sees to it that there is a companion, and that it has the sockets.
-pub(crate) struct Sitter {
+pub(crate) struct Supervisor {
     lives: Lives,
     /// A lock got its thread.
     held: Event,
@@ -55,26 +55,26 @@ pub(crate) fn begin(program: &Program, shards: usize, inline: Inline) -> io::Res
     );
     metrics::gauge!("kevy_server_companion").set(0.0);
     metrics::counter!("kevy_server_companion_ends_total").increment(0);
-    let sitter = Arc::new(Sitter { lives, held: Event::new(), state: Mutex::default() });
-    if SITTER.set(Arc::clone(&sitter)).is_err() {
+    let supervisor = Arc::new(Supervisor { lives, held: Event::new(), state: Mutex::default() });
+    if SUPERVISOR.set(Arc::clone(&supervisor)).is_err() {
         return Err(io::Error::other("this process has one already"));
     }
-    let (sitting, program) = (Arc::clone(&sitter), program.clone());
+    let (sitting, program) = (Arc::clone(&supervisor), program.clone());
     inline.spawn(async move {
         sitting.hold(election);
         sitting.sit(program).await;
     });
-    Ok(Arc::new(Watch(sitter)))
+    Ok(Arc::new(Watch(supervisor)))
 }
 
 /// The calling thread is that of `shard`, and is about to answer clients.
 pub(crate) fn shard_begins(shard: usize) {
-    if let Some(sitter) = SITTER.get() {
-        sitter.hold(shard);
+    if let Some(supervisor) = SUPERVISOR.get() {
+        supervisor.hold(shard);
     }
 }
 
-impl Sitter {
+impl Supervisor {
     fn hold(&self, thread: usize) {
         match self.lives.hold(thread) {
             Ok(()) => drop(self.held.notify(usize::MAX)),
@@ -168,7 +168,7 @@ impl Sitter {
         state.tell(|companion| companion.hand_over(key, &socket));
         state.sockets.insert(key, socket);
         drop(state);
-        Box::new(Kept { sitter: Arc::clone(self), key })
+        Box::new(Kept { supervisor: Arc::clone(self), key })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -197,7 +197,7 @@ pub(crate) fn complain(what: &str) {
 }
 
 /// What the transport tells.
-struct Watch(Arc<Sitter>);
+struct Watch(Arc<Supervisor>);
 
 impl SocketWatch for Watch {
     fn listening(&self, socket: &TcpListener) -> Box<dyn Send> {
@@ -211,13 +211,13 @@ impl SocketWatch for Watch {
 
 /// A socket that the transport has open.
 struct Kept {
-    sitter: Arc<Sitter>,
+    supervisor: Arc<Supervisor>,
     key: u64,
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let mut state = self.sitter.state();
+        let mut state = self.supervisor.state();
         state.sockets.remove(&self.key);
         state.tell(|companion| companion.take_back(self.key));
     }

@@ -1,10 +1,10 @@
 //! Whether this server is fit to hold the office.
 
-pub(crate) mod burn;
 pub(crate) mod companion;
 pub(crate) mod descriptors;
 pub(crate) mod guard;
-pub(crate) mod own;
 pub(crate) mod probe;
 pub(crate) mod pulse;
+pub(crate) mod reset_clients;
+pub(crate) mod threads;
 pub(crate) mod watch;

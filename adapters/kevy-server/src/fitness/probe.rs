@@ -1,7 +1,7 @@
 //! Whether this server can write to its disk and open files: tried from time to time, because kevy tells of a log that
-//! it cannot write on its standard error only. The same thread looks after connections of the dead.
+//! it cannot write on its standard error only. The same thread looks after connections of the dead and of the silent.
 
-use crate::fitness::burn::Burn;
+use crate::fitness::reset_clients::ResetClients;
 use kevy_elect_plugin::host::Health;
 use rustix::fs::fstatvfs;
 use rustix::io::Errno;
@@ -19,6 +19,8 @@ const PROBE_BYTES: usize = 256 * 1024;
 /// How often it is looked whether a probe is due: at once where data came in, else after the longer time.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const PROBE_INTERVAL_IDLE: Duration = Duration::from_secs(10);
+/// Between two looks after silent strangers while they come in crowds.
+const CROWD_INTERVAL: Duration = Duration::from_millis(100);
 /// The logs are synced every second. What has been confirmed may be lost with the power if that takes much longer.
 const SYNC_MAX: Duration = Duration::from_secs(5);
 /// An ailment counts as over when it has been for so long: who deletes a file on a full disk has not made room yet.
@@ -50,14 +52,16 @@ impl Probe {
     }
 
     /// Tries for as long as anybody holds the probe. `written` grows when data comes in: an idle server is hardly ever
-    /// disturbed.
+    /// disturbed. `silent` ends connections of strangers, and says whether more of them are to be expected at once.
     pub(crate) fn start(
         self: &Arc<Self>,
         written: impl Fn() -> u64 + Send + 'static,
-        burn: Burn,
+        burn: ResetClients,
+        silent: impl FnMut(Instant) -> bool + Send + 'static,
     ) -> io::Result<()> {
         let probe = Arc::downgrade(self);
-        thread::Builder::new().name("probe".to_owned()).spawn(move || run(&probe, written, burn)).map(drop)
+        let body = move || run(&probe, written, burn, silent);
+        thread::Builder::new().name("probe".to_owned()).spawn(body).map(drop)
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -162,7 +166,12 @@ fn glance(path: Option<&Path>) -> io::Result<()> {
     if path.is_some() && full { Err(Errno::NOSPC.into()) } else { Ok(()) }
 }
 
-fn run(probe: &Weak<Probe>, written: impl Fn() -> u64, mut burn: Burn) {
+fn run(
+    probe: &Weak<Probe>,
+    written: impl Fn() -> u64,
+    mut burn: ResetClients,
+    mut silent: impl FnMut(Instant) -> bool,
+) {
     let (mut tried, mut known) = (None, 0);
     loop {
         let Some(probe) = probe.upgrade() else { return };
@@ -176,7 +185,11 @@ fn run(probe: &Weak<Probe>, written: impl Fn() -> u64, mut burn: Burn) {
         }
         drop(probe);
         burn.look(now);
-        thread::sleep(PROBE_INTERVAL);
+        let next = now + PROBE_INTERVAL;
+        while silent(Instant::now()) && Instant::now() < next {
+            thread::sleep(CROWD_INTERVAL);
+        }
+        thread::sleep(next.saturating_duration_since(Instant::now()));
     }
 }
 

@@ -4,7 +4,7 @@
 //! for a while is busy with one command, or hangs; nobody can know which. But what it waited for a processor is not its own
 //! doing (H6). Looked at from the election's own timer, at every heartbeat, which costs a few loads and wakes nobody.
 
-use crate::fitness::own::{self, Look};
+use crate::fitness::threads::{self, Look};
 use crate::shards::Shards;
 use kevy_elect_plugin::config::Config;
 use kevy_elect_plugin::host::Health;
@@ -88,7 +88,7 @@ impl Watch {
             now,
             work,
             (0..shards.count()).map(|shard| (shards.views_of(shard), shards.is_at_own_work(shard))),
-            |shard| own::look(shards.thread_of(shard)?),
+            |shard| threads::look(shards.thread_of(shard)?),
         )
     }
 

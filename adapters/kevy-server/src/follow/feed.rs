@@ -134,10 +134,13 @@ impl Feed {
             .ok_or_else(|| garbage(format!("{text:?}")))
     }
 
-    /// Whether `node` may copy from there now.
-    pub(crate) fn may_copy(&mut self, shard: usize, node: &str) -> io::Result<bool> {
+    /// Whether `node` may copy from there now; then, about how many bytes. 0: the node there does not say.
+    pub(crate) fn may_copy(&mut self, shard: usize, node: &str) -> io::Result<Option<u64>> {
         self.request(&format!("ELECT {COPY} {shard} {node}"))?;
-        Ok(line(&mut self.reader)? != ":0")
+        let answer = line(&mut self.reader)?;
+        let about = answer.strip_prefix(':').and_then(|number| number.parse().ok());
+        // Releases before say no more than 1, or do not know the question.
+        Ok((about != Some(0)).then(|| about.filter(|bytes| *bytes > 1).unwrap_or(0)))
     }
 
     /// The stream that the node serves for `shard`, and where it is.

@@ -1,5 +1,6 @@
 //! Streams that prove who is at their other end: the members' keys, as kevy's own Noise takes them.
 
+use crate::confirm::proof::Secret;
 use kevy_elect_noise::Keys;
 use kevy_elect_plugin::ids::NodeId;
 use kevy_noise::Keypair;
@@ -25,8 +26,8 @@ pub(crate) struct Credentials(Option<Proof>);
 
 struct Proof {
     own: Keypair,
-    /// The keys that the node may have.
-    theirs: Vec<[u8; 32]>,
+    /// The keys that the node may have, each with what proves a name to its owner.
+    theirs: Vec<([u8; 32], Secret)>,
     /// The one that it proved last.
     good: AtomicUsize,
 }
@@ -41,7 +42,7 @@ impl Credentials {
     /// For connections to `peer`.
     pub(crate) fn towards(keys: Option<&Keys>, peer: NodeId) -> Self {
         Self(keys.map(|keys| {
-            let theirs = keys.of(peer).iter().map(|key| *key.as_bytes()).collect();
+            let theirs = keys.of(peer).iter().map(|key| (*key.as_bytes(), Secret::with(keys, key))).collect();
             Proof { own: own_pair(keys), theirs, good: AtomicUsize::new(0) }
         }))
     }
@@ -49,7 +50,8 @@ impl Credentials {
     /// For connections to this node itself.
     pub(crate) fn towards_self(keys: Option<&Keys>) -> Self {
         Self(keys.map(|keys| {
-            let theirs = vec![*keys.own().public().as_bytes()];
+            let own = keys.own().public();
+            let theirs = vec![(*own.as_bytes(), Secret::with(keys, &own))];
             Proof { own: own_pair(keys), theirs, good: AtomicUsize::new(0) }
         }))
     }
@@ -67,8 +69,10 @@ impl Credentials {
         let first = good.load(Ordering::Relaxed);
         let mut failed = "no key of it is known".to_owned();
         for number in (0..theirs.len()).map(|n| (first + n) % theirs.len()) {
-            let security = ReplicaSecurity::new(own.clone(), theirs[number]);
-            match ReplicaClient::connect_with(to, &options.clone().with_security(security)) {
+            let (key, secret) = &theirs[number];
+            let mut options = options.clone().with_security(ReplicaSecurity::new(own.clone(), *key));
+            options.replica_id = secret.prove(&options.replica_id);
+            match ReplicaClient::connect_with(to, &options) {
                 Ok(client) => {
                     good.store(number, Ordering::Relaxed);
                     return Ok(client);

@@ -1,6 +1,6 @@
 //! The end of a reign: what passed the gate is counted and answered, and clients that wait for nothing are let go.
 
-use super::{HURRY, KevyHost, adrift};
+use super::{HURRY, KevyHost, lapsed};
 use crate::confirm::connections::Whose;
 use crate::fitness::guard::Guard;
 use crate::inline::Inline;
@@ -73,7 +73,7 @@ impl KevyHost {
         // What others promised when they heard the last heartbeat that the lease counts, and the one after it.
         let promise = config.election_timeout().saturating_sub(config.lease()) + config.heartbeat_interval();
         match Inline::get() {
-            Ok(inline) => inline.spawn(adrift::watch(Arc::clone(&self.shards), promise)),
+            Ok(inline) => inline.spawn(lapsed::watch(Arc::clone(&self.shards), promise)),
             Err(error) => log::error!("nobody lets clients go whom this node can serve no more: {error}"),
         }
     }

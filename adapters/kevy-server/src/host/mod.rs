@@ -8,8 +8,8 @@
 //! That is a lower bound: the new primary was elected by a quorum, so its snapshots hold every write of
 //! the old history that a quorum confirmed; and until the last shard is loaded nothing is acknowledged.
 
-mod adrift;
 mod drain;
+mod lapsed;
 mod streams;
 
 use crate::config::ElectSettings;
@@ -208,7 +208,7 @@ impl KevyHost {
     /// Where the members are that are none of `but`.
     fn members(&self, but: &[NodeId]) -> Vec<Member> {
         let address = |id| self.addresses.iter().find(|(known, _)| *known == id).map(|(_, a)| Arc::clone(a));
-        let others = self.settings.peers.iter().filter(|peer| !but.contains(&peer.id));
+        let others = self.settings.data_nodes.iter().filter(|peer| !but.contains(&peer.id));
         others.filter_map(|peer| Some((address(peer.id)?, peer.client_port))).collect()
     }
 
@@ -231,10 +231,10 @@ impl KevyHost {
         let settings = &self.settings;
         let node = settings.config.node();
         let unknown = |id: NodeId| HostError::new(format!("node {id} is not in [cluster] peers"));
-        let peer = settings.peer(primary).ok_or_else(|| unknown(primary))?;
-        let own = settings.peer(node).ok_or_else(|| unknown(node))?;
+        let peer = settings.data_node(primary).ok_or_else(|| unknown(primary))?;
+        let own = settings.data_node(node).ok_or_else(|| unknown(node))?;
         let mut members = self.members(&[node, primary]);
-        let all = settings.peers.iter().map(|peer| peer.id).filter(|id| *id != node);
+        let all = settings.data_nodes.iter().map(|peer| peer.id).filter(|id| *id != node);
         members.extend(self.members(&all.collect::<Vec<_>>()));
         Ok(Origin {
             epoch,
@@ -379,7 +379,7 @@ impl ReplicationHost for KevyHost {
     }
 
     async fn resume(&self, _epoch: Epoch) -> Result<(), HostError> {
-        self.shards.adrift().end();
+        self.shards.lapsed().end();
         Ok(())
     }
 

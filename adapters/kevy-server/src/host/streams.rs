@@ -4,7 +4,7 @@ use super::{KevyHost, Role};
 use crate::clients::replies::{Source, Upstream};
 use crate::follow::link::{Arriving, Look};
 use crate::follow::stall;
-use kevy_elect_ops::config::Peer;
+use kevy_elect_ops::config::DataNode;
 use kevy_elect_ops::http::{Copying, Phase};
 use kevy_elect_plugin::ids::NodeId;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ impl KevyHost {
         }
         let (bytes, rate) = copy.map_or((0, 0), |copy| (copy.bytes, copy.rate()));
         metrics::gauge!("kevy_server_copy_bytes").set(bytes as f64);
+        metrics::gauge!("kevy_server_copy_rest_bytes")
+            .set(copy.and_then(|copy| copy.rest()).unwrap_or(0) as f64);
         metrics::gauge!("kevy_server_copy_bytes_per_second").set(rate as f64);
         metrics::gauge!("kevy_server_kept_bytes").set(self.shards.kept_bytes() as f64);
         metrics::gauge!("kevy_server_stream_stalled_seconds").set(stalled.unwrap_or_default().as_secs_f64());
@@ -48,34 +50,43 @@ fn copying(looks: &[Look]) -> Option<Copying> {
     let copies: Vec<Arriving> = looks.iter().filter_map(|look| look.copy).collect();
     let begun = copies.iter().map(|copy| copy.begun).min()?;
     let bytes = copies.iter().map(|copy| copy.bytes).sum();
+    // Of shards that do not copy yet nothing is known.
+    let known = copies.len() == looks.len() && copies.iter().all(|copy| copy.about > 0 || copy.whole);
+    let about = known.then(|| {
+        copies.iter().map(|copy| if copy.whole { copy.bytes } else { copy.about.max(copy.bytes) }).sum()
+    });
     let phase = match bytes {
         _ if copies.iter().all(|copy| copy.whole) => Phase::Loaded,
         0 => Phase::Prepared,
         _ => Phase::Received,
     };
-    Some(Copying { phase, bytes, took: begun.elapsed() })
+    Some(Copying { phase, bytes, about, took: begun.elapsed() })
 }
 
 impl Source for KevyHost {
+    fn node(&self) -> NodeId {
+        self.settings.config.node()
+    }
+
     fn node_at(&self, host: &str, port: u16) -> Option<NodeId> {
-        let there = |peer: &&Peer| peer.host == host && peer.client_port == port;
-        self.settings.peers.iter().find(there).map(|peer| peer.id)
+        let there = |peer: &&DataNode| peer.host == host && peer.client_port == port;
+        self.settings.data_nodes.iter().find(there).map(|peer| peer.id)
     }
 
     fn address_of(&self, node: NodeId) -> Option<(&str, u16)> {
-        self.settings.peer(node).map(|peer| (peer.host.as_str(), peer.client_port))
+        self.settings.data_node(node).map(|peer| (peer.host.as_str(), peer.client_port))
     }
 
     fn upstream(&self) -> Upstream {
         let state = self.state();
         let Role::Replica(fleet, _) = &state.role else {
-            let known = self.shards.standing().of.and_then(|id| self.settings.peer(id));
+            let known = self.shards.standing().of.and_then(|id| self.settings.data_node(id));
             let (host, port) = known.map(|peer| (peer.host.clone(), peer.client_port)).unwrap_or_default();
             return Upstream { host, port, ..Upstream::default() };
         };
         let looks = fleet.look();
         let copy = copying(&looks);
-        let peer = self.settings.peer(fleet.primary());
+        let peer = self.settings.data_node(fleet.primary());
         let stalled = looks.iter().filter_map(|look| look.stalled).max();
         let stalled = stalled.filter(|stalled| *stalled >= stall::SAID_AFTER);
         let stands =

@@ -1,6 +1,6 @@
 //! Puts cuts ([`cuts`](crate::position::cuts)) into the streams of a primary.
 
-use crate::clients::itself::Itself;
+use crate::clients::loopback::Loopback;
 use crate::position::cuts::CUT;
 use kevy_persist::Routing;
 use std::io;
@@ -65,7 +65,7 @@ impl Cutter {
             wish: Arc::clone(&wish),
             begin,
             keys: keys(shards, routing),
-            server: Itself::new(address, PATIENCE),
+            server: Loopback::new(address, PATIENCE),
         };
         std::thread::Builder::new().name("cuts".to_owned()).spawn(move || work.run())?;
         Ok(Self { wish })
@@ -102,7 +102,7 @@ struct Work<F> {
     wish: Arc<Wish>,
     begin: F,
     keys: Vec<Vec<u8>>,
-    server: Itself,
+    server: Loopback,
 }
 
 impl<F: Fn() -> Option<u64>> Work<F> {

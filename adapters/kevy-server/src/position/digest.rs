@@ -16,13 +16,13 @@
 //! milliseconds or 0. A full one is the key's length as `u32`, the key, digest, deadline, and a byte for the type.
 //! Keys whose deadline is before `cutoff` are left out: nodes that look at different moments would not agree on them.
 
+use crate::position::sum::digest;
 use crate::shards::Shards;
 use kevy_resp::{encode_array_len, encode_bulk, encode_integer};
 use kevy_rt::Store;
-use kevy_store::{StreamData, Value};
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Keys after which a slice ends: a third of a millisecond.
 const SLICE_KEYS: usize = 1024;
@@ -105,7 +105,7 @@ fn ask(argv: &[Vec<u8>]) -> Result<Ask<'_>, &'static str> {
     };
     let shard = || usize::try_from(number(3)?).map_err(|_| USAGE);
     if !argv.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"DIGEST")) {
-        return Err(USAGE);
+        return Err("use ELECT STATUS, ELECT TRANSFER [node] [TIMEOUT ms] or ELECT DIGEST");
     }
     match argv.get(2).map(|word| word.to_ascii_uppercase()).as_deref() {
         Some(b"INFO") if argv.len() == 3 => Ok(Ask::Info),
@@ -247,107 +247,6 @@ fn full(records: &mut Vec<u8>, key: &[u8], seen: &Seen) {
     records.extend_from_slice(&seen.digest.to_le_bytes());
     records.extend_from_slice(&seen.deadline.to_le_bytes());
     records.push(seen.kind);
-}
-
-/// Of the value as clients see it: how kevy keeps it in memory, and in which order a set was filled, do not show.
-fn digest(store: &Store, key: &[u8], value: &Value, kind: u8) -> (u64, usize) {
-    let mut sum = Sum::new(kind);
-    match value {
-        Value::Str(text) => sum.part(text.as_slice()),
-        Value::Int(number) => sum.part(number.to_string().as_bytes()),
-        Value::ArcBulk(bytes) => sum.part(bytes),
-        Value::List(list) => list.iter().for_each(|item| sum.part(item)),
-        Value::SegList(list) => list.iter().for_each(|item| sum.part(item)),
-        Value::SmallListInline(list) => list.iter().for_each(|item| sum.part(item)),
-        Value::Set(set) => set.iter().for_each(|member| sum.member(member.as_slice(), 0)),
-        Value::SegSet(set) => set.keys().for_each(|member| sum.member(member.as_slice(), 0)),
-        Value::SmallSetInline(set) => set.iter().for_each(|member| sum.member(member, 0)),
-        Value::ZSet(zset) => zset.ordered().for_each(|(member, score)| sum.member(member, score.to_bits())),
-        Value::SegZSet(zset) => {
-            zset.ordered().for_each(|(member, score)| sum.member(member, score.to_bits()));
-        }
-        Value::SmallZSetInline(zset) => {
-            zset.iter().for_each(|(member, score)| sum.member(member, score.to_bits()));
-        }
-        Value::Hash(hash) => {
-            sum.fields(store, key, hash.iter().map(|(field, value)| (field.as_slice(), value.as_slice())));
-        }
-        Value::SegHash(hash) => {
-            sum.fields(store, key, hash.iter().map(|(field, value)| (field.as_slice(), value.as_slice())));
-        }
-        Value::SmallHashInline(hash) => sum.fields(store, key, hash.iter()),
-        Value::PackedRow(row) => sum.fields(store, key, row.fields()),
-        Value::Stream(stream) => stream_digest(&mut sum, stream),
-        // `clone_with_ttl` has read it already.
-        Value::Cold(_) => {}
-    }
-    sum.end()
-}
-
-fn stream_digest(sum: &mut Sum, stream: &StreamData) {
-    let id = |ms: u64, seq: u64| [ms.to_le_bytes(), seq.to_le_bytes()].concat();
-    sum.part(&id(stream.last_id().ms, stream.last_id().seq));
-    sum.part(&id(stream.max_deleted_id().ms, stream.max_deleted_id().seq));
-    sum.part(&stream.entries_added().to_le_bytes());
-    for (at, fields) in stream.entries() {
-        sum.part(&id(at.ms, at.seq));
-        for (field, value) in fields {
-            sum.part(field.as_slice());
-            sum.part(value.as_slice());
-        }
-    }
-    // Not when a consumer was last seen: a replica's notes of that are its own.
-    for group in stream.export_groups() {
-        let mut whole = id(group.last_delivered.0, group.last_delivered.1);
-        for (ms, seq, consumer, delivered, count) in &group.pel {
-            whole.extend_from_slice(&id(*ms, *seq));
-            whole.extend_from_slice(&id(*delivered, *count));
-            whole.extend_from_slice(&(consumer.len() as u64).to_le_bytes());
-            whole.extend_from_slice(consumer);
-        }
-        sum.member(&group.name, xxh3_64(&whole));
-    }
-}
-
-/// What a digest is made of: parts in their order, and members in any.
-struct Sum {
-    parts: Xxh3,
-    members: u64,
-    count: u64,
-    bytes: usize,
-}
-
-impl Sum {
-    fn new(kind: u8) -> Self {
-        Self { parts: Xxh3::with_seed(u64::from(kind)), members: 0, count: 0, bytes: 0 }
-    }
-
-    fn part(&mut self, part: &[u8]) {
-        self.parts.update(&(part.len() as u64).to_le_bytes());
-        self.parts.update(part);
-        self.bytes += part.len();
-    }
-
-    fn member(&mut self, member: &[u8], with: u64) {
-        self.members = self.members.wrapping_add(xxh3_64_with_seed(member, with));
-        self.count += 1;
-        self.bytes += member.len();
-    }
-
-    fn fields<'a>(&mut self, store: &Store, key: &[u8], pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
-        let (fields, values): (Vec<_>, Vec<_>) = pairs.unzip();
-        let deadlines = store.hash_field_deadlines(key, &fields);
-        for ((field, value), deadline) in fields.iter().zip(values).zip(deadlines) {
-            self.member(field, xxh3_64_with_seed(value, deadline.unwrap_or(0)));
-            self.bytes += value.len();
-        }
-    }
-
-    fn end(mut self) -> (u64, usize) {
-        self.parts.update(&self.members.to_le_bytes());
-        self.parts.update(&self.count.to_le_bytes());
-        (self.parts.digest(), self.bytes)
-    }
 }
 
 fn now_ms() -> u64 {
@@ -494,7 +393,7 @@ mod tests {
         let words = |line: &str| line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
         for wrong in [
             "ELECT",
-            "ELECT STATUS",
+            "ELECT STATUSES",
             "ELECT DIGEST",
             "ELECT DIGEST INFO 1",
             "ELECT DIGEST SCAN 0 0",

@@ -10,6 +10,7 @@ pub(crate) mod marks;
 pub(crate) mod offset;
 pub(crate) mod pace;
 pub(crate) mod replay;
+mod sum;
 pub(crate) mod syncer;
 pub(crate) mod tag;
 pub(crate) mod witness;

@@ -20,6 +20,8 @@ pub(crate) struct Replay {
     void: bool,
     /// A mark contradicted the count.
     doubtful: bool,
+    /// The data is at the place that was read, or further on: until the next mark (K11).
+    about: bool,
     /// Records that kevy adds to the one before them, and does not stream: name and key of each.
     added: VecDeque<(Vec<u8>, Vec<u8>)>,
     /// Where histories began. These are facts, whatever data they stand in.
@@ -51,12 +53,12 @@ pub(crate) struct Restored {
 }
 
 impl Replay {
-    /// A whole keyspace was read. `held`: what stood beside it.
-    pub(crate) fn base(&mut self, beside: Option<(Held, Cuts)>) {
+    /// A whole keyspace was read. `beside`: what stood beside it; `about`: it may be further on.
+    pub(crate) fn base(&mut self, beside: Option<(Held, Cuts)>, about: bool) {
         let named = beside.is_some();
         let (held, cuts) = beside.unwrap_or_default();
         let beginnings = std::mem::take(&mut self.beginnings);
-        *self = Self { held, cuts, named, data: true, beginnings, ..Self::default() };
+        *self = Self { held, cuts, named, data: true, about, beginnings, ..Self::default() };
     }
 
     /// Where histories began, in the words of [`Beginnings::write`].
@@ -94,7 +96,7 @@ impl Replay {
                 }
                 let follows =
                     |before: &Place| self.held.at == Some(Place { offset: before.offset + 1, ..*before });
-                before.filter(follows).map_or(Record::Other, Record::Frame)
+                before.filter(|before| !self.about && follows(before)).map_or(Record::Other, Record::Frame)
             }
         }
     }
@@ -107,6 +109,7 @@ impl Replay {
         if let (Some(counted), Some(said)) = (self.held.at, held.at)
             && (counted.epoch, counted.flushes) == (said.epoch, said.flushes)
             && counted.offset != said.offset
+            && !self.about
         {
             log::warn!("a mark in the log says {said:?} where {counted:?} was counted; the mark is right");
             self.doubtful = true;
@@ -116,7 +119,7 @@ impl Replay {
             self.cuts = Cuts::of_own(said.epoch);
         }
         // A mark of this very keyspace: it was not replaced after all.
-        (self.held, self.named, self.loading) = (held, true, false);
+        (self.held, self.named, self.loading, self.about) = (held, true, false, false);
     }
 
     fn count(&mut self, name: &[u8], key: &[u8]) {
@@ -154,7 +157,8 @@ impl Replay {
         if damaged {
             (held.at, held.before) = (None, None);
         }
-        let (named, data, doubtful) = (self.named || damaged, self.data, self.doubtful);
+        let (named, data) = (self.named || damaged, self.data);
+        let doubtful = self.doubtful || self.about;
         Restored { held, cuts: self.cuts.clone(), named, data, doubtful }
     }
 }
@@ -188,7 +192,7 @@ mod tests {
         assert_eq!(replay.take(&argv("DEL b")), Record::Frame(Place { flushes: 1, ..at(3, 0).unwrap() }));
         let wrong = Held { at: Some(Place { flushes: 1, ..at(3, 9).unwrap() }), ..held(1, 3, 0) };
         assert_eq!(replay.take(&mark(wrong)), Record::Correction);
-        replay.base(None);
+        replay.base(None, false);
         assert_eq!(replay.beginnings().write(), "2:1:1:5,3:2:0:77", "a new keyspace changes no facts");
     }
 
@@ -227,12 +231,26 @@ mod tests {
     fn a_whole_keyspace_begins_anew_and_only_its_own_marks_count() {
         let mut replay = Replay::default();
         replay.take(&mark(held(1, 3, 10)));
-        replay.base(Some((held(2, 5, 100), Cuts::default())));
+        replay.base(Some((held(2, 5, 100), Cuts::default())), false);
         replay.take(&argv("SET a 1"));
         replay.take(&mark(held(1, 3, 11)));
         assert_eq!(replay.end(false).held, held(2, 5, 101));
-        replay.base(None);
+        replay.base(None, false);
         assert!(!replay.end(false).named);
+    }
+
+    /// A primary's keyspace has what was written since the tick of which its place is.
+    #[test]
+    fn a_keyspace_that_may_be_further_on_is_certain_from_the_next_mark_on() {
+        let mut replay = Replay::default();
+        replay.base(Some((held(2, 5, 100), Cuts::default())), true);
+        assert_eq!(replay.take(&argv("SET a 1")), Record::Other, "nobody knows its place");
+        let read = replay.end(false);
+        assert_eq!((read.held, read.doubtful), (held(2, 5, 101), true), "no more than this can be claimed");
+        assert_eq!(replay.take(&mark(held(2, 5, 140))), Record::Mark, "no contradiction");
+        assert_eq!(replay.take(&argv("SET b 1")), Record::Frame(at(5, 140).unwrap()));
+        let read = replay.end(false);
+        assert_eq!((read.held, read.doubtful), (held(2, 5, 141), false));
     }
 
     #[test]

@@ -20,6 +20,8 @@ const MARK: &[u8] = b"ELECT1";
 const KEVY_PARTS: usize = 6;
 /// Parts of what the data is.
 const HELD_PARTS: usize = 5;
+/// Stands at the end where the data may be further on than the frame says (K11).
+const ABOUT: &[u8] = b"about";
 /// Parts of a mark. What this shard's data is follows them.
 const MARK_PARTS: usize = 4;
 
@@ -60,13 +62,26 @@ impl Tag {
         })
     }
 
-    /// `frame` as [`Tag::mark`] made it, with what the data beside it is, and where histories began.
-    pub(crate) fn add_held(mut frame: Argv, held: &Held, cuts: &Cuts, beginnings: &Beginnings) -> Argv {
+    /// `frame` as [`Tag::mark`] made it, with what the data beside it is, and where histories began. `about`: the data may be further on.
+    pub(crate) fn add_held(
+        mut frame: Argv,
+        (held, cuts): &(Held, Cuts),
+        beginnings: &Beginnings,
+        about: bool,
+    ) -> Argv {
         if frame.len() == KEVY_PARTS + MARK_PARTS {
             held.beside(cuts).iter().for_each(|word| frame.push(word));
             frame.push(beginnings.write().as_bytes());
+            if about {
+                frame.push(ABOUT);
+            }
         }
         frame
+    }
+
+    /// Whether the data beside it may be further on than it says.
+    pub(crate) fn is_about<A: ArgvView + ?Sized>(frame: &A) -> bool {
+        frame.get(KEVY_PARTS + MARK_PARTS + HELD_PARTS + 1) == Some(ABOUT)
     }
 
     /// Where histories began, as it stands there.
@@ -126,9 +141,12 @@ mod tests {
         cuts.note(7, Place { epoch: Epoch(5), flushes: 2, offset: 40 });
         let mut beginnings = Beginnings::default();
         beginnings.note(Epoch(5), Some(Place { epoch: Epoch(4), flushes: 0, offset: 9 }));
-        let full = Tag::add_held(marked, &held, &cuts, &beginnings);
+        let beside = (held, cuts);
+        assert!(Tag::is_about(&Tag::add_held(marked.clone(), &beside, &beginnings, true)));
+        let full = Tag::add_held(marked, &beside, &beginnings, false);
+        assert!(!Tag::is_about(&full));
         assert_eq!(Tag::beginnings_beside(&full), Some(beginnings.write().as_bytes()));
-        assert_eq!(Tag::held_beside(&full), Some(Some((held, cuts))));
+        assert_eq!(Tag::held_beside(&full), Some(Some(beside)));
         assert_eq!(Tag::read(&full), Some(Tag { epoch: Epoch(5), flushes: 2, shards: 4 }));
     }
 

@@ -110,6 +110,7 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     crash_detection = \"refused\"     # a refused connection proves a process dead; \"off\" behind proxies
     watchdog = true                 # the kernel ends a primary that is stopped when its lease ends (Linux)
     companion = true                # a small process beside the server says at once when that is dead (Linux)
+    realtime = true                 # the election's thread runs before all others (Linux, where the system allows it)
     shard_timeout_ms = 1000         # a shard that does not answer for so long makes its node unfit to be primary
     loss_policy = \"sum\"             # or \"dominate\": never elect a node that is behind on any shard
     cluster_name = \"kevy\"           # nodes of other clusters are refused
@@ -117,6 +118,9 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     http_public = false             # true: http may be an address that other machines reach
     continue_buffer_mb = 64         # received frames that each shard keeps for those who lack some after a failover
     insecure = false                # true: other machines may reach elections without keys ([cluster] secure = false)
+    witnesses = \"n3\"              # vote and hold no data: kevy-witness instead of a server; entries without client port
+    observers = \"n4,n5\"           # hold data and do not vote: any number, no cost to an election
+    priorities = \"n1=200,n2=0\"    # among nodes with equal data the highest is elected (default 100); 0: never
     http_peers = \"n2@n2:9122\"       # where others have their pages, if not at their host and our port
     sentinel = \"0.0.0.0:26379\"      # clients ask here for the primary, in Redis Sentinel's protocol; default: off
     sentinel_master = \"mymaster\"   # the name by which they ask

@@ -2,8 +2,6 @@
 
 pub mod cli;
 pub(crate) mod clock;
-mod order;
-pub(crate) mod ports;
 pub(crate) mod reactor;
 pub(crate) mod run;
 pub(crate) mod sentinel;

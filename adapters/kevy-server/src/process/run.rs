@@ -5,42 +5,28 @@ use crate::fitness::companion;
 use crate::host::KevyHost;
 use crate::office::PluginOffice;
 use crate::process::clock;
-use crate::process::order;
-use crate::process::ports;
 use crate::process::reactor;
 use crate::process::sentinel;
 use crate::process::serve::{Server, Stopper};
 use futures::executor::block_on;
-use futures::future::FutureExt;
-use kevy_config::{Config, LogLevel};
-use kevy_elect_noise::NoiseSessions;
+use kevy_config::Config;
 use kevy_elect_ops::config::{ElectSettings, Settings};
 use kevy_elect_ops::ending::Ending;
-use kevy_elect_ops::history::History;
+use kevy_elect_ops::history::{self, History};
 use kevy_elect_ops::http::{self, Pages, Views};
 use kevy_elect_ops::inline::Inline;
+use kevy_elect_ops::order;
 use kevy_elect_ops::signals;
+use kevy_elect_ops::start::{logging, parts, ports, priority, running};
 use kevy_elect_ops::stderr::Detour;
-use kevy_elect_plugin::clock::SystemClock;
-use kevy_elect_plugin::plugin::{ElectPlugin, Election, QuorumParts, QuorumPlugin};
-use kevy_elect_plugin::store::FileVoteStore;
-use kevy_elect_plugin::transport::TcpTransport;
+use kevy_elect_plugin::plugin::{ElectPlugin, QuorumPlugin};
 use kevy_elect_plugin::transport::tcp::SocketWatch;
 use kevy_elect_watchdog::companion::Program;
-use log::LevelFilter;
-use std::hash::{BuildHasher, RandomState};
-use std::net::TcpListener;
-use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-/// Where the vote record lives, below the data directory.
-const VOTE_FILE: &str = "elect/vote";
-/// What was decided, beside it.
-const HISTORY_FILE: &str = "elect/history";
 /// How kevy's own lines begin: with a full disk they are megabytes a second.
 const FLOODING: &str = "kevy: ";
 /// Longest time for handing over before the server stops anyway, and the same in election timeouts where that is more: it takes
@@ -51,6 +37,12 @@ const HAND_OVER_TIMEOUTS: u32 = 3;
 /// Serves until stopped. `Err` is what to tell the operator; the process then ends with 1. For `main`, which has to call
 /// [`enter`](kevy_elect_watchdog::companion::enter) before anything else.
 pub fn run(settings: Settings, program: &Program) -> Result<(), String> {
+    if let Some(witness) = settings.elect.as_ref().filter(|elect| elect.is_witness()) {
+        return Err(format!(
+            "{} is a witness ([elect] witnesses), which holds no data: start kevy-witness with this file",
+            witness.config.node()
+        ));
+    }
     if settings.elect.is_some() {
         reactor::settle()?;
     }
@@ -65,7 +57,7 @@ pub fn run(settings: Settings, program: &Program) -> Result<(), String> {
             None
         }
     });
-    log(&settings.kevy);
+    logging::begin(settings.kevy.log.level);
     banner(&settings.kevy);
     match settings.elect {
         Some(elect) => serve(&settings.kevy, elect, program),
@@ -75,24 +67,6 @@ pub fn run(settings: Settings, program: &Program) -> Result<(), String> {
             kevy::serve(Arc::new(settings.kevy))
         }
     }
-}
-
-/// Every decision of the election, one line each, beside what kevy says. `RUST_LOG` overrides the level.
-fn log(kevy: &Config) {
-    let level = match kevy.log.level {
-        LogLevel::Trace => LevelFilter::Trace,
-        LogLevel::Debug => LevelFilter::Debug,
-        LogLevel::Warn => LevelFilter::Warn,
-        LogLevel::Error => LevelFilter::Error,
-        _ => LevelFilter::Info,
-    };
-    let logger = env_logger::Builder::new()
-        .filter_level(level)
-        .format_timestamp_micros()
-        .parse_default_env()
-        .try_init();
-    // Someone who embeds this crate has a logger already.
-    drop(logger);
 }
 
 fn banner(kevy: &Config) {
@@ -120,22 +94,23 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
     // Bound now and held for the process's life: peers take a refused connection for proof of its death.
     let door = ports::listen(listen, "[cluster] peers")?;
     let (cluster, node) = (elect.config.cluster().to_owned(), elect.config.node());
-    let replication_port = elect.peer(node).map_or(0, |own| own.replication_port);
+    let replication_port = elect.data_node(node).map_or(0, |own| own.replication_port);
     let streams =
         (0..kevy.server.threads.max(1)).filter_map(|n| replication_port.checked_add(u16::try_from(n).ok()?));
     ports::until_free(kevy.server.bind.into(), [kevy.server.port], "[server] port")?;
     ports::until_free(kevy.server.bind.into(), streams, "[cluster] peers")?;
     let recorder = http_at.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
     let inline = Inline::get().map_err(|error| format!("cannot open a pair of sockets: {error}"))?;
+    priority::prefer_election(elect.realtime, inline)?;
     let server = Server::new(kevy, elect.clone()).map_err(|error| error.to_string())?;
     let watch = companion(&elect, program, kevy.server.threads.max(1), inline);
-    let (parts, transport) = parts(elect, &kevy.server.data_dir, door, watch)?;
+    let (parts, transport) = parts::parts(&elect, &kevy.server.data_dir, door, watch)?;
     let (plugin, election) = QuorumPlugin::start(parts, |_| server.host());
     server.host().set_proven(move |peer| transport.address(peer).map(|address| address.ip()));
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
-    let history = History::open(kevy.server.data_dir.join(HISTORY_FILE));
+    let decisions = History::open(kevy.server.data_dir.join(history::FILE));
     inline.spawn(order::follow(kevy.server.data_dir.clone(), node, Arc::clone(&plugin)));
-    inline.spawn(history.clone().follow(node, Arc::clone(&plugin) as _));
+    inline.spawn(decisions.clone().follow(node, Arc::clone(&plugin) as _));
     if let (Some(address), Some(metrics)) = (http_at, recorder) {
         let wrong = |error| format!("cannot serve [elect] http at {address}: {error}");
         let views = Views::new(&cluster, &http_peers);
@@ -151,7 +126,7 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
             plugin: Arc::clone(&plugin) as _,
             stall,
             copying,
-            history,
+            history: decisions,
             cluster,
             links,
             views,
@@ -169,7 +144,7 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
     server.set_ending(Arc::clone(&ending));
     signals::listen(&ending, inline).map_err(|error| format!("cannot handle signals: {error}"))?;
     let failed = Arc::new(AtomicBool::new(false));
-    inline.spawn(watched(election, ending, Arc::clone(&failed)));
+    inline.spawn(running::run(election, ending, Arc::clone(&failed)));
     server.run().map_err(|error| error.to_string())?;
     match failed.load(Ordering::Acquire) {
         true => Err("stopped, because a server without its election must not be written to".to_owned()),
@@ -189,50 +164,6 @@ fn companion(
     }
     let begun = companion::begin(program, shards, inline);
     begun.map_err(|error| companion::complain(&error.to_string())).ok()
-}
-
-fn parts(
-    elect: ElectSettings,
-    data_dir: &Path,
-    door: TcpListener,
-    watch: Option<Arc<dyn SocketWatch>>,
-) -> Result<(QuorumParts, Arc<TcpTransport>), String> {
-    let store = FileVoteStore::open(data_dir.join(VOTE_FILE)).map_err(|error| error.to_string())?;
-    let seed = RandomState::new().hash_one(elect.config.node());
-    let node = elect.config.node();
-    let mut transport =
-        TcpTransport::with_listener(door).stale_after(elect.config.election_timeout()).seed(seed);
-    transport = transport.silence(3 * elect.config.heartbeat_interval());
-    for peer in elect.peers.iter().filter(|peer| peer.id != node) {
-        transport = transport.peer(peer.id, format!("{}:{}", peer.host, peer.elect_port));
-    }
-    if let Some(keys) = elect.links.keys() {
-        transport = transport.sessions(Arc::new(NoiseSessions::new(keys)));
-    }
-    if let Some(watch) = watch {
-        transport = transport.watch(watch);
-    }
-    let transport = Arc::new(transport.build());
-    let parts = QuorumParts {
-        config: elect.config,
-        clock: Arc::new(SystemClock::new()),
-        store: Arc::new(store),
-        transport: Arc::clone(&transport) as _,
-        seed,
-    };
-    Ok((parts, transport))
-}
-
-/// The election. A server without it ends.
-async fn watched(election: Election, ending: Arc<Ending>, failed: Arc<AtomicBool>) {
-    let reason = match AssertUnwindSafe(election).catch_unwind().await {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "the election ended by a panic".to_owned(),
-    };
-    eprintln!("kevy-server: {reason}");
-    failed.store(true, Ordering::Release);
-    ending.wish(false);
 }
 
 /// Hands over, then stops. Not by the election's thread: that may be what hangs.

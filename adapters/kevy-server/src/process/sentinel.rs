@@ -1,9 +1,9 @@
 //! Sentinel's protocol for this server's clients.
 
-use crate::process::ports;
 use futures::StreamExt;
 use kevy_elect_ops::config::SentinelSettings;
 use kevy_elect_ops::inline::Inline;
+use kevy_elect_ops::start::ports;
 use kevy_elect_plugin::plugin::ElectPlugin;
 use kevy_elect_sentinel::{Member, Members, Settings};
 use std::net::SocketAddr;

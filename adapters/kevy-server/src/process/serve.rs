@@ -5,13 +5,15 @@ use crate::clients::expiry::Keeper;
 use crate::clients::replies::Replies;
 use crate::config::ElectSettings;
 use crate::confirm::connections::{Doors, cluster_base};
+use crate::confirm::proof::Proofs;
+use crate::confirm::silent::Silent;
 use crate::confirm::sink::Sink;
 use crate::continuation::pins::Pins;
 use crate::ending::Ending;
-use crate::fitness::burn::Burn;
 use crate::fitness::descriptors;
 use crate::fitness::probe::Probe;
 use crate::fitness::pulse::Pulse;
+use crate::fitness::reset_clients::ResetClients;
 use crate::follow::keys::{self, Credentials};
 use crate::host::KevyHost;
 use crate::inline::Inline;
@@ -41,7 +43,7 @@ pub struct Server {
     shards: Arc<Shards>,
     host: Arc<KevyHost>,
     probe: Arc<Probe>,
-    burn: Burn,
+    burn: ResetClients,
     stop: Arc<AtomicBool>,
     clock: clock::Holder,
 }
@@ -93,7 +95,7 @@ impl Server {
             shards.set_cutter(Cutter::start(count, own_address(kevy), routing, begin)?);
         }
         let replication_port = elect
-            .peer(elect.config.node())
+            .data_node(elect.config.node())
             .map_or(kevy.replication.listen_port_base, |own| own.replication_port);
         shards.keep_at_most(elect.continue_buffer);
         shards.set_buffer(kevy.replication.replication_buffer_size);
@@ -103,11 +105,12 @@ impl Server {
         // The slots of a primary are for its replicas.
         let wanted = move || of.upgrade().map(|shards| if shards.is_reigning() { 0 } else { shards.count() });
         shards.set_pins(Pins::start(wanted, own_address(kevy), replication_port, own, window)?);
-        let members = elect.peers.iter().map(|peer| peer.id.to_string()).collect();
+        let members = elect.data_nodes.iter().map(|node| node.id.to_string()).collect();
         let voters = elect.config.members().iter().filter(|member| member.kind == MemberKind::Voter);
         shards.set_voters(voters.map(|member| member.id.to_string()).collect());
         let clients = Sink::new(Doors::of_clients(kevy));
-        shards.waits().set_up(members, Doors::of_streams(replication_port, count), clients.clone());
+        let proofs = elect.links.keys().map(Proofs::of);
+        shards.waits().set_up(members, proofs, Doors::of_streams(replication_port, count), clients.clone());
         let clients_max =
             descriptors::clients_max(kevy.server.max_clients, descriptors::raise(), count, elect.peers.len());
         if clients_max < kevy.server.max_clients {
@@ -129,7 +132,7 @@ impl Server {
         }
         let probe = Probe::new(log_dir, always);
         syncer::start(&shards, &probe, Inline::get()?);
-        let burn = Burn::new(clients);
+        let burn = ResetClients::new(clients);
         let host = Arc::new(host.with_probe(Arc::clone(&probe)));
         let replies = Replies { shards: Arc::clone(&shards), source: Arc::clone(&host) as _ };
         // Before there is a store.
@@ -185,12 +188,19 @@ impl Server {
     /// Serves until stopped.
     pub fn run(self) -> Result<(), ServeError> {
         let Self { runtime, shards, host, probe, burn, stop, clock, .. } = self;
-        probe.start(move || shards.written(), burn)?;
-        let result = runtime.run(stop);
+        let (of, mut silent) = (Arc::downgrade(&shards), Silent::default());
+        let look = move |now| of.upgrade().is_some_and(|shards| shards.waits().end_silent(&mut silent, now));
+        probe.start(move || shards.written(), burn, look)?;
+        let result = runtime.run(Arc::clone(&stop));
         // Its streams would go on dialling.
         host.stop();
         drop(clock);
-        Ok(result?)
+        result?;
+        // kevy ends well, too, where one of its threads panicked.
+        match stop.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err(std::io::Error::other("a shard has ended by itself, and the server with it").into()),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a shard's data is: read out of its log when it starts, and marked in the log ever after.
 
-use super::{Applied, Shards};
+use super::{Applied, Shards, stream};
 use crate::position::claim;
 use crate::position::ledger::Ledger;
 use crate::position::marks::{self, Cuts, Held};
@@ -14,7 +14,7 @@ impl Shards {
     /// A snapshot from disk was loaded; `frame` stood beside the keyspace.
     pub(crate) fn note_data_on_disk(&self, shard: usize, frame: Option<&Argv>) {
         let mut ledger = self.ledger(shard);
-        ledger.replay().base(frame.and_then(Tag::held_beside).flatten());
+        ledger.replay().base(frame.and_then(Tag::held_beside).flatten(), frame.is_some_and(Tag::is_about));
         ledger.replay().learn(frame.and_then(Tag::beginnings_beside));
     }
 
@@ -116,6 +116,12 @@ impl Shards {
             return Some(self.signed(shard, held, asked));
         }
         ledger.due(applied, false).map(|held| self.signed(shard, held, 0))
+    }
+
+    /// Whether writes may have passed since kevy said last how far this shard's own stream is: then the data is further on than that (K11).
+    pub(crate) fn is_about(&self, shard: usize) -> bool {
+        let shut = self.shards[shard].shut_views.load(Ordering::Relaxed);
+        !self.ledger(shard).follows() && (shut < stream::TICKS || self.check().is_ok())
     }
 
     /// What stands beside a keyspace that is written now.

@@ -1,7 +1,7 @@
 //! Replicas that copy from this node: whose turn it is, and whether writers wait for one.
 
 use super::Shards;
-use super::brake::{Follower, HURRY};
+use super::throttle::{Follower, HURRY};
 use crate::confirm::names::Row;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -20,22 +20,23 @@ impl Shards {
 
     /// A replica has all of this shard's stream before `next`, and fetches the rest.
     pub(crate) fn note_follower(self: &std::sync::Arc<Self>, shard: usize, next: u64, frame_bytes: u64) {
-        let mut follower = self.shards[shard].brake.follower.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut follower =
+            self.shards[shard].throttle.follower.lock().unwrap_or_else(PoisonError::into_inner);
         *follower = Some(Follower { next, frame_bytes, heard: Instant::now() });
         drop(follower);
         self.hurry(HURRY);
     }
 
     /// The stream is at `offset`. Told at every tick, by the shard's thread.
-    pub(super) fn brake(&self, shard: usize, offset: u64) {
-        let brake = &self.shards[shard].brake;
-        let follower = *brake.follower.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn throttle(&self, shard: usize, offset: u64) {
+        let throttle = &self.shards[shard].throttle;
+        let follower = *throttle.follower.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(follower) = follower else { return };
         let rest = follower.rest(offset, self.buffer.load(Ordering::Relaxed), Instant::now());
         if !rest.is_zero() {
             std::thread::sleep(rest);
             let ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
-            if brake.rested_ms.fetch_add(ms, Ordering::Relaxed) == 0 {
+            if throttle.rested_ms.fetch_add(ms, Ordering::Relaxed) == 0 {
                 log::warn!(
                     "shard {shard}: writers wait for a replica that copies, which cannot keep up with them"
                 );
@@ -46,12 +47,17 @@ impl Shards {
 
     /// For how long shards have rested so that a replica could keep up, in milliseconds.
     pub(crate) fn rested_ms(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.brake.rested_ms.load(Ordering::Relaxed)).sum()
+        self.shards.iter().map(|shard| shard.throttle.rested_ms.load(Ordering::Relaxed)).sum()
     }
 
     /// Makes known who has a vote. Before that, everybody counts as much.
     pub(crate) fn set_voters(&self, voters: Vec<String>) {
         drop(self.turns.voters.set(voters));
+    }
+
+    /// Whether `node` has a vote, as far as that is known.
+    pub(crate) fn votes(&self, node: &str) -> bool {
+        self.turns.votes(node)
     }
 
     /// Whether `node` may copy from this primary now. Then it is its turn until it has joined, or given up.

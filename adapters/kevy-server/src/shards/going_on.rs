@@ -113,7 +113,7 @@ impl Shards {
     /// A copy is on its way into the shard.
     pub(crate) fn note_copy(&self, shard: usize, why: Option<Why>) {
         self.shards[shard].passage.copies.fetch_add(1, Ordering::Relaxed);
-        let why = why.map_or("unknown", Why::word);
+        let why = why.map_or("unknown", Why::as_str);
         metrics::counter!("kevy_server_copies_total", "reason" => why).increment(1);
     }
 

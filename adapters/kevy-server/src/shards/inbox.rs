@@ -107,7 +107,7 @@ impl Shards {
             let mut ledger = self.ledger(shard);
             if let Some(held) = Tag::held_beside(record) {
                 // It ends the keyspace of a log that was written anew.
-                ledger.replay().base(held);
+                ledger.replay().base(held, Tag::is_about(record));
                 ledger.replay().learn(Tag::beginnings_beside(record));
                 self.shards[shard].passage.read_base();
                 return Applied::Kevys;

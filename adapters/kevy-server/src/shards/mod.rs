@@ -9,25 +9,25 @@
 //! - `passage`: going on in another history, and what others need for it
 //! - `followers`: replicas that copy from this node, and what is done for them
 //! - `going_on`: the order to go on in another history
-//! - `brake`: writers who wait for a replica that copies
+//! - `throttle`: writers who wait for a replica that copies
 //! - `turns`: who may copy from it now
-//! - `room`: a table that is large enough before many keys come
+//! - `table_room`: a table that is large enough before many keys come
 //! - `data`: what its data is, and the marks that say so in its log
 //! - `dumps`: rewrites and snapshots across a leap of the clock
-//! - `hurry`: short ticks while something waits
+//! - `short_ticks`: short ticks while something waits
 
-mod adrift;
-mod brake;
 mod data;
 mod dumps;
 mod followers;
 mod going_on;
-mod hurry;
 pub(crate) mod inbox;
+mod lapsed;
 mod passage;
 pub(crate) mod reign;
-mod room;
+mod short_ticks;
 pub(crate) mod stream;
+mod table_room;
+mod throttle;
 mod turns;
 
 use crate::confirm::waits::Waits;
@@ -40,20 +40,20 @@ use crate::position::disk::Disk;
 use crate::position::ledger::Ledger;
 use crate::position::marks::Before;
 use crate::position::pace::Pace;
-use adrift::Adrift;
 use event_listener::Event;
 use kevy_elect_plugin::host::FenceReason;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_persist::Fsync;
 use kevy_rt::ReplicaInboxSender;
+use lapsed::Lapsed;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
-use brake::Brake;
 use passage::Passage;
+use throttle::Throttle;
 use turns::Turns;
 
 /// What to do with a record that is applied.
@@ -91,7 +91,7 @@ pub struct Shards {
     /// Transactions that clients have begun and not ended. Too many, where a connection ended in the middle of one.
     transactions: AtomicUsize,
     waits: Waits,
-    adrift: Adrift,
+    lapsed: Lapsed,
     cutter: OnceLock<Cutter>,
     pins: OnceLock<Pins>,
     turns: Turns,
@@ -145,6 +145,8 @@ struct Shard {
     thread: AtomicU32,
     /// How often kevy told the offset of its own stream.
     views: AtomicU64,
+    /// How many of the last ones came while the gate was shut.
+    shut_views: AtomicU64,
     /// Whether it began a snapshot of its data since.
     own_work: AtomicBool,
     /// kevy's offset in its own stream.
@@ -167,7 +169,7 @@ struct Shard {
     cut: AtomicU64,
     pace: Pace,
     passage: Passage,
-    brake: Brake,
+    throttle: Throttle,
 }
 
 /// No number of leaps.
@@ -220,6 +222,7 @@ impl Shards {
             seen: AtomicU64::default(),
             thread: AtomicU32::default(),
             views: AtomicU64::default(),
+            shut_views: AtomicU64::default(),
             own_work: AtomicBool::default(),
             offset: AtomicU64::default(),
             flushes: AtomicU64::default(),
@@ -233,7 +236,7 @@ impl Shards {
             cut: AtomicU64::default(),
             pace: Pace::default(),
             passage: Passage::default(),
-            brake: Brake::default(),
+            throttle: Throttle::default(),
         };
         Self {
             shards: inboxes.into_iter().map(shard).collect(),
@@ -250,7 +253,7 @@ impl Shards {
             syncs_every_second: AtomicBool::new(false),
             transactions: AtomicUsize::new(0),
             waits: Waits::default(),
-            adrift: Adrift::default(),
+            lapsed: Lapsed::default(),
             cutter: OnceLock::new(),
             pins: OnceLock::new(),
             turns: Turns::default(),
@@ -310,13 +313,13 @@ impl Shards {
     }
 
     /// Whether it keeps clients.
-    pub(crate) fn adrift(&self) -> &Adrift {
-        &self.adrift
+    pub(crate) fn lapsed(&self) -> &Lapsed {
+        &self.lapsed
     }
 
     /// Whether this node was primary, may not write, and another one may reign. Not while it hands its office over.
     pub(crate) fn keeps_nobody(&self) -> bool {
-        self.adrift.is() && !matches!(self.check(), Ok(()) | Err(Denied::Fenced(FenceReason::StepDown)))
+        self.lapsed.is() && !matches!(self.check(), Ok(()) | Err(Denied::Fenced(FenceReason::StepDown)))
     }
 
     /// Makes known what cuts the streams. With one shard nothing does.

@@ -26,7 +26,7 @@ impl Shards {
     /// may be sent to the inboxes after this, so the followers must have been stopped. The node held `before`.
     pub fn begin_reign(&self, epoch: Epoch, before: &Position) {
         self.reign.store(epoch.0, Ordering::Release);
-        self.adrift.end();
+        self.lapsed.end();
         self.set_before(before);
         for shard in &self.shards {
             // Until the first look at who is connected.
@@ -40,7 +40,7 @@ impl Shards {
 
     /// Gives up the office, if this node has it: snapshots say so from now on.
     pub fn end_reign(&self) {
-        self.adrift.end();
+        self.lapsed.end();
         if self.reign.swap(0, Ordering::AcqRel) != 0 {
             // A copy that was measured while the clock went on is not to leave when it has come to rest.
             self.waits.end_all_streams();

@@ -2,7 +2,7 @@
 
 use super::{Shard, Shards};
 use crate::confirm::names::{Row, judge};
-use crate::fitness::own;
+use crate::fitness::threads;
 use crate::position::offset::position_offset;
 use crate::position::tag::Tag;
 use kevy_elect_plugin::ids::Epoch;
@@ -28,15 +28,19 @@ impl Shards {
         let state = &self.shards[shard];
         state.offset.store(offset, Ordering::Release);
         let started = state.started.load(Ordering::Relaxed);
-        if !rows.is_empty() && reign != 0 && started == reign {
+        let mut wrong = 0;
+        if !rows.is_empty() {
             let flushes = state.flushes.load(Ordering::Relaxed);
-            self.look_at_turn(rows);
-            let judged = judge(rows, Epoch(reign), flushes, |node| self.waits.is_member(node));
-            state.stale_replicas.store(judged.wrong, Ordering::Release);
+            let office = (reign != 0 && started == reign).then_some((Epoch(reign), flushes));
+            let judged = judge(rows, office, |node, name| self.waits.knows(node, name));
             self.waits.end_streams(judged.end);
-        } else {
-            state.stale_replicas.store(0, Ordering::Release);
+            if office.is_some() {
+                self.look_at_turn(rows);
+                wrong = judged.wrong;
+            }
         }
+        state.stale_replicas.store(wrong, Ordering::Release);
+        self.waits.note_connected(shard, rows);
         let flushes = state.flushes.load(Ordering::Relaxed);
         let unnamed = started != 0 && state.named.load(Ordering::Relaxed) != started;
         let mut ledger = self.ledger(shard);
@@ -49,8 +53,10 @@ impl Shards {
         }
         self.note_seen(shard);
         state.own_work.store(false, Ordering::Relaxed);
+        let shut = if self.check().is_ok() { 0 } else { state.shut_views.load(Ordering::Relaxed) + 1 };
+        state.shut_views.store(shut, Ordering::Relaxed);
         if reign != 0 && started == reign {
-            self.brake(shard, offset);
+            self.throttle(shard, offset);
         }
         // Last: whoever waits for this view may rely on the election having it.
         state.views.fetch_add(1, Ordering::Release);
@@ -139,7 +145,7 @@ impl Shards {
 
     /// The calling thread is this shard's.
     pub(crate) fn note_thread(&self, shard: usize) {
-        self.shards[shard].thread.store(own::thread().unwrap_or(0), Ordering::Relaxed);
+        self.shards[shard].thread.store(threads::thread().unwrap_or(0), Ordering::Relaxed);
     }
 
     /// This shard's thread, where it is known.
@@ -202,7 +208,7 @@ mod tests {
     fn acknowledgements_count_again_once_no_replica_follows_the_flushed_stream() {
         let (shards, _inboxes) = shards(1);
         restore(&shards);
-        shards.waits().set_up(vec!["n1".to_owned()], Default::default(), Default::default());
+        shards.waits().set_up(vec!["n1".to_owned()], None, Default::default(), Default::default());
         shards.begin_reign(Epoch(7), &Position::NONE);
         assert!(apply(&shards, 0, &order(7)));
         shards.tick(0);
@@ -210,6 +216,7 @@ mod tests {
             name: format!("kevy-replica-n1.7.{flushes}-6004#0.1"),
             peer: std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1),
             acknowledged,
+            beyond: false,
         };
         shards.note_stream(0, 3, &[row(0, true)]);
         assert!(!shards.acks_are_stale());

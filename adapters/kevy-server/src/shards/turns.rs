@@ -1,4 +1,4 @@
-//! Who may copy from this primary now: one node at a time, so that another one can confirm writes meanwhile (C13 of
+//! Who may copy from this primary now: one voter at a time, so that another one can confirm writes meanwhile (C13 of
 //! `docs/protocol.md`). A copy is all the data there is, whoever takes it; so of those who wait, the one goes first whose
 //! acknowledgements count for more, and then the one who has waited longest.
 
@@ -47,7 +47,12 @@ impl Turns {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn votes(&self, node: &str) -> bool {
+        self.voters.get().is_none_or(|voters| voters.iter().any(|voter| voter == node))
+    }
+
     pub(super) fn take(&self, node: &str, now: Instant) -> bool {
+        let voter = self.votes(node);
         let mut all = self.now();
         let Now { turn, waiting } = &mut *all;
         let over = |turn: &Turn| now - turn.seen >= ABSENT_MAX || now - turn.since >= TURN_MAX;
@@ -57,13 +62,14 @@ impl Turns {
                 return true;
             }
             Some(other) if over(other) => *turn = None,
+            // It acknowledges nothing, so nobody sees that it has joined.
+            Some(other) if voter && !self.votes(&other.node) => *turn = None,
             _ => {}
         }
         waiting.retain(|other| now - other.asked < ASKS_WITHIN);
         match waiting.iter_mut().find(|other| other.node == node) {
             Some(known) => known.asked = now,
             None => {
-                let voter = self.voters.get().is_none_or(|voters| voters.iter().any(|voter| voter == node));
                 waiting.push(Waiting { node: node.to_owned(), voter, since: now, asked: now });
             }
         }
@@ -102,7 +108,7 @@ mod tests {
     fn row(node: &str, acknowledged: bool) -> Row {
         let name = Name { node: node.to_owned(), epoch: Epoch(3), flushes: 0, dialled: 7 };
         let peer = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
-        Row { name: name.spell(6004, 0), peer, acknowledged }
+        Row { name: name.spell(6004, 0), peer, acknowledged, beyond: false }
     }
 
     #[test]
@@ -131,6 +137,8 @@ mod tests {
         // Those who have given up are not waited for.
         assert!(!turns.take("observer", at(40)));
         assert!(turns.take("observer", at(20) + ASKS_WITHIN));
+        // An observer's turn keeps no voter waiting.
+        assert!(turns.take("n2", at(21) + ASKS_WITHIN));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod contents;
 pub mod process;
 pub mod rolling;
+pub mod secured;
 pub mod talk;
 pub mod writes;
 
@@ -138,6 +139,8 @@ pub struct Cluster {
     pub dirs: Vec<Dir>,
     pub aof: bool,
     pub appendfsync: &'static str,
+    /// A node that votes and holds no data.
+    pub witness: Option<usize>,
 }
 
 impl Cluster {
@@ -155,6 +158,7 @@ impl Cluster {
             dirs: (0..nodes).map(|_| Dir::new()).collect(),
             aof: true,
             appendfsync: "everysec",
+            witness: None,
         }
     }
 
@@ -167,12 +171,16 @@ impl Cluster {
             .ports
             .iter()
             .enumerate()
-            .map(|(i, port)| format!("\"n{i}@127.0.0.1:{}:{port}\"", port + 200))
+            .map(|(i, port)| match self.witness == Some(i) {
+                false => format!("\"n{i}@127.0.0.1:{}:{port}\"", port + 200),
+                true => format!("\"n{i}@127.0.0.1:{}\"", port + 200),
+            })
             .collect();
+        let witness = self.witness.map(|witness| format!("witnesses = \"n{witness}\"\n")).unwrap_or_default();
         let dir = self.dirs[node].0.display();
         let text = format!(
             "[server]\nport = {}\nthreads = {}\ndata_dir = \"{dir}\"\n[persistence]\naof = {}\nappendfsync = \"{}\"\n[cluster]\n\
-             node_id = \"n{node}\"\npeers = [{}]\n[elect]\nenabled = true\n{more}",
+             node_id = \"n{node}\"\npeers = [{}]\n[elect]\nenabled = true\n{witness}{more}",
             self.ports[node],
             self.shards,
             self.aof,
@@ -196,6 +204,16 @@ impl Cluster {
     /// Starts a node whose vote record holds `last`.
     pub fn start_from(&self, node: usize, last: Option<Position>) -> Node {
         self.start_as(node, last, "")
+    }
+
+    /// Starts the first nodes: one reigns in `epoch`, and the others hold its history.
+    #[track_caller]
+    pub fn reigning<const NODES: usize>(&self, epoch: u64) -> [Node; NODES] {
+        let nodes = std::array::from_fn(|node| self.start(node));
+        nodes[0].promote(epoch);
+        nodes[1..].iter().for_each(|replica| replica.follow(epoch, &nodes[0]));
+        nodes[1..].iter().for_each(|replica| replica.wait_joined(epoch));
+        nodes
     }
 
     fn start_as(&self, node: usize, last: Option<Position>, more: &str) -> Node {
@@ -368,4 +386,11 @@ fn show(reply: &Reply) -> String {
 pub fn until_reads(node: &Node, key: &str, value: &str) {
     let mut client = node.client();
     until(&format!("{key} = {value}"), || (client.ask(&format!("GET {key}")) == value).then_some(()));
+}
+
+/// Sets so many keys of this name, one after the other.
+pub fn write_keys(client: &mut Client, name: &str, count: usize) {
+    for i in 0..count {
+        assert_eq!(client.ask(&format!("SET {name}{i} {i}")), "+OK");
+    }
 }

@@ -6,9 +6,12 @@ use kevy_resp_client::RespClient;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::OpenOptions;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 pub const BIN: &str = env!("CARGO_BIN_EXE_kevy-server");
+
+/// The test that is a witness, and where its file is said.
+pub const WITNESS: &str = "acts_as_the_witness";
 
 pub struct Process {
     pub child: Child,
@@ -22,6 +25,11 @@ impl Process {
         Self::start_file(&cluster.dirs[node].0.join("kevy.toml"), cluster.ports[node])
     }
 
+    /// Starts the three nodes of a cluster.
+    pub fn start_three(cluster: &Cluster, more: &str) -> Vec<Self> {
+        (0..3).map(|node| Self::start(cluster, node, more)).collect()
+    }
+
     /// Starts the server of this file, whose log is beside it.
     pub fn start_file(file: &Path, port: u16) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(file.with_file_name("log"));
@@ -30,6 +38,18 @@ impl Process {
         command.env_remove("KEVY_IO_URING").env_remove("KEVY_AOF_OFFLOAD");
         let child = command.arg("--config").arg(file).stderr(log.unwrap()).spawn().unwrap();
         Self { child, port }
+    }
+
+    /// Starts this test program again as the witness of `cluster`: its test [`WITNESS`] is that.
+    pub fn start_witness(cluster: &Cluster, more: &str) -> Self {
+        let node = cluster.witness.unwrap();
+        drop(cluster.settings(node, more));
+        let file = cluster.dirs[node].0.join("kevy.toml");
+        let log = OpenOptions::new().create(true).append(true).open(file.with_file_name("log"));
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", WITNESS, "--ignored", "--nocapture"]).env(WITNESS, file);
+        let child = command.stdout(Stdio::null()).stderr(log.unwrap()).spawn().unwrap();
+        Self { child, port: 0 }
     }
 
     pub fn ask(&self, line: &str) -> Option<String> {
@@ -81,4 +101,13 @@ pub fn primary(nodes: &[Process]) -> usize {
     until("a node takes writes", || {
         nodes.iter().position(|node| node.ask("SET probe 1").as_deref() == Some("OK"))
     })
+}
+
+/// Writes until two replicas have confirmed it.
+#[track_caller]
+pub fn confirmed(node: &Process, write: &str) {
+    until("both replicas confirm", || {
+        node.ask(write)?;
+        (node.ask("WAIT 2 1000")? == "2").then_some(())
+    });
 }

@@ -1,7 +1,7 @@
 //! Three real processes, what they hold, and how often they copied.
 
 use super::contents::{contents, differences};
-use super::process::{Process, primary};
+use super::process::{Process, confirmed, primary};
 use super::{Client, Cluster, until};
 use kevy_resp_client::RespClient;
 
@@ -10,9 +10,9 @@ pub const PATIENT: &str = "election_timeout_ms = 5000\n";
 
 /// Three real processes that hold `keys` keys.
 pub fn processes(cluster: &Cluster, keys: usize) -> (Vec<Process>, usize) {
-    let nodes: Vec<Process> = (0..3).map(|node| Process::start(cluster, node, PATIENT)).collect();
+    let nodes = Process::start_three(cluster, PATIENT);
     let first = primary(&nodes);
-    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    confirmed(&nodes[first], "SET probe 1");
     write_many(&nodes[first], "k", keys);
     all_hold_the_same(&nodes, first);
     (nodes, first)

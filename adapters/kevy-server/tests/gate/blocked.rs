@@ -40,10 +40,7 @@ fn who_waited_for_data_changes_nothing_when_it_comes_from_another_primary() {
     }
     for shards in SHARDS {
         let cluster = Cluster::new(2, shards);
-        let (a, b) = (cluster.start(0), cluster.start(1));
-        a.promote(1);
-        b.follow(1, &a);
-        b.wait_joined(1);
+        let [a, b] = cluster.reigning(1);
         // From several connections, which are on several shards.
         let mut keys = Vec::new();
         let mut waiting = Vec::new();

@@ -14,6 +14,21 @@ fn wait_believes_any_offset_of_anybody() {
 }
 
 #[test]
+fn a_replicas_name_can_end_the_server() {
+    let mut primary = Plain::primary();
+    assert_eq!(primary.ask("SET k v"), "+OK");
+    let mut stranger = TcpStream::connect(("127.0.0.1", primary.port + 10_000)).unwrap();
+    let words: [&[u8]; 6] = [b"REPLICATE", b"FROM", b"0", b"0", b"ID", b"a\0b"];
+    let mut request = b"*6\r\n".to_vec();
+    for word in words {
+        request.extend(format!("${}\r\n", word.len()).as_bytes());
+        request.extend([word, b"\r\n"].concat());
+    }
+    stranger.write_all(&request).unwrap();
+    until(&format!("{MENDED}: the server ends"), || primary.child.try_wait().unwrap());
+}
+
+#[test]
 fn an_acknowledgement_outlives_the_stream_that_it_was_for() {
     let primary = Plain::primary();
     let mut honest = primary.feed("replica");

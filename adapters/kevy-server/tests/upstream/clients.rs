@@ -105,6 +105,39 @@ fn a_transaction_with_a_blocking_command_hangs_or_is_answered_out_of_order() {
 }
 
 #[test]
+fn a_blocking_command_can_be_told_that_there_is_nothing_while_there_is() {
+    const BUSY: &str = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
+        local till = now() + 2000 repeat until now() >= till return 'done'";
+    // Some of them come to the other shard than the list.
+    const CLIENTS: usize = 16;
+    let mut plain = Plain::primary();
+    let file = plain.dir.0.join("kevy.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace("threads = 1", "threads = 2");
+    std::fs::write(file, text).unwrap();
+    plain.restart("");
+    for _ in 0..2 * CLIENTS {
+        plain.ask("RPUSH queue x");
+    }
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| plain.client()).collect();
+    let mut busy = plain.client();
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(busy.ask_words(&["EVAL", BUSY, "1", "queue"]).contains("done")));
+        until("its shard is busy", || {
+            let mut probe = TcpStream::connect(("127.0.0.1", plain.port)).unwrap();
+            probe.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            probe.write_all(b"LLEN queue\r\n").unwrap();
+            probe.read(&mut [0; 16]).is_err().then_some(())
+        });
+        let asked: Vec<_> =
+            clients.iter_mut().map(|client| scope.spawn(|| client.ask("BLPOP queue 0.05"))).collect();
+        let told: Vec<String> = asked.into_iter().map(|asked| asked.join().unwrap()).collect();
+        assert!(told.iter().any(|said| said == "nil"), "{MENDED}: {told:?}");
+    });
+    let left: usize = plain.ask("LLEN queue").trim_start_matches(':').parse().unwrap();
+    assert!(left >= CLIENTS, "{left}");
+}
+
+#[test]
 fn a_blocking_command_in_a_script_is_an_error() {
     let primary = Plain::primary();
     for line in ["XADD s 1-1 f v", "XGROUP CREATE s g $"] {

@@ -27,6 +27,8 @@ pub struct Election {
     pub watchdog: Option<Duration>,
     /// Whether a process beside the server says when that is dead.
     pub companion: bool,
+    /// Whether the election's thread runs before all others. `None`: where the system allows it.
+    pub realtime: Option<bool>,
     /// How long a shard may not turn before the node is unfit to be primary.
     pub shard_timeout: Duration,
 }
@@ -43,6 +45,14 @@ pub struct Host<'a> {
     pub watchdogs: bool,
     /// Whether it can have a companion.
     pub companions: bool,
+}
+
+impl Host<'_> {
+    /// Whether this node may be primary, and another one after it. A single voter is replaced by nobody.
+    fn may_be_replaced(&self) -> bool {
+        let own = self.members.iter().any(|(member, _)| member.id == self.node && member.eligible());
+        own && self.members.iter().filter(|(member, _)| member.kind.votes()).count() > 1
+    }
 }
 
 impl Election {
@@ -71,7 +81,8 @@ impl Election {
         let http_peers = http_peers(section, host, document)?;
         let shard_timeout = shard_timeout(section, &config, document)?;
         let companion = accompanied(section, host, document)?;
-        Ok(Self { config, http: section.http, http_peers, watchdog, companion, shard_timeout })
+        let (http, realtime) = (section.http, section.realtime);
+        Ok(Self { config, http, http_peers, watchdog, companion, realtime, shard_timeout })
     }
 }
 
@@ -161,14 +172,13 @@ fn watched(
     document: &Document<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<bool, SetupError> {
-    let (supported, voters) = (host.watchdogs, host.members.len());
+    let supported = host.watchdogs;
     if section.watchdog == Some(true) && !supported {
         let reason = "only Linux has timers that end a stopped process; remove it".to_owned();
         return Err(document.error(SECTION, "watchdog", true, reason));
     }
-    // A single voter is replaced by nobody.
-    let watched = section.watchdog.unwrap_or(supported) && voters > 1;
-    if !watched && voters > 1 {
+    let watched = section.watchdog.unwrap_or(supported) && host.may_be_replaced();
+    if !watched && host.may_be_replaced() {
         warnings.push(
             "without a watchdog, a primary that is stopped in the middle of a write and continued after its lease may \
              still acknowledge that write, which the new primary does not have"
@@ -184,7 +194,7 @@ fn accompanied(section: &ElectSection, host: &Host<'_>, document: &Document<'_>)
         let reason = "only Linux opens the locks of dead threads; remove it".to_owned();
         return Err(document.error(SECTION, "companion", true, reason));
     }
-    // There is nobody to tell of a single voter's death.
+    // There is nobody to tell of the only member's death.
     Ok(section.companion.unwrap_or(host.companions) && host.members.len() > 1)
 }
 

@@ -5,7 +5,7 @@
 //! document.rs   a file, and the line of each key      error.rs   what is wrong where
 //! section.rs    `[elect]`: keys, types, suggestions
 //! election.rs   what that amounts to for any host     watchdog.rs
-//! sentinel.rs   where clients ask for the primary
+//! members.rs    what each member is for           sentinel.rs   where clients ask for the primary
 //! kevy          kevy.toml as a whole, and what contradicts an election in it (feature `kevy`)
 //! ```
 
@@ -14,6 +14,7 @@ mod election;
 mod error;
 #[cfg(feature = "kevy")]
 mod kevy;
+mod members;
 mod secret;
 mod section;
 mod sentinel;
@@ -23,7 +24,7 @@ pub use document::Document;
 pub use election::{Election, Host};
 pub use error::SetupError;
 #[cfg(feature = "kevy")]
-pub use kevy::{ElectSettings, Links, Peer, Settings};
+pub use kevy::{DataNode, ElectSettings, Links, Peer, Settings};
 pub use secret::Secret;
 pub use section::{ElectSection, KEYS, SECTION};
 pub use sentinel::{SentinelAddresses, SentinelSettings};

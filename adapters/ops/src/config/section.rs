@@ -11,77 +11,85 @@ use toml::de::DeValue;
 /// Its name.
 pub const SECTION: &str = "elect";
 
-/// What `[elect]` says. Times that are `None` take the defaults of the plugin.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct ElectSection {
-    /// Whether the plugin runs at all.
-    pub enabled: bool,
-    /// How often every node speaks to every other.
-    pub heartbeat_interval: Option<Duration>,
-    /// How long a primary may be silent.
-    pub election_timeout: Option<Duration>,
-    /// How long a primary may write after a quorum answered.
-    pub lease: Option<Duration>,
-    /// How much clocks may run too fast or too slow.
-    pub max_clock_drift_percent: Option<f64>,
-    /// Whether closed sockets prove a process dead.
-    pub crash_detection: Option<CrashDetection>,
-    /// What a voter compares.
-    pub loss_policy: Option<LossPolicy>,
-    /// Whether the kernel ends a primary that is stopped when its lease ends. `None`: where that can be had.
-    pub watchdog: Option<bool>,
-    /// Whether a process beside the server says when that is dead. `None`: where that can be had.
-    pub companion: Option<bool>,
-    /// How long a shard may not turn before the node is unfit to be primary.
-    pub shard_timeout: Option<Duration>,
-    /// Nodes of other clusters are refused.
-    pub cluster_name: Option<String>,
-    /// Where pages for operators, Prometheus and load balancers are served.
-    pub http: Option<SocketAddr>,
-    /// Whether that may be an address that other machines reach.
-    pub http_public: bool,
-    /// Where other members have theirs, as `id@host:port`, where that is not their host and the port of `http`.
-    pub http_peers: Vec<String>,
-    /// Where Sentinel's protocol is served to clients.
-    pub sentinel: Option<SocketAddr>,
-    /// The name by which they ask for the primary.
-    pub sentinel_master: Option<String>,
-    /// What they have to say first.
-    pub sentinel_password: Option<Secret>,
-    /// Where other members serve the same, as `id@host:port`, where that is not their host and the port of `sentinel`.
-    pub sentinel_peers: Vec<String>,
-    /// Where clients reach the data of members, where that is not what `[cluster] peers` says.
-    pub sentinel_announce: Vec<String>,
-    /// Megabytes of received frames that each shard keeps for others.
-    pub continue_buffer_mb: Option<usize>,
-    /// Whether other machines may reach links that prove nothing.
-    pub insecure: bool,
+/// Declares the section with its keys: a field without a key, or a key that is not read, cannot be written down.
+macro_rules! section {
+    ($(#[$about:meta])* pub struct $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty = $key:literal as $read:ident,)+ }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, PartialEq, Default)]
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)+
+        }
+
+        /// Every key, in the order of the documentation.
+        pub const KEYS: &[&str] = &[$($key),+];
+
+        impl $name {
+            fn set(&mut self, entry: &Entry<'_>) -> Result<(), SetupError> {
+                match entry.key {
+                    $($key => self.$field = entry.$read()?.into(),)+
+                    _ => return Err(entry.error(&unknown(entry.key))),
+                }
+                Ok(())
+            }
+        }
+    };
 }
 
-/// Every key, in the order of the documentation.
-pub const KEYS: [&str; 21] = [
-    "enabled",
-    "heartbeat_interval_ms",
-    "election_timeout_ms",
-    "lease_ms",
-    "max_clock_drift_percent",
-    "crash_detection",
-    "loss_policy",
-    "watchdog",
-    "companion",
-    "shard_timeout_ms",
-    "cluster_name",
-    "http",
-    "http_public",
-    "http_peers",
-    "sentinel",
-    "sentinel_master",
-    "sentinel_password",
-    "sentinel_peers",
-    "sentinel_announce",
-    "continue_buffer_mb",
-    "insecure",
-];
+section! {
+    /// What `[elect]` says. Times that are `None` take the defaults of the plugin.
+    pub struct ElectSection {
+        /// Whether the plugin runs at all.
+        enabled: bool = "enabled" as boolean,
+        /// How often every node speaks to every other.
+        heartbeat_interval: Option<Duration> = "heartbeat_interval_ms" as time,
+        /// How long a primary may be silent.
+        election_timeout: Option<Duration> = "election_timeout_ms" as time,
+        /// How long a primary may write after a quorum answered.
+        lease: Option<Duration> = "lease_ms" as time,
+        /// How much clocks may run too fast or too slow.
+        max_clock_drift_percent: Option<f64> = "max_clock_drift_percent" as number,
+        /// Whether closed sockets prove a process dead.
+        crash_detection: Option<CrashDetection> = "crash_detection" as crash_detection,
+        /// What a voter compares.
+        loss_policy: Option<LossPolicy> = "loss_policy" as loss_policy,
+        /// Whether the kernel ends a primary that is stopped when its lease ends. `None`: where that can be had.
+        watchdog: Option<bool> = "watchdog" as boolean,
+        /// Whether a process beside the server says when that is dead. `None`: where that can be had.
+        companion: Option<bool> = "companion" as boolean,
+        /// Whether the election's thread runs before all others. `None`: where the system allows it.
+        realtime: Option<bool> = "realtime" as boolean,
+        /// How long a shard may not turn before the node is unfit to be primary.
+        shard_timeout: Option<Duration> = "shard_timeout_ms" as time,
+        /// Nodes of other clusters are refused.
+        cluster_name: Option<String> = "cluster_name" as string,
+        /// Where pages for operators, Prometheus and load balancers are served.
+        http: Option<SocketAddr> = "http" as address,
+        /// Whether that may be an address that other machines reach.
+        http_public: bool = "http_public" as boolean,
+        /// Where other members have theirs, as `id@host:port`, where that is not their host and the port of `http`.
+        http_peers: Vec<String> = "http_peers" as list,
+        /// Where Sentinel's protocol is served to clients.
+        sentinel: Option<SocketAddr> = "sentinel" as address,
+        /// The name by which they ask for the primary.
+        sentinel_master: Option<String> = "sentinel_master" as string,
+        /// What they have to say first.
+        sentinel_password: Option<Secret> = "sentinel_password" as secret,
+        /// Where other members serve the same, as `id@host:port`, where that is not their host and the port of `sentinel`.
+        sentinel_peers: Vec<String> = "sentinel_peers" as list,
+        /// Where clients reach the data of members, where that is not what `[cluster] peers` says.
+        sentinel_announce: Vec<String> = "sentinel_announce" as list,
+        /// Megabytes of received frames that each shard keeps for others.
+        continue_buffer_mb: Option<usize> = "continue_buffer_mb" as megabytes,
+        /// Whether other machines may reach links that prove nothing.
+        insecure: bool = "insecure" as boolean,
+        /// Members that vote and hold no data.
+        witnesses: Vec<String> = "witnesses" as list,
+        /// Members that hold data and do not vote.
+        observers: Vec<String> = "observers" as list,
+        /// Preferences among members with equal data, as `id=0` (never primary) to `id=255`.
+        priorities: Vec<String> = "priorities" as list,
+    }
+}
 
 /// Longest time a key in milliseconds may give: a day. Longer is a typing error.
 const TIME_MS_MAX: i64 = 86_400_000;
@@ -97,50 +105,6 @@ impl ElectSection {
             section.set(&entry)?;
         }
         Ok(section)
-    }
-
-    fn set(&mut self, entry: &Entry<'_>) -> Result<(), SetupError> {
-        match entry.key {
-            "enabled" => self.enabled = entry.boolean()?,
-            "heartbeat_interval_ms" => self.heartbeat_interval = Some(entry.time()?),
-            "election_timeout_ms" => self.election_timeout = Some(entry.time()?),
-            "lease_ms" => self.lease = Some(entry.time()?),
-            "max_clock_drift_percent" => self.max_clock_drift_percent = Some(entry.number()?),
-            "crash_detection" => {
-                let words = [("refused", CrashDetection::Refused), ("off", CrashDetection::Off)];
-                self.crash_detection = Some(entry.word(&words)?);
-            }
-            "loss_policy" => {
-                let words = [("sum", LossPolicy::Sum), ("dominate", LossPolicy::Dominate)];
-                self.loss_policy = Some(entry.word(&words)?);
-            }
-            "watchdog" => self.watchdog = Some(entry.boolean()?),
-            "companion" => self.companion = Some(entry.boolean()?),
-            "shard_timeout_ms" => self.shard_timeout = Some(entry.time()?),
-            "cluster_name" => self.cluster_name = Some(entry.text()?.to_owned()),
-            "http" => {
-                let address = entry.text()?.parse();
-                self.http = Some(
-                    address
-                        .map_err(|_| entry.error("use an address and a port, as in \"127.0.0.1:9121\""))?,
-                );
-            }
-            "http_public" => self.http_public = entry.boolean()?,
-            "http_peers" => self.http_peers = entry.list()?,
-            "sentinel" => {
-                let address = entry.text()?.parse();
-                let wrong = |_| entry.error("use an address and a port, as in \"0.0.0.0:26379\"");
-                self.sentinel = Some(address.map_err(wrong)?);
-            }
-            "sentinel_master" => self.sentinel_master = Some(entry.text()?.to_owned()),
-            "sentinel_password" => self.sentinel_password = Some(Secret(entry.text()?.to_owned())),
-            "sentinel_peers" => self.sentinel_peers = entry.list()?,
-            "sentinel_announce" => self.sentinel_announce = entry.list()?,
-            "continue_buffer_mb" => self.continue_buffer_mb = Some(entry.megabytes()?),
-            "insecure" => self.insecure = entry.boolean()?,
-            _ => return Err(entry.error(&unknown(entry.key))),
-        }
-        Ok(())
     }
 }
 
@@ -169,28 +133,48 @@ impl Entry<'_> {
         }
     }
 
+    fn string(&self) -> Result<String, SetupError> {
+        self.text().map(str::to_owned)
+    }
+
+    fn secret(&self) -> Result<Secret, SetupError> {
+        self.string().map(Secret)
+    }
+
+    fn address(&self) -> Result<SocketAddr, SetupError> {
+        let wrong = |_| self.error("use an address and a port, as in \"127.0.0.1:9121\"");
+        self.text()?.parse().map_err(wrong)
+    }
+
+    fn crash_detection(&self) -> Result<CrashDetection, SetupError> {
+        self.word(&[("refused", CrashDetection::Refused), ("off", CrashDetection::Off)])
+    }
+
+    fn loss_policy(&self) -> Result<LossPolicy, SetupError> {
+        self.word(&[("sum", LossPolicy::Sum), ("dominate", LossPolicy::Dominate)])
+    }
+
     fn list(&self) -> Result<Vec<String>, SetupError> {
         let list = self.text()?.split(',').map(|item| item.trim().to_owned());
         Ok(list.filter(|item| !item.is_empty()).collect())
     }
 
-    fn time(&self) -> Result<Duration, SetupError> {
-        let ms = match self.value {
+    fn integer(&self) -> Option<i64> {
+        match self.value {
             DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).ok(),
             _ => None,
-        };
-        match ms {
+        }
+    }
+
+    fn time(&self) -> Result<Duration, SetupError> {
+        match self.integer() {
             Some(ms @ 1..=TIME_MS_MAX) => Ok(Duration::from_millis(ms.unsigned_abs())),
             _ => Err(self.error(&format!("use whole milliseconds from 1 to {TIME_MS_MAX}"))),
         }
     }
 
     fn megabytes(&self) -> Result<usize, SetupError> {
-        let mb = match self.value {
-            DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).ok(),
-            _ => None,
-        };
-        let mb = mb.filter(|mb| *mb <= MB_MAX).and_then(|mb| usize::try_from(mb).ok());
+        let mb = self.integer().filter(|mb| *mb <= MB_MAX).and_then(|mb| usize::try_from(mb).ok());
         mb.ok_or_else(|| self.error(&format!("use whole megabytes from 0 to {MB_MAX}")))
     }
 

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Where it lives, below a node's data directory.
+pub const FILE: &str = "elect/history";
 /// The most decisions that are kept.
 pub(crate) const DECISIONS_MAX: usize = 100;
 /// The most changes of this node's role that are kept; in memory only.

@@ -1,4 +1,4 @@
-//! The links between each pair, for eyes: each row is what one node says of its own, both ways.
+//! The links between each pair, for people: each row is what one node says of its own, both ways.
 
 use super::html::escape;
 use super::views::View;

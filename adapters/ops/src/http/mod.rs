@@ -3,7 +3,7 @@
 //! ```text
 //! server.rs   connections, all of them bounded
 //! pages.rs    which page, which status
-//! status.rs   what this node believes, as JSON                 page.rs, html.rs   the same for eyes
+//! status.rs   what this node believes, as JSON                 page.rs, html.rs   the same for people
 //! views.rs    what the others say of their links, for that page      links.rs   all links beside each other
 //! copying.rs  a copy that comes in
 //! client.rs   asks another node for a page

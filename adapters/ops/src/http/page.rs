@@ -1,4 +1,4 @@
-//! The page for eyes: one HTML file without anything from elsewhere. Whole without JavaScript; with it, it
+//! The page for people: one HTML file without anything from elsewhere. Whole without JavaScript; with it, it
 //! fetches itself anew.
 
 use super::copying::Copying;

@@ -54,7 +54,7 @@ impl Pages {
     /// Asks the other nodes first where the page shows what they say.
     pub(super) async fn answer(&self, method: &Method, path: &str, query: &str) -> Answer {
         match (method, path) {
-            // Only for eyes: no check and no scrape makes anybody ask anybody.
+            // Only for people: no check and no scrape makes anybody ask anybody.
             (&Method::GET, "/") => self.views.settle().await,
             // Load balancers check with any of these; HAProxy's default is OPTIONS.
             (&Method::GET | &Method::HEAD | &Method::OPTIONS, _) => {}

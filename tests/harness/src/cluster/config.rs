@@ -115,7 +115,6 @@ pub(super) fn sentinel_config(members: &[Member], node: Node, data: &Path) -> St
 mod tests {
     use super::*;
     use std::path::PathBuf;
-    use std::sync::Arc;
 
     #[test]
     fn the_configuration_is_what_an_operator_would_write() {
@@ -126,18 +125,8 @@ mod tests {
             sentinel: base + 3,
             replication: base + 10_000,
         };
-        let members: Vec<_> = (0..3)
-            .map(|n| Member {
-                id: format!("n{}", n + 1),
-                ports: ports(11_000 + 100 * n as u16),
-                place: Place::Loopback,
-                log: Arc::default(),
-                process: None,
-                companion: None,
-                reader: None,
-                stopped: false,
-            })
-            .collect();
+        let members: Vec<_> =
+            (0..3).map(|n| Member::new(n, ports(11_000 + 100 * n as u16), Place::Loopback)).collect();
         let mut setup = Setup {
             server: PathBuf::new(),
             system: System::Plugin,

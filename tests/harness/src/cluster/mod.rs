@@ -67,6 +67,12 @@ impl Member {
         let port = if self.companion.is_some() { self.ports.elect } else { self.ports.sentinel };
         SocketAddr::from((self.place.address(), port))
     }
+
+    fn new(node: usize, ports: Ports, place: Place) -> Self {
+        let id = format!("n{}", node + 1);
+        let log = Arc::default();
+        Self { id, ports, place, log, process: None, companion: None, reader: None, stopped: false }
+    }
 }
 
 /// The processes. Dropping it ends them, stopped ones too, and removes the directory.
@@ -106,16 +112,7 @@ impl Cluster {
         let ports = ports::free(nodes, setup.threads).map_err(Failure::os("find free ports"))?;
         let members: Vec<_> = std::iter::zip(&setup.places, ports)
             .enumerate()
-            .map(|(node, (place, ports))| Member {
-                id: format!("n{}", node + 1),
-                ports,
-                place: place.clone(),
-                log: Arc::default(),
-                process: None,
-                companion: None,
-                reader: None,
-                stopped: false,
-            })
+            .map(|(node, (place, ports))| Member::new(node, ports, place.clone()))
             .collect();
         let mut cluster = Self { members, directory, setup, clock, restarts: None, guard };
         for node in 0..nodes {

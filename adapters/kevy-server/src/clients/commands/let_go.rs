@@ -1,5 +1,5 @@
-//! What a primary that may have been replaced does with who comes back to it (F22 of `docs/protocol.md`): the others may have
-//! named it a moment too long.
+//! A primary that may have been replaced sends clients away that come back to it (F22 of `docs/protocol.md`): other nodes may have
+//! named it for a moment after its lease had ended.
 
 use super::ElectedCommands;
 use crate::clients::harmless;

@@ -10,13 +10,16 @@ mod run;
 
 use crate::clients::browser::Browser;
 use crate::clients::expiry::Keeper;
+use crate::clients::glance::Plain;
 use crate::clients::hello;
 use crate::clients::nulls::{self, Detour};
 use crate::clients::pause;
 use crate::clients::record::Record;
-use crate::clients::replies::{self, Own, Replies};
+use crate::clients::replies::{self, Overridden, Replies};
 use crate::clients::scripts;
+use crate::clients::status;
 use crate::clients::transfer;
+use crate::clients::verdict::Verdict;
 use crate::confirm::names::{Name, Row};
 use crate::continuation::history;
 use crate::fitness::companion;
@@ -50,6 +53,7 @@ pub struct ElectedCommands {
     /// What is recorded of commands.
     pub(crate) record: Record,
     browser: Browser,
+    plain: &'static Plain,
     /// Whether a client of this shard may speak RESP3.
     resp3: Cell<bool>,
     /// Whether every command needs a closer look: a browser is near, somebody speaks RESP3, or this node keeps no clients.
@@ -62,7 +66,8 @@ impl ElectedCommands {
         let record = Record::new(&kevy, keeper);
         let (shard, resolved, refused) = (Cell::new(None), Cell::new(false), Cell::new(false));
         let (browser, resp3, wary) = (Browser::default(), Cell::new(false), Cell::new(false));
-        Self { kevy, replies, shard, resolved, refused, record, browser, resp3, wary }
+        let plain = Plain::get();
+        Self { kevy, replies, shard, resolved, refused, record, browser, plain, resp3, wary }
     }
 
     pub(crate) fn kevy(&self) -> &KevyCommands {
@@ -99,6 +104,7 @@ impl Clone for ElectedCommands {
             refused: Cell::new(false),
             record: self.record.fork(),
             browser: Browser::default(),
+            plain: self.plain,
             resp3: Cell::new(false),
             wary: Cell::new(false),
         }
@@ -189,7 +195,7 @@ impl Commands for ElectedCommands {
 
     fn route<A: ArgvView + ?Sized>(&self, args: &A) -> Route {
         let mut route = self.kevy.route(args);
-        if let Some(own) = args.first().and_then(Own::of) {
+        if let Some(own) = args.first().and_then(Overridden::of) {
             route = self.reroute(own, args, route);
         }
         self.reroute_move(args, &mut route);
@@ -206,7 +212,10 @@ impl Commands for ElectedCommands {
         } else if resolved.is_write {
             self.resolve_write(args, &mut resolved);
         } else if resolved.verb == VerbId::UNKNOWN {
-            self.resolve_other(args, &mut resolved);
+            match args.first().is_some_and(|verb| self.plain.has(verb)) {
+                true => resolved.verb = Verdict::Plain.mark(VerbId::UNKNOWN),
+                false => self.resolve_other(args, &mut resolved),
+            }
         }
         resolved
     }
@@ -247,14 +256,15 @@ impl Commands for ElectedCommands {
         if let Some(shard) = self.shard.get() {
             let flushes = self.shards().flushes(shard);
             let behind = |(id, _, _, _, ack): &ReplicaViewRow| {
-                Name::read(id).is_some_and(|name| name.flushes == flushes)
+                Name::read(id).is_some_and(|name| name.flushes == flushes && self.shards().votes(&name.node))
                     && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
             };
             if replicas.iter().any(behind) {
                 self.shards().note_behind(shard, master_repl_offset);
             }
             // Almost always there are none, or two.
-            let rows: Vec<Row> = replicas.iter().cloned().map(Row::new).collect();
+            let rows: Vec<Row> =
+                replicas.iter().cloned().map(|row| Row::new(row, master_repl_offset)).collect();
             self.shards().note_stream(shard, master_repl_offset, &rows);
         }
         self.kevy.on_replication_view(master_repl_offset, replicas);
@@ -264,9 +274,9 @@ impl Commands for ElectedCommands {
         let frame = self.kevy.snapshot_aux()?;
         Some(match self.shard.get() {
             Some(shard) => {
-                let (held, cuts) = self.shards().beside(shard);
+                let (beside, about) = (self.shards().beside(shard), self.shards().is_about(shard));
                 let beginnings = self.shards().beginnings(shard);
-                Tag::add_held(self.shards().tag(shard).mark(frame), &held, &cuts, &beginnings)
+                Tag::add_held(self.shards().tag(shard).mark(frame), &beside, &beginnings, about)
             }
             None => frame,
         })
@@ -375,7 +385,10 @@ impl Commands for ElectedCommands {
     }
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
         if history::is_ours(argv) {
-            return history::answer(self.shards(), argv);
+            return history::answer(self.shards(), store, argv);
+        }
+        if status::is_ours(argv) {
+            return status::answer(&self.replies);
         }
         if transfer::is_ours(argv) {
             return transfer::transfer(&self.replies, argv);

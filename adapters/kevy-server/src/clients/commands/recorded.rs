@@ -6,10 +6,10 @@ use crate::clients::bounds::{self, Bound};
 use crate::clients::deliveries;
 use crate::clients::effects::{self, Frame};
 use crate::clients::expiry;
+use crate::clients::handling::Handling;
 use crate::clients::record::refused;
 use crate::clients::replies;
 use crate::clients::scripts;
-use crate::clients::what::What;
 use crate::process::clock;
 use kevy_resp::{Argv, ArgvView, encode_error, encode_integer};
 use kevy_rt::propagation::{Propagate, set_override};
@@ -29,7 +29,7 @@ impl ElectedCommands {
     ) {
         if self.record.is_alert()
             || self.record.fields.are_due()
-            || args.first().is_some_and(What::may_be_special)
+            || args.first().is_some_and(Handling::may_be_special)
         {
             return self.recorded_closely(store, args, out, serve);
         }
@@ -70,8 +70,8 @@ impl ElectedCommands {
         let from = out.len();
         let mut buffer = [0; 32];
         let upper = args.first().map_or(&b""[..], |name| upper_verb(name, &mut buffer));
-        let what = What::of(upper);
-        match (what == What::Bounded).then(|| bounds::check(store, upper, args)).flatten() {
+        let what = Handling::of(upper);
+        match (what == Handling::Bounded).then(|| bounds::check(store, upper, args)).flatten() {
             None => {}
             Some(Bound::Refuse(error)) => {
                 encode_error(out, error);
@@ -92,25 +92,32 @@ impl ElectedCommands {
             self.brace(store);
         }
         match what {
-            What::Other | What::Bounded | What::Move => {}
+            Handling::Other | Handling::Bounded | Handling::Move => {}
             // Deadlines and ids are as exact as the clock.
             _ if self.shards().check().is_ok() => clock::advance(),
             _ => {}
         }
-        if what == What::Script {
+        if what == Handling::Script {
             scripts::begin();
         }
         // Before it runs: the key that it drops may be the last one that had a deadline.
         let timed = store.expires_count() > 0;
         serve(store, out);
         let failed = out.get(from) == Some(&b'-');
+        if what == What::Conditional
+            && !(store.has_expired_keys() || self.record.is_alert())
+            && let Some(words) = effects::timed_set(store, upper, args, &out[from..])
+        {
+            set_override(Propagate::Replace(words));
+            return;
+        }
         let frames = match what {
-            What::Script => Some(self.after_script(store, out, from)),
+            Handling::Script => Some(self.after_script(store, out, from)),
             _ if failed => {
                 refused(self.kevy(), args);
                 return;
             }
-            What::Conditional => {
+            Handling::Conditional => {
                 // kevy drops a key that ended without a word when `SET` with `XX` finds it.
                 let refused = upper == b"SET" && out.get(from) != Some(&b'+');
                 if refused && timed && !expiry::exists(store, &args[1]) {
@@ -121,11 +128,11 @@ impl ElectedCommands {
                 }
                 Some(effects::settled(store, upper, args, &out[from..]))
             }
-            What::Move => {
+            Handling::Move => {
                 self.after_move(store, upper, args, &out[from..]);
                 None
             }
-            What::Deadline => {
+            Handling::Deadline => {
                 deadline_reply(store, upper, args, out, from);
                 None
             }

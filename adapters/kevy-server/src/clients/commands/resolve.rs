@@ -5,7 +5,7 @@ use crate::clients::browser::{self, Rest};
 use crate::clients::handshake;
 use crate::clients::harmless::is_harmless;
 use crate::clients::nulls::Detour;
-use crate::clients::replies::{self, Own};
+use crate::clients::replies::{self, Overridden};
 use crate::clients::scripts;
 use crate::clients::verdict::{self, Verdict};
 use kevy_elect_plugin::plugin::Denied;
@@ -60,7 +60,8 @@ impl ElectedCommands {
     /// What becomes of a command that kevy takes for no write, and has no id for.
     pub(super) fn resolve_other<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) {
         let Some(verb) = args.first() else { return };
-        let known = Own::of(verb).filter(|own| *own != Own::Handshake || handshake::answers(args));
+        let known =
+            Overridden::of(verb).filter(|own| *own != Overridden::Handshake || handshake::answers(args));
         let Some(own) = known else {
             let shut = self.shards().check().is_err();
             if (shut || browser::is_request(args)) && !is_harmless(verb) {
@@ -73,14 +74,14 @@ impl ElectedCommands {
             }
             return;
         };
-        if own == Own::Browser {
+        if own == Overridden::Browser {
             self.turn_away(args, resolved);
             return;
         }
         resolved.route = self.reroute(own, args, std::mem::replace(&mut resolved.route, Route::Local));
         let verdict = match own {
-            Own::Cut => Verdict::Cut,
-            Own::Expired => Verdict::OwnWrite,
+            Overridden::Cut => Verdict::Cut,
+            Overridden::Expired => Verdict::OwnWrite,
             _ => Verdict::Own,
         };
         if verdict != Verdict::Own {
@@ -112,9 +113,9 @@ impl ElectedCommands {
         let denied = self.shards().check().err()?;
         let verb = args.first()?;
         let guarded = self.kevy.is_write(args)
-            || Own::of(verb).map_or(!is_harmless(verb), |own| match own {
-                Own::Cut | Own::Expired => true,
-                Own::Handshake => !handshake::answers(args) && !is_harmless(verb),
+            || Overridden::of(verb).map_or(!is_harmless(verb), |own| match own {
+                Overridden::Cut | Overridden::Expired => true,
+                Overridden::Handshake => !handshake::answers(args) && !is_harmless(verb),
                 _ => false,
             });
         (guarded && !self.may_read_as_script(args)).then(|| replies::denied(denied))
@@ -134,7 +135,8 @@ impl ElectedCommands {
         if kevy_rt::applying_record() {
             return false;
         }
-        let line = args.first().and_then(Own::of) == Some(Own::Browser) || browser::is_request(args);
+        let line =
+            args.first().and_then(Overridden::of) == Some(Overridden::Browser) || browser::is_request(args);
         let Some(rest) = (if line { Some(self.browser.line(args)) } else { self.browser.rest(args) }) else {
             return false;
         };
@@ -180,15 +182,19 @@ impl ElectedCommands {
     }
 
     /// Where a command goes that kevy, which takes itself for a primary, would send elsewhere.
-    pub(super) fn reroute<A: ArgvView + ?Sized>(&self, own: Own, args: &A, route: Route) -> Route {
+    pub(super) fn reroute<A: ArgvView + ?Sized>(&self, own: Overridden, args: &A, route: Route) -> Route {
         let primary = || self.shards().standing().primary;
         match own {
-            Own::Steer | Own::Failover | Own::Load | Own::Browser | Own::Handshake => Route::Local,
-            Own::Elect => Route::Extension,
+            Overridden::Steer
+            | Overridden::Failover
+            | Overridden::Load
+            | Overridden::Browser
+            | Overridden::Handshake => Route::Local,
+            Overridden::Elect => Route::Extension,
             // Which may change the connection's protocol.
-            Own::Reset if args.len() == 1 => Route::Hello,
-            Own::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
-            Own::Wait => {
+            Overridden::Reset if args.len() == 1 => Route::Hello,
+            Overridden::Wait if self.shards().acks_are_stale() || !primary() => Route::Local,
+            Overridden::Wait => {
                 // kevy reads acknowledgements when it ticks: by default that is ten times a second.
                 self.shards().hurry(WAIT_HURRY);
                 self.shards().want_cut();
@@ -197,9 +203,9 @@ impl ElectedCommands {
                 }
                 route
             }
-            Own::Token if !primary() => Route::Local,
-            Own::TokenWait if !primary() => self.token_barrier(args),
-            Own::Cut if args.len() == 3 => Route::Single(1),
+            Overridden::Token if !primary() => Route::Local,
+            Overridden::TokenWait if !primary() => self.token_barrier(args),
+            Overridden::Cut if args.len() == 3 => Route::Single(1),
             _ => route,
         }
     }

@@ -4,7 +4,7 @@ use super::ElectedCommands;
 use super::resolve::token;
 use crate::clients::handshake;
 use crate::clients::record;
-use crate::clients::replies::{self, Own};
+use crate::clients::replies::{self, Overridden};
 use crate::clients::scripts;
 use crate::clients::transfer;
 use crate::clients::verdict::Verdict;
@@ -70,7 +70,7 @@ impl ElectedCommands {
     ) {
         let (verdict, verb) = Verdict::of(verb);
         let passes = match verdict {
-            Verdict::Free => true,
+            Verdict::Free | Verdict::Plain => true,
             // It may have come from another shard, and the lease may have ended on its way.
             Verdict::Write => self.shards().check().is_ok(),
             _ => false,
@@ -78,7 +78,11 @@ impl ElectedCommands {
         if !passes && self.answer_verdict(verdict, store, args, proto, out) {
             return;
         }
-        if verb != VerbId::UNKNOWN && args.len() <= 3 && !self.record.is_alert() {
+        let short = match verdict {
+            Verdict::Plain => !self.record.fields.are_due(),
+            _ => verb != VerbId::UNKNOWN && args.len() <= 3,
+        };
+        if short && !self.record.is_alert() {
             let from = out.len();
             self.kevy.dispatch_verb_into(store, args, verb, proto, out);
             if out.get(from) == Some(&b'-') {
@@ -114,7 +118,7 @@ impl ElectedCommands {
             (Verdict::Intruder, _) => out.extend_from_slice(replies::BROWSER),
             (Verdict::Ignored, _) => {}
             (Verdict::Own | Verdict::OwnWrite | Verdict::Cut, _) => {
-                let own = args.first().and_then(Own::of);
+                let own = args.first().and_then(Overridden::of);
                 return own.is_some_and(|own| self.answer(own, store, args, proto, out));
             }
             (Verdict::Script, _) => {
@@ -126,7 +130,7 @@ impl ElectedCommands {
                     self.kevy.dispatch_verb_into(store, &reads, VerbId::UNKNOWN, proto, out);
                 });
             }
-            (Verdict::Free | Verdict::Write, _) => return false,
+            (Verdict::Free | Verdict::Plain | Verdict::Write, _) => return false,
         }
         true
     }
@@ -134,7 +138,7 @@ impl ElectedCommands {
     /// Answers a command that kevy would answer wrongly. False: kevy may answer it.
     fn answer<A: ArgvView + ?Sized>(
         &self,
-        own: Own,
+        own: Overridden,
         store: &mut Store,
         args: &A,
         proto: RespVersion,
@@ -142,17 +146,17 @@ impl ElectedCommands {
     ) -> bool {
         let primary = || self.shards().standing().primary;
         match own {
-            Own::Role if args.len() == 1 && !self.shards().is_primary() => self.replies.role(out),
-            Own::Token if args.len() == 1 && !primary() => self.replies.token(out),
-            Own::TokenWait if !primary() && token(args).is_some() => {
+            Overridden::Role if args.len() == 1 && !self.shards().is_primary() => self.replies.role(out),
+            Overridden::Token if args.len() == 1 && !primary() => self.replies.token(out),
+            Overridden::TokenWait if !primary() && token(args).is_some() => {
                 out.extend_from_slice(&self.replies.misdirected());
             }
-            Own::Wait if !primary() => out.extend_from_slice(replies::WAIT_ON_REPLICA),
-            Own::Wait if self.shards().acks_are_stale() => out.extend_from_slice(b":0\r\n"),
-            Own::Steer => out.extend_from_slice(replies::STEER),
-            Own::Failover => out.extend_from_slice(&transfer::failover(&self.replies, args)),
-            Own::Expired if args.len() == 2 => self.record_ended(store, out),
-            Own::Cut => {
+            Overridden::Wait if !primary() => out.extend_from_slice(replies::WAIT_ON_REPLICA),
+            Overridden::Wait if self.shards().acks_are_stale() => out.extend_from_slice(b":0\r\n"),
+            Overridden::Steer => out.extend_from_slice(replies::STEER),
+            Overridden::Failover => out.extend_from_slice(&transfer::failover(&self.replies, args)),
+            Overridden::Expired if args.len() == 2 => self.record_ended(store, out),
+            Overridden::Cut => {
                 let taken = self
                     .shard
                     .get()
@@ -165,21 +169,21 @@ impl ElectedCommands {
                     out.extend_from_slice(replies::CUT_REFUSED);
                 }
             }
-            Own::Load => out.extend_from_slice(replies::LOAD),
-            Own::Handshake => match handshake::answer(args, proto) {
+            Overridden::Load => out.extend_from_slice(replies::LOAD),
+            Overridden::Handshake => match handshake::answer(args, proto) {
                 Some(reply) => out.extend_from_slice(&reply),
                 None => return false,
             },
             // Answered by what `resolve` made of it.
-            Own::Browser => return false,
-            Own::Shutdown if args.len() == 1 => self.shards().note_shutdown(false),
-            Own::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"NOSAVE") => {
+            Overridden::Browser => return false,
+            Overridden::Shutdown if args.len() == 1 => self.shards().note_shutdown(false),
+            Overridden::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"NOSAVE") => {
                 self.shards().note_shutdown(false)
             }
-            Own::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"SAVE") => {
+            Overridden::Shutdown if args.len() == 2 && args[1].eq_ignore_ascii_case(b"SAVE") => {
                 self.shards().note_shutdown(true)
             }
-            Own::Info => {
+            Overridden::Info => {
                 let from = out.len();
                 self.kevy.dispatch_verb_into(store, args, VerbId::UNKNOWN, proto, out);
                 self.replies.info(out, from);

@@ -93,6 +93,8 @@ pub(crate) struct Link {
     /// Wakes the reading half: to look for frames that do not come, or to acknowledge.
     pub(crate) bell: Bell,
     pub(crate) looks: AtomicBool,
+    /// Whether this node has a vote. kevy counts whoever acknowledges, so who has none never does.
+    votes: bool,
     /// How often the shard had told of its own stream when this began: by then the gate was shut.
     views: u64,
     state: Mutex<State>,
@@ -146,6 +148,8 @@ pub(crate) struct State {
     pub(crate) began_at: Option<u64>,
     /// The copy that comes in.
     pub(crate) copy: Option<Arriving>,
+    /// About how many bytes the next one has; 0: nobody said.
+    pub(crate) copy_bytes: u64,
 }
 
 /// A copy that comes in: since when, how much of it has come, and whether that is all.
@@ -153,6 +157,8 @@ pub(crate) struct State {
 pub(crate) struct Arriving {
     pub(crate) begun: Instant,
     pub(crate) bytes: u64,
+    /// About how many there are; 0: nobody said.
+    pub(crate) about: u64,
     pub(crate) whole: bool,
     /// When that was said last.
     pub(crate) said: Instant,
@@ -222,14 +228,17 @@ impl Link {
             lost: None,
             must_copy: None,
             why: None,
+            copy_bytes: 0,
             mute: None,
             began_at: None,
             copy: None,
         };
         let bell = Bell::new()?;
         let views = shards.views_of(shard);
+        let votes = shards.votes(&origin.node);
         Ok(Self {
             views,
+            votes,
             shard,
             origin,
             shards,

@@ -178,7 +178,9 @@ impl<'a> Session<'a> {
             ReplicaEvent::SnapshotBegin => {
                 self.snapshot = Some((Vec::new(), Loading::new(Arc::clone(&self.link.shards))));
                 let now = Instant::now();
-                self.link.state().copy = Some(Arriving { begun: now, bytes: 0, whole: false, said: now });
+                let mut state = self.link.state();
+                let about = state.copy_bytes;
+                state.copy = Some(Arriving { begun: now, bytes: 0, about, whole: false, said: now });
             }
             ReplicaEvent::SnapshotChunk(bytes) => {
                 let (snapshot, _) =
@@ -189,9 +191,10 @@ impl<'a> Session<'a> {
                     if copy.said.elapsed() >= SAID_INTERVAL {
                         copy.said = Instant::now();
                         log::info!(
-                            "shard {}: {} MB of a copy have come in {} s",
+                            "shard {}: {} of about {} MB of a copy have come in {} s",
                             self.link.shard,
                             copy.bytes / 1_000_000,
+                            copy.about.max(copy.bytes) / 1_000_000,
                             copy.begun.elapsed().as_secs()
                         );
                     }

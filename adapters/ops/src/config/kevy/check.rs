@@ -4,10 +4,11 @@ use super::secure::{self, Links};
 use crate::config::document::Document;
 use crate::config::election::{Election, Host};
 use crate::config::error::SetupError;
+use crate::config::members;
 use crate::config::section::{ElectSection, SECTION};
 use crate::config::sentinel::{self, SentinelSettings};
 use kevy_config::{Config as KevyConfig, PeerEntry, ReplicationRole};
-use kevy_elect_plugin::config::{Config, Member};
+use kevy_elect_plugin::config::{Config, Member, MemberKind};
 use kevy_elect_plugin::ids::{NodeId, SHARDS_MAX};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub struct ElectSettings {
     pub listen: SocketAddr,
     /// All members, this node included, in the order of the file.
     pub peers: Vec<Peer>,
+    /// Those that hold data.
+    pub data_nodes: Vec<DataNode>,
     /// Where pages for operators, Prometheus and load balancers are served.
     pub http: Option<SocketAddr>,
     /// Where the other members serve theirs.
@@ -36,6 +39,8 @@ pub struct ElectSettings {
     pub watchdog: Option<Duration>,
     /// Whether a process beside the server says when that is dead.
     pub companion: bool,
+    /// Whether the election's thread runs before all others. `None`: where the system allows it.
+    pub realtime: Option<bool>,
     /// How long a shard may not turn before the node is unfit to be primary.
     pub shard_timeout: Duration,
     /// Where and how Sentinel's protocol is served.
@@ -47,21 +52,35 @@ pub struct ElectSettings {
 }
 
 impl ElectSettings {
-    /// The member called `id`.
-    pub fn peer(&self, id: NodeId) -> Option<&Peer> {
-        self.peers.iter().find(|peer| peer.id == id)
+    /// Where the data of member `id` is.
+    pub fn data_node(&self, id: NodeId) -> Option<&DataNode> {
+        self.data_nodes.iter().find(|node| node.id == id)
+    }
+
+    /// Whether this node votes and holds no data.
+    pub fn is_witness(&self) -> bool {
+        self.config.members().iter().any(|member| member.id == self.config.node() && is_witness(member))
     }
 }
 
-/// Where a member is.
+/// Where a member takes part in elections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// Its name.
     pub id: NodeId,
     /// Its host name or address.
     pub host: String,
-    /// Where it takes part in elections.
+    /// Its port.
     pub elect_port: u16,
+}
+
+/// Where the data of a member is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataNode {
+    /// Its name.
+    pub id: NodeId,
+    /// Its host name or address.
+    pub host: String,
     /// Where clients reach it.
     pub client_port: u16,
     /// Where it serves the stream of its first shard; the others follow.
@@ -77,14 +96,6 @@ pub(super) fn check(
     document: &Document<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<ElectSettings, SetupError> {
-    refuse_what_cannot_work(kevy, document)?;
-    if file.server.threads == 0 && kevy.server.threads > 1 {
-        warnings.push(format!(
-            "[server] threads is not set: this node has {} shards because it has as many processors; \
-             nodes with another number cannot follow it. Set it to one number on all nodes",
-            kevy.server.threads
-        ));
-    }
     let node = &kevy.cluster.node_id;
     if node.is_empty() {
         let reason = format!(
@@ -95,46 +106,72 @@ pub(super) fn check(
     let node =
         NodeId::new(node).map_err(|error| document.error("cluster", "node_id", node, error.to_string()))?;
     let peers = peers(kevy, document)?;
-    let Some(own) = peers.iter().find(|peer| peer.id == node) else {
+    let ids: Vec<_> = peers.iter().map(|peer| peer.id).collect();
+    let mut members = members::read(section, &ids, document)?;
+    let data_nodes = data_nodes(kevy, &members, document)?;
+    let (Some(own), Some(member)) =
+        (peers.iter().find(|peer| peer.id == node), members.iter_mut().find(|member| member.id == node))
+    else {
         let reason = "is not in [cluster] peers; add this node there, or correct its id".to_owned();
         return Err(document.error("cluster", "node_id", node, reason));
     };
-    own_ports_agree(own, kevy, document)?;
-    let elect_port = own.elect_port;
     // Wins among equals, as on the first start of a cluster.
-    let preferred = kevy.replication.role == ReplicationRole::Primary;
-    let member = |peer: &'_ Peer| {
-        let member = Member::voter(peer.id);
-        member.with_priority(member.priority + u8::from(preferred && peer.id == node))
-    };
+    if kevy.replication.role == ReplicationRole::Primary && *member == Member::voter(node) {
+        *member = member.with_priority(member.priority + 1);
+    }
+    let elect_port = own.elect_port;
+    match data_nodes.iter().find(|data| data.id == node) {
+        Some(data) => {
+            refuse_what_cannot_work(kevy, document)?;
+            warn_of_shards(kevy, file, warnings);
+            own_ports_agree(own, data, kevy, document)?;
+        }
+        None => election_port_agrees(own, kevy, document)?,
+    }
     let host = Host {
         node,
-        members: peers.iter().map(|peer| (member(peer), peer.host.as_str())).collect(),
+        members: members.iter().copied().zip(peers.iter().map(|peer| peer.host.as_str())).collect(),
         ports: &[(kevy.server.port, "[server] port"), (elect_port, "the election port")],
         watchdogs: kevy_elect_watchdog::SUPPORTED,
         companions: kevy_elect_watchdog::companion::SUPPORTED,
     };
-    let Election { config, http, http_peers, watchdog, companion, shard_timeout } =
+    let Election { config, http, http_peers, watchdog, companion, realtime, shard_timeout } =
         Election::check(section, &host, document, warnings)?;
     let listen = SocketAddr::from((Ipv4Addr::from(kevy.server.bind), elect_port));
-    let data: Vec<_> = peers.iter().map(|peer| (peer.id, peer.host.as_str(), peer.client_port)).collect();
+    let data: Vec<_> =
+        data_nodes.iter().map(|node| (node.id, node.host.as_str(), node.client_port)).collect();
     let sentinel = sentinel::check(section, &host, &data, document)?;
-    let members: Vec<_> = peers.iter().map(|peer| peer.id).collect();
-    let links = secure::check(section, kevy, &members, node, listen, document, warnings)?;
+    let links = secure::check(section, kevy, &ids, node, listen, document, warnings)?;
     let continue_buffer = section.continue_buffer_mb.unwrap_or(CONTINUE_BUFFER_MB_DEFAULT) << 20;
     Ok(ElectSettings {
         config,
         listen,
         peers,
+        data_nodes,
         http,
         http_peers,
         watchdog,
         companion,
+        realtime,
         shard_timeout,
         sentinel,
         continue_buffer,
         links,
     })
+}
+
+fn is_witness(member: &Member) -> bool {
+    member.kind == MemberKind::Witness
+}
+
+fn warn_of_shards(kevy: &KevyConfig, file: &KevyConfig, warnings: &mut Vec<String>) {
+    if file.server.threads == 0 && kevy.server.threads > 1 {
+        warnings.push(format!(
+            "[server] threads is not set: this node has {} shards because it has as many processors; \
+             nodes with another number cannot follow it. Set it to one number on all nodes",
+            kevy.server.threads
+        ));
+    }
 }
 
 /// Settings of kevy that contradict an election, or that cannot be had through kevy's library.
@@ -250,7 +287,7 @@ fn refuse_what_cannot_work(kevy: &KevyConfig, document: &Document<'_>) -> Result
     Ok(())
 }
 
-/// The members, with every port known.
+/// The members, with their election ports.
 fn peers(kevy: &KevyConfig, document: &Document<'_>) -> Result<Vec<Peer>, SetupError> {
     let wrong = |value: String, reason: String| document.error("cluster", "peers", value, reason);
     if kevy.cluster.peers.is_empty() {
@@ -263,25 +300,19 @@ fn peers(kevy: &KevyConfig, document: &Document<'_>) -> Result<Vec<Peer>, SetupE
     let mut peers: Vec<Peer> = Vec::new();
     for entry in &kevy.cluster.peers {
         let token = entry.to_token();
-        let peer = peer(entry).map_err(|reason| wrong(token.clone(), reason))?;
+        let id = NodeId::new(&entry.node_id).map_err(|error| wrong(token.clone(), error.to_string()))?;
+        let peer = Peer { id, host: entry.host.clone(), elect_port: entry.port };
         for other in &peers {
-            let clash = |port: u16, theirs: u16| peer.host == other.host && port == theirs;
             if other.id == peer.id {
                 return Err(wrong(
                     token,
                     format!("node id {} stands twice; every node needs its own", peer.id),
                 ));
             }
-            if clash(peer.elect_port, other.elect_port) {
+            if peer.host == other.host && peer.elect_port == other.elect_port {
                 return Err(wrong(
                     token,
                     format!("has the host and election port of {}; every node needs its own", other.id),
-                ));
-            }
-            if clash(peer.client_port, other.client_port) {
-                return Err(wrong(
-                    token,
-                    format!("has the host and client port of {}; every node needs its own", other.id),
                 ));
             }
         }
@@ -290,8 +321,38 @@ fn peers(kevy: &KevyConfig, document: &Document<'_>) -> Result<Vec<Peer>, SetupE
     Ok(peers)
 }
 
-fn peer(entry: &PeerEntry) -> Result<Peer, String> {
-    let id = NodeId::new(&entry.node_id).map_err(|error| error.to_string())?;
+/// The members that hold data, with every port known.
+fn data_nodes(
+    kevy: &KevyConfig,
+    members: &[Member],
+    document: &Document<'_>,
+) -> Result<Vec<DataNode>, SetupError> {
+    let mut nodes: Vec<DataNode> = Vec::new();
+    for (entry, member) in kevy.cluster.peers.iter().zip(members) {
+        let wrong = |reason: String| document.error("cluster", "peers", entry.to_token(), reason);
+        if is_witness(member) {
+            if entry.client_port.is_some() {
+                return Err(wrong(
+                    "is a witness ([elect] witnesses), which no client reaches; write it as \"id@host:election port\""
+                        .to_owned(),
+                ));
+            }
+            continue;
+        }
+        let node = data_node(member.id, entry).map_err(wrong)?;
+        let clash = |other: &&DataNode| node.host == other.host && node.client_port == other.client_port;
+        if let Some(other) = nodes.iter().find(clash) {
+            return Err(wrong(format!(
+                "has the host and client port of {}; every node needs its own",
+                other.id
+            )));
+        }
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+fn data_node(id: NodeId, entry: &PeerEntry) -> Result<DataNode, String> {
     let client_port = entry.client_port.filter(|port| *port != 0).ok_or(
         "has no client port, so its replication port is not known; write it as \"id@host:election port:client port\"",
     )?;
@@ -300,23 +361,28 @@ fn peer(entry: &PeerEntry) -> Result<Peer, String> {
         "has a client port above 55535, so its replication port (client port + 10000) would be above 65535; add the \
          replication port as the fourth number",
     )?;
-    Ok(Peer { id, host: entry.host.clone(), elect_port: entry.port, client_port, replication_port })
+    Ok(DataNode { id, host: entry.host.clone(), client_port, replication_port })
 }
 
 /// What the peer list says of this node must be what this node does: the others rely on it.
-fn own_ports_agree(own: &Peer, kevy: &KevyConfig, document: &Document<'_>) -> Result<(), SetupError> {
-    let differs = |section, key, value: u16, listed: u16, what: &str| {
-        let reason =
-            format!("[cluster] peers lists {what} {listed} for this node ({}); make them equal", own.id);
-        document.error(section, key, value, reason)
-    };
-    if own.client_port != kevy.server.port {
-        return Err(differs("server", "port", kevy.server.port, own.client_port, "client port"));
+fn own_ports_agree(
+    own: &Peer,
+    data: &DataNode,
+    kevy: &KevyConfig,
+    document: &Document<'_>,
+) -> Result<(), SetupError> {
+    if data.client_port != kevy.server.port {
+        return Err(differs(
+            document,
+            own,
+            ("server", "port"),
+            kevy.server.port,
+            data.client_port,
+            "client port",
+        ));
     }
+    election_port_agrees(own, kevy, document)?;
     let base = kevy.cluster.elect_port_base;
-    if base != 0 && base != own.elect_port {
-        return Err(differs("cluster", "elect_port_base", base, own.elect_port, "election port"));
-    }
     if base == 0 && kevy.server.port.checked_add(ELECT_PORT_OFFSET) != Some(own.elect_port) {
         let reason = format!(
             "missing, so elections would be at client port + {ELECT_PORT_OFFSET}, but [cluster] peers lists election \
@@ -329,17 +395,12 @@ fn own_ports_agree(own: &Peer, kevy: &KevyConfig, document: &Document<'_>) -> Re
         0 => kevy.server.port.saturating_add(REPLICATION_PORT_OFFSET),
         base => base,
     };
-    if listening != own.replication_port {
-        return Err(differs(
-            "replication",
-            "listen_port_base",
-            listening,
-            own.replication_port,
-            "replication port",
-        ));
+    if listening != data.replication_port {
+        let key = ("replication", "listen_port_base");
+        return Err(differs(document, own, key, listening, data.replication_port, "replication port"));
     }
-    let first = usize::from(own.replication_port);
-    let taken = [own.elect_port, own.client_port].map(usize::from);
+    let first = usize::from(data.replication_port);
+    let taken = [own.elect_port, data.client_port].map(usize::from);
     if taken.iter().any(|port| (first..first + kevy.server.threads).contains(port)) {
         let reason = format!(
             "the {} ports of replication from {first} on include the election port or the client port; move one",
@@ -348,4 +409,26 @@ fn own_ports_agree(own: &Peer, kevy: &KevyConfig, document: &Document<'_>) -> Re
         return Err(document.error("replication", "listen_port_base", listening, reason));
     }
     Ok(())
+}
+
+fn election_port_agrees(own: &Peer, kevy: &KevyConfig, document: &Document<'_>) -> Result<(), SetupError> {
+    match kevy.cluster.elect_port_base {
+        base if base != 0 && base != own.elect_port => {
+            let key = ("cluster", "elect_port_base");
+            Err(differs(document, own, key, base, own.elect_port, "election port"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn differs(
+    document: &Document<'_>,
+    own: &Peer,
+    (section, key): (&str, &str),
+    value: u16,
+    listed: u16,
+    what: &str,
+) -> SetupError {
+    let reason = format!("[cluster] peers lists {what} {listed} for this node ({}); make them equal", own.id);
+    document.error(section, key, value, reason)
 }

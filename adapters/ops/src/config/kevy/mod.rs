@@ -6,7 +6,7 @@
 mod check;
 mod secure;
 
-pub use check::{ElectSettings, Peer};
+pub use check::{DataNode, ElectSettings, Peer};
 pub use secure::Links;
 
 use super::document::Document;

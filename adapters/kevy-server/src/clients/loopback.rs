@@ -6,14 +6,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// A connection of the server to itself, made when it is needed. Waits for its shards, so not for a thread of theirs.
-pub(crate) struct Itself {
+pub(crate) struct Loopback {
     address: SocketAddr,
     /// How long a shard may take to answer.
     patience: Duration,
     server: Option<TcpStream>,
 }
 
-impl Itself {
+impl Loopback {
     /// A client of the server whose clients connect to `address`.
     pub(crate) fn new(address: SocketAddr, patience: Duration) -> Self {
         Self { address, patience, server: None }
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn every_command_is_answered_and_after_an_error_there_is_another_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut itself = Itself::new(listener.local_addr().unwrap(), Duration::from_secs(20));
+        let mut itself = Loopback::new(listener.local_addr().unwrap(), Duration::from_secs(20));
         let server = std::thread::spawn(move || {
             let mut request = [0; 28];
             let (mut client, _) = listener.accept().unwrap();

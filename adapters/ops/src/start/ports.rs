@@ -15,7 +15,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Opens a listening socket, once whoever had the port has given it back. `setting`: where the port is set.
-pub(crate) fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener, String> {
+pub fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener, String> {
     let mut wait = Wait::new(WAIT_MAX);
     loop {
         match TcpListener::bind(address) {
@@ -31,12 +31,8 @@ pub(crate) fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener, 
     }
 }
 
-/// Returns once nobody listens on any of these ports, which kevy is about to open.
-pub(crate) fn until_free(
-    bind: Ipv4Addr,
-    ports: impl IntoIterator<Item = u16>,
-    setting: &str,
-) -> Result<(), String> {
+/// Returns once nobody listens on any of these ports, which a server is about to open.
+pub fn until_free(bind: Ipv4Addr, ports: impl IntoIterator<Item = u16>, setting: &str) -> Result<(), String> {
     let mut wait = Wait::new(WAIT_MAX);
     for port in ports {
         while is_held(SocketAddrV4::new(bind, port)) {
@@ -55,7 +51,7 @@ fn is_held(address: SocketAddrV4) -> bool {
         net::sockopt::set_socket_reuseaddr(&socket, true)?;
         net::bind(&socket, &address)
     });
-    // Whatever else is wrong, kevy says.
+    // Whatever else is wrong, the server says.
     tried == Err(Errno::ADDRINUSE)
 }
 
@@ -79,8 +75,8 @@ impl Wait {
             return false;
         }
         if !self.said {
-            eprintln!(
-                "kevy-server: port {port} is still taken, by a process that has just ended perhaps; waiting up to {} s",
+            log::warn!(
+                "port {port} is still taken, by a process that has just ended perhaps; waiting up to {} s",
                 WAIT_MAX.as_secs()
             );
             self.said = true;

@@ -21,7 +21,7 @@ pub(super) const HURRY: Duration = Duration::from_millis(200);
 
 /// One shard's.
 #[derive(Default)]
-pub(super) struct Brake {
+pub(super) struct Throttle {
     pub(super) follower: Mutex<Option<Follower>>,
     pub(super) rested_ms: AtomicU64,
 }

@@ -1,4 +1,4 @@
-//! What a thread of this process is at, as the system knows it.
+//! What the system knows of a thread of this process: whether it has work or waits, and how long it has run.
 
 use std::time::Duration;
 

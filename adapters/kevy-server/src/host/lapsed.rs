@@ -16,20 +16,20 @@ const TOLD_WITHIN: Duration = Duration::from_millis(50);
 
 /// The gate shuts: if it does not open within `patience`, and nobody else is followed by then, clients are let go. Once for each time.
 pub(crate) async fn watch(shards: Arc<Shards>, patience: Duration) {
-    let Some(time) = shards.adrift().begin() else { return };
+    let Some(time) = shards.lapsed().begin() else { return };
     loop {
         Timer::after(patience).await;
-        if !shards.adrift().is_still(time) {
+        if !shards.lapsed().is_still(time) {
             return;
         }
         match shards.check() {
-            Ok(()) => return shards.adrift().end(),
+            Ok(()) => return shards.lapsed().end(),
             // May still be taken back, and ends in any case.
             Err(Denied::Fenced(FenceReason::StepDown)) => {}
             Err(_) => break,
         }
     }
-    shards.adrift().lets_go(time);
+    shards.lapsed().lets_go(time);
     // Each of them learns of it at its next tick.
     shards.hurry(TOLD_WITHIN);
     blocking::unblock(move || {

@@ -15,7 +15,7 @@ const BUSY_LOOKS: u32 = 2;
 const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Looks after the dead.
-pub(crate) struct Burn {
+pub(crate) struct ResetClients {
     sink: Sink,
     looked: Option<(Instant, Duration)>,
     busy: u32,
@@ -24,7 +24,7 @@ pub(crate) struct Burn {
     said: bool,
 }
 
-impl Burn {
+impl ResetClients {
     pub(crate) fn new(sink: Sink) -> Self {
         Self { sink, looked: None, busy: 0, searched: None, said: false }
     }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn only_a_process_that_stays_busy_is_looked_at() {
-        let mut burn = Burn::new(Sink::default());
+        let mut burn = ResetClients::new(Sink::default());
         let start = Instant::now();
         let mut look = |second: u64, used_ms: u64| {
             burn.is_busy(start + Duration::from_secs(second), Duration::from_millis(used_ms))

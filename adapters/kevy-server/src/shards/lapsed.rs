@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Whether a node is one.
 #[derive(Debug, Default)]
-pub(crate) struct Adrift {
+pub(crate) struct Lapsed {
     /// Counts how often the gate was shut on a reign, and how often that was over: odd while it is shut.
     shut: AtomicU64,
     /// What `shut` was when clients were let go.
     let_go: AtomicU64,
 }
 
-impl Adrift {
+impl Lapsed {
     /// The gate shuts. Says which time, unless somebody looks after this time already.
     pub(crate) fn begin(&self) -> Option<u64> {
         let odd = |shut: u64| shut.is_multiple_of(2).then_some(shut + 1);
@@ -47,14 +47,14 @@ mod tests {
 
     #[test]
     fn every_time_is_looked_after_once_and_ends_what_was_said_of_it() {
-        let adrift = Adrift::default();
-        adrift.end();
-        assert_eq!((adrift.begin(), adrift.begin(), adrift.is()), (Some(1), None, false));
-        adrift.lets_go(1);
-        assert!(adrift.is());
-        adrift.end();
-        assert!(!adrift.is() && !adrift.is_still(1));
-        assert_eq!(adrift.begin(), Some(3));
-        assert!(!adrift.is());
+        let lapsed = Lapsed::default();
+        lapsed.end();
+        assert_eq!((lapsed.begin(), lapsed.begin(), lapsed.is()), (Some(1), None, false));
+        lapsed.lets_go(1);
+        assert!(lapsed.is());
+        lapsed.end();
+        assert!(!lapsed.is() && !lapsed.is_still(1));
+        assert_eq!(lapsed.begin(), Some(3));
+        assert!(!lapsed.is());
     }
 }

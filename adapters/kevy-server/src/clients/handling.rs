@@ -1,10 +1,10 @@
-//! What a command needs beside being run.
+//! How a command is handled beside being run.
 
 use crate::clients::{bounds, effects};
 
 /// Commands that need more than a look at their answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum Handling {
     /// Has a condition or a deadline.
     Conditional,
     Script,
@@ -20,7 +20,7 @@ pub(crate) enum What {
     Other,
 }
 
-impl What {
+impl Handling {
     pub(crate) fn of(upper: &[u8]) -> Self {
         match upper {
             b"EVAL" | b"EVALSHA" => Self::Script,
@@ -43,7 +43,7 @@ impl What {
     }
 }
 
-/// Those that are no [`What::Other`], a space behind each; and there are those that begin with an X.
+/// Those that are no [`Handling::Other`], a space behind each; and there are those that begin with an X.
 const VERBS: &[u8] = b"EVAL EVALSHA EVAL_RO EVALSHA_RO LMOVE RPOPLPUSH BRPOPLPUSH TTL PTTL HTTL HPTTL SET SETNX SETEX PSETEX GETEX \
     EXPIRE PEXPIRE EXPIREAT PEXPIREAT HEXPIRE HPEXPIRE HPEXPIREAT RENAMENX SETRANGE SETBIT SPOP SRANDMEMBER ";
 
@@ -78,16 +78,16 @@ mod tests {
     fn no_special_command_is_taken_for_another_and_most_others_are_told_at_a_glance() {
         let verbs: Vec<&[u8]> = kevy::verb_meta::VERB_META.iter().map(|verb| verb.name.as_bytes()).collect();
         for verb in &verbs {
-            let glance = What::may_be_special(verb);
-            assert!(glance || What::of(verb) == What::Other, "{}", String::from_utf8_lossy(verb));
-            assert_eq!(glance, What::may_be_special(&verb.to_ascii_lowercase()));
+            let glance = Handling::may_be_special(verb);
+            assert!(glance || Handling::of(verb) == Handling::Other, "{}", String::from_utf8_lossy(verb));
+            assert_eq!(glance, Handling::may_be_special(&verb.to_ascii_lowercase()));
         }
-        let others = verbs.iter().filter(|verb| !What::may_be_special(verb)).count();
+        let others = verbs.iter().filter(|verb| !Handling::may_be_special(verb)).count();
         assert!(others * 10 > verbs.len() * 7, "{others} of {}", verbs.len());
         for verb in [
             "INCR", "DECR", "INCRBY", "DEL", "MGET", "HSET", "HGET", "LPUSH", "LPOP", "RPUSH", "SADD", "ZADD",
         ] {
-            assert!(!What::may_be_special(verb.as_bytes()), "{verb}");
+            assert!(!Handling::may_be_special(verb.as_bytes()), "{verb}");
         }
     }
 }

@@ -1,0 +1,50 @@
+//! What the election runs on.
+
+use crate::config::ElectSettings;
+use kevy_elect_noise::NoiseSessions;
+use kevy_elect_plugin::clock::SystemClock;
+use kevy_elect_plugin::plugin::QuorumParts;
+use kevy_elect_plugin::store::FileVoteStore;
+use kevy_elect_plugin::transport::TcpTransport;
+use kevy_elect_plugin::transport::tcp::SocketWatch;
+use std::hash::{BuildHasher, RandomState};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where the vote record lives, below the data directory.
+const VOTE_FILE: &str = "elect/vote";
+
+/// The vote record below `data_dir`, links from `door` to all other members, and the system's clock.
+pub fn parts(
+    elect: &ElectSettings,
+    data_dir: &Path,
+    door: TcpListener,
+    watch: Option<Arc<dyn SocketWatch>>,
+) -> Result<(QuorumParts, Arc<TcpTransport>), String> {
+    let store = FileVoteStore::open(data_dir.join(VOTE_FILE)).map_err(|error| error.to_string())?;
+    let node = elect.config.node();
+    let seed = RandomState::new().hash_one(node);
+    let mut transport = TcpTransport::with_listener(door)
+        .stale_after(elect.config.election_timeout())
+        .seed(seed)
+        .silence(3 * elect.config.heartbeat_interval());
+    for peer in elect.peers.iter().filter(|peer| peer.id != node) {
+        transport = transport.peer(peer.id, format!("{}:{}", peer.host, peer.elect_port));
+    }
+    if let Some(keys) = elect.links.keys() {
+        transport = transport.sessions(Arc::new(NoiseSessions::new(keys)));
+    }
+    if let Some(watch) = watch {
+        transport = transport.watch(watch);
+    }
+    let transport = Arc::new(transport.build());
+    let parts = QuorumParts {
+        config: elect.config.clone(),
+        clock: Arc::new(SystemClock::new()),
+        store: Arc::new(store),
+        transport: Arc::clone(&transport) as _,
+        seed,
+    };
+    Ok((parts, transport))
+}

@@ -1,0 +1,87 @@
+//! Starts, votes, ends.
+
+use crate::no_data::NoData;
+use kevy_elect_ops::config::Settings;
+use kevy_elect_ops::ending::Ending;
+use kevy_elect_ops::history::{self, History};
+use kevy_elect_ops::http::{self, Pages, Views};
+use kevy_elect_ops::inline::Inline;
+use kevy_elect_ops::order;
+use kevy_elect_ops::signals;
+use kevy_elect_ops::start::{logging, parts, ports, priority, running};
+use kevy_elect_plugin::plugin::{ElectPlugin, QuorumPlugin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+/// Longest time for an end in order.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// Votes until it is told to stop. `Err` is what to tell the operator.
+pub fn run(settings: Settings) -> Result<(), String> {
+    let Some(elect) = settings.elect else {
+        return Err("[elect] enabled is not true in this file, so there is nothing to vote about".to_owned());
+    };
+    let node = elect.config.node();
+    if !elect.is_witness() {
+        return Err(format!(
+            "{node} is no witness: start kevy-server with this file, or list it in [elect] witnesses on all nodes"
+        ));
+    }
+    for warning in &settings.warnings {
+        eprintln!("kevy-witness: warning: {warning}");
+    }
+    logging::begin(settings.kevy.log.level);
+    let data_dir = settings.kevy.server.data_dir;
+    std::fs::create_dir_all(&data_dir)
+        .map_err(|error| format!("cannot create the data directory {}: {error}", data_dir.display()))?;
+    let cluster = elect.config.cluster().to_owned();
+    // Bound now and held for the process's life: peers take a refused connection for proof of its death.
+    let door = ports::listen(elect.listen, "[cluster] peers")?;
+    let recorder = elect.http.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
+    let inline = Inline::get().map_err(|error| format!("cannot open a pair of sockets: {error}"))?;
+    priority::prefer_election(elect.realtime, inline)?;
+    let (parts, _) = parts::parts(&elect, &data_dir, door, None)?;
+    let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+    let decisions = History::open(data_dir.join(history::FILE));
+    inline.spawn(order::follow(data_dir, node, Arc::clone(&plugin)));
+    inline.spawn(decisions.clone().follow(node, Arc::clone(&plugin) as _));
+    if let (Some(address), Some(metrics)) = (elect.http, recorder) {
+        let pages = Pages {
+            metrics,
+            plugin: Arc::clone(&plugin) as _,
+            stall: Box::new(|| None),
+            copying: Box::new(|| None),
+            history: decisions,
+            views: Views::new(&cluster, &elect.http_peers),
+            cluster,
+            links: elect.links.as_str(),
+        };
+        let at = http::serve(ports::listen(address, "[elect] http")?, pages)
+            .map_err(|error| format!("cannot serve [elect] http at {address}: {error}"))?;
+        eprintln!("kevy-witness: status page at http://{at}/");
+    }
+    let (ended, end) = sync_channel(1);
+    let ending = Arc::new(Ending::default());
+    ending.set(move |_| {
+        let _ = ended.try_send(());
+    });
+    signals::listen(&ending, inline).map_err(|error| format!("cannot handle signals: {error}"))?;
+    let failed = Arc::new(AtomicBool::new(false));
+    inline.spawn(running::run(election, Arc::clone(&ending), Arc::clone(&failed)));
+    eprintln!("kevy-witness {}: {node} votes at {}", env!("CARGO_PKG_VERSION"), elect.listen);
+    // The sender lives in `ending`, which this function keeps.
+    let _ = end.recv();
+    let (ended, end) = sync_channel(1);
+    inline.spawn(async move {
+        plugin.shutdown().await;
+        let _ = ended.try_send(());
+    });
+    // The election may be what hangs.
+    let _ = end.recv_timeout(STOP_MAX);
+    match failed.load(Ordering::Acquire) {
+        true => Err("stopped, because its election ended".to_owned()),
+        false => Ok(()),
+    }
+}
