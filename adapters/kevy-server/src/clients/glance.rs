@@ -3,9 +3,9 @@
 //! Most reads are of that kind, and kevy numbers only `GET`: without this, each of them would be compared with everything that
 //! it is not.
 
+use crate::clients::handling::Handling;
 use crate::clients::harmless::is_harmless;
-use crate::clients::replies::Own;
-use crate::clients::what::What;
+use crate::clients::replies::Overridden;
 use std::sync::LazyLock;
 
 /// The one of the process.
@@ -53,8 +53,8 @@ fn is_plain(name: &[u8]) -> bool {
     // Only of letters the upper case is told from everything else.
     name.iter().all(u8::is_ascii_uppercase)
         && is_harmless(name)
-        && Own::of(name).is_none()
-        && !What::may_be_special(name)
+        && Overridden::of(name).is_none()
+        && !Handling::may_be_special(name)
         && !queues
 }
 

@@ -104,7 +104,7 @@ impl ElectedCommands {
         let timed = store.expires_count() > 0;
         serve(store, out);
         let failed = out.get(from) == Some(&b'-');
-        if what == What::Conditional
+        if what == Handling::Conditional
             && !(store.has_expired_keys() || self.record.is_alert())
             && let Some(words) = effects::timed_set(store, upper, args, &out[from..])
         {
