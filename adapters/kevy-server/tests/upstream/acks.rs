@@ -14,7 +14,7 @@ fn wait_believes_any_offset_of_anybody() {
 }
 
 #[test]
-fn a_replicas_name_can_end_the_server() {
+fn the_name_of_a_replica_can_end_the_server() {
     let mut primary = Plain::primary();
     assert_eq!(primary.ask("SET k v"), "+OK");
     let mut stranger = TcpStream::connect(("127.0.0.1", primary.port + 10_000)).unwrap();
