@@ -175,6 +175,8 @@ fn decided(kind: &EventKind) -> Option<String> {
         EventKind::Implausible { peer, what } => format!("ignores an impossible {what} of {peer}"),
         EventKind::EpochAhead { peer, claimed } => format!("approaches epoch {claimed}, which {peer} claims"),
         EventKind::LeaseMismatch { peer, .. } => format!("cannot promise for as long as {peer} writes"),
+        EventKind::TermsDiffer { peer, what } => format!("differs from {peer}: {what}"),
+        EventKind::TermsAgree { peer } => format!("agrees with {peer} again"),
         EventKind::Admitted => "is admitted".to_owned(),
         EventKind::AdmittedByOrder { .. } => "is admitted by order".to_owned(),
         EventKind::Belongs { cluster } => format!("belongs to cluster {}", short(cluster)),

@@ -104,7 +104,7 @@ impl Elector {
             HostReport::Followed(epoch) => self.on_followed(epoch),
             HostReport::FollowFailed(epoch, error) => self.on_follow_failed(epoch, error),
             HostReport::Health(health) => self.on_health(health),
-            HostReport::Belongs(cluster) => self.settle_on(cluster),
+            HostReport::Belongs(cluster) => self.belong_by_data(cluster),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Whether a peer is gone is asked with a socket, and a node that gets none any more must be able to ask all the same (T32).
+//! Whether a peer is gone is asked with a socket, and a node that gets none any more must be able to ask all the same (T34).
 
 use super::stream::Stream;
 use async_io::Async;
