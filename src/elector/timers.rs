@@ -4,28 +4,40 @@ use crate::time::Instant;
 use crate::words::words;
 
 words! {
-    /// What a timer is for. Of those that are due at once the last one here goes off first.
+    /// What a timer is for.
     pub(super) enum Timer {
         /// Send heartbeats and look after peers.
         Heartbeat,
         /// The primary has been silent for too long, or it is time to try again.
         Campaign,
-        /// Try again to point the host at the primary.
-        Follow,
-        /// A promise or the wait after a start ends, and somebody's pre-vote waits for that.
-        Waiting,
-        /// Ask how far the replicas are, or end a planned transfer that nobody is ready for.
-        Handover,
-        /// The host takes too long to become primary.
-        Promotion,
         /// Answers to a campaign came too late.
         Round,
+        /// A promise or the wait after a start ends, and somebody's pre-vote waits for that.
+        Waiting,
         /// The lease ends.
         Lease,
+        /// The host takes too long to become primary.
+        Promotion,
+        /// Ask how far the replicas are, or end a planned transfer that nobody is ready for.
+        Handover,
+        /// Try again to point the host at the primary.
+        Follow,
     }
 }
 
 impl Timer {
+    /// In which order those go off that are due at once.
+    pub(super) const IN_ORDER: [Self; Self::ALL.len()] = [
+        Self::Lease,
+        Self::Round,
+        Self::Promotion,
+        Self::Handover,
+        Self::Waiting,
+        Self::Follow,
+        Self::Campaign,
+        Self::Heartbeat,
+    ];
+
     /// Whether a message that comes in after this deadline must already see its effect. A process that
     /// was stopped and wakes up finds old messages first; they must not save an expired lease or round.
     pub(super) fn before_messages(self) -> bool {

@@ -128,7 +128,11 @@ fn a_machine_with_no_time_left_costs_nobody_the_office() {
     let processors = std::thread::available_parallelism().unwrap().get();
     std::thread::scope(|scope| {
         for _ in 0..CROWD * processors {
-            scope.spawn(|| while !stop.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop()
+                }
+            });
         }
         std::thread::sleep(FOR);
         stop.store(true, Ordering::Relaxed);

@@ -69,7 +69,7 @@ impl Elector {
     /// Time has passed. Fires every timer that is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.catch_up(now);
-        for &timer in Timer::ALL.iter().rev() {
+        for timer in Timer::IN_ORDER {
             if !timer.before_messages() && self.timers.take_due(timer, self.now()) {
                 self.fire(timer);
             }
@@ -140,7 +140,7 @@ impl Elector {
     /// Moves time on and applies the deadlines that no message may overtake.
     fn catch_up(&mut self, now: Instant) {
         self.move_on_to(now);
-        for &timer in Timer::ALL.iter().rev() {
+        for timer in Timer::IN_ORDER {
             if timer.before_messages() && self.timers.take_due(timer, self.now()) {
                 self.fire(timer);
             }

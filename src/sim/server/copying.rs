@@ -15,10 +15,8 @@ use crate::sim::server_mutation::ServerMutation;
 const AGAIN: u64 = 100 * MS;
 /// Clients wait for a replica that asked so long ago.
 const SEEN: u64 = 200 * MS;
-/// So long after somebody asked for a copy clients write more than anybody could copy.
+/// So long after somebody asked for a copy clients write more than anybody could copy, in some reigns.
 const FLOOD: u64 = 2_000 * MS;
-/// Of so many reigns in a thousand.
-pub(super) const FLOODS: u64 = 400;
 
 impl Server {
     /// A copy is on its way to `from`.

@@ -28,8 +28,10 @@ use crate::config::MemberKind;
 use crate::ids::{ClusterId, Epoch};
 use crate::position::Position;
 pub(super) use act::{Act, Payload};
-use copying::FLOODS;
 use parts::{Continuation, Fetching, Inbox, Parked, Ring};
+
+/// Of so many reigns in a thousand there is a time in which clients write more than anybody could copy.
+const FLOODS: u64 = 400;
 
 /// How often a server does its own work, at most.
 pub(super) const TICK: u64 = 40 * MS;
