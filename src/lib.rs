@@ -135,7 +135,7 @@ pub use host::gate;
 pub use types::{
     bounds, config, event, fence, identity, ids, link, message, position, state, time, transfer,
 };
-use types::{rng, words};
+use types::{rng, terms, words};
 
 #[doc(no_inline)]
 pub use {

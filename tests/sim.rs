@@ -278,6 +278,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
 const SHOWN_BY_SCRIPTS: &[Mutation] = &[
     Mutation::IdSettledAlone,
     Mutation::ForeignersCount,
+    Mutation::DataIsNobodys,
     Mutation::AdmittedUnheard,
     Mutation::OrderWithoutFloor,
 ];

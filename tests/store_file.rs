@@ -413,6 +413,9 @@ fn what_is_not_a_regular_file_is_refused_without_waiting_or_following() {
         let text = load(&open(&at(name))).unwrap_err().to_string();
         assert!(text.contains(name) && text.contains("not a regular file"), "{text}");
     }
+    assert!(Command::new("mkfifo").arg(at("vote.lock")).status().unwrap().success());
+    let error = FileVoteStore::open(at("vote")).unwrap_err().to_string();
+    assert!(error.contains("not a regular file"), "{error}");
     for nameless in ["/", "..", ""] {
         let error = FileVoteStore::open(nameless).unwrap_err();
         assert!(matches!(error, StoreError::Io { action: "open", .. }), "{nameless:?}: {error:?}");

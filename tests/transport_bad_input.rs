@@ -9,7 +9,9 @@ mod sessions;
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::message::{Grant, Hello, Message};
 use kevy_elect_plugin::time::Duration;
-use kevy_elect_plugin::transport::tcp::HELLO_PENDING_MAX;
+use kevy_elect_plugin::transport::tcp::{
+    ALLOWANCE_WINDOW, BYTES_PER_WINDOW_MAX, DECISION_FRAMES, FRAMES_PER_WINDOW_MAX, HELLO_PENDING_MAX,
+};
 use kevy_elect_plugin::transport::{
     LinkEvent, REFUSALS_QUEUED_MAX, RefuseReason, SendError, TcpTransport, Transport, TransportEvent,
 };
@@ -18,6 +20,7 @@ use sessions::{Client, Kind};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -26,7 +29,13 @@ fn id(name: &str) -> NodeId {
 }
 
 fn hello(node: &str) -> Hello {
-    Hello { protocol: PROTOCOL, cluster: "test".into(), node: id(node), incarnation: Incarnation(1) }
+    Hello {
+        protocol: PROTOCOL,
+        cluster: "test".into(),
+        node: id(node),
+        incarnation: Incarnation(1),
+        terms: String::new(),
+    }
 }
 
 fn hello_bytes(hello: &Hello) -> Vec<u8> {
@@ -139,6 +148,7 @@ over_each_session! {
     a_second_link_of_one_process_replaces_the_first,
     t24_closing_waits_for_a_slow_reader_and_loses_no_vote,
     random_bytes_before_and_after_hello_never_stop_the_transport,
+    t40_of_a_flood_so_much_is_taken_in_each_window_and_nothing_is_lost,
 }
 
 fn every_kind_of_stranger_is_told_why_and_counted(kind: Kind) {
@@ -160,6 +170,43 @@ fn every_kind_of_stranger_is_told_why_and_counted(kind: Kind) {
     assert_eq!(stats.refused_for(RefuseReason::Garbage), 4);
     assert_eq!(stats.refused_for(unknown), 2);
     a.linked_as_b();
+}
+
+/// Frames of one kind for as long as several windows, faster than they are taken.
+fn t40_of_a_flood_so_much_is_taken_in_each_window_and_nothing_is_lost(kind: Kind) {
+    const WINDOWS: u32 = 4;
+    let unknown = [b"*2\r\n$5\r\nSHINY\r\n$4000\r\n".as_slice(), &[b'x'; 4000], b"\r\n"].concat();
+    let in_one = FRAMES_PER_WINDOW_MAX / DECISION_FRAMES;
+    for (frame, in_one) in
+        [(vote_bytes(3), in_one), (unknown, u32::try_from(BYTES_PER_WINDOW_MAX).unwrap() / 4028)]
+    {
+        let a = alone(kind);
+        let mut peer = a.linked_as_b();
+        let begun = Instant::now();
+        let sent = WINDOWS * in_one + in_one / 2;
+        let writer = std::thread::spawn(move || {
+            (0..sent).for_each(|_| peer.write_all(&frame).unwrap());
+            peer.write_all(&vote_bytes(4)).unwrap();
+            peer
+        });
+        let (mut votes, mut floods) = (0, 0);
+        loop {
+            match a.next() {
+                TransportEvent::Message { message, .. } if message == vote(4) => break,
+                TransportEvent::Message { .. } => votes += 1,
+                TransportEvent::Refused { claimed, reason: RefuseReason::Flood, .. } => {
+                    assert_eq!(claimed, Some(id("b")));
+                    floods += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(votes == sent || votes == 0, "{votes} of {sent}");
+        // A machine that seals more slowly than frames are taken floods nobody.
+        assert!(floods > 0 || kind == Kind::Noise, "nothing was too much");
+        assert!(begun.elapsed() >= (WINDOWS - 1) * ALLOWANCE_WINDOW, "{:?}", begun.elapsed());
+        drop(writer.join().unwrap());
+    }
 }
 
 fn who_says_nothing_is_closed_after_the_hello_timeout(kind: Kind) {

@@ -90,6 +90,7 @@ fn hello(node: &str, incarnation: u64) -> Hello {
         cluster: "test".into(),
         node: id(node),
         incarnation: Incarnation(incarnation),
+        terms: String::new(),
     }
 }
 

@@ -160,6 +160,11 @@ pub const METRICS: &[MetricInfo] = &[
         "1 if the peer belongs to another cluster than this node, whose data is not overwritten in silence: an operator decides.",
     )
     .by(&[("peer", LabelValues::Peers)]),
+    gauge(
+        "kevy_elect_peer_terms_differ",
+        "1 if the peer's configuration has other members, or other timings of those that must agree, than this node's; its log and page say which.",
+    )
+    .by(&[("peer", LabelValues::Peers)]),
     gauge("kevy_elect_peer_epochs_ahead", "How far the epoch that the peer claims is above this node's.")
         .by(&[("peer", LabelValues::Peers)]),
     seconds(
@@ -191,6 +196,7 @@ pub const METRICS: &[MetricInfo] = &[
     counter("kevy_elect_unfit_total", "Times this node became unfit to be primary, by what was wrong.")
         .by(&[("health", HEALTHS)]),
     gauge("kevy_elect_paused", "1 while automatic elections are paused."),
+    counter("kevy_elect_log_lines_left_out_total", "Lines that were not logged, because there were too many of their kind."),
     gauge("kevy_elect_secure", "1 if links prove who speaks; 0 if whoever reaches the port may say that it is a member."),
     gauge("kevy_elect_build_info", "1, with the version as a label.").by(&[("version", LabelValues::Version)]),
 ];

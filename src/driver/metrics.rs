@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     reachable: Gauge,
     last_role_change: Gauge,
     paused: Gauge,
+    log_lines_left_out: Counter,
     secure: Gauge,
     health: BTreeMap<Health, Gauge>,
     unfit: BTreeMap<Health, Counter>,
@@ -57,6 +58,7 @@ pub(crate) struct Metrics {
 
 struct PeerMetrics {
     foreign: Gauge,
+    differs: Gauge,
     up: Gauge,
     linked: Gauge,
     epochs_ahead: Gauge,
@@ -142,6 +144,7 @@ impl Metrics {
             reachable: gauge!("kevy_elect_quorum_members_reachable"),
             last_role_change: gauge!("kevy_elect_last_role_change_timestamp_seconds"),
             paused: gauge!("kevy_elect_paused"),
+            log_lines_left_out: counter!("kevy_elect_log_lines_left_out_total"),
             secure: gauge!("kevy_elect_secure"),
             health: Health::ALL
                 .iter()
@@ -335,6 +338,11 @@ impl Metrics {
         }
     }
 
+    /// A line was not written, because there were too many of its kind.
+    pub(super) fn left_out(&self) {
+        self.log_lines_left_out.increment(1);
+    }
+
     pub(super) fn host_failed(&self, call: &str) {
         if let Some(counter) = self.host_failures.get(call) {
             counter.increment(1);
@@ -349,6 +357,13 @@ impl Metrics {
         }
         if let Some(counter) = self.lost.get("overtaken") {
             counter.absolute(stats.dropped);
+        }
+    }
+
+    /// Whether a peer's configuration differs from this node's.
+    pub(super) fn differs(&self, peer: NodeId, differs: bool) {
+        if let Some(metrics) = self.peers.get(&peer) {
+            metrics.differs.set(if differs { 1.0 } else { 0.0 });
         }
     }
 
@@ -427,6 +442,7 @@ impl PeerMetrics {
             up: gauge!("kevy_elect_peer_up", "peer" => peer.clone()),
             linked: gauge!("kevy_elect_peer_linked", "peer" => peer.clone()),
             foreign: gauge!("kevy_elect_peer_foreign", "peer" => peer.clone()),
+            differs: gauge!("kevy_elect_peer_terms_differ", "peer" => peer.clone()),
             epochs_ahead: gauge!("kevy_elect_peer_epochs_ahead", "peer" => peer.clone()),
             last_heartbeat: gauge!(
                 "kevy_elect_peer_last_heartbeat_timestamp_seconds", "peer" => peer.clone()

@@ -25,21 +25,22 @@ pub use reign_cell::Reign;
 use crate::clock::Clock;
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
 use crate::error::ElectError;
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 use crate::fence::{Denied, FenceReason, Health};
 use crate::gate::WriteGate;
-use crate::host::ReplicationHost;
-use crate::ids::NodeId;
+use crate::host::{HostError, ReplicationHost};
+use crate::ids::{ClusterId, NodeId};
 use crate::message::{Hello, PROTOCOL, Role};
 use crate::store::VoteStore;
+use crate::terms::Terms;
 use crate::time::{Duration, Instant};
 use crate::transport::{Transport, TransportError, TransportEvent};
 use futures::future::{BoxFuture, FutureExt};
-use log_limit::Cause;
 pub(crate) use log_limit::LogLimit;
 use position_cell::PositionCell;
 use reign_cell::ReignCell;
 use save::Saves;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) wishes: Wishes,
     /// What is wrong with the host, where something is.
     ailment: Mutex<Option<String>>,
+    /// Peers whose configuration differs from this node's, and in what.
+    differs: Mutex<BTreeMap<NodeId, String>>,
     /// `None` before the driver has started.
     elector: Mutex<Option<Elector>>,
     events: async_broadcast::Sender<Event>,
@@ -86,6 +89,7 @@ impl Shared {
             position: PositionCell::new(),
             wishes: Wishes::default(),
             ailment: Mutex::new(None),
+            differs: Mutex::default(),
             elector: Mutex::new(None),
             events,
             listeners: receiver.deactivate(),
@@ -101,6 +105,11 @@ impl Shared {
     /// What is wrong with the host, for people.
     pub(crate) fn ailment(&self) -> MutexGuard<'_, Option<String>> {
         self.ailment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Peers whose configuration differs from this node's, and in what.
+    pub(crate) fn differs(&self) -> MutexGuard<'_, BTreeMap<NodeId, String>> {
+        self.differs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn elector(&self) -> MutexGuard<'_, Option<Elector>> {
@@ -149,21 +158,32 @@ impl Driver {
         let restored = save::load(&*self.store).await?;
         let position = self.host.start(restored.as_ref().map(|state| state.position.clone())).await?;
         self.shared.position.replace_with(&position);
+        let of_data = self.host.cluster();
+        let of_record = restored.as_ref().and_then(|state| state.identity).filter(|known| known.is_settled());
+        if let Some(known) = of_record {
+            agree(known.cluster, of_data)?;
+            self.host.belongs(known.cluster);
+        }
 
         let cluster = config.cluster().to_owned();
         let node = config.node();
+        let terms = Terms::of(&config);
         let clock = self.shared.clock.clone();
         let mut elector = Elector::new(config, restored, clock.wall_ms(), seed, clock.now());
         let report =
             HostReport::Position { stream_epoch: position.stream_epoch(), offsets: position.offsets() };
         elector.handle_host(clock.now(), report);
+        if let Some(cluster) = of_data {
+            elector.handle_host(clock.now(), HostReport::Belongs(cluster));
+        }
         let incarnation = elector.status().incarnation;
         self.shared.reign.name(elector.members());
         *self.shared.elector() = Some(elector);
 
         self.metrics.proves(self.transport.proves());
         let transport = self.transport.clone();
-        let hello = Hello { protocol: PROTOCOL, cluster, node, incarnation };
+        let said = terms.text().to_owned();
+        let hello = Hello { protocol: PROTOCOL, cluster, node, incarnation, terms: said };
         let mut sources = Sources {
             transport_run: Some(async move { transport.run(hello).await }.boxed()),
             receiving: None,
@@ -219,6 +239,9 @@ impl Driver {
                 Input::Transport(TransportEvent::Link { peer, event }) => {
                     self.elector(|elector| elector.handle_link(now, peer, event));
                 }
+                Input::Transport(TransportEvent::Terms { peer, terms: theirs }) => {
+                    self.compare(now, peer, terms.differences(&theirs));
+                }
                 Input::Transport(TransportEvent::Refused { claimed, reason, detail }) => {
                     let claimed = claimed.as_ref().map_or("none", NodeId::as_str);
                     let node = self.metrics.node();
@@ -227,7 +250,7 @@ impl Driver {
                         "event=refused claimed={claimed} reason={}{detail} node={node}",
                         reason.as_str()
                     );
-                    self.log_limited(now, Cause::Frame, log::Level::Warn, line);
+                    self.log_limited(now, "refused", log::Level::Warn, line);
                     self.metrics.refused(reason, &*self.transport);
                 }
                 Input::TransportEnded(result) => {
@@ -245,7 +268,11 @@ impl Driver {
                     });
                 }
                 Input::Host(done) => {
-                    done.failed().into_iter().for_each(|call| self.metrics.host_failed(call));
+                    if let Some((call, error)) = done.failed() {
+                        let line = format_args!("event=fence_failed call={call} error={error:?}");
+                        self.log_limited(now, "fence_failed", log::Level::Error, line);
+                        self.metrics.host_failed(call);
+                    }
                     if let Some(report) = done.report() {
                         self.elector(|elector| elector.handle_host(now, report));
                     }
@@ -259,6 +286,24 @@ impl Driver {
         }
     }
 
+    /// Says in what a peer's configuration differs from this node's now, where that is news.
+    fn compare(&self, at: Instant, peer: NodeId, differs: Option<String>) {
+        let known = match differs.clone() {
+            Some(what) => self.shared.differs().insert(peer, what),
+            None => self.shared.differs().remove(&peer),
+        };
+        if known == differs {
+            return;
+        }
+        self.metrics.differs(peer, differs.is_some());
+        let epoch = self.elector(|elector| elector.epoch());
+        let kind = match differs {
+            Some(what) => EventKind::TermsDiffer { peer, what },
+            None => EventKind::TermsAgree { peer },
+        };
+        self.tell(Event::new(at, epoch, kind));
+    }
+
     /// Keeps what is wrong with the host for those who look, and logs it when it is new.
     fn note_ailment(&self, health: Health) {
         let mut known = self.shared.ailment();
@@ -270,7 +315,8 @@ impl Driver {
             self.host.ailment().unwrap_or_else(|| format!("the server says that it is {}", health.as_str()));
         if known.is_none() {
             let node = self.metrics.node();
-            log::warn!(target: "kevy_elect", "elect event=ailment health={} what={now:?} node={node}", health.as_str());
+            let line = format_args!("event=ailment health={} what={now:?} node={node}", health.as_str());
+            self.log_limited(self.shared.clock.now(), "ailment", log::Level::Warn, line);
         }
         *known = Some(now);
     }
@@ -353,7 +399,8 @@ impl Driver {
                 self.elector(|elector| elector.handle_host(now, HostReport::Detached(seq, &position)));
             }
             Err(error) => {
-                log::error!(target: "kevy_elect", "elect event=detach_failed error={:?}", error.0);
+                let line = format_args!("event=detach_failed error={:?}", error.0);
+                self.log_limited(self.shared.clock.now(), "detach_failed", log::Level::Error, line);
                 self.metrics.host_failed("detach");
             }
         }
@@ -364,30 +411,41 @@ impl Driver {
     }
 
     fn tell(&self, event: Event) {
-        let node: NodeId = self.metrics.node();
-        let level = event.kind.level();
-        match log_limit::caused_by_others(&event.kind) {
-            Some(cause) => self.log_limited(event.at, cause, level, format_args!("{event} node={node}")),
-            None => log::log!(target: "kevy_elect", level, "elect {event} node={node}"),
+        if let EventKind::Belongs { cluster } = event.kind {
+            self.host.belongs(cluster);
         }
+        let node: NodeId = self.metrics.node();
+        let line = format_args!("{event} node={node}");
+        self.log_limited(event.at, event.kind.name(), event.kind.level(), line);
         self.metrics.event(&event, &*self.shared.clock);
         // Fails only when nobody listens.
         let _ = self.shared.events.try_broadcast(event);
     }
 }
 
-/// What others can cause goes into the log within limits.
+/// Lines go into the log within limits.
 impl Driver {
-    fn log_limited(&self, now: Instant, cause: Cause, level: log::Level, line: fmt::Arguments<'_>) {
-        let Some(suppressed) = self.log_limit().admit(cause, now) else { return };
+    fn log_limited(&self, now: Instant, kind: &'static str, level: log::Level, line: fmt::Arguments<'_>) {
+        let Some(suppressed) = self.log_limit().admit(kind, now) else { return self.metrics.left_out() };
         if suppressed > 0 {
-            log::warn!(target: "kevy_elect", "elect event=suppressed lines={suppressed}");
+            log::warn!(target: "kevy_elect", "elect event=suppressed kind={kind} lines={suppressed}");
         }
         log::log!(target: "kevy_elect", level, "elect {line}");
     }
 
     fn log_limit(&self) -> MutexGuard<'_, LogLimit> {
         self.log_limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A vote record and data of two clusters are not one node's: whichever is right, the other would be lost.
+fn agree(of_record: ClusterId, of_data: Option<ClusterId>) -> Result<(), HostError> {
+    match of_data {
+        Some(of_data) if of_data != of_record => Err(HostError::new(format!(
+            "its vote record is of cluster {of_record}, and its data of cluster {of_data}: files of two nodes are in one data \
+             directory. Put back what belongs together, or move both away and let the node copy"
+        ))),
+        _ => Ok(()),
     }
 }
 

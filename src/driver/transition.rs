@@ -44,12 +44,7 @@ impl Done {
     pub(super) fn report(&self) -> Option<HostReport<'_>> {
         Some(match (self.kind, &self.error) {
             (Kind::Fence, None) => HostReport::Fenced,
-            (Kind::Fence | Kind::Resume, error) => {
-                if let Some(error) = error {
-                    log::error!(target: "kevy_elect", "elect event=fence_failed error={:?}", error.0);
-                }
-                return None;
-            }
+            (Kind::Fence | Kind::Resume, _) => return None,
             (Kind::Promote, None) => HostReport::Promoted(self.epoch),
             (Kind::Promote, Some(error)) => HostReport::PromoteFailed(self.epoch, &error.0),
             (Kind::Follow, None) => HostReport::Followed(self.epoch),
@@ -59,11 +54,11 @@ impl Done {
 }
 
 impl Done {
-    /// What failed, of the calls that the elector is not told of.
-    pub(super) fn failed(&self) -> Option<&'static str> {
+    /// What failed, of the calls that the elector is not told of, and why.
+    pub(super) fn failed(&self) -> Option<(&'static str, &str)> {
         match (self.kind, &self.error) {
-            (Kind::Fence, Some(_)) => Some("fence"),
-            (Kind::Resume, Some(_)) => Some("resume"),
+            (Kind::Fence, Some(error)) => Some(("fence", &error.0)),
+            (Kind::Resume, Some(error)) => Some(("resume", &error.0)),
             _ => None,
         }
     }

@@ -57,6 +57,8 @@ faults! {
         IdOfVotersIgnored,
         /// Members of another cluster count as members.
         ForeignersCount,
+        /// A node that lost its record follows whoever it hears, whatever its data says.
+        DataIsNobodys,
         /// An order admits a node before it has heard all others.
         AdmittedUnheard,
         /// A node that was admitted by an order votes for, and stands as, one that holds less than is there.

@@ -269,10 +269,6 @@ impl Peer {
         self.was_fresh
     }
 
-    pub(super) fn role(&self) -> Option<Role> {
-        self.role
-    }
-
     /// What it last said its vote record is worth.
     pub(super) fn standing(&self) -> Standing {
         self.standing

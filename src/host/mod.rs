@@ -8,7 +8,7 @@ pub use crate::fence::{FenceReason, Health};
 #[cfg(feature = "test-util")]
 pub use no_data::NoData;
 
-use crate::ids::{Epoch, NodeId};
+use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::position::Position;
 use crate::time::Instant;
 use async_trait::async_trait;
@@ -28,6 +28,18 @@ pub trait ReplicationHost: Send + Sync + 'static {
     /// a reachable voter has data.
     async fn start(&self, last: Option<Position>) -> Result<Position, HostError> {
         Ok(last.unwrap_or(Position::NONE))
+    }
+
+    /// The id of the cluster whose data this is, as the data itself says. Asked once, after [`ReplicationHost::start`]: a node that lost its
+    /// vote record knows by it where it belongs, and no other cluster's history takes the place of its data.
+    fn cluster(&self) -> Option<ClusterId> {
+        None
+    }
+
+    /// This node belongs to that cluster for good: to be kept in the data, for [`ReplicationHost::cluster`]. Told at every start, and when it
+    /// is settled. Must not block.
+    fn belongs(&self, cluster: ClusterId) {
+        let _ = cluster;
     }
 
     /// Become the primary of `epoch`: stop following, start a new stream. Returns when writes can be

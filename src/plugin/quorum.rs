@@ -90,7 +90,7 @@ impl QuorumPlugin {
         let election = async move {
             // Closed when this ends, however it does.
             let _running = running;
-            let log_limit = Mutex::new(LogLimit::new(shared.clock.now()));
+            let log_limit = Mutex::new(LogLimit::default());
             let metrics = Metrics::new(&config);
             Driver { shared, store, transport, host, metrics, log_limit }.run(config, seed).await
         };
@@ -152,7 +152,7 @@ impl ElectPlugin for QuorumPlugin {
         match elector.as_ref() {
             Some(elector) => {
                 let ailment = self.shared.ailment().clone();
-                snapshot(elector, ailment, &*self.shared.clock, &*self.transport)
+                snapshot(elector, ailment, &self.shared, &*self.transport)
             }
             None => ElectSnapshot::not_started(&self.config),
         }
@@ -189,10 +189,11 @@ impl fmt::Debug for QuorumPlugin {
 fn snapshot(
     elector: &Elector,
     ailment: Option<String>,
-    clock: &dyn Clock,
+    shared: &Shared,
     transport: &dyn Transport,
 ) -> ElectSnapshot {
-    let now = clock.now();
+    let now = shared.clock.now();
+    let differs = shared.differs();
     let status = elector.status();
     let writable = matches!(status.gate, GateState::Open(until) if until > now);
     let fenced = match status.gate {
@@ -227,6 +228,7 @@ fn snapshot(
                 health: peer.health,
                 cluster: peer.cluster,
                 foreign: peer.foreign,
+                differs: differs.get(&peer.member.id).cloned(),
                 linked: peer.linked,
                 links: transport.directions(peer.member.id),
             })

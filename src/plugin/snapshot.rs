@@ -103,6 +103,8 @@ pub struct PeerSnapshot {
     pub cluster: Option<ClusterId>,
     /// That is another one than this node's: nothing that it says counts.
     pub foreign: bool,
+    /// In what its configuration differs from this node's: members, and timings that must agree.
+    pub differs: Option<String>,
     /// Whether it is linked now.
     pub linked: bool,
     /// Its links in both directions; `None` where the transport does not tell them apart.
@@ -123,6 +125,7 @@ impl PeerSnapshot {
             health: Health::Good,
             cluster: None,
             foreign: false,
+            differs: None,
             linked: false,
             links: None,
         }

@@ -1,7 +1,7 @@
 //! The vote record in a file.
 
 use super::api::{StoreError, VoteStore};
-use super::slots::SlotFile;
+use super::slots::{SlotFile, keep_private};
 use async_trait::async_trait;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -64,13 +64,15 @@ impl FileVoteStore {
             name
         };
 
-        let lock = OpenOptions::new()
-            .mode(0o600)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(directory.join(with(".lock")));
+        let lock = directory.join(with(".lock"));
+        // Opening a pipe would wait for ever, and a link leads anywhere.
+        if fs::symlink_metadata(&lock).is_ok_and(|there| !there.is_file()) {
+            let source = io::Error::new(ErrorKind::InvalidInput, "it is not a regular file");
+            return Err(failed("open the lock file of")(source));
+        }
+        let lock = OpenOptions::new().mode(0o600).write(true).create(true).truncate(false).open(lock);
         let lock = lock.map_err(failed("create its lock file"))?;
+        keep_private(&lock).map_err(failed("take the rights of others to the lock file of"))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path: path.to_owned() }),

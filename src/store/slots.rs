@@ -20,9 +20,9 @@
 //!   both slots, syncs it, renames it into place and syncs the directory.
 
 use super::api::StoreError;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The bytes of a slot: no disk writes less than a sector, and hardly one has sectors larger than this.
@@ -98,6 +98,9 @@ impl SlotFile {
             opened => (opened, true),
         };
         let file = file.map_err(|error| self.failed("read", error))?;
+        if writable {
+            keep_private(&file).map_err(|error| self.failed("take the rights of others to", error))?;
+        }
         // One byte more than fits, so that an oversized file shows.
         let mut bytes = Vec::with_capacity(FILE_BYTES + 1);
         let read = (&file).take(FILE_BYTES as u64 + 1).read_to_end(&mut bytes);
@@ -207,6 +210,14 @@ impl Open {
     fn write(&self, slot: usize, image: &[u8]) -> Result<(), (&'static str, io::Error)> {
         self.file.write_all_at(image, offset(slot)).map_err(|error| ("write", error))?;
         self.file.sync_data().map_err(|error| ("sync", error))
+    }
+}
+
+/// Restored with other rights, it would be others' to change from then on.
+pub(super) fn keep_private(file: &File) -> io::Result<()> {
+    match file.metadata()?.mode() & 0o077 {
+        0 => Ok(()),
+        _ => file.set_permissions(Permissions::from_mode(0o600)),
     }
 }
 

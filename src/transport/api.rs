@@ -24,6 +24,13 @@ pub enum TransportEvent {
         /// How it changed.
         event: LinkEvent,
     },
+    /// A greeting of `peer` differs from this node's in what all members have to agree on, in another way than before, or not any more.
+    Terms {
+        /// Who greeted.
+        peer: NodeId,
+        /// What it said.
+        terms: String,
+    },
     /// Something came in that was refused: a stranger, another cluster, garbage. Or a peer that we dialled
     /// refused us, for this reason.
     Refused {
@@ -60,6 +67,8 @@ words! {
         Key = "key",
         /// More connections at once than the limit allows.
         TooMany = "too-many",
+        /// A member says more than the others have to listen to: it is not read for a moment.
+        Flood = "flood",
     }
 }
 

@@ -42,6 +42,9 @@ words! {
 /// Version of the protocol.
 pub const PROTOCOL: u16 = 1;
 
+/// The longest [`Hello::terms`]: half a frame.
+pub(crate) const TERMS_BYTES_MAX: usize = 2048;
+
 /// The first frame of a link, from both ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
@@ -53,6 +56,8 @@ pub struct Hello {
     pub node: NodeId,
     /// Which start of its process.
     pub incarnation: Incarnation,
+    /// What the sender wants all members to agree on; empty: it does not say.
+    pub terms: String,
 }
 
 /// One node's regular sign of life.

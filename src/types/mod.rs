@@ -11,6 +11,7 @@ pub mod message;
 pub mod position;
 pub(crate) mod rng;
 pub mod state;
+pub(crate) mod terms;
 pub mod time;
 pub mod transfer;
 pub(crate) mod words;

@@ -12,7 +12,7 @@ use crate::identity::Identity;
 use crate::ids::{ClusterId, EPOCH_MAX, Epoch, Incarnation, NodeId, Round, SHARDS_MAX};
 use crate::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
-    Standing, Verb,
+    Standing, TERMS_BYTES_MAX, Verb,
 };
 use crate::position::{OFFSET_MAX, Position, Progress};
 use crate::time::Duration;
@@ -256,7 +256,11 @@ impl<'a> Reader<'a> {
         }
         let Some(node) = self.node_or_none("node")? else { return self.value("node") };
         let incarnation = Incarnation(self.number("incarnation", u64::MAX)?);
-        Ok(Hello { protocol, cluster: cluster.to_owned(), node, incarnation })
+        let terms = if self.element < self.elements { self.field("terms")? } else { b"" };
+        // Another version may mean something else by it, and must still be able to say which version it is.
+        let said = terms.len() <= TERMS_BYTES_MAX && terms.iter().all(u8::is_ascii_graphic);
+        let terms = std::str::from_utf8(terms).ok().filter(|_| said).unwrap_or_default().to_owned();
+        Ok(Hello { protocol, cluster: cluster.to_owned(), node, incarnation, terms })
     }
 
     fn refuse(&mut self) -> Read<Frame<'a>> {

@@ -4,7 +4,7 @@ use super::limits::{CLUSTER_BYTES_MAX, DURATION_US_MAX, REFUSE_TEXT_BYTES_MAX};
 use crate::fence::Health;
 use crate::identity::Identity;
 use crate::ids::{ClusterId, NodeId};
-use crate::message::{Grant, Hello, Message, Offer, OfferKind, Role, Standing};
+use crate::message::{Grant, Hello, Message, Offer, OfferKind, Role, Standing, TERMS_BYTES_MAX};
 use crate::position::{Position, Progress};
 use crate::time::Duration;
 
@@ -87,12 +87,21 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
 /// Appends a `HELLO`. A cluster name that is longer than a peer accepts is cut, and refused there.
 pub fn encode_hello(hello: &Hello, out: &mut Vec<u8>) {
     small(out, |w| {
-        w.raw(b"*5\r\n$5\r\nHELLO\r\n");
+        let says_terms = !hello.terms.is_empty();
+        w.raw(if says_terms { b"*6\r\n" } else { b"*5\r\n" });
+        w.raw(b"$5\r\nHELLO\r\n");
         w.number(u64::from(hello.protocol));
         w.bulk(&hello.cluster.as_bytes()[..hello.cluster.len().min(CLUSTER_BYTES_MAX + 1)]);
         w.node(Some(&hello.node));
         w.number(hello.incarnation.0);
     });
+    if !hello.terms.is_empty() {
+        // Longer than what is written in place above. What is longer than a peer accepts is not said.
+        let terms = &hello.terms.as_bytes()[..hello.terms.len().min(TERMS_BYTES_MAX)];
+        out.extend_from_slice(format!("${}\r\n", terms.len()).as_bytes());
+        out.extend_from_slice(terms);
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// Appends a `REFUSE` with a word for the reason and a text for people; only printable ASCII is kept.

@@ -7,6 +7,7 @@
 
 mod circles;
 mod source;
+mod unsafety;
 
 use circles::circles;
 use source::{Mention, Source};
@@ -70,6 +71,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "link", may: &["ids"], crates: &[], never: PURE },
     Layer { name: "state", may: &["ids", "identity", "position", "message"], crates: &[], never: PURE },
     Layer { name: "transfer", may: &["words", "ids", "position", "fence"], crates: &["thiserror"], never: PURE },
+    Layer { name: "terms", may: &["config", "message"], crates: &[], never: PURE },
     Layer { name: "event", may: &["words", "ids", "time", "position", "message", "fence", "transfer"], crates: &["log"], never: PURE },
     Layer { name: "elector",
             may: &["rng", "words", "ids", "identity", "time", "position", "config", "bounds", "message", "fence", "link", "state",
@@ -86,7 +88,8 @@ const LAYERS: &[Layer] = &[
     Layer { name: "gate", may: &["time", "clock", "fence"], crates: &[], never: NO_IO },
     Layer { name: "driver",
             may: &["words", "ids", "time", "position", "config", "message", "fence", "link", "state", "transfer", "host", "event", "clock",
-                   "store", "transport", "error", "elector", "gate"],
+                   "store", "transport", "error", "elector", "gate",
+                   "terms"],
             crates: &["async_broadcast", "async_trait", "futures", "log", "metrics",
                      "thiserror"],
             never: NO_IO },

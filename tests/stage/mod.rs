@@ -13,6 +13,7 @@
 //! | ... `late=300` | a host lets go of its primary after up to so many milliseconds, says so after up to half of that, and twice more |
 //! | `run 300ms`, `run 1.5s` | time passes |
 //! | `kill 1`, `poweroff 1`, `wipe 1` | the process dies; the machine does, silently; the disk is lost too |
+//! | `forget 1` | the process dies, and its vote record is lost; its data is not |
 //! | `revive 1` | it starts again |
 //! | `stop 1`, `cont 1` | SIGSTOP, SIGCONT: the process does not run, its clock does |
 //! | `sleep 1`, `wake 1` | the machine sleeps: its clock stands still |
@@ -126,6 +127,7 @@ impl Stage {
             "kill" => self.begin_each(case, crash(false, Loss::Nothing))?,
             "poweroff" => self.begin_each(case, crash(true, Loss::Nothing))?,
             "wipe" => self.begin_each(case, crash(false, Loss::Disk))?,
+            "forget" => self.begin_each(case, crash(false, Loss::Record))?,
             "revive" => self.end_each(case, |kind| matches!(kind, FaultKind::Crash { .. }))?,
             "stop" => self.begin_each(case, FaultKind::Pause)?,
             "cont" => self.end_each(case, |kind| matches!(kind, FaultKind::Pause))?,

@@ -43,6 +43,26 @@ fn w10_more_shards_than_a_node_may_have_are_refused() {
 }
 
 #[test]
+fn w19_a_hello_says_what_all_members_have_to_agree_on_and_one_without_it_is_read_as_before() {
+    let terms = format!("0123456789abcdef,{}", "x".repeat(2048 - 17));
+    for terms in ["0123456789abcdef,n1@voter:100,@lease_us:1".to_owned(), terms, String::new()] {
+        let hello = Hello { terms, ..hello() };
+        let mut bytes = Vec::new();
+        encode_hello(&hello, &mut bytes);
+        assert_eq!(decode(&bytes), Ok(Some((Frame::Hello(hello), bytes.len()))));
+    }
+    let mut bytes = Vec::new();
+    encode_hello(&Hello { terms: "x".repeat(5000), ..hello() }, &mut bytes);
+    let Ok(Some((Frame::Hello(read), _))) = decode(&bytes) else { panic!("too long for a frame") };
+    assert_eq!(read.terms.len(), 2048);
+    for strange in ["with space".to_owned(), "x".repeat(2049)] {
+        let bytes = frame(&format!("HELLO|2|kevy|n1|1763712000123|{strange}"));
+        let expected = Hello { protocol: 2, ..hello() };
+        assert_eq!(decode(&bytes), Ok(Some((Frame::Hello(expected), bytes.len()))), "another version's");
+    }
+}
+
+#[test]
 fn w16_an_unfit_node_says_what_is_wrong_and_words_of_a_newer_version_count_as_failing() {
     let health =
         |word: &str| match decode(&frame(&format!("HB|7|1201|primary|member|7:48213|n1|0|970297|{word}"))) {
@@ -142,7 +162,13 @@ fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
     let mut out = Vec::new();
     let name = "c".repeat(1000);
     encode_hello(
-        &Hello { protocol: u16::MAX, cluster: name, node: long, incarnation: Incarnation(u64::MAX) },
+        &Hello {
+            protocol: u16::MAX,
+            cluster: name,
+            node: long,
+            incarnation: Incarnation(u64::MAX),
+            terms: String::new(),
+        },
         &mut out,
     );
     assert_eq!(decode(&out), Err(DecodeError::Value { verb: "HELLO", field: "cluster" }));

@@ -36,6 +36,7 @@ pub(crate) fn hello() -> Hello {
         cluster: "kevy".to_owned(),
         node: id("n1"),
         incarnation: Incarnation(1_763_712_000_123),
+        terms: String::new(),
     }
 }
 

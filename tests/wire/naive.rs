@@ -185,6 +185,12 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
                 cluster,
                 node: node(field(3)?)??,
                 incarnation: Incarnation(number(field(4)?, u64::MAX)?),
+                terms: match field(5) {
+                    Some(text) if text.len() <= 2048 && text.bytes().all(|b| b.is_ascii_graphic()) => {
+                        text.to_owned()
+                    }
+                    _ => String::new(),
+                },
             }));
         }
     };

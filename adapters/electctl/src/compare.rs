@@ -127,7 +127,7 @@ fn as_json(seen: &Comparison) -> Value {
         .iter()
         .map(|node| {
             json!({
-                "node": node.name,
+                "node": plain(&node.name),
                 "client": node.address,
                 "primary": node.primary,
                 "before": { "stream_epoch": node.before.stream_epoch, "offset": node.before.offset },
@@ -151,7 +151,7 @@ fn as_json(seen: &Comparison) -> Value {
         .map(|difference| {
             json!({
                 "key": difference.key.escape_ascii().to_string(),
-                "node": seen.nodes[difference.node].name,
+                "node": plain(&seen.nodes[difference.node].name),
                 "differs_in": difference.how.as_str(),
                 "there": record(difference.here),
                 "reference": record(difference.there),
@@ -166,7 +166,7 @@ fn as_json(seen: &Comparison) -> Value {
     json!({
         "outcome": seen.outcome().as_str(),
         "at_one_position": seen.at_one_position(),
-        "reference": seen.nodes[seen.reference].name,
+        "reference": plain(&seen.nodes[seen.reference].name),
         "nodes": nodes,
         "differences": differences,
         "more": seen.more,

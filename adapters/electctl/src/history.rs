@@ -7,6 +7,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::fmt::Write;
 
+/// Of one node: it keeps no more.
+const DECISIONS_MAX: usize = 100;
+
 const PHASES: [&str; 4] = ["detect", "elect", "promote", "retarget"];
 
 pub(crate) fn history(nodes: &[String], json: bool) -> Result<String, String> {
@@ -24,7 +27,7 @@ pub(crate) fn history(nodes: &[String], json: bool) -> Result<String, String> {
             when(decision),
             word(decision, "epoch"),
             word(decision, "node"),
-            word(decision, "what"),
+            left_out(decision) + &word(decision, "what"),
             word(decision, "from"),
             word(decision, "to"),
             word(decision, "why"),
@@ -55,8 +58,8 @@ fn decisions(nodes: &[String]) -> Result<Vec<Value>, String> {
     let mut all: Vec<Value> = Vec::new();
     for answer in ask(nodes, "/history")? {
         match answer.said {
-            Ok(said) => all.extend(list(&said, "decisions").cloned()),
-            Err(error) => eprintln!("kevy-electctl: {}: {error}", answer.node),
+            Ok(said) => all.extend(list(&said, "decisions").take(DECISIONS_MAX).cloned()),
+            Err(error) => eprintln!("kevy-electctl: {}: {}", answer.node, plain(&error.to_string())),
         }
     }
     all.sort_by_key(|decision| std::cmp::Reverse(decision["at_ms"].as_u64()));
@@ -149,6 +152,14 @@ fn tell(text: &mut String, decision: &Value) {
             word(offer, "kind"),
             word(offer, "epoch")
         );
+    }
+}
+
+/// What was too much to keep.
+fn left_out(decision: &Value) -> String {
+    match decision["left_out"].as_u64() {
+        Some(count @ 1..) => format!("({count} more) "),
+        _ => String::new(),
     }
 }
 

@@ -39,7 +39,9 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &str) -> ExitCode {
-    eprintln!("kevy-electctl: {error}");
+    // What a node said may be in it.
+    let lines: Vec<String> = error.lines().map(paint::plain).collect();
+    eprintln!("kevy-electctl: {}", lines.join("\n"));
     ExitCode::FAILURE
 }
 

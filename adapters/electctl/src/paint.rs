@@ -62,9 +62,15 @@ fn width(cell: &str) -> usize {
     shown
 }
 
-/// What a node sent, without anything that could steer the terminal.
+/// What a node sent, without anything that could steer the terminal, or show in another order or place than it stands.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    text.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect()
+}
+
+/// Characters without a place of their own: marks of direction, joiners, fillers, separators of lines.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -76,5 +82,6 @@ mod tests {
         let rows = vec![vec!["a".into(), "b".into()], vec!["\x1b[32mxyz\x1b[0m".into(), "c".into()]];
         assert_eq!(table(&rows), "a    b\n\x1b[32mxyz\x1b[0m  c\n");
         assert_eq!(plain("n1\x1b[2J\n"), "n1[2J");
+        assert_eq!(plain("a\u{9b}31m\u{202e}b\u{200b}ä←"), "a31mbä←");
     }
 }

@@ -3,6 +3,7 @@
 use crate::client::{Answer, ask};
 use crate::paint::{bad, bold, good, plain, table, warn};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 pub(crate) fn status(nodes: &[String], as_json: bool) -> Result<String, String> {
     let answers = ask(nodes, "/status")?;
@@ -20,6 +21,11 @@ pub(crate) fn status(nodes: &[String], as_json: bool) -> Result<String, String> 
     text += &remarks(&answers);
     Ok(text)
 }
+
+/// Nodes whose links are shown to people, beside those that were asked; programs get all.
+const LINKED_MAX: usize = 32;
+/// The most remarks of one kind.
+const REMARKS_MAX: usize = 32;
 
 /// `voters`: in reach, and how many are needed.
 const TITLES: [&str; 10] =
@@ -69,9 +75,15 @@ fn rows(answers: &[Answer]) -> Vec<Vec<String>> {
 fn links(answers: &[Answer]) -> String {
     let said: Vec<&Value> = answers.iter().filter_map(|answer| answer.said.as_ref().ok()).collect();
     let mut ids: Vec<String> = said.iter().map(|said| word(said, "node")).collect();
+    let asked = ids.len();
     ids.extend(said.iter().flat_map(|said| list(said, "peers")).map(|peer| word(peer, "id")));
+    // By name, and those that were asked in any case.
+    ids[asked..].sort();
+    let mut seen = BTreeSet::new();
+    ids.retain(|id| seen.insert(id.clone()));
+    let more = ids.len().saturating_sub(asked + LINKED_MAX);
+    ids.truncate(asked + LINKED_MAX);
     ids.sort();
-    ids.dedup();
     let mut rows = vec![[bold("links")].into_iter().chain(ids.iter().map(|id| bold(id))).collect::<Vec<_>>()];
     for me in &ids {
         let node = said.iter().find(|said| word(said, "node") == *me);
@@ -94,7 +106,8 @@ fn links(answers: &[Answer]) -> String {
     }
     let legend =
         "Each row is what that node says: ← link from the other, → link to the other, ✗ cut, ? no answer.";
-    format!("\n{}{legend}\n", table(&rows))
+    let more = if more > 0 { format!("and {more} nodes more; --json names them\n") } else { String::new() };
+    format!("\n{}{more}{legend}\n", table(&rows))
 }
 
 /// What no single node can see.
@@ -115,7 +128,7 @@ fn remarks(answers: &[Answer]) -> String {
         )),
     };
     for node in &said {
-        for peer in list(node, "peers").filter(|peer| peer["foreign"] == true) {
+        for peer in list(node, "peers").filter(|peer| peer["foreign"] == true).take(REMARKS_MAX) {
             text += &bad(&format!(
                 "\n{} ignores {}: it belongs to cluster {}, {} to {}. See \"Two clusters\" in docs/runbooks.md.",
                 word(node, "node"),
@@ -123,6 +136,16 @@ fn remarks(answers: &[Answer]) -> String {
                 word(peer, "cluster_id"),
                 word(node, "node"),
                 word(node, "cluster_id")
+            ));
+        }
+    }
+    for node in &said {
+        for peer in list(node, "peers").filter(|peer| peer["differs"].is_string()) {
+            text += &warn(&format!(
+                "\n{} is configured otherwise than {}: {}.",
+                word(peer, "id"),
+                word(node, "node"),
+                word(peer, "differs")
             ));
         }
     }

@@ -118,6 +118,6 @@ impl Node {
         let field = |name: &str| {
             text.lines().find_map(|line| Some(line.split_once(':').filter(|(n, _)| *n == name)?.1.to_owned()))
         };
-        Some(Standing { node: field("node")?, primary: field("role")? == "primary" })
+        Some(Standing { node: plain(&field("node")?), primary: field("role")? == "primary" })
     }
 }

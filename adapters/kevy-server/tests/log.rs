@@ -6,13 +6,14 @@ mod common;
 
 use common::process::Process;
 use common::{Cluster, until};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-/// The most lines at once, of both kinds, and the most per second after that (`src/driver/log_limit.rs`).
-const BURSTS_MAX: usize = 64 + 512;
-const PER_SECOND_MAX: usize = 1 + 10;
+/// The most lines of one kind at once, and per second after that (`src/driver/log_limit.rs`).
+const OF_FRAMES: (usize, usize) = (64, 1);
+const OF_DECISIONS: (usize, usize) = (256, 2);
 
 fn frame(words: &[&str]) -> Vec<u8> {
     let bulks: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
@@ -68,14 +69,21 @@ fn neither_strangers_nor_a_bad_peer_fill_the_log() {
     drained(link);
     // The election's task may be behind its sockets.
     until("it has seen the last epoch", || {
-        lines(&cluster).last().is_some_and(|line| line.contains("epoch=2999")).then_some(())
+        let record = std::fs::read(cluster.dirs[0].0.join("elect/vote")).unwrap();
+        String::from_utf8_lossy(&record).contains("epoch 2999\n").then_some(())
     });
     let (seen, seconds) = (lines(&cluster), begun.elapsed().as_secs() as usize + 1);
-    for word in ["event=judged", "event=primary", "event=suppressed"] {
-        assert!(seen.iter().any(|line| line.contains(word)), "{word}");
+    let kind = |line: &String| line.split("event=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    seen.iter().for_each(|line| *kinds.entry(kind(line)).or_default() += 1);
+    for word in ["judged", "primary", "suppressed"] {
+        assert!(kinds.contains_key(word), "{word}");
     }
-    // Each of the limited lines may be led by one that tells how many are missing.
-    let most = 2 * (BURSTS_MAX + PER_SECOND_MAX * seconds) + 50;
-    assert!(seen.len() < most, "{} lines in {seconds} s, {most} allowed", seen.len());
+    for (kind, count) in kinds.iter().filter(|(kind, _)| *kind != "suppressed") {
+        let of_frames = ["judged", "refused"].contains(&kind.as_str());
+        let (burst, per_second) = if of_frames { OF_FRAMES } else { OF_DECISIONS };
+        let most = burst + per_second * seconds;
+        assert!(*count <= most, "{count} lines of {kind} in {seconds} s, {most} allowed");
+    }
     assert_eq!(node.ask("PING").as_deref(), Some("PONG"));
 }

@@ -15,10 +15,12 @@
 
 pub mod config;
 pub mod ending;
+pub mod giving_up;
 pub mod history;
 pub mod http;
 pub mod inline;
 pub mod order;
+mod own_file;
 pub mod signals;
 #[cfg(feature = "kevy")]
 pub mod start;

@@ -3,11 +3,11 @@
 //! Whoever can write there can do anything with this node's data anyway; no client and no peer can. It is carried out only
 //! while this node has no record and the election finds that it makes sense (A5).
 
+use crate::own_file;
 use async_io::Timer;
 use kevy_elect_plugin::ids::{ClusterId, NodeId};
 use kevy_elect_plugin::message::Standing;
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumPlugin};
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Below the data directory.
 const FILE: &str = "elect/admit";
 /// Longer than any order.
-const BYTES_MAX: usize = 256;
+const BYTES_MAX: u64 = 256;
 /// How often a node without a record looks for an order.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -33,20 +33,23 @@ impl Order {
     /// Leaves it for the node whose data is in `data_dir`.
     pub fn leave(&self, data_dir: &Path) -> io::Result<PathBuf> {
         let file = data_dir.join(FILE);
-        fs::write(&file, format!("admit {} {}\n", self.node, self.cluster))?;
+        own_file::replace(
+            &file,
+            format!("admit {} {}\n", self.node, self.cluster).as_bytes(),
+            own_file::SHOWN,
+        )?;
         Ok(file)
     }
 
     /// The one that was left there.
     pub fn read(data_dir: &Path) -> io::Result<Option<Self>> {
-        let text = match fs::read(data_dir.join(FILE)) {
+        let text = match own_file::read(&data_dir.join(FILE), BYTES_MAX, own_file::SHOWN) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let wrong = || io::Error::new(ErrorKind::InvalidData, format!("{FILE} is not an order"));
-        let text =
-            std::str::from_utf8(&text).ok().filter(|text| text.len() <= BYTES_MAX).ok_or_else(wrong)?;
+        let text = std::str::from_utf8(&text).map_err(|_| wrong())?;
         let order = text.strip_prefix("admit ").and_then(|text| text.strip_suffix('\n')).and_then(|text| {
             let (node, cluster) = text.split_once(' ')?;
             Some(Self { node: NodeId::new(node).ok()?, cluster: ClusterId::from_digits(cluster.as_bytes())? })
@@ -56,10 +59,7 @@ impl Order {
 
     /// Takes it away, if it is there.
     pub fn remove(data_dir: &Path) -> io::Result<()> {
-        match fs::remove_file(data_dir.join(FILE)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
+        own_file::remove(&data_dir.join(FILE))
     }
 }
 
@@ -104,6 +104,7 @@ pub async fn follow(data_dir: PathBuf, node: NodeId, plugin: Arc<QuorumPlugin>) 
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn an_order_comes_out_as_it_went_in_and_anything_else_is_none() {

@@ -4,8 +4,7 @@
 //! the end of a lease must not: its watchdog would end the process meanwhile (seen: 7 of 43 times on a machine whose
 //! disk was busy three quarters of the time). And a library may tell of what goes wrong on the standard error, once for
 //! each attempt: with a full disk that can be megabytes a second, for as long as the disk is full. So the standard error
-//! leads through a pipe, and a thread passes on what comes out of it, the library's lines within limits and all others as
-//! they are.
+//! leads through a pipe, and a thread passes on what comes out of it, the library's lines within one limit and all others within another.
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
@@ -16,8 +15,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How many of the library's lines may come at once, and how long it takes until one more may. A start says some dozen.
-const LINES_MAX: u32 = 256;
-const REFILL: Duration = Duration::from_millis(100);
+const LIBRARY: (u32, Duration) = (256, Duration::from_millis(100));
+/// The same for all other lines together. Each kind of the election's own is limited before (`src/driver/log_limit.rs`): this is for
+/// what nobody thought of.
+const OTHERS: (u32, Duration) = (8192, Duration::from_millis(20));
 /// How much may wait for the disk. Beyond that, whoever has something to say waits too.
 const PIPE_BYTES: usize = 1 << 20;
 /// A line that is longer is passed on in parts.
@@ -59,7 +60,7 @@ impl Drop for Detour {
 }
 
 fn pass(mut from: File, mut to: File, limited: &'static str) {
-    let mut limit = Limit::new(limited, Instant::now());
+    let mut limits = Limits::new(limited, Instant::now());
     let (mut buffer, mut line) = (vec![0; 64 * 1024], Vec::with_capacity(256));
     loop {
         let read = match from.read(&mut buffer) {
@@ -72,50 +73,66 @@ fn pass(mut from: File, mut to: File, limited: &'static str) {
         for part in buffer[..read].split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(part);
             if line.last() == Some(&b'\n') || line.len() >= LINE_BYTES_MAX {
-                limit.pass(now, &line, &mut to);
+                limits.pass(now, &line, &mut to);
                 line.clear();
             }
         }
     }
-    limit.pass(Instant::now(), &line, &mut to);
+    limits.pass(Instant::now(), &line, &mut to);
+}
+
+struct Limits {
+    prefix: &'static str,
+    library: Limit,
+    others: Limit,
+}
+
+impl Limits {
+    fn new(prefix: &'static str, now: Instant) -> Self {
+        Self { prefix, library: Limit::new(LIBRARY, now), others: Limit::new(OTHERS, now) }
+    }
+
+    fn pass(&mut self, now: Instant, line: &[u8], to: &mut impl Write) {
+        let library = line.starts_with(self.prefix.as_bytes());
+        let limit = if library { &mut self.library } else { &mut self.others };
+        let Some(left_out) = limit.admit(now) else { return };
+        if left_out > 0 {
+            let whose = if library { format!("that begin with {:?} ", self.prefix) } else { String::new() };
+            // Nowhere is left to say that it cannot be written.
+            let _ = writeln!(to, "{left_out} lines {whose}were left out here");
+        }
+        let _ = to.write_all(line);
+    }
 }
 
 struct Limit {
-    prefix: &'static str,
+    rate: (u32, Duration),
     left: u32,
     refilled: Instant,
     left_out: u64,
 }
 
 impl Limit {
-    fn new(prefix: &'static str, now: Instant) -> Self {
-        Self { prefix, left: LINES_MAX, refilled: now, left_out: 0 }
+    fn new(rate: (u32, Duration), now: Instant) -> Self {
+        Self { rate, left: rate.0, refilled: now, left_out: 0 }
     }
 
-    fn pass(&mut self, now: Instant, line: &[u8], to: &mut impl Write) {
-        if line.starts_with(self.prefix.as_bytes()) {
-            let periods = now.saturating_duration_since(self.refilled).as_nanos() / REFILL.as_nanos();
-            if periods > 0 {
-                let more = u32::try_from(periods).unwrap_or(LINES_MAX);
-                self.left = self.left.saturating_add(more).min(LINES_MAX);
-                self.refilled = now;
-            }
-            if self.left == 0 {
-                self.left_out += 1;
-                return;
-            }
-            self.left -= 1;
-            if self.left_out > 0 {
-                // Nowhere is left to say that it cannot be written.
-                let _ = writeln!(
-                    to,
-                    "{} lines that begin with {:?} were left out here",
-                    self.left_out, self.prefix
-                );
-                self.left_out = 0;
-            }
+    /// Whether a line may be written; if so, how many were left out before it.
+    fn admit(&mut self, now: Instant) -> Option<u64> {
+        let (lines_max, refill) = self.rate;
+        let periods = now.saturating_duration_since(self.refilled).as_nanos() / refill.as_nanos();
+        if periods > 0 {
+            let more = u32::try_from(periods).unwrap_or(lines_max);
+            self.left = self.left.saturating_add(more).min(lines_max);
+            self.refilled = now;
         }
-        let _ = to.write_all(line);
+        if self.left == 0 {
+            self.left_out += 1;
+            metrics::counter!("kevy_server_log_lines_left_out_total").increment(1);
+            return None;
+        }
+        self.left -= 1;
+        Some(std::mem::take(&mut self.left_out))
     }
 }
 
@@ -125,20 +142,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_the_library_is_cut_and_counted_and_nobody_else_is() {
-        let (mut limit, mut out) = (Limit::new("kevy: ", Instant::now()), Vec::new());
-        let start = limit.refilled;
+    fn a_flood_of_the_library_is_cut_and_counted_and_hides_nobody_elses_lines() {
+        let start = Instant::now();
+        let (mut limits, mut out) = (Limits::new("kevy: ", start), Vec::new());
         for _ in 0..1000 {
-            limit.pass(start, b"kevy: shard 0 aof append failed\n", &mut out);
-            limit.pass(start, b"elect event=fenced\n", &mut out);
+            limits.pass(start, b"kevy: shard 0 aof append failed\n", &mut out);
+            limits.pass(start, b"elect event=fenced\n", &mut out);
         }
         let count = |out: &[u8], with: &str| String::from_utf8_lossy(out).matches(with).count();
-        assert_eq!((count(&out, "aof"), count(&out, "fenced")), (LINES_MAX as usize, 1000));
-        limit.pass(start + REFILL, b"kevy: again\n", &mut out);
-        assert_eq!(
-            count(&out, &format!("{} lines that begin with \"kevy: \" were left out", 1000 - LINES_MAX)),
-            1
-        );
-        assert_eq!(count(&out, "again"), 1);
+        assert_eq!((count(&out, "aof"), count(&out, "fenced")), (LIBRARY.0 as usize, 1000));
+        limits.pass(start + LIBRARY.1, b"kevy: again\n", &mut out);
+        let told = format!("{} lines that begin with \"kevy: \" were left out", 1000 - LIBRARY.0);
+        assert_eq!((count(&out, &told), count(&out, "again")), (1, 1));
+    }
+
+    #[test]
+    fn whatever_else_is_written_has_an_end() {
+        let start = Instant::now();
+        let (mut limits, mut out) = (Limits::new("kevy: ", start), Vec::new());
+        (0..20_000).for_each(|_| limits.pass(start, b"anything\n", &mut out));
+        limits.pass(start + OTHERS.1, b"more\n", &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.matches("anything").count(), OTHERS.0 as usize);
+        let told = format!("{} lines were left out here\nmore\n", 20_000 - OTHERS.0);
+        assert!(text.ends_with(&told), "{}", &text[text.len() - 100..]);
     }
 }

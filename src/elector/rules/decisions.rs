@@ -205,6 +205,11 @@ impl Elector {
         self.peers[peer].is_foreign() && !self.mutated(Mutation::ForeignersCount)
     }
 
+    /// I6: whether data says to which cluster a node belongs that has lost its record.
+    pub(super) fn heeds_data(&self) -> bool {
+        !self.mutated(Mutation::DataIsNobodys)
+    }
+
     /// A5: the least that whoever is elected with this node's vote has to hold.
     pub(super) fn floor(&self) -> Progress {
         match self.mutated(Mutation::OrderWithoutFloor) {

@@ -70,7 +70,7 @@ impl Elector {
     /// Time has passed. Fires every timer that is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.catch_up(now);
-        for &timer in Timer::ALL {
+        for &timer in Timer::ALL.iter().rev() {
             if !timer.before_messages() && self.timers.take_due(timer, self.now()) {
                 self.fire(timer);
             }
@@ -104,7 +104,7 @@ impl Elector {
             HostReport::Followed(epoch) => self.on_followed(epoch),
             HostReport::FollowFailed(epoch, error) => self.on_follow_failed(epoch, error),
             HostReport::Health(health) => self.on_health(health),
-            HostReport::Belongs(cluster) => self.settle_on(cluster),
+            HostReport::Belongs(cluster) => self.belong_by_data(cluster),
         }
     }
 
@@ -144,7 +144,7 @@ impl Elector {
     /// Moves time on and applies the deadlines that no message may overtake.
     fn catch_up(&mut self, now: Instant) {
         self.move_on_to(now);
-        for &timer in Timer::ALL {
+        for &timer in Timer::ALL.iter().rev() {
             if timer.before_messages() && self.timers.take_due(timer, self.now()) {
                 self.fire(timer);
             }

@@ -25,7 +25,7 @@ use super::plan::Plan;
 use super::rng::Rng;
 use super::server_mutation::ServerMutation;
 use crate::config::MemberKind;
-use crate::ids::Epoch;
+use crate::ids::{ClusterId, Epoch};
 use crate::position::Position;
 pub(super) use act::{Act, Payload};
 use copying::FLOODS;
@@ -59,6 +59,8 @@ pub(super) struct Server {
     confirmed: Offsets,
     /// The newest cuts: a stream that is not as far as the last one may have that before.
     cuts: [Cut; 2],
+    /// The cluster whose data this is, as the data says.
+    pub(super) cluster: Option<ClusterId>,
     /// Per shard: a frame too large for the stream stands at this offset, and the last one before it at that. Zero: none.
     large: Offsets,
     before_large: Offsets,
@@ -114,6 +116,7 @@ impl Server {
             acked: vec![[0; SHARDS]; nodes],
             confirmed: [0; SHARDS],
             cuts: [Cut::default(); 2],
+            cluster: None,
             large: [0; SHARDS],
             before_large: [0; SHARDS],
             fetching: vec![Fetching::default(); nodes],
@@ -179,6 +182,7 @@ impl Server {
             }
             Loss::Disk | Loss::Data => {
                 self.data.clear();
+                self.cluster = None;
                 self.log.clear();
                 self.ring = Ring::default();
             }

@@ -100,6 +100,9 @@ impl World {
         {
             self.run.judge_handed_over(node, event.epoch, successor);
         }
+        if let EventKind::Belongs { cluster } = event.kind {
+            self.run.servers[node].cluster = Some(cluster);
+        }
         if let Some(why) = self.run.count_event(&event.kind) {
             self.judge_lost_office(node, event.epoch, why);
         }

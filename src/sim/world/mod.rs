@@ -347,6 +347,10 @@ impl World {
         self.note(node, || What::Started);
         self.start_links_of(node);
         self.tell_position(node);
+        let cluster = self.run.servers[node].cluster.filter(|_| self.run.plan.setup.forgetful);
+        if let Some(cluster) = cluster {
+            self.step(node, |elector, now| elector.handle_host(now, HostReport::Belongs(cluster)));
+        }
         if paused {
             self.step(node, |elector, now| elector.handle_command(now, Command::Pause(true)));
         }

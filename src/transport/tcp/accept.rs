@@ -1,8 +1,9 @@
 //! Connections that peers dialled: we receive on them.
 
+use super::allowance::Allowance;
 use super::limits::{ACCEPT_RETRY, HELLO_PENDING_MAX, HELLO_TIMEOUT, LATE_END_WAIT};
 use super::shared::Context;
-use super::stream::{Stopped, Stream, abort, next_message, read_more, tune, write_first};
+use super::stream::{Heard, Stopped, Stream, abort, next_message, read_more, tune, write_first};
 use super::timer::{now, within};
 use super::watch::Watched;
 use crate::ids::NodeId;
@@ -124,8 +125,10 @@ async fn serve(context: Context<'_>, stream: Stream, waiting: &Waiting, number: 
     };
     let linked = theirs.and_then(|theirs| {
         let address = stream.get_ref().peer_addr().ok();
-        let up = shared.links().up(Direction::In, theirs.node, theirs.incarnation, address, now());
-        up.map(|id| (theirs.node, id))
+        let mut links = shared.links();
+        let id = links.up(Direction::In, theirs.node, theirs.incarnation, address, now())?;
+        links.compare(hello, &theirs);
+        Ok((theirs.node, id))
     });
     let mut answer = Vec::new();
     let (peer, id) = match linked {
@@ -195,12 +198,17 @@ async fn receive(
         }
     }));
     let messages = std::pin::pin!(async {
+        let mut allowance = Allowance::new();
         loop {
-            match next_message(stream, &mut channel).await {
-                Ok(message) => {
+            match next_message(stream, &mut channel, &mut allowance).await {
+                Ok(Heard::Message(message)) => {
                     if !hand_up(context, peer, id, message).await {
                         return None;
                     }
+                }
+                Ok(Heard::TooMuch(pause)) => {
+                    context.shared.links().refuse(Some(peer), RefuseReason::Flood, now());
+                    Timer::after(pause).await;
                 }
                 Err(stopped) => return Some(stopped),
             }

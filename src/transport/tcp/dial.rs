@@ -1,5 +1,6 @@
 //! Connections that we dial: we send on them.
 
+use super::allowance::Allowance;
 use super::limits::{BESIDE_TIMEOUT, HELLO_TIMEOUT, LINK_STABLE, RETRY_SPACING_MIN, USER_TIMEOUT};
 use super::place::Place;
 use super::shared::Context;
@@ -10,6 +11,7 @@ use super::watch::Watched;
 use crate::ids::NodeId;
 use crate::message::Hello;
 use crate::time::Duration;
+use crate::transport::api::RefuseReason;
 use crate::transport::greeting::{Channel, Greeting, TurnedAway};
 use crate::transport::links::{Beside, Direction, End, LinkId, QUIET_CHECKS};
 use crate::transport::retry::Retry;
@@ -207,6 +209,7 @@ async fn introduce(
             let up = shared.links().up(Direction::Out, peer, theirs.incarnation, Some(address), now());
             match up {
                 Ok(id) => {
+                    shared.links().compare(context.hello, &theirs);
                     shared.tell_linked(&mut stream);
                     return Some(Linked { stream, channel, id });
                 }
@@ -260,6 +263,7 @@ async fn drive(
     let channel = Mutex::new(channel);
     let lock = || -> MutexGuard<'_, Channel> { channel.lock().unwrap_or_else(PoisonError::into_inner) };
     let watch = std::pin::pin!(async {
+        let mut allowance = Allowance::new();
         loop {
             // Messages come on the link that the peer dialled: whatever comes here is an error.
             if let Err(reason) = lock().message() {
@@ -268,8 +272,14 @@ async fn drive(
             if stream.readable().await.is_err() {
                 return Stopped::Ended(End::Broken);
             }
-            if let Err(stopped) = read_ready(stream, &mut lock()) {
-                return stopped;
+            let read = read_ready(stream, &mut lock());
+            match read {
+                Ok(read) => allowance.take_bytes(read.unwrap_or_default()),
+                Err(stopped) => return stopped,
+            }
+            if let Some(pause) = allowance.spent() {
+                context.shared.links().refuse(Some(peer), RefuseReason::Flood, now());
+                Timer::after(pause).await;
             }
         }
     });

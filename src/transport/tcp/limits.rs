@@ -41,3 +41,12 @@ pub(crate) const CLOSE_FLUSH_MAX: Duration = Duration::from_millis(200);
 /// How long the end of an earlier process's link is waited for after a later process has said `HELLO`. A lost packet is
 /// sent again within that time.
 pub(crate) const LATE_END_WAIT: Duration = Duration::from_secs(1);
+/// What one peer may send within [`ALLOWANCE_WINDOW`]; beyond it is not read until that is over. An honest one with the shortest heartbeats
+/// there are sends 200 frames in that time, and an offer or an answer now and then.
+pub const FRAMES_PER_WINDOW_MAX: u32 = 2048;
+/// For so many frames counts one that asks for something or answers that: it makes the receiver decide, speak and perhaps save.
+pub const DECISION_FRAMES: u32 = 8;
+/// The same in bytes: frames of verbs that are not known have no other price.
+pub const BYTES_PER_WINDOW_MAX: usize = 512 * 1024;
+/// How long the allowance of a peer is for.
+pub const ALLOWANCE_WINDOW: Duration = Duration::from_millis(100);

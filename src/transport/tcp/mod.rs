@@ -12,6 +12,7 @@
 //! before a `HELLO`, and between attempts to dial.
 
 mod accept;
+mod allowance;
 mod dial;
 mod limits;
 mod place;
@@ -21,7 +22,9 @@ mod stream;
 mod timer;
 mod watch;
 
-pub use limits::HELLO_PENDING_MAX;
+pub use limits::{
+    ALLOWANCE_WINDOW, BYTES_PER_WINDOW_MAX, DECISION_FRAMES, FRAMES_PER_WINDOW_MAX, HELLO_PENDING_MAX,
+};
 pub use watch::SocketWatch;
 
 use super::api::{Directions, SendError, Transport, TransportError, TransportEvent, TransportStats};

@@ -1,5 +1,6 @@
 //! One connection: socket options, bytes in, bytes out. The only place that says how a link ended.
 
+use super::allowance::Allowance;
 use super::limits::{KEEPALIVE_INTERVAL, KEEPALIVE_PROBES_MAX, USER_TIMEOUT};
 use super::watch::Watched;
 use crate::message::Message;
@@ -62,38 +63,53 @@ impl From<RefuseReason> for Stopped {
     }
 }
 
-/// The next message. Cancelling loses nothing.
-pub(super) async fn next_message(stream: &Stream, channel: &mut Channel) -> Result<Message, Stopped> {
+/// The next message, or that the peer has spent its allowance. Cancelling loses nothing.
+pub(super) async fn next_message(
+    stream: &Stream,
+    channel: &mut Channel,
+    allowance: &mut Allowance,
+) -> Result<Heard, Stopped> {
     loop {
-        if let Some(message) = channel.message()? {
-            return Ok(message);
+        if let Some(pause) = allowance.spent() {
+            return Ok(Heard::TooMuch(pause));
         }
-        read_more(stream, channel).await?;
+        if let Some(message) = channel.message()? {
+            allowance.take_frame(message.verb());
+            return Ok(Heard::Message(message));
+        }
+        allowance.take_bytes(read_more(stream, channel).await?);
     }
 }
 
-/// Waits for bytes and puts them into the channel.
-pub(super) async fn read_more(stream: &Stream, channel: &mut Channel) -> Result<(), Stopped> {
+/// What a peer said.
+pub(super) enum Heard {
+    Message(Message),
+    /// So much that nothing is read from it for so long.
+    TooMuch(Duration),
+}
+
+/// Waits for bytes and puts them into the channel; how many.
+pub(super) async fn read_more(stream: &Stream, channel: &mut Channel) -> Result<usize, Stopped> {
     loop {
         // Waiting first and reading then costs one system call for a heartbeat, not two.
         stream.readable().await.map_err(|_| Stopped::Ended(End::Broken))?;
-        if read_ready(stream, channel)? {
-            return Ok(());
+        if let Some(read) = read_ready(stream, channel)? {
+            return Ok(read);
         }
     }
 }
 
-/// Puts what is there into the channel; `false`: nothing was.
-pub(super) fn read_ready(stream: &Stream, channel: &mut Channel) -> Result<bool, Stopped> {
+/// Puts what is there into the channel, and says how much; `None`: nothing was.
+pub(super) fn read_ready(stream: &Stream, channel: &mut Channel) -> Result<Option<usize>, Stopped> {
     match stream.get_ref().read(channel.room()) {
         // In the middle of a frame it is no orderly end, whatever the kernel says.
         Ok(0) if channel.is_between_frames() => Err(Stopped::Ended(End::Clean)),
         Ok(0) => Err(Stopped::Ended(End::Broken)),
         Ok(read) => {
             channel.filled(read);
-            Ok(true)
+            Ok(Some(read))
         }
-        Err(error) if is_transient(&error) => Ok(false),
+        Err(error) if is_transient(&error) => Ok(None),
         Err(_) => Err(Stopped::Ended(End::Broken)),
     }
 }

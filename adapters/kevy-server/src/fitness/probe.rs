@@ -3,10 +3,11 @@
 
 use crate::fitness::reset_clients::ResetClients;
 use kevy_elect_plugin::host::Health;
-use rustix::fs::fstatvfs;
+use rustix::fs::{OFlags, fstatvfs};
 use rustix::io::Errno;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
@@ -150,7 +151,7 @@ impl Probe {
 
 /// Takes room from the file system, which refuses it here, not when it writes the pages back; then gives it back.
 fn write(path: &Path) -> io::Result<()> {
-    let mut file: File = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
+    let mut file = open_own(path)?;
     let result = file.write_all(&vec![0xA5; PROBE_BYTES]);
     let emptied = file.set_len(0);
     result.and(emptied)
@@ -191,6 +192,23 @@ fn run(
         }
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
+}
+
+/// The file that is written for a try, empty. Neither what a link leads to nor what has another name: that is somebody else's.
+fn open_own(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut options = OpenOptions::new();
+    let options = options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+    let there = file.metadata()?;
+    if !there.is_file() || there.nlink() > 1 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is no plain file of its own; remove it"));
+    }
+    if there.mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    file.set_len(0)?;
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use crate::shards::Shards;
 use async_trait::async_trait;
 use event_listener::listener;
 use kevy_elect_plugin::host::{FenceReason, Health, HostError, ReplicationHost};
-use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::ids::{ClusterId, Epoch, NodeId};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::time::Instant;
 use std::net::IpAddr;
@@ -279,6 +279,14 @@ impl ReplicationHost for KevyHost {
         }
         self.state().role = Role::Idle(position.clone());
         Ok(position)
+    }
+
+    fn cluster(&self) -> Option<ClusterId> {
+        self.shards.cluster_of_data()
+    }
+
+    fn belongs(&self, cluster: ClusterId) {
+        self.shards.belong(cluster);
     }
 
     async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {

@@ -29,7 +29,9 @@ use kevy_config::{Config, ReplicationRole};
 use kevy_elect_plugin::config::MemberKind;
 use kevy_persist::{Fsync, ReplayMode, Routing};
 use kevy_rt::{Runtime, replica_inbox_pair};
+use std::fs::DirBuilder;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,7 +130,8 @@ impl Server {
         let log_dir = kevy.persistence.aof.then_some(kevy.server.data_dir.as_path());
         if let Some(dir) = log_dir {
             let elect = dir.join("elect");
-            std::fs::create_dir_all(&elect).map_err(|source| ServeError::DataDir { path: elect, source })?;
+            let created = DirBuilder::new().recursive(true).mode(0o700).create(&elect);
+            created.map_err(|source| ServeError::DataDir { path: elect, source })?;
         }
         let probe = Probe::new(log_dir, always);
         syncer::start(&shards, &probe, Inline::get()?);

@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What a node has in its file beside what every node has.
+const MORE: &str = "http = \"127.0.0.1:0\"\nheartbeat_interval_ms = 50\n";
+
 /// Servers that have keys.
 pub struct Secured {
     pub cluster: Cluster,
@@ -17,9 +20,12 @@ pub struct Secured {
 
 impl Secured {
     pub fn new(shards: u16) -> Self {
-        let cluster = Cluster::new(3, shards);
-        let keys = (0..3).map(|node| {
-            let file = cluster.dirs[node].0.join("key");
+        Self::of(Cluster::new(3, shards))
+    }
+
+    pub fn of(cluster: Cluster) -> Self {
+        let keys = cluster.dirs.iter().map(|dir| {
+            let file = dir.0.join("key");
             let public = keygen(&file);
             (file, vec![public])
         });
@@ -28,7 +34,12 @@ impl Secured {
     }
 
     pub fn write(&self, node: usize) -> PathBuf {
-        drop(self.cluster.settings(node, "http = \"127.0.0.1:0\"\nheartbeat_interval_ms = 50\n"));
+        self.write_with(node, MORE)
+    }
+
+    /// Writes the node's file.
+    pub fn write_with(&self, node: usize, more: &str) -> PathBuf {
+        drop(self.cluster.settings(node, more));
         let file = self.cluster.dirs[node].0.join("kevy.toml");
         let listed = self
             .keys
@@ -50,7 +61,7 @@ impl Secured {
     }
 
     pub fn start_all(&self) -> Vec<Process> {
-        (0..3).map(|node| self.start(node)).collect()
+        (0..self.keys.len()).map(|node| self.start(node)).collect()
     }
 
     pub fn log(&self, node: usize) -> String {

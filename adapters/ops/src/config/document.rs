@@ -10,6 +10,11 @@ use std::ops::RangeInclusive;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// What is shown in place of a secret.
+const HIDDEN: &str = "(not shown)";
+/// Of a private key.
+const KEY_DIGITS: usize = 64;
+
 /// A file in TOML.
 #[derive(Debug, Clone)]
 pub struct Document<'a> {
@@ -67,8 +72,8 @@ impl<'a> Document<'a> {
         let found = self.find(section, key);
         let raw = found.map_or("", |entry| entry.raw);
         let value = value.to_string();
-        let shown =
-            if raw.trim_matches(['"', '\'']) == value || value.is_empty() { raw.to_owned() } else { value };
+        let as_it_stands = raw.trim_matches(['"', '\'']) == value || value.is_empty() || raw == HIDDEN;
+        let shown = if as_it_stands { raw.to_owned() } else { value };
         let line = found.map_or(0, |entry| entry.line);
         SetupError { file: None, line, key: format!("[{section}] {key}"), value: shown, reason }
     }
@@ -81,12 +86,20 @@ impl<'a> Document<'a> {
 
     fn entry<'b>(&'b self, start: usize, key: &'b str, value: &'b Spanned<DeValue<'a>>) -> Entry<'b> {
         let raw = self.text.get(value.span()).unwrap_or_default().trim();
+        let raw = if is_secret(key, raw) { HIDDEN } else { raw };
         Entry { line: line_of(self.text, start), key, raw, value: value.get_ref() }
     }
 
     fn lines(&self, start: usize, end: usize) -> RangeInclusive<usize> {
         line_of(self.text, start)..=line_of(self.text, end.saturating_sub(1).max(start))
     }
+}
+
+/// Whether a value is nobody's business: a password, also where its key is misspelt, or a private key that somebody wrote where the name
+/// of its file belongs.
+fn is_secret(key: &str, raw: &str) -> bool {
+    let digits = raw.bytes().filter(u8::is_ascii_hexdigit).count();
+    key.contains("pass") || (key == "private_key_file" && digits >= KEY_DIGITS && !raw.contains('/'))
 }
 
 /// What is no TOML. A key that stands twice is named: everything else is where the line says.

@@ -33,6 +33,8 @@ pub(crate) struct Decision {
     /// This node's offers, and how they ended.
     pub(crate) campaigns: Vec<Attempt>,
     pub(crate) phases: Phases,
+    /// So many decisions between the one before and this were left out, because there were too many.
+    pub(crate) left_out: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -5,18 +5,20 @@ mod decision;
 
 pub(crate) use decision::Decision;
 
+use crate::own_file;
+use async_io::Timer;
 use decision::Collector;
 use futures_lite::StreamExt;
+use futures_lite::future::or;
 use kevy_elect_plugin::event::{Event, EventKind};
 use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::plugin::ElectPlugin;
 use kevy_elect_plugin::position::Progress;
 use serde::Serialize;
 use std::collections::VecDeque;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where it lives, below a node's data directory.
 pub const FILE: &str = "elect/history";
@@ -24,8 +26,12 @@ pub const FILE: &str = "elect/history";
 pub(crate) const DECISIONS_MAX: usize = 100;
 /// The most changes of this node's role that are kept; in memory only.
 const TRANSITIONS_MAX: usize = 20;
-/// The most of a file that is read: far above what a hundred decisions need.
+/// Of these, the newest, which always stay.
+const NEWEST_MAX: usize = 25;
+/// A file that is larger is none of ours: a hundred decisions with all entries that they may have are smaller.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How often the file may be written at once, and how long it takes until it may be once more.
+const WRITES: (u32, Duration) = (16, Duration::from_secs(1));
 
 /// What this node decided. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -72,11 +78,34 @@ impl History {
             let mut collector = Collector::new(node);
             let held =
                 |id| plugin.snapshot().peers.iter().find(|peer| peer.id == id).map(|peer| peer.progress);
-            while let Some(event) = events.next().await {
-                if let Some(decision) = self.note(&mut collector, &event, now_ms(), held) {
-                    let history = self.clone();
-                    blocking::unblock(move || history.keep(decision)).await;
+            let (mut pace, mut kept) = (Pace::new(Instant::now()), true);
+            loop {
+                let event = async { Woken::Event(events.next().await) };
+                let due = async {
+                    match kept {
+                        true => std::future::pending().await,
+                        false => Timer::at(pace.next()).await,
+                    };
+                    Woken::Due
+                };
+                match or(event, due).await {
+                    Woken::Event(None) => break,
+                    Woken::Event(Some(event)) => {
+                        if let Some(decision) = self.note(&mut collector, &event, now_ms(), held) {
+                            push_thinly(&mut self.lock().decisions, decision);
+                            kept = false;
+                        }
+                    }
+                    Woken::Due => {}
                 }
+                if !kept && pace.allows(Instant::now()) {
+                    let history = self.clone();
+                    blocking::unblock(move || history.write()).await;
+                    kept = true;
+                }
+            }
+            if !kept {
+                self.write();
             }
         }
     }
@@ -106,14 +135,14 @@ impl History {
         collector.note(event, at_ms, held)
     }
 
-    fn keep(&self, decision: Decision) {
+    fn write(&self) {
         let (text, file) = {
-            let mut inner = self.lock();
-            push(&mut inner.decisions, decision, DECISIONS_MAX);
+            let inner = self.lock();
             let lines = inner.decisions.iter().filter_map(|decision| serde_json::to_string(decision).ok());
             (lines.map(|line| line + "\n").collect::<String>(), inner.file.clone())
         };
-        let written = write(&file, &text);
+        let written = create_directory(&file)
+            .and_then(|()| own_file::replace(&file, text.as_bytes(), own_file::PRIVATE));
         let mut inner = self.lock();
         if let (Err(error), false) = (&written, inner.complained) {
             log::warn!("{}: cannot be written: {error}; the history is kept in memory only", file.display());
@@ -133,28 +162,71 @@ fn push<T>(entries: &mut VecDeque<T>, entry: T, max: usize) {
     entries.push_back(entry);
 }
 
+/// Adds a decision. Of those that are too many, the earlier one of the two goes that came closest behind each other: a flood of
+/// decisions thins itself out, and what was decided before it stays.
+fn push_thinly(decisions: &mut VecDeque<Decision>, decision: Decision) {
+    decisions.push_back(decision);
+    while decisions.len() > DECISIONS_MAX {
+        let old = decisions.len() - NEWEST_MAX;
+        let gap = |at: &usize| decisions[at + 1].at_ms.abs_diff(decisions[*at].at_ms);
+        let closest = (0..old).min_by_key(gap).unwrap_or_default();
+        let Some(gone) = decisions.remove(closest) else { return };
+        // The place is now the next one's.
+        decisions[closest].left_out += 1 + gone.left_out;
+    }
+}
+
+/// What the loop was woken by.
+enum Woken {
+    Event(Option<Event>),
+    Due,
+}
+
+/// How often something may be done.
+struct Pace {
+    left: u32,
+    refilled: Instant,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { left: WRITES.0, refilled: now }
+    }
+
+    fn allows(&mut self, now: Instant) -> bool {
+        let periods = now.saturating_duration_since(self.refilled).as_nanos() / WRITES.1.as_nanos();
+        if periods > 0 {
+            self.left = WRITES.0.min(self.left.saturating_add(u32::try_from(periods).unwrap_or(WRITES.0)));
+            self.refilled = now;
+        }
+        let allows = self.left > 0;
+        self.left -= u32::from(allows);
+        allows
+    }
+
+    /// When there will be room at the latest.
+    fn next(&self) -> Instant {
+        self.refilled + WRITES.1
+    }
+}
+
 fn read(file: &Path) -> std::io::Result<VecDeque<Decision>> {
-    let mut text = Vec::new();
-    std::fs::File::open(file)?.take(FILE_BYTES_MAX).read_to_end(&mut text)?;
-    let mut decisions = VecDeque::new();
+    let text = own_file::read(file, FILE_BYTES_MAX, own_file::PRIVATE)?;
+    let (mut decisions, mut senseless) = (VecDeque::new(), 0_u32);
     for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         match serde_json::from_slice(line) {
-            Ok(decision) => push(&mut decisions, decision, DECISIONS_MAX),
-            Err(error) => log::warn!("{}: a line makes no sense and is left out: {error}", file.display()),
+            Ok(decision) => push_thinly(&mut decisions, decision),
+            Err(_) => senseless += 1,
         }
+    }
+    if senseless > 0 {
+        log::warn!("{}: {senseless} lines make no sense and are left out", file.display());
     }
     Ok(decisions)
 }
 
-/// Whole or not at all, against the process's end. Not synced: a power cut may cost the last decisions, and
-/// a sync could delay that of a vote.
-fn write(file: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(directory) = file.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
-    let new = file.with_extension("new");
-    std::fs::File::create(&new)?.write_all(text.as_bytes())?;
-    std::fs::rename(new, file)
+fn create_directory(file: &Path) -> std::io::Result<()> {
+    file.parent().map_or(Ok(()), std::fs::create_dir_all)
 }
 
 pub(crate) fn now_ms() -> u64 {
@@ -178,7 +250,8 @@ mod tests {
         let file = file("kept");
         let history = History::open(file.clone());
         for epoch in 1..=130 {
-            history.keep(Decision { epoch, ..Decision::default() });
+            push_thinly(&mut history.lock().decisions, Decision { epoch, ..Decision::default() });
+            history.write();
         }
         let again = History::open(file.clone());
         let epochs: Vec<u64> = again.decisions().iter().map(|decision| decision.epoch).collect();
@@ -186,8 +259,37 @@ mod tests {
         let text = std::fs::read_to_string(&file).unwrap().replacen("\"epoch\":130", "\"epoch\":!", 1);
         std::fs::write(&file, text).unwrap();
         assert_eq!(History::open(file.clone()).decisions().len(), 99);
-        std::fs::write(&file, [0xff; 1000]).unwrap();
+        std::fs::write(&file, [0xff, b'\n'].repeat(1000)).unwrap();
         assert_eq!(History::open(file).decisions(), []);
+    }
+
+    #[test]
+    fn a_flood_of_decisions_pushes_none_out_that_was_there_before() {
+        let mut decisions = VecDeque::new();
+        let at = |at_ms| Decision { at_ms, ..Decision::default() };
+        // A failover a day, then somebody who causes 200 a second for half an hour, then one more.
+        let days: Vec<u64> = (1..=40).map(|day| day * 86_400_000).collect();
+        days.iter().for_each(|day| push_thinly(&mut decisions, at(*day)));
+        let flood = 360_000;
+        (0..flood).for_each(|n| push_thinly(&mut decisions, at(days[39] + 3_600_000 + 5 * n)));
+        push_thinly(&mut decisions, at(days[39] + 7_200_000));
+        assert_eq!(decisions.len(), DECISIONS_MAX);
+        let kept: Vec<u64> = decisions.iter().map(|decision| decision.at_ms).collect();
+        assert!(days.iter().all(|day| kept.contains(day)), "{kept:?}");
+        assert_eq!(kept[DECISIONS_MAX - 1], days[39] + 7_200_000);
+        let left_out: u64 = decisions.iter().map(|decision| decision.left_out).sum();
+        assert_eq!(left_out, 41 + flood - DECISIONS_MAX as u64, "and the rest is counted");
+    }
+
+    #[test]
+    fn the_file_is_written_often_at_once_and_then_once_a_second() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        let often = |pace: &mut Pace, at| (0..1000).filter(|_| pace.allows(at)).count();
+        assert_eq!(often(&mut pace, now), WRITES.0 as usize);
+        let next = pace.next();
+        assert_eq!(often(&mut pace, next), 1);
+        assert_eq!(often(&mut pace, now + 3600 * WRITES.1), WRITES.0 as usize);
     }
 
     #[test]
@@ -195,7 +297,8 @@ mod tests {
         let file = file("readonly");
         std::fs::create_dir_all(&file).unwrap();
         let history = History::open(file);
-        history.keep(Decision { epoch: 1, ..Decision::default() });
+        push_thinly(&mut history.lock().decisions, Decision { epoch: 1, ..Decision::default() });
+        history.write();
         assert_eq!(history.decisions().len(), 1);
     }
 }

@@ -40,6 +40,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// The pause after the system would not give us a connection (out of file descriptors, mostly).
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Connections that were closed before they were answered.
+const CLOSED: &str = "kevy_elect_http_closed_total";
 /// What a client that is too slow to ask is told.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
@@ -101,6 +103,7 @@ fn make_room(clients: &mut VecDeque<Client>) {
     if clients.len() >= CONNECTIONS_MAX {
         let silent = clients.iter().position(|client| !client.asked.get());
         clients.remove(silent.unwrap_or_default());
+        metrics::counter!(CLOSED, "reason" => "too-many").increment(1);
     }
 }
 
@@ -133,6 +136,7 @@ async fn serve_one(stream: Async<TcpStream>, pages: Rc<Pages>, asked: Rc<Cell<bo
     if ended || half_asked {
         let end = async {
             if !ended {
+                metrics::counter!(CLOSED, "reason" => "too-slow").increment(1);
                 let _ = stream.write_all(TOO_SLOW).await;
             }
             hang_up(&mut stream).await;

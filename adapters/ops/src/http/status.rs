@@ -61,6 +61,7 @@ fn of_peer(snapshot: &ElectSnapshot, peer: &PeerSnapshot) -> Value {
         "health": peer.health.as_str(),
         "cluster_id": peer.cluster.map(|id| id.to_string()),
         "foreign": peer.foreign,
+        "differs": peer.differs,
     })
 }
 

@@ -182,13 +182,11 @@ impl Commands for ElectedCommands {
         proto: RespVersion,
         out: &mut Vec<u8>,
     ) {
-        match proto {
-            RespVersion::V2 => self.run(store, args, verb, proto, out),
-            RespVersion::V3 => {
-                let from = out.len();
-                self.run(store, args, verb, proto, out);
-                nulls::spell(out, from);
-            }
+        // One call, so that it is no call at all.
+        let from = out.len();
+        self.run(store, args, verb, proto, out);
+        if proto == RespVersion::V3 {
+            nulls::spell(out, from);
         }
     }
 
@@ -275,7 +273,8 @@ impl Commands for ElectedCommands {
             Some(shard) => {
                 let (beside, about) = (self.shards().beside(shard), self.shards().is_about(shard));
                 let beginnings = self.shards().beginnings(shard);
-                Tag::add_held(self.shards().tag(shard).mark(frame), &beside, &beginnings, about)
+                let cluster = self.shards().cluster_beside(shard);
+                Tag::add_held(self.shards().tag(shard).mark(frame), &beside, &beginnings, &cluster, about)
             }
             None => frame,
         })
