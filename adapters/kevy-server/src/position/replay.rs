@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(replay.cluster(), None);
         replay.take(&argv(&format!("ELECT.MARK 5 7:0:9 - 0 2:1:1:5 {digits}")));
         assert_eq!(replay.cluster().unwrap().to_string(), digits);
-        replay.base(None);
+        replay.base(None, false);
         replay.take(&argv("ELECT.MARK 5 7:0:9 - 0 2:1:1:5 nonsense"));
         assert_eq!(replay.cluster().unwrap().to_string(), digits);
     }
