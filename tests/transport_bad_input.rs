@@ -29,7 +29,13 @@ fn id(name: &str) -> NodeId {
 }
 
 fn hello(node: &str) -> Hello {
-    Hello { protocol: PROTOCOL, cluster: "test".into(), node: id(node), incarnation: Incarnation(1) }
+    Hello {
+        protocol: PROTOCOL,
+        cluster: "test".into(),
+        node: id(node),
+        incarnation: Incarnation(1),
+        terms: String::new(),
+    }
 }
 
 fn hello_bytes(hello: &Hello) -> Vec<u8> {

@@ -90,6 +90,7 @@ fn hello(node: &str, incarnation: u64) -> Hello {
         cluster: "test".into(),
         node: id(node),
         incarnation: Incarnation(incarnation),
+        terms: String::new(),
     }
 }
 
@@ -173,6 +174,7 @@ fn heartbeat(round: u64) -> Message {
         lease: Duration::from_millis(900),
         health: Health::Good,
         identity: None,
+        pause: None,
     })
 }
 

@@ -36,7 +36,13 @@ fn node(name: &str, door: TcpListener, peer: &'static str, address: String) -> N
     let transport = Arc::new(transport.build());
     let [said, heard, told] = [0; 3].map(|zero| Arc::new(AtomicU64::new(zero)));
     let incarnation = Incarnation(1);
-    let hello = Hello { protocol: PROTOCOL, cluster: "test".into(), node: id(name), incarnation };
+    let hello = Hello {
+        protocol: PROTOCOL,
+        cluster: "test".into(),
+        node: id(name),
+        incarnation,
+        terms: String::new(),
+    };
     let running = transport.clone();
     let run = smol::spawn(async move { running.run(hello).await.unwrap() });
     let (speaking, saying) = (transport.clone(), said.clone());

@@ -57,6 +57,7 @@ impl World {
             cluster: "test".into(),
             node: id(name),
             incarnation: Incarnation(incarnation),
+            terms: String::new(),
         };
         let running = transport.clone();
         self.pool.spawner().spawn_local(async move { running.run(hello).await.unwrap() }).unwrap();

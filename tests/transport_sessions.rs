@@ -26,7 +26,7 @@ fn id(name: &str) -> NodeId {
 fn hello(node: &str) -> Vec<u8> {
     let (protocol, cluster, incarnation) = (PROTOCOL, "test".into(), Incarnation(1));
     let mut bytes = Vec::new();
-    encode_hello(&Hello { protocol, cluster, node: id(node), incarnation }, &mut bytes);
+    encode_hello(&Hello { protocol, cluster, node: id(node), incarnation, terms: String::new() }, &mut bytes);
     bytes
 }
 
@@ -56,8 +56,13 @@ fn node() -> Node {
     let builder = TcpTransport::with_listener(door).peer(id("b"), &*peers).peer(id("c"), &*peers);
     let transport = Arc::new(builder.sessions(Kind::Noise.sessions(id("a"))).build());
     let running = transport.clone();
-    let hello =
-        Hello { protocol: PROTOCOL, cluster: "test".into(), node: id("a"), incarnation: Incarnation(1) };
+    let hello = Hello {
+        protocol: PROTOCOL,
+        cluster: "test".into(),
+        node: id("a"),
+        incarnation: Incarnation(1),
+        terms: String::new(),
+    };
     let _run = smol::spawn(async move { running.run(hello).await.unwrap() });
     Node { transport, address, _run }
 }
@@ -241,18 +246,20 @@ fn t28_a_peer_is_linked_with_its_old_key_and_with_its_new_one() {
         let listed = listed.map(|(node, key)| (id(node), key.public()));
         NoiseSessions::new(&Keys::new(id(node), key, listed).unwrap())
     };
-    let start = |node: &str,
-                 key: PrivateKey,
-                 incarnation: u64,
-                 door: TcpListener,
-                 peer: (&str, SocketAddr)| {
-        let builder = TcpTransport::with_listener(door).peer(id(peer.0), peer.1.to_string());
-        let transport = Arc::new(builder.sessions(Arc::new(own(node, key))).build());
-        let (running, node) = (transport.clone(), id(node));
-        let hello =
-            Hello { protocol: PROTOCOL, cluster: "test".into(), node, incarnation: Incarnation(incarnation) };
-        (transport, smol::spawn(async move { running.run(hello).await.unwrap() }))
-    };
+    let start =
+        |node: &str, key: PrivateKey, incarnation: u64, door: TcpListener, peer: (&str, SocketAddr)| {
+            let builder = TcpTransport::with_listener(door).peer(id(peer.0), peer.1.to_string());
+            let transport = Arc::new(builder.sessions(Arc::new(own(node, key))).build());
+            let (running, node) = (transport.clone(), id(node));
+            let hello = Hello {
+                protocol: PROTOCOL,
+                cluster: "test".into(),
+                node,
+                incarnation: Incarnation(incarnation),
+                terms: String::new(),
+            };
+            (transport, smol::spawn(async move { running.run(hello).await.unwrap() }))
+        };
     let doors = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     let addresses = doors.each_ref().map(|door| door.local_addr().unwrap());
     let [door_a, door_b] = doors;

@@ -160,6 +160,11 @@ pub const METRICS: &[MetricInfo] = &[
         "1 if the peer belongs to another cluster than this node, whose data is not overwritten in silence: an operator decides.",
     )
     .by(&[("peer", LabelValues::Peers)]),
+    gauge(
+        "kevy_elect_peer_terms_differ",
+        "1 if the peer's configuration has other members, or other timings of those that must agree, than this node's; its log and page say which.",
+    )
+    .by(&[("peer", LabelValues::Peers)]),
     gauge("kevy_elect_peer_epochs_ahead", "How far the epoch that the peer claims is above this node's.")
         .by(&[("peer", LabelValues::Peers)]),
     seconds(

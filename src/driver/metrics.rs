@@ -58,6 +58,7 @@ pub(crate) struct Metrics {
 
 struct PeerMetrics {
     foreign: Gauge,
+    differs: Gauge,
     up: Gauge,
     linked: Gauge,
     epochs_ahead: Gauge,
@@ -359,6 +360,13 @@ impl Metrics {
         }
     }
 
+    /// Whether a peer's configuration differs from this node's.
+    pub(super) fn differs(&self, peer: NodeId, differs: bool) {
+        if let Some(metrics) = self.peers.get(&peer) {
+            metrics.differs.set(if differs { 1.0 } else { 0.0 });
+        }
+    }
+
     fn set_up(&self, peer: &NodeId, up: bool) {
         if let Some(metrics) = self.peers.get(peer) {
             metrics.up.set(if up { 1.0 } else { 0.0 });
@@ -434,6 +442,7 @@ impl PeerMetrics {
             up: gauge!("kevy_elect_peer_up", "peer" => peer.clone()),
             linked: gauge!("kevy_elect_peer_linked", "peer" => peer.clone()),
             foreign: gauge!("kevy_elect_peer_foreign", "peer" => peer.clone()),
+            differs: gauge!("kevy_elect_peer_terms_differ", "peer" => peer.clone()),
             epochs_ahead: gauge!("kevy_elect_peer_epochs_ahead", "peer" => peer.clone()),
             last_heartbeat: gauge!(
                 "kevy_elect_peer_last_heartbeat_timestamp_seconds", "peer" => peer.clone()

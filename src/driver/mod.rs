@@ -25,13 +25,14 @@ pub use reign_cell::Reign;
 use crate::clock::Clock;
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
 use crate::error::ElectError;
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 use crate::fence::{Denied, FenceReason, Health};
 use crate::gate::WriteGate;
-use crate::host::ReplicationHost;
-use crate::ids::NodeId;
+use crate::host::{HostError, ReplicationHost};
+use crate::ids::{ClusterId, NodeId};
 use crate::message::{Hello, PROTOCOL, Role};
 use crate::store::VoteStore;
+use crate::terms::Terms;
 use crate::time::{Duration, Instant};
 use crate::transport::{Transport, TransportError, TransportEvent};
 use futures::future::{BoxFuture, FutureExt};
@@ -39,7 +40,9 @@ pub(crate) use log_limit::LogLimit;
 use position_cell::PositionCell;
 use reign_cell::ReignCell;
 use save::Saves;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use transition::{Answer, Done, Transitions};
@@ -59,9 +62,13 @@ pub(crate) struct Shared {
     /// Beside the gate, so that a client's command that asks who reigns waits for the election as little as a write does.
     pub(crate) reign: ReignCell,
     pub(crate) position: PositionCell,
+    /// Whether automatic elections are paused.
+    pub(crate) paused: AtomicBool,
     pub(crate) wishes: Wishes,
     /// What is wrong with the host, where something is.
     ailment: Mutex<Option<String>>,
+    /// Peers whose configuration differs from this node's, and in what.
+    differs: Mutex<BTreeMap<NodeId, String>>,
     /// `None` before the driver has started.
     elector: Mutex<Option<Elector>>,
     events: async_broadcast::Sender<Event>,
@@ -83,8 +90,10 @@ impl Shared {
             clock,
             reign: ReignCell::default(),
             position: PositionCell::new(),
+            paused: AtomicBool::new(false),
             wishes: Wishes::default(),
             ailment: Mutex::new(None),
+            differs: Mutex::default(),
             elector: Mutex::new(None),
             events,
             listeners: receiver.deactivate(),
@@ -100,6 +109,11 @@ impl Shared {
     /// What is wrong with the host, for people.
     pub(crate) fn ailment(&self) -> MutexGuard<'_, Option<String>> {
         self.ailment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Peers whose configuration differs from this node's, and in what.
+    pub(crate) fn differs(&self) -> MutexGuard<'_, BTreeMap<NodeId, String>> {
+        self.differs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn elector(&self) -> MutexGuard<'_, Option<Elector>> {
@@ -148,21 +162,33 @@ impl Driver {
         let restored = save::load(&*self.store).await?;
         let position = self.host.start(restored.as_ref().map(|state| state.position.clone())).await?;
         self.shared.position.replace_with(&position);
+        let of_data = self.host.cluster();
+        let of_record = restored.as_ref().and_then(|state| state.identity).filter(|known| known.is_settled());
+        if let Some(known) = of_record {
+            agree(known.cluster, of_data)?;
+            self.host.belongs(known.cluster);
+        }
 
         let cluster = config.cluster().to_owned();
         let node = config.node();
+        let terms = Terms::of(&config);
         let clock = self.shared.clock.clone();
         let mut elector = Elector::new(config, restored, clock.wall_ms(), seed, clock.now());
         let report =
             HostReport::Position { stream_epoch: position.stream_epoch(), offsets: position.offsets() };
         elector.handle_host(clock.now(), report);
+        if let Some(cluster) = of_data {
+            elector.handle_host(clock.now(), HostReport::Belongs(cluster));
+        }
         let incarnation = elector.status().incarnation;
         self.shared.reign.name(elector.members());
+        self.shared.paused.store(elector.status().paused, Ordering::Relaxed);
         *self.shared.elector() = Some(elector);
 
         self.metrics.proves(self.transport.proves());
         let transport = self.transport.clone();
-        let hello = Hello { protocol: PROTOCOL, cluster, node, incarnation };
+        let said = terms.text().to_owned();
+        let hello = Hello { protocol: PROTOCOL, cluster, node, incarnation, terms: said };
         let mut sources = Sources {
             transport_run: Some(async move { transport.run(hello).await }.boxed()),
             receiving: None,
@@ -208,6 +234,9 @@ impl Driver {
                     self.note_ailment(health);
                     self.elector(|elector| {
                         elector.handle_host(now, HostReport::Health(health));
+                        if elector.wants_to_know_if_busy() {
+                            elector.handle_host(now, HostReport::Busy(self.host.is_busy()));
+                        }
                         elector.handle_timeout(now);
                     });
                 }
@@ -217,6 +246,9 @@ impl Driver {
                 }
                 Input::Transport(TransportEvent::Link { peer, event }) => {
                     self.elector(|elector| elector.handle_link(now, peer, event));
+                }
+                Input::Transport(TransportEvent::Terms { peer, terms: theirs }) => {
+                    self.compare(now, peer, terms.differences(&theirs));
                 }
                 Input::Transport(TransportEvent::Refused { claimed, reason, detail }) => {
                     let claimed = claimed.as_ref().map_or("none", NodeId::as_str);
@@ -256,10 +288,33 @@ impl Driver {
                 Input::Answer(answer) => self.on_answer(answer),
                 Input::Command(command) => {
                     closing |= command == Command::Shutdown;
-                    self.elector(|elector| elector.handle_command(now, command));
+                    let busy = matches!(command, Command::Shutdown | Command::Transfer { .. })
+                        && self.host.is_busy();
+                    self.elector(|elector| {
+                        elector.handle_host(now, HostReport::Busy(busy));
+                        elector.handle_command(now, command);
+                    });
                 }
             }
         }
+    }
+
+    /// Says in what a peer's configuration differs from this node's now, where that is news.
+    fn compare(&self, at: Instant, peer: NodeId, differs: Option<String>) {
+        let known = match differs.clone() {
+            Some(what) => self.shared.differs().insert(peer, what),
+            None => self.shared.differs().remove(&peer),
+        };
+        if known == differs {
+            return;
+        }
+        self.metrics.differs(peer, differs.is_some());
+        let epoch = self.elector(|elector| elector.epoch());
+        let kind = match differs {
+            Some(what) => EventKind::TermsDiffer { peer, what },
+            None => EventKind::TermsAgree { peer },
+        };
+        self.tell(Event::new(at, epoch, kind));
     }
 
     /// Keeps what is wrong with the host for those who look, and logs it when it is new.
@@ -369,6 +424,12 @@ impl Driver {
     }
 
     fn tell(&self, event: Event) {
+        if let EventKind::Paused { paused } = event.kind {
+            self.shared.paused.store(paused, Ordering::Relaxed);
+        }
+        if let EventKind::Belongs { cluster } = event.kind {
+            self.host.belongs(cluster);
+        }
         let node: NodeId = self.metrics.node();
         let line = format_args!("{event} node={node}");
         self.log_limited(event.at, event.kind.name(), event.kind.level(), line);
@@ -390,6 +451,17 @@ impl Driver {
 
     fn log_limit(&self) -> MutexGuard<'_, LogLimit> {
         self.log_limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A vote record and data of two clusters are not one node's: whichever is right, the other would be lost.
+fn agree(of_record: ClusterId, of_data: Option<ClusterId>) -> Result<(), HostError> {
+    match of_data {
+        Some(of_data) if of_data != of_record => Err(HostError::new(format!(
+            "its vote record is of cluster {of_record}, and its data of cluster {of_data}: files of two nodes are in one data \
+             directory. Put back what belongs together, or move both away and let the node copy"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -57,6 +57,8 @@ faults! {
         IdOfVotersIgnored,
         /// Members of another cluster count as members.
         ForeignersCount,
+        /// A node that lost its record follows whoever it hears, whatever its data says.
+        DataIsNobodys,
         /// An order admits a node before it has heard all others.
         AdmittedUnheard,
         /// A node that was admitted by an order votes for, and stands as, one that holds less than is there.
@@ -73,6 +75,8 @@ faults! {
         ClaimsOutliveLinks,
         /// A jump to where a quorum is leaves the budget whole.
         JumpsAreFree,
+        /// A paused cluster elects by itself.
+        PauseIgnored,
         /// Answers of an epoch that is out of reach admit a node without a record.
         AdmittedOutOfReach,
     }

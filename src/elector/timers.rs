@@ -4,24 +4,24 @@ use crate::time::Instant;
 use crate::words::words;
 
 words! {
-    /// What a timer is for. Those that are due at once go off in this order.
+    /// What a timer is for. Of those that are due at once the last one here goes off first.
     pub(super) enum Timer {
-        /// The lease ends.
-        Lease,
-        /// Answers to a campaign came too late.
-        Round,
-        /// The host takes too long to become primary.
-        Promotion,
-        /// Ask how far the replicas are, or end a planned transfer that nobody is ready for.
-        Handover,
-        /// A promise or the wait after a start ends, and somebody's pre-vote waits for that.
-        Waiting,
-        /// Try again to point the host at the primary.
-        Follow,
-        /// The primary has been silent for too long, or it is time to try again.
-        Campaign,
         /// Send heartbeats and look after peers.
         Heartbeat,
+        /// The primary has been silent for too long, or it is time to try again.
+        Campaign,
+        /// Try again to point the host at the primary.
+        Follow,
+        /// A promise or the wait after a start ends, and somebody's pre-vote waits for that.
+        Waiting,
+        /// Ask how far the replicas are, or end a planned transfer that nobody is ready for.
+        Handover,
+        /// The host takes too long to become primary.
+        Promotion,
+        /// Answers to a campaign came too late.
+        Round,
+        /// The lease ends.
+        Lease,
     }
 }
 

@@ -8,7 +8,7 @@ pub use crate::fence::{FenceReason, Health};
 #[cfg(feature = "test-util")]
 pub use no_data::NoData;
 
-use crate::ids::{Epoch, NodeId};
+use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::position::Position;
 use crate::time::Instant;
 use async_trait::async_trait;
@@ -28,6 +28,18 @@ pub trait ReplicationHost: Send + Sync + 'static {
     /// a reachable voter has data.
     async fn start(&self, last: Option<Position>) -> Result<Position, HostError> {
         Ok(last.unwrap_or(Position::NONE))
+    }
+
+    /// The id of the cluster whose data this is, as the data itself says. Asked once, after [`ReplicationHost::start`]: a node that lost its
+    /// vote record knows by it where it belongs, and no other cluster's history takes the place of its data.
+    fn cluster(&self) -> Option<ClusterId> {
+        None
+    }
+
+    /// This node belongs to that cluster for good: to be kept in the data, for [`ReplicationHost::cluster`]. Told at every start, and when it
+    /// is settled. Must not block.
+    fn belongs(&self, cluster: ClusterId) {
+        let _ = cluster;
     }
 
     /// Become the primary of `epoch`: stop following, start a new stream. Returns when writes can be
@@ -79,6 +91,12 @@ pub trait ReplicationHost: Send + Sync + 'static {
     /// unfit now and then has to say so for longer than that, or the office goes to and fro.
     fn health(&self) -> Health {
         Health::Good
+    }
+
+    /// Whether clients are in the middle of something that ends better before writes are refused, such as a transaction. Asked often
+    /// while an office is to be handed over, which waits for this a quarter of an election timeout at most; must not block.
+    fn is_busy(&self) -> bool {
+        false
     }
 
     /// What is wrong while [`ReplicationHost::health`] is not good: one sentence for people, without its full stop.

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::fence::{FenceReason, Health};
 use crate::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use crate::message::{Role, Standing};
+use crate::pause::Pause;
 use crate::position::Progress;
 use crate::time::Duration;
 use crate::transport::Directions;
@@ -32,6 +33,10 @@ pub struct ElectSnapshot {
     pub writable: bool,
     /// Whether automatic elections are paused.
     pub paused: bool,
+    /// What an operator last said about them, if anything.
+    pub pause: Option<Pause>,
+    /// Whether a quorum says that it has this order.
+    pub pause_agreed: bool,
     /// How long a lease runs when it is renewed.
     pub lease: Duration,
     /// How long the lease still runs; zero without one.
@@ -66,6 +71,8 @@ impl ElectSnapshot {
             progress: Progress::NONE,
             writable: false,
             paused: false,
+            pause: None,
+            pause_agreed: false,
             lease: config.lease(),
             lease_left: Duration::ZERO,
             fenced: None,
@@ -103,6 +110,8 @@ pub struct PeerSnapshot {
     pub cluster: Option<ClusterId>,
     /// That is another one than this node's: nothing that it says counts.
     pub foreign: bool,
+    /// In what its configuration differs from this node's: members, and timings that must agree.
+    pub differs: Option<String>,
     /// Whether it is linked now.
     pub linked: bool,
     /// Its links in both directions; `None` where the transport does not tell them apart.
@@ -123,6 +132,7 @@ impl PeerSnapshot {
             health: Health::Good,
             cluster: None,
             foreign: false,
+            differs: None,
             linked: false,
             links: None,
         }

@@ -8,8 +8,11 @@ use crate::position::Position;
 
 /// The most shards a simulated server has.
 pub(super) const SHARDS: usize = 3;
+/// Where servers have habits, a write leaves the offset at the next multiple of this, and a cut one further: so the offset itself tells behind
+/// which write there are how many cuts (S6), and there is room for one fewer.
+pub(super) const WRITE: u64 = 64;
 /// A flush leaves the offset here, or at the next multiple: offsets only grow, and the writes after it are counted anew.
-const FLUSH: u64 = 1 << 20;
+const FLUSH: u64 = 1 << 26;
 
 /// One offset per shard.
 pub(super) type Offsets = [u64; SHARDS];
@@ -33,6 +36,27 @@ impl Place {
     /// The place right behind a flush at this one.
     pub(super) const fn flushed(self) -> Self {
         Self { offset: (self.offset / FLUSH + 1) * FLUSH, ..self }
+    }
+
+    /// Behind the same writes, and no cut.
+    pub(super) const fn without_cuts(self) -> Self {
+        Self { offset: self.offset / WRITE * WRITE, ..self }
+    }
+
+    /// Behind so many writes more.
+    pub(super) const fn written(self, writes: u64) -> Self {
+        Self { offset: (self.offset / WRITE + writes) * WRITE, ..self }
+    }
+
+    /// Behind one more cut, if there is room for one.
+    pub(super) const fn cut(self) -> Self {
+        let room = self.offset % WRITE + 1 < WRITE;
+        Self { offset: self.offset + room as u64, ..self }
+    }
+
+    /// What of the way from `least` to this place is there where it ends at `offset`: cuts that are not known to have been there are not.
+    pub(super) fn ends_at(self, least: u64, offset: u64) -> u64 {
+        if offset >= self.without_cuts().offset { offset } else { (offset / WRITE * WRITE).max(least) }
     }
 
     /// Where it would be, had nothing been written since the last flush.
@@ -126,9 +150,9 @@ impl Lane {
         }
     }
 
-    /// The writes themselves: a history in which there is none leaves nothing.
-    fn writes(&self) -> impl Iterator<Item = &Place> {
-        self.runs.iter().filter(|place| place.offset > 0)
+    /// The writes themselves: a history in which there is none, or only cuts, leaves nothing.
+    fn writes(&self) -> impl Iterator<Item = Place> {
+        self.runs.iter().map(|place| place.without_cuts()).filter(|place| place.offset > 0)
     }
 
     /// Whether the writes here are the first ones of `begun`, with which history `epoch` began, or all of them, and some of that history.
@@ -139,7 +163,7 @@ impl Lane {
         while let Some(place) = mine.next() {
             let Some(theirs) = all.next() else { return false };
             let whole = joined || mine.peek().is_some();
-            if if whole { place != theirs } else { !theirs.reaches(*place) } {
+            if if whole { place != theirs } else { !theirs.reaches(place) } {
                 return false;
             }
         }
@@ -162,7 +186,7 @@ impl Lane {
         let newest = other.runs[within];
         let least = if within == first { self.end().offset } else { 0 };
         let least = least.max(newest.last_flush());
-        let offset = least + draw(newest.offset - least);
+        let offset = newest.ends_at(least, least + draw(newest.offset - least));
         self.runs.clone_from(&other.runs);
         self.runs.truncate(within + 1);
         *self.offset_mut() = offset;
@@ -270,7 +294,7 @@ mod tests {
     use super::*;
 
     fn lane(runs: &[(u64, u64)]) -> Lane {
-        let runs = runs.iter().map(|(epoch, offset)| Place { epoch: Epoch(*epoch), offset: *offset });
+        let runs = runs.iter().map(|(epoch, writes)| Place { epoch: Epoch(*epoch), offset: *writes * WRITE });
         Lane { runs: runs.collect(), ..Lane::default() }
     }
 
@@ -291,11 +315,25 @@ mod tests {
     }
 
     #[test]
+    fn cuts_are_no_writes() {
+        let mut cut = lane(&[(1, 10), (2, 5)]);
+        *cut.offset_mut() = cut.end().cut().cut().offset;
+        assert!(lane(&[(1, 10), (2, 5)]).writes().eq(cut.writes()));
+        cut.runs.push(Place::first(Epoch(3)).cut());
+        assert!(cut.is_prefix(&lane(&[(1, 10), (2, 5), (4, 0)]), Epoch(4)), "a reign of nothing but cuts");
+        assert_eq!(cut.end().written(1), Place { offset: WRITE, epoch: Epoch(3) });
+        assert_eq!(cut.runs[1].ends_at(0, 2 * WRITE + 7), 2 * WRITE);
+        assert_eq!(cut.runs[1].ends_at(0, 5 * WRITE + 1), 5 * WRITE + 1);
+        let full = (0..2 * WRITE).fold(Place::first(Epoch(1)), |place, _| place.cut());
+        assert_eq!(full.without_cuts().offset, 0, "never a write");
+    }
+
+    #[test]
     fn what_lies_before_a_flush_is_no_prefix() {
-        let before = Place { epoch: Epoch(1), offset: 7 };
-        let after = Place { offset: before.flushed().offset + 9, ..before };
+        let before = Place { epoch: Epoch(1), offset: 7 * WRITE };
+        let after = before.flushed().written(9);
         assert!(!after.reaches(before) && after.reaches(before.flushed()) && after.reaches(after));
-        assert!(!lane(&[(1, 7)]).is_prefix(&lane(&[(1, after.offset)]), Epoch(2)));
+        assert!(!lane(&[(1, 7)]).is_prefix(&lane(&[(1, after.offset / WRITE)]), Epoch(2)));
     }
 
     #[test]

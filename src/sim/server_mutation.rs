@@ -55,6 +55,12 @@ faults! {
         ContinuesByRecord,
         /// A primary goes on with the frames it has, from whichever place it is asked (C10).
         AttachesBlindly,
+        /// What is written while a copy is made is not fetched beside it (C14).
+        CopiesAlone,
+        /// A replica notes only when its copy has come where the stream is (C14).
+        NotedTooLate,
+        /// What is behind the place at which the next history began is taken for cuts (C15).
+        WritesAreCuts,
     }
 }
 

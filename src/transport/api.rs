@@ -24,6 +24,13 @@ pub enum TransportEvent {
         /// How it changed.
         event: LinkEvent,
     },
+    /// A greeting of `peer` differs from this node's in what all members have to agree on, in another way than before, or not any more.
+    Terms {
+        /// Who greeted.
+        peer: NodeId,
+        /// What it said.
+        terms: String,
+    },
     /// Something came in that was refused: a stranger, another cluster, garbage. Or a peer that we dialled
     /// refused us, for this reason.
     Refused {

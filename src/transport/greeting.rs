@@ -13,7 +13,7 @@
 //!
 //! let hello = |node, cluster: &str| -> Result<Hello, Box<dyn std::error::Error>> {
 //!     let (node, cluster) = (NodeId::new(node)?, cluster.to_owned());
-//!     Ok(Hello { protocol: PROTOCOL, cluster, node, incarnation: Incarnation(1) })
+//!     Ok(Hello { protocol: PROTOCOL, cluster, node, incarnation: Incarnation(1), terms: String::new() })
 //! };
 //! let (ours, theirs) = (hello("n1", "kevy")?, hello("n2", "other")?);
 //! let (mut to_us, mut to_them) = (Vec::new(), Vec::new());

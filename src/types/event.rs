@@ -207,6 +207,18 @@ pub enum EventKind {
         /// The longest this node can promise for.
         lease_max: Duration,
     },
+    /// A peer's configuration says something else of the members, or of the timings that must agree, than this node's.
+    TermsDiffer {
+        /// The peer.
+        peer: NodeId,
+        /// In which entries, here and there.
+        what: String,
+    },
+    /// It says the same again.
+    TermsAgree {
+        /// The peer.
+        peer: NodeId,
+    },
     /// A node that started without a record may vote from now on.
     Admitted,
     /// A node without a record was admitted by an operator's order: it, and the others without one, may have forgotten votes, and
@@ -214,6 +226,11 @@ pub enum EventKind {
     AdmittedByOrder {
         /// The cluster that it belongs to from now on.
         cluster: ClusterId,
+    },
+    /// An operator paused automatic elections in the whole cluster, or let them go on.
+    Paused {
+        /// Which.
+        paused: bool,
     },
     /// This node belongs to this cluster from now on.
     Belongs {
@@ -346,7 +363,10 @@ impl fmt::Display for Event {
             EventKind::LeaseMismatch { peer, lease, lease_max } => {
                 write!(f, " peer={peer} lease_ms={} lease_max_ms={}", Ms(*lease), Ms(*lease_max))
             }
+            EventKind::TermsDiffer { peer, what } => write!(f, " peer={peer} what={what:?}"),
+            EventKind::TermsAgree { peer } => write!(f, " peer={peer}"),
             EventKind::Admitted => Ok(()),
+            EventKind::Paused { paused } => write!(f, " paused={paused}"),
             EventKind::AdmittedByOrder { cluster } | EventKind::Belongs { cluster } => {
                 write!(f, " cluster={cluster}")
             }
@@ -367,12 +387,14 @@ impl EventKind {
             | Self::PositionRefused { .. }
             | Self::Foreign { .. }
             | Self::AdmittedByOrder { .. }
+            | Self::TermsDiffer { .. }
             | Self::EpochAhead { .. }
             | Self::LeaseMismatch { .. } => log::Level::Error,
             Self::PrimarySuspected { .. }
             | Self::FollowFailed { .. }
             | Self::Fenced { .. }
             | Self::TransferRefused { .. }
+            | Self::Paused { paused: true }
             | Self::TransferEnded { outcome: TransferOutcome::Late, .. }
             | Self::PeerDown { .. }
             | Self::Fitness { .. }
@@ -410,7 +432,10 @@ impl EventKind {
             Self::Implausible { .. } => "implausible",
             Self::EpochAhead { .. } => "epoch_ahead",
             Self::LeaseMismatch { .. } => "lease_mismatch",
+            Self::TermsDiffer { .. } => "terms_differ",
+            Self::TermsAgree { .. } => "terms_agree",
             Self::Admitted => "admitted",
+            Self::Paused { .. } => "paused",
             Self::AdmittedByOrder { .. } => "admitted_by_order",
             Self::Belongs { .. } => "belongs",
             Self::Foreign { .. } => "foreign",

@@ -3,6 +3,7 @@
 use crate::fence::Health;
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId, Round};
+use crate::pause::Pause;
 use crate::position::{Position, Progress};
 use crate::time::Duration;
 use crate::words::words;
@@ -42,6 +43,9 @@ words! {
 /// Version of the protocol.
 pub const PROTOCOL: u16 = 1;
 
+/// The longest [`Hello::terms`]: half a frame.
+pub(crate) const TERMS_BYTES_MAX: usize = 2048;
+
 /// The first frame of a link, from both ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
@@ -53,6 +57,8 @@ pub struct Hello {
     pub node: NodeId,
     /// Which start of its process.
     pub incarnation: Incarnation,
+    /// What the sender wants all members to agree on; empty: it does not say.
+    pub terms: String,
 }
 
 /// One node's regular sign of life.
@@ -77,6 +83,8 @@ pub struct Heartbeat {
     pub health: Health,
     /// The cluster that the sender belongs to, if it knows.
     pub identity: Option<Identity>,
+    /// What an operator last said about automatic elections, if anything.
+    pub pause: Option<Pause>,
 }
 
 /// The answer to a primary's heartbeat (which renews its lease) or to one of a [`Standing::New`] node

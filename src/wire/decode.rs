@@ -12,8 +12,9 @@ use crate::identity::Identity;
 use crate::ids::{ClusterId, EPOCH_MAX, Epoch, Incarnation, NodeId, Round, SHARDS_MAX};
 use crate::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
-    Standing, Verb,
+    Standing, TERMS_BYTES_MAX, Verb,
 };
+use crate::pause::Pause;
 use crate::position::{OFFSET_MAX, Position, Progress};
 use crate::time::Duration;
 
@@ -58,6 +59,7 @@ const HEARTBEAT_BLANK: Heartbeat = Heartbeat {
     lease: Duration::ZERO,
     health: Health::Good,
     identity: None,
+    pause: None,
 };
 
 /// Reading ended before the end of the frame: with [`Reader::error`], or for want of more bytes. Without
@@ -179,7 +181,19 @@ impl<'a> Reader<'a> {
             };
         }
         hb.identity = self.identity()?;
+        hb.pause = if self.element < self.elements { self.pause()? } else { None };
         Ok(())
+    }
+
+    /// Empty where there is none, and a newer version has something to say behind it.
+    #[cold]
+    fn pause(&mut self) -> Read<Option<Pause>> {
+        let bytes = self.bulk()?;
+        match std::str::from_utf8(bytes).ok().and_then(Pause::parse) {
+            Some(pause) => Ok(Some(pause)),
+            None if bytes.is_empty() => Ok(None),
+            None => self.value("pause"),
+        }
     }
 
     /// A word that a newer version has for it says that something is wrong, and not what.
@@ -256,7 +270,11 @@ impl<'a> Reader<'a> {
         }
         let Some(node) = self.node_or_none("node")? else { return self.value("node") };
         let incarnation = Incarnation(self.number("incarnation", u64::MAX)?);
-        Ok(Hello { protocol, cluster: cluster.to_owned(), node, incarnation })
+        let terms = if self.element < self.elements { self.field("terms")? } else { b"" };
+        // Another version may mean something else by it, and must still be able to say which version it is.
+        let said = terms.len() <= TERMS_BYTES_MAX && terms.iter().all(u8::is_ascii_graphic);
+        let terms = std::str::from_utf8(terms).ok().filter(|_| said).unwrap_or_default().to_owned();
+        Ok(Hello { protocol, cluster: cluster.to_owned(), node, incarnation, terms })
     }
 
     fn refuse(&mut self) -> Read<Frame<'a>> {

@@ -5,7 +5,7 @@ use kevy_elect_plugin::event::{EventKind, Outcome};
 use kevy_elect_plugin::fence::Denied;
 use kevy_elect_plugin::ids::ClusterId;
 use kevy_elect_plugin::link::LinkEvent;
-use kevy_elect_plugin::message::{Message, OfferKind, RejectReason};
+use kevy_elect_plugin::message::{Message, OfferKind, RejectReason, Verb};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::sim::{Note, What};
 use kevy_elect_plugin::time::Duration;
@@ -53,6 +53,12 @@ pub(crate) fn denied(denied: Denied) -> String {
         other => unreachable!("no words for {other:?}"),
     }
 }
+
+/// A verb that is missing here has no words below.
+const _: fn(Verb) = |verb| match verb {
+    Verb::Hello | Verb::Hb | Verb::Echo | Verb::PreOffer | Verb::PreAccept | Verb::Offer => {}
+    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign => {}
+};
 
 fn message(message: &Message, shown: &[&str]) -> Option<String> {
     let verb = message.verb().as_str();
@@ -169,8 +175,12 @@ fn decided(kind: &EventKind) -> Option<String> {
         EventKind::Implausible { peer, what } => format!("ignores an impossible {what} of {peer}"),
         EventKind::EpochAhead { peer, claimed } => format!("approaches epoch {claimed}, which {peer} claims"),
         EventKind::LeaseMismatch { peer, .. } => format!("cannot promise for as long as {peer} writes"),
+        EventKind::TermsDiffer { peer, what } => format!("differs from {peer}: {what}"),
+        EventKind::TermsAgree { peer } => format!("agrees with {peer} again"),
         EventKind::Admitted => "is admitted".to_owned(),
         EventKind::AdmittedByOrder { .. } => "is admitted by order".to_owned(),
+        EventKind::Paused { paused: true } => "keeps out of elections: an operator paused them".to_owned(),
+        EventKind::Paused { paused: false } => "takes part in elections again".to_owned(),
         EventKind::Belongs { cluster } => format!("belongs to cluster {}", short(cluster)),
         EventKind::Foreign { peer, theirs, ours } => {
             format!("ignores {peer}: it belongs to {}, this node to {}", short(theirs), short(ours))

@@ -8,6 +8,7 @@ use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
 };
+use kevy_elect_plugin::pause::Pause;
 use kevy_elect_plugin::position::Progress;
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::wire::{DecodeError, Frame, PROGRESS_OFFSET_MAX, decode, encode_hello, encode_refuse};
@@ -39,6 +40,26 @@ fn w10_more_shards_than_a_node_may_have_are_refused() {
             decode(&frame(&format!("OFFER|1|1|{odd}"))),
             Err(DecodeError::Number { verb: "OFFER", field: "position", .. })
         ));
+    }
+}
+
+#[test]
+fn w19_a_hello_says_what_all_members_have_to_agree_on_and_one_without_it_is_read_as_before() {
+    let terms = format!("0123456789abcdef,{}", "x".repeat(2048 - 17));
+    for terms in ["0123456789abcdef,n1@voter:100,@lease_us:1".to_owned(), terms, String::new()] {
+        let hello = Hello { terms, ..hello() };
+        let mut bytes = Vec::new();
+        encode_hello(&hello, &mut bytes);
+        assert_eq!(decode(&bytes), Ok(Some((Frame::Hello(hello), bytes.len()))));
+    }
+    let mut bytes = Vec::new();
+    encode_hello(&Hello { terms: "x".repeat(5000), ..hello() }, &mut bytes);
+    let Ok(Some((Frame::Hello(read), _))) = decode(&bytes) else { panic!("too long for a frame") };
+    assert_eq!(read.terms.len(), 2048);
+    for strange in ["with space".to_owned(), "x".repeat(2049)] {
+        let bytes = frame(&format!("HELLO|2|kevy|n1|1763712000123|{strange}"));
+        let expected = Hello { protocol: 2, ..hello() };
+        assert_eq!(decode(&bytes), Ok(Some((Frame::Hello(expected), bytes.len()))), "another version's");
     }
 }
 
@@ -118,6 +139,7 @@ fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
             lease: Duration::MAX,
             health: Health::Descriptors,
             identity: Some(identity(Some(EPOCH_MAX.0))),
+            pause: Some(Pause { number: Pause::NUMBER_MAX, paused: false }),
         })),
         Verb::PreAccept => Some(Message::PreAccept(grant)),
         Verb::Accept => Some(Message::Accept(grant)),
@@ -142,7 +164,13 @@ fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
     let mut out = Vec::new();
     let name = "c".repeat(1000);
     encode_hello(
-        &Hello { protocol: u16::MAX, cluster: name, node: long, incarnation: Incarnation(u64::MAX) },
+        &Hello {
+            protocol: u16::MAX,
+            cluster: name,
+            node: long,
+            incarnation: Incarnation(u64::MAX),
+            terms: String::new(),
+        },
         &mut out,
     );
     assert_eq!(decode(&out), Err(DecodeError::Value { verb: "HELLO", field: "cluster" }));

@@ -2,17 +2,9 @@
 //! there can do anything with its data anyway, and nobody else can order it.
 
 use crate::cli::Node;
+use kevy_elect_ops::giving_up::{self, GivenUp};
 use kevy_elect_ops::order::Order;
 use kevy_elect_plugin::ids::{ClusterId, NodeId};
-use kevy_elect_plugin::store::FileVoteStore;
-use std::fs;
-use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Where the vote record is, below the data directory.
-const VOTE_FILE: &str = "elect/vote";
-/// How the names of a server's own files begin; others in the data directory are left alone.
-const OWN: [&str; 4] = ["aof-", "dump-", "segs-", "elect"];
 
 fn ids(node: &Node) -> Result<(NodeId, ClusterId), String> {
     let id = NodeId::new(&node.node).map_err(|error| error.to_string())?;
@@ -41,36 +33,7 @@ pub(crate) fn admit(node: &Node) -> Result<String, String> {
 /// Takes a node's data out of the way.
 pub(crate) fn give_up(node: &Node) -> Result<String, String> {
     let (id, cluster) = ids(node)?;
-    let dir = &node.data_dir;
-    let at = |error: std::io::Error| format!("{}: {error}", dir.display());
-    let record = fs::read(dir.join(VOTE_FILE))
-        .map_err(|error| format!("{}: {error}", dir.join(VOTE_FILE).display()))?;
-    // Locked as long as a server runs, and until this is done.
-    let _lock = FileVoteStore::open(dir.join(VOTE_FILE))
-        .map_err(|error| format!("{error}; stop the server first"))?;
-    let belongs = format!("\ncluster {cluster}");
-    if !String::from_utf8_lossy(&record).contains(&belongs) {
-        return Err(format!(
-            "the node in {} does not belong to cluster {cluster}; `status` names its cluster",
-            dir.display()
-        ));
-    }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let to = dir.join(format!("given-up-{}-{now}", &cluster.as_str()[..8]));
-    fs::create_dir(&to).map_err(at)?;
-    let mut moved: Vec<(String, u64)> = Vec::new();
-    let mut names: Vec<String> = fs::read_dir(dir)
-        .map_err(at)?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| OWN.iter().any(|own| name.starts_with(own)))
-        .collect();
-    // The record last: a node without data and with its record is safe, the other way round it would claim its data.
-    names.sort_by_key(|name| name.starts_with("elect"));
-    for name in names {
-        let bytes = size(&dir.join(&name));
-        fs::rename(dir.join(&name), to.join(&name)).map_err(at)?;
-        moved.push((name, bytes));
-    }
+    let GivenUp { to, moved } = giving_up::give_up(&node.data_dir, cluster)?;
     let total: u64 = moved.iter().map(|(_, bytes)| bytes).sum();
     let list: String = moved.iter().map(|(name, bytes)| format!("  {name}  {bytes} bytes\n")).collect();
     Ok(format!(
@@ -81,20 +44,13 @@ pub(crate) fn give_up(node: &Node) -> Result<String, String> {
     ))
 }
 
-fn size(path: &Path) -> u64 {
-    let Ok(known) = fs::symlink_metadata(path) else { return 0 };
-    match known.is_dir() {
-        true => {
-            fs::read_dir(path).map_or(0, |entries| entries.flatten().map(|entry| size(&entry.path())).sum())
-        }
-        false => known.len(),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
+    use kevy_elect_plugin::store::FileVoteStore;
+    use std::fs;
+    use std::path::Path;
 
     fn node(dir: &Path, cluster: &str) -> Node {
         Node { node: "n1".to_owned(), cluster: cluster.to_owned(), data_dir: dir.to_owned() }

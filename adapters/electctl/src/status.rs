@@ -139,6 +139,16 @@ fn remarks(answers: &[Answer]) -> String {
             ));
         }
     }
+    for node in &said {
+        for peer in list(node, "peers").filter(|peer| peer["differs"].is_string()) {
+            text += &warn(&format!(
+                "\n{} is configured otherwise than {}: {}.",
+                word(peer, "id"),
+                word(node, "node"),
+                word(peer, "differs")
+            ));
+        }
+    }
     let mut ids: Vec<&str> = said.iter().filter_map(|said| said["cluster_id"].as_str()).collect();
     ids.sort_unstable();
     ids.dedup();

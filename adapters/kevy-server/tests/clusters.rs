@@ -6,6 +6,7 @@ mod common;
 
 use common::process::Process;
 use common::{Cluster, until};
+use kevy_elect_ops::giving_up::give_up;
 use kevy_elect_ops::order::Order;
 use kevy_elect_plugin::ids::ClusterId;
 use rustix::process::Signal;
@@ -167,4 +168,62 @@ fn where_two_disks_are_lost_an_order_brings_the_data_of_the_third_back() {
     world.says(1, &["event=admitted_by_order", &id]);
     world.everywhere("precious", "1");
     assert_eq!(world.primary(&[0, 1, 2], 2), 2, "the one with the data");
+}
+
+/// The new cluster wins: the node that has the old data gives it up, and copies.
+#[test]
+fn i6_a_node_that_has_lost_its_record_alone_keeps_its_data_from_a_new_cluster_until_it_is_given_up() {
+    let mut world = World::new();
+    let first = world.primary(&[0, 1, 2], 2);
+    assert_eq!(world.ask(first, "SET precious 1").as_deref(), Some("OK"));
+    world.everywhere("precious", "1");
+    let old = until("n2 belongs to a cluster", || world.ids(2).pop());
+    until("its data says so", || {
+        let dir = &world.cluster.dirs[2].0;
+        let logs = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut logs = logs.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("aof-"));
+        let digits = old.as_bytes();
+        logs.any(|path| fs::read(path).unwrap().windows(digits.len()).any(|at| at == digits)).then_some(())
+    });
+
+    (0..3).for_each(|node| world.kill(node));
+    [0, 1].iter().for_each(|node| world.wipe(*node));
+    fs::remove_dir_all(world.cluster.dirs[2].0.join("elect")).unwrap();
+    [0, 1].iter().for_each(|node| world.start(*node));
+    let primary = world.primary(&[0, 1], 1);
+    assert_eq!(world.ask(primary, "SET new 1").as_deref(), Some("OK"));
+    let new = until("a new cluster has an id", || world.ids(1).pop().filter(|id| *id != old));
+
+    world.start(2);
+    for (node, peer) in [(2, "peer=n0"), (2, "peer=n1"), (0, "peer=n2"), (1, "peer=n2")] {
+        world.says(node, &["event=foreign", peer, &old, &new]);
+    }
+    assert_eq!(world.ask(2, "GET precious").as_deref(), Some("1"), "nothing is overwritten");
+    assert!(world.ask(2, "SET precious 2").unwrap().starts_with('-'));
+    // Likewise after another start, with the record that it has made meanwhile.
+    world.kill(2);
+    world.start(2);
+    assert_eq!(world.ask(primary, "SET new 2").as_deref(), Some("OK"), "the new one goes on");
+    until("it serves what it has", || (world.ask(2, "GET precious").as_deref() == Some("1")).then_some(()));
+
+    world.kill(2);
+    let dir = world.cluster.dirs[2].0.clone();
+    let id = |text: &str| ClusterId::from_digits(text.as_bytes()).unwrap();
+    assert!(give_up(&dir, id(&new)).unwrap_err().contains("does not belong"));
+    let given_up = give_up(&dir, id(&old)).unwrap();
+    assert!(given_up.moved.iter().any(|(name, bytes)| name.starts_with("aof-") && *bytes > 0));
+    world.start(2);
+    world.everywhere("new", "2");
+    assert_eq!(world.ask(2, "GET precious").as_deref(), None);
+    until("it belongs to the new one", || (world.ids(2).last() == Some(&new)).then_some(()));
+    assert_eq!(world.primary(&[0, 1, 2], 2), primary, "nobody was deposed");
+
+    // Its old data under its new record: files of two nodes, and none of them is touched.
+    world.kill(2);
+    for (name, _) in given_up.moved.iter().filter(|(name, _)| !name.starts_with("elect")) {
+        drop(fs::remove_file(dir.join(name)));
+        fs::rename(given_up.to.join(name), dir.join(name)).unwrap();
+    }
+    world.start(2);
+    world.says(2, &["its vote record is of cluster", &new, &old]);
 }

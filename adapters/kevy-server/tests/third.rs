@@ -123,7 +123,7 @@ fn the_disk_of_the_third_is_full_with_always() {
 #[test]
 #[ignore = "needs root, to mount small file systems"]
 fn the_third_has_no_descriptor_left() {
-    // So long that no failover can have waited for it: the third has to see for itself that the primary is dead (T32).
+    // So long that no failover can have waited for it: the third has to see for itself that the primary is dead (T34).
     let mut scene = Scene::new("everysec", "election_timeout_ms = 20000\n");
     take_descriptors(&scene.nodes[scene.third]);
     scene.fails_over();

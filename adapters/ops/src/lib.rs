@@ -15,6 +15,7 @@
 
 pub mod config;
 pub mod ending;
+pub mod giving_up;
 pub mod history;
 pub mod http;
 pub mod inline;

@@ -7,7 +7,7 @@ use crate::elector::machine::Elector;
 use crate::event::EventKind;
 use crate::identity::Identity;
 use crate::ids::{ClusterId, EPOCH_MAX, Epoch, Round};
-use crate::message::{Echo, Role, Standing};
+use crate::message::{Echo, Standing};
 
 /// How many epochs a node that is admitted by an order passes over, beyond the highest that anybody knows: those in which it, and
 /// others without a record, may have voted while nobody who is left heard of it. At ten elections a second it would have
@@ -94,7 +94,8 @@ impl Elector {
 
     /// An operator's order, if it makes sense: all voters are heard, too few of them have their records to tell this node what it
     /// may have forgotten, and those who do all belong to the cluster that the order names. Gives the epoch in which nobody can have
-    /// forgotten a vote.
+    /// forgotten a vote. A primary among them has no lease any more: too few members are left to give it one (L4), and what others promised it before they
+    /// lost their records has run out (P3).
     fn ordered(&self, enough: usize) -> Option<(ClusterId, Epoch)> {
         let cluster = self.admission.wish()?;
         let heard = || self.peers.other_voters().filter(|index| self.peers[*index].heard().is_some());
@@ -103,11 +104,9 @@ impl Elector {
             self.peers[index].identity() == Some(Identity::settled(cluster))
                 && self.peers[index].voter().is_some_and(|voter| self.admission.has_answer_of(voter))
         };
-        let reigns = |index: usize| matches!(self.peers[index].role(), Some(Role::Primary | Role::Promoting));
         let makes_sense = self.hears_all(heard().count())
             && (1..enough).contains(&members().count())
             && members().all(ours)
-            && !heard().any(reigns)
             && self.cluster().is_none_or(|own| own == cluster);
         let known = self.peers.others().map(|index| self.peers[index].epoch());
         let newest = known.chain([self.record.epoch()]).max()?;

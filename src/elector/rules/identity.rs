@@ -51,6 +51,13 @@ impl Elector {
         ClusterId::from_bits(u128::from(rng.next()) << 64 | u128::from(rng.next()))
     }
 
+    /// The data of this node says to which cluster it belongs (I6).
+    pub(super) fn belong_by_data(&mut self, cluster: ClusterId) {
+        if self.heeds_data() {
+            self.settle_on(cluster);
+        }
+    }
+
     /// This node belongs to that cluster for good. What is settled stays: the driver has refused data of another one.
     pub(super) fn settle_on(&mut self, cluster: ClusterId) {
         let settled = Identity::settled(cluster);
@@ -79,9 +86,8 @@ impl Elector {
     /// A primary of this epoch says another identity than ours. Whether this node goes on with it.
     #[cold]
     pub(super) fn goes_on_with(&mut self, from: usize, theirs: Option<Identity>) -> bool {
-        // Of a release before, or nothing is proposed yet; or we are not a member of anything.
-        let Some(theirs) = theirs.filter(|_| self.record.is_complete() || self.peers.my_vote().is_none())
-        else {
+        // Of a release before, or nothing is proposed yet; or we are not a member of anything, and have no data that would say so.
+        let Some(theirs) = theirs.filter(|_| self.belongs_somewhere()) else {
             return true;
         };
         match self.record.identity() {
@@ -112,6 +118,11 @@ impl Elector {
         if self.peers.get_mut(from).belongs(identity) {
             self.look_at(from);
         }
+    }
+
+    /// Whether another cluster's history must not take the place of what this node has.
+    fn belongs_somewhere(&self) -> bool {
+        self.record.is_complete() || self.peers.my_vote().is_none() || self.cluster().is_some()
     }
 
     fn look_for_foreigners(&mut self) {

@@ -5,7 +5,6 @@ use crate::elector::io::{Command, HostReport, PersistSeq};
 use crate::elector::machine::Elector;
 use crate::elector::timers::Timer;
 use crate::event::EventKind;
-use crate::fence::FenceReason;
 use crate::ids::NodeId;
 use crate::link::LinkEvent;
 use crate::message::Message;
@@ -70,7 +69,7 @@ impl Elector {
     /// Time has passed. Fires every timer that is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.catch_up(now);
-        for &timer in Timer::ALL {
+        for &timer in Timer::ALL.iter().rev() {
             if !timer.before_messages() && self.timers.take_due(timer, self.now()) {
                 self.fire(timer);
             }
@@ -104,7 +103,8 @@ impl Elector {
             HostReport::Followed(epoch) => self.on_followed(epoch),
             HostReport::FollowFailed(epoch, error) => self.on_follow_failed(epoch, error),
             HostReport::Health(health) => self.on_health(health),
-            HostReport::Belongs(cluster) => self.settle_on(cluster),
+            HostReport::Belongs(cluster) => self.belong_by_data(cluster),
+            HostReport::Busy(busy) => self.on_busy(busy),
         }
     }
 
@@ -113,12 +113,8 @@ impl Elector {
         self.catch_up(now);
         match command {
             Command::Transfer { to, patience } => self.transfer(to, patience),
-            Command::Shutdown => {
-                self.leaving = true;
-                self.abandon_campaign();
-                self.hand_over(FenceReason::StepDown);
-            }
-            Command::Pause(paused) => self.paused = paused,
+            Command::Shutdown => self.leave(),
+            Command::Pause(pause) => self.on_pause(pause),
             Command::ClockJumped => self.on_clock_jump(),
             Command::Admit(cluster) => {
                 self.admission.wish_for(cluster);
@@ -144,7 +140,7 @@ impl Elector {
     /// Moves time on and applies the deadlines that no message may overtake.
     fn catch_up(&mut self, now: Instant) {
         self.move_on_to(now);
-        for &timer in Timer::ALL {
+        for &timer in Timer::ALL.iter().rev() {
             if timer.before_messages() && self.timers.take_due(timer, self.now()) {
                 self.fire(timer);
             }

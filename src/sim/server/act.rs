@@ -31,6 +31,10 @@ pub(in crate::sim) enum Payload {
     Attach { epoch: Epoch, turn: u64, offsets: Offsets },
     /// It comes; what ends when, there; and how many frames are left out.
     Attached { turn: u64, ends: [u64; SHARDS], lost: Offsets },
+    /// "What was written behind these places while I load my copy?" (C14)
+    Lacks { epoch: Epoch, turn: u64, after: Offsets },
+    /// All up to here.
+    Written(Written),
     /// What is between is not there any more.
     Gone { turn: u64 },
     /// The stream of all shards up to here.
@@ -39,6 +43,17 @@ pub(in crate::sim) enum Payload {
     Frames(Frames),
     /// A replica holds the stream of this epoch so far.
     Ack { epoch: Epoch, offsets: Offsets },
+}
+
+/// What a primary wrote while a replica loads a copy.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::sim) struct Written {
+    pub(in crate::sim) turn: u64,
+    pub(in crate::sim) after: Offsets,
+    pub(in crate::sim) upto: Offsets,
+    pub(in crate::sim) ends: [u64; SHARDS],
+    /// The newest cut that is among them.
+    pub(in crate::sim) cut: Cut,
 }
 
 /// What a stream of one shard brings.

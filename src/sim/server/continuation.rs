@@ -5,7 +5,7 @@ use super::act::{Act, Payload, Way};
 use super::parts::{Continuation, Next, Order};
 use crate::ids::Epoch;
 use crate::sim::clock::MS;
-use crate::sim::data::{Data, Offsets, Part, Place, SHARDS};
+use crate::sim::data::{Beginning, Data, Offsets, Part, Place, SHARDS};
 use crate::sim::server_mutation::ServerMutation;
 
 /// What was asked for and has not come is asked for again.
@@ -99,16 +99,31 @@ impl Server {
             None if at.epoch == end.epoch => Next::Copy("ahead, or before a flush"),
             Some((epoch, begun)) if *begun == at || ahead && begun.offset < at.offset => Next::Pass(*epoch),
             Some((_, begun)) if begun.reaches(at) => Next::Fetch(begun.offset),
-            Some(_) => Next::Copy("ahead of where the next history began"),
-            // Nothing was written yet in the history that it is in: it is where that one began.
-            None if at.offset == 0 => {
-                let known = self.data.lanes[shard].path.iter().rev().find(|(epoch, _)| *epoch == at.epoch);
-                let there = known.and_then(|(_, begun)| path.iter().find(|(_, other)| other == begun));
-                there.map_or(Next::Copy("of another path"), |(epoch, _)| Next::Pass(*epoch))
-            }
-            None => Next::Copy("of another path"),
+            _ => self.back(shard, at, path).map_or(Next::Copy("a fork"), Next::Pass),
         };
         (at, next)
+    }
+
+    /// Which history of the path it may enter because only cuts are behind the place at which that one began (C15).
+    fn back(&self, shard: usize, mut at: Place, path: &[Beginning]) -> Option<Epoch> {
+        loop {
+            if let Some((epoch, begun)) = path.iter().find(|(_, begun)| begun.epoch == at.epoch) {
+                let ahead = at.reaches(*begun);
+                return (ahead && self.only_cuts(shard, *begun, at)).then_some(*epoch);
+            }
+            // It leads back over all of a history that is not on the path. A flush is no cut.
+            if at.last_flush() > 0 || !self.only_cuts(shard, Place::first(at.epoch), at) {
+                return None;
+            }
+            let known = self.data.lanes[shard].path.iter().rev().find(|(epoch, _)| *epoch == at.epoch);
+            at = known.filter(|(epoch, begun)| begun.epoch < *epoch)?.1;
+        }
+    }
+
+    /// Whether each frame behind `from`, up to `to`, is there to be looked at, and is a cut.
+    fn only_cuts(&self, shard: usize, from: Place, to: Place) -> bool {
+        let cuts = to.without_cuts().offset <= from.offset || self.wrong(ServerMutation::WritesAreCuts);
+        from == to || cuts && self.sees(shard, from, to)
     }
 
     /// Takes every shard a step further on the way of the primary, and attaches to its stream once all are there.
@@ -171,7 +186,7 @@ impl Server {
 
     fn copy(&mut self, now: u64, why: &'static str, out: &mut Vec<Act>) {
         out.push(Act::Note(format!("cannot continue: {why}")));
-        self.whole = true;
+        (self.whole, self.continuation.copied) = (true, false);
         self.ask_to_join(now, out);
     }
 
@@ -271,7 +286,7 @@ impl Server {
         }
         if all {
             self.data = *copy;
-            self.join(now, false, out);
+            self.copied(now, out);
         } else {
             out.push(Act::Moved);
             self.continuation.copy = Some(copy);
@@ -322,12 +337,18 @@ impl Server {
         if let Some((epoch, _)) = self.target {
             out.extend((0..SHARDS).map(|shard| Act::Continues(epoch, shard)));
         }
-        self.join(now, true, out);
+        self.join(now, !self.continuation.copied, out);
     }
 
     /// The primary does not have them any more.
     pub(super) fn on_gone(&mut self, now: u64, turn: u64, out: &mut Vec<Act>) {
-        if self.turn == turn && !self.joined && !self.whole {
+        if self.turn != turn || self.joined {
+            return;
+        }
+        if self.whole || self.continuation.copied {
+            out.push(Act::Note("the copy came too late for what was written meanwhile".to_owned()));
+            self.copy_again(now, true, out);
+        } else {
             self.copy(now, "frames that the primary does not have any more", out);
         }
     }

@@ -80,9 +80,10 @@ impl Log {
                             Some(shards) if shard >= shards => kept.clone_from(lost),
                             Some(_) => kept.come_closer(lost, |most| rng.below(most + 1)),
                             None => {
-                                let newest = lost.end().offset;
+                                let newest = lost.end();
                                 let offset = kept.offset_mut();
-                                *offset += rng.below(newest.saturating_sub(*offset) + 1);
+                                let more = rng.below(newest.offset.saturating_sub(*offset) + 1);
+                                *offset = newest.ends_at(*offset, *offset + more);
                             }
                         }
                     }

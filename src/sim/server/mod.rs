@@ -8,6 +8,7 @@
 
 mod act;
 mod continuation;
+mod copying;
 mod log;
 mod parts;
 mod ring;
@@ -24,10 +25,11 @@ use super::plan::Plan;
 use super::rng::Rng;
 use super::server_mutation::ServerMutation;
 use crate::config::MemberKind;
-use crate::ids::Epoch;
+use crate::ids::{ClusterId, Epoch};
 use crate::position::Position;
 pub(super) use act::{Act, Payload};
-use parts::{Continuation, Inbox, Parked, Ring};
+use copying::FLOODS;
+use parts::{Continuation, Fetching, Inbox, Parked, Ring};
 
 /// How often a server does its own work, at most.
 pub(super) const TICK: u64 = 40 * MS;
@@ -57,8 +59,15 @@ pub(super) struct Server {
     confirmed: Offsets,
     /// The newest cuts: a stream that is not as far as the last one may have that before.
     cuts: [Cut; 2],
-    /// Per shard: a frame too large for the stream stands at this offset. Zero: none.
+    /// The cluster whose data this is, as the data says.
+    pub(super) cluster: Option<ClusterId>,
+    /// Per shard: a frame too large for the stream stands at this offset, and the last one before it at that. Zero: none.
     large: Offsets,
+    before_large: Offsets,
+    /// What replicas that copy have.
+    fetching: Vec<Fetching>,
+    /// In this reign clients write more than anybody could copy, while somebody copies.
+    floods: bool,
     parked: Parked,
     /// What this server was told to follow.
     pub(super) target: Option<(Epoch, usize)>,
@@ -75,6 +84,8 @@ pub(super) struct Server {
     ring: Ring,
     /// Per shard: from where on the frames of its own history are still there.
     backlog: Offsets,
+    /// The history that it wrote itself last, in this process.
+    wrote: Option<Epoch>,
     /// What the vote record said when the process started.
     record: Option<Position>,
     /// Acknowledged last, so that it is not said again.
@@ -105,7 +116,11 @@ impl Server {
             acked: vec![[0; SHARDS]; nodes],
             confirmed: [0; SHARDS],
             cuts: [Cut::default(); 2],
+            cluster: None,
             large: [0; SHARDS],
+            before_large: [0; SHARDS],
+            fetching: vec![Fetching::default(); nodes],
+            floods: false,
             parked: Parked::default(),
             target: None,
             turn: 0,
@@ -117,6 +132,7 @@ impl Server {
             continuation: Continuation::default(),
             ring: Ring::default(),
             backlog: [0; SHARDS],
+            wrote: None,
             record: None,
             told: None,
             claim: None,
@@ -139,7 +155,7 @@ impl Server {
 
     /// The process is gone; its data is on the disk, as far as the log has it.
     pub(super) fn stop(&mut self, end: End) {
-        (self.serving, self.target) = (None, None);
+        (self.serving, self.target, self.wrote) = (None, None, None);
         (self.following, self.joined) = (false, false);
         self.turn += 1;
         self.parked.clear();
@@ -166,6 +182,7 @@ impl Server {
             }
             Loss::Disk | Loss::Data => {
                 self.data.clear();
+                self.cluster = None;
                 self.log.clear();
                 self.ring = Ring::default();
             }
@@ -202,8 +219,10 @@ impl Server {
         self.end_reign();
         self.claim = None;
         self.data.begin(epoch, self.points());
-        self.serving = Some(epoch);
+        (self.serving, self.wrote) = (Some(epoch), Some(epoch));
         self.attached.fill(None);
+        self.fetching.fill(Fetching::default());
+        self.floods = self.continues() && self.rng.chance(FLOODS);
         if !self.wrong(ServerMutation::CountsOldReigns) {
             self.acked.fill([0; SHARDS]);
         }
@@ -277,16 +296,21 @@ impl Server {
     /// A write passed the gate: `frames` more in a shard. Gives the offset to which it goes.
     pub(super) fn write(&mut self, now: u64, shard: usize, frames: u64) -> Option<(Epoch, u64)> {
         let epoch = self.serving?;
+        let frames = self.has_room(now, frames)?;
         if self.continues() && self.rng.chance(FLUSHES) {
             self.flush();
         }
-        let offset = self.data.lanes[shard].offset_mut();
-        *offset += frames;
-        let offset = *offset;
-        if self.habits.is_some() {
-            self.wish(now, epoch, shard, offset);
+        let lane = &mut self.data.lanes[shard];
+        if self.habits.is_none() {
+            let offset = lane.offset_mut();
+            *offset += frames;
+            return Some((epoch, *offset));
         }
-        Some((epoch, offset))
+        let before = lane.end();
+        let after = before.written(frames);
+        *lane.offset_mut() = after.offset;
+        self.wish(now, shard, before.written(frames - 1).offset.max(before.offset), after);
+        Some((epoch, after.offset))
     }
 
     /// The server's own work, now and then.
@@ -295,6 +319,7 @@ impl Server {
             if let Some(copy) = self.take_copy() {
                 self.put_in_place(now, copy, out);
             }
+            self.fetch_beside(now, out);
             self.carry_out_orders(out);
             self.go_on(now, out);
             self.apply(now, low_memory, out);
@@ -310,7 +335,11 @@ impl Server {
             if self.habits.is_some() {
                 self.count_confirmed(out);
             }
-        } else if self.following && !self.joined && now >= self.asked_at + ASK_AGAIN {
+        } else if self.following
+            && !self.joined
+            && !self.continuation.copying
+            && now >= self.asked_at + ASK_AGAIN
+        {
             self.ask_to_join(now, out);
         }
     }
@@ -334,11 +363,19 @@ impl Server {
                         self.cut();
                     }
                     self.attached[from] = Some((turn, self.data.last().offsets));
+                    self.copy_begins(now, from);
                     out.push(Act::Send(from, Payload::Snapshot { turn, data: Box::new(self.data.clone()) }));
                 }
             }
             Payload::Snapshot { turn, data } => {
-                if self.turn == turn && !self.joined {
+                if self.turn == turn
+                    && !self.joined
+                    && !self.continuation.copying
+                    && !self.continuation.copied
+                {
+                    if self.continues() {
+                        self.spool(&data);
+                    }
                     out.push(Act::Load { turn, data });
                 }
             }
@@ -370,6 +407,8 @@ impl Server {
                 }
             }
             Payload::Attached { turn, ends, lost } => self.on_attached(now, turn, (ends, lost), out),
+            Payload::Lacks { epoch, turn, after } => self.on_lacks(now, from, epoch, (turn, after), out),
+            Payload::Written(written) => self.on_written(written),
             Payload::Gone { turn } => self.on_gone(now, turn, out),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::act::{Act, Way};
 use crate::ids::Epoch;
-use crate::sim::data::{Beginning, Cut, Data, Offsets, Place, SHARDS};
+use crate::sim::data::{Beginning, Cut, Data, Offsets, Place, SHARDS, WRITE};
 use crate::sim::rng::Rng;
 use std::collections::VecDeque;
 
@@ -40,8 +40,33 @@ pub(super) struct Continuation {
     pub(super) asked_at: [u64; SHARDS],
     pub(super) tries: [usize; SHARDS],
     pub(super) attach_at: u64,
-    /// A copy that not every shard has put in place.
+    /// A copy has come, and not every shard has put it in place.
+    pub(super) copying: bool,
     pub(super) copy: Option<Box<Data>>,
+    /// What was written meanwhile (C14).
+    pub(super) spool: Option<Spool>,
+    /// The copy is in place, and it goes on from there.
+    pub(super) copied: bool,
+}
+
+/// What a node fetches beside a copy: from the place of the copy on, without a gap.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spool {
+    pub(super) upto: Offsets,
+    pub(super) ends: [u64; SHARDS],
+    pub(super) cut: Cut,
+    /// Frames that are not among them.
+    pub(super) lost: Offsets,
+    /// Nothing has come yet.
+    pub(super) first: bool,
+    pub(super) asked_at: u64,
+}
+
+/// A replica that copies: when it last asked, and up to where it has all.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Fetching {
+    pub(super) seen_at: u64,
+    pub(super) upto: Offsets,
 }
 
 /// The last frames that a server received, each with its place (C6), for peers that lack them.
@@ -53,12 +78,15 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// How many of the frames behind `after`, up to `upto`, are not here.
+    /// How many of the writes behind `after`, up to `upto`, are not here.
     pub(super) fn lacks(&self, shard: usize, after: Place, upto: u64) -> u64 {
         let wanted = |place: &&Place| {
-            place.epoch == after.epoch && place.offset > after.offset && place.offset <= upto
+            let is_write = place.offset.is_multiple_of(WRITE);
+            is_write && place.epoch == after.epoch && place.offset > after.offset && place.offset <= upto
         };
-        (upto - after.offset).saturating_sub(self.frames[shard].iter().filter(wanted).count() as u64)
+        (upto / WRITE)
+            .saturating_sub(after.offset / WRITE)
+            .saturating_sub(self.frames[shard].iter().filter(wanted).count() as u64)
     }
 }
 

@@ -2,11 +2,19 @@
 
 use super::Server;
 use super::parts::Ring;
-use crate::sim::data::{Place, SHARDS};
+use crate::sim::data::{Place, SHARDS, WRITE};
 use crate::sim::server_mutation::ServerMutation;
 
 /// How many frames in a thousand the wrong server does not keep.
 const LOST: u64 = 150;
+
+/// The last frames behind `first`, up to `last`, at most so many writes; of cuts only the last one.
+fn frames(first: u64, last: Place, bound: u64) -> impl Iterator<Item = Place> {
+    let (from, to) = (first / WRITE, last.offset / WRITE);
+    let writes = (from.max(to.saturating_sub(bound)) + 1..=to).map(move |write| write * WRITE);
+    let cut = (!last.offset.is_multiple_of(WRITE) && last.offset > first).then_some(last.offset);
+    writes.chain(cut).map(move |offset| Place { offset, ..last })
+}
 
 impl Server {
     /// A shard has come from `old` to `new` by what the primary of that history sent.
@@ -14,16 +22,21 @@ impl Server {
         let Some(bound) = self.habits.and_then(|habits| habits.continues) else { return };
         // What was before a flush is of no use behind it.
         let first = if new.reaches(old) { old.offset } else { new.last_flush() };
-        for offset in first.max(new.offset.saturating_sub(bound)) + 1..=new.offset {
+        for place in frames(first, new, bound) {
             if self.wrong(ServerMutation::RingWithGaps) && self.rng.chance(LOST) {
                 continue;
             }
-            self.keep(shard, Place { offset, ..new }, bound);
+            self.keep(shard, place, bound);
         }
     }
 
     fn keep(&mut self, shard: usize, place: Place, bound: u64) {
         let frames = &mut self.ring.frames[shard];
+        // Only the last cut behind a write is kept: the others are there with it.
+        if frames.back().is_some_and(|last| place.reaches(*last) && last.offset > place.without_cuts().offset)
+        {
+            frames.pop_back();
+        }
         if frames.len() as u64 >= bound {
             frames.pop_front();
         }
@@ -38,14 +51,21 @@ impl Server {
         for (shard, end) in ends.into_iter().enumerate().take(self.shards) {
             let runs = self.data.lanes[shard].runs.clone();
             for run in runs {
-                for offset in run.last_flush().max(run.offset.saturating_sub(bound)) + 1..=run.offset {
-                    self.keep(shard, Place { offset, ..run }, bound);
-                }
+                frames(run.last_flush(), run, bound).for_each(|place| self.keep(shard, place, bound));
             }
             if self.wrong(ServerMutation::RefillsMiscounted) {
                 self.ring.miscounted[shard] = end;
             }
         }
+    }
+
+    /// Whether the frames behind `from`, up to `to`, are here to be looked at: in what it wrote in this process, in what it received, or in what it
+    /// read back of its log.
+    pub(super) fn sees(&self, shard: usize, from: Place, to: Place) -> bool {
+        let wrote = self.wrote == Some(to.epoch) && self.backlog[shard] <= from.offset;
+        let ring = &self.ring;
+        let newest = ring.frames[shard].iter().rev().find(|place| place.epoch == to.epoch);
+        wrote || newest.is_some_and(|at| at.reaches(to)) && ring.lacks(shard, from, to.offset) == 0
     }
 
     /// Whether it can give the frames behind `after` up to `upto`; gives up to where, and how many it leaves out: none, if it is right.

@@ -2,9 +2,8 @@
 
 use super::Server;
 use super::act::{Act, Frames, Payload};
-use crate::ids::Epoch;
 use crate::sim::clock::MS;
-use crate::sim::data::Place;
+use crate::sim::data::{Place, WRITE};
 use crate::sim::server_mutation::ServerMutation;
 
 /// A replica that is behind, and to which nothing comes for so long, copies.
@@ -15,6 +14,8 @@ const LARGE: u64 = 4;
 const KEYS: u64 = 200;
 /// How often in a thousand turns a shard does not get to what came in for it.
 const LATE: u64 = 700;
+/// How many turns in a thousand put a cut into the streams although nothing was written.
+const IDLE_CUTS: u64 = 100;
 /// The longest life of such a key.
 const LIFE: u64 = 1_500 * MS;
 /// By how much the clock of a replica may show another time of day.
@@ -22,11 +23,12 @@ const SKEW: u64 = 800 * MS;
 
 impl Server {
     /// What a client's write is: some are too large for the stream, some set a key that ends.
-    pub(super) fn wish(&mut self, now: u64, epoch: Epoch, shard: usize, offset: u64) {
+    pub(super) fn wish(&mut self, now: u64, shard: usize, before: u64, after: Place) {
+        let Place { epoch, offset } = after;
         // A replica that has not got over the last one yet stands there, and not at a later one.
         let passed = self.attached.iter().flatten().all(|(_, from)| from[shard] >= self.large[shard]);
         if self.rng.chance(LARGE) && passed {
-            self.large[shard] = offset;
+            (self.large[shard], self.before_large[shard]) = (offset, before);
         }
         if self.rng.chance(KEYS) {
             self.data.lanes[shard].ends = now + self.rng.between(LIFE / 4, LIFE);
@@ -49,7 +51,7 @@ impl Server {
                 let (large, head) = (self.large[shard], last[shard]);
                 // It is never sent, and nothing behind it is: only a copy that has it helps.
                 let stuck = large > from[shard];
-                let upto = if stuck { large - 1 } else { head };
+                let upto = if stuck { self.before_large[shard] } else { head };
                 let ends = self.data.lanes[shard].ends;
                 let cut = self.cuts.into_iter().find(|(_, at)| at[shard] <= upto).unwrap_or_default();
                 let frames = Frames { turn, shard, upto, ends, head, cut };
@@ -58,12 +60,15 @@ impl Server {
         }
     }
 
-    /// Puts a cut with the next number into all streams, here and now.
+    /// Puts a cut with the next number into all streams, here and now. With several shards it is a frame of each.
     pub(super) fn cut(&mut self) {
-        let at = self.data.last().offsets;
         let (newest, before) = self.cuts[0];
-        if before != at || newest == 0 {
-            self.cuts = [(newest + 1, at), self.cuts[0]];
+        let several = self.shards > 1;
+        if before != self.data.last().offsets || newest == 0 || several && self.rng.chance(IDLE_CUTS) {
+            for lane in self.data.lanes.iter_mut().take(if several { self.shards } else { 0 }) {
+                *lane.offset_mut() = lane.end().cut().offset;
+            }
+            self.cuts = [(newest + 1, self.data.last().offsets), self.cuts[0]];
         }
         self.data.set_cut(self.data.last().epoch, self.cuts[0]);
     }
@@ -82,7 +87,7 @@ impl Server {
     pub(super) fn drop_frames(&mut self) {
         let Some(bound) = self.habits.and_then(|habits| habits.continues) else { return };
         for (kept, lane) in self.backlog.iter_mut().zip(&self.data.lanes) {
-            *kept = (*kept).max(lane.end().offset.saturating_sub(4 * bound));
+            *kept = (*kept).max(lane.end().offset.saturating_sub(4 * bound * WRITE));
         }
     }
 
@@ -179,7 +184,7 @@ impl Server {
     }
 
     /// Joins anew; `whole`: with a copy.
-    fn copy_again(&mut self, now: u64, whole: bool, out: &mut Vec<Act>) {
+    pub(super) fn copy_again(&mut self, now: u64, whole: bool, out: &mut Vec<Act>) {
         self.turn += 1;
         (self.joined, self.whole) = (false, whole);
         self.forget_way();

@@ -3,7 +3,7 @@
 use super::Server;
 use super::act::{Act, Payload};
 use crate::ids::Epoch;
-use crate::sim::data::{Offsets, SHARDS};
+use crate::sim::data::{Offsets, Place, SHARDS};
 use crate::sim::server_mutation::ServerMutation;
 
 impl Server {
@@ -63,7 +63,9 @@ impl Server {
         confirmed.iter_mut().zip(own).for_each(|(confirmed, own)| *confirmed = (*confirmed).min(own));
         if confirmed != self.confirmed {
             self.confirmed = confirmed;
-            out.push(Act::Confirmed(epoch, confirmed));
+            // Nobody waits for a cut; and a primary that has voted for another one may still put some into its streams.
+            let writes = confirmed.map(|offset| Place { epoch, offset }.without_cuts().offset);
+            out.push(Act::Confirmed(epoch, writes));
         }
         self.parked.answer(&confirmed, out);
     }

@@ -49,6 +49,9 @@ impl Transport for Watched {
                     state.disturb_link(node, *peer);
                     state.run.log(|| format!("n{node} link to {peer}: {event:?}"));
                 }
+                TransportEvent::Terms { peer, terms } => {
+                    state.run.log(|| format!("n{node} differs from {peer}: {terms}"));
+                }
                 TransportEvent::Refused { claimed, reason, .. } => {
                     state.run.stats.refused += 1;
                     state.run.log(|| format!("n{node} refused {claimed:?}: {reason:?}"));

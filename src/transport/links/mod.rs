@@ -26,7 +26,7 @@ use super::outbox::Pushed;
 use super::wakes::{Wakeful, Wakes};
 use crate::ids::{Incarnation, NodeId};
 use crate::link::LinkEvent;
-use crate::message::Message;
+use crate::message::{Hello, Message};
 use crate::time::{Duration, Instant};
 use peer::{NewLink, Peer};
 use std::collections::BTreeMap;
@@ -114,6 +114,17 @@ impl Links {
         self.next_id += 1;
         told.into_iter().flatten().for_each(|event| self.tell(peer, event));
         Ok(id)
+    }
+
+    /// The greeting of a link was `theirs`: tells where it differs from `ours` in what all members have to agree on, or does not any more.
+    pub(super) fn compare(&mut self, ours: &Hello, theirs: &Hello) {
+        let Some(p) = self.peers.get_mut(&theirs.node) else { return };
+        let differs = if theirs.terms == ours.terms { "" } else { &theirs.terms };
+        if p.differs != differs {
+            p.differs = differs.to_owned();
+            let event = TransportEvent::Terms { peer: theirs.node, terms: theirs.terms.clone() };
+            self.inbox.push(event, &mut self.wakes);
+        }
     }
 
     /// A link ended.

@@ -61,6 +61,8 @@ pub(super) struct Peer {
     redial: bool,
     dialler: Option<Waker>,
     silence: Silence,
+    /// What its last greeting said that all members have to agree on, where this node says something else.
+    pub(super) differs: String,
 }
 
 /// What the peer said lately, and whether to dial it beside the link that is there (T25).

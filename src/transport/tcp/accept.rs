@@ -125,8 +125,10 @@ async fn serve(context: Context<'_>, stream: Stream, waiting: &Waiting, number: 
     };
     let linked = theirs.and_then(|theirs| {
         let address = stream.get_ref().peer_addr().ok();
-        let up = shared.links().up(Direction::In, theirs.node, theirs.incarnation, address, now());
-        up.map(|id| (theirs.node, id))
+        let mut links = shared.links();
+        let id = links.up(Direction::In, theirs.node, theirs.incarnation, address, now())?;
+        links.compare(hello, &theirs);
+        Ok((theirs.node, id))
     });
     let mut answer = Vec::new();
     let (peer, id) = match linked {

@@ -209,6 +209,7 @@ async fn introduce(
             let up = shared.links().up(Direction::Out, peer, theirs.incarnation, Some(address), now());
             match up {
                 Ok(id) => {
+                    shared.links().compare(context.hello, &theirs);
                     shared.tell_linked(&mut stream);
                     return Some(Linked { stream, channel, id });
                 }

@@ -1,4 +1,4 @@
-//! Whether a peer is gone is asked with a socket, and a node that gets none any more must be able to ask all the same (T32).
+//! Whether a peer is gone is asked with a socket, and a node that gets none any more must be able to ask all the same (T34).
 
 use super::stream::Stream;
 use async_io::Async;
@@ -76,7 +76,8 @@ fn open(_: SocketAddr) -> Option<TcpStream> {
     None
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::super::timer::within;
     use super::*;

@@ -99,7 +99,13 @@ fn outcome(mut greeting: Greeting<'_>, pieces: &[&[u8]]) -> Outcome {
 /// What this node says of itself.
 pub fn ours() -> Hello {
     let node = NodeId::new("n1").expect("a name");
-    Hello { protocol: PROTOCOL, cluster: "kevy".to_owned(), node, incarnation: Incarnation(7) }
+    Hello {
+        protocol: PROTOCOL,
+        cluster: "kevy".to_owned(),
+        node,
+        incarnation: Incarnation(7),
+        terms: String::new(),
+    }
 }
 
 fn expected() -> NodeId {

@@ -6,7 +6,7 @@ use crate::time::{NODES, id};
 use kevy_elect_plugin::elector::{Mutation, Rounds, digest_message};
 use kevy_elect_plugin::ids::{Epoch, Incarnation};
 use kevy_elect_plugin::link::LinkEvent;
-use kevy_elect_plugin::message::{Message, Role};
+use kevy_elect_plugin::message::{Message, Role, Verb};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -90,6 +90,12 @@ pub enum Beats {
     /// Only those of primaries; the others' are lost, as on any bad day. Far fewer states, so it goes deeper.
     Primaries,
 }
+
+/// A verb that is missing here is not judged in `World::judge_sent`.
+const _: fn(Verb) = |verb| match verb {
+    Verb::Hello | Verb::Hb | Verb::Echo | Verb::PreOffer | Verb::PreAccept | Verb::Offer => {}
+    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign => {}
+};
 
 impl World {
     pub(crate) fn new(machines: [Machine; NODES], tick: u64, crashes: u8) -> Self {

@@ -11,7 +11,7 @@ const RESERVE: u64 = 96;
 /// What each shard needs: its ring or poller, its listeners, its log, a rewrite of it, a snapshot, a stream.
 const RESERVE_SHARD: u64 = 12;
 /// What each other member needs: two links, a new one of each, their duplicates for the companion, a socket to ask with whether it
-/// is gone (T32), and its streams of the first shard.
+/// is gone (T34), and its streams of the first shard.
 const RESERVE_MEMBER: u64 = 11;
 
 /// Raises the limit to what the system grants. Says what there is then.

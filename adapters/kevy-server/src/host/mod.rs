@@ -28,7 +28,7 @@ use crate::shards::Shards;
 use async_trait::async_trait;
 use event_listener::listener;
 use kevy_elect_plugin::host::{FenceReason, Health, HostError, ReplicationHost};
-use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::ids::{ClusterId, Epoch, NodeId};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::time::Instant;
 use std::net::IpAddr;
@@ -281,6 +281,14 @@ impl ReplicationHost for KevyHost {
         Ok(position)
     }
 
+    fn cluster(&self) -> Option<ClusterId> {
+        self.shards.cluster_of_data()
+    }
+
+    fn belongs(&self, cluster: ClusterId) {
+        self.shards.belong(cluster);
+    }
+
     async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {
         // A disk may have been filled while this node wrote nothing: the next one is asked at once.
         if let Some(probe) = self.probe.as_ref().filter(|probe| !probe.glance().serves()) {
@@ -393,6 +401,10 @@ impl ReplicationHost for KevyHost {
 
     fn ailment(&self) -> Option<String> {
         self.watch.ailment().or_else(|| self.probe.as_ref()?.ailment())
+    }
+
+    fn is_busy(&self) -> bool {
+        self.shards.has_transactions()
     }
 
     fn lease_renewed(&self, until: Instant) {

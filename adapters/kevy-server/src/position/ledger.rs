@@ -115,6 +115,11 @@ impl Ledger {
         Some(held)
     }
 
+    /// The next mark has something new to say beside the place: it is due though the data stays where it is.
+    pub(crate) fn mark_anew(&mut self) {
+        self.marked = None;
+    }
+
     pub(crate) fn note_marked(&mut self, held: Held) {
         self.marked = Some(held);
         self.marked_at = Instant::now();

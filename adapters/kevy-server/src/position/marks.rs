@@ -14,7 +14,7 @@ use kevy_rt::ArgvView;
 use std::collections::VecDeque;
 
 /// A record of the log: where the data is at this place. Words: lineage, place, place before, number; and, where the log does not
-/// have them yet, the beginnings of histories that are known.
+/// have them yet, the beginnings of histories that are known, and the cluster's id.
 pub(crate) const MARK: &[u8] = b"ELECT.MARK";
 /// A record of the log: the keyspace is about to be replaced. Words: the lineage that ends here, number.
 pub(crate) const LOAD: &[u8] = b"ELECT.LOAD";

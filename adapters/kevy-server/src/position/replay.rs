@@ -2,6 +2,7 @@
 
 use crate::continuation::path::Beginnings;
 use crate::position::marks::{Cuts, Held, LOAD, MARK, Place, number_of};
+use kevy_elect_plugin::ids::ClusterId;
 use kevy_rt::{ArgvView, Store};
 use std::collections::VecDeque;
 
@@ -26,6 +27,8 @@ pub(crate) struct Replay {
     added: VecDeque<(Vec<u8>, Vec<u8>)>,
     /// Where histories began. These are facts, whatever data they stand in.
     beginnings: Beginnings,
+    /// The cluster that it says it belongs to.
+    cluster: Option<ClusterId>,
 }
 
 /// What a record of the log turned out to be.
@@ -57,8 +60,18 @@ impl Replay {
     pub(crate) fn base(&mut self, beside: Option<(Held, Cuts)>, about: bool) {
         let named = beside.is_some();
         let (held, cuts) = beside.unwrap_or_default();
-        let beginnings = std::mem::take(&mut self.beginnings);
-        *self = Self { held, cuts, named, data: true, about, beginnings, ..Self::default() };
+        let (beginnings, cluster) = (std::mem::take(&mut self.beginnings), self.cluster);
+        *self = Self { held, cuts, named, data: true, about, beginnings, cluster, ..Self::default() };
+    }
+
+    /// The cluster that the data belongs to, where a word says it.
+    pub(crate) fn belong(&mut self, word: Option<&[u8]>) {
+        self.cluster = word.and_then(ClusterId::from_digits).or(self.cluster);
+    }
+
+    /// The cluster that the data belongs to, as far as it was read.
+    pub(crate) fn cluster(&self) -> Option<ClusterId> {
+        self.cluster
     }
 
     /// Where histories began, in the words of [`Beginnings::write`].
@@ -81,6 +94,7 @@ impl Replay {
                     self.mark(held);
                 }
                 self.learn(record.get(5));
+                self.belong(record.get(6));
                 if self.doubtful && !was { Record::Correction } else { Record::Mark }
             }
             Some(name) if name == LOAD => {
@@ -164,6 +178,7 @@ impl Replay {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
     use crate::position::claim::position;
@@ -178,6 +193,18 @@ mod tests {
             replay.take(record);
         }
         replay.end(false)
+    }
+
+    #[test]
+    fn the_clusters_id_is_read_out_of_marks_and_outlives_a_new_keyspace() {
+        let (mut replay, digits) = (Replay::default(), "0123456789abcdef".repeat(2));
+        replay.take(&argv("ELECT.MARK 5 7:0:9 - 0"));
+        assert_eq!(replay.cluster(), None);
+        replay.take(&argv(&format!("ELECT.MARK 5 7:0:9 - 0 2:1:1:5 {digits}")));
+        assert_eq!(replay.cluster().unwrap().to_string(), digits);
+        replay.base(None);
+        replay.take(&argv("ELECT.MARK 5 7:0:9 - 0 2:1:1:5 nonsense"));
+        assert_eq!(replay.cluster().unwrap().to_string(), digits);
     }
 
     #[test]

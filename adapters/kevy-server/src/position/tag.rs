@@ -62,16 +62,19 @@ impl Tag {
         })
     }
 
-    /// `frame` as [`Tag::mark`] made it, with what the data beside it is, and where histories began. `about`: the data may be further on.
+    /// `frame` as [`Tag::mark`] made it, with what the data beside it is, where histories began, and the cluster's id. `about`: the data may
+    /// be further on.
     pub(crate) fn add_held(
         mut frame: Argv,
         (held, cuts): &(Held, Cuts),
         beginnings: &Beginnings,
+        cluster: &[u8],
         about: bool,
     ) -> Argv {
         if frame.len() == KEVY_PARTS + MARK_PARTS {
             held.beside(cuts).iter().for_each(|word| frame.push(word));
             frame.push(beginnings.write().as_bytes());
+            frame.push(cluster);
             if about {
                 frame.push(ABOUT);
             }
@@ -81,7 +84,12 @@ impl Tag {
 
     /// Whether the data beside it may be further on than it says.
     pub(crate) fn is_about<A: ArgvView + ?Sized>(frame: &A) -> bool {
-        frame.get(KEVY_PARTS + MARK_PARTS + HELD_PARTS + 1) == Some(ABOUT)
+        frame.get(KEVY_PARTS + MARK_PARTS + HELD_PARTS + 2) == Some(ABOUT)
+    }
+
+    /// The cluster that the data belongs to, as it stands there.
+    pub(crate) fn cluster_beside<A: ArgvView + ?Sized>(frame: &A) -> Option<&[u8]> {
+        frame.get(KEVY_PARTS + MARK_PARTS + HELD_PARTS + 1)
     }
 
     /// Where histories began, as it stands there.
@@ -141,12 +149,14 @@ mod tests {
         cuts.note(7, Place { epoch: Epoch(5), flushes: 2, offset: 40 });
         let mut beginnings = Beginnings::default();
         beginnings.note(Epoch(5), Some(Place { epoch: Epoch(4), flushes: 0, offset: 9 }));
-        let beside = (held, cuts);
-        assert!(Tag::is_about(&Tag::add_held(marked.clone(), &beside, &beginnings, true)));
-        let full = Tag::add_held(marked, &beside, &beginnings, false);
+        let (beside, id) = ((held, cuts), "0123456789abcdef".repeat(2));
+        let add = |about| Tag::add_held(marked.clone(), &beside, &beginnings, id.as_bytes(), about);
+        assert!(Tag::is_about(&add(true)));
+        let full = add(false);
         assert!(!Tag::is_about(&full));
         assert_eq!(Tag::beginnings_beside(&full), Some(beginnings.write().as_bytes()));
-        assert_eq!(Tag::held_beside(&full), Some(Some(beside)));
+        assert_eq!(Tag::cluster_beside(&full), Some(id.as_bytes()));
+        assert_eq!(Tag::held_beside(&full), Some(Some(beside.clone())));
         assert_eq!(Tag::read(&full), Some(Tag { epoch: Epoch(5), flushes: 2, shards: 4 }));
     }
 

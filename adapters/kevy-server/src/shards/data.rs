@@ -5,6 +5,7 @@ use crate::position::claim;
 use crate::position::ledger::Ledger;
 use crate::position::marks::{self, Cuts, Held};
 use crate::position::tag::Tag;
+use kevy_elect_plugin::ids::ClusterId;
 use kevy_elect_plugin::position::Position;
 use kevy_rt::{Argv, ArgvView, ReplicaApply, Store};
 use std::sync::atomic::Ordering;
@@ -16,6 +17,31 @@ impl Shards {
         let mut ledger = self.ledger(shard);
         ledger.replay().base(frame.and_then(Tag::held_beside).flatten(), frame.is_some_and(Tag::is_about));
         ledger.replay().learn(frame.and_then(Tag::beginnings_beside));
+        ledger.replay().belong(frame.and_then(Tag::cluster_beside));
+    }
+
+    /// The cluster whose data the shards hold, as it says itself.
+    pub(crate) fn cluster_of_data(&self) -> Option<ClusterId> {
+        (0..self.count()).find_map(|shard| self.ledger(shard).replay().cluster())
+    }
+
+    /// This node belongs to that cluster for good: the data is to say so.
+    pub(crate) fn belong(&self, cluster: ClusterId) {
+        let mut news = false;
+        for (number, shard) in self.shards.iter().enumerate() {
+            if shard.passage.belong(cluster) {
+                self.ledger(number).mark_anew();
+                news = true;
+            }
+        }
+        if news {
+            self.wake();
+        }
+    }
+
+    /// The same, for what stands beside a keyspace.
+    pub(crate) fn cluster_beside(&self, shard: usize) -> Vec<u8> {
+        self.shards[shard].passage.cluster()
     }
 
     /// A record of the log was applied.
@@ -44,6 +70,7 @@ impl Shards {
         let mut ledger = self.ledger(shard);
         let beginnings = ledger.replay().beginnings().clone();
         ledger.end_replay(damaged);
+        state.passage.belonged(ledger.replay().cluster());
         let held = ledger.now(0);
         drop(ledger);
         self.end_reading(shard, &beginnings, damaged);
@@ -87,10 +114,10 @@ impl Shards {
         Applied::Logged(self.signed(shard, held, number))
     }
 
-    /// The record that says so, with the beginnings of histories where the log does not have them all.
+    /// The record that says so, with the beginnings of histories and the cluster's id where the log does not have them all.
     pub(super) fn signed(&self, shard: usize, held: Held, number: u64) -> Vec<Vec<u8>> {
         let mut mark = held.mark(number);
-        mark.extend(self.shards[shard].passage.take_news());
+        mark.extend(self.shards[shard].passage.take_news().into_iter().flatten());
         mark
     }
 

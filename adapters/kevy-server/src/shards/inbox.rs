@@ -109,6 +109,7 @@ impl Shards {
                 // It ends the keyspace of a log that was written anew.
                 ledger.replay().base(held, Tag::is_about(record));
                 ledger.replay().learn(Tag::beginnings_beside(record));
+                ledger.replay().belong(Tag::cluster_beside(record));
                 self.shards[shard].passage.read_base();
                 return Applied::Kevys;
             }

@@ -4,7 +4,7 @@
 use crate::continuation::path::Beginnings;
 use crate::continuation::ring::Ring;
 use crate::position::marks::Place;
-use kevy_elect_plugin::ids::Epoch;
+use kevy_elect_plugin::ids::{ClusterId, Epoch};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +15,8 @@ const KEPT_BYTES: usize = 1 << 20;
 pub(super) struct Passage {
     /// Where histories began on this shard's counterparts, and on itself.
     pub(super) beginnings: Mutex<Beginnings>,
+    /// The cluster that the node belongs to.
+    cluster: Mutex<Option<ClusterId>>,
     /// Whether the log does not have them all.
     pub(super) news: AtomicBool,
     /// Of the log that is read back: how long it is, how much of it was read, and whether a keyspace of unknown size was.
@@ -34,6 +36,7 @@ impl Default for Passage {
     fn default() -> Self {
         Self {
             beginnings: Mutex::default(),
+            cluster: Mutex::default(),
             news: AtomicBool::default(),
             log_bytes: AtomicU64::default(),
             read_bytes: AtomicU64::default(),
@@ -59,9 +62,31 @@ impl Passage {
         }
     }
 
-    /// The beginnings for the log, if it does not have them all.
-    pub(super) fn take_news(&self) -> Option<Vec<u8>> {
-        self.news.swap(false, Ordering::AcqRel).then(|| self.beginnings().write().into_bytes())
+    /// The node belongs to that cluster; says whether that is news.
+    pub(super) fn belong(&self, cluster: ClusterId) -> bool {
+        let known = self.cluster.lock().unwrap_or_else(PoisonError::into_inner).replace(cluster);
+        let news = known != Some(cluster);
+        if news {
+            self.news.store(true, Ordering::Release);
+        }
+        news
+    }
+
+    /// The log that was read back says so.
+    pub(super) fn belonged(&self, cluster: Option<ClusterId>) {
+        *self.cluster.lock().unwrap_or_else(PoisonError::into_inner) = cluster;
+    }
+
+    /// The cluster that the node belongs to, for a log; no digits where it is not known.
+    pub(super) fn cluster(&self) -> Vec<u8> {
+        let known = *self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        known.map_or_else(Vec::new, |cluster| cluster.to_string().into_bytes())
+    }
+
+    /// The beginnings and the cluster for the log, if it does not have them all.
+    pub(super) fn take_news(&self) -> Option<[Vec<u8>; 2]> {
+        let news = self.news.swap(false, Ordering::AcqRel);
+        news.then(|| [self.beginnings().write().into_bytes(), self.cluster()])
     }
 
     /// What was read of the log until now was a whole keyspace.

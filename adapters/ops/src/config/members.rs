@@ -6,6 +6,9 @@ use super::section::{ElectSection, SECTION};
 use kevy_elect_plugin::config::Member;
 use kevy_elect_plugin::ids::NodeId;
 
+/// A key, the members that it names, and what that makes of each.
+type Kind<'a> = (&'a str, &'a [String], fn(NodeId) -> Member);
+
 /// The members, in the order of `ids`.
 pub(super) fn read(
     section: &ElectSection,
@@ -14,7 +17,7 @@ pub(super) fn read(
 ) -> Result<Vec<Member>, SetupError> {
     let mut members: Vec<Member> = ids.iter().map(|id| Member::voter(*id)).collect();
     let mut listed: Vec<&str> = Vec::new();
-    let kinds: [(&str, &[String], fn(NodeId) -> Member); 2] = [
+    let kinds: [Kind<'_>; 2] = [
         ("witnesses", &section.witnesses, Member::witness),
         ("observers", &section.observers, Member::observer),
     ];

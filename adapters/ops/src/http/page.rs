@@ -47,6 +47,16 @@ pub(super) fn page(
              (<code>[elect] insecure = true</code>).</p>",
         );
     }
+    for peer in &snapshot.peers {
+        if let Some(what) = &peer.differs {
+            let _ = write!(
+                body,
+                "<p><b class=bad>{} is configured otherwise</b>: {}</p>",
+                escape(peer.id.as_str()),
+                escape(what)
+            );
+        }
+    }
     lease(&mut body, snapshot, views);
     nodes(&mut body, snapshot);
     links(&mut body, snapshot, views);

@@ -26,6 +26,8 @@ pub(super) fn status(
         "writable": snapshot.writable,
         "fenced": snapshot.fenced.map(|reason| reason.as_str()),
         "paused": snapshot.paused,
+        "pause": snapshot.pause.map(|order| order.to_string()),
+        "pause_agreed": snapshot.pause_agreed,
         "lease_ms": ms(snapshot.lease),
         "lease_left_ms": ms(snapshot.lease_left),
         "stream_epoch": snapshot.progress.stream_epoch.0,
@@ -61,6 +63,7 @@ fn of_peer(snapshot: &ElectSnapshot, peer: &PeerSnapshot) -> Value {
         "health": peer.health.as_str(),
         "cluster_id": peer.cluster.map(|id| id.to_string()),
         "foreign": peer.foreign,
+        "differs": peer.differs,
     })
 }
 

@@ -57,7 +57,7 @@ impl Network {
         let mut acceptor = Greeting::accept(theirs, known_from);
         acceptor.channel().put(&said);
         let heard = acceptor.hear(&mut answer).and_then(|heard| heard.ok_or(acceptor.timed_out()));
-        let incoming = heard.and_then(|heard| self.up(now, to, Direction::In, &heard));
+        let incoming = heard.and_then(|heard| self.up(now, to, Direction::In, theirs, &heard));
         match &incoming {
             Ok(_) => drop(acceptor.admit(&mut answer)?),
             Err(turned_away) => {
@@ -67,7 +67,7 @@ impl Network {
         }
         dialler.channel().put(&answer);
         let heard = dialler.hear(&mut said).and_then(|heard| heard.ok_or(dialler.timed_out()));
-        let out = heard.and_then(|heard| self.up(now, from, Direction::Out, &heard));
+        let out = heard.and_then(|heard| self.up(now, from, Direction::Out, ours, &heard));
         match (incoming, out) {
             (Ok(incoming), Ok(out)) => {
                 let connection =
@@ -90,12 +90,15 @@ impl Network {
         now: Instant,
         node: NodeId,
         direction: Direction,
+        ours: &Hello,
         heard: &Hello,
     ) -> Result<LinkId, TurnedAway> {
         let Hello { node: peer, incarnation, .. } = *heard;
         let unknown = || TurnedAway { claimed: Some(peer), reason: RefuseReason::UnknownNode, detail: None };
         let process = self.nodes.get_mut(&node).ok_or_else(unknown)?;
-        process.links.up(direction, peer, incarnation, Some(ADDRESS), now)
+        let id = process.links.up(direction, peer, incarnation, Some(ADDRESS), now)?;
+        process.links.compare(ours, heard);
+        Ok(id)
     }
 
     fn refuse_at(&mut self, now: Instant, node: NodeId, turned_away: TurnedAway) {

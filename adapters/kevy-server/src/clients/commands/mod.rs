@@ -13,6 +13,7 @@ use crate::clients::expiry::Keeper;
 use crate::clients::glance::Plain;
 use crate::clients::hello;
 use crate::clients::nulls::{self, Detour};
+use crate::clients::pause;
 use crate::clients::record::Record;
 use crate::clients::replies::{self, Overridden, Replies};
 use crate::clients::scripts;
@@ -182,13 +183,11 @@ impl Commands for ElectedCommands {
         proto: RespVersion,
         out: &mut Vec<u8>,
     ) {
-        match proto {
-            RespVersion::V2 => self.run(store, args, verb, proto, out),
-            RespVersion::V3 => {
-                let from = out.len();
-                self.run(store, args, verb, proto, out);
-                nulls::spell(out, from);
-            }
+        // One call, so that it is no call at all.
+        let from = out.len();
+        self.run(store, args, verb, proto, out);
+        if proto == RespVersion::V3 {
+            nulls::spell(out, from);
         }
     }
 
@@ -259,7 +258,7 @@ impl Commands for ElectedCommands {
                     && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
             };
             if replicas.iter().any(behind) {
-                self.shards().note_behind(shard);
+                self.shards().note_behind(shard, master_repl_offset);
             }
             // Almost always there are none, or two.
             let rows: Vec<Row> =
@@ -275,7 +274,8 @@ impl Commands for ElectedCommands {
             Some(shard) => {
                 let (beside, about) = (self.shards().beside(shard), self.shards().is_about(shard));
                 let beginnings = self.shards().beginnings(shard);
-                Tag::add_held(self.shards().tag(shard).mark(frame), &beside, &beginnings, about)
+                let cluster = self.shards().cluster_beside(shard);
+                Tag::add_held(self.shards().tag(shard).mark(frame), &beside, &beginnings, &cluster, about)
             }
             None => frame,
         })
@@ -391,6 +391,9 @@ impl Commands for ElectedCommands {
         }
         if transfer::is_ours(argv) {
             return transfer::transfer(&self.replies, argv);
+        }
+        if pause::is_ours(argv) {
+            return pause::answer(&self.replies, argv);
         }
         if digest::is_ours(argv) {
             return digest::answer(self.shards(), store, argv);

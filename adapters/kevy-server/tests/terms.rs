@@ -1,0 +1,69 @@
+//! Members that are configured otherwise than each other say so, both of them, and name the entries. Sentence W19 of
+//! `docs/protocol.md`. On real processes.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::process::{Process, primary};
+use common::{Cluster, until};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+fn log(cluster: &Cluster, node: usize) -> String {
+    std::fs::read_to_string(cluster.dirs[node].0.join("log")).unwrap()
+}
+
+fn page(cluster: &Cluster, node: usize, path: &str) -> String {
+    let log = log(cluster, node);
+    let address = log.rsplit_once("status page at http://").unwrap().1.split('/').next().unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn w19_both_ends_name_what_differs_until_it_agrees() {
+    const HTTP: &str = "http = \"127.0.0.1:0\"\n";
+    const OTHER: &str = "http = \"127.0.0.1:0\"\nelection_timeout_ms = 1200\n";
+    let cluster = Cluster::new(3, 1);
+    let mut nodes: Vec<Process> =
+        [HTTP, HTTP, OTHER].iter().enumerate().map(|(n, more)| Process::start(&cluster, n, more)).collect();
+    primary(&nodes);
+    let says = |node: usize, peer: &str, what: &str| {
+        let log = log(&cluster, node);
+        log.lines().any(|line| {
+            line.contains("event=terms_differ")
+                && line.contains(&format!("peer={peer} "))
+                && line.contains(what)
+        })
+    };
+    until("both ends say it", || {
+        let here =
+            says(0, "n2", "election_timeout_us: 1000000 here, 1200000 there") && says(1, "n2", "lease_us: ");
+        (here
+            && says(2, "n0", "election_timeout_us: 1200000 here, 1000000 there")
+            && says(2, "n1", "lease_us: "))
+        .then_some(())
+    });
+    let differs = |node: usize, peer: &str| {
+        let name = format!("peer=\"{peer}\"");
+        let metrics = page(&cluster, node, "/metrics");
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("kevy_elect_peer_terms_differ{") && line.contains(&name))
+            .unwrap();
+        line.ends_with(" 1")
+    };
+    assert!(differs(0, "n2") && differs(2, "n0") && !differs(0, "n1") && !differs(1, "n0"));
+    assert!(page(&cluster, 1, "/status").contains("election_timeout_us: 1000000 here, 1200000 there"));
+    assert!(page(&cluster, 1, "/").contains("election_timeout_us: 1000000 here, 1200000 there"));
+
+    nodes[2].child.kill().unwrap();
+    nodes[2].wait();
+    nodes[2] = Process::start(&cluster, 2, HTTP);
+    until("they agree", || (!differs(0, "n2") && !differs(1, "n2")).then_some(()));
+    until("it is said", || log(&cluster, 0).contains("event=terms_agree").then_some(()));
+}
