@@ -133,7 +133,7 @@ pub mod wire;
 
 pub use host::gate;
 pub use types::{
-    bounds, config, event, fence, identity, ids, link, message, position, state, time, transfer,
+    bounds, config, event, fence, identity, ids, link, message, pause, position, state, time, transfer,
 };
 use types::{rng, terms, words};
 

@@ -46,6 +46,7 @@ fn replica() -> (Elector, Instant) {
         standing: Standing::Member,
         incarnation: Incarnation(1),
         identity: None,
+        pause: None,
         floor: kevy_elect_plugin::position::Progress::NONE,
         position: Position::single(Epoch(7), 10),
     };
@@ -70,6 +71,7 @@ fn heartbeat(epoch: u64, role: Role) -> Message {
         lease: Duration::from_millis(900),
         health: Health::Good,
         identity: None,
+        pause: None,
     })
 }
 

@@ -24,7 +24,10 @@ fn frames() -> Vec<Vec<u8>> {
     let hello = |protocol, cluster: &str, node: &str| {
         let (cluster, node) = (cluster.to_owned(), NodeId::new(node).unwrap());
         let mut bytes = Vec::new();
-        encode_hello(&Hello { protocol, cluster, node, incarnation: Incarnation(3) }, &mut bytes);
+        encode_hello(
+            &Hello { protocol, cluster, node, incarnation: Incarnation(3), terms: String::new() },
+            &mut bytes,
+        );
         bytes
     };
     let mut refusal = Vec::new();

@@ -36,7 +36,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("F18", "kevy-server's tests/host.rs, and the crate that speaks Sentinel's protocol"),
     ("F19", "kevy-server's tests/letting_go.rs"),
     ("F20", "kevy-server's tests/scripts.rs"),
-    ("F21", "kevy-server's tests/letting_go.rs"),
     ("F22", "kevy-server's tests/letting_go.rs"),
     ("H6", "kevy-server's tests/busy.rs, and its unit tests of fitness/watch.rs"),
     ("S6", "kevy-server's tests/cuts.rs"),

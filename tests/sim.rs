@@ -242,7 +242,7 @@ fn replicas_continue_and_copy() {
 /// command when the simulator's draws change.
 const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::NoPreVote, "calm", 3, 0),
-    (Mutation::NoStickiness, "reigns", 3, 4),
+    (Mutation::NoStickiness, "reigns", 3, 42),
     (Mutation::LeaseIsPromise, "drift", 5, 1),
     (Mutation::VoteNotPersisted, "calm", 3, 0),
     (Mutation::VotesCountedTwice, "apart", 5, 355),
@@ -257,6 +257,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::OldAnswerCounts, "late", 3, 129),
     (Mutation::ResignWhileWriting, "suspend", 3, 0),
     (Mutation::HandsOverUnfinished, "operator", 5, 2),
+    (Mutation::PauseIgnored, "operator", 3, 13),
     (Mutation::RoundNeverEnds, "hung", 5, 205),
     (Mutation::TwoVotes, "calm", 3, 0),
     (Mutation::NoAdmission, "streams", 3, 10),

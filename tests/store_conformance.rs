@@ -101,6 +101,7 @@ fn state(n: u64) -> HardState {
         standing: Standing::Member,
         incarnation: Incarnation(n),
         identity: None,
+        pause: None,
         floor: kevy_elect_plugin::position::Progress::NONE,
         position: Position::NONE,
     }
@@ -142,6 +143,7 @@ fn what_was_saved_is_loaded_now_and_after_a_restart(place: &dyn Place) {
             standing: if random.bool() { Standing::Member } else { Standing::New },
             incarnation: Incarnation(random.u64(..)),
             identity: None,
+            pause: None,
             floor: kevy_elect_plugin::position::Progress::NONE,
             position: Position::NONE,
         };

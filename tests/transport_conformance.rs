@@ -174,6 +174,7 @@ fn heartbeat(round: u64) -> Message {
         lease: Duration::from_millis(900),
         health: Health::Good,
         identity: None,
+        pause: None,
     })
 }
 

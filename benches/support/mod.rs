@@ -161,6 +161,7 @@ impl Cluster {
             lease,
             health: Health::Good,
             identity: None,
+            pause: None,
         };
         self.elector.handle_message(self.now, self.ids[peer], Message::Heartbeat(heartbeat));
     }

@@ -42,6 +42,7 @@ use reign_cell::ReignCell;
 use save::Saves;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use transition::{Answer, Done, Transitions};
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     /// Beside the gate, so that a client's command that asks who reigns waits for the election as little as a write does.
     pub(crate) reign: ReignCell,
     pub(crate) position: PositionCell,
+    /// Whether automatic elections are paused.
+    pub(crate) paused: AtomicBool,
     pub(crate) wishes: Wishes,
     /// What is wrong with the host, where something is.
     ailment: Mutex<Option<String>>,
@@ -87,6 +90,7 @@ impl Shared {
             clock,
             reign: ReignCell::default(),
             position: PositionCell::new(),
+            paused: AtomicBool::new(false),
             wishes: Wishes::default(),
             ailment: Mutex::new(None),
             differs: Mutex::default(),
@@ -178,6 +182,7 @@ impl Driver {
         }
         let incarnation = elector.status().incarnation;
         self.shared.reign.name(elector.members());
+        self.shared.paused.store(elector.status().paused, Ordering::Relaxed);
         *self.shared.elector() = Some(elector);
 
         self.metrics.proves(self.transport.proves());
@@ -229,6 +234,9 @@ impl Driver {
                     self.note_ailment(health);
                     self.elector(|elector| {
                         elector.handle_host(now, HostReport::Health(health));
+                        if elector.wants_to_know_if_busy() {
+                            elector.handle_host(now, HostReport::Busy(self.host.is_busy()));
+                        }
                         elector.handle_timeout(now);
                     });
                 }
@@ -280,7 +288,12 @@ impl Driver {
                 Input::Answer(answer) => self.on_answer(answer),
                 Input::Command(command) => {
                     closing |= command == Command::Shutdown;
-                    self.elector(|elector| elector.handle_command(now, command));
+                    let busy = matches!(command, Command::Shutdown | Command::Transfer { .. })
+                        && self.host.is_busy();
+                    self.elector(|elector| {
+                        elector.handle_host(now, HostReport::Busy(busy));
+                        elector.handle_command(now, command);
+                    });
                 }
             }
         }
@@ -411,6 +424,9 @@ impl Driver {
     }
 
     fn tell(&self, event: Event) {
+        if let EventKind::Paused { paused } = event.kind {
+            self.shared.paused.store(paused, Ordering::Relaxed);
+        }
         if let EventKind::Belongs { cluster } = event.kind {
             self.host.belongs(cluster);
         }

@@ -2,6 +2,7 @@
 
 use crate::elector::Command;
 use crate::ids::{ClusterId, NodeId};
+use crate::pause::Pause;
 use crate::time::Duration;
 use futures::task::AtomicWaker;
 use std::sync::{Mutex, PoisonError};
@@ -17,15 +18,15 @@ pub(crate) struct Wishes {
 
 #[derive(Debug, Default)]
 struct Open {
-    pause: Option<bool>,
+    pause: Option<Pause>,
     transfer: Option<(Option<NodeId>, Duration)>,
     shutdown: bool,
     admit: Option<ClusterId>,
 }
 
 impl Wishes {
-    pub(crate) fn pause(&self, paused: bool) {
-        self.add(|open| open.pause = Some(paused));
+    pub(crate) fn pause(&self, pause: Pause) {
+        self.add(|open| open.pause = open.pause.max(Some(pause)));
     }
 
     pub(crate) fn transfer(&self, to: Option<NodeId>, patience: Duration) {
@@ -49,8 +50,8 @@ impl Wishes {
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Command> {
         self.waker.register(cx.waker());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(paused) = open.pause.take() {
-            Poll::Ready(Command::Pause(paused))
+        if let Some(pause) = open.pause.take() {
+            Poll::Ready(Command::Pause(pause))
         } else if let Some((to, patience)) = open.transfer.take() {
             Poll::Ready(Command::Transfer { to, patience })
         } else if let Some(cluster) = open.admit.take() {
@@ -73,12 +74,12 @@ mod tests {
         let wishes = Wishes::default();
         for round in 0..1000 {
             wishes.transfer(None, Duration::from_millis(round));
-            wishes.pause(round % 2 == 0);
+            wishes.pause(Pause { number: round, paused: round % 2 == 0 });
         }
         wishes.shutdown();
         let cx = Context::from_waker(Waker::noop());
         let transfer = Command::Transfer { to: None, patience: Duration::from_millis(999) };
-        for wish in [Command::Pause(false), transfer, Command::Shutdown] {
+        for wish in [Command::Pause(Pause { number: 999, paused: false }), transfer, Command::Shutdown] {
             assert_eq!(wishes.poll(&cx), Poll::Ready(wish));
         }
         assert_eq!(wishes.poll(&cx), Poll::Pending);

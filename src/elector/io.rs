@@ -4,6 +4,7 @@ use crate::event::Event;
 use crate::fence::{FenceReason, Health};
 use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::message::Message;
+use crate::pause::Pause;
 use crate::position::Position;
 use crate::state::HardState;
 use crate::time::Duration;
@@ -75,6 +76,9 @@ pub enum HostReport<'a> {
     FollowFailed(Epoch, &'a str),
     /// Whether the host can serve.
     Health(Health),
+    /// Whether clients are in the middle of something that ends better before writes are refused: a transfer waits for it a little.
+    /// Only that needs to know.
+    Busy(bool),
     /// The data says of itself that it belongs to this cluster.
     Belongs(ClusterId),
 }
@@ -91,10 +95,12 @@ pub enum Command {
         /// How long it may take to come near. Once writes are refused, an election timeout is the limit.
         patience: Duration,
     },
-    /// Refuse writes, let the best replica catch up, resign in any case, and ask for no votes any more: this process ends.
+    /// Hand over to the best replica as for [`Command::Transfer`], resign in any case, and ask for no votes any more: this process
+    /// ends.
     Shutdown,
-    /// No automatic elections: this node asks for no votes and gives none.
-    Pause(bool),
+    /// Automatic elections are paused in the whole cluster, or are not any more: an order of [`super::Elector::next_pause`]. An earlier
+    /// one than this node has changes nothing.
+    Pause(Pause),
     /// The machine slept and the clock did not count: what was promised to this node may be over.
     ClockJumped,
     /// Admit this node, which has no vote record, to this cluster although it may have forgotten votes: too few of the

@@ -40,7 +40,8 @@ pub struct Elector {
     pub(super) approach: Approach,
     pub(super) data: Data,
     pub(super) fitness: Fitness,
-    pub(super) paused: bool,
+    /// The last office was given up as somebody wanted it, and nobody is known to reign since.
+    pub(super) planned: bool,
     pub(super) leaving: bool,
 
     pub(super) state: State,
@@ -80,7 +81,7 @@ impl Elector {
             approach: Approach::new(now),
             data: Data::new(record.position().clone()),
             fitness: Fitness::new(),
-            paused: false,
+            planned: false,
             leaving: false,
             state: State::Replica,
             campaigns: Round(0),

@@ -75,6 +75,8 @@ faults! {
         ClaimsOutliveLinks,
         /// A jump to where a quorum is leaves the budget whole.
         JumpsAreFree,
+        /// A paused cluster elects by itself.
+        PauseIgnored,
         /// Answers of an epoch that is out of reach admit a node without a record.
         AdmittedOutOfReach,
     }

@@ -8,6 +8,7 @@ use crate::fence::Health;
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::{Heartbeat, Offer, Role, Standing};
+use crate::pause::Pause;
 use crate::position::Progress;
 use crate::time::{Duration, Instant};
 use std::ops::Index;
@@ -61,6 +62,8 @@ pub(super) struct Peer {
     identity: Option<Identity>,
     /// That is another one than ours: nothing that it says counts.
     foreign: bool,
+    /// What an operator last said about automatic elections, as it knows.
+    pause: Option<Pause>,
     /// A pre-vote that was refused for a reason that passes by itself; answered when it has passed.
     waiting: Option<Offer>,
     /// The lease that did not fit our promise, as last complained about.
@@ -219,6 +222,7 @@ impl Peer {
             health: Health::Good,
             identity: None,
             foreign: false,
+            pause: None,
             waiting: None,
             lease_mismatch: None,
         }
@@ -325,6 +329,11 @@ impl Peer {
         self.health
     }
 
+    /// What an operator last said about automatic elections, as it last said.
+    pub(super) fn pause(&self) -> Option<Pause> {
+        self.pause
+    }
+
     pub(super) fn is_fit(&self) -> bool {
         self.health.is_good()
     }
@@ -352,6 +361,7 @@ impl Peer {
         self.progress = heartbeat.progress;
         self.primary = heartbeat.primary;
         self.health = heartbeat.health;
+        self.pause = heartbeat.pause;
     }
 
     /// It says that it is in an epoch far ahead of ours.
@@ -461,6 +471,7 @@ impl Peer {
         use std::hash::Hash;
         (self.incarnation, self.closed, self.dead, self.progress, self.identity, self.foreign, self.claim)
             .hash(hasher);
+        self.pause.hash(hasher);
         let age = self.heard.map(|at| now.saturating_since(at).min(timeout));
         age.filter(|age| new || *age < timeout).hash(hasher);
         if new {

@@ -6,6 +6,7 @@ use super::io::{Output, PersistSeq};
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::{Message, Standing};
+use crate::pause::Pause;
 use crate::position::{Position, Progress};
 use crate::state::HardState;
 use crate::time::{Duration, Instant};
@@ -53,6 +54,7 @@ impl Record {
                 standing: Standing::New,
                 incarnation,
                 identity: None,
+                pause: None,
                 floor: Progress::NONE,
                 position: Position::NONE,
             },
@@ -96,6 +98,19 @@ impl Record {
     #[inline]
     pub(super) fn identity(&self) -> Option<Identity> {
         self.hard.identity
+    }
+
+    /// What an operator last said about automatic elections.
+    #[inline]
+    pub(super) fn pause(&self) -> Option<Pause> {
+        self.hard.pause
+    }
+
+    /// An operator said something newer.
+    pub(super) fn take_pause(&mut self, pause: Pause) -> Unsaved {
+        debug_assert!(Some(pause) > self.hard.pause);
+        self.hard.pause = Some(pause);
+        Unsaved(())
     }
 
     /// Lower than this nobody gets this node's vote.
@@ -233,9 +248,9 @@ impl Record {
     #[cfg(feature = "sim")]
     pub(super) fn digest(&self, now: Instant, position: &Position, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
-        let HardState { epoch, voted_for, standing, incarnation, identity, floor, position: saved } =
+        let HardState { epoch, voted_for, standing, incarnation, identity, floor, pause, position: saved } =
             &self.hard;
-        (epoch, voted_for, standing, incarnation, identity, floor).hash(hasher);
+        (epoch, voted_for, standing, incarnation, identity, floor, pause).hash(hasher);
         if saved != position {
             let age = now.saturating_since(self.position_saved_at).min(POSITION_SAVE_INTERVAL);
             (saved, age).hash(hasher);

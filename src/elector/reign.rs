@@ -15,6 +15,8 @@ pub(super) struct Reign {
     /// Why writes are refused, if they are.
     fenced: Option<FenceReason>,
     fenced_at: Instant,
+    /// Clients are in the middle of something, as the host last said.
+    busy: bool,
     /// An operator wants it to end.
     transfer: Option<Transfer>,
     handover: Option<Handover>,
@@ -30,6 +32,8 @@ pub(super) struct Transfer {
     pub(super) until: Instant,
     /// Where the data was, and when: how long the other node takes to come there is how far behind it is.
     pub(super) mark: (Progress, Instant),
+    /// Since when it waits for nothing but clients that are in the middle of something.
+    pub(super) near_since: Option<Instant>,
 }
 
 /// A planned end of it.
@@ -50,6 +54,7 @@ impl Reign {
             opened: false,
             fenced: None,
             fenced_at: now,
+            busy: false,
             transfer: None,
             handover: None,
         }
@@ -98,6 +103,14 @@ impl Reign {
         now.saturating_since(self.fenced_at)
     }
 
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    pub(super) fn set_busy(&mut self, busy: bool) {
+        self.busy = busy;
+    }
+
     #[inline]
     pub(super) fn transfer(&self) -> Option<Transfer> {
         self.transfer
@@ -129,8 +142,9 @@ impl Reign {
     #[cfg(feature = "sim")]
     pub(super) fn digest(&self, now: Instant, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
-        (self.promoted, self.fenced).hash(hasher);
-        self.transfer.map(|t| (t.to, t.until.saturating_since(now), t.mark.0)).hash(hasher);
+        (self.promoted, self.fenced, self.busy).hash(hasher);
+        let waits = |t: &Transfer| t.near_since.map(|at| now.saturating_since(at));
+        self.transfer.map(|t| (t.to, t.until.saturating_since(now), t.mark.0, waits(&t))).hash(hasher);
         self.handover.map(|h| (h.reason, h.anyway, h.deadline.saturating_since(now))).hash(hasher);
     }
 }

@@ -5,6 +5,7 @@ use crate::fence::{GateState, Health};
 use crate::identity::Identity;
 use crate::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use crate::message::{Role, Standing};
+use crate::pause::Pause;
 use crate::position::Progress;
 use crate::time::Instant;
 
@@ -38,6 +39,8 @@ pub struct Status {
     pub voters_reachable: usize,
     /// Whether automatic elections are paused.
     pub paused: bool,
+    /// What an operator last said about them, if anything.
+    pub pause: Option<Pause>,
     /// Whether this node has handed over and does not want the office back.
     pub leaving: bool,
     /// Whether it can serve as primary, and what is wrong if not.

@@ -93,6 +93,12 @@ pub trait ReplicationHost: Send + Sync + 'static {
         Health::Good
     }
 
+    /// Whether clients are in the middle of something that ends better before writes are refused, such as a transaction. Asked often
+    /// while an office is to be handed over, which waits for this a quarter of an election timeout at most; must not block.
+    fn is_busy(&self) -> bool {
+        false
+    }
+
     /// What is wrong while [`ReplicationHost::health`] is not good: one sentence for people, without its full stop.
     fn ailment(&self) -> Option<String> {
         None

@@ -5,6 +5,7 @@ use crate::driver::Reign;
 use crate::event::Event;
 use crate::gate::WriteGate;
 use crate::ids::{Epoch, NodeId};
+use crate::pause::{Pause, PauseRefused};
 use crate::time::Duration;
 use crate::transfer::TransferRefused;
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use futures::stream::BoxStream;
 /// An election plugin, as the server that hosts it sees it.
 ///
 /// Everything but [`ElectPlugin::shutdown`] is cheap and may be called from any thread. Only
-/// [`ElectPlugin::snapshot`] and [`ElectPlugin::transfer`] may wait, for an election that is at work just then.
+/// [`ElectPlugin::snapshot`], [`ElectPlugin::transfer`] and [`ElectPlugin::pause`] may wait, for an election that is at work just then.
 #[async_trait]
 pub trait ElectPlugin: Send + Sync + 'static {
     /// The replication source reports how far `shard` has come in the current stream: on a primary what it
@@ -50,6 +51,18 @@ pub trait ElectPlugin: Send + Sync + 'static {
     ///
     /// Why it does not begin. Nothing has changed then.
     fn transfer(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, TransferRefused>;
+
+    /// Pauses automatic elections in the whole cluster, or lets them go on, and gives the order as it is from now on in the vote record of
+    /// this node, and soon of the others. It holds over restarts, until the next one. Fencing and planned transfers go on. Ask for it at
+    /// any node that votes; [`ElectSnapshot::pause_agreed`] says when a quorum has it. Takes the election's lock.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not taken. Nothing has changed then.
+    fn pause(&self, paused: bool) -> Result<Pause, PauseRefused>;
+
+    /// Whether automatic elections are paused, as far as this node knows. Never waits.
+    fn is_paused(&self) -> bool;
 
     /// Hands the office to the best replica, if there is one that can take it within an election timeout.
     fn step_down(&self);

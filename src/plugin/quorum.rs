@@ -13,6 +13,7 @@ use crate::gate::WriteGate;
 use crate::host::ReplicationHost;
 use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::message::Role;
+use crate::pause::{Pause, PauseRefused};
 use crate::store::VoteStore;
 use crate::time::Duration;
 use crate::transfer::TransferRefused;
@@ -22,6 +23,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{BoxStream, StreamExt};
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -107,11 +109,6 @@ impl QuorumPlugin {
     pub fn admit(&self, cluster: ClusterId) {
         self.shared.wishes.admit(cluster);
     }
-
-    /// Stops (or resumes) automatic elections: while paused this node asks for no votes and gives none.
-    pub fn pause(&self, paused: bool) {
-        self.shared.wishes.pause(paused);
-    }
 }
 
 /// For the simulator of the whole stack.
@@ -120,6 +117,11 @@ impl QuorumPlugin {
     /// Looks at the elector; `None` before the driver has made it.
     pub(crate) fn with_elector<R>(&self, look: impl FnOnce(&mut Elector) -> R) -> Option<R> {
         self.shared.elector().as_mut().map(look)
+    }
+
+    /// Has this node take this order, whomever it hears.
+    pub(crate) fn take_pause(&self, pause: Pause) {
+        self.shared.wishes.pause(pause);
     }
 
     /// Makes the driver wrong, before it runs.
@@ -170,6 +172,19 @@ impl ElectPlugin for QuorumPlugin {
         Ok(node)
     }
 
+    fn pause(&self, paused: bool) -> Result<Pause, PauseRefused> {
+        let elector = self.shared.elector();
+        let elector = elector.as_ref().ok_or(PauseRefused::NoVote)?;
+        let clock = &self.shared.clock;
+        let order = elector.next_pause(paused, clock.wall_ms(), clock.now())?;
+        self.shared.wishes.pause(order);
+        Ok(order)
+    }
+
+    fn is_paused(&self) -> bool {
+        self.shared.paused.load(Ordering::Relaxed)
+    }
+
     fn step_down(&self) {
         self.shared.wishes.transfer(None, self.config.election_timeout());
     }
@@ -212,6 +227,8 @@ fn snapshot(
         progress: status.progress,
         writable,
         paused: status.paused,
+        pause: status.pause,
+        pause_agreed: elector.pause_is_agreed(),
         lease: elector.config().lease(),
         lease_left: elector.lease_left(now),
         fenced,
@@ -276,6 +293,9 @@ fn why(elector: &Elector, now: crate::time::Instant) -> String {
         }
         (Role::Replica, None) if reachable < quorum => {
             format!("no primary: {reachable} voters can be reached, {quorum} are needed")
+        }
+        (Role::Replica, None) if status.paused => {
+            "no primary: automatic elections are paused, and go on with `kevy-electctl resume`".to_owned()
         }
         (Role::Replica, None) => "no primary: waits for an election".to_owned(),
     }

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::fence::{FenceReason, Health};
 use crate::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use crate::message::{Role, Standing};
+use crate::pause::Pause;
 use crate::position::Progress;
 use crate::time::Duration;
 use crate::transport::Directions;
@@ -32,6 +33,10 @@ pub struct ElectSnapshot {
     pub writable: bool,
     /// Whether automatic elections are paused.
     pub paused: bool,
+    /// What an operator last said about them, if anything.
+    pub pause: Option<Pause>,
+    /// Whether a quorum says that it has this order.
+    pub pause_agreed: bool,
     /// How long a lease runs when it is renewed.
     pub lease: Duration,
     /// How long the lease still runs; zero without one.
@@ -66,6 +71,8 @@ impl ElectSnapshot {
             progress: Progress::NONE,
             writable: false,
             paused: false,
+            pause: None,
+            pause_agreed: false,
             lease: config.lease(),
             lease_left: Duration::ZERO,
             fenced: None,

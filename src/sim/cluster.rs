@@ -154,6 +154,18 @@ impl Cluster {
         }
     }
 
+    /// Clients of a node are in the middle of transactions from now on, or not any more.
+    pub fn set_busy(&mut self, node: NodeId, busy: bool) {
+        if let Some(node) = self.number(node) {
+            self.world.set_busy(node, busy);
+        }
+    }
+
+    /// An operator pauses automatic elections, or lets them go on, at this node. Whether it takes the order.
+    pub fn order_pause(&mut self, node: NodeId, paused: bool) -> bool {
+        self.number(node).is_some_and(|node| self.world.order_pause(node, paused))
+    }
+
     /// A member lies: it says this in its own name, on its link to another one.
     pub fn forge(&mut self, from: NodeId, to: NodeId, message: Message) {
         if let (Some(from), Some(to)) = (self.number(from), self.number(to)) {

@@ -77,11 +77,10 @@ impl Impairments {
         self.stopped == 0 && self.asleep == 0
     }
 
-    /// Whether disk, host and operator leave the elector to itself.
+    /// Whether disk and host leave the elector to itself.
     pub(super) fn let_elect(&self) -> bool {
         (self.disk_failing, self.disk_hanging, self.disk_slow) == (0, 0, 0)
             && (self.host_failing, self.host_hanging, self.host_slow) == (0, 0, 0)
-            && self.elections_paused == 0
     }
 
     /// What the server says of itself.

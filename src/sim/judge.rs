@@ -4,10 +4,10 @@ use super::invariants::{Check, INVARIANTS};
 use super::run::Run;
 use super::server::Act;
 use crate::config::{LossPolicy, MemberKind};
-use crate::event::EventKind;
+use crate::event::{Event, EventKind, Outcome};
 use crate::fence::FenceReason;
 use crate::ids::Epoch;
-use crate::message::Message;
+use crate::message::{Message, OfferKind};
 use crate::position::Position;
 use crate::sim::clock::MS;
 use crate::sim::data::Offsets;
@@ -182,6 +182,24 @@ impl Run {
         match self.invariants.healthy.lost(node, why.as_str(), hearing, young) {
             None => self.stats.deposed_by_old_epoch += 1,
             found => self.take(found),
+        }
+    }
+
+    /// Somebody asks for votes, or resigns in favour of somebody, while elections are `paused` or not.
+    pub(super) fn judge_pause(&mut self, node: usize, event: &Event, paused: impl FnOnce() -> bool) {
+        match event.kind {
+            EventKind::Campaign { kind: OfferKind::Vote, epoch, .. } => {
+                self.invariants.paused.on_ask(node, epoch, paused());
+            }
+            EventKind::Resigned { node: of, successor: Some(_) } if self.number(of) == Some(node) => {
+                self.invariants.paused.on_plan();
+            }
+            EventKind::CampaignEnded { kind: OfferKind::Vote, epoch, outcome: Outcome::Won, .. } => {
+                self.stats.checks[Check::Paused as usize] += 1;
+                let found = self.invariants.paused.on_reign(node, epoch, paused());
+                self.take(found);
+            }
+            _ => {}
         }
     }
 

@@ -22,6 +22,8 @@
 //!
 //! A node that knows which cluster it belongs to writes version 3, which says so behind the incarnation: `cluster ` and
 //! 32 digits, with `@` and an epoch where that is only proposed; and behind that `floor 41:3000`, if an operator admitted the node.
+//! Where an operator has said whether automatic elections are paused, that is version 4: `pause paused@1763712000123`, or
+//! `running@` and a number, behind the others, of which each is there only where it says something.
 //!
 //! Version 1 of the vote record had the two lines of the position before the checksum. It is read, never written.
 //!
@@ -31,6 +33,7 @@
 use crate::identity::Identity;
 use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId};
 use crate::message::Standing;
+use crate::pause::Pause;
 use crate::position::{OFFSET_MAX, Position, PositionError, Progress};
 use crate::state::HardState;
 use std::fmt::{Display, Write};
@@ -40,6 +43,8 @@ const VOTE: &str = "kevy-elect-vote";
 const VOTE_VERSION: u64 = 2;
 /// The version that says which cluster the node belongs to.
 const VOTE_WITH_CLUSTER: u64 = 3;
+/// The version that says whether automatic elections are paused.
+const VOTE_WITH_PAUSE: u64 = 4;
 /// The version that kept the position in the vote record.
 const VOTE_WITH_POSITION: u64 = 1;
 const POSITION: &str = "kevy-elect-position";
@@ -108,13 +113,18 @@ pub struct RangeError {
 
 /// The vote record of `state`, without its position; or the value in it that [`decode_vote`] would refuse.
 pub fn encode_vote(state: &HardState) -> Result<Vec<u8>, RangeError> {
-    spell_vote(state, if state.identity.is_some() { VOTE_WITH_CLUSTER } else { VOTE_VERSION })
+    let version = match (state.identity, state.pause) {
+        (_, Some(_)) => VOTE_WITH_PAUSE,
+        (Some(_), None) => VOTE_WITH_CLUSTER,
+        (None, None) => VOTE_VERSION,
+    };
+    spell_vote(state, version)
 }
 
 /// The state that `bytes` record. Its position is none, unless the record is of the version that kept it.
 pub fn decode_vote(bytes: &[u8]) -> Result<HardState, RecordError> {
     let mut lines = Lines::open(bytes, VOTE)?;
-    let version = lines.version(VOTE, "kevy-elect-vote <version>", VOTE_WITH_CLUSTER)?;
+    let version = lines.version(VOTE, "kevy-elect-vote <version>", VOTE_WITH_PAUSE)?;
     let state = HardState {
         epoch: Epoch(lines.number("epoch", "epoch <number>")?),
         voted_for: lines.value("voted_for", "voted_for \"<node id>\" | none", |text| match text {
@@ -125,8 +135,13 @@ pub fn decode_vote(bytes: &[u8]) -> Result<HardState, RecordError> {
             [Standing::Member, Standing::New].into_iter().find(|s| standing_word(*s) == text)
         })?,
         incarnation: Incarnation(lines.number("incarnation", "incarnation <number>")?),
-        identity: if version == VOTE_WITH_CLUSTER { Some(lines.identity()?) } else { None },
-        floor: if version == VOTE_WITH_CLUSTER { lines.floor()? } else { Progress::NONE },
+        identity: match version {
+            VOTE_WITH_CLUSTER => Some(lines.identity()?),
+            VOTE_WITH_PAUSE if lines.says("cluster ") => Some(lines.identity()?),
+            _ => None,
+        },
+        floor: if version >= VOTE_WITH_CLUSTER { lines.floor()? } else { Progress::NONE },
+        pause: if version >= VOTE_WITH_PAUSE { Some(lines.pause()?) } else { None },
         position: if version == VOTE_WITH_POSITION { lines.position()? } else { Position::NONE },
     };
     if spell_vote(&state, version)? != bytes {
@@ -155,7 +170,7 @@ pub fn decode_position(bytes: &[u8]) -> Result<Position, RecordError> {
 }
 
 fn spell_vote(state: &HardState, version: u64) -> Result<Vec<u8>, RangeError> {
-    let HardState { epoch, voted_for, standing, incarnation, identity, floor, position } = state;
+    let HardState { epoch, voted_for, standing, incarnation, identity, floor, pause, position } = state;
     check("epoch", *epoch)?;
     let mut record = String::with_capacity(256);
     line(&mut record, VOTE, version);
@@ -166,13 +181,20 @@ fn spell_vote(state: &HardState, version: u64) -> Result<Vec<u8>, RangeError> {
     }
     line(&mut record, "standing", standing_word(*standing));
     line(&mut record, "incarnation", incarnation);
-    if let Some(identity) = identity.filter(|_| version == VOTE_WITH_CLUSTER) {
+    if let Some(identity) = identity.filter(|_| version >= VOTE_WITH_CLUSTER) {
         check("the epoch of the cluster's id", identity.proposed.unwrap_or_default())?;
         line(&mut record, "cluster", identity);
         if *floor != Progress::NONE {
             check("the epoch of the floor", floor.stream_epoch)?;
             line(&mut record, "floor", format_args!("{}:{}", floor.stream_epoch, floor.offset));
         }
+    }
+    if let Some(pause) = pause.filter(|_| version >= VOTE_WITH_PAUSE) {
+        if pause.number > Pause::NUMBER_MAX {
+            let (field, value, max) = ("the number of the pause", pause.number, Pause::NUMBER_MAX);
+            return Err(RangeError { field, value, max });
+        }
+        line(&mut record, "pause", pause);
     }
     if version == VOTE_WITH_POSITION {
         position_lines(&mut record, position)?;
@@ -249,9 +271,18 @@ impl<'a> Lines<'a> {
         self.value("cluster", "cluster <32 digits> | <32 digits>@<epoch>", Identity::parse)
     }
 
+    /// Whether the next line begins so.
+    fn says(&self, key: &str) -> bool {
+        self.lines.clone().next().is_some_and(|line| line.starts_with(key))
+    }
+
+    fn pause(&mut self) -> Result<Pause, RecordError> {
+        self.value("pause", "pause paused@<number> | running@<number>", Pause::parse)
+    }
+
     /// A line that is there only where it says something.
     fn floor(&mut self) -> Result<Progress, RecordError> {
-        if !self.lines.clone().next().is_some_and(|line| line.starts_with("floor ")) {
+        if !self.says("floor ") {
             return Ok(Progress::NONE);
         }
         self.value("floor", "floor <stream epoch>:<offset>", |text| {
@@ -303,6 +334,7 @@ mod tests {
             standing: Standing::Member,
             incarnation: Incarnation(1_763_712_000_123),
             identity: None,
+            pause: None,
             floor: Progress::NONE,
             position: Position::new(Epoch(41), &[1000, 2000]).unwrap(),
         }
@@ -363,6 +395,31 @@ mod tests {
     }
 
     #[test]
+    fn an_order_about_elections_is_in_a_version_of_its_own() {
+        let cluster = ClusterId::from_bits(7);
+        for identity in [None, Some(Identity::settled(cluster))] {
+            for paused in [true, false] {
+                let pause = Some(Pause { number: 12, paused });
+                let ordered = HardState { identity, pause, position: Position::NONE, ..state() };
+                let record = encode_vote(&ordered).unwrap();
+                let said = body(&record);
+                assert!(said.starts_with("kevy-elect-vote 4\n"), "{said}");
+                assert!(
+                    said.ends_with(if paused { "\npause paused@12\n" } else { "\npause running@12\n" }),
+                    "{said}"
+                );
+                assert_eq!(decode_vote(&record), Ok(ordered));
+                for wrong in ["pause 12", "pause paused@012", "pause x@12", "paused@12"] {
+                    let bad = said.replace(said.lines().last().unwrap(), wrong);
+                    assert!(decode_vote(&resealed(&bad)).is_err(), "{wrong}");
+                }
+            }
+        }
+        let over = Some(Pause { number: Pause::NUMBER_MAX + 1, paused: true });
+        assert!(encode_vote(&HardState { pause: over, ..state() }).is_err());
+    }
+
+    #[test]
     fn the_extremes_of_every_field_come_back_and_fit() {
         let longest = NodeId::new(&"~".repeat(63)).unwrap();
         let ids =
@@ -378,8 +435,17 @@ mod tests {
                         Some(_) => Progress { stream_epoch: EPOCH_MAX, offset: u64::MAX },
                         None => Progress::NONE,
                     };
-                    let state =
-                        HardState { epoch, voted_for, standing, incarnation, identity, floor, position };
+                    let pause = Some(Pause { number: Pause::NUMBER_MAX, paused: false });
+                    let state = HardState {
+                        epoch,
+                        voted_for,
+                        standing,
+                        incarnation,
+                        identity,
+                        floor,
+                        pause,
+                        position,
+                    };
                     let record = encode_vote(&state).unwrap();
                     // In one sector, with the line before it: a torn write then leaves the old slot or the new one.
                     assert!(record.len() + 64 <= 512, "{} bytes", record.len());
@@ -474,9 +540,9 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_told_from_damage() {
-        let record = resealed("kevy-elect-vote 4\nsomething else entirely\n");
+        let record = resealed("kevy-elect-vote 5\nsomething else entirely\n");
         let error = decode_vote(&record).unwrap_err();
-        assert_eq!(error, RecordError::Version { found: 4, newest: 3 });
+        assert_eq!(error, RecordError::Version { found: 5, newest: 4 });
         assert!(error.to_string().contains("newer release"));
     }
 

@@ -227,6 +227,11 @@ pub enum EventKind {
         /// The cluster that it belongs to from now on.
         cluster: ClusterId,
     },
+    /// An operator paused automatic elections in the whole cluster, or let them go on.
+    Paused {
+        /// Which.
+        paused: bool,
+    },
     /// This node belongs to this cluster from now on.
     Belongs {
         /// Its id.
@@ -361,6 +366,7 @@ impl fmt::Display for Event {
             EventKind::TermsDiffer { peer, what } => write!(f, " peer={peer} what={what:?}"),
             EventKind::TermsAgree { peer } => write!(f, " peer={peer}"),
             EventKind::Admitted => Ok(()),
+            EventKind::Paused { paused } => write!(f, " paused={paused}"),
             EventKind::AdmittedByOrder { cluster } | EventKind::Belongs { cluster } => {
                 write!(f, " cluster={cluster}")
             }
@@ -388,6 +394,7 @@ impl EventKind {
             | Self::FollowFailed { .. }
             | Self::Fenced { .. }
             | Self::TransferRefused { .. }
+            | Self::Paused { paused: true }
             | Self::TransferEnded { outcome: TransferOutcome::Late, .. }
             | Self::PeerDown { .. }
             | Self::Fitness { .. }
@@ -428,6 +435,7 @@ impl EventKind {
             Self::TermsDiffer { .. } => "terms_differ",
             Self::TermsAgree { .. } => "terms_agree",
             Self::Admitted => "admitted",
+            Self::Paused { .. } => "paused",
             Self::AdmittedByOrder { .. } => "admitted_by_order",
             Self::Belongs { .. } => "belongs",
             Self::Foreign { .. } => "foreign",

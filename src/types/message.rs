@@ -3,6 +3,7 @@
 use crate::fence::Health;
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId, Round};
+use crate::pause::Pause;
 use crate::position::{Position, Progress};
 use crate::time::Duration;
 use crate::words::words;
@@ -82,6 +83,8 @@ pub struct Heartbeat {
     pub health: Health,
     /// The cluster that the sender belongs to, if it knows.
     pub identity: Option<Identity>,
+    /// What an operator last said about automatic elections, if anything.
+    pub pause: Option<Pause>,
 }
 
 /// The answer to a primary's heartbeat (which renews its lease) or to one of a [`Standing::New`] node

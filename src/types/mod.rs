@@ -8,6 +8,7 @@ pub mod identity;
 pub mod ids;
 pub mod link;
 pub mod message;
+pub mod pause;
 pub mod position;
 pub(crate) mod rng;
 pub mod state;

@@ -3,6 +3,7 @@
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::Standing;
+use crate::pause::Pause;
 use crate::position::{Position, Progress};
 
 /// What survives a restart. One record, replaced as a whole.
@@ -20,6 +21,8 @@ pub struct HardState {
     pub identity: Option<Identity>,
     /// Lower than this nobody gets its vote: it was admitted by an operator's order, for the sake of data that is there.
     pub floor: Progress,
+    /// What an operator last said about automatic elections, if anything.
+    pub pause: Option<Pause>,
     /// How far its data went when it was written: a lower bound for a host that lost nothing.
     pub position: Position,
 }

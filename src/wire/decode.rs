@@ -14,6 +14,7 @@ use crate::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, TERMS_BYTES_MAX, Verb,
 };
+use crate::pause::Pause;
 use crate::position::{OFFSET_MAX, Position, Progress};
 use crate::time::Duration;
 
@@ -58,6 +59,7 @@ const HEARTBEAT_BLANK: Heartbeat = Heartbeat {
     lease: Duration::ZERO,
     health: Health::Good,
     identity: None,
+    pause: None,
 };
 
 /// Reading ended before the end of the frame: with [`Reader::error`], or for want of more bytes. Without
@@ -179,7 +181,19 @@ impl<'a> Reader<'a> {
             };
         }
         hb.identity = self.identity()?;
+        hb.pause = if self.element < self.elements { self.pause()? } else { None };
         Ok(())
+    }
+
+    /// Empty where there is none, and a newer version has something to say behind it.
+    #[cold]
+    fn pause(&mut self) -> Read<Option<Pause>> {
+        let bytes = self.bulk()?;
+        match std::str::from_utf8(bytes).ok().and_then(Pause::parse) {
+            Some(pause) => Ok(Some(pause)),
+            None if bytes.is_empty() => Ok(None),
+            None => self.value("pause"),
+        }
     }
 
     /// A word that a newer version has for it says that something is wrong, and not what.

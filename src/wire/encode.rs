@@ -5,11 +5,12 @@ use crate::fence::Health;
 use crate::identity::Identity;
 use crate::ids::{ClusterId, NodeId};
 use crate::message::{Grant, Hello, Message, Offer, OfferKind, Role, Standing, TERMS_BYTES_MAX};
+use crate::pause::Pause;
 use crate::position::{Position, Progress};
 use crate::time::Duration;
 
 /// Room for any frame without a full position or text. The largest, a heartbeat with every field at its
-/// longest, has 324 bytes; the rest is room to copy more than is used, which is faster than to copy exactly.
+/// longest, has 357 bytes; the rest is room to copy more than is used, which is faster than to copy exactly.
 const SMALL_FRAME_BYTES_MAX: usize = 416;
 
 /// Appends the frame of `message` to `out`, which grows by [`FRAME_BYTES_MAX`](super::limits::FRAME_BYTES_MAX) at most. Nothing else
@@ -19,6 +20,7 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
         Message::Heartbeat(hb) => {
             // As short as it can be: what is not there is not written.
             match (hb.identity, hb.health) {
+                _ if hb.pause.is_some() => w.raw(b"*12\r\n$2\r\nHB\r\n"),
                 (Some(_), _) => w.raw(b"*11\r\n$2\r\nHB\r\n"),
                 (None, Health::Good) => w.raw(b"*9\r\n$2\r\nHB\r\n"),
                 (None, _) => w.raw(b"*10\r\n$2\r\nHB\r\n"),
@@ -38,12 +40,17 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.raw(b"$1\r\n0\r\n");
             w.micros(hb.lease);
             match (hb.identity, hb.health) {
-                (None, Health::Good) => {}
-                (Some(_), Health::Good) => w.raw(b"$4\r\ngood\r\n"),
+                (None, Health::Good) if hb.pause.is_none() => {}
+                (_, Health::Good) => w.raw(b"$4\r\ngood\r\n"),
                 (_, health) => w.bulk(health.as_str().as_bytes()),
             }
-            if let Some(identity) = &hb.identity {
-                w.identity(identity);
+            match (&hb.identity, &hb.pause) {
+                (Some(identity), _) => w.identity(identity),
+                (None, Some(_)) => w.raw(b"$0\r\n\r\n"),
+                (None, None) => {}
+            }
+            if let Some(pause) = &hb.pause {
+                w.pause(pause);
             }
         }
         Message::Echo(echo) => {
@@ -179,6 +186,19 @@ impl Writer<'_> {
         self.length(bytes.len());
         self.buf[self.at..self.at + bytes.len()].copy_from_slice(bytes);
         self.at += bytes.len();
+        self.raw(b"\r\n");
+    }
+
+    fn pause(&mut self, pause: &Pause) {
+        let count = digits_of(pause.number);
+        if pause.paused {
+            self.length(b"paused@".len() + count);
+            self.raw(b"paused@");
+        } else {
+            self.length(b"running@".len() + count);
+            self.raw(b"running@");
+        }
+        self.digits(pause.number, count);
         self.raw(b"\r\n");
     }
 

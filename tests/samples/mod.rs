@@ -36,6 +36,7 @@ pub fn message(verb: Verb) -> Option<Message> {
             lease: Duration::from_micros(970_297),
             health: Health::Good,
             identity: None,
+            pause: None,
         }),
         Verb::Echo => Message::Echo(Echo { epoch, round, primary: None, standing: Standing::New, progress }),
         Verb::PreOffer => Message::PreOffer(offer),

@@ -29,7 +29,8 @@
 //! | `transfer 1 to=2` | n2 takes over from n1 |
 //! | `cluster 3 forgetful` | more than a minority of disks may be lost |
 //! | `admit 1` | an operator orders n1, which has no record, to be admitted to the cluster of the others |
-//! | `pause 1`, `resume 1` | no automatic elections on n1 |
+//! | `busy 1`, `idle 1` | clients of n1 are in the middle of transactions, or not |
+//! | `pause 1`, `resume 1` | an operator pauses automatic elections in the whole cluster, or lets them go on, at n1 |
 //! | `offset 2=57`, `offset 2=(5,9)` | how far the data goes in the history that the node holds, per shard |
 //! | `write 1=5` | a client writes five frames, if the gate lets it |
 //! | `lie from=3 to=(1,2) bits=60` | n3 says a heartbeat of epoch 2^60 in its own name; `epoch=7`: of that one; `role=primary` as well; `echo` answers one instead |
@@ -98,6 +99,7 @@ impl Stage {
             }
             "roles" => self.roles()?,
             "write" => self.write(case)?,
+            "pause" | "resume" => self.order_pause(case)?,
             _ => {
                 self.act(case)?;
                 String::new()
@@ -128,7 +130,9 @@ impl Stage {
             "poweroff" => self.begin_each(case, crash(true, Loss::Nothing))?,
             "wipe" => self.begin_each(case, crash(false, Loss::Disk))?,
             "forget" => self.begin_each(case, crash(false, Loss::Record))?,
-            "revive" => self.end_each(case, |kind| matches!(kind, FaultKind::Crash { .. }))?,
+            "revive" => {
+                self.end_each(case, |kind| matches!(kind, FaultKind::Crash { .. } | FaultKind::Shutdown))?;
+            }
             "stop" => self.begin_each(case, FaultKind::Pause)?,
             "cont" => self.end_each(case, |kind| matches!(kind, FaultKind::Pause))?,
             "sleep" => self.begin_each(case, FaultKind::Suspend)?,
@@ -184,11 +188,25 @@ impl Stage {
                     self.cluster()?.order_admission(node);
                 }
             }
-            "pause" => self.begin_each(case, FaultKind::OperatorPause)?,
-            "resume" => self.end_each(case, |kind| matches!(kind, FaultKind::OperatorPause))?,
+            word @ ("busy" | "idle") => {
+                let busy = word == "busy";
+                for node in self.each(case)? {
+                    self.cluster()?.set_busy(node, busy);
+                }
+            }
             other => return Err(format!("no command `{other}`; they are listed in tests/stage/mod.rs")),
         }
         Ok(())
+    }
+
+    fn order_pause(&mut self, case: &mut TestCase) -> Result<String, String> {
+        let paused = case.directive == "pause";
+        let mut said = String::new();
+        for node in self.each(case)? {
+            let taken = self.cluster()?.order_pause(node, paused);
+            let _ = writeln!(said, "{node} {} the order", if taken { "takes" } else { "refuses" });
+        }
+        Ok(said)
     }
 
     fn set_up(&mut self, case: &mut TestCase) -> Result<String, String> {
@@ -311,6 +329,7 @@ impl Stage {
                 lease,
                 health,
                 identity: None,
+                pause: None,
             })
         };
         for to in case.args.remove("to").ok_or("to whom? say `to=(1,2)`")? {

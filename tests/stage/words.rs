@@ -179,6 +179,8 @@ fn decided(kind: &EventKind) -> Option<String> {
         EventKind::TermsAgree { peer } => format!("agrees with {peer} again"),
         EventKind::Admitted => "is admitted".to_owned(),
         EventKind::AdmittedByOrder { .. } => "is admitted by order".to_owned(),
+        EventKind::Paused { paused: true } => "keeps out of elections: an operator paused them".to_owned(),
+        EventKind::Paused { paused: false } => "takes part in elections again".to_owned(),
         EventKind::Belongs { cluster } => format!("belongs to cluster {}", short(cluster)),
         EventKind::Foreign { peer, theirs, ours } => {
             format!("ignores {peer}: it belongs to {}, this node to {}", short(theirs), short(ours))

@@ -8,6 +8,7 @@ use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
 };
+use kevy_elect_plugin::pause::Pause;
 use kevy_elect_plugin::position::{OFFSET_MAX, Position, Progress};
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::wire::{DURATION_US_MAX, PROGRESS_OFFSET_MAX};
@@ -61,6 +62,11 @@ fn identities() -> impl Strategy<Value = Option<Identity>> {
     proptest::option::of(identity)
 }
 
+fn orders() -> impl Strategy<Value = Option<Pause>> {
+    let order = (0..=Pause::NUMBER_MAX, any::<bool>());
+    proptest::option::of(order.prop_map(|(number, paused)| Pause { number, paused }))
+}
+
 pub(crate) fn message() -> impl Strategy<Value = Message> {
     proptest::strategy::Union::new(Verb::ALL.iter().filter_map(|verb| message_of(*verb)))
 }
@@ -74,16 +80,27 @@ fn message_of(verb: Verb) -> Option<BoxedStrategy<Message>> {
         epoch(),
         round(),
         roles,
-        (standing(), healths, identities()),
+        (standing(), healths, identities(), orders()),
         progress(),
         proptest::option::of(any_id()),
         micros(),
     )
-        .prop_map(|(epoch, round, role, (standing, health, identity), progress, primary, lease)| {
-            let heartbeat =
-                Heartbeat { epoch, round, role, standing, progress, primary, lease, health, identity };
-            Message::Heartbeat(heartbeat)
-        });
+        .prop_map(
+            |(epoch, round, role, (standing, health, identity, pause), progress, primary, lease)| {
+                Message::Heartbeat(Heartbeat {
+                    epoch,
+                    round,
+                    role,
+                    standing,
+                    progress,
+                    primary,
+                    lease,
+                    health,
+                    identity,
+                    pause,
+                })
+            },
+        );
     let echo = (epoch(), round(), proptest::option::of(any_id()), standing(), progress()).prop_map(
         |(epoch, round, primary, standing, progress)| {
             Message::Echo(Echo { epoch, round, primary, standing, progress })

@@ -8,6 +8,7 @@ use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
 };
+use kevy_elect_plugin::pause::Pause;
 use kevy_elect_plugin::position::Progress;
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::wire::{DecodeError, Frame, PROGRESS_OFFSET_MAX, decode, encode_hello, encode_refuse};
@@ -138,6 +139,7 @@ fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
             lease: Duration::MAX,
             health: Health::Descriptors,
             identity: Some(identity(Some(EPOCH_MAX.0))),
+            pause: Some(Pause { number: Pause::NUMBER_MAX, paused: false }),
         })),
         Verb::PreAccept => Some(Message::PreAccept(grant)),
         Verb::Accept => Some(Message::Accept(grant)),

@@ -8,6 +8,7 @@ use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
 };
+use kevy_elect_plugin::pause::Pause;
 use kevy_elect_plugin::position::{Position, Progress};
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::wire::{Frame, PROTOCOL, decode, encode_hello, encode_refuse};
@@ -23,11 +24,16 @@ pub(crate) fn heartbeat() -> Heartbeat {
         lease: Duration::from_micros(970_297),
         health: Health::Good,
         identity: None,
+        pause: None,
     }
 }
 
 pub(crate) fn identity(proposed: Option<u64>) -> Identity {
     Identity { cluster: ClusterId::from_bits(0xab), proposed: proposed.map(Epoch) }
+}
+
+fn order(paused: bool) -> Pause {
+    Pause { number: 1_763_712_000_123, paused }
 }
 
 pub(crate) fn hello() -> Hello {
@@ -70,6 +76,18 @@ fn golden_of(verb: Verb) -> Vec<(&'static str, Message)> {
                 }),
             ),
             (
+                "HB|7|1201|primary|member|7:48213|n1|0|970297|good||paused@1763712000123",
+                Message::Heartbeat(Heartbeat { pause: Some(order(true)), ..heartbeat() }),
+            ),
+            (
+                "HB|7|1201|primary|member|7:48213|n1|0|970297|good|000000000000000000000000000000ab|running@1763712000123",
+                Message::Heartbeat(Heartbeat {
+                    identity: Some(identity(None)),
+                    pause: Some(order(false)),
+                    ..heartbeat()
+                }),
+            ),
+            (
                 "HB|0|1|replica|new|0:0||0|0",
                 Message::Heartbeat(Heartbeat {
                     epoch: Epoch(0),
@@ -81,6 +99,7 @@ fn golden_of(verb: Verb) -> Vec<(&'static str, Message)> {
                     lease: Duration::ZERO,
                     health: Health::Good,
                     identity: None,
+                    pause: None,
                 }),
             ),
         ],

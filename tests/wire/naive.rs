@@ -7,6 +7,7 @@ use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
 };
+use kevy_elect_plugin::pause::Pause;
 use kevy_elect_plugin::position::{OFFSET_MAX, Position, Progress};
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::wire::{DURATION_US_MAX, FRAME_BYTES_MAX, Frame, PROGRESS_OFFSET_MAX};
@@ -149,6 +150,10 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
                 }
             },
             identity: identity(10)?,
+            pause: match field(11) {
+                None | Some("") => None,
+                Some(word) => Some(Pause::parse(word)?),
+            },
         }),
         Verb::Echo => Message::Echo(Echo {
             epoch: epoch()?,

@@ -80,7 +80,17 @@ pub(crate) enum Command {
     ///
     /// Writes go on until that node is near; they are refused for some milliseconds, until it has everything and is elected. Refused,
     /// with the reason, where no node can take over. Ends when the other node takes writes.
+    #[command(visible_alias = "step-down")]
     Transfer(Transferred),
+    /// Pauses automatic elections in the whole cluster, for maintenance: IF THE PRIMARY FAILS THEN, NOBODY TAKES OVER
+    ///
+    /// Holds over restarts of all nodes, until `resume`. Fencing and `transfer` go on, and who ends in order hands over. Ends when a quorum
+    /// has the order.
+    Pause(Ordered),
+    /// Lets automatic elections go on
+    ///
+    /// Ends when a quorum has the order.
+    Resume(Ordered),
     /// Prints completions of this command line for a shell
     Completions {
         /// Which
@@ -134,15 +144,37 @@ pub(crate) struct Transferred {
     pub(crate) json: bool,
 }
 
+/// Whom an order about automatic elections is given to. The members are named by a configuration or by addresses.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+#[command(group(ArgGroup::new("ordered").required(true).args(["config", "clients"])))]
+pub(crate) struct Ordered {
+    /// All members that this configuration names
+    #[arg(long, value_name = "kevy.toml")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where clients reach the nodes (not [elect] http)
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
+    pub(crate) clients: Vec<String>,
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 impl Cli {
     /// Reads the arguments, which begin with the program's name.
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut cli = Self::try_parse_from(arguments)?;
         let refused = |kind, text| Err(Self::command().error(kind, text));
         if cli.at.is_some()
-            && matches!(cli.command, Command::Compare(_) | Command::Transfer(_) | Command::Check { .. })
+            && matches!(
+                cli.command,
+                Command::Compare(_)
+                    | Command::Transfer(_)
+                    | Command::Pause(_)
+                    | Command::Resume(_)
+                    | Command::Check { .. }
+            )
         {
-            let text = "--at means nothing here: compare and transfer take --clients or --config, and check --config";
+            let text = "--at means nothing here: compare, transfer, pause and resume take --clients or --config, and check --config";
             return refused(ErrorKind::ArgumentConflict, text);
         }
         let at = cli.at.take().or_else(|| std::env::var(AT_VARIABLE).ok());
@@ -205,6 +237,10 @@ mod tests {
             Transferred { to: Some("n2".into()), timeout: 5, members: members(), ..Transferred::default() };
         let cli = said("transfer --to n2 --timeout 5 --clients a:1,b:2").unwrap();
         assert_eq!(cli.command, Command::Transfer(transferred));
+        assert!(matches!(said("step-down --config k.toml").unwrap().command, Command::Transfer(_)));
+        let ordered = Ordered { clients: vec!["a:1".into()], ..Ordered::default() };
+        assert_eq!(said("pause --clients a:1").unwrap().command, Command::Pause(ordered));
+        assert!(matches!(said("resume --json --config k.toml").unwrap().command, Command::Resume(_)));
     }
 
     #[test]

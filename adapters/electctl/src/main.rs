@@ -8,6 +8,7 @@ mod history;
 mod members;
 mod orders;
 mod paint;
+mod pause;
 mod status;
 mod transfer;
 
@@ -88,6 +89,8 @@ fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
             Ok(std::io::stdout().write_all(&script).map(|()| ExitCode::SUCCESS))
         }
         Command::Transfer(what) => transfer::run(what).map(say),
+        Command::Pause(what) => pause::run(what, true).map(say),
+        Command::Resume(what) => pause::run(what, false).map(say),
         Command::History { json } => history::history(&cli.nodes, *json).map(say),
         Command::Explain { epoch } => history::explain(&cli.nodes, *epoch).map(say),
     }

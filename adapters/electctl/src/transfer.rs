@@ -8,7 +8,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 /// How long a node has to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 /// How often it is looked who reigns.
 const LOOK: Duration = Duration::from_millis(5);
 /// How long after the operator's time is over: writes may be refused for an election timeout by then, and the other node is elected.
@@ -17,10 +17,10 @@ const AFTER: Duration = Duration::from_secs(15);
 const ELSEWHERE: &str = "ERR this node is not primary";
 
 /// A node that answers.
-struct Node {
-    address: String,
+pub(crate) struct Node {
+    pub(crate) address: String,
     at: SocketAddr,
-    client: Client,
+    pub(crate) client: Client,
 }
 
 /// What a node says of itself.
@@ -86,7 +86,7 @@ fn begin(nodes: &mut [Node], what: &Transferred, silent: &str) -> Result<(String
 }
 
 /// Connects to all that answer; names the others.
-fn connect(clients: &[String]) -> Result<(Vec<Node>, String), String> {
+pub(crate) fn connect(clients: &[String]) -> Result<(Vec<Node>, String), String> {
     let (mut nodes, mut silent) = (Vec::new(), String::new());
     for address in clients {
         let found = address.to_socket_addrs().ok().and_then(|mut found| found.next());

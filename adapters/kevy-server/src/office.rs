@@ -1,6 +1,7 @@
 //! What the server asks the election, and tells it.
 
 use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::pause::{Pause, PauseRefused};
 use kevy_elect_plugin::plugin::{Denied, ElectPlugin};
 use kevy_elect_plugin::transfer::TransferRefused;
 use std::sync::Arc;
@@ -27,6 +28,19 @@ pub trait Office: Send + Sync + 'static {
     fn transfer(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, TransferRefused> {
         let _ = (to, patience);
         Err(TransferRefused::NotPrimary { primary: self.standing().of })
+    }
+    /// An operator pauses automatic elections in the whole cluster, or lets them go on; gives the order.
+    fn pause(&self, paused: bool) -> Result<Pause, PauseRefused> {
+        let _ = paused;
+        Err(PauseRefused::NoVote)
+    }
+    /// The last such order, and whether a quorum has it.
+    fn paused(&self) -> (Option<Pause>, bool) {
+        (None, false)
+    }
+    /// Whether automatic elections are paused. Asked by commands of clients, so it must not wait.
+    fn is_paused(&self) -> bool {
+        false
     }
     /// What this node holds, as the election knows it.
     fn progress(&self) -> Option<Progress> {
@@ -94,6 +108,19 @@ impl Office for PluginOffice {
 
     fn transfer(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, TransferRefused> {
         self.0.transfer(to, patience)
+    }
+
+    fn pause(&self, paused: bool) -> Result<Pause, PauseRefused> {
+        self.0.pause(paused)
+    }
+
+    fn paused(&self) -> (Option<Pause>, bool) {
+        let snapshot = self.0.snapshot();
+        (snapshot.pause, snapshot.pause_agreed)
+    }
+
+    fn is_paused(&self) -> bool {
+        self.0.is_paused()
     }
 
     fn progress(&self) -> Option<Progress> {

@@ -5,13 +5,14 @@
 mod common;
 
 use common::process::{Process, primary};
-use common::rolling::{all_copies, all_hold_the_same, processes};
+use common::rolling::{PATIENT, all_copies, all_hold_the_same, processes};
 use common::{Cluster, within};
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
+use rustix::process::Signal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest time for a transfer, on a machine that has other work.
 const THERE_MAX: Duration = Duration::from_secs(60);
@@ -19,7 +20,14 @@ const THERE_MAX: Duration = Duration::from_secs(60);
 /// Writes one key after the other to whoever takes it, until it is stopped.
 struct Load {
     over: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<Vec<usize>>,
+    thread: std::thread::JoinHandle<Written>,
+}
+
+/// What was acknowledged, and the longest time between two acknowledgements.
+#[derive(Default)]
+struct Written {
+    numbers: Vec<usize>,
+    gap: Duration,
 }
 
 impl Load {
@@ -27,14 +35,18 @@ impl Load {
         let over = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&over);
         let write = move || {
-            let (mut acknowledged, mut next) = (Vec::new(), 0);
+            let (mut written, mut next, mut last) = (Written::default(), 0, Instant::now());
             for port in ports.iter().cycle() {
                 let Ok(mut client) = RespClient::connect("127.0.0.1", *port) else { continue };
                 while !ended.load(Ordering::Relaxed) {
                     let key = format!("written:{next}");
                     next += 1;
                     match client.request_borrowed(&[b"SET", key.as_bytes(), b"1"]) {
-                        Ok(Reply::Simple(_)) => acknowledged.push(next - 1),
+                        Ok(Reply::Simple(_)) => {
+                            written.numbers.push(next - 1);
+                            written.gap = written.gap.max(last.elapsed());
+                            last = Instant::now();
+                        }
                         _ => break,
                     }
                 }
@@ -42,13 +54,12 @@ impl Load {
                     break;
                 }
             }
-            acknowledged
+            written
         };
         Self { over, thread: std::thread::spawn(write) }
     }
 
-    /// The numbers of all that was acknowledged.
-    fn stop(self) -> Vec<usize> {
+    fn stop(self) -> Written {
         self.over.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }
@@ -84,22 +95,55 @@ fn no_write_is_lost_and_nothing_is_copied(shards: u16, transfers: usize) {
         assert!(meant.is_none_or(|meant| meant == new), "{command}: node {new} took over");
         reigns = new;
     }
-    let acknowledged = load.stop();
-    assert!(acknowledged.len() > 10 * transfers, "{} writes are no load", acknowledged.len());
-    let mut client = RespClient::connect("127.0.0.1", nodes[reigns].port).unwrap();
+    let written = load.stop();
+    assert!(written.numbers.len() > 10 * transfers, "{} writes are no load", written.numbers.len());
+    all_are_there(&nodes[reigns], &written);
+    assert_eq!(all_copies(&nodes), new, "copies");
+    all_hold_the_same(&nodes, primary(&nodes));
+}
+
+fn all_are_there(node: &Process, written: &Written) {
+    let mut client = RespClient::connect("127.0.0.1", node.port).unwrap();
     let mut is_there = |number: &&usize| {
         let key = format!("written:{number}");
         matches!(client.request_borrowed(&[b"EXISTS", key.as_bytes()]), Ok(Reply::Int(1)))
     };
-    let lost: Vec<_> = acknowledged.iter().filter(|number| !is_there(number)).collect();
-    assert!(
-        lost.is_empty(),
-        "{} of {} acknowledged writes are gone: {lost:?}",
-        lost.len(),
-        acknowledged.len()
-    );
-    assert_eq!(all_copies(&nodes), new, "copies");
-    all_hold_the_same(&nodes, primary(&nodes));
+    let lost: Vec<_> = written.numbers.iter().filter(|number| !is_there(number)).collect();
+    let all = written.numbers.len();
+    assert!(lost.is_empty(), "{} of {all} acknowledged writes are gone: {lost:?}", lost.len());
+}
+
+/// As whoever upgrades a cluster does: every node ends in order and is started again, the next one once all have everything.
+fn a_rolling_restart_loses_no_acknowledged_write(shards: u16) {
+    let cluster = Cluster::new(3, shards);
+    let (mut nodes, _) = processes(&cluster, 500);
+    let load = Load::start(cluster.ports.clone());
+    for node in 0..3 {
+        nodes[node].signal(Signal::TERM);
+        assert!(nodes[node].wait().success(), "node {node}");
+        nodes[node] = Process::start(&cluster, node, PATIENT);
+        let whole = within(THERE_MAX, || {
+            let primary = nodes.iter().find(|node| node.ask("SET probe 1").as_deref() == Some("OK"))?;
+            (primary.ask("WAIT 2 1000")? == "2").then_some(())
+        });
+        whole.unwrap_or_else(|| panic!("node {node} is back, and not all confirm"));
+    }
+    let written = load.stop();
+    eprintln!("{shards} shards: {} acknowledged, longest gap {:?}", written.numbers.len(), written.gap);
+    assert!(written.numbers.len() > 100, "{} writes are no load", written.numbers.len());
+    all_are_there(&nodes[primary(&nodes)], &written);
+    // Nobody was replaced because he was silent.
+    assert!(written.gap < Duration::from_secs(5), "{:?} without a write", written.gap);
+}
+
+#[test]
+fn h11_a_rolling_restart_loses_no_acknowledged_write_on_one_shard() {
+    a_rolling_restart_loses_no_acknowledged_write(1);
+}
+
+#[test]
+fn h11_a_rolling_restart_loses_no_acknowledged_write_on_several_shards() {
+    a_rolling_restart_loses_no_acknowledged_write(4);
 }
 
 #[test]

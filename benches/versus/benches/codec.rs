@@ -35,6 +35,7 @@ fn ours() -> Message {
         lease: Duration::from_micros(970_297),
         health: Health::Good,
         identity: None,
+        pause: None,
     })
 }
 

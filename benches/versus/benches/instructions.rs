@@ -113,6 +113,7 @@ fn message() -> (Message, Vec<u8>) {
         lease: Duration::from_micros(970_297),
         health: Health::Good,
         identity: None,
+        pause: None,
     };
     (Message::Heartbeat(heartbeat), Vec::with_capacity(FRAME_BYTES_MAX))
 }

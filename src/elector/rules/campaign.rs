@@ -73,7 +73,7 @@ impl Elector {
     pub(super) fn may_campaign(&self) -> bool {
         self.peers.my_member().eligible()
             && self.may_stand()
-            && !self.paused
+            && !self.is_paused()
             && !self.leaving
             && self.record.is_complete()
             && !self.promises.booting(self.now())

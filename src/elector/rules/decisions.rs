@@ -53,6 +53,14 @@ impl Elector {
             && self.state.campaign().is_some_and(|campaign| campaign.asked()))
     }
 
+    /// M2: whether this node keeps out of elections. One that somebody planned goes on.
+    #[inline]
+    pub(super) fn is_paused(&self) -> bool {
+        self.record.pause().is_some_and(|pause| pause.paused)
+            && !self.planned
+            && !self.mutated(Mutation::PauseIgnored)
+    }
+
     /// P2: whether this node promised somebody else than `candidate` not to help anybody else.
     pub(super) fn promised_another_than(&self, candidate: usize) -> bool {
         self.live_promise()

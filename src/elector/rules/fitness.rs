@@ -41,7 +41,7 @@ impl Elector {
             }
             State::Reigning(reign) if !reign.promoted() => {}
             State::Reigning(_) => {
-                if self.fitness.may_hand_over(self.now()) && self.fit_successor() {
+                if !self.is_paused() && self.fitness.may_hand_over(self.now()) && self.fit_successor() {
                     self.hand_over(FenceReason::HostFailing);
                 }
             }

@@ -17,7 +17,7 @@ use crate::transfer::{TransferOutcome, TransferRefused, Unready};
 const HANDOVER_POLLS: u32 = 20;
 
 /// Writes are stopped for a transfer once the other node is at most this part of an election timeout behind. (A server with several
-/// shards tells of a place that lies back by the time between two cuts.)
+/// shards tells of a place that lies back by the time between two cuts.) For as long it waits for clients that have begun something.
 const NEAR_PARTS: u32 = 4;
 
 impl Elector {
@@ -56,12 +56,54 @@ impl Elector {
             self.event(EventKind::TransferRefused { why });
             return;
         }
+        self.begin_transfer(to, patience);
+    }
+
+    /// This process ends. Writes go on while somebody comes near who can take over, as for an operator (H11).
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
+        self.abandon_campaign();
+        let (now, timeout) = (self.now(), self.config.election_timeout);
+        let busy = self.state.reign().is_some_and(Reign::is_busy);
+        match self.can_transfer(None, now) {
+            Ok(_) => self.begin_transfer(None, timeout),
+            Err(TransferRefused::Nobody(_)) if busy => self.begin_transfer(None, timeout),
+            // Begun by an operator: it is this process's own now, and has no longer.
+            Err(TransferRefused::Underway) if self.wants_to_know_if_busy() => {
+                if let Some(reign) = self.state.reign_mut()
+                    && let Some(transfer) = reign.transfer()
+                {
+                    let until = transfer.until.min(now + timeout);
+                    reign.set_transfer(Some(Transfer { until, ..transfer }));
+                }
+                self.on_handover_due();
+            }
+            Err(_) => self.hand_over(FenceReason::StepDown),
+        }
+    }
+
+    fn begin_transfer(&mut self, to: Option<NodeId>, patience: Duration) {
+        let now = self.now();
         let mark = (self.data.progress(), now);
         let to_index = to.and_then(|to| self.peers.index(to));
         let Some(reign) = self.state.reign_mut() else { return };
-        reign.set_transfer(Some(Transfer { to: to_index, begun: now, until: now + patience, mark }));
+        let transfer = Transfer { to: to_index, begun: now, until: now + patience, mark, near_since: None };
+        reign.set_transfer(Some(transfer));
         self.event(EventKind::Transfer { to });
         self.on_handover_due();
+    }
+
+    /// The host says whether clients are in the middle of something that ends better before writes are refused.
+    pub(super) fn on_busy(&mut self, busy: bool) {
+        if let Some(reign) = self.state.reign_mut() {
+            reign.set_busy(busy);
+        }
+    }
+
+    /// Whether the host is to say that now.
+    #[inline]
+    pub(crate) fn wants_to_know_if_busy(&self) -> bool {
+        self.state.reign().is_some_and(|reign| reign.transfer().is_some() && reign.handover().is_none())
     }
 
     /// A transfer is over, if one was under way; `to` somebody else than was asked for, perhaps.
@@ -77,8 +119,8 @@ impl Elector {
     /// Stops writes, and waits for a replica that has everything.
     pub(super) fn hand_over(&mut self, reason: FenceReason) {
         let anyway = self.leaving || reason == FenceReason::HostFailing;
-        if anyway {
-            // Whoever goes, or cannot serve, takes whom there is.
+        if reason == FenceReason::HostFailing || self.state.reign().is_some_and(|r| r.handover().is_some()) {
+            // Whoever cannot serve, or goes in the middle of it, takes whom there is.
             self.end_transfer(TransferOutcome::Overtaken, None);
         }
         let deadline = self.now() + self.config.election_timeout;
@@ -120,6 +162,7 @@ impl Elector {
         match (reign.handover(), reign.transfer()) {
             (Some(handover), _) if self.now() < handover.deadline => self.ask_how_far(handover.deadline),
             (Some(handover), _) if self.resigns_anyway(handover.reason) => {
+                self.end_transfer(TransferOutcome::Late, None);
                 self.resign(handover.reason, self.successor().map(|(index, _)| index));
             }
             // Nobody caught up in time: better this primary than lost writes.
@@ -131,10 +174,23 @@ impl Elector {
                 self.put_handover_off();
                 self.renew_lease();
             }
-            (None, Some(transfer)) if self.now() < transfer.until => self.ask_how_far(transfer.until),
-            (None, Some(_)) => self.end_transfer(TransferOutcome::Late, None),
+            (None, Some(transfer)) if self.awaits(&transfer) => self.ask_how_far(transfer.until),
+            (None, Some(_)) => {
+                self.end_transfer(TransferOutcome::Late, None);
+                if self.leaving {
+                    self.hand_over(FenceReason::StepDown);
+                }
+            }
             (None, None) => {}
         }
+    }
+
+    /// Whether a transfer has more time. A process that ends gives it none where there is nobody and nothing to wait for.
+    fn awaits(&self, transfer: &Transfer) -> bool {
+        let now = self.now();
+        let somebody = || self.peers.others().any(|index| self.is_ready(index, now).is_ok());
+        let busy = self.state.reign().is_some_and(Reign::is_busy);
+        now < transfer.until && (!self.leaving || busy || somebody())
     }
 
     fn ask_how_far(&mut self, until: Instant) {
@@ -147,19 +203,20 @@ impl Elector {
     /// has come as far as this node was, but took longer, it is asked again from here.
     fn successor_is_near(&mut self) -> bool {
         let Some(reign) = self.state.reign().filter(|reign| reign.handover().is_none()) else { return false };
-        let Some(transfer) = reign.transfer() else { return false };
+        let Some(mut transfer) = reign.transfer() else { return false };
         let (now, progress) = (self.now(), self.data.progress());
         let Some((_, theirs)) = self.successor().filter(|(_, theirs)| *theirs >= transfer.mark.0) else {
             return false;
         };
-        let near = self.config.election_timeout / NEAR_PARTS;
-        if self.has_all(theirs) || now.saturating_since(transfer.mark.1) <= near {
-            return true;
-        }
-        if let Some(reign) = self.state.reign_mut() {
+        let (near, had) = (self.config.election_timeout / NEAR_PARTS, self.has_all(theirs));
+        let Some(reign) = self.state.reign_mut() else { return false };
+        if !had && now.saturating_since(transfer.mark.1) > near {
             reign.set_transfer(Some(Transfer { mark: (progress, now), ..transfer }));
+            return false;
         }
-        false
+        let since = *transfer.near_since.get_or_insert(now);
+        reign.set_transfer(Some(transfer));
+        !reign.is_busy() || now >= since + near
     }
 
     /// The node that the office is meant for, or the best replica, if it is reachable.

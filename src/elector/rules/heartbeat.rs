@@ -42,6 +42,7 @@ impl Elector {
             lease: if reigning { self.config.lease } else { Duration::ZERO },
             health: self.health(),
             identity: self.record.identity(),
+            pause: self.record.pause(),
         };
         for number in 0..self.peers.partners().len() {
             let index = self.peers.partners()[number];
@@ -96,6 +97,11 @@ impl Elector {
             let peer = self.id(from);
             self.event(EventKind::PeerUp { peer });
         }
+        if heartbeat.pause > self.record.pause()
+            && let Some(pause) = heartbeat.pause
+        {
+            self.on_pause(pause);
+        }
         if first {
             // It is known now that it belongs to this cluster.
             self.answer_waiting();
@@ -135,6 +141,9 @@ impl Elector {
             State::Reigning(_) => self.depose(Reason::OtherPrimary),
         }
         self.set_primary(Some(from));
+        if heartbeat.role == Role::Primary {
+            self.end_plan();
+        }
         self.judging.close();
 
         // Only voters promise, and only what outlasts the primary's lease.
@@ -193,6 +202,7 @@ impl Elector {
             self.end_campaign(Outcome::Overtaken, Reason::OtherPrimary);
         }
         self.set_primary(Some(from));
+        self.end_plan();
         if !self.following.is(epoch, from) {
             self.follow_primary();
         }

@@ -5,7 +5,6 @@ use crate::elector::io::{Command, HostReport, PersistSeq};
 use crate::elector::machine::Elector;
 use crate::elector::timers::Timer;
 use crate::event::EventKind;
-use crate::fence::FenceReason;
 use crate::ids::NodeId;
 use crate::link::LinkEvent;
 use crate::message::Message;
@@ -105,6 +104,7 @@ impl Elector {
             HostReport::FollowFailed(epoch, error) => self.on_follow_failed(epoch, error),
             HostReport::Health(health) => self.on_health(health),
             HostReport::Belongs(cluster) => self.belong_by_data(cluster),
+            HostReport::Busy(busy) => self.on_busy(busy),
         }
     }
 
@@ -113,12 +113,8 @@ impl Elector {
         self.catch_up(now);
         match command {
             Command::Transfer { to, patience } => self.transfer(to, patience),
-            Command::Shutdown => {
-                self.leaving = true;
-                self.abandon_campaign();
-                self.hand_over(FenceReason::StepDown);
-            }
-            Command::Pause(paused) => self.paused = paused,
+            Command::Shutdown => self.leave(),
+            Command::Pause(pause) => self.on_pause(pause),
             Command::ClockJumped => self.on_clock_jump(),
             Command::Admit(cluster) => {
                 self.admission.wish_for(cluster);

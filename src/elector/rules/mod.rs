@@ -15,6 +15,7 @@ mod input;
 mod judging;
 mod link;
 mod office;
+mod pause;
 mod persist;
 mod vote;
 

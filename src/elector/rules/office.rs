@@ -45,6 +45,7 @@ impl Elector {
         }
         let (promoted, took) = (reign.promote(), reign.took(self.now()));
         self.timers.clear(Timer::Promotion);
+        self.end_plan();
         self.enter(State::Reigning(promoted), Reason::Promoted);
         self.event(EventKind::Promoted { took });
         self.renew_lease();
@@ -205,12 +206,16 @@ impl Elector {
         }
         self.end_transfer(TransferOutcome::HandedOver, successor);
         let epoch = self.record.epoch();
+        let planned = successor.is_some();
         if self.stops_before_it_resigns() {
             self.leave_office(fence, self.primary.cause());
         }
         let successor = successor.map(|index| self.id(index));
         let node = self.config.node;
         self.event(EventKind::Resigned { node, successor });
+        if planned {
+            self.plan();
+        }
         let resign = Message::Resign(Resign { epoch, successor });
         for index in self.peers.others() {
             self.send(index, resign.clone());
@@ -229,6 +234,9 @@ impl Elector {
             |vote| matches!(vote, Vote::For(of, offer) if *of == from && offer.epoch <= resign.epoch),
         );
         if self.primary.is(from) && resign.epoch >= self.record.epoch() {
+            if resign.successor.is_some() {
+                self.plan();
+            }
             let (node, successor) = (self.id(from), resign.successor);
             self.event(EventKind::Resigned { node, successor });
             self.suspect(Reason::Planned);

@@ -39,7 +39,7 @@ impl Elector {
         if !self.peers[candidate].eligible() {
             return Some(RejectReason::NotEligible);
         }
-        if self.paused {
+        if self.is_paused() {
             return Some(RejectReason::Paused);
         }
         if self.state.reign().is_some() && self.holds_office() {

@@ -20,6 +20,7 @@ pub const INVARIANTS: &[&str] = &[
     "no single node moves another one far (E10)",
     "admitted knowing the elections that it decided (A4)",
     "one cluster, and nobody's data for another (I2, I4)",
+    "a paused cluster elects nobody (H15)",
 ];
 
 /// Their places in the list.
@@ -43,6 +44,7 @@ pub(in crate::sim) enum Check {
     Reach,
     Admission,
     Cluster,
+    Paused,
 }
 
 /// An invariant that did not hold.

@@ -14,6 +14,7 @@ pub(super) mod lease;
 pub(super) mod one_primary;
 pub(super) mod one_writer;
 pub(super) mod orders;
+pub(super) mod paused;
 pub(super) mod position;
 pub(super) mod reach;
 pub(super) mod served;
@@ -42,6 +43,7 @@ pub(super) struct Invariants {
     pub(super) served: served::Served,
     pub(super) handed_over: handed_over::HandedOver,
     pub(super) reach: reach::Reach,
+    pub(super) paused: paused::Paused,
 }
 
 impl Invariants {
@@ -64,6 +66,7 @@ impl Invariants {
             served: served::Served::default(),
             handed_over: handed_over::HandedOver,
             reach: reach::Reach::new(plan),
+            paused: paused::Paused::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::event::Event;
 use super::state::State;
 use crate::message::Standing;
+use crate::pause::Pause;
 use crate::plugin::ElectPlugin;
 use crate::sim::clock::MS;
 use crate::sim::fault::{FaultKind, Loss};
@@ -123,7 +124,10 @@ impl State {
                 self.nodes[node].leaving = true;
                 return Some(Effect::Leave { node });
             }
-            FaultKind::OperatorPause => self.pause_elections(node),
+            FaultKind::OperatorPause => {
+                // Refused where too few are heard, which is fine.
+                let _ = self.nodes[node].plugin.as_ref().filter(|_| runs)?.pause(true);
+            }
             FaultKind::ClockRate { of_bound } => {
                 self.nodes[node].clock.set_rate(self.ppm(of_bound));
                 return Some(Effect::Look { node });
@@ -138,11 +142,18 @@ impl State {
         of_bound * (self.run.plan.setup.drift_percent * 10_000.0) as i64 / 1_000_000
     }
 
-    /// Tells the plugin what the operator wants now.
-    pub(super) fn pause_elections(&mut self, node: usize) {
-        let machine = &self.nodes[node];
-        if let Some(plugin) = &machine.plugin {
-            plugin.pause(machine.impairments.elections_paused > 0);
+    /// The operator has elections go on, at whoever takes the order; `at_last`: until everybody has it.
+    pub(super) fn resume_elections(&mut self, at_last: bool) {
+        let plugins = || self.nodes.iter().filter_map(|machine| machine.plugin.as_ref());
+        if !at_last {
+            plugins().any(|plugin| plugin.pause(false).is_ok());
+            return;
+        }
+        let saved = self.nodes.iter().filter_map(|machine| machine.disk.record.as_ref()?.pause);
+        let known = plugins().filter_map(|plugin| plugin.snapshot().pause);
+        if let Some(newest) = saved.chain(known).max().filter(|newest| newest.paused) {
+            let resume = Pause { number: newest.number + 1, paused: false };
+            plugins().for_each(|plugin| plugin.take_pause(resume));
         }
     }
 
@@ -212,7 +223,11 @@ impl State {
                 impairments.hung = impairments.hung.saturating_sub(1);
                 self.unhang_host(node);
             }
-            FaultKind::OperatorPause => self.pause_elections(node),
+            FaultKind::OperatorPause
+                if self.nodes.iter().all(|machine| machine.impairments.elections_paused == 0) =>
+            {
+                self.resume_elections(false);
+            }
             FaultKind::Shutdown => return Effect::Restart { node },
             _ => {}
         }

@@ -11,6 +11,7 @@ use crate::message::{Message, Role, Standing};
 use crate::plugin::ElectPlugin;
 use crate::sim::impairments::Impairments;
 use crate::sim::invariants::Check;
+use crate::sim::invariants::paused::Paused;
 use crate::sim::judge::PROBE;
 use crate::time::nanos;
 use crate::transfer::TransferOutcome;
@@ -56,6 +57,8 @@ impl State {
         let promoted = self.nodes[node].watch.promoted;
         let found = self.run.invariants.orders.on_open(node, epoch, promoted);
         self.run.take(found);
+        let lease = self.nodes[node].plugin.as_ref().map_or(0, |plugin| nanos(plugin.config().lease()));
+        self.run.invariants.paused.on_open(epoch, now, lease);
         self.judge_one_writer(node);
     }
 
@@ -115,6 +118,9 @@ impl State {
             EventKind::Admitted => self.nodes[node].disturbed = now,
             _ => {}
         }
+        let Self { run, nodes, .. } = self;
+        let (voters, quorum) = (run.voters(), run.quorum());
+        run.judge_pause(node, event, || paused(nodes, voters, quorum));
         if let EventKind::TransferEnded { to: Some(to), outcome: TransferOutcome::HandedOver, .. } =
             event.kind
             && let Some(successor) = self.nodes.iter().position(|node| node.id == to)
@@ -179,4 +185,14 @@ impl State {
             follows && (node == writer || joined || self.run.plan.setup.kinds[node] == MemberKind::Witness)
         })
     }
+}
+
+/// Whether a quorum has the newest order, which pauses elections.
+fn paused(nodes: &[Machine], voters: std::ops::Range<usize>, quorum: usize) -> bool {
+    let saved = |machine: &Machine| machine.disk.record.as_ref().and_then(|record| record.pause);
+    let known = |machine: &Machine| {
+        machine.plugin.as_ref().and_then(|plugin| plugin.with_elector(|elector| elector.status().pause)?)
+    };
+    let everywhere = nodes.iter().flat_map(|machine| [saved(machine), known(machine)]);
+    Paused::agreed(nodes[voters].iter().map(saved), everywhere, quorum)
 }

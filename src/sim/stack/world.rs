@@ -285,6 +285,7 @@ impl<'a> World<'a> {
         }
         (0..nodes).for_each(|node| self.start(node));
         self.scene.with(|state| {
+            state.resume_elections(true);
             state.run.end = state.run.now + 2 * state.run.invariants.convergence.bound;
             state.push(state.run.now, Event::Probe);
         });
@@ -302,7 +303,6 @@ impl State {
         machine.watch = super::watch::Watch::default();
         (machine.mutated, machine.leaving, machine.disturbed) = (false, false, now);
         self.run.log(|| format!("n{node} starts as process {life}"));
-        self.pause_elections(node);
         let at = now + self.run.rng.below(30 * MS);
         self.push(at, Event::Tick { node, life });
     }

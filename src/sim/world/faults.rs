@@ -5,6 +5,7 @@ use super::event::Event;
 use crate::elector::{Command, HostReport, PersistSeq};
 use crate::fence::Health;
 use crate::message::{Role, Standing};
+use crate::pause::Pause;
 use crate::sim::clock::MS;
 use crate::sim::fault::{FaultKind, Loss};
 use crate::sim::impairments::{Active, Life};
@@ -128,7 +129,7 @@ impl World {
             }
             FaultKind::Shutdown => return self.shut_down(node),
             FaultKind::OperatorPause => {
-                self.input(node, |e, now| e.handle_command(now, Command::Pause(true)));
+                self.order_pause(node, true);
             }
             FaultKind::ClockRate { of_bound } => {
                 let drift_ppm = (self.run.plan.setup.drift_percent * 10_000.0) as i64;
@@ -153,6 +154,17 @@ impl World {
         if self.machines[node].runs() {
             self.step(node, input);
         }
+    }
+
+    /// An operator's order at this node, whose calendar is right. Whether it takes it.
+    pub(in crate::sim) fn order_pause(&mut self, node: usize, paused: bool) -> bool {
+        let wall_ms = self.run.now / MS;
+        let machine = &self.machines[node];
+        let Some(process) = machine.process.as_ref().filter(|_| machine.runs()) else { return false };
+        let local = machine.clock.local(self.run.now);
+        let Ok(order) = process.elector.next_pause(paused, wall_ms, local) else { return false };
+        self.input(node, |e, now| e.handle_command(now, Command::Pause(order)));
+        true
     }
 
     fn crash(&mut self, node: usize, power: bool, loss: Loss) -> bool {
@@ -288,8 +300,9 @@ impl World {
             }
             FaultKind::Unhealthy | FaultKind::Ailing => self.tell_health(node),
             FaultKind::OperatorPause => {
-                if self.machines[node].impairments.elections_paused == 0 {
-                    self.input(node, |e, now| e.handle_command(now, Command::Pause(false)));
+                if self.machines.iter().all(|machine| machine.impairments.elections_paused == 0) {
+                    (0..self.machines.len())
+                        .any(|other| self.order_pause((node + other) % self.machines.len(), false));
                 }
             }
             FaultKind::Shutdown => {
@@ -326,10 +339,19 @@ impl World {
         for index in 0..self.run.active.len() {
             self.on_heal(index);
         }
+        let known = |machine: &super::machine::Machine| {
+            let saved = machine.disk.record.as_ref().and_then(|record| record.pause);
+            saved.max(machine.process.as_ref().and_then(|process| process.elector.status().pause))
+        };
+        let newest = self.machines.iter().filter_map(known).max();
         for node in 0..self.machines.len() {
             self.start(node);
+            // The operator tries until a quorum has it.
+            if let Some(newest) = newest.filter(|newest| newest.paused) {
+                let resume = Pause { number: newest.number + 1, paused: false };
+                self.input(node, |e, now| e.handle_command(now, Command::Pause(resume)));
+            }
             // What was told while the process was stopped never reached it.
-            self.input(node, |e, now| e.handle_command(now, Command::Pause(false)));
             self.input(node, |e, now| e.handle_host(now, HostReport::Health(Health::Good)));
         }
         self.run.end = self.run.now + 2 * self.run.invariants.convergence.bound;

@@ -2,7 +2,7 @@
 
 use super::World;
 use super::faults::UNTIL_HEALED;
-use crate::elector::{Command, Elector, GateState};
+use crate::elector::{Command, Elector, GateState, HostReport};
 use crate::fence::Denied;
 use crate::message::Message;
 use crate::position::Position;
@@ -63,6 +63,13 @@ impl World {
             && self.machines[node].runs()
         {
             self.step(node, |elector, now| elector.handle_command(now, Command::Admit(cluster)));
+        }
+    }
+
+    /// Clients of a node are in the middle of transactions from now on, or not any more.
+    pub(in crate::sim) fn set_busy(&mut self, node: usize, busy: bool) {
+        if self.machines[node].runs() {
+            self.step(node, |elector, now| elector.handle_host(now, HostReport::Busy(busy)));
         }
     }
 

@@ -8,6 +8,7 @@ use crate::fence::FenceReason;
 use crate::ids::Epoch;
 use crate::message::{Message, Role, Standing};
 use crate::sim::invariants::Check;
+use crate::sim::invariants::paused::Paused;
 use crate::sim::judge::PROBE;
 use crate::time::nanos;
 use crate::transfer::TransferOutcome;
@@ -46,6 +47,10 @@ impl World {
 
     /// A gate has opened, or is open for longer: nobody else's may be.
     pub(super) fn judge_open_gate(&mut self, node: usize) {
+        if let Some(process) = &self.machines[node].process {
+            let (epoch, lease) = (process.elector.epoch(), nanos(process.elector.config().lease()));
+            self.run.invariants.paused.on_open(epoch, self.run.now, lease);
+        }
         let other = self.other_writer(node);
         self.run.judge_one_writer(node, other);
     }
@@ -93,6 +98,9 @@ impl World {
             // Where more disks are lost than that promises to survive, it promises nothing.
             self.run.take(found.filter(|_| !self.run.plan.setup.forgetful));
         }
+        let Self { run, machines, .. } = self;
+        let (voters, quorum) = (run.voters(), run.quorum());
+        run.judge_pause(node, event, || paused(machines, voters, quorum));
         if let EventKind::TransferEnded { to: Some(to), outcome: TransferOutcome::HandedOver, .. } =
             event.kind
             && let Some(successor) = self.machines.iter().position(|machine| machine.id == to)
@@ -183,4 +191,13 @@ impl World {
         });
         all && (self.run.plan.setup.habits.is_none() || self.run.caught_up(writer))
     }
+}
+
+/// Whether a quorum has the newest order, which pauses elections.
+fn paused(machines: &[Machine], voters: std::ops::Range<usize>, quorum: usize) -> bool {
+    let saved = |machine: &Machine| machine.disk.record.as_ref().and_then(|record| record.pause);
+    let known =
+        |machine: &Machine| machine.process.as_ref().and_then(|process| process.elector.status().pause);
+    let everywhere = machines.iter().flat_map(|machine| [saved(machine), known(machine)]);
+    Paused::agreed(machines[voters].iter().map(saved), everywhere, quorum)
 }

@@ -89,6 +89,7 @@ impl World {
             Some(Verb::Resign) => Message::Resign(Resign { epoch, successor: named }),
             Some(Verb::Hello | Verb::Hb) | None => Message::Heartbeat(Heartbeat {
                 identity: None,
+                pause: None,
                 epoch,
                 round,
                 role: rng.pick(Role::ALL),

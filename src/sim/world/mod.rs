@@ -340,7 +340,6 @@ impl World {
             answering: 0,
             reigning_since: None,
         });
-        let paused = machine.impairments.elections_paused > 0;
         let health = machine.impairments.health();
         machine.disturbed = self.run.now;
         self.run.log(|| format!("n{node} starts as process {life}, incarnation {incarnation}"));
@@ -350,9 +349,6 @@ impl World {
         let cluster = self.run.servers[node].cluster.filter(|_| self.run.plan.setup.forgetful);
         if let Some(cluster) = cluster {
             self.step(node, |elector, now| elector.handle_host(now, HostReport::Belongs(cluster)));
-        }
-        if paused {
-            self.step(node, |elector, now| elector.handle_command(now, Command::Pause(true)));
         }
         if !health.is_good() {
             self.step(node, |elector, now| elector.handle_host(now, HostReport::Health(health)));

@@ -276,6 +276,7 @@ impl World {
                 process.leaving_at.is_none()
                     && !(process.uncounted && impairments.hung > 0)
                     && process.elector.status().standing == Standing::Member
+                    && !process.elector.status().paused
             })
     }
 

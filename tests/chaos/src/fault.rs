@@ -31,8 +31,12 @@ words! {
         Slow = "slow" => "a node runs 5 ms of every 25 ms (SIGSTOP, SIGCONT)",
         Busy = "busy" => "two busy threads per processor",
         Roll = "roll" => "every node in turn is cut off from its peers",
+        /// An operator has one node after the other hand over.
+        Transfer = "transfer" => "planned transfers, one after the other (ELECT TRANSFER)",
+        /// An operator has every node end in order and starts it again, as for an upgrade.
+        Restarts = "restarts" => "a rolling restart: SIGTERM of every node in turn, each started again",
         /// Pauses and cuts everywhere in quick succession. No process loses its memory.
-        Storm = "storm" => "pauses and cuts everywhere in quick succession",
+        Storm = "storm" => "pauses, cuts and planned transfers everywhere in quick succession",
         /// Everything at once, kills too, but all of it to one node.
         Victim = "victim" => "kills, pauses and cuts in quick succession, all of one node",
     }
@@ -53,6 +57,11 @@ impl Fault {
                 | Self::Busy
                 | Self::Companion
         )
+    }
+
+    /// Whether nothing that was acknowledged may be lost, confirmed or not (H9).
+    pub(crate) const fn is_planned(self) -> bool {
+        matches!(self, Self::Transfer | Self::Restarts)
     }
 
     /// Whether a server loses the disk that it notes its votes on.

@@ -155,10 +155,30 @@ impl Player<'_> {
                 }
                 Ok(())
             }
+            Fault::Transfer => {
+                for _ in 0..nodes {
+                    let primary = self.stage.whole()?;
+                    self.ask_for_transfer(primary);
+                    self.hold()?;
+                }
+                Ok(())
+            }
+            Fault::Restarts => {
+                for node in 0..nodes {
+                    self.note(format!("SIGTERM {}", self.stage.name(node)));
+                    self.stage.cluster.terminate(node)?;
+                    self.stage.cluster.ended_in_order(node, self.stage.interrupt)?;
+                    self.launch(node)?;
+                    // As whoever upgrades a cluster does: not the next one before this one has everything.
+                    self.stage.whole()?;
+                }
+                Ok(())
+            }
             Fault::Storm => {
                 for _ in 0..self.rng.usize(STORM_STEPS) {
                     let node = self.rng.usize(..nodes);
-                    match self.rng.u8(..4) {
+                    match self.rng.u8(..5) {
+                        4 => self.ask_for_transfer(node),
                         // A watchdog has taken one memory already: a second stop could take the other one that a
                         // confirmed write is in.
                         0 if self.trouble.restarts.is_empty() => self.pause_or_resume(node)?,
@@ -212,6 +232,20 @@ impl Player<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Asks a node to hand over, whatever it is; what it says is noted.
+    fn ask_for_transfer(&mut self, node: Node) {
+        let address = self.stage.cluster.members[node].address();
+        let answer = Client::connect(address).map_err(|error| error.to_string()).and_then(|mut client| {
+            client.call_within(&[b"ELECT", b"TRANSFER"], ASK_PATIENCE).map_err(|error| error.to_string())
+        });
+        let said = match answer {
+            Ok(Reply::Bulk(to)) => format!("hands over to {}", String::from_utf8_lossy(&to)),
+            Ok(Reply::Error(why)) | Err(why) => format!("hands nothing over: {why}"),
+            Ok(other) => format!("says {other:?}"),
+        };
+        self.note(format!("{} {said}", self.stage.name(node)));
     }
 
     /// Waits until a companion stands by, and kills it.

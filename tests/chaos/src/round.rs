@@ -82,6 +82,7 @@ impl Round {
     /// Whether everything that must hold did.
     pub(crate) fn innocent(&self) -> bool {
         self.lost.waited == 0
+            && !(self.fault.is_planned() && self.lost.unwaited > 0)
             && self.dual.is_none()
             && self.registers.wrong.is_empty()
             && self.ways.values().all(Fate::innocent)
@@ -365,6 +366,10 @@ mod tests {
         assert!(!Round { registers, ..round(Fault::Kill) }.innocent());
         let unconfirmed = Lost { waited: 0, unwaited: 9 };
         assert!(Round { lost: unconfirmed, ..round(Fault::Kill) }.innocent());
+        assert!(
+            !Round { lost: unconfirmed, ..round(Fault::Transfer) }.innocent(),
+            "a transfer loses nothing"
+        );
     }
 
     #[test]

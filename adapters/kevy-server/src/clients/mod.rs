@@ -13,6 +13,7 @@ pub(crate) mod harmless;
 pub(crate) mod hello;
 pub(crate) mod loopback;
 pub(crate) mod nulls;
+pub(crate) mod pause;
 pub(crate) mod record;
 pub(crate) mod replies;
 pub(crate) mod scripts;

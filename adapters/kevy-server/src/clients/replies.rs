@@ -291,8 +291,9 @@ impl Replies {
         let primary = standing.of.map(|id| id.to_string()).unwrap_or_default();
         let _ = write!(
             lines,
-            "elect_epoch:{}\r\nelect_primary:{primary}\r\nelect_writable:{writable}\r\n",
-            standing.epoch
+            "elect_epoch:{}\r\nelect_primary:{primary}\r\nelect_writable:{writable}\r\nelect_paused:{}\r\n",
+            standing.epoch,
+            if self.shards.office().is_some_and(|office| office.is_paused()) { "yes" } else { "no" },
         );
         lines
     }

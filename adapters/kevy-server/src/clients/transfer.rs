@@ -3,6 +3,7 @@
 //! | command | answer |
 //! |---|---|
 //! | `ELECT TRANSFER [node] [TIMEOUT ms]` | the id of the node that is to take over, or why nobody is |
+//! | `ELECT STEPDOWN [TIMEOUT ms]` | the same, to whoever is best |
 //! | `FAILOVER [[TO] host port] [TIMEOUT ms]` | `OK`, or why not; the address is the one where clients reach the node (Redis says `TO`, kevy does not) |
 //!
 //! The answer comes when the transfer begins. Whoever asked sees its end in `ROLE` of the other node.
@@ -15,21 +16,26 @@ use kevy_rt::ArgvView;
 use std::time::Duration;
 
 const WORD: &[u8] = b"TRANSFER";
+const STEP_DOWN: &[u8] = b"STEPDOWN";
 /// How long the other node has to come near, if nobody says.
 const PATIENCE_DEFAULT: Duration = Duration::from_secs(10);
 const PATIENCE_MAX_MS: u64 = 3_600_000;
 
-/// Whether `argv` is `ELECT TRANSFER`.
+/// Whether `argv` is `ELECT TRANSFER` or `ELECT STEPDOWN`.
 pub(crate) fn is_ours(argv: &[Vec<u8>]) -> bool {
     let is = |i: usize, word: &[u8]| argv.get(i).is_some_and(|there| there.eq_ignore_ascii_case(word));
-    is(0, VERB) && is(1, WORD)
+    is(0, VERB) && (is(1, WORD) || is(1, STEP_DOWN))
 }
 
-/// The answer to `ELECT TRANSFER`.
+/// The answer to `ELECT TRANSFER` and `ELECT STEPDOWN`.
 pub(crate) fn transfer(replies: &Replies, argv: &[Vec<u8>]) -> Vec<u8> {
     let words: Vec<&[u8]> = argv.iter().skip(2).map(Vec::as_slice).collect();
     let mut out = Vec::new();
-    match asked(&words).and_then(|(to, patience)| begin(replies, to, patience)) {
+    let asked = match argv.get(1).is_some_and(|word| word.eq_ignore_ascii_case(STEP_DOWN)) {
+        true => patience(&words).map(|time| (None, time)).ok_or("use ELECT STEPDOWN [TIMEOUT ms]".to_owned()),
+        false => asked(&words),
+    };
+    match asked.and_then(|(to, patience)| begin(replies, to, patience)) {
         Ok(node) => kevy_resp::encode_bulk(&mut out, node.as_str().as_bytes()),
         Err(why) => kevy_resp::encode_error(&mut out, &format!("ERR {why}")),
     }

@@ -10,11 +10,6 @@ use event_listener::listener;
 use futures::future::{Either, select};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a handover waits for transactions, and how often it looks.
-const TRANSACTIONS_MAX: Duration = Duration::from_millis(250);
-const TRANSACTIONS_LOOK: Duration = Duration::from_millis(1);
 
 impl KevyHost {
     ///
@@ -44,15 +39,6 @@ impl KevyHost {
         }
         if let (Some(guard), Some(reading)) = (&self.guard, reading) {
             guard.stand_down(reading);
-        }
-    }
-
-    /// Gives transactions that clients have begun a little time to end. Others begin meanwhile, and writes go on.
-    pub(crate) fn wait_for_transactions(&self) {
-        let begun = std::time::Instant::now();
-        while self.shards.is_primary() && self.shards.has_transactions() && begun.elapsed() < TRANSACTIONS_MAX
-        {
-            std::thread::sleep(TRANSACTIONS_LOOK);
         }
     }
 

@@ -403,6 +403,10 @@ impl ReplicationHost for KevyHost {
         self.watch.ailment().or_else(|| self.probe.as_ref()?.ailment())
     }
 
+    fn is_busy(&self) -> bool {
+        self.shards.has_transactions()
+    }
+
     fn lease_renewed(&self, until: Instant) {
         if let Some(guard) = &self.guard {
             guard.put_off(until);

@@ -6,10 +6,12 @@ use kevy_persist::Routing;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two cuts while clients wait for them: what they cost a primary has a bound.
 const PAUSE: Duration = Duration::from_micros(250);
+/// Between two cuts where replicas lack nothing but the last one: it comes again for whoever missed it.
+const AGAIN: Duration = Duration::from_millis(5);
 /// How long the server's own shards may take to answer. Then the connection is made anew.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -29,6 +31,8 @@ struct Wish {
 struct State {
     wanted: bool,
     over: bool,
+    /// When the last one was wanted.
+    last: Option<Instant>,
 }
 
 impl Wish {
@@ -42,6 +46,7 @@ impl Wish {
         let mut state =
             self.changed.wait_while(self.state(), waiting).unwrap_or_else(PoisonError::into_inner);
         state.wanted = false;
+        state.last = Some(Instant::now());
         !state.over
     }
 }
@@ -66,10 +71,11 @@ impl Cutter {
         Ok(Self { wish })
     }
 
-    /// A replica is behind the last cut. Told by shards, on every tick: costs a lock that nobody holds for long.
-    pub(crate) fn want(&self) {
+    /// A replica is behind. Where no cut is `due`, because it lacks nothing but the last one, the next one has time. Told by shards, on every
+    /// tick: costs a lock that nobody holds for long.
+    pub(crate) fn want(&self, due: bool) {
         let mut state = self.wish.state();
-        if !state.wanted {
+        if !state.wanted && (due || state.last.is_none_or(|last| last.elapsed() >= AGAIN)) {
             state.wanted = true;
             self.wish.changed.notify_one();
         }

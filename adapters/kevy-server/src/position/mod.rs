@@ -8,6 +8,7 @@ pub(crate) mod disk;
 pub(crate) mod ledger;
 pub(crate) mod marks;
 pub(crate) mod offset;
+pub(crate) mod pace;
 pub(crate) mod replay;
 mod sum;
 pub(crate) mod syncer;

@@ -29,8 +29,10 @@ use std::time::Duration;
 
 /// How kevy's own lines begin: with a full disk they are megabytes a second.
 const FLOODING: &str = "kevy: ";
-/// Longest time for handing over before the server stops anyway.
+/// Longest time for handing over before the server stops anyway, and the same in election timeouts where that is more: it takes
+/// two of them if nobody comes near.
 const HAND_OVER_MAX: Duration = Duration::from_secs(10);
+const HAND_OVER_TIMEOUTS: u32 = 3;
 
 /// Serves until stopped. `Err` is what to tell the operator; the process then ends with 1. For `main`, which has to call
 /// [`enter`](kevy_elect_watchdog::companion::enter) before anything else.
@@ -172,19 +174,19 @@ fn end(
     stopper: Stopper,
 ) -> impl Fn(bool) + Send + Sync + use<> {
     let plugin = Arc::clone(plugin);
+    let patience = HAND_OVER_MAX.max(plugin.config().election_timeout() * HAND_OVER_TIMEOUTS);
     move |save| {
         eprintln!("kevy-server: stopping");
-        host.wait_for_transactions();
         let (tell, handed_over) = sync_channel(1);
         let plugin = Arc::clone(&plugin);
         inline.spawn(async move {
             plugin.shutdown().await;
             let _ = tell.try_send(());
         });
-        if handed_over.recv_timeout(HAND_OVER_MAX).is_err() {
+        if handed_over.recv_timeout(patience).is_err() {
             eprintln!(
                 "kevy-server: warning: not handed over within {} s; stopping anyway",
-                HAND_OVER_MAX.as_secs()
+                patience.as_secs()
             );
         }
         // Shards that have stopped tell nobody that nothing is under way, and the watchdog would not wait.

@@ -39,6 +39,7 @@ use crate::position::cutter::Cutter;
 use crate::position::disk::Disk;
 use crate::position::ledger::Ledger;
 use crate::position::marks::Before;
+use crate::position::pace::Pace;
 use event_listener::Event;
 use kevy_elect_plugin::host::FenceReason;
 use kevy_elect_plugin::ids::Epoch;
@@ -166,6 +167,7 @@ struct Shard {
     blocked: AtomicU64,
     /// The newest cut that this shard has put into its stream.
     cut: AtomicU64,
+    pace: Pace,
     passage: Passage,
     throttle: Throttle,
 }
@@ -232,6 +234,7 @@ impl Shards {
             stale_replicas: AtomicUsize::default(),
             blocked: AtomicU64::default(),
             cut: AtomicU64::default(),
+            pace: Pace::default(),
             passage: Passage::default(),
             throttle: Throttle::default(),
         };

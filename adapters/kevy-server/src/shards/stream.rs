@@ -158,26 +158,29 @@ impl Shards {
         self.shards[shard].own_work.load(Ordering::Relaxed)
     }
 
-    /// A replica has not acknowledged all of this shard's stream: it needs a cut to do so.
-    pub(crate) fn note_behind(&self, shard: usize) {
+    /// A replica has not acknowledged all of this shard's stream, which has come to `offset`: it needs a cut to do so, unless it lacks
+    /// nothing but one that is on its way.
+    pub(crate) fn note_behind(&self, shard: usize, offset: u64) {
+        let due = self.shards[shard].pace.is_due(offset);
         let reign = self.reign.load(Ordering::Acquire);
         if reign != 0
             && self.shards[shard].seen.load(Ordering::Relaxed) == reign
             && let Some(cutter) = self.cutter.get()
         {
-            cutter.want();
+            cutter.want(due);
         }
     }
 
     /// A client waits for acknowledgements: a tick, which would find out that a cut is needed, may be a while away.
     pub(crate) fn want_cut(&self) {
         if let Some(cutter) = self.cutter.get() {
-            cutter.want();
+            cutter.want(true);
         }
     }
 
     /// The number of a cut that begins now.
     pub(crate) fn begin_cut(&self) -> u64 {
+        self.shards.iter().for_each(|shard| shard.pace.begins());
         self.cut.fetch_add(1, Ordering::SeqCst) + 1
     }
 
@@ -187,6 +190,7 @@ impl Shards {
         let taken = number == self.cut.load(Ordering::SeqCst)
             && self.shards[shard].cut.swap(number, Ordering::SeqCst) < number;
         if taken {
+            self.shards[shard].pace.takes();
             // It is at least as far as kevy has told. The record of it in the log says exactly where.
             self.ledger(shard).note_cut(number, 0);
         }

@@ -183,6 +183,13 @@ impl Collector {
             EventKind::Fenced { reason } => {
                 return Some(self.aside("fenced", reason.as_str().to_owned(), event, at_ms));
             }
+            EventKind::Paused { paused } => {
+                let (outcome, why) = match paused {
+                    true => ("paused", "an operator's order: no automatic elections"),
+                    false => ("resumed", "an operator's order: automatic elections go on"),
+                };
+                return Some(self.aside(outcome, why.to_owned(), event, at_ms));
+            }
             EventKind::TransferRefused { why } => {
                 return Some(self.aside("transfer-refused", why.to_string(), event, at_ms));
             }

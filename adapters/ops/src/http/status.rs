@@ -26,6 +26,8 @@ pub(super) fn status(
         "writable": snapshot.writable,
         "fenced": snapshot.fenced.map(|reason| reason.as_str()),
         "paused": snapshot.paused,
+        "pause": snapshot.pause.map(|order| order.to_string()),
+        "pause_agreed": snapshot.pause_agreed,
         "lease_ms": ms(snapshot.lease),
         "lease_left_ms": ms(snapshot.lease_left),
         "stream_epoch": snapshot.progress.stream_epoch.0,

@@ -11,6 +11,7 @@ use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role, Standing, Verb,
 };
+use kevy_elect_plugin::pause::Pause;
 use kevy_elect_plugin::position::{Position, Progress};
 use kevy_elect_plugin::state::HardState;
 use kevy_elect_plugin::time::Duration;
@@ -170,7 +171,7 @@ pub(super) enum Link {
 pub(super) enum Operator {
     Transfer { to: Option<u8>, time: Time },
     Shutdown,
-    Pause(bool),
+    Pause { number: u8, paused: bool },
     ClockJumped,
 }
 
@@ -214,6 +215,7 @@ impl Script {
             standing,
             incarnation: Incarnation(record.incarnation.at(1)),
             identity: None,
+            pause: None,
             floor: kevy_elect_plugin::position::Progress::NONE,
             position: record.position.at(3),
         })
@@ -258,6 +260,7 @@ impl Say {
                     lease: lease.duration(),
                     health: Health::Good,
                     identity: None,
+                    pause: None,
                 })
             }
             Self::Echo { epoch, round, primary, new, data } => Message::Echo(Echo {
@@ -347,7 +350,9 @@ impl Operator {
         match self {
             Self::Transfer { to, time } => Command::Transfer { to: to.map(name), patience: time.duration() },
             Self::Shutdown => Command::Shutdown,
-            Self::Pause(paused) => Command::Pause(paused),
+            Self::Pause { number, paused } => {
+                Command::Pause(Pause { number: u64::from(number), paused })
+            }
             Self::ClockJumped => Command::ClockJumped,
         }
     }

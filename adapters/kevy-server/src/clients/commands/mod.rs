@@ -13,6 +13,7 @@ use crate::clients::expiry::Keeper;
 use crate::clients::glance::Plain;
 use crate::clients::hello;
 use crate::clients::nulls::{self, Detour};
+use crate::clients::pause;
 use crate::clients::record::Record;
 use crate::clients::replies::{self, Overridden, Replies};
 use crate::clients::scripts;
@@ -257,7 +258,7 @@ impl Commands for ElectedCommands {
                     && ack.is_none_or(|ack| ack.acked_offset < master_repl_offset)
             };
             if replicas.iter().any(behind) {
-                self.shards().note_behind(shard);
+                self.shards().note_behind(shard, master_repl_offset);
             }
             // Almost always there are none, or two.
             let rows: Vec<Row> =
@@ -390,6 +391,9 @@ impl Commands for ElectedCommands {
         }
         if transfer::is_ours(argv) {
             return transfer::transfer(&self.replies, argv);
+        }
+        if pause::is_ours(argv) {
+            return pause::answer(&self.replies, argv);
         }
         if digest::is_ours(argv) {
             return digest::answer(self.shards(), store, argv);
