@@ -79,6 +79,9 @@ pub(crate) struct Options {
     /// Only this one (may be given several times)
     #[arg(long = "only", value_name = "NAME", value_parser = named(Racer::ALL, Racer::name, Racer::spelled))]
     pub(crate) racers: Vec<Racer>,
+    /// Links and streams of the plugin prove who speaks, by keys that are made for the run
+    #[arg(long)]
+    pub(crate) secure: bool,
     /// How long to look at the idle systems
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds(1, IDLE_S_MAX))]
     pub(crate) idle: Duration,

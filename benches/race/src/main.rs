@@ -198,6 +198,7 @@ impl Race<'_> {
             elections,
             sentinel: false,
             watchdog: true,
+            secure: self.options.secure,
             threads: 1,
             places,
         };

@@ -68,6 +68,7 @@ pub(crate) fn compare(
                 elections: racer == Racer::Plugin || nodes > 1,
                 sentinel: false,
                 watchdog: true,
+                secure: false,
                 threads: 1,
                 places: vec![Place::Loopback; nodes],
             };

@@ -68,6 +68,9 @@ pub(crate) struct Options {
     /// kevy shards per node
     #[arg(long, value_name = "N", default_value = "1", value_parser = count(1, THREADS_MAX))]
     pub(crate) threads: usize,
+    /// Links and streams prove who speaks, by keys that are made for the run
+    #[arg(long, conflicts_with = "stock")]
+    pub(crate) secure: bool,
     /// What the cluster is filled with before: 0, 200mb, 1gb; keys and values together, on each node
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = str::parse::<Size>, hide_default_value = true)]
     pub(crate) data: Size,

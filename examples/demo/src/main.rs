@@ -55,6 +55,7 @@ fn run(options: &Options) -> Result<bool, Failure> {
         elections: true,
         sentinel: options.client.is_some(),
         watchdog: true,
+        secure: options.secure,
         threads: options.threads,
         places: vec![Place::Loopback; NODES],
     };

@@ -62,6 +62,9 @@ pub(crate) struct Options {
     /// Write the report there too; brought up to date all the time, so that a long run can be watched
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,
+    /// Links and streams prove who speaks, by keys that are made for the run
+    #[arg(long)]
+    pub(crate) secure: bool,
     /// Take what is acknowledged for confirmed in the linearizability check: must end with 1 under the faults
     /// isolate, mute and deaf, and so shows that the check can fail
     #[arg(long)]

@@ -134,6 +134,7 @@ impl<'a> Run<'a> {
             elections: true,
             sentinel: false,
             watchdog: true,
+            secure: self.options.secure,
             threads: shards,
             places: places(&net, &disks),
         };

@@ -167,7 +167,7 @@ fn setup(options: &Options, plan: &Plan, redis: bool, places: Vec<Place>) -> Res
         (server(options)?, System::Plugin)
     };
     let watchdog = plan.fault != Fault::StopBare;
-    Ok(Setup { server, system, elections: true, sentinel: true, watchdog, threads: 1, places })
+    Ok(Setup { server, system, elections: true, sentinel: true, watchdog, secure: false, threads: 1, places })
 }
 
 /// The server that is measured.

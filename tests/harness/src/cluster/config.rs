@@ -11,7 +11,7 @@ use std::path::Path;
 pub const SENTINEL_NAME: &str = "cluster";
 
 /// What an operator would write for this node.
-pub(super) fn config(members: &[Member], node: Node, setup: &Setup, data: &Path) -> String {
+pub(super) fn config(members: &[Member], node: Node, setup: &Setup, data: &Path, key: &Path) -> String {
     let peers: Vec<_> = members
         .iter()
         .map(|m| {
@@ -43,14 +43,28 @@ pub(super) fn config(members: &[Member], node: Node, setup: &Setup, data: &Path)
     );
     if setup.elections {
         let (elect, peers) = (ports.elect, peers.join(","));
-        let _ =
-            write!(text, "[cluster]\nnode_id = \"{id}\"\nelect_port_base = {elect}\npeers = \"{peers}\"\n\n");
+        let keys = members.iter().filter_map(|m| Some(format!("\"{}={}\"", m.id, m.key.as_ref()?)));
+        let keys: Vec<String> = keys.collect();
+        let mut secure = String::new();
+        if !keys.is_empty() {
+            let _ = write!(
+                text,
+                "[secure]\nprivate_key_file = {}\n\n",
+                serde_json::Value::from(key.to_string_lossy())
+            );
+            secure = format!("secure = true\npeer_keys = [{}]\n", keys.join(", "));
+        }
+        let _ = write!(
+            text,
+            "[cluster]\nnode_id = \"{id}\"\nelect_port_base = {elect}\npeers = \"{peers}\"\n{secure}\n"
+        );
     }
     let _ = write!(text, "[replication]\n{role}\n");
     if setup.system == System::Plugin && setup.elections {
         let (at, public) = match place {
             Place::Loopback => (Ipv4Addr::LOCALHOST, ""),
             // Nobody but these servers is in its network.
+            Place::Namespace { address, .. } if setup.secure => (*address, "http_public = true\n"),
             Place::Namespace { address, .. } => (*address, "http_public = true\ninsecure = true\n"),
         };
         let _ = write!(text, "\n[elect]\nenabled = true\nhttp = \"{at}:{}\"\n{public}", ports.http);
@@ -133,11 +147,12 @@ mod tests {
             elections: true,
             sentinel: false,
             watchdog: true,
+            secure: false,
             threads: 2,
             places: vec![Place::Loopback; 3],
         };
         assert_eq!(
-            config(&members, 1, &setup, Path::new("/tmp/x/n2")),
+            config(&members, 1, &setup, Path::new("/tmp/x/n2"), Path::new("/tmp/x/n2.key")),
             "[server]\nport = 11100\nthreads = 2\ndata_dir = \"/tmp/x/n2\"\n\n\
              [cluster]\nnode_id = \"n2\"\nelect_port_base = 11101\n\
              peers = \"n1@127.0.0.1:11001:11000:21000,n2@127.0.0.1:11101:11100:21100,\
@@ -145,10 +160,17 @@ mod tests {
              [replication]\nrole = \"replica\"\n\n\
              [elect]\nenabled = true\nhttp = \"127.0.0.1:11102\"\nloss_policy = \"dominate\"\n"
         );
+        let mut proven = members;
+        proven.iter_mut().for_each(|member| member.key = Some(format!("key-of-{}", member.id)));
+        let text = config(&proven, 1, &setup, Path::new("/tmp/x/n2"), Path::new("/tmp/x/n2.key"));
+        let keys = "secure = true\npeer_keys = [\"n1=key-of-n1\", \"n2=key-of-n2\", \"n3=key-of-n3\"]\n\n";
+        assert!(text.contains(keys), "{text}");
+        assert!(text.contains("[secure]\nprivate_key_file = \"/tmp/x/n2.key\"\n\n[cluster]"), "{text}");
+        let members = proven;
         setup.system = System::Stock;
-        let stock = config(&members, 0, &setup, Path::new("/tmp/x/n1"));
+        let stock = config(&members, 0, &setup, Path::new("/tmp/x/n1"), Path::new("k"));
         assert!(stock.ends_with("[replication]\nrole = \"primary\"\n"), "{stock}");
-        let stock = config(&members, 2, &setup, Path::new("/tmp/x/n3"));
+        let stock = config(&members, 2, &setup, Path::new("/tmp/x/n3"), Path::new("k"));
         assert!(stock.ends_with("role = \"replica\"\nupstream = \"127.0.0.1:21000\"\n"), "{stock}");
     }
 }

@@ -48,6 +48,8 @@ pub struct Member {
     pub place: Place,
     /// What it says.
     pub log: Arc<Log>,
+    /// Where it has a key: what the others know it by.
+    key: Option<String>,
     process: Option<Child>,
     /// Redis' Sentinel: runs on whatever happens to the server.
     companion: Option<Child>,
@@ -71,7 +73,17 @@ impl Member {
     fn new(node: usize, ports: Ports, place: Place) -> Self {
         let id = format!("n{}", node + 1);
         let log = Arc::default();
-        Self { id, ports, place, log, process: None, companion: None, reader: None, stopped: false }
+        Self {
+            id,
+            ports,
+            place,
+            log,
+            key: None,
+            process: None,
+            companion: None,
+            reader: None,
+            stopped: false,
+        }
     }
 }
 
@@ -115,6 +127,7 @@ impl Cluster {
             .map(|(node, (place, ports))| Member::new(node, ports, place.clone()))
             .collect();
         let mut cluster = Self { members, directory, setup, clock, restarts: None, guard };
+        cluster.make_keys()?;
         for node in 0..nodes {
             let path = cluster.config_path(node);
             std::fs::create_dir_all(cluster.data_path(node))
@@ -324,8 +337,28 @@ impl Cluster {
     fn config(&self, node: Node) -> String {
         match self.setup.system {
             System::Redis { .. } => redis_config(&self.members, node, &self.data_path(node)),
-            _ => config(&self.members, node, &self.setup, &self.data_path(node)),
+            _ => config(&self.members, node, &self.setup, &self.data_path(node), &self.key_path(node)),
         }
+    }
+
+    /// Of its private key, if it has one. Beside its data, where no wiped disk takes it.
+    fn key_path(&self, node: Node) -> PathBuf {
+        self.directory.join(format!("{}.key", self.members[node].id))
+    }
+
+    /// As an operator makes them.
+    fn make_keys(&mut self) -> Result<(), Failure> {
+        let secure = self.setup.secure && self.setup.system == System::Plugin && self.setup.elections;
+        for node in (0..self.members.len()).filter(|_| secure) {
+            let mut command = Command::new(&self.setup.server);
+            let said = command.arg("keygen").arg(self.key_path(node)).stderr(Stdio::null()).output();
+            let made = said.and_then(|said| match said.status.success() {
+                true => Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned()),
+                false => Err(std::io::Error::other(said.status.to_string())),
+            });
+            self.members[node].key = Some(made.map_err(Failure::os("make a key"))?);
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Setup {
     pub sentinel: bool,
     /// Whether a node of the plugin that overslept its lease is ended, as it is by default.
     pub watchdog: bool,
+    /// Whether links and streams of the plugin prove who speaks, by keys that are made for the cluster.
+    pub secure: bool,
     /// How many shards each server has.
     pub threads: usize,
     /// Where the nodes live; as many as there are places.
