@@ -146,14 +146,9 @@ pub(crate) struct Transferred {
 
 /// Whom an order about automatic elections is given to. The members are named by a configuration or by addresses.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
-#[command(group(ArgGroup::new("ordered").required(true).args(["config", "clients"])))]
 pub(crate) struct Ordered {
-    /// All members that this configuration names
-    #[arg(long, value_name = "kevy.toml")]
-    pub(crate) config: Option<PathBuf>,
-    /// Where clients reach the nodes (not [elect] http)
-    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
-    pub(crate) clients: Vec<String>,
+    #[command(flatten)]
+    pub(crate) members: Members,
     /// For programs
     #[arg(long)]
     pub(crate) json: bool,
@@ -238,8 +233,8 @@ mod tests {
         let cli = said("transfer --to n2 --timeout 5 --clients a:1,b:2").unwrap();
         assert_eq!(cli.command, Command::Transfer(transferred));
         assert!(matches!(said("step-down --config k.toml").unwrap().command, Command::Transfer(_)));
-        let ordered = Ordered { clients: vec!["a:1".into()], ..Ordered::default() };
-        assert_eq!(said("pause --clients a:1").unwrap().command, Command::Pause(ordered));
+        let ordered = Ordered { members: members(), ..Ordered::default() };
+        assert_eq!(said("pause --clients a:1,b:2").unwrap().command, Command::Pause(ordered));
         assert!(matches!(said("resume --json --config k.toml").unwrap().command, Command::Resume(_)));
     }
 

@@ -1,7 +1,6 @@
 //! `pause`, `resume`: automatic elections in the whole cluster; this waits until a quorum has the order.
 
 use crate::cli::Ordered;
-use crate::compare::members;
 use crate::paint::plain;
 use crate::transfer::{PATIENCE, connect};
 use kevy_elect_compare::resp::Reply;
@@ -14,11 +13,7 @@ const AGREED_MAX: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(what: &Ordered, paused: bool) -> Result<String, String> {
-    let clients = match &what.config {
-        Some(file) => members(file)?,
-        None => what.clients.clone(),
-    };
-    let (mut nodes, silent) = connect(&clients)?;
+    let (mut nodes, silent) = connect(&what.members.addresses()?)?;
     let word: &[u8] = if paused { b"PAUSE" } else { b"RESUME" };
     let mut refused = silent;
     for node in &mut nodes {
