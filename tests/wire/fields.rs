@@ -1,6 +1,6 @@
 //! What stands in a frame: fields that are missing, impossible, at their longest, or of another version.
 
-use crate::golden::{golden, heartbeat, identity};
+use crate::golden::{golden, heartbeat, hello, identity};
 use crate::{bytes_of, frame};
 use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{EPOCH_MAX, Incarnation, NodeId, Round, SHARDS_MAX};
