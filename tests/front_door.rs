@@ -4,7 +4,7 @@
 const MODULES: &[&str] =
     &["clock", "elector", "error", "host", "plugin", "sim", "store", "transport", "wire"];
 const TYPES: &[&str] = &[
-    "bounds", "config", "event", "fence", "gate", "identity", "ids", "link", "message", "position", "state",
+    "bounds", "config", "event", "fence", "gate", "identity", "ids", "link", "message", "pause", "position", "state",
     "time", "transfer",
 ];
 const NAMES: &[&str] = &[

@@ -242,7 +242,7 @@ fn replicas_continue_and_copy() {
 /// command when the simulator's draws change.
 const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::NoPreVote, "calm", 3, 0),
-    (Mutation::NoStickiness, "reigns", 3, 42),
+    (Mutation::NoStickiness, "reigns", 3, 63),
     (Mutation::LeaseIsPromise, "drift", 5, 1),
     (Mutation::VoteNotPersisted, "calm", 3, 0),
     (Mutation::VotesCountedTwice, "apart", 5, 355),
@@ -292,7 +292,7 @@ const CAUGHT_SERVERS: &[(ServerMutation, &str, usize, u64)] = &[
     (ServerMutation::WaitsForStalled, "memory", 3, 0),
     (ServerMutation::CountsBehindCuts, "memory", 3, 28),
     (ServerMutation::CountsRefused, "memory", 3, 0),
-    (ServerMutation::CountsOldReigns, "hung", 3, 1),
+    (ServerMutation::CountsOldReigns, "hung", 3, 34),
     (ServerMutation::WaitOutlivesReign, "reigns", 3, 24),
     (ServerMutation::EndsKeys, "logs", 3, 0),
     (ServerMutation::NoWatchdog, "hung", 3, 37),

@@ -115,8 +115,8 @@ fn no_secret_is_in_what_servers_print_serve_or_leave_behind() {
     let first = primary(&nodes);
     until("all follow", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
     // Somebody with another key, with a member's name, with garbage, with a wrong password.
-    for node in 0..3 {
-        for door in [secured.cluster.ports[node] + 200, secured.cluster.ports[node] + 10_000, ports[node]] {
+    for (clients, pages) in secured.cluster.ports.iter().zip(&ports) {
+        for door in [*clients + 200, *clients + 10_000, *pages] {
             let mut stream = TcpStream::connect(("127.0.0.1", door)).unwrap();
             drop(stream.write_all(&[0, 96].into_iter().chain((0..96).rev()).collect::<Vec<u8>>()));
             drop(stream.write_all(b"*2\r\n$4\r\nAUTH\r\n$5\r\nwrong\r\n"));
