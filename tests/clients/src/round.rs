@@ -131,12 +131,15 @@ fn follow(
     if returned {
         interrupt.rest(AFTER)?;
     }
+    let mut cluster = probe.acks();
+    // A cluster that is silent to the end is silent until now.
+    cluster.push(now());
     let seen = application.seen().clone();
     let errors: Vec<_> = seen.errors.into_iter().filter(|(at, _)| *at > struck).collect();
     Ok(Round {
         // A client that has not come back by then never does.
         gap: if returned { longest(struck, &seen.acks) } else { PATIENCE },
-        cluster: longest(struck, &probe.acks()),
+        cluster: longest(struck, &cluster),
         errors: errors.len(),
         first_error: errors.into_iter().next().map(|(_, text)| text),
     })

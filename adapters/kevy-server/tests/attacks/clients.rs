@@ -42,7 +42,8 @@ const ANNOUNCED: Attack = Attack {
         }
     },
     threads: 3,
-    cost: Cost { memory_mb: 64, descriptors: 150, log_kb: 64 },
+    // Connections that kevy has not come to yet.
+    cost: Cost { memory_mb: 64, descriptors: 2048, log_kb: 64 },
 };
 
 const GARBAGE: Attack = Attack {
@@ -55,7 +56,7 @@ const GARBAGE: Attack = Attack {
         }
     },
     threads: 3,
-    // Connections that kevy has not come to yet.
+    // As above.
     cost: Cost { memory_mb: 64, descriptors: 2048, log_kb: 128 },
 };
 
