@@ -30,7 +30,7 @@ use crate::fence::{Denied, FenceReason, Health};
 use crate::gate::WriteGate;
 use crate::host::{HostError, ReplicationHost};
 use crate::ids::{ClusterId, NodeId};
-use crate::message::{Hello, PROTOCOL, Role};
+use crate::message::{Heartbeat, Hello, Message, PROTOCOL, Role};
 use crate::store::VoteStore;
 use crate::terms::Terms;
 use crate::time::{Duration, Instant};
@@ -240,8 +240,11 @@ impl Driver {
                         elector.handle_timeout(now);
                     });
                 }
-                Input::Transport(TransportEvent::Message { from, message }) => {
+                Input::Transport(TransportEvent::Message { from, mut message }) => {
                     self.metrics.received(now, from, &message);
+                    if let Message::Heartbeat(Heartbeat { pause: pause @ Some(_), .. }) = &mut message {
+                        *pause = pause.filter(|order| order.is_plausible(self.shared.clock.wall_ms()));
+                    }
                     self.elector(|elector| elector.handle_message(now, from, message));
                 }
                 Input::Transport(TransportEvent::Link { peer, event }) => {

@@ -15,8 +15,15 @@ pub struct Pause {
 impl Pause {
     /// The highest number.
     pub const NUMBER_MAX: u64 = EPOCH_MAX.0;
+    /// How far calendars of members may be apart.
+    const AHEAD_MAX_MS: u64 = 24 * 60 * 60 * 1000;
     const PAUSED: &str = "paused";
     const RUNNING: &str = "running";
+
+    /// Whether somebody can have given it by `wall_ms` of this machine's calendar, zero: there is none (H17).
+    pub fn is_plausible(self, wall_ms: u64) -> bool {
+        wall_ms == 0 || self.number <= wall_ms.saturating_add(Self::AHEAD_MAX_MS)
+    }
 
     /// The order of this spelling: `paused@<number>`, `running@<number>`.
     pub fn parse(text: &str) -> Option<Self> {
@@ -62,6 +69,17 @@ pub enum PauseRefused {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn h17_an_order_of_a_far_future_was_given_by_nobody() {
+        let of = |number| Pause { number, paused: true };
+        let now = 1_795_000_000_000;
+        assert!(of(1).is_plausible(now) && of(now + Pause::AHEAD_MAX_MS).is_plausible(now));
+        assert!(
+            !of(now + Pause::AHEAD_MAX_MS + 1).is_plausible(now) && !of(Pause::NUMBER_MAX).is_plausible(now)
+        );
+        assert!(of(Pause::NUMBER_MAX).is_plausible(0), "without a calendar");
+    }
 
     #[test]
     fn a_later_order_counts_and_each_has_one_spelling() {

@@ -12,7 +12,7 @@ pub(crate) struct Members {
     /// All members that this configuration names
     #[arg(long, value_name = "kevy.toml")]
     pub(crate) config: Option<PathBuf>,
-    /// Where clients reach the nodes (not [elect] http)
+    /// Where clients reach the nodes (not the port of their pages)
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
     pub(crate) clients: Vec<String>,
 }

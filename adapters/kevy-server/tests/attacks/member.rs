@@ -98,6 +98,20 @@ const RAISED: Attack = Attack {
     cost: COST,
 };
 
+/// Of the highest number that there is: nobody could end it (H17).
+const PAUSED: Attack = Attack {
+    name: "an order of the last day to pause elections",
+    run: |doors, thread, on| {
+        let at = epoch(doors).to_string();
+        flood(doors, thread, on, 1, |n| {
+            let (n, order) = (n.to_string(), format!("paused@{}", (1_u64 << 62) - 1));
+            words(&["HB", &at, &n, "replica", "member", "0:0", "", "0", "0", "good", "", &order])
+        });
+    },
+    threads: 4,
+    cost: COST,
+};
+
 #[test]
 fn a_member_that_says_what_it_likes_costs_what_is_stated_and_ends_with_its_links() {
     let mut stage = Stage::new(By::Member);
@@ -109,11 +123,15 @@ fn a_member_that_says_what_it_likes_costs_what_is_stated_and_ends_with_its_links
     };
     let before = known(&stage);
     assert!(before.len() > 4, "{before:?}");
-    for attack in [&OFFERS, &RAISED, &UNKNOWN, &COMES_AND_GOES, &IMPLAUSIBLE] {
+    for attack in [&OFFERS, &RAISED, &UNKNOWN, &COMES_AND_GOES, &IMPLAUSIBLE, &PAUSED] {
         stage.withstands(attack);
     }
     for attack in [&OFFERS, &UNKNOWN] {
         stage.fails_over_under(attack);
+    }
+    // Somebody was elected since, and nobody has the order.
+    for node in 0..stage.doors.running {
+        assert_eq!(stage.doors.json(node, "/status").unwrap()["paused"], false, "n{node}");
     }
     let after = known(&stage);
     let lost: Vec<_> = before.iter().filter(|decision| !after.contains(decision)).collect();
