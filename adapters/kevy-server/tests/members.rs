@@ -56,6 +56,7 @@ fn a_witness_elects_the_server_that_is_left() {
     }
     let first = primary(&nodes);
     confirmed(&nodes[first], 1);
+    agree(&cluster);
     // Without the witness the two are a quorum still; with one of them alone, nobody writes.
     kill(&mut witness);
     confirmed(&nodes[first], 1);
@@ -64,6 +65,14 @@ fn a_witness_elects_the_server_that_is_left() {
         let refused = nodes[first].ask("SET probe 2");
         refused.is_none_or(|said| said.starts_with("-READONLY")).then_some(())
     });
+}
+
+/// Members of different kinds with the same file say the same of all that they have to agree on (W19).
+fn agree(cluster: &Cluster) {
+    for dir in &cluster.dirs {
+        let log = std::fs::read_to_string(dir.0.join("log")).unwrap();
+        assert!(!log.contains("terms_differ"), "{log}");
+    }
 }
 
 /// A server that was told to be a witness says what to start instead.
@@ -105,6 +114,7 @@ fn an_observer_follows_and_counts_for_nothing() {
         nodes[gone] = Process::start(&cluster, gone, "observers = \"n3\"\n");
     }
     confirmed(&nodes[first], 2);
+    agree(&cluster);
     // Two of three voters gone: the observer makes no quorum.
     let others: Vec<_> = (0..3).filter(|node| *node != first).collect();
     others.iter().for_each(|node| kill(&mut nodes[*node]));
@@ -135,4 +145,5 @@ fn priorities_decide_among_equals() {
     confirmed(&nodes[1], 2);
     kill(&mut nodes[1]);
     assert_eq!(primary(&nodes), 2);
+    agree(&cluster);
 }

@@ -109,6 +109,8 @@ fn members_have_kinds_and_priorities() {
     assert_eq!(members, ["a Voter 0", "b Voter 255", "c Witness 0"]);
     assert_eq!((elect.peers.len(), elect.data_nodes.len(), elect.config.quorum()), (3, 2, 2));
     assert_eq!((elect.watchdog, elect.is_witness()), (None, false), "a is never primary");
+    let usual = load(GOOD).unwrap().elect.unwrap();
+    assert_eq!(elect.config.lease(), usual.config.lease(), "members have to agree on it");
     let observed = load(&format!("{GOOD}observers = \"c\"\n")).unwrap().elect.unwrap();
     assert_eq!((observed.data_nodes.len(), observed.config.voters()), (3, 2));
 }

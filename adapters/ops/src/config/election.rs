@@ -48,10 +48,14 @@ pub struct Host<'a> {
 }
 
 impl Host<'_> {
-    /// Whether this node may be primary, and another one after it. A single voter is replaced by nobody.
-    fn may_be_replaced(&self) -> bool {
-        let own = self.members.iter().any(|(member, _)| member.id == self.node && member.eligible());
-        own && self.members.iter().filter(|(member, _)| member.kind.votes()).count() > 1
+    /// Whether a primary can have a successor. A single voter has none.
+    fn has_successors(&self) -> bool {
+        self.members.iter().filter(|(member, _)| member.kind.votes()).count() > 1
+    }
+
+    /// Whether this node may be primary.
+    fn may_reign(&self) -> bool {
+        self.members.iter().any(|(member, _)| member.id == self.node && member.eligible())
     }
 }
 
@@ -65,7 +69,7 @@ impl Election {
     ) -> Result<Self, SetupError> {
         let watched = watched(section, host, document, warnings)?;
         let config = config(section, watched, host, document)?;
-        let watchdog = watched.then(|| watchdog::slack(&config));
+        let watchdog = (watched && host.may_reign()).then(|| watchdog::slack(&config));
         if let Some(slack) = watchdog.filter(|slack| *slack < watchdog::SLACK_MIN) {
             let lease_max = config.lease() + slack;
             let reason = format!(
@@ -165,7 +169,8 @@ pub(super) fn addresses(
     Ok(listed)
 }
 
-/// Whether the process is ended when it hangs with a lease that has run out.
+/// Whether a primary's process is ended when it hangs with a lease that has run out. The same on all members, also on those that are never
+/// primary: the lease depends on it, and all have to agree on that.
 fn watched(
     section: &ElectSection,
     host: &Host<'_>,
@@ -177,8 +182,8 @@ fn watched(
         let reason = "only Linux has timers that end a stopped process; remove it".to_owned();
         return Err(document.error(SECTION, "watchdog", true, reason));
     }
-    let watched = section.watchdog.unwrap_or(supported) && host.may_be_replaced();
-    if !watched && host.may_be_replaced() {
+    let watched = section.watchdog.unwrap_or(supported) && host.has_successors();
+    if !watched && host.has_successors() && host.may_reign() {
         warnings.push(
             "without a watchdog, a primary that is stopped in the middle of a write and continued after its lease may \
              still acknowledge that write, which the new primary does not have"
