@@ -49,6 +49,9 @@ pub struct Member {
 impl Member {
     /// The priority of members that say nothing.
     pub const PRIORITY_DEFAULT: u8 = 100;
+    /// The priority that a node may give to itself alone, so that it wins among equals on the first start of a cluster. The others go on taking it
+    /// for the usual one, and need not agree (W19).
+    pub const PRIORITY_PREFERRED: u8 = Self::PRIORITY_DEFAULT + 1;
 
     /// A voter with data and the usual priority.
     pub const fn voter(id: NodeId) -> Self {

@@ -2,7 +2,7 @@
 //!
 //! Every greeting says it (W19 of `docs/protocol.md`). Nothing is decided by it; a difference is told to people, entry by entry, at both ends.
 
-use crate::config::{Config, CrashDetection, LossPolicy, MemberKind};
+use crate::config::{Config, CrashDetection, LossPolicy, Member, MemberKind};
 use crate::message::TERMS_BYTES_MAX;
 use std::fmt::Write;
 
@@ -42,9 +42,14 @@ impl Terms {
             format!("@crash_detection:{crash}"),
         ];
         let members = config.members().iter();
+        let priority = |member: &Member| match member.priority {
+            Member::PRIORITY_PREFERRED => Member::PRIORITY_DEFAULT,
+            priority => priority,
+        };
         // A name has no `@` and no comma (W15).
-        entries
-            .extend(members.map(|member| format!("{}@{}:{}", member.id, kind(member.kind), member.priority)));
+        entries.extend(
+            members.map(|member| format!("{}@{}:{}", member.id, kind(member.kind), priority(member))),
+        );
         Self::from_entries(&entries)
     }
 
@@ -121,7 +126,6 @@ fn digest(entries: &[String]) -> u64 {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
-    use crate::config::Member;
     use crate::ids::NodeId;
     use crate::time::Duration;
 
@@ -147,6 +151,14 @@ mod tests {
             assert!(said.contains(what), "{said}");
         }
         assert!(!said.contains("n1"), "{said}");
+    }
+
+    #[test]
+    fn w19_a_node_may_prefer_itself_alone() {
+        let member = |priority| Member::voter(NodeId::new("n1").unwrap()).with_priority(priority);
+        let of = |priority| Terms::of(&Config::builder(member(0).id, [member(priority)]).build().unwrap());
+        assert_eq!(of(Member::PRIORITY_PREFERRED), of(Member::PRIORITY_DEFAULT));
+        assert_ne!(of(Member::PRIORITY_DEFAULT - 1), of(Member::PRIORITY_DEFAULT));
     }
 
     #[test]

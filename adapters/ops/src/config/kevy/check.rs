@@ -117,7 +117,7 @@ pub(super) fn check(
     };
     // Wins among equals, as on the first start of a cluster.
     if kevy.replication.role == ReplicationRole::Primary && *member == Member::voter(node) {
-        *member = member.with_priority(member.priority + 1);
+        *member = member.with_priority(Member::PRIORITY_PREFERRED);
     }
     let elect_port = own.elect_port;
     match data_nodes.iter().find(|data| data.id == node) {
