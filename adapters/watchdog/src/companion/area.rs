@@ -142,12 +142,16 @@ mod tests {
         let other = Area::open(area.memory().try_clone_to_owned().unwrap(), 2).unwrap();
         std::thread::scope(|scope| {
             let (tell, told) = std::sync::mpsc::channel::<()>();
+            let (holds, held) = std::sync::mpsc::channel::<()>();
             let area = &area;
             scope.spawn(move || {
                 area.hold(0).unwrap();
                 assert!(area.hold(0).is_err(), "it has one");
+                holds.send(()).unwrap();
                 told.recv().unwrap();
             });
+            // A lock that nobody holds yet is not waited for.
+            held.recv().unwrap();
             let seen = scope.spawn(move || other.wait(0));
             std::thread::sleep(std::time::Duration::from_millis(50));
             assert!(!seen.is_finished(), "it lives");
