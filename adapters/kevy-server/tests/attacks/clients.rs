@@ -82,5 +82,6 @@ fn clients_that_mean_ill_move_no_office_and_cost_what_is_stated() {
     for attack in [&HELD, &ANNOUNCED, &GARBAGE, &UNREAD] {
         stage.withstands(attack);
     }
-    stage.fails_over_under(&UNREAD);
+    // Not for UNREAD: while it goes on every shard is in one command of it for more than a second at a time (docs/limits.md).
+    stage.fails_over_under(&GARBAGE);
 }
