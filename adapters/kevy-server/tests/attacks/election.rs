@@ -1,5 +1,6 @@
 //! Strangers at the election's port, which members alone may use.
 
+use super::sockets::{dial, hold};
 use super::speaker::Speaker;
 use super::stage::{Attack, By, Cost, Doors, Stage};
 use std::io::{Read, Write};
@@ -8,10 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 fn connect(doors: &Doors, node: usize) -> Option<TcpStream> {
-    let stream = TcpStream::connect(("127.0.0.1", doors.election(node))).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    stream.set_write_timeout(Some(Duration::from_secs(5))).ok()?;
-    Some(stream)
+    dial(doors.election(node), Duration::from_secs(5))
 }
 
 /// 32 connections wait for their greeting (`HELLO_PENDING_MAX`), each with a socket and two buffers.
@@ -33,15 +31,7 @@ const GARBAGE: Attack = Attack {
 const HELD: Attack = Attack {
     name: "a thousand connections that are held, and half a greeting on each",
     run: |doors, thread, on| {
-        let mut held = std::collections::VecDeque::new();
-        while on.load(Ordering::Relaxed) {
-            let Some(mut stream) = connect(doors, thread % 3) else { continue };
-            let _ = stream.write_all(&[0, 96, 1]);
-            held.push_back(stream);
-            if held.len() > 330 {
-                held.pop_front();
-            }
-        }
+        hold(on, 330, &[0, 96, 1], || connect(doors, thread % 3));
     },
     threads: 3,
     cost: COST,

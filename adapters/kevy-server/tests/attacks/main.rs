@@ -16,5 +16,6 @@ mod election;
 mod member;
 mod pages;
 mod sentinel;
+mod sockets;
 mod speaker;
 mod stage;

@@ -1,5 +1,6 @@
 //! Strangers at the pages.
 
+use super::sockets::{dial, hold};
 use super::stage::{Attack, By, Cost, Doors, Stage};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,10 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 fn connect(doors: &Doors, node: usize) -> Option<TcpStream> {
-    let stream = TcpStream::connect(("127.0.0.1", doors.pages[node])).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    stream.set_write_timeout(Some(Duration::from_secs(5))).ok()?;
-    Some(stream)
+    dial(doors.pages[node], Duration::from_secs(5))
 }
 
 /// 64 connections (`CONNECTIONS_MAX`) with a head of 4 KiB and an answer each.
@@ -19,15 +17,7 @@ const COST: Cost = Cost { memory_mb: 32, descriptors: 80, log_kb: 16 };
 const HELD: Attack = Attack {
     name: "a thousand connections that ask slowly",
     run: |doors, thread, on| {
-        let mut held = std::collections::VecDeque::new();
-        while on.load(Ordering::Relaxed) {
-            let Some(mut stream) = connect(doors, thread % 3) else { continue };
-            let _ = stream.write_all(b"GET /status HT");
-            held.push_back(stream);
-            if held.len() > 330 {
-                held.pop_front();
-            }
-        }
+        hold(on, 330, b"GET /status HT", || connect(doors, thread % 3));
     },
     threads: 3,
     cost: COST,
@@ -51,15 +41,7 @@ const ENDLESS: Attack = Attack {
 const UNREAD: Attack = Attack {
     name: "pages that are asked for and not read",
     run: |doors, thread, on| {
-        let mut held = std::collections::VecDeque::new();
-        while on.load(Ordering::Relaxed) {
-            let Some(mut stream) = connect(doors, thread % 3) else { continue };
-            let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
-            held.push_back(stream);
-            if held.len() > 100 {
-                held.pop_front();
-            }
-        }
+        hold(on, 100, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", || connect(doors, thread % 3));
     },
     threads: 3,
     cost: COST,

@@ -1,16 +1,12 @@
 //! Strangers at the port that speaks Sentinel's protocol.
 
+use super::sockets::{dial, hold};
 use super::stage::{Attack, By, Cost, Doors, Stage};
-use std::io::Write;
 use std::net::TcpStream;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 fn connect(doors: &Doors, node: usize) -> Option<TcpStream> {
-    let stream = TcpStream::connect(("127.0.0.1", doors.sentinels[node])).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    stream.set_write_timeout(Some(Duration::from_millis(100))).ok()?;
-    Some(stream)
+    dial(doors.sentinels[node], Duration::from_millis(100))
 }
 
 /// 1024 connections (`CONNECTIONS_MAX`), each with 64 KiB of answers that wait (`ANSWER_BYTES_MAX`), or 256 KiB of messages.
@@ -19,15 +15,7 @@ const COST: Cost = Cost { memory_mb: 96, descriptors: 1040, log_kb: 16 };
 const HELD: Attack = Attack {
     name: "connections that listen, and do not read",
     run: |doors, thread, on| {
-        let mut held = std::collections::VecDeque::new();
-        while on.load(Ordering::Relaxed) {
-            let Some(mut stream) = connect(doors, thread % 3) else { continue };
-            let _ = stream.write_all(b"PSUBSCRIBE *\r\n");
-            held.push_back(stream);
-            if held.len() > 1500 {
-                held.pop_front();
-            }
-        }
+        hold(on, 1500, b"PSUBSCRIBE *\r\n", || connect(doors, thread % 3));
     },
     threads: 3,
     cost: COST,
@@ -37,15 +25,7 @@ const UNREAD: Attack = Attack {
     name: "questions without end, and nobody who reads the answers",
     run: |doors, thread, on| {
         let asked = b"SENTINEL MASTERS\r\n".repeat(1000);
-        let mut held = std::collections::VecDeque::new();
-        while on.load(Ordering::Relaxed) {
-            let Some(mut stream) = connect(doors, thread % 3) else { continue };
-            let _ = stream.write_all(&asked);
-            held.push_back(stream);
-            if held.len() > 300 {
-                held.pop_front();
-            }
-        }
+        hold(on, 300, &asked, || connect(doors, thread % 3));
     },
     threads: 3,
     cost: COST,
@@ -54,16 +34,8 @@ const UNREAD: Attack = Attack {
 const ANNOUNCED: Attack = Attack {
     name: "words that are announced and do not come",
     run: |doors, thread, on| {
-        let mut held = std::collections::VecDeque::new();
-        while on.load(Ordering::Relaxed) {
-            let Some(mut stream) = connect(doors, thread % 3) else { continue };
-            let _ = stream.write_all(b"*1000000\r\n$536870912\r\nx");
-            let _ = stream.write_all(&[b'x'; 60_000]);
-            held.push_back(stream);
-            if held.len() > 300 {
-                held.pop_front();
-            }
-        }
+        let announced = [&b"*1000000\r\n$536870912\r\nx"[..], &[b'x'; 60_000]].concat();
+        hold(on, 300, &announced, || connect(doors, thread % 3));
     },
     threads: 3,
     cost: COST,

@@ -1,5 +1,6 @@
 //! Somebody who says what it likes on a connection to one node's election port: with a member's key, or with none that anybody has.
 
+use super::sockets::dial;
 use super::stage::Doors;
 use kevy_elect_noise::{PROLOGUE, PrivateKey};
 use kevy_noise::{Frames, Initiator, Keypair, Transport, frame};
@@ -30,9 +31,7 @@ impl Speaker {
 
     /// Greets as far as the other end lets it.
     pub fn connect(doors: &Doors, node: usize, secret: [u8; 32]) -> Option<Self> {
-        let mut stream = TcpStream::connect(("127.0.0.1", doors.election(node))).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        stream.set_write_timeout(Some(Duration::from_secs(5))).ok()?;
+        let mut stream = dial(doors.election(node), Duration::from_secs(5))?;
         let own = Keypair::from_secret(secret);
         let theirs = *doors.secured.keys[node].1[0].as_bytes();
         // Nobody has to be unable to guess it.

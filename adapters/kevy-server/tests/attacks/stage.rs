@@ -214,11 +214,20 @@ impl Stage {
                 self.usage()
             );
         });
-        let primary = self.whole();
-        let confirmed = confirmed.into_inner().unwrap();
-        let mut client = RespClient::connect("127.0.0.1", self.nodes[primary].port).unwrap();
-        for number in &confirmed {
-            let value = client.request_borrowed(&[b"GET", format!("w{number}").as_bytes()]).unwrap();
+        // The office may move once more after a member's attack, and then connections end.
+        let connect = || RespClient::connect("127.0.0.1", self.nodes[self.whole()].port).ok();
+        let mut client = connect();
+        for number in &confirmed.into_inner().unwrap() {
+            let value = until("the primary answers", || {
+                let key = format!("w{number}");
+                let value = client
+                    .as_mut()
+                    .and_then(|client| client.request_borrowed(&[b"GET", key.as_bytes()]).ok());
+                if value.is_none() {
+                    client = connect();
+                }
+                value
+            });
             assert!(matches!(value, Reply::Bulk(_)), "{}: w{number} was confirmed and is lost", attack.name);
         }
     }
