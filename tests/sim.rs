@@ -280,6 +280,8 @@ const SHOWN_BY_SCRIPTS: &[Mutation] = &[
     Mutation::IdSettledAlone,
     Mutation::ForeignersCount,
     Mutation::DataIsNobodys,
+    Mutation::EpochOfDataIgnored,
+    Mutation::AdmittedInPlace,
     Mutation::AdmittedUnheard,
     Mutation::OrderWithoutFloor,
 ];

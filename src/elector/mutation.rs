@@ -59,6 +59,10 @@ faults! {
         ForeignersCount,
         /// A node that lost its record follows whoever it hears, whatever its data says.
         DataIsNobodys,
+        /// A node whose record is below the epoch of its data goes by the record.
+        EpochOfDataIgnored,
+        /// A quorum that lost its records goes on in the epoch of its data.
+        AdmittedInPlace,
         /// An order admits a node before it has heard all others.
         AdmittedUnheard,
         /// A node that was admitted by an order votes for, and stands as, one that holds less than is there.

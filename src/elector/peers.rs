@@ -55,6 +55,8 @@ pub(super) struct Peer {
     standing: Standing,
     /// The present incarnation said that it has no record and knows of no election.
     was_fresh: bool,
+    /// It said that it has no record, and holds data that an election began.
+    forgot: bool,
     progress: Progress,
     primary: Option<NodeId>,
     health: Health,
@@ -217,6 +219,7 @@ impl Peer {
             budget: Approach::new(Instant::ZERO),
             standing: Standing::New,
             was_fresh: false,
+            forgot: false,
             progress: Progress::NONE,
             primary: None,
             health: Health::Good,
@@ -271,6 +274,11 @@ impl Peer {
     /// The present incarnation said that it has no record and knows of no election.
     pub(super) fn was_fresh(&self) -> bool {
         self.was_fresh
+    }
+
+    /// The present incarnation said that it has no record, and holds data of an election: it may have forgotten votes.
+    pub(super) fn forgot(&self) -> bool {
+        self.forgot
     }
 
     /// What it last said its vote record is worth.
@@ -357,7 +365,10 @@ impl Peer {
         self.role = Some(heartbeat.role);
         self.epoch = self.epoch.max(heartbeat.epoch);
         self.standing = heartbeat.standing;
-        self.was_fresh |= heartbeat.standing == Standing::New && heartbeat.epoch == Epoch::ZERO;
+        if heartbeat.standing == Standing::New {
+            self.was_fresh |= heartbeat.epoch == Epoch::ZERO;
+            self.forgot |= heartbeat.progress.stream_epoch > Epoch::ZERO;
+        }
         self.progress = heartbeat.progress;
         self.primary = heartbeat.primary;
         self.health = heartbeat.health;
@@ -429,6 +440,7 @@ impl Peer {
         self.role = None;
         self.standing = Standing::New;
         self.was_fresh = false;
+        self.forgot = false;
         self.progress = Progress::NONE;
         self.primary = None;
         self.health = Health::Good;
@@ -475,7 +487,7 @@ impl Peer {
         let age = self.heard.map(|at| now.saturating_since(at).min(timeout));
         age.filter(|age| new || *age < timeout).hash(hasher);
         if new {
-            (self.epoch, self.standing, self.was_fresh).hash(hasher);
+            (self.epoch, self.standing, self.was_fresh, self.forgot).hash(hasher);
         }
     }
 }

@@ -129,6 +129,19 @@ impl Elector {
     }
 }
 
+/// Records that were lost beside data that was kept.
+impl Elector {
+    /// E14: whether data of an epoch is knowledge of an election.
+    pub(super) fn heeds_epoch_of_data(&self) -> bool {
+        !self.mutated(Mutation::EpochOfDataIgnored)
+    }
+
+    /// A6: whether those who forgot go beyond the epochs in which they may have voted.
+    pub(super) fn passes_over(&self) -> bool {
+        !self.mutated(Mutation::AdmittedInPlace)
+    }
+}
+
 /// The office.
 impl Elector {
     /// L4: the voter that an echo makes a supporter of this primary. One that lost its record may have forgotten that it

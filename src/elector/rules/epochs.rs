@@ -3,6 +3,7 @@
 
 use crate::bounds::RANK_STEPS_PER_HEARTBEAT;
 use crate::elector::machine::Elector;
+use crate::elector::record::Unsaved;
 use crate::event::{EventKind, Reason};
 use crate::fence::FenceReason;
 use crate::ids::{EPOCH_MAX, EPOCH_NEAR, Epoch};
@@ -86,6 +87,22 @@ impl Elector {
         if step > 0 {
             self.move_to(Epoch(own + step));
         }
+    }
+
+    /// E14: data of an epoch is knowledge of an election that this node's record does not have: it was lost, or is older than the data.
+    #[cold]
+    pub(super) fn enter_epoch_of_data(&mut self, epoch: Epoch) {
+        if epoch > EPOCH_MAX || !self.heeds_epoch_of_data() {
+            return;
+        }
+        let unsaved = self.enter_without_vote(epoch);
+        self.persist_before_speaking(unsaved);
+    }
+
+    /// Enters an epoch in which this node may have voted: its vote there is its own, so nobody gets it.
+    pub(super) fn enter_without_vote(&mut self, epoch: Epoch) -> Unsaved {
+        self.adopt_epoch(epoch, Reason::HigherEpoch);
+        self.record.enter(epoch, Some(self.config.node))
     }
 
     /// Enters an epoch in which nobody is known to have asked for votes.

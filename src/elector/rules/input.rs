@@ -95,6 +95,9 @@ impl Elector {
                     self.abandon_campaign();
                     self.event(EventKind::PositionRefused { error });
                 }
+                if stream_epoch > self.record.epoch() {
+                    self.enter_epoch_of_data(stream_epoch);
+                }
             }
             HostReport::Fenced => self.on_fenced(),
             HostReport::Detached(seq, position) => self.on_detached(seq, position),
