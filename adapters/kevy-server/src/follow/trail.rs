@@ -20,7 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Frames of one question: kevy gives no more at once. And how large they may be together if they are like the ones before.
 const FRAMES_MAX: u64 = 4096;
 const FRAMES_BYTES: usize = 4 << 20;
-/// Questions of one round.
+/// Questions of one round: as few as do, because the primary's shard answers them all before it turns to its clients.
+const QUESTIONS_MIN: u64 = 2;
 const QUESTIONS_MAX: u64 = 16;
 /// Between two rounds where nothing was written.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -95,6 +96,7 @@ impl Trail {
                 generation,
                 next,
                 count: 1,
+                questions: QUESTIONS_MIN,
                 lag: 0,
                 into: BufWriter::new(into),
                 bytes: 0,
@@ -154,6 +156,8 @@ struct Fetch {
     next: u64,
     /// Frames of one question: one, until it is known how large they are.
     count: u64,
+    /// Questions of one round, at most.
+    questions: u64,
     /// Frames that the primary has more.
     lag: u64,
     into: BufWriter<File>,
@@ -182,7 +186,7 @@ impl Fetch {
     /// Asks for what there was when the round before was answered. How many frames came.
     fn round(&mut self) -> io::Result<u64> {
         let shard = self.link.shard;
-        let questions = self.lag.div_ceil(self.count).clamp(1, QUESTIONS_MAX);
+        let questions = self.lag.div_ceil(self.count).clamp(1, self.questions);
         // Every question but the first is known to be for frames that are there.
         let due = |question: u64| self.next + question * self.count;
         self.feed.want_room(shard, self.next, self.frame_bytes);
@@ -217,7 +221,10 @@ impl Fetch {
         if generation != self.generation {
             return Err(io::Error::other(format!("its stream is {generation} now")));
         }
-        self.lag = tail.saturating_sub(self.next);
+        let before = std::mem::replace(&mut self.lag, tail.saturating_sub(self.next));
+        // Twice as many where they do not bring it nearer.
+        self.questions = if self.lag > before { self.questions * 2 } else { self.questions / 2 };
+        self.questions = self.questions.clamp(QUESTIONS_MIN, QUESTIONS_MAX);
         let fit = u64::try_from(FRAMES_BYTES / largest).unwrap_or(1);
         self.count = (self.count * 2).min(fit).clamp(1, FRAMES_MAX);
         let frames = self.next - begun;
