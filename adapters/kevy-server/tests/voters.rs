@@ -68,8 +68,10 @@ fn write(ports: &[u16], stop: &AtomicBool, confirmed: &AtomicU64) {
 fn m2_five_become_three_and_three_become_five_under_writes_with_a_restart_and_an_election_half_way() {
     let cluster = Cluster::new(5, 1);
     let mut nodes: Vec<Process> = (0..5).map(|node| Process::start(&cluster, node, SETTINGS)).collect();
-    let first = primary(&nodes);
-    until("replicas are there", || (nodes[first].ask("WAIT 4 1000")? == "4").then_some(()));
+    let first = until("replicas are there", || {
+        let first = primary(&nodes);
+        (nodes[first].ask("WAIT 4 1000")? == "4").then_some(first)
+    });
     let others: Vec<usize> = (0..5).filter(|node| *node != first).collect();
     let (gone, also_gone) = (others[2], others[3]);
     let ports = cluster.ports.clone();
@@ -122,11 +124,14 @@ fn m2_five_become_three_and_three_become_five_under_writes_with_a_restart_and_an
 }
 
 #[test]
-fn m1_a_file_that_lacks_a_voter_does_not_start_and_one_that_names_more_gives_nobody_a_vote() {
+fn m1_a_file_that_calls_a_voter_an_observer_changes_nothing() {
     let cluster = Cluster::new(3, 1);
     let mut nodes: Vec<Process> = Process::start_three(&cluster, SETTINGS);
-    let first = primary(&nodes);
-    until("replicas are there", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+    // On a busy machine the first one may lose its office.
+    let first = until("replicas are there", || {
+        let first = primary(&nodes);
+        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(first)
+    });
     let edited = (first + 1) % 3;
     nodes[edited].signal(Signal::TERM);
     nodes[edited].wait();
