@@ -81,6 +81,16 @@ faults! {
         JumpsAreFree,
         /// A paused cluster elects by itself.
         PauseIgnored,
+        /// A change of who votes is of two voters.
+        TwoVotersAtOnce,
+        /// A primary changes who votes before a quorum has the present list.
+        ListUnsettled,
+        /// Voters vote for a candidate that counts by an older list.
+        OlderListsElect,
+        /// A list counts before it is saved.
+        ListNotPersisted,
+        /// Who votes is changed whatever the voters, and the new one, hold.
+        ListIgnoresData,
         /// Answers of an epoch that is out of reach admit a node without a record.
         AdmittedOutOfReach,
     }

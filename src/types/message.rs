@@ -3,6 +3,7 @@
 use crate::fence::Health;
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId, Round};
+use crate::membership::{Generation, Membership};
 use crate::pause::Pause;
 use crate::position::{Position, Progress};
 use crate::time::Duration;
@@ -223,6 +224,10 @@ pub enum Message {
     Announce(Announce),
     /// Releases promises.
     Resign(Resign),
+    /// Who votes, as the sender counts.
+    Members(Membership),
+    /// The sender has this list in its record.
+    Held(Generation),
 }
 
 impl Message {
@@ -238,6 +243,8 @@ impl Message {
             Self::Reject(_) => Verb::Reject,
             Self::Announce(_) => Verb::Announce,
             Self::Resign(_) => Verb::Resign,
+            Self::Members(_) => Verb::Members,
+            Self::Held(_) => Verb::Held,
         }
     }
 }
@@ -265,6 +272,10 @@ words! {
         Announce = "ANNOUNCE",
         /// [`Resign`]
         Resign = "RESIGN",
+        /// [`Message::Members`]
+        Members = "MEMBERS",
+        /// [`Message::Held`]
+        Held = "HELD",
     }
 }
 
@@ -281,7 +292,9 @@ impl Verb {
             | Self::Accept
             | Self::Reject
             | Self::Announce
-            | Self::Resign => false,
+            | Self::Resign
+            | Self::Members
+            | Self::Held => false,
         }
     }
 }

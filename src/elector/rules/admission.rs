@@ -29,16 +29,16 @@ impl Elector {
         let silent = self.record.epoch() == Epoch::ZERO
             && !self.peers.other_voters().any(|index| self.peers[index].epoch() > Epoch::ZERO);
         let heard = self.peers.other_voters().filter(|index| self.peers[*index].heard().is_some()).count();
-        let all_fresh = silent && heard + 1 == self.config.voters();
+        let all_fresh = silent && heard + 1 == self.peers.voters();
         // A quorum of voters without records: too many to be wiped disks, so the same. That a peer is at
         // epoch zero is not enough: it may be a member that was cut off from the first election. Waiting as
         // after every start keeps even a mistake from two writers at once.
         let without = self.peers.other_voters().filter(|index| self.peers[*index].was_fresh()).count() + 1;
-        let quorum_fresh = silent && without >= self.config.quorum() && waited;
+        let quorum_fresh = silent && without >= self.peers.quorum() && waited;
         // Nobody at all has one: so the same, and the epochs that are said come of a lie while the cluster formed.
         let nowhere = waited && self.peers.other_voters().all(|index| self.peers[index].said_new());
         // Every quorum that our vote completed had `quorum - 1` others in it: so many answers meet it.
-        let enough = self.config.voters() + 1 - self.config.quorum();
+        let enough = self.peers.voters() + 1 - self.peers.quorum();
         let told = self.answers_of_one_cluster(enough);
         let passed_over =
             (waited && told.is_none()).then(|| self.beyond_what_was_forgotten(nowhere)).flatten();

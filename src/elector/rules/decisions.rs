@@ -11,6 +11,7 @@ use crate::elector::mutation::Mutation;
 use crate::elector::peers::Peer;
 use crate::identity::Identity;
 use crate::ids::Epoch;
+use crate::membership::{Generation, Voter};
 use crate::message::{Echo, Message, Standing};
 use crate::position::{Position, Progress};
 
@@ -89,6 +90,41 @@ impl Elector {
         self.record.is_complete()
             || self.mutated(Mutation::NoAdmission)
             || self.mutated(Mutation::VotesFromStrangers)
+    }
+}
+
+/// Membership.
+impl Elector {
+    /// M4: whether a candidate counts by an older list than this node has: what a quorum knows by now could elect nobody with it.
+    pub(super) fn counts_by_older(&self, candidate: usize) -> bool {
+        let ours = self.record.generation();
+        ours > Generation::FILE
+            && self.peers[candidate].has() < Some(ours)
+            && !self.mutated(Mutation::OlderListsElect)
+    }
+
+    /// M6: whether a list counts before it is durable.
+    pub(super) fn counts_early(&self) -> bool {
+        self.mutated(Mutation::ListNotPersisted)
+    }
+
+    /// M3: whether the present list is of this reign, and a quorum of its voters has it.
+    pub(super) fn is_settled_list(&self, present: Generation) -> bool {
+        present.epoch == self.record.epoch() && self.holders(present) >= self.peers.quorum()
+            || self.mutated(Mutation::ListUnsettled)
+    }
+
+    /// M5: whether a node holds what the old voters may have confirmed.
+    pub(super) fn has_come_to(&self, peer: usize, floor: Progress) -> bool {
+        self.peers[peer].progress() >= floor || self.mutated(Mutation::ListIgnoresData)
+    }
+
+    /// M2: a change is of one voter; here, of another one, too.
+    pub(super) fn changes_more(&self, voters: &mut Vec<Voter>) {
+        if self.mutated(Mutation::TwoVotersAtOnce) && voters.len() > 2 {
+            let other = voters.iter().rposition(|voter| voter.id != self.config.node);
+            other.map(|other| voters.remove(other));
+        }
     }
 }
 
@@ -213,7 +249,7 @@ impl Elector {
 impl Elector {
     /// I2: whether a quorum has the id that this primary proposed.
     pub(super) fn is_held_by(&self, holders: usize) -> bool {
-        holders >= self.config.quorum() || self.mutated(Mutation::IdSettledAlone)
+        holders >= self.peers.quorum() || self.mutated(Mutation::IdSettledAlone)
     }
 
     /// I2: the id that a winner goes on with, of what its voters told.
@@ -241,7 +277,7 @@ impl Elector {
 
     /// A5: whether this node hears enough to be admitted by an order.
     pub(super) fn hears_all(&self, heard: usize) -> bool {
-        heard + 1 == self.config.voters() || self.mutated(Mutation::AdmittedUnheard)
+        heard + 1 == self.peers.voters() || self.mutated(Mutation::AdmittedUnheard)
     }
 }
 

@@ -24,6 +24,8 @@ impl Elector {
             Message::Reject(m) => m.epoch,
             Message::Announce(m) => m.epoch,
             Message::Resign(m) => m.epoch,
+            Message::Members(m) => m.generation.epoch,
+            Message::Held(generation) => generation.epoch,
         };
         self.is_near(epoch) || self.approaches(from, message, epoch)
     }
@@ -48,6 +50,7 @@ impl Elector {
             Message::PreOffer(_) | Message::Offer(_) => Epoch(epoch.0 - 1),
             Message::Heartbeat(_) | Message::Echo(_) | Message::Reject(_) => epoch,
             Message::Announce(_) | Message::Resign(_) => epoch,
+            Message::Members(_) | Message::Held(_) => epoch,
         };
         self.peers.get_mut(from).claims(claimed);
         self.join_quorum();
@@ -66,7 +69,7 @@ impl Elector {
 
     /// E11: what a quorum of voters claims is no single node's invention.
     fn join_quorum(&mut self) {
-        let claimed = self.peers.claimed_by(self.config.quorum(), |peer| self.claim_counts(peer));
+        let claimed = self.peers.claimed_by(self.peers.quorum(), |peer| self.claim_counts(peer));
         if claimed.0 > self.record.epoch().0 + EPOCH_NEAR {
             if self.jump_spends() {
                 self.approach.spend(self.now());

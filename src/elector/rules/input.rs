@@ -63,6 +63,8 @@ impl Elector {
             Message::Reject(reject) => self.on_reject(from, &reject),
             Message::Announce(announce) => self.on_announce(from, announce.epoch),
             Message::Resign(resign) => self.on_resign(from, resign),
+            Message::Members(members) => self.on_members(from, members),
+            Message::Held(generation) => self.on_held(from, generation),
         }
     }
 
@@ -117,6 +119,7 @@ impl Elector {
         match command {
             Command::Transfer { to, patience } => self.transfer(to, patience),
             Command::Shutdown => self.leave(),
+            Command::Members { change, patience } => self.begin_change(change, patience),
             Command::Pause(pause) => self.on_pause(pause),
             Command::ClockJumped => self.on_clock_jump(),
             Command::Admit(cluster) => {
@@ -162,6 +165,7 @@ impl Elector {
                 self.on_promote_failed(epoch, "the host did not answer in time");
             }
             Timer::Handover => self.on_handover_due(),
+            Timer::Members => self.on_members_due(),
             Timer::Follow => {
                 // If the primary is not known right now, its next heartbeat asks again.
                 self.following.end();

@@ -87,18 +87,21 @@ impl World {
             }
             Some(Verb::Announce) => Message::Announce(Announce { epoch }),
             Some(Verb::Resign) => Message::Resign(Resign { epoch, successor: named }),
-            Some(Verb::Hello | Verb::Hb) | None => Message::Heartbeat(Heartbeat {
-                identity: None,
-                pause: None,
-                epoch,
-                round,
-                role: rng.pick(Role::ALL),
-                standing,
-                progress,
-                primary: named,
-                lease: Duration::from_millis(rng.pick(&[0, 300, 900, 90_000])),
-                health: rng.pick(Health::ALL),
-            }),
+            // A list of its own would be taken: that is a limit.
+            Some(Verb::Hello | Verb::Hb | Verb::Members | Verb::Held) | None => {
+                Message::Heartbeat(Heartbeat {
+                    identity: None,
+                    pause: None,
+                    epoch,
+                    round,
+                    role: rng.pick(Role::ALL),
+                    standing,
+                    progress,
+                    primary: named,
+                    lease: Duration::from_millis(rng.pick(&[0, 300, 900, 90_000])),
+                    health: rng.pick(Health::ALL),
+                })
+            }
         }
     }
 }
