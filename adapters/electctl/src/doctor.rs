@@ -1,10 +1,12 @@
 //! `doctor`: reads everything that the nodes tell, says what is wrong, and what to do about it.
 
 mod checks;
+mod finding;
 
 use crate::client::{Look, look};
 use crate::discover;
 use crate::paint::{bad, bold, good, warn};
+use finding::Finding;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -19,17 +21,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(200);
 /// The most findings that are shown.
 const FINDINGS_MAX: usize = 256;
-
-/// One thing that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
-    /// Whether it has to be mended now.
-    pub(crate) grave: bool,
-    /// Where; empty: the cluster.
-    pub(crate) node: String,
-    pub(crate) what: String,
-    pub(crate) remedy: String,
-}
 
 pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,

@@ -1,6 +1,6 @@
 //! What is looked at. Each check sees all nodes, because most of what is wrong shows in their differences.
 
-use super::Finding;
+use super::finding::Finding;
 use crate::client::Look;
 use crate::status::{list, word};
 use kevy_elect_plugin::config::Member;
