@@ -198,6 +198,7 @@ mod tests {
             standing: Standing::Member,
             incarnation: Incarnation(1),
             identity: None,
+            promise: crate::time::Duration::from_secs(1),
             pause: None,
             floor: crate::position::Progress::NONE,
             position: Position::single(Epoch(1), offset),

@@ -31,6 +31,8 @@ pub(super) struct Record {
     held: VecDeque<(NodeId, Message)>,
     held_max: usize,
     position_saved_at: Instant,
+    /// The promise is shorter than the newest save says.
+    shortened: bool,
 }
 
 /// The record says something that is not saved yet.
@@ -43,11 +45,13 @@ impl Record {
         restored: Option<HardState>,
         incarnation_floor: u64,
         members: usize,
+        usual: Duration,
     ) -> (Self, Unsaved) {
         let next = restored.as_ref().map_or(1, |old| old.incarnation.0.saturating_add(1));
         let incarnation = Incarnation(next.max(incarnation_floor));
         let hard = match restored {
-            Some(old) => HardState { incarnation, ..old },
+            // What an earlier process promised is not shorter because this one promises less (P7).
+            Some(old) => HardState { incarnation, promise: old.promise.max(usual), ..old },
             None => HardState {
                 epoch: Epoch::ZERO,
                 voted_for: None,
@@ -55,6 +59,7 @@ impl Record {
                 incarnation,
                 identity: None,
                 pause: None,
+                promise: usual,
                 floor: Progress::NONE,
                 position: Position::NONE,
             },
@@ -68,6 +73,7 @@ impl Record {
             held: VecDeque::new(),
             held_max: HELD_PER_MEMBER * members,
             position_saved_at: Instant::ZERO,
+            shortened: false,
         };
         (record, Unsaved(()))
     }
@@ -111,6 +117,27 @@ impl Record {
         debug_assert!(Some(pause) > self.hard.pause);
         self.hard.pause = Some(pause);
         Unsaved(())
+    }
+
+    /// The longest promise that this process may give, or that an earlier one may have given.
+    #[inline]
+    pub(super) fn promise(&self) -> Duration {
+        self.hard.promise
+    }
+
+    /// This process is about to promise for longer.
+    pub(super) fn promise_longer(&mut self, promise: Duration) -> Unsaved {
+        debug_assert!(promise > self.hard.promise);
+        self.hard.promise = promise;
+        Unsaved(())
+    }
+
+    /// No promise runs that is longer than this. What is saved next says so; nothing waits for that.
+    pub(super) fn promises_are(&mut self, usual: Duration) {
+        if self.hard.promise > usual {
+            self.hard.promise = usual;
+            self.shortened = true;
+        }
     }
 
     /// Lower than this nobody gets this node's vote.
@@ -168,7 +195,8 @@ impl Record {
     /// Saves how far the data goes, now and then; nothing waits for it.
     pub(super) fn save_position(&mut self, position: &Position, now: Instant) -> Option<Output> {
         let due = now >= self.position_saved_at + POSITION_SAVE_INTERVAL;
-        (due && !self.pending() && self.hard.position != *position).then(|| self.save(position, now))
+        (due && !self.pending() && (self.shortened || self.hard.position != *position))
+            .then(|| self.save(position, now))
     }
 
     /// Tries again what failed, if something waits for it.
@@ -188,6 +216,7 @@ impl Record {
             self.hard.floor = Progress::NONE;
         }
         self.position_saved_at = now;
+        self.shortened = false;
         self.issued = PersistSeq(self.issued.0 + 1);
         Output::Persist(self.issued, self.hard.clone())
     }
@@ -248,9 +277,18 @@ impl Record {
     #[cfg(feature = "sim")]
     pub(super) fn digest(&self, now: Instant, position: &Position, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
-        let HardState { epoch, voted_for, standing, incarnation, identity, floor, pause, position: saved } =
-            &self.hard;
-        (epoch, voted_for, standing, incarnation, identity, floor, pause).hash(hasher);
+        let HardState {
+            epoch,
+            voted_for,
+            standing,
+            incarnation,
+            identity,
+            floor,
+            pause,
+            promise,
+            position: saved,
+        } = &self.hard;
+        (epoch, voted_for, standing, incarnation, identity, floor, pause, promise).hash(hasher);
         if saved != position {
             let age = now.saturating_since(self.position_saved_at).min(POSITION_SAVE_INTERVAL);
             (saved, age).hash(hasher);

@@ -5,6 +5,7 @@ use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::Standing;
 use crate::pause::Pause;
 use crate::position::{Position, Progress};
+use crate::time::Duration;
 
 /// What survives a restart. One record, replaced as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct HardState {
     pub floor: Progress,
     /// What an operator last said about automatic elections, if anything.
     pub pause: Option<Pause>,
+    /// The longest that it, or an earlier process, may have promised to elect nobody else: a new process waits for so long.
+    pub promise: Duration,
     /// How far its data went when it was written: a lower bound for a host that lost nothing.
     pub position: Position,
 }

@@ -59,6 +59,7 @@ fn started(rules: Rules) -> World {
             standing: Standing::Member,
             incarnation: Incarnation(1),
             identity: None,
+            promise: kevy_elect_plugin::time::Duration::from_secs(1),
             pause: None,
             floor: kevy_elect_plugin::position::Progress::NONE,
             position: Position::NONE,
