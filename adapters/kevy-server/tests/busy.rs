@@ -5,8 +5,9 @@
 
 mod common;
 
+use common::disk::Disk;
 use common::process::{BIN, Process, confirmed, primary};
-use common::{Cluster, until};
+use common::{Cluster, Dir, until, within};
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
 use rustix::process::{Pid, Signal, setpriority_process};
@@ -17,7 +18,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// After the end of a lease no watchdog of these settings waits for longer.
 const WATCHDOG_MAX: Duration = Duration::from_secs(2);
@@ -141,6 +142,68 @@ fn a_machine_with_no_time_left_costs_nobody_the_office() {
         assert_eq!(node.child.try_wait().unwrap(), None, "its watchdog ended it");
     }
     assert_eq!(self::epoch(&nodes[first]), epoch, "the office has moved");
+}
+
+/// Every node's disk takes half a megabyte a second, and clients write as much as they can. Writes may wait, the office may move:
+/// no watchdog ends anybody, nothing that was confirmed is lost, and with disks that are quick again there is a primary.
+#[test]
+#[ignore = "needs root, loop devices, mkfs.ext4 and the kernel's rate limits for devices; takes two minutes"]
+#[cfg(target_os = "linux")]
+fn disks_with_no_time_left_end_nobody() {
+    const BYTES_PER_SECOND: u64 = 512 << 10;
+    const FOR: Duration = Duration::from_secs(30);
+    for policy in ["everysec", "always", "no"] {
+        let (mut cluster, files) = (Cluster::new(3, 1), Dir::new());
+        cluster.appendfsync = policy;
+        let disk = |node: usize| Disk::new(1024, files.0.join(format!("disk{node}")), &cluster.dirs[node].0);
+        let mut disks: Vec<Disk> = (0..3).map(disk).collect();
+        let mut nodes = Process::start_three(&cluster, "");
+        let first = primary(&nodes);
+        confirmed(&nodes[first], "SET probe 1");
+        disks.iter_mut().for_each(|disk| disk.slow_down(BYTES_PER_SECOND));
+        let begun = Instant::now();
+        let (mut written, mut kept, mut longest) = (0_u64, Vec::new(), Duration::ZERO);
+        let (mut last, mut at, mut client) = (begun, first, None::<RespClient>);
+        while begun.elapsed() < FOR {
+            let key = format!("k{written}");
+            let value = vec![b'v'; 16 << 10];
+            let asked = client.as_mut().map(|client| {
+                let set = client.request_borrowed(&[b"SET", key.as_bytes(), &value]);
+                set.and_then(|set| Ok((set, client.request_borrowed(&[b"WAIT", b"1", b"50"])?)))
+            });
+            match asked {
+                Some(Ok((Reply::Simple(_), wait))) => {
+                    written += 1;
+                    longest = longest.max(last.elapsed());
+                    last = Instant::now();
+                    if matches!(wait, Reply::Int(1..)) {
+                        kept.push(key);
+                    }
+                }
+                _ => {
+                    at = (at + 1) % 3;
+                    client = RespClient::connect("127.0.0.1", nodes[at].port).ok();
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            }
+        }
+        println!(
+            "{policy}: {written} writes, {} confirmed, the longest silence {:?}",
+            kept.len(),
+            longest.max(last.elapsed())
+        );
+        for node in &mut nodes {
+            assert_eq!(node.child.try_wait().unwrap(), None, "{policy}: its watchdog ended it");
+        }
+        disks.iter_mut().for_each(|disk| disk.slow_down(1 << 30));
+        let there = |key: &String| {
+            within(common::PATIENCE, || {
+                nodes[primary(&nodes)].ask(&format!("EXISTS {key}")).filter(|n| n == "1")
+            })
+        };
+        assert!(kept.iter().all(|key| there(key).is_some()), "{policy}: a confirmed write is gone");
+        drop(nodes);
+    }
 }
 
 /// Its shards, and the thread that waits for them: both have the process's name.

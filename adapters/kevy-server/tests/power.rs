@@ -9,74 +9,16 @@
 
 mod common;
 
+use common::disk::Disk;
 use common::process::{BIN, Process};
 use common::{Cluster, Dir, until};
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
 use rustix::process::Signal;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// `EXT4_IOC_SHUTDOWN` without flushing even the journal: what a power cut does.
-const SHUTDOWN: &str = "open(my $fs, '<', $ARGV[0]) or die \"$!\"; my $how = pack('I', 2); \
-                        ioctl($fs, 0x8004587d, $how) or die \"$!\"";
-
-/// Runs a program that must succeed.
-#[track_caller]
-fn run(program: &str, args: &[&str]) {
-    let output = Command::new(program).args(args).output();
-    let output = output.unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {} failed: {said}", args.join(" "));
-}
-
-/// A disk: an image with a file system, mounted where a node keeps its data.
-struct Disk {
-    image: PathBuf,
-    at: PathBuf,
-    cuts: u32,
-}
-
-impl Disk {
-    fn new(image: PathBuf, at: &Path) -> Self {
-        std::fs::File::create(&image).unwrap().set_len(48 << 20).unwrap();
-        run("mkfs.ext4", &["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", &image.to_string_lossy()]);
-        let disk = Self { image, at: at.to_owned(), cuts: 0 };
-        disk.mount();
-        disk
-    }
-
-    fn mount(&self) {
-        run("mount", &["-o", "loop", &self.image.to_string_lossy(), &self.at.to_string_lossy()]);
-    }
-
-    /// From now on nothing reaches it.
-    fn cut(&self) {
-        run("perl", &["-e", SHUTDOWN, &self.at.to_string_lossy()]);
-    }
-
-    /// What had not reached it is gone; what is there is read again. From a copy: the kernel may hold the old one for a
-    /// while, and a file system that is mounted twice is one, and stays shut down.
-    fn power_up(&mut self) {
-        self.cuts += 1;
-        let next = self.image.with_extension(self.cuts.to_string());
-        let old = std::mem::replace(&mut self.image, next);
-        run("cp", &["--sparse=always", &old.to_string_lossy(), &self.image.to_string_lossy()]);
-        run("umount", &["--lazy", &self.at.to_string_lossy()]);
-        std::fs::remove_file(old).unwrap();
-        self.mount();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: after a failed test a process may still hold a file.
-        drop(Command::new("umount").arg("--lazy").arg(&self.at).output());
-    }
-}
 
 /// Nodes on disks of their own. Processes first: disks can be unmounted only after them.
 struct Machine {
@@ -92,7 +34,7 @@ impl Machine {
     fn new(policy: &'static str, shards: u16, nodes: usize) -> Self {
         let (mut cluster, files) = (Cluster::new(nodes, shards), Dir::new());
         cluster.appendfsync = policy;
-        let disk = |node: usize| Disk::new(files.0.join(format!("disk{node}")), &cluster.dirs[node].0);
+        let disk = |node: usize| Disk::new(48, files.0.join(format!("disk{node}")), &cluster.dirs[node].0);
         let disks = (0..nodes).map(disk).collect();
         let loss = if shards > 1 { "loss_policy = \"dominate\"\n" } else { "" };
         let more = format!("election_timeout_ms = 600\n{loss}");

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 pub mod contents;
+pub mod disk;
 pub mod process;
 pub mod rolling;
 pub mod secured;
