@@ -23,6 +23,7 @@ const SCRIPTS: &str = "tests/scripts";
 /// Sentences about what lies around the elector, and where they are looked at.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("H17", "kevy-server's tests/attacks/member.rs"),
+    ("L8", "elector/promise.rs: unit tests"),
     ("F7", "tests/support: every test with real drivers"),
     ("F8", "the simulator of the whole stack"),
     ("F9", "the simulator of the whole stack"),

@@ -272,6 +272,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::ClaimsOutliveLinks, "liar", 3, 86),
     (Mutation::JumpsAreFree, "liar", 3, 6),
     (Mutation::AdmittedOutOfReach, "apart", 5, 231),
+    (Mutation::PromiseIsOwnTimeout, "timings", 3, 3),
 ];
 
 /// What no seed shows: it takes more lost disks than a protocol survives, or a primary that dies before anybody heard of it, in the
@@ -289,6 +290,7 @@ const SHOWN_BY_SCRIPTS: &[Mutation] = &[
     Mutation::AdmittedInPlace,
     Mutation::AdmittedUnheard,
     Mutation::OrderWithoutFloor,
+    Mutation::LongerPromiseForgotten,
 ];
 
 /// Where each fault of a server is caught, likewise.

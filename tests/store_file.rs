@@ -24,6 +24,7 @@ fn state(epoch: u64) -> HardState {
         incarnation: Incarnation(9),
         identity: None,
         members: None,
+        promise: kevy_elect_plugin::time::Duration::from_secs(1),
         pause: None,
         floor: kevy_elect_plugin::position::Progress::NONE,
         position: Position::NONE,

@@ -171,6 +171,7 @@ fn heartbeat(round: u64) -> Message {
         standing: Standing::Member,
         progress: Progress { stream_epoch: Epoch(1), offset: 12 },
         primary: Some(id("a")),
+        promise: Duration::ZERO,
         lease: Duration::from_millis(900),
         health: Health::Good,
         identity: None,

@@ -158,6 +158,7 @@ impl Cluster {
             standing,
             progress: Progress::NONE,
             primary,
+            promise: Duration::ZERO,
             lease,
             health: Health::Good,
             identity: None,

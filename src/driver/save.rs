@@ -199,6 +199,7 @@ mod tests {
             incarnation: Incarnation(1),
             identity: None,
             members: None,
+            promise: crate::time::Duration::from_secs(1),
             pause: None,
             floor: crate::position::Progress::NONE,
             position: Position::single(Epoch(1), offset),

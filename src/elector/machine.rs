@@ -76,7 +76,7 @@ impl Elector {
             // Room for one output of each kind to every member, and some events: the heartbeat path
             // never grows it.
             outputs: VecDeque::with_capacity(4 * peers.partners().len() + 32),
-            promises: Promises::new(boots.then_some(now + config.election_timeout)),
+            promises: Promises::new(&config, boots.then_some(now + record.promise())),
             admission: Admission::default(),
             approach: Approach::new(now),
             data: Data::new(record.position().clone()),

@@ -91,6 +91,10 @@ faults! {
         ListNotPersisted,
         /// Who votes is changed whatever the voters, and the new one, hold.
         ListIgnoresData,
+        /// A node that starts waits for its own election timeout, also where an earlier process promised more.
+        LongerPromiseForgotten,
+        /// A voter promises for its own election timeout, however long the primary's lease is.
+        PromiseIsOwnTimeout,
         /// Answers of an epoch that is out of reach admit a node without a record.
         AdmittedOutOfReach,
     }

@@ -33,6 +33,8 @@ pub(super) struct Record {
     held: VecDeque<(NodeId, Message)>,
     held_max: usize,
     position_saved_at: Instant,
+    /// The promise is shorter than the newest save says.
+    shortened: bool,
 }
 
 /// The record says something that is not saved yet.
@@ -49,7 +51,8 @@ impl Record {
         let next = restored.as_ref().map_or(1, |old| old.incarnation.0.saturating_add(1));
         let incarnation = Incarnation(next.max(incarnation_floor));
         let mut hard = match restored {
-            Some(old) => HardState { incarnation, ..old },
+            // What an earlier process promised is not shorter because this one promises less (P7).
+            Some(old) => HardState { incarnation, promise: old.promise.max(config.election_timeout), ..old },
             None => HardState {
                 epoch: Epoch::ZERO,
                 voted_for: None,
@@ -58,6 +61,7 @@ impl Record {
                 identity: None,
                 members: None,
                 pause: None,
+                promise: config.election_timeout,
                 floor: Progress::NONE,
                 position: Position::NONE,
             },
@@ -73,6 +77,7 @@ impl Record {
             held: VecDeque::new(),
             held_max: HELD_PER_MEMBER * config.members.len(),
             position_saved_at: Instant::ZERO,
+            shortened: false,
         };
         (record, Unsaved(()))
     }
@@ -135,6 +140,27 @@ impl Record {
         Unsaved(())
     }
 
+    /// The longest promise that this process may give, or that an earlier one may have given.
+    #[inline]
+    pub(super) fn promise(&self) -> Duration {
+        self.hard.promise
+    }
+
+    /// This process is about to promise for longer.
+    pub(super) fn promise_longer(&mut self, promise: Duration) -> Unsaved {
+        debug_assert!(promise > self.hard.promise);
+        self.hard.promise = promise;
+        Unsaved(())
+    }
+
+    /// No promise runs that is longer than this. What is saved next says so; nothing waits for that.
+    pub(super) fn promises_are(&mut self, usual: Duration) {
+        if self.hard.promise > usual {
+            self.hard.promise = usual;
+            self.shortened = true;
+        }
+    }
+
     /// Lower than this nobody gets this node's vote.
     #[inline]
     pub(super) fn floor(&self) -> Progress {
@@ -190,7 +216,8 @@ impl Record {
     /// Saves how far the data goes, now and then; nothing waits for it.
     pub(super) fn save_position(&mut self, position: &Position, now: Instant) -> Option<Output> {
         let due = now >= self.position_saved_at + POSITION_SAVE_INTERVAL;
-        (due && !self.pending() && self.hard.position != *position).then(|| self.save(position, now))
+        (due && !self.pending() && (self.shortened || self.hard.position != *position))
+            .then(|| self.save(position, now))
     }
 
     /// Tries again what failed, if something waits for it.
@@ -210,6 +237,7 @@ impl Record {
             self.hard.floor = Progress::NONE;
         }
         self.position_saved_at = now;
+        self.shortened = false;
         self.issued = PersistSeq(self.issued.0 + 1);
         Output::Persist(self.issued, self.hard.clone())
     }
@@ -279,9 +307,10 @@ impl Record {
             floor,
             pause,
             members,
+            promise,
             position: saved,
         } = &self.hard;
-        (epoch, voted_for, standing, incarnation, identity, floor, pause, members).hash(hasher);
+        (epoch, voted_for, standing, incarnation, identity, floor, pause, members, promise).hash(hasher);
         if saved != position {
             let age = now.saturating_since(self.position_saved_at).min(POSITION_SAVE_INTERVAL);
             (saved, age).hash(hasher);

@@ -36,7 +36,7 @@ pub use habits::{Fsync, Habits};
 pub use invariants::{INVARIANTS, Violation};
 pub use note::{Note, What};
 pub use outcome::Outcome;
-pub use plan::{Plan, Setup};
+pub use plan::{Plan, Setup, Timing};
 pub use profile::{PROFILES, Profile};
 pub use server_mutation::ServerMutation;
 pub use stats::Stats;

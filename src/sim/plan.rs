@@ -21,8 +21,10 @@ pub struct Setup {
     pub priorities: Vec<u8>,
     /// Heartbeat interval of all nodes.
     pub heartbeat: Duration,
-    /// Election timeout of all nodes.
+    /// Election timeout of all nodes; the longest, where their timings differ.
     pub timeout: Duration,
+    /// The timings that each node starts with, one start after the other; those above where there are none.
+    pub timings: Vec<Vec<Timing>>,
     /// Configured bound of the clocks' drift, in percent.
     pub drift_percent: f64,
     /// Rate of each node's clock, in parts of a million of that bound.
@@ -58,19 +60,43 @@ pub struct Setup {
     pub habits: Option<Habits>,
 }
 
+/// What the configuration of one start says of time.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// Election timeout.
+    pub timeout: Duration,
+    /// Bound of the clocks' drift, in percent.
+    pub drift_percent: f64,
+    /// The lease is so many percent of the longest that is safe.
+    pub lease_percent: u32,
+}
+
 impl Setup {
-    /// The configuration of one node.
-    pub(super) fn config(&self, node: usize, ids: &[NodeId]) -> Result<Config, ConfigError> {
+    /// The configuration of one node, when it has been started so often before.
+    pub(super) fn config(&self, node: usize, starts: usize, ids: &[NodeId]) -> Result<Config, ConfigError> {
+        let timings = self.timings.get(node).filter(|timings| !timings.is_empty());
+        let timing = timings.map_or_else(|| self.timing(), |timings| timings[starts % timings.len()]);
+        self.timed(node, timing, ids)
+    }
+
+    /// What a node starts with for which nothing else is said.
+    pub fn timing(&self) -> Timing {
+        Timing { timeout: self.timeout, drift_percent: self.drift_percent, lease_percent: 100 }
+    }
+
+    fn timed(&self, node: usize, timing: Timing, ids: &[NodeId]) -> Result<Config, ConfigError> {
         let members = ids.iter().zip(&self.kinds).zip(&self.priorities);
         let members = members.map(|((id, kind), priority)| match kind {
             MemberKind::Voter => Member { priority: *priority, ..Member::voter(*id) },
             MemberKind::Witness => Member::witness(*id),
             MemberKind::Observer => Member::observer(*id),
         });
+        let Timing { timeout, drift_percent, lease_percent } = timing;
         Config::builder(ids[node], members)
             .heartbeat_interval(self.heartbeat)
-            .election_timeout(self.timeout)
-            .drift_percent(self.drift_percent)
+            .election_timeout(timeout)
+            .drift_percent(drift_percent)
+            .lease(Config::lease_max(timeout, drift_percent) * lease_percent / 100)
             .loss_policy(self.loss_policy)
             .crash_detection(self.crash_detection)
             .build()
@@ -122,6 +148,7 @@ impl Plan {
             priorities: vec![Member::PRIORITY_DEFAULT; nodes],
             heartbeat: Duration::from_millis(100),
             timeout: Duration::from_millis(1000),
+            timings: Vec::new(),
             drift_percent: 1.0,
             of_bound: vec![0; nodes],
             shards: 1,
@@ -236,10 +263,33 @@ impl Plan {
         if profile.lies {
             plan.draw_lies(&mut Rng::new(seed, 7));
         }
+        if profile.timings {
+            plan.draw_timings(&mut Rng::new(seed, 9));
+        }
         if profile.apart {
             plan.draw_epochs(&mut Rng::new(seed, 8));
         }
         plan
+    }
+
+    /// Every start of a node may have other timings. One node may be told too little of the clocks, as long as the others are not.
+    fn draw_timings(&mut self, rng: &mut Rng) {
+        let setup = &mut self.setup;
+        let misled = rng.below(setup.members() as u64 * 2) as usize;
+        let ids: Vec<_> = (0..setup.members()).filter_map(|n| NodeId::new(&format!("n{n}")).ok()).collect();
+        let draw = |rng: &mut Rng, node: usize| {
+            let timeout = setup.timeout * rng.pick(&[100, 100, 75, 50, 40, 34]) / 100;
+            let drifts = [0.1, 1.0, 5.0, 15.0];
+            let low = |drift: &f64| *drift >= setup.drift_percent || node == misled;
+            let fit: Vec<f64> = drifts.into_iter().filter(low).collect();
+            let drift_percent = if fit.is_empty() { setup.drift_percent } else { rng.pick(&fit) };
+            let timing = Timing { timeout, drift_percent, lease_percent: rng.pick(&[100, 100, 90]) as u32 };
+            let fits = setup.timed(node, timing, &ids).is_ok();
+            if fits { timing } else { setup.timing() }
+        };
+        let nodes = 0..setup.members();
+        let timings = nodes.map(|node| (0..4).map(|_| draw(rng, node)).collect()).collect();
+        setup.timings = timings;
     }
 
     fn draw_epochs(&mut self, rng: &mut Rng) {

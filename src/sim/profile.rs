@@ -20,6 +20,8 @@ pub struct Profile {
     pub(super) late: bool,
     /// A member says in its own name what no elector would, and is removed or started anew half way.
     pub(super) lies: bool,
+    /// Every start of a node may have other timings.
+    pub(super) timings: bool,
     /// Epochs are far apart when it begins.
     pub(super) apart: bool,
     /// The protocol does not promise to survive this; violations are counted, not failures.
@@ -92,7 +94,7 @@ macro_rules! profile {
     (@ $name:literal, $about:literal, $kinds:expr $(, $flag:ident)*) => {
         Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: $kinds,
             unordered: false, drift: false, real: false, late: false, continues: false, lies: false,
-            apart: false, beyond: false } }
+            apart: false, timings: false, beyond: false } }
     };
 }
 
@@ -189,6 +191,13 @@ pub const PROFILES: &[Profile] = &[
         "epochs are far apart, as a lie of long ago left them",
         [Crash, QuickRestart, Wipe, Pause, Cut, Partition, Storm, Operator],
         apart
+    ),
+    profile!(
+        "timings",
+        "nodes are configured differently, and otherwise at every start",
+        [Crash, QuickRestart, QuickRestart, Pause, Cut, Partition, Partition, Operator],
+        timings,
+        drift
     ),
     profile!("twins", "second processes with a node's id", [Twin, Twin, Cut, Crash], real),
     profile!("server", "everything at once, with all the habits of real servers", server, drift),

@@ -26,12 +26,15 @@
 //! `running@` and a number, behind the others, of which each is there only where it says something.
 //!
 //! A node that knows who votes writes version 5, with the list and its generation behind all others: `members 7:2 n1,n2,n3@witness`.
+//! Where an election timeout is, or was, not a second, or somebody's was longer, version 6 says for how long a promise of the node
+//! may run: `promise 2000000`, in microseconds. Without that line it is a second.
 //!
 //! Version 1 of the vote record had the two lines of the position before the checksum. It is read, never written.
 //!
 //! Later versions keep the shape of the first and of the last line, and change the rest as they like. So
 //! a record of a newer release is told from a damaged one.
 
+use crate::config::{ELECTION_TIMEOUT_MAX, PROMISE_TIMEOUTS_MAX};
 use crate::identity::Identity;
 use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId};
 use crate::membership::{Generation, Membership};
@@ -39,6 +42,7 @@ use crate::message::Standing;
 use crate::pause::Pause;
 use crate::position::{OFFSET_MAX, Position, PositionError, Progress};
 use crate::state::HardState;
+use crate::time::Duration;
 use std::fmt::{Display, Write};
 
 const VOTE: &str = "kevy-elect-vote";
@@ -50,6 +54,12 @@ const VOTE_WITH_CLUSTER: u64 = 3;
 const VOTE_WITH_PAUSE: u64 = 4;
 /// The version that says who votes.
 const VOTE_WITH_MEMBERS: u64 = 5;
+/// The version that says how long promises may run.
+const VOTE_WITH_PROMISE: u64 = 6;
+/// What promises were as a rule before records said it: the default of the election timeout.
+const PROMISE_UNSAID: Duration = Duration::from_secs(1);
+/// No promise is longer.
+const PROMISE_MAX: Duration = ELECTION_TIMEOUT_MAX.saturating_mul(PROMISE_TIMEOUTS_MAX);
 /// The version that kept the position in the vote record.
 const VOTE_WITH_POSITION: u64 = 1;
 const POSITION: &str = "kevy-elect-position";
@@ -119,6 +129,7 @@ pub struct RangeError {
 /// The vote record of `state`, without its position; or the value in it that [`decode_vote`] would refuse.
 pub fn encode_vote(state: &HardState) -> Result<Vec<u8>, RangeError> {
     let version = match (&state.members, state.identity, state.pause) {
+        _ if state.promise != PROMISE_UNSAID => VOTE_WITH_PROMISE,
         (Some(_), _, _) => VOTE_WITH_MEMBERS,
         (None, _, Some(_)) => VOTE_WITH_PAUSE,
         (None, Some(_), None) => VOTE_WITH_CLUSTER,
@@ -130,7 +141,7 @@ pub fn encode_vote(state: &HardState) -> Result<Vec<u8>, RangeError> {
 /// The state that `bytes` record. Its position is none, unless the record is of the version that kept it.
 pub fn decode_vote(bytes: &[u8]) -> Result<HardState, RecordError> {
     let mut lines = Lines::open(bytes, VOTE)?;
-    let version = lines.version(VOTE, "kevy-elect-vote <version>", VOTE_WITH_MEMBERS)?;
+    let version = lines.version(VOTE, "kevy-elect-vote <version>", VOTE_WITH_PROMISE)?;
     let state = HardState {
         epoch: Epoch(lines.number("epoch", "epoch <number>")?),
         voted_for: lines.value("voted_for", "voted_for \"<node id>\" | none", |text| match text {
@@ -149,10 +160,15 @@ pub fn decode_vote(bytes: &[u8]) -> Result<HardState, RecordError> {
         floor: if version >= VOTE_WITH_CLUSTER { lines.floor()? } else { Progress::NONE },
         pause: match version {
             VOTE_WITH_PAUSE => Some(lines.pause()?),
-            VOTE_WITH_MEMBERS if lines.says("pause ") => Some(lines.pause()?),
+            VOTE_WITH_MEMBERS | VOTE_WITH_PROMISE if lines.says("pause ") => Some(lines.pause()?),
             _ => None,
         },
-        members: if version >= VOTE_WITH_MEMBERS { Some(lines.members()?) } else { None },
+        members: match version {
+            VOTE_WITH_MEMBERS => Some(lines.members()?),
+            VOTE_WITH_PROMISE if lines.says("members ") => Some(lines.members()?),
+            _ => None,
+        },
+        promise: if version >= VOTE_WITH_PROMISE { lines.promise()? } else { PROMISE_UNSAID },
         position: if version == VOTE_WITH_POSITION { lines.position()? } else { Position::NONE },
     };
     if spell_vote(&state, version)? != bytes {
@@ -181,8 +197,18 @@ pub fn decode_position(bytes: &[u8]) -> Result<Position, RecordError> {
 }
 
 fn spell_vote(state: &HardState, version: u64) -> Result<Vec<u8>, RangeError> {
-    let HardState { epoch, voted_for, standing, incarnation, identity, floor, pause, members, position } =
-        state;
+    let HardState {
+        epoch,
+        voted_for,
+        standing,
+        incarnation,
+        identity,
+        floor,
+        pause,
+        members,
+        promise,
+        position,
+    } = state;
     check("epoch", *epoch)?;
     let mut record = String::with_capacity(256);
     line(&mut record, VOTE, version);
@@ -211,6 +237,14 @@ fn spell_vote(state: &HardState, version: u64) -> Result<Vec<u8>, RangeError> {
     if let Some(members) = members.as_ref().filter(|_| version >= VOTE_WITH_MEMBERS) {
         check("the epoch of the membership", members.generation.epoch)?;
         line(&mut record, "members", members);
+    }
+    if version >= VOTE_WITH_PROMISE {
+        let micros = promise.as_nanos().div_ceil(1000).try_into().unwrap_or(u64::MAX);
+        if *promise > PROMISE_MAX {
+            let (field, max) = ("the promise in microseconds", PROMISE_MAX.as_secs() * 1_000_000);
+            return Err(RangeError { field, value: micros, max });
+        }
+        line(&mut record, "promise", micros);
     }
     if version == VOTE_WITH_POSITION {
         position_lines(&mut record, position)?;
@@ -303,6 +337,11 @@ impl<'a> Lines<'a> {
         })
     }
 
+    fn promise(&mut self) -> Result<Duration, RecordError> {
+        let read = |text: &str| text.parse().ok().map(Duration::from_micros);
+        self.value("promise", "promise <microseconds>", |text| read(text).filter(|it| *it != PROMISE_UNSAID))
+    }
+
     /// A line that is there only where it says something.
     fn floor(&mut self) -> Result<Progress, RecordError> {
         if !self.says("floor ") {
@@ -359,6 +398,7 @@ mod tests {
             identity: None,
             pause: None,
             members: None,
+            promise: PROMISE_UNSAID,
             floor: Progress::NONE,
             position: Position::new(Epoch(41), &[1000, 2000]).unwrap(),
         }
@@ -473,6 +513,31 @@ mod tests {
     }
 
     #[test]
+    fn v9_promises_that_were_not_a_second_are_in_a_version_of_its_own() {
+        for pause in [None, Some(Pause { number: 12, paused: true })] {
+            for identity in [None, Some(Identity::settled(ClusterId::from_bits(7)))] {
+                for promise in [1, 400_000, 2_000_000, PROMISE_MAX.as_secs() * 1_000_000] {
+                    let promise = Duration::from_micros(promise);
+                    let known = HardState { identity, pause, promise, position: Position::NONE, ..state() };
+                    let record = encode_vote(&known).unwrap();
+                    let said = body(&record);
+                    assert!(said.starts_with("kevy-elect-vote 6\n"), "{said}");
+                    assert!(said.ends_with(&format!("\npromise {}\n", promise.as_micros())), "{said}");
+                    assert_eq!(decode_vote(&record), Ok(known));
+                    for wrong in
+                        ["promise", "promise 1000000", "promise 01", "promise 1s", "promise 57600000001"]
+                    {
+                        let bad = said.replace(said.lines().last().unwrap(), wrong);
+                        assert!(decode_vote(&resealed(&bad)).is_err(), "{wrong}");
+                    }
+                }
+            }
+        }
+        let over = PROMISE_MAX + Duration::from_micros(1);
+        assert!(encode_vote(&HardState { promise: over, ..state() }).is_err());
+    }
+
+    #[test]
     fn the_extremes_of_every_field_come_back_and_fit() {
         let longest = NodeId::new(&"~".repeat(63)).unwrap();
         let ids =
@@ -498,6 +563,7 @@ mod tests {
                         floor,
                         pause,
                         members: None,
+                        promise: PROMISE_MAX,
                         position,
                     };
                     let record = encode_vote(&state).unwrap();
@@ -594,9 +660,9 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_told_from_damage() {
-        let record = resealed("kevy-elect-vote 6\nsomething else entirely\n");
+        let record = resealed("kevy-elect-vote 7\nsomething else entirely\n");
         let error = decode_vote(&record).unwrap_err();
-        assert_eq!(error, RecordError::Version { found: 6, newest: 5 });
+        assert_eq!(error, RecordError::Version { found: 7, newest: 6 });
         assert!(error.to_string().contains("newer release"));
     }
 

@@ -17,6 +17,12 @@ pub const ELECTION_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Added to every lease on top of drift: what a timer, a clock read and the gate's resolution may be off.
 pub const LEASE_MARGIN: Duration = Duration::from_millis(10);
 
+/// For how many election timeouts of its own a node promises at most. Who relies on more gets no promise: a mistake in one
+/// configuration, or a lie, would keep the others from electing anybody for as long.
+pub(crate) const PROMISE_TIMEOUTS_MAX: u32 = 16;
+/// How much clocks may drift, in percent, if the configuration does not say.
+pub(crate) const DRIFT_PERCENT_DEFAULT: f64 = 1.0;
+
 /// What a member is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -133,7 +139,7 @@ impl Config {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             lease: None,
-            drift_percent: 1.0,
+            drift_percent: DRIFT_PERCENT_DEFAULT,
             loss_policy: LossPolicy::default(),
             crash_detection: CrashDetection::default(),
         }
@@ -191,6 +197,13 @@ impl Config {
         let room = election_timeout.as_secs_f64() * (1.0 - drift) - LEASE_MARGIN.as_secs_f64();
         // Rounded down to whole microseconds: rounding up could break the very inequality.
         Duration::from_micros((room.max(0.0) / (1.0 + drift) * 1e6).floor() as u64)
+    }
+
+    /// The shortest promise that outlasts `lease` on such clocks: the other way round, and rounded up.
+    pub(crate) fn promise_min(lease: Duration, drift_percent: f64) -> Duration {
+        let drift = drift_percent / 100.0;
+        let room = lease.as_secs_f64() * (1.0 + drift) + LEASE_MARGIN.as_secs_f64();
+        Duration::from_micros((room / (1.0 - drift) * 1e6).ceil() as u64)
     }
 }
 

@@ -77,8 +77,10 @@ pub struct Heartbeat {
     pub progress: Progress,
     /// The primary that the sender follows (itself, if it is that).
     pub primary: Option<NodeId>,
-    /// How long a primary's lease runs from the send time of a heartbeat; zero from others. A voter whose
-    /// promise would not outlast it does not echo.
+    /// How long a primary relies on the promise that answers this; zero where the lease alone says it (W23).
+    pub promise: Duration,
+    /// How long a primary's lease may run at most from the send time of a heartbeat; zero from others. A voter
+    /// promises to elect nobody else for so long that it outlasts that.
     pub lease: Duration,
     /// Whether the sender can serve as primary, and what is wrong if not.
     pub health: Health,

@@ -6,6 +6,7 @@ use crate::membership::Membership;
 use crate::message::Standing;
 use crate::pause::Pause;
 use crate::position::{Position, Progress};
+use crate::time::Duration;
 
 /// What survives a restart. One record, replaced as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct HardState {
     pub pause: Option<Pause>,
     /// Who votes, as far as it knows: what its file says does not count where there is one. None in records of releases before.
     pub members: Option<Membership>,
+    /// The longest that it, or an earlier process, may have promised to elect nobody else: a new process waits for so long.
+    pub promise: Duration,
     /// How far its data went when it was written: a lower bound for a host that lost nothing.
     pub position: Position,
 }

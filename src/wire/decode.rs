@@ -57,6 +57,7 @@ const HEARTBEAT_BLANK: Heartbeat = Heartbeat {
     standing: Standing::New,
     progress: Progress::NONE,
     primary: None,
+    promise: Duration::ZERO,
     lease: Duration::ZERO,
     health: Health::Good,
     identity: None,
@@ -189,7 +190,7 @@ impl<'a> Reader<'a> {
         hb.standing = self.standing()?;
         hb.progress = self.progress()?;
         hb.primary = self.node_or_none("primary")?;
-        self.micros("reserved")?;
+        hb.promise = self.micros("promise")?;
         hb.lease = self.micros("lease")?;
         if self.element < self.elements {
             hb.health = match self.field("health")? {

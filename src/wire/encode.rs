@@ -37,8 +37,10 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.standing(hb.standing);
             w.progress(hb.progress);
             w.node(hb.primary.as_ref());
-            // Reserved: how long ago the primary was heard, which nobody needs.
-            w.raw(b"$1\r\n0\r\n");
+            match hb.promise {
+                Duration::ZERO => w.raw(b"$1\r\n0\r\n"),
+                promise => w.micros(promise),
+            }
             w.micros(hb.lease);
             match (hb.identity, hb.health) {
                 (None, Health::Good) if hb.pause.is_none() => {}

@@ -34,6 +34,7 @@ pub fn message(verb: Verb) -> Option<Message> {
             standing: Standing::Member,
             progress,
             primary: Some(node),
+            promise: Duration::ZERO,
             lease: Duration::from_micros(970_297),
             health: Health::Good,
             identity: None,

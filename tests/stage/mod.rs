@@ -48,7 +48,7 @@ use kevy_elect_plugin::ids::{Epoch, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::message::{Echo, Heartbeat, Message, Role, Standing};
 use kevy_elect_plugin::position::Progress;
-use kevy_elect_plugin::sim::{Cluster, FaultKind, Loss, Mutation, Note, Plan, Violation, What};
+use kevy_elect_plugin::sim::{Cluster, FaultKind, Loss, Mutation, Note, Plan, Timing, Violation, What};
 use kevy_elect_plugin::time::Duration;
 use std::fmt::Write;
 
@@ -236,6 +236,13 @@ impl Stage {
             let priority = priority.parse().map_err(|_| format!("priority {priority}: 0 to 255"))?;
             *setup.priorities.get_mut(node).ok_or("more priorities than nodes")? = priority;
         }
+        // The election timeouts of a node's starts, one after the other, in milliseconds.
+        let timeouts = case.args.remove("timeouts").unwrap_or_default();
+        let timeouts: Result<Vec<u64>, _> = timeouts.iter().map(|timeout| timeout.parse()).collect();
+        let timing = |ms| Timing { timeout: Duration::from_millis(ms), ..setup.timing() };
+        let timings: Vec<Timing> =
+            timeouts.map_err(|_| "timeouts: milliseconds")?.into_iter().map(timing).collect();
+        setup.timings = vec![timings; members];
         setup.shards = optional(case, "shards")?.unwrap_or(1);
         if case.args.contains_key("policy") && take(case, "policy")? == "dominate" {
             setup.loss_policy = LossPolicy::Dominate;
@@ -331,6 +338,7 @@ impl Stage {
                 standing,
                 progress,
                 primary,
+                promise: Duration::ZERO,
                 lease,
                 health,
                 identity: None,

@@ -84,10 +84,18 @@ fn message_of(verb: Verb) -> Option<BoxedStrategy<Message>> {
         (standing(), healths, identities(), orders()),
         progress(),
         proptest::option::of(any_id()),
-        micros(),
+        (micros(), micros()),
     )
         .prop_map(
-            |(epoch, round, role, (standing, health, identity, pause), progress, primary, lease)| {
+            |(
+                epoch,
+                round,
+                role,
+                (standing, health, identity, pause),
+                progress,
+                primary,
+                (promise, lease),
+            )| {
                 Message::Heartbeat(Heartbeat {
                     epoch,
                     round,
@@ -95,6 +103,7 @@ fn message_of(verb: Verb) -> Option<BoxedStrategy<Message>> {
                     standing,
                     progress,
                     primary,
+                    promise,
                     lease,
                     health,
                     identity,

@@ -137,6 +137,7 @@ fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
             standing: Standing::Member,
             progress,
             primary: Some(long),
+            promise: Duration::MAX,
             lease: Duration::MAX,
             health: Health::Descriptors,
             identity: Some(identity(Some(EPOCH_MAX.0))),

@@ -141,7 +141,8 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
             standing: standing(4)?,
             progress: progress(field(5)?)?,
             primary: node(field(6)?)?,
-            lease: micros(7).and_then(|_| micros(8))?,
+            promise: micros(7)?,
+            lease: micros(8)?,
             health: match field(9) {
                 None => Health::Good,
                 Some(word) if word.is_empty() || word.len() > 32 => return None,

@@ -32,6 +32,7 @@ fn ours() -> Message {
         standing: Standing::Member,
         progress: Progress { stream_epoch: Epoch(42), offset: 1_234_567 },
         primary: Some(NodeId::new("node-a").unwrap()),
+        promise: Duration::ZERO,
         lease: Duration::from_micros(970_297),
         health: Health::Good,
         identity: None,

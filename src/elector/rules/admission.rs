@@ -86,7 +86,7 @@ impl Elector {
     fn beyond_what_was_forgotten(&self, nowhere: bool) -> Option<Epoch> {
         let of_data = self.data.progress().stream_epoch;
         let forgot = self.peers.other_voters().filter(|index| self.peers[*index].forgot()).count() + 1;
-        if of_data == Epoch::ZERO || !(nowhere || forgot >= self.config.quorum()) {
+        if of_data == Epoch::ZERO || !(nowhere || forgot >= self.peers.quorum()) {
             return None;
         }
         let held = self.peers.other_voters().map(|index| self.peers[index].progress().stream_epoch);

@@ -12,8 +12,9 @@ use crate::elector::peers::Peer;
 use crate::identity::Identity;
 use crate::ids::Epoch;
 use crate::membership::{Generation, Voter};
-use crate::message::{Echo, Message, Standing};
+use crate::message::{Echo, Heartbeat, Message, Standing};
 use crate::position::{Position, Progress};
+use crate::time::Duration;
 
 /// Elections.
 impl Elector {
@@ -67,6 +68,16 @@ impl Elector {
         self.live_promise()
             .is_some_and(|promise| !promise.is_to(candidate, self.peers[candidate].incarnation()))
             && !self.mutated(Mutation::NoStickiness)
+    }
+
+    /// L7: how long this node has to promise, to a primary that says so.
+    #[inline]
+    pub(super) fn promised_length(&self, heartbeat: &Heartbeat) -> Option<Duration> {
+        let length = self.promises.length.for_heartbeat(heartbeat);
+        match self.mutated(Mutation::PromiseIsOwnTimeout) {
+            true => Some(self.promises.length.usual()),
+            false => length,
+        }
     }
 
     /// P4: whether the process of `peer` is dead if a connection to it is refused now. A firewall refuses too, but it does
@@ -289,6 +300,9 @@ impl Elector {
         self.mutation = mutation;
         if mutation == Some(Mutation::PromiseForgottenOnRestart) {
             self.promises.boot_until(self.now());
+        }
+        if mutation == Some(Mutation::LongerPromiseForgotten) && self.config.voters() != 1 {
+            self.promises.boot_until(self.now() + self.config.election_timeout);
         }
         if mutation == Some(Mutation::LeaseIsPromise) {
             self.lease.lengthen(self.config.election_timeout);

@@ -1,7 +1,6 @@
 //! Heartbeats and their echoes: who is there, who reigns, and for how long still.
 
 use super::HOST_TIMEOUTS;
-use crate::config::Config;
 use crate::elector::io::HostAction;
 use crate::elector::machine::Elector;
 use crate::elector::state::State;
@@ -39,7 +38,8 @@ impl Elector {
             standing: self.record.standing(),
             progress: self.data.progress(),
             primary: self.primary(),
-            lease: if reigning { self.config.lease } else { Duration::ZERO },
+            promise: if reigning { self.promises.length.said.promise } else { Duration::ZERO },
+            lease: if reigning { self.promises.length.said.lease } else { Duration::ZERO },
             health: self.health(),
             identity: self.record.identity(),
             pause: self.record.pause(),
@@ -147,17 +147,14 @@ impl Elector {
         }
         self.judging.close();
 
+        let mut silence = self.config.election_timeout;
         // Only voters promise, and only what outlasts the primary's lease.
         if self.peers.my_vote().is_some() {
-            let lease_max = Config::lease_max(self.config.election_timeout, self.config.drift_percent);
-            if heartbeat.lease > lease_max {
-                if self.peers.get_mut(from).lease_mismatch(Some(heartbeat.lease)) {
-                    let (peer, lease) = (self.id(from), heartbeat.lease);
-                    self.event(EventKind::LeaseMismatch { peer, lease, lease_max });
-                }
-            } else {
+            if let Some(length) = self.promised_length(heartbeat) {
+                // Nobody is asked for votes before.
+                silence = length;
                 self.peers.get_mut(from).lease_mismatch(None);
-                self.promise_to(from);
+                self.promise_to(from, length);
                 // An earlier process of ours can have promised something to this primary, whom we now promise
                 // the same and more, or to an older one, whose lease was over when this one was elected. To a
                 // newer candidate it cannot: that vote would be in our record.
@@ -165,12 +162,16 @@ impl Elector {
                     self.promises.end_boot();
                 }
                 self.echo(from, heartbeat.round);
+            } else if self.peers.get_mut(from).lease_mismatch(Some(heartbeat.lease)) {
+                let (peer, lease) = (self.id(from), heartbeat.lease);
+                let lease_max = self.promises.length.lease_max();
+                self.event(EventKind::LeaseMismatch { peer, lease, lease_max });
             }
         }
         if heartbeat.role == Role::Primary && !self.following.is(self.record.epoch(), from) {
             self.follow_primary();
         }
-        self.schedule_campaign(self.now() + self.config.election_timeout);
+        self.schedule_campaign(self.now() + silence);
     }
 
     pub(super) fn on_echo(&mut self, from: usize, echo: &Echo) {

@@ -16,6 +16,9 @@ impl Elector {
 
     /// Saves how far the data goes, now and then; nothing waits for it.
     pub(super) fn persist_position(&mut self) {
+        if self.record.promise() > self.promises.length.usual() && self.promises.are_usual(self.now()) {
+            self.record.promises_are(self.promises.length.usual());
+        }
         if let Some(save) = self.record.save_position(self.data.position(), self.now()) {
             self.output(save);
         }

@@ -10,6 +10,7 @@ use crate::event::{EventKind, Outcome, Reason};
 use crate::ids::Round;
 use crate::message::{Grant, Message, Offer, OfferKind, Reject, RejectReason};
 use crate::position::Position;
+use crate::time::{Duration, Instant};
 
 /// Whether a refusal for this reason turns into a yes by waiting.
 pub(super) fn passes_by_itself(reason: RejectReason) -> bool {
@@ -28,9 +29,23 @@ impl Elector {
         self.promises.live(self.now())
     }
 
-    pub(super) fn promise_to(&mut self, to: usize) {
-        let until = self.now() + self.config.election_timeout;
+    pub(super) fn promise_to(&mut self, to: usize, length: Duration) {
+        let until = self.now() + length;
         self.promises.give(Promise::new(to, self.peers[to].incarnation(), self.record.epoch(), until));
+        if length > self.promises.length.usual() {
+            self.promise_longer(length, until);
+        }
+    }
+
+    /// A start after this one has to know of it (P7).
+    #[cold]
+    #[inline(never)]
+    fn promise_longer(&mut self, length: Duration, until: Instant) {
+        self.promises.longer_until(until);
+        if length > self.record.promise() {
+            let unsaved = self.record.promise_longer(length);
+            self.persist_before_speaking(unsaved);
+        }
     }
 
     /// Why this node may not help `candidate`, whoever else it may help. In the order in which an operator
@@ -216,7 +231,7 @@ impl Elector {
         self.set_primary(None);
         // Given now, before the vote is even durable: a winner's lease counts from its request, which was
         // earlier still.
-        self.promise_to(from);
+        self.promise_to(from, self.config.election_timeout);
         self.judged(OfferKind::Vote, from, offer, None);
         self.persist_before_speaking(unsaved);
         self.send(from, Message::Accept(self.grant(offer)));

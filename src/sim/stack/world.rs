@@ -210,7 +210,7 @@ impl<'a> World<'a> {
             let machine = &mut state.nodes[node];
             machine.life = state.lives;
             let (id, clock, life) = (machine.id, machine.clock.clone(), machine.life);
-            let config = match state.run.plan.setup.config(node, &state.run.ids) {
+            let config = match state.run.plan.setup.config(node, life as usize, &state.run.ids) {
                 Ok(config) => config,
                 Err(error) => {
                     state.run.violate("setup", error.to_string());

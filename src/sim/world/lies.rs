@@ -98,6 +98,7 @@ impl World {
                     standing,
                     progress,
                     primary: named,
+                    promise: Duration::ZERO,
                     lease: Duration::from_millis(rng.pick(&[0, 300, 900, 90_000])),
                     health: rng.pick(Health::ALL),
                 })

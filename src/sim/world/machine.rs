@@ -19,6 +19,8 @@ pub(super) struct Machine {
     pub(super) process: Option<Process>,
     /// The machine has no power: nothing answers, not even its kernel.
     pub(super) dark: bool,
+    /// How often a process of it was started.
+    pub(super) starts: usize,
     /// Out of the cluster for good.
     pub(super) removed: bool,
     /// Faults that act now.
@@ -46,6 +48,7 @@ impl Disk {
         let of_member = |epoch| HardState {
             identity: None,
             members: None,
+            promise: crate::time::Duration::from_secs(1),
             pause: None,
             floor: crate::position::Progress::NONE,
             epoch,

@@ -75,6 +75,7 @@ impl World {
                 dark: false,
                 impairments: Impairments::default(),
                 disturbed: 0,
+                starts: 0,
                 removed: false,
             })
             .collect();
@@ -308,10 +309,11 @@ impl World {
         if machine.process.is_some() || machine.impairments.down > 0 {
             return;
         }
-        let config = match self.run.plan.setup.config(node, &self.run.ids) {
+        let config = match self.run.plan.setup.config(node, machine.starts, &self.run.ids) {
             Ok(config) => config,
             Err(error) => return self.run.violate("setup", error.to_string()),
         };
+        machine.starts += 1;
         self.lives += 1;
         let life = self.lives;
         machine.dark = false;

@@ -32,7 +32,7 @@ impl World {
     pub(super) fn alarm_extra(plan: &Plan, ids: &[NodeId]) -> Option<u64> {
         let off = plan.server_mutation == Some(ServerMutation::NoWatchdog);
         plan.setup.habits.filter(|habits| habits.watchdog && !off)?;
-        let config = plan.setup.config(0, ids).ok()?;
+        let config = plan.setup.config(0, 0, ids).ok()?;
         let longest = Config::lease_max(config.election_timeout(), config.drift_percent());
         Some(nanos(longest).saturating_sub(nanos(config.lease())))
     }

@@ -60,6 +60,7 @@ fn started(rules: Rules) -> World {
             incarnation: Incarnation(1),
             identity: None,
             members: None,
+            promise: kevy_elect_plugin::time::Duration::from_secs(1),
             pause: None,
             floor: kevy_elect_plugin::position::Progress::NONE,
             position: Position::NONE,
