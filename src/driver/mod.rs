@@ -31,6 +31,7 @@ use crate::gate::WriteGate;
 use crate::host::{HostError, ReplicationHost};
 use crate::ids::{ClusterId, NodeId};
 use crate::message::{Heartbeat, Hello, Message, PROTOCOL, Role};
+use crate::rank::Rank;
 use crate::store::VoteStore;
 use crate::terms::Terms;
 use crate::time::{Duration, Instant};
@@ -234,6 +235,9 @@ impl Driver {
                     self.note_ailment(health);
                     self.elector(|elector| {
                         elector.handle_host(now, HostReport::Health(health));
+                        if elector.config().rank() == Rank::Seniority {
+                            elector.handle_host(now, HostReport::Work(self.host.work()));
+                        }
                         if elector.wants_to_know_if_busy() {
                             elector.handle_host(now, HostReport::Busy(self.host.is_busy()));
                         }

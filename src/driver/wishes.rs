@@ -22,6 +22,7 @@ struct Open {
     transfer: Option<(Option<NodeId>, Duration)>,
     shutdown: bool,
     admit: Option<ClusterId>,
+    force: bool,
 }
 
 impl Wishes {
@@ -41,6 +42,10 @@ impl Wishes {
         self.add(|open| open.admit = Some(cluster));
     }
 
+    pub(crate) fn force(&self) {
+        self.add(|open| open.force = true);
+    }
+
     fn add(&self, wish: impl FnOnce(&mut Open)) {
         wish(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner));
         self.waker.wake();
@@ -56,6 +61,8 @@ impl Wishes {
             Poll::Ready(Command::Transfer { to, patience })
         } else if let Some(cluster) = open.admit.take() {
             Poll::Ready(Command::Admit(cluster))
+        } else if std::mem::take(&mut open.force) {
+            Poll::Ready(Command::Force)
         } else if std::mem::take(&mut open.shutdown) {
             Poll::Ready(Command::Shutdown)
         } else {

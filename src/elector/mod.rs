@@ -35,6 +35,7 @@ mod mutation;
 mod peers;
 mod primary;
 mod promise;
+mod rank;
 mod record;
 mod reign;
 mod rules;

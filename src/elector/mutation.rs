@@ -77,6 +77,10 @@ faults! {
         JumpsAreFree,
         /// A paused cluster elects by itself.
         PauseIgnored,
+        /// Where seniority decides, the id does before the time up.
+        IdBeforeTimeUp,
+        /// A voter that hears of a more senior candidate votes for that one, too.
+        VoteGoesToSenior,
         /// Answers of an epoch that is out of reach admit a node without a record.
         AdmittedOutOfReach,
     }

@@ -59,7 +59,8 @@ impl Run {
             | Message::PreOffer(_)
             | Message::PreAccept(_)
             | Message::Reject(_)
-            | Message::Announce(_) => {}
+            | Message::Announce(_)
+            | Message::Rank(_) => {}
         }
         self.take(found);
     }
@@ -201,6 +202,19 @@ impl Run {
             }
             _ => {}
         }
+    }
+
+    /// A node was elected where seniority decides; `others` could have been, and nothing was wrong with anybody lately.
+    pub(super) fn judge_seniority(
+        &mut self,
+        node: usize,
+        epoch: Epoch,
+        up: u128,
+        others: impl Iterator<Item = (usize, u128)>,
+    ) {
+        self.stats.checks[Check::Seniority as usize] += 1;
+        let found = self.invariants.seniors.on_won(node, epoch, up, others);
+        self.take(found);
     }
 
     /// Looks whether the cluster has settled: one writer, and everybody has joined it.

@@ -20,6 +20,8 @@ pub struct Profile {
     pub(super) late: bool,
     /// A member says in its own name what no elector would, and is removed or started anew half way.
     pub(super) lies: bool,
+    /// Seniority decides who goes first.
+    pub(super) senior: bool,
     /// Epochs are far apart when it begins.
     pub(super) apart: bool,
     /// The protocol does not promise to survive this; violations are counted, not failures.
@@ -91,7 +93,7 @@ macro_rules! profile {
     (@ $name:literal, $about:literal, $kinds:expr $(, $flag:ident)*) => {
         Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: $kinds,
             unordered: false, drift: false, real: false, late: false, continues: false, lies: false,
-            apart: false, beyond: false } }
+            senior: false, apart: false, beyond: false } }
     };
 }
 
@@ -182,6 +184,13 @@ pub const PROFILES: &[Profile] = &[
         "epochs are far apart, as a lie of long ago left them",
         [Crash, QuickRestart, Wipe, Pause, Cut, Partition, Storm, Operator],
         apart
+    ),
+    profile!(
+        "seniority",
+        "services without data: who has been up longest goes first",
+        [Crash, Crash, QuickRestart, Pause, Cut, Partition, Operator, Resets, Host],
+        senior,
+        drift
     ),
     profile!("twins", "second processes with a node's id", [Twin, Twin, Cut, Crash], real),
     profile!("server", "everything at once, with all the habits of real servers", server, drift),

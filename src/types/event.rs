@@ -247,6 +247,16 @@ pub enum EventKind {
         /// This node's.
         ours: ClusterId,
     },
+    /// A node says that it is primary while another one is. Of an older epoch it is one that has not heard yet, and may not write; of the
+    /// same epoch a vote was forgotten, or somebody lies.
+    TwoPrimaries {
+        /// The one that this node follows, or is.
+        primary: NodeId,
+        /// The other one.
+        other: NodeId,
+        /// The epoch in which that one says it reigns.
+        other_epoch: Epoch,
+    },
     /// This node has become unfit to be primary, in another way than before, or fit again.
     Fitness {
         /// How it is now.
@@ -373,6 +383,9 @@ impl fmt::Display for Event {
             EventKind::Foreign { peer, theirs, ours } => {
                 write!(f, " peer={peer} theirs={theirs} ours={ours}")
             }
+            EventKind::TwoPrimaries { primary, other, other_epoch } => {
+                write!(f, " primary={primary} other={other} other_epoch={other_epoch}")
+            }
             EventKind::Fitness { health } => write!(f, " health={}", health.as_str()),
         }
     }
@@ -397,6 +410,7 @@ impl EventKind {
             | Self::Paused { paused: true }
             | Self::TransferEnded { outcome: TransferOutcome::Late, .. }
             | Self::PeerDown { .. }
+            | Self::TwoPrimaries { .. }
             | Self::Fitness { .. }
             | Self::Implausible { .. } => log::Level::Warn,
             _ => log::Level::Info,
@@ -439,6 +453,7 @@ impl EventKind {
             Self::AdmittedByOrder { .. } => "admitted_by_order",
             Self::Belongs { .. } => "belongs",
             Self::Foreign { .. } => "foreign",
+            Self::TwoPrimaries { .. } => "two_primaries",
             Self::Fitness { .. } => "fitness",
         }
     }

@@ -5,6 +5,7 @@ use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId, Round};
 use crate::pause::Pause;
 use crate::position::{Position, Progress};
+use crate::rank::Seniority;
 use crate::time::Duration;
 use crate::words::words;
 use std::fmt;
@@ -223,6 +224,8 @@ pub enum Message {
     Announce(Announce),
     /// Releases promises.
     Resign(Resign),
+    /// Says how senior the sender is, where rank is by that.
+    Rank(Seniority),
 }
 
 impl Message {
@@ -238,6 +241,7 @@ impl Message {
             Self::Reject(_) => Verb::Reject,
             Self::Announce(_) => Verb::Announce,
             Self::Resign(_) => Verb::Resign,
+            Self::Rank(_) => Verb::Rank,
         }
     }
 }
@@ -265,6 +269,8 @@ words! {
         Announce = "ANNOUNCE",
         /// [`Resign`]
         Resign = "RESIGN",
+        /// [`Seniority`]
+        Rank = "RANK",
     }
 }
 
@@ -273,7 +279,7 @@ impl Verb {
     /// no room.
     pub const fn is_repeated(self) -> bool {
         match self {
-            Self::Hb | Self::Echo => true,
+            Self::Hb | Self::Echo | Self::Rank => true,
             Self::Hello
             | Self::PreOffer
             | Self::PreAccept

@@ -10,6 +10,7 @@ pub mod link;
 pub mod message;
 pub mod pause;
 pub mod position;
+pub mod rank;
 pub(crate) mod rng;
 pub mod state;
 pub(crate) mod terms;

@@ -85,6 +85,11 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.number(resign.epoch.0);
             w.node(resign.successor.as_ref());
         }
+        Message::Rank(rank) => {
+            w.raw(b"*3\r\n$4\r\nRANK\r\n");
+            w.micros(rank.up);
+            w.number(rank.work);
+        }
     });
     if let Message::PreOffer(offer) | Message::Offer(offer) = message {
         position(&offer.position, out);

@@ -23,6 +23,7 @@ impl Elector {
             Message::Reject(m) => m.epoch,
             Message::Announce(m) => m.epoch,
             Message::Resign(m) => m.epoch,
+            Message::Rank(_) => return true,
         };
         self.is_near(epoch) || self.approaches(from, message, epoch)
     }
@@ -42,7 +43,7 @@ impl Elector {
         }
         let claimed = match message {
             // An answer to what this node never asked.
-            Message::PreAccept(_) | Message::Accept(_) => return false,
+            Message::PreAccept(_) | Message::Accept(_) | Message::Rank(_) => return false,
             // Of whom asks for this epoch: it is in the one before, and this one may still be voted in.
             Message::PreOffer(_) | Message::Offer(_) => Epoch(epoch.0 - 1),
             Message::Heartbeat(_) | Message::Echo(_) | Message::Reject(_) => epoch,

@@ -17,6 +17,7 @@ mod link;
 mod office;
 mod pause;
 mod persist;
+mod rank;
 mod vote;
 
 #[cfg(feature = "sim")]
