@@ -4,26 +4,40 @@ use crate::paint::{bold, good, table, warn};
 use kevy_config::CliOverrides;
 use kevy_elect_ops::config::Settings;
 use kevy_elect_plugin::config::{Config, CrashDetection, LEASE_MARGIN};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::Duration;
 
-pub(crate) fn check(file: &Path) -> Result<String, String> {
+pub(crate) fn check(file: &Path, as_json: bool) -> Result<String, String> {
     // The environment of who checks is not that of the server.
     let settings =
         Settings::load(Some(file), [], CliOverrides::default()).map_err(|error| error.to_string())?;
     let Some(elect) = settings.elect else {
+        if as_json {
+            return Ok(format!("{:#}\n", json!({ "accepted": true, "elections": false })));
+        }
         return Ok(format!(
             "{}: accepted; [elect] enabled is not true, so this is a plain kevy\n",
             file.display()
         ));
     };
+    let all: Vec<String> =
+        settings.warnings.into_iter().chain(warnings(&elect.config, elect.http.is_some())).collect();
+    if as_json {
+        let figures: Map<String, Value> = figures(&elect.config, elect.watchdog)
+            .into_iter()
+            .map(|(what, value)| (what.to_owned(), Value::String(value)))
+            .collect();
+        let said = json!({ "accepted": true, "elections": true, "figures": figures, "warnings": all });
+        return Ok(format!("{said:#}\n"));
+    }
     let mut text = format!("{}: {}\n\n", file.display(), good("accepted"));
     let rows: Vec<Vec<String>> = figures(&elect.config, elect.watchdog)
         .into_iter()
         .map(|(what, value)| vec![bold(what), value])
         .collect();
     text += &table(&rows);
-    for warning in settings.warnings.into_iter().chain(warnings(&elect.config, elect.http.is_some())) {
+    for warning in all {
         text += &format!("\n{} {warning}", warn("warning:"));
     }
     Ok(text.trim_end().to_owned() + "\n")
@@ -130,7 +144,7 @@ mod tests {
             peers.join(",")
         );
         std::fs::write(&file, text).unwrap();
-        let said = check(&file);
+        let said = check(&file, false);
         std::fs::remove_file(file).unwrap();
         said
     }

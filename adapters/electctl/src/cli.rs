@@ -16,16 +16,24 @@ const PORT_DEFAULT: u16 = 9121;
 const AT_VARIABLE: &str = "KEVY_ELECT_AT";
 
 const EXIT_CODES: &str = "\
-Ends with 0; 1 if no node answers or the configuration is wrong; 2 for a command line that makes no sense.
-compare ends with 0 if all is equal, 3 if keys differ, 4 if not everything could be decided because the nodes move, 1 if a
-node does not answer.";
+EXIT CODES
+  0  done; for compare: equal; for doctor and watch --once: nothing is wrong; for bench: nothing was lost
+  1  it could not be done: no node answers, none takes the order, the configuration is wrong
+  2  the command line makes no sense
+  3  compare: keys differ
+  4  compare: not everything could be decided, because the nodes move
+  5  doctor: something should be done
+  6  doctor: something has to be done now: no primary, two of them, lists of members that differ
+  7  bench: an acknowledged write is not there any more
+
+Where --at names one address, or none, the other nodes are found through it. Every command that tells something takes --json.";
 
 /// What the nodes of a kevy-elect cluster believe, what they decided and why.
 #[derive(Debug, PartialEq, Eq, Parser)]
 #[command(name = "kevy-electctl", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// For status, history and explain: addresses of [elect] http of all nodes (else: $KEVY_ELECT_AT, else 127.0.0.1:9121);
-    /// without a port it is 9121
+    /// Addresses of [elect] http: of one node, which names the others, or of all (else: $KEVY_ELECT_AT, else 127.0.0.1:9121); without
+    /// a port it is 9121
     #[arg(long, global = true, value_name = "HOST:PORT,...")]
     at: Option<String>,
     #[arg(skip)]
@@ -55,12 +63,56 @@ pub(crate) enum Command {
     Explain {
         /// Which; `history` lists them
         epoch: u64,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Reads everything that the nodes tell, and says what is wrong and what to do about it
+    ///
+    /// Reach, primary, quorum, lists of members, times, clusters, elections left paused, fitness, replicas, links, versions, clocks,
+    /// descriptors, disks, keys of links. What has to be done now is looked at twice.
+    Doctor {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Waits until every member answers, one takes writes, and all others follow it
+    ///
+    /// Between two steps of a rolling restart. Ends with 1, and with what is missing, when the time is over.
+    Wait {
+        /// How many seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        timeout: u64,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// A live screen: nodes, links, the last decisions, and what `doctor` finds
+    Watch {
+        /// One look, without a screen
+        #[arg(long)]
+        once: bool,
+        /// For programs: a line for each look
+        #[arg(long)]
+        json: bool,
+        /// Milliseconds between two looks
+        #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+        interval: u64,
+    },
+    /// Measures this cluster. IT CHANGES WHO IS PRIMARY
+    Bench {
+        /// What
+        #[command(subcommand)]
+        what: Bench,
     },
     /// Checks a configuration and tells what follows from it
     Check {
         /// The file
         #[arg(long, value_name = "kevy.toml")]
         config: PathBuf,
+        /// For programs
+        #[arg(long)]
+        json: bool,
     },
     /// Whether all nodes hold the same keys, types, values and expiries, and which keys differ
     ///
@@ -96,6 +148,20 @@ pub(crate) enum Command {
         /// Which
         shell: Shell,
     },
+    /// Writes the manual pages of this command line and of its commands into a directory
+    Man {
+        /// Where to
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Bench {
+    /// How long no write is answered when the primary changes, and whether an answered one is lost
+    ///
+    /// Writes about a thousand small fields a second to one key, which it removes in the end. By planned transfers, unless --harsh says
+    /// otherwise.
+    Failover(Benched),
 }
 
 /// A node, by all that keeps an order from the wrong one.
@@ -110,6 +176,9 @@ pub(crate) struct Node {
     /// [server] data_dir of its configuration
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What is compared, and where the result goes.
@@ -126,6 +195,32 @@ pub(crate) struct Compared {
     /// The result as metrics too, for the textfile collector of Prometheus' node exporter
     #[arg(long, value_name = "FILE")]
     pub(crate) textfile: Option<PathBuf>,
+}
+
+/// How a failover is measured.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct Benched {
+    /// How often the primary changes
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// The key that is written; whatever is there is removed
+    #[arg(long, value_name = "KEY", default_value = "kevy-electctl:probe")]
+    pub(crate) key: String,
+    /// How many seconds a transfer may take to begin
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
+    /// Seconds between two rounds: time for the old primary to come back
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub(crate) pause: u64,
+    /// Instead of a transfer, run this with the shell: $NODE and $ADDRESS are the primary's. WHAT WAS NOT CONFIRMED BY A QUORUM CAN BE LOST.
+    /// As in --harsh 'ssh $NODE systemctl kill -s KILL kevy-server'
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) harsh: Option<String>,
+    #[command(flatten)]
+    pub(crate) members: Members,
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Who is to take over.
@@ -159,17 +254,8 @@ impl Cli {
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut cli = Self::try_parse_from(arguments)?;
         let refused = |kind, text| Err(Self::command().error(kind, text));
-        if cli.at.is_some()
-            && matches!(
-                cli.command,
-                Command::Compare(_)
-                    | Command::Transfer(_)
-                    | Command::Pause(_)
-                    | Command::Resume(_)
-                    | Command::Check { .. }
-            )
-        {
-            let text = "--at means nothing here: compare, transfer, pause and resume take --clients or --config, and check --config";
+        if cli.at.is_some() && cli.command.knows_where() {
+            let text = "--at means nothing here: check takes --config, and --clients or --config name the members already";
             return refused(ErrorKind::ArgumentConflict, text);
         }
         let at = cli.at.take().or_else(|| std::env::var(AT_VARIABLE).ok());
@@ -179,6 +265,21 @@ impl Cli {
             return refused(ErrorKind::InvalidValue, "--at names no node");
         }
         Ok(cli)
+    }
+}
+
+impl Command {
+    /// Whether it is said already whom or what this is about.
+    fn knows_where(&self) -> bool {
+        let members = match self {
+            Self::Compare(what) => &what.members,
+            Self::Transfer(what) => &what.members,
+            Self::Pause(what) | Self::Resume(what) => &what.members,
+            Self::Bench { what: Bench::Failover(what) } => &what.members,
+            Self::Check { .. } => return true,
+            _ => return false,
+        };
+        members.config.is_some() || !members.clients.is_empty()
     }
 }
 
@@ -217,7 +318,7 @@ mod tests {
             said("--at http://n1:80/,n2,[::1]:7 history").unwrap().nodes,
             ["n1:80", "n2:9121", "[::1]:7"]
         );
-        assert_eq!(said("explain 7").unwrap().command, Command::Explain { epoch: 7 });
+        assert_eq!(said("explain 7").unwrap().command, Command::Explain { epoch: 7, json: false });
         assert!(said("check --config k.toml").is_ok());
         let compared = Compared {
             members: members(),
@@ -236,6 +337,13 @@ mod tests {
         let ordered = Ordered { members: members(), ..Ordered::default() };
         assert_eq!(said("pause --clients a:1,b:2").unwrap().command, Command::Pause(ordered));
         assert!(matches!(said("resume --json --config k.toml").unwrap().command, Command::Resume(_)));
+        assert_eq!(said("--at n1 transfer --to n2").unwrap().nodes, ["n1:9121"]);
+        assert_eq!(said("doctor --json").unwrap().command, Command::Doctor { json: true });
+        assert!(matches!(
+            said("watch --once").unwrap().command,
+            Command::Watch { once: true, interval: 1000, .. }
+        ));
+        assert!(matches!(said("--at n1 bench failover --rounds 3").unwrap().command, Command::Bench { .. }));
     }
 
     #[test]
@@ -251,13 +359,15 @@ mod tests {
             ("status --config x", "--config"),
             ("status --bogus", "bogus"),
             ("--at , status", "no node"),
-            ("compare", "--clients"),
             ("compare --clients a:1,b:2 --config k.toml", "cannot be used with"),
             ("compare a:1", "a:1"),
-            ("transfer --to n2", "--clients"),
+            ("bench failover --rounds 0", "1..=100"),
+            ("watch --interval 1", "100..=3600000"),
+            ("bench", "failover"),
             ("transfer n2 --config k.toml", "n2"),
             ("transfer --config k.toml --timeout 0", "1..=3600"),
             ("--at a compare --clients a:1,b:2", "--at"),
+            ("--at a check --config k.toml", "--at"),
             ("status --clients a:1", "--clients"),
             ("status --textfile f", "--textfile"),
         ] {

@@ -18,8 +18,8 @@ pub(crate) struct Said {
     pub(crate) outcome: Outcome,
 }
 
-pub(crate) fn run(what: &Compared) -> Result<Said, String> {
-    let clients = what.members.addresses()?;
+pub(crate) fn run(what: &Compared, pages: &[String]) -> Result<Said, String> {
+    let clients = what.members.addresses(pages)?;
     let begun = SystemTime::now();
     let seen = compare(&clients, &Options::default()).map_err(|error| {
         format!(

@@ -37,7 +37,13 @@ pub(crate) fn history(nodes: &[String], json: bool) -> Result<String, String> {
     Ok(table(&rows))
 }
 
-pub(crate) fn explain(nodes: &[String], epoch: u64) -> Result<String, String> {
+/// The last decisions, as a screen shows them.
+pub(crate) fn last(nodes: &[String], most: usize) -> Result<String, String> {
+    let text = history(nodes, false)?;
+    Ok(text.lines().take(most + 1).map(|line| format!("{line}\n")).collect())
+}
+
+pub(crate) fn explain(nodes: &[String], epoch: u64, json: bool) -> Result<String, String> {
     let all = decisions(nodes)?;
     let of_epoch: Vec<&Value> = all.iter().filter(|decision| decision["epoch"] == epoch).collect();
     if of_epoch.is_empty() {
@@ -50,7 +56,10 @@ pub(crate) fn explain(nodes: &[String], epoch: u64) -> Result<String, String> {
             false => format!("nothing is known of epoch {epoch}; known are {}", known.join(", ")),
         });
     }
-    Ok(story(epoch, &of_epoch))
+    Ok(match json {
+        true => format!("{:#}\n", Value::Array(of_epoch.into_iter().cloned().collect())),
+        false => story(epoch, &of_epoch),
+    })
 }
 
 /// The decisions of all nodes, the newest first.

@@ -1,9 +1,12 @@
 //! What the nodes of a cluster believe, what they decided and why, and whether they hold the same: `kevy-electctl --help`.
 
+mod bench;
 mod check;
 mod cli;
 mod client;
 mod compare;
+mod discover;
+mod doctor;
 mod history;
 mod members;
 mod orders;
@@ -11,9 +14,10 @@ mod paint;
 mod pause;
 mod status;
 mod transfer;
+mod watch;
 
 use clap::CommandFactory;
-use cli::{Cli, Command};
+use cli::{Bench, Cli, Command};
 use kevy_elect_compare::Outcome;
 use std::io::Write;
 use std::process::ExitCode;
@@ -49,10 +53,13 @@ fn fail(error: &str) -> ExitCode {
 fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
     let say = |text: String| std::io::stdout().write_all(text.as_bytes()).map(|()| ExitCode::SUCCESS);
     match &cli.command {
-        Command::Check { config } => check::check(config).map(say),
-        Command::Status { json, watch: false } => status::status(&cli.nodes, *json).map(say),
+        Command::Check { config, json } => check::check(config, *json).map(say),
+        Command::Status { json, watch: false } => {
+            status::status(&discover::pages(&cli.nodes), *json).map(say)
+        }
         Command::Status { json, watch: true } => loop {
-            let text = status::status(&cli.nodes, *json).unwrap_or_else(|error| error + "\n");
+            let text =
+                status::status(&discover::pages(&cli.nodes), *json).unwrap_or_else(|error| error + "\n");
             // Each look in place of the one before, where somebody looks.
             let (before, after) = match (paint::on_terminal(), *json) {
                 (true, false) => ("\x1b[H\x1b[2J", ""),
@@ -66,14 +73,14 @@ fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
         },
         Command::Compare(what) if what.watch => loop {
             // A node that does not answer now may answer the next time.
-            let text = compare::run(what).map_or_else(|error| error + "\n", |said| said.text);
+            let text = compare::run(what, &cli.nodes).map_or_else(|error| error + "\n", |said| said.text);
             if let Err(error) = say(text + "\n") {
                 return Ok(Err(error));
             }
             std::thread::sleep(WATCH_CONTENTS);
         },
         Command::Compare(what) => {
-            let said = compare::run(what)?;
+            let said = compare::run(what, &cli.nodes)?;
             let code = match said.outcome {
                 Outcome::Equal => ExitCode::SUCCESS,
                 Outcome::Different => ExitCode::from(DIFFERENT),
@@ -88,10 +95,36 @@ fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
             clap_complete::generate(*shell, &mut Cli::command(), "kevy-electctl", &mut script);
             Ok(std::io::stdout().write_all(&script).map(|()| ExitCode::SUCCESS))
         }
-        Command::Transfer(what) => transfer::run(what).map(say),
-        Command::Pause(what) => pause::run(what, true).map(say),
-        Command::Resume(what) => pause::run(what, false).map(say),
-        Command::History { json } => history::history(&cli.nodes, *json).map(say),
-        Command::Explain { epoch } => history::explain(&cli.nodes, *epoch).map(say),
+        Command::Transfer(what) => transfer::run(what, &cli.nodes).map(say),
+        Command::Pause(what) => pause::run(what, true, &cli.nodes).map(say),
+        Command::Resume(what) => pause::run(what, false, &cli.nodes).map(say),
+        Command::History { json } => history::history(&discover::pages(&cli.nodes), *json).map(say),
+        Command::Explain { epoch, json } => {
+            history::explain(&discover::pages(&cli.nodes), *epoch, *json).map(say)
+        }
+        Command::Doctor { json } => {
+            let (text, code) = doctor::run(&cli.nodes, *json)?;
+            Ok(say(text).map(|_| code))
+        }
+        Command::Wait { timeout, json } => {
+            doctor::wait(&cli.nodes, Duration::from_secs(*timeout), *json).map(say)
+        }
+        Command::Watch { once: true, json, .. } => watch::screen(&cli.nodes, *json).map(say),
+        Command::Watch { json, interval, .. } => loop {
+            let text = watch::look_or_why(&cli.nodes, *json);
+            let text = if paint::on_terminal() && !*json { watch::drawn(&text) } else { text };
+            if let Err(error) = say(text) {
+                return Ok(Err(error));
+            }
+            std::thread::sleep(Duration::from_millis(*interval));
+        },
+        Command::Bench { what: Bench::Failover(what) } => {
+            let (text, code) = bench::run(what, &cli.nodes)?;
+            Ok(say(text).map(|_| code))
+        }
+        Command::Man { directory } => {
+            let count = kevy_elect_ops::man::write(Cli::command(), directory)?;
+            Ok(say(format!("{count} pages are in {}\n", directory.display())))
+        }
     }
 }

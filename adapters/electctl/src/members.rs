@@ -1,13 +1,14 @@
 //! The members of a cluster, as a command line names them.
 
+use crate::discover;
 use clap::Args;
 use kevy_config::CliOverrides;
 use kevy_elect_ops::config::Settings;
 use std::path::{Path, PathBuf};
 
-/// Either a configuration or addresses.
+/// Either a configuration or addresses; without both they are asked for at a page, as --at says.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub(crate) struct Members {
     /// All members that this configuration names
     #[arg(long, value_name = "kevy.toml")]
@@ -18,9 +19,13 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// Where the clients of each connect.
-    pub(crate) fn addresses(&self) -> Result<Vec<String>, String> {
-        self.config.as_deref().map_or_else(|| Ok(self.clients.clone()), of)
+    /// Where the clients of each connect. `pages`: where that is asked if nothing says it.
+    pub(crate) fn addresses(&self, pages: &[String]) -> Result<Vec<String>, String> {
+        match &self.config {
+            Some(file) => of(file),
+            None if self.clients.is_empty() => discover::clients(pages),
+            None => Ok(self.clients.clone()),
+        }
     }
 }
 

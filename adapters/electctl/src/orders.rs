@@ -5,6 +5,7 @@ use crate::cli::Node;
 use kevy_elect_ops::giving_up::{self, GivenUp};
 use kevy_elect_ops::order::Order;
 use kevy_elect_plugin::ids::{ClusterId, NodeId};
+use serde_json::json;
 
 fn ids(node: &Node) -> Result<(NodeId, ClusterId), String> {
     let id = NodeId::new(&node.node).map_err(|error| error.to_string())?;
@@ -21,6 +22,9 @@ pub(crate) fn admit(node: &Node) -> Result<String, String> {
     }
     let file =
         Order { node: id, cluster }.leave(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    if node.json {
+        return Ok(format!("{:#}\n", json!({ "order": file })));
+    }
     Ok(format!(
         "The order to admit {id} to cluster {cluster} is in {}.\n\
          WRITES THAT ONLY THE LOST DISKS HAD CONFIRMED ARE GONE: the cluster goes on with what the nodes that kept their data hold.\n\
@@ -34,6 +38,9 @@ pub(crate) fn admit(node: &Node) -> Result<String, String> {
 pub(crate) fn give_up(node: &Node) -> Result<String, String> {
     let (id, cluster) = ids(node)?;
     let GivenUp { to, moved } = giving_up::give_up(&node.data_dir, cluster)?;
+    if node.json {
+        return Ok(format!("{:#}\n", json!({ "to": to, "moved": moved })));
+    }
     let total: u64 = moved.iter().map(|(_, bytes)| bytes).sum();
     let list: String = moved.iter().map(|(name, bytes)| format!("  {name}  {bytes} bytes\n")).collect();
     Ok(format!(
@@ -53,7 +60,7 @@ mod tests {
     use std::path::Path;
 
     fn node(dir: &Path, cluster: &str) -> Node {
-        Node { node: "n1".to_owned(), cluster: cluster.to_owned(), data_dir: dir.to_owned() }
+        Node { node: "n1".to_owned(), cluster: cluster.to_owned(), data_dir: dir.to_owned(), json: false }
     }
 
     #[test]

@@ -29,8 +29,8 @@ struct Standing {
     primary: bool,
 }
 
-pub(crate) fn run(what: &Transferred) -> Result<String, String> {
-    let (mut nodes, silent) = connect(&what.members.addresses()?)?;
+pub(crate) fn run(what: &Transferred, pages: &[String]) -> Result<String, String> {
+    let (mut nodes, silent) = connect(&what.members.addresses(pages)?)?;
     let (from, to) = begin(&mut nodes, what, &silent)?;
     let begun = Instant::now();
     let patience = Duration::from_secs(what.timeout) + AFTER;
@@ -83,6 +83,25 @@ fn begin(nodes: &mut [Node], what: &Transferred, silent: &str) -> Result<(String
         }
     }
     Err(format!("none of these nodes is primary{silent}; `status` tells why"))
+}
+
+/// Who reigns, by its own word.
+pub(crate) struct Primary {
+    pub(crate) node: String,
+    pub(crate) address: String,
+}
+
+/// The primary of these nodes.
+pub(crate) fn primary(clients: &[String]) -> Result<Primary, String> {
+    let (mut nodes, silent) = connect(clients)?;
+    let reigns = |node: &mut Node| {
+        let standing = node.standing().filter(|standing| standing.primary)?;
+        Some(Primary { node: standing.node, address: node.address.clone() })
+    };
+    nodes
+        .iter_mut()
+        .find_map(reigns)
+        .ok_or_else(|| format!("none of these nodes is primary{silent}; `status` tells why"))
 }
 
 /// Connects to all that answer; names the others.

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "kevy-server", &mut script);
             std::io::stdout().write_all(&script).map_err(|error| error.to_string())
         }
+        Some(Task::Man { directory }) => kevy_elect_ops::man::write(Cli::command(), &directory).map(drop),
         None => {
             let file = cli.serve.config.clone();
             Settings::load(file.as_deref(), environment(), cli.serve.overrides())

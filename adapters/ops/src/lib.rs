@@ -9,6 +9,8 @@
 //! | [`ending`], [`signals`] | the orderly end of the process, and who wishes for it |
 //! | [`order`] | what an operator leaves in the data directory of a node that lost its vote record |
 //! | [`stderr`] | a log that holds nobody up |
+//! | `man` | manual pages, made from a program's command line |
+//! | `supervised` | what a service manager is told |
 //! | `start` | ports, log, store and transport of a program that reads a `kevy.toml` |
 //!
 //! With the feature `kevy`, [`config`] reads a whole `kevy.toml`, and there is `start`.
@@ -19,9 +21,13 @@ pub mod giving_up;
 pub mod history;
 pub mod http;
 pub mod inline;
+#[cfg(feature = "kevy")]
+pub mod man;
 pub mod order;
 mod own_file;
 pub mod signals;
 #[cfg(feature = "kevy")]
 pub mod start;
 pub mod stderr;
+#[cfg(feature = "kevy")]
+pub mod supervised;

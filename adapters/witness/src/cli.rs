@@ -33,6 +33,11 @@ pub(crate) enum Task {
         /// Which
         shell: Shell,
     },
+    /// Write the manual pages of this command line into a directory
+    Man {
+        /// Where to
+        directory: PathBuf,
+    },
 }
 
 const HELP: &str = "\

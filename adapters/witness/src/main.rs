@@ -17,6 +17,7 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "kevy-witness", &mut script);
             std::io::stdout().write_all(&script).map_err(|error| error.to_string())
         }
+        Some(Task::Man { directory }) => kevy_elect_ops::man::write(Cli::command(), &directory).map(drop),
         None => {
             let environment = std::env::vars_os()
                 .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));

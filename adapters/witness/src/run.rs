@@ -4,11 +4,12 @@ use crate::no_data::NoData;
 use kevy_elect_ops::config::Settings;
 use kevy_elect_ops::ending::Ending;
 use kevy_elect_ops::history::{self, History};
-use kevy_elect_ops::http::{self, Pages, Views};
+use kevy_elect_ops::http::{self, Facts, Pages, Program, Views};
 use kevy_elect_ops::inline::Inline;
 use kevy_elect_ops::order;
 use kevy_elect_ops::signals;
 use kevy_elect_ops::start::{logging, parts, ports, priority, running};
+use kevy_elect_ops::supervised;
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumPlugin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,10 +46,18 @@ pub fn run(settings: Settings) -> Result<(), String> {
     let (parts, _) = parts::parts(&elect, &data_dir, door, None)?;
     let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
     let decisions = History::open(data_dir.join(history::FILE));
-    inline.spawn(order::follow(data_dir, node, Arc::clone(&plugin)));
+    inline.spawn(order::follow(data_dir.clone(), node, Arc::clone(&plugin)));
     inline.spawn(decisions.clone().follow(node, Arc::clone(&plugin) as _));
     if let (Some(address), Some(metrics)) = (elect.http, recorder) {
+        let program = Program {
+            name: "kevy-witness",
+            version: env!("CARGO_PKG_VERSION"),
+            links: elect.links.as_str(),
+            data_dir: data_dir.clone(),
+        };
+        let client = |id| elect.data_node(id).map(|node| format!("{}:{}", node.host, node.client_port));
         let pages = Pages {
+            facts: Facts::new(program, &elect.config, &elect.http_peers, client),
             metrics,
             plugin: Arc::clone(&plugin) as _,
             stall: Box::new(|| None),
@@ -69,10 +78,12 @@ pub fn run(settings: Settings) -> Result<(), String> {
     });
     signals::listen(&ending, inline).map_err(|error| format!("cannot handle signals: {error}"))?;
     let failed = Arc::new(AtomicBool::new(false));
+    inline.spawn(supervised::follow(Arc::clone(&plugin) as _));
     inline.spawn(running::run(election, Arc::clone(&ending), Arc::clone(&failed)));
     eprintln!("kevy-witness {}: {node} votes at {}", env!("CARGO_PKG_VERSION"), elect.listen);
     // The sender lives in `ending`, which this function keeps.
     let _ = end.recv();
+    supervised::stopping();
     let (ended, end) = sync_channel(1);
     inline.spawn(async move {
         plugin.shutdown().await;

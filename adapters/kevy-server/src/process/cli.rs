@@ -37,6 +37,11 @@ pub enum Task {
         /// Which
         shell: Shell,
     },
+    /// Write the manual pages of this command line into a directory
+    Man {
+        /// Where to
+        directory: PathBuf,
+    },
 }
 
 /// How to serve.

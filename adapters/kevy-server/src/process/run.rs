@@ -13,12 +13,13 @@ use kevy_config::Config;
 use kevy_elect_ops::config::{ElectSettings, Settings};
 use kevy_elect_ops::ending::Ending;
 use kevy_elect_ops::history::{self, History};
-use kevy_elect_ops::http::{self, Pages, Views};
+use kevy_elect_ops::http::{self, Facts, Pages, Program as Told, Views};
 use kevy_elect_ops::inline::Inline;
 use kevy_elect_ops::order;
 use kevy_elect_ops::signals;
 use kevy_elect_ops::start::{logging, parts, ports, priority, running};
 use kevy_elect_ops::stderr::Detour;
+use kevy_elect_ops::supervised;
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumPlugin};
 use kevy_elect_plugin::transport::tcp::SocketWatch;
 use kevy_elect_watchdog::companion::Program;
@@ -63,6 +64,7 @@ pub fn run(settings: Settings, program: &Program) -> Result<(), String> {
         Some(elect) => serve(&settings.kevy, elect, program),
         None => {
             clock::run_alone().map_err(|error| format!("cannot start a thread for the clock: {error}"))?;
+            supervised::alone();
             // Never returns: it ends the process itself.
             kevy::serve(Arc::new(settings.kevy))
         }
@@ -121,7 +123,15 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
         });
         let host = server.host();
         let copying = Box::new(move || host.upstream().copy);
+        let told = Told {
+            name: "kevy-server",
+            version: env!("CARGO_PKG_VERSION"),
+            links,
+            data_dir: kevy.server.data_dir.clone(),
+        };
+        let client = |id| elect.data_node(id).map(|node| format!("{}:{}", node.host, node.client_port));
         let pages = Pages {
+            facts: Facts::new(told, &elect.config, &http_peers, client),
             metrics,
             plugin: Arc::clone(&plugin) as _,
             stall,
@@ -144,6 +154,7 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
     server.set_ending(Arc::clone(&ending));
     signals::listen(&ending, inline).map_err(|error| format!("cannot handle signals: {error}"))?;
     let failed = Arc::new(AtomicBool::new(false));
+    inline.spawn(supervised::follow(Arc::clone(&plugin) as _));
     inline.spawn(running::run(election, ending, Arc::clone(&failed)));
     server.run().map_err(|error| error.to_string())?;
     match failed.load(Ordering::Acquire) {
@@ -177,6 +188,7 @@ fn end(
     let patience = HAND_OVER_MAX.max(plugin.config().election_timeout() * HAND_OVER_TIMEOUTS);
     move |save| {
         eprintln!("kevy-server: stopping");
+        supervised::stopping();
         let (tell, handed_over) = sync_channel(1);
         let plugin = Arc::clone(&plugin);
         inline.spawn(async move {

@@ -35,6 +35,12 @@ pub fn fetch<T: DeserializeOwned>(
     within: Duration,
     bytes_max: u64,
 ) -> Result<T, FetchError> {
+    let body = fetch_bytes(node, path, within, bytes_max)?;
+    serde_json::from_slice(&body).map_err(|_| FetchError::Strange)
+}
+
+/// The same as it comes, for what is no JSON.
+pub fn fetch_bytes(node: &str, path: &str, within: Duration, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
     let agent: Agent = Agent::config_builder()
         .timeout_global(Some(within))
         .http_status_as_error(false)
@@ -48,8 +54,7 @@ pub fn fetch<T: DeserializeOwned>(
     if response.status() != 200 {
         return Err(FetchError::Refused(response.status().as_u16()));
     }
-    let body = response.body_mut().with_config().limit(bytes_max).read_to_vec().map_err(failed)?;
-    serde_json::from_slice(&body).map_err(|_| FetchError::Strange)
+    response.body_mut().with_config().limit(bytes_max).read_to_vec().map_err(failed)
 }
 
 fn failure(error: Error, within: Duration) -> FetchError {

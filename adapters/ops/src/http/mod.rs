@@ -4,6 +4,7 @@
 //! server.rs   connections, all of them bounded
 //! pages.rs    which page, which status
 //! status.rs   what this node believes, as JSON                 page.rs, html.rs   the same for people
+//! facts.rs    what it was told, and what its machine gives it, as JSON
 //! views.rs    what the others say of their links, for that page      links.rs   all links beside each other
 //! copying.rs  a copy that comes in
 //! client.rs   asks another node for a page
@@ -11,6 +12,7 @@
 
 pub mod client;
 mod copying;
+mod facts;
 #[cfg(test)]
 mod fixture;
 mod html;
@@ -22,6 +24,7 @@ mod status;
 mod views;
 
 pub use copying::{Copying, Phase};
+pub use facts::{Facts, Program};
 pub use pages::Pages;
 pub use server::serve;
 pub use views::Views;

@@ -1,6 +1,7 @@
 //! Which page is asked for, and what status a load balancer gets to see.
 
 use super::copying::Copying;
+use super::facts::Facts;
 use super::views::Views;
 use super::{page, status};
 use crate::history::History;
@@ -16,7 +17,7 @@ const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 
 /// What `/` and unknown paths list.
-pub(super) const PATHS: &str = "/ /status /history /health /primary /replica?lag=N /metrics";
+pub(super) const PATHS: &str = "/ /status /facts /history /health /primary /replica?lag=N /metrics";
 
 /// Everything the pages tell of.
 pub struct Pages {
@@ -34,6 +35,8 @@ pub struct Pages {
     pub cluster: String,
     /// What links prove: `secure`, `local` or `insecure`.
     pub links: &'static str,
+    /// What it was told, and what its machine gives it.
+    pub facts: Facts,
     /// What the others say of their links.
     pub views: Views,
 }
@@ -73,6 +76,7 @@ impl Pages {
                 let status = status::status(&snapshot(), &self.cluster, copying, &self.history, self.links);
                 ok(JSON, format!("{status:#}\n"))
             }
+            "/facts" => ok(JSON, format!("{:#}\n", self.facts.now())),
             "/history" => {
                 let history = json!({ "cluster": self.cluster, "decisions": self.history.decisions() });
                 ok(JSON, format!("{history:#}\n"))
