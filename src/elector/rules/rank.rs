@@ -34,6 +34,12 @@ impl Elector {
         self.ranks.counted(self.peers.me(), self.ranks.own(now)).0
     }
 
+    /// Whether juniors wait for this node still (R4).
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_waited_for(&self, now: crate::time::Instant) -> bool {
+        self.ranks.juniors_wait(now)
+    }
+
     fn seniority_of(&self, index: usize) -> Seniority {
         let (now, own) = (self.now(), index == self.peers.me());
         if own { self.ranks.own(now) } else { self.ranks.of(index, now) }

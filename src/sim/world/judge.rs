@@ -138,8 +138,9 @@ impl World {
         }
         let up = |of: usize| {
             let machine = &self.machines[of];
-            let elector = &machine.process.as_ref()?.elector;
-            Some(elector.units_up(machine.clock.local(self.run.now)))
+            let (elector, local) = (&machine.process.as_ref()?.elector, machine.clock.local(self.run.now));
+            // Where nobody could be elected for a while, nobody waits for seniors any more.
+            (of == node || elector.is_waited_for(local)).then(|| elector.units_up(local))
         };
         let progress = |of: usize| self.elector(of).map(|elector| elector.status().progress);
         let could: Vec<_> = self
