@@ -173,7 +173,8 @@ pub mod wire;
 
 pub use host::gate;
 pub use types::{
-    bounds, config, event, fence, identity, ids, link, message, pause, position, rank, state, time, transfer,
+    bounds, change, config, event, fence, identity, ids, link, membership, message, pause, position, rank,
+    state, time, transfer,
 };
 use types::{rng, terms, words};
 

@@ -9,6 +9,7 @@ use kevy_elect_plugin::event::EventKind;
 use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{EPOCH_MAX, EPOCH_NEAR, EPOCH_STEP_MAX, Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
+use kevy_elect_plugin::membership::{Generation, Membership};
 use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
@@ -46,6 +47,7 @@ fn replica() -> (Elector, Instant) {
         standing: Standing::Member,
         incarnation: Incarnation(1),
         identity: None,
+        members: None,
         pause: None,
         floor: kevy_elect_plugin::position::Progress::NONE,
         position: Position::single(Epoch(7), 10),
@@ -97,6 +99,11 @@ fn everything(epoch: Epoch) -> Vec<Message> {
         Verb::Resign => vec![Message::Resign(Resign { epoch, successor: Some(id("n3")) })],
         // It names no epoch; what anybody may say in it is in the unit tests of elector/rank.rs.
         Verb::Rank => vec![],
+        Verb::Members => {
+            let generation = Generation { epoch, counter: 1 };
+            vec![Message::Members(Membership::parse(generation, "n1,n2,n3").unwrap())]
+        }
+        Verb::Held => vec![Message::Held(Generation { epoch, counter: 1 })],
     };
     Verb::ALL.iter().flat_map(of).collect()
 }

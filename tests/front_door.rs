@@ -4,8 +4,22 @@
 const MODULES: &[&str] =
     &["clock", "elector", "error", "host", "plugin", "sim", "store", "transport", "wire"];
 const TYPES: &[&str] = &[
-    "bounds", "config", "event", "fence", "gate", "identity", "ids", "link", "message", "pause", "position",
-    "state", "time", "transfer",
+    "bounds",
+    "change",
+    "config",
+    "event",
+    "fence",
+    "gate",
+    "identity",
+    "ids",
+    "link",
+    "membership",
+    "message",
+    "pause",
+    "position",
+    "state",
+    "time",
+    "transfer",
 ];
 const NAMES: &[&str] = &[
     "Clock",

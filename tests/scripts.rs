@@ -42,6 +42,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("S6", "kevy-server's tests/cuts.rs"),
     ("S7", "kevy-server's tests/cuts.rs"),
     ("S8", "kevy-server's tests/cuts.rs"),
+    ("M9", "the simulator: profile `members`"),
+    ("M10", "src/elector/rules/members.rs"),
     ("S9", "the simulator: invariant `contents`"),
     ("S10", "the simulator: profile `reigns`"),
     ("E9", "the simulator: profile `hung`"),
@@ -99,7 +101,7 @@ fn play(mutation: Option<Mutation>) -> (usize, Vec<String>) {
 fn sentences(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let named = words.filter(|word| {
-        word.starts_with(['E', 'P', 'L', 'F', 'S', 'A', 'H', 'I', 'R'])
+        word.starts_with(['E', 'P', 'L', 'F', 'S', 'A', 'H', 'I', 'M', 'R'])
             && word.len() >= 2
             && word[1..].parse::<u8>().is_ok()
     });

@@ -281,9 +281,16 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
 /// What no seed shows: it takes more lost disks than a protocol survives, or a primary that dies before anybody heard of it, in the
 /// first moments of a cluster. Scripts do.
 const SHOWN_BY_SCRIPTS: &[Mutation] = &[
+    Mutation::TwoVotersAtOnce,
+    Mutation::ListUnsettled,
+    Mutation::OlderListsElect,
+    Mutation::ListNotPersisted,
+    Mutation::ListIgnoresData,
     Mutation::IdSettledAlone,
     Mutation::ForeignersCount,
     Mutation::DataIsNobodys,
+    Mutation::EpochOfDataIgnored,
+    Mutation::AdmittedInPlace,
     Mutation::AdmittedUnheard,
     Mutation::OrderWithoutFloor,
 ];

@@ -23,6 +23,7 @@ fn state(epoch: u64) -> HardState {
         standing: Standing::Member,
         incarnation: Incarnation(9),
         identity: None,
+        members: None,
         pause: None,
         floor: kevy_elect_plugin::position::Progress::NONE,
         position: Position::NONE,

@@ -376,6 +376,11 @@ impl Metrics {
         }
     }
 
+    /// So many voters are needed from here on.
+    pub(super) fn quorum(&self, needed: usize) {
+        gauge!("kevy_elect_quorum_members_needed").set(needed as f64);
+    }
+
     /// Sets the gauges to what the elector believes: once per heartbeat interval, and those about this node also after
     /// everything that was told. Not after every input: a node with many peers wakes for each of them, so that all of
     /// theirs would be set as often as their number squared.

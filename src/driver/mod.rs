@@ -23,6 +23,7 @@ use mutation::DriverMutation;
 pub use reign_cell::Reign;
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output};
 use crate::error::ElectError;
 use crate::event::{Event, EventKind};
@@ -30,6 +31,7 @@ use crate::fence::{Denied, FenceReason, Health};
 use crate::gate::WriteGate;
 use crate::host::{HostError, ReplicationHost};
 use crate::ids::{ClusterId, NodeId};
+use crate::membership::Membership;
 use crate::message::{Heartbeat, Hello, Message, PROTOCOL, Role};
 use crate::rank::Rank;
 use crate::store::VoteStore;
@@ -159,7 +161,7 @@ enum Input {
 
 impl Driver {
     /// Runs until shut down, or until it cannot.
-    pub(crate) async fn run(mut self, config: crate::config::Config, seed: u64) -> Result<(), ElectError> {
+    pub(crate) async fn run(mut self, config: Config, seed: u64) -> Result<(), ElectError> {
         let restored = save::load(&*self.store).await?;
         let position = self.host.start(restored.as_ref().map(|state| state.position.clone())).await?;
         self.shared.position.replace_with(&position);
@@ -168,6 +170,9 @@ impl Driver {
         if let Some(known) = of_record {
             agree(known.cluster, of_data)?;
             self.host.belongs(known.cluster);
+        }
+        if let Some(members) = restored.as_ref().and_then(|state| state.members.as_ref()) {
+            knows(&config, members)?;
         }
 
         let cluster = config.cluster().to_owned();
@@ -183,6 +188,7 @@ impl Driver {
         }
         let incarnation = elector.status().incarnation;
         self.shared.reign.name(elector.members());
+        self.host.voters(&elector.voters().collect::<Vec<_>>());
         self.shared.paused.store(elector.status().paused, Ordering::Relaxed);
         *self.shared.elector() = Some(elector);
 
@@ -434,6 +440,12 @@ impl Driver {
         if let EventKind::Paused { paused } = event.kind {
             self.shared.paused.store(paused, Ordering::Relaxed);
         }
+        if let EventKind::Members { .. } = event.kind {
+            let (voters, quorum) =
+                self.elector(|elector| (elector.voters().collect::<Vec<_>>(), elector.quorum()));
+            self.host.voters(&voters);
+            self.metrics.quorum(quorum);
+        }
         if let EventKind::Belongs { cluster } = event.kind {
             self.host.belongs(cluster);
         }
@@ -469,6 +481,17 @@ fn agree(of_record: ClusterId, of_data: Option<ClusterId>) -> Result<(), HostErr
              directory. Put back what belongs together, or move both away and let the node copy"
         ))),
         _ => Ok(()),
+    }
+}
+
+/// Who votes is in the record. A file that lacks one of them was edited too early, or is another cluster's.
+fn knows(config: &Config, members: &Membership) -> Result<(), ElectError> {
+    match members.contradiction(config) {
+        Some(voter) => {
+            let file = Membership::of_file(config).list();
+            Err(ElectError::Members { voter, file, record: members.list() })
+        }
+        None => Ok(()),
     }
 }
 

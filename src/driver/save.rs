@@ -198,6 +198,7 @@ mod tests {
             standing: Standing::Member,
             incarnation: Incarnation(1),
             identity: None,
+            members: None,
             pause: None,
             floor: crate::position::Progress::NONE,
             position: Position::single(Epoch(1), offset),

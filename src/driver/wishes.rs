@@ -1,5 +1,6 @@
 //! Orders of operators that the driver has not taken up yet.
 
+use crate::change::MembersChange;
 use crate::elector::Command;
 use crate::ids::{ClusterId, NodeId};
 use crate::pause::Pause;
@@ -20,6 +21,7 @@ pub(crate) struct Wishes {
 struct Open {
     pause: Option<Pause>,
     transfer: Option<(Option<NodeId>, Duration)>,
+    members: Option<(MembersChange, Duration)>,
     shutdown: bool,
     admit: Option<ClusterId>,
     force: bool,
@@ -32,6 +34,10 @@ impl Wishes {
 
     pub(crate) fn transfer(&self, to: Option<NodeId>, patience: Duration) {
         self.add(|open| open.transfer = Some((to, patience)));
+    }
+
+    pub(crate) fn members(&self, change: MembersChange, patience: Duration) {
+        self.add(|open| open.members = Some((change, patience)));
     }
 
     pub(crate) fn shutdown(&self) {
@@ -59,6 +65,8 @@ impl Wishes {
             Poll::Ready(Command::Pause(pause))
         } else if let Some((to, patience)) = open.transfer.take() {
             Poll::Ready(Command::Transfer { to, patience })
+        } else if let Some((change, patience)) = open.members.take() {
+            Poll::Ready(Command::Members { change, patience })
         } else if let Some(cluster) = open.admit.take() {
             Poll::Ready(Command::Admit(cluster))
         } else if std::mem::take(&mut open.force) {

@@ -29,6 +29,11 @@ impl Admission {
         counts
     }
 
+    /// Voters have other numbers from here on, and they are asked anew.
+    pub(super) fn forget_answers(&mut self) {
+        self.answered = VoterSet::EMPTY;
+    }
+
     /// Whether this voter has answered.
     pub(super) fn has_answer_of(&self, voter: usize) -> bool {
         self.answered.contains(voter)

@@ -1,5 +1,6 @@
 //! What goes into the elector and what comes out, beside messages.
 
+use crate::change::MembersChange;
 use crate::event::Event;
 use crate::fence::{FenceReason, Health};
 use crate::ids::{ClusterId, Epoch, NodeId};
@@ -100,6 +101,13 @@ pub enum Command {
     /// Hand over to the best replica as for [`Command::Transfer`], resign in any case, and ask for no votes any more: this process
     /// ends.
     Shutdown,
+    /// Change who votes, by one voter. It is made once a quorum has the present list and the data, and the one that comes has caught up.
+    Members {
+        /// Who comes, or goes.
+        change: MembersChange,
+        /// How long it may take until it is made.
+        patience: Duration,
+    },
     /// Automatic elections are paused in the whole cluster, or are not any more: an order of [`super::Elector::next_pause`]. An earlier
     /// one than this node has changes nothing.
     Pause(Pause),

@@ -29,20 +29,20 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, voters: usize) -> Self {
         let rounds = config.lease.as_nanos() / config.heartbeat_interval.as_nanos().max(1) + 2;
         // Rounds are also sent out of turn (after a promotion, on a retry): twice the room is plenty,
         // and what falls out of the ring merely renews nothing.
         let rounds = (rounds * 2).min(4096) as usize;
         Self {
             length: config.lease,
-            quorum: config.quorum(),
+            quorum: voters / 2 + 1,
             round: Round(0),
             sent: vec![(Round(0), Instant::ZERO); rounds],
-            echoed: vec![None; config.voters()],
+            echoed: vec![None; voters],
             start: None,
             newer: 0,
-            scratch: Vec::with_capacity(config.voters()),
+            scratch: Vec::with_capacity(voters),
             until: None,
         }
     }
@@ -92,6 +92,15 @@ impl Lease {
     /// What `voter` promised does not count any more.
     pub(super) fn unsupported(&mut self, voter: usize) {
         self.echoed[voter] = None;
+        self.start = None;
+    }
+
+    /// Other voters count from here on: `before` says under which number each of them was counted until now.
+    pub(super) fn renumber(&mut self, before: &[Option<usize>]) {
+        let echoed = |old: &Option<usize>| old.and_then(|old| self.echoed[old]);
+        self.echoed = before.iter().map(echoed).collect();
+        self.quorum = before.len() / 2 + 1;
+        self.scratch = Vec::with_capacity(before.len());
         self.start = None;
     }
 
@@ -158,7 +167,7 @@ mod tests {
 
     fn lease(voters: usize) -> Lease {
         let ids: Vec<_> = (0..voters).map(|n| NodeId::new(&format!("n{n}")).unwrap()).collect();
-        Lease::new(&Config::builder(ids[0], ids.iter().map(|id| Member::voter(*id))).build().unwrap())
+        Lease::new(&Config::builder(ids[0], ids.iter().map(|id| Member::voter(*id))).build().unwrap(), voters)
     }
 
     fn at(ms: u64) -> Instant {

@@ -68,9 +68,9 @@ impl Elector {
         seed: u64,
         now: Instant,
     ) -> (Self, Unsaved) {
-        let peers = Peers::new(&config);
-        let (record, unsaved) = Record::new(restored, incarnation_floor, config.members.len());
-        let boots = config.voters() != 1;
+        let (record, unsaved) = Record::new(restored, incarnation_floor, &config);
+        let peers = Peers::new(&config, record.members());
+        let boots = peers.voters() != 1;
         let elector = Self {
             rng: Rng::new(seed),
             now,
@@ -91,7 +91,7 @@ impl Elector {
             primary: Primary::none(),
             following: Following::nobody(now),
             judging: Judging::new(config.election_timeout / VOTE_PARTS_OF_TIMEOUT),
-            lease: Lease::new(&config),
+            lease: Lease::new(&config, peers.voters()),
             #[cfg(feature = "sim")]
             mutation: None,
             peers,

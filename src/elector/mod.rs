@@ -25,6 +25,7 @@
 mod admission;
 mod approach;
 mod campaign;
+mod changing;
 mod data;
 mod fitness;
 mod io;

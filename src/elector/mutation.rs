@@ -59,6 +59,10 @@ faults! {
         ForeignersCount,
         /// A node that lost its record follows whoever it hears, whatever its data says.
         DataIsNobodys,
+        /// A node whose record is below the epoch of its data goes by the record.
+        EpochOfDataIgnored,
+        /// A quorum that lost its records goes on in the epoch of its data.
+        AdmittedInPlace,
         /// An order admits a node before it has heard all others.
         AdmittedUnheard,
         /// A node that was admitted by an order votes for, and stands as, one that holds less than is there.
@@ -81,6 +85,16 @@ faults! {
         IdBeforeTimeUp,
         /// A voter that hears of a more senior candidate votes for that one, too.
         VoteGoesToSenior,
+        /// A change of who votes is of two voters.
+        TwoVotersAtOnce,
+        /// A primary changes who votes before a quorum has the present list.
+        ListUnsettled,
+        /// Voters vote for a candidate that counts by an older list.
+        OlderListsElect,
+        /// A list counts before it is saved.
+        ListNotPersisted,
+        /// Who votes is changed whatever the voters, and the new one, hold.
+        ListIgnoresData,
         /// Answers of an epoch that is out of reach admit a node without a record.
         AdmittedOutOfReach,
     }

@@ -7,6 +7,7 @@ use crate::config::{Config, Member, MemberKind};
 use crate::fence::Health;
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::membership::{Generation, Membership, Voter};
 use crate::message::{Heartbeat, Offer, Role, Standing};
 use crate::pause::Pause;
 use crate::position::Progress;
@@ -21,6 +22,10 @@ pub(super) struct Peers {
     /// This node's index among them.
     me: usize,
     my_vote: Option<usize>,
+    /// How many vote, those included that this node's file does not name.
+    voters: usize,
+    /// By which membership that is.
+    generation: Generation,
     /// Whom this node ever speaks with. Not all others: observers keep to the voters, so what an observer does
     /// does not grow with their number, nor what they all do with its square.
     partners: Vec<usize>,
@@ -31,7 +36,14 @@ pub(super) struct Peers {
 /// What this node knows of one peer.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
+    /// As this node's file says.
+    file: Member,
+    /// As it counts: whether it votes is not the file's to say.
     member: Member,
+    /// The newest membership that it is known to have in its record.
+    has: Option<Generation>,
+    /// When it was last told of the present one.
+    told: Option<Instant>,
     /// Its number among the voters, if it is one.
     voter: Option<usize>,
     incarnation: Option<Incarnation>,
@@ -55,6 +67,8 @@ pub(super) struct Peer {
     standing: Standing,
     /// The present incarnation said that it has no record and knows of no election.
     was_fresh: bool,
+    /// It said that it has no record, and holds data that an election began.
+    forgot: bool,
     progress: Progress,
     primary: Option<NodeId>,
     health: Health,
@@ -71,22 +85,60 @@ pub(super) struct Peer {
 }
 
 impl Peers {
-    pub(super) fn new(config: &Config) -> Self {
-        let mut voter = 0..;
-        let numbered =
-            |member: &Member| Peer::new(*member, if member.kind.votes() { voter.next() } else { None });
-        let all: Vec<_> = config.members.iter().map(numbered).collect();
+    pub(super) fn new(config: &Config, members: Option<&Membership>) -> Self {
+        let all: Vec<_> = config.members.iter().map(|member| Peer::new(*member)).collect();
         let me = all.iter().position(|peer| peer.member.id == config.node).unwrap_or_default();
-        let observer = all[me].voter.is_none();
-        let partners =
-            (0..all.len()).filter(|index| *index != me && (!observer || all[*index].voter.is_some()));
-        Self {
-            me,
-            my_vote: all[me].voter,
-            partners: partners.collect(),
-            all,
-            timeout: config.election_timeout,
+        let timeout = config.election_timeout;
+        let (voters, generation) = (0, Generation::FILE);
+        let mut peers = Self { me, my_vote: None, voters, generation, partners: Vec::new(), all, timeout };
+        peers.count_by(members.unwrap_or(&Membership::of_file(config)));
+        peers
+    }
+
+    /// From here on these vote. Gives, for each of them, under which number it was counted until now.
+    pub(super) fn count_by(&mut self, members: &Membership) -> Vec<Option<usize>> {
+        let before = |id| self.index(id).and_then(|index| self.all[index].voter);
+        let numbers = members.voters().iter().map(|voter| before(voter.id)).collect();
+        for peer in &mut self.all {
+            peer.told = None;
+            peer.voter = members.voters().iter().position(|voter| voter.id == peer.file.id);
+            peer.member = counted(peer.file, peer.voter.map(|number| members.voters()[number].kind()));
         }
+        let observer = self.all[self.me].voter.is_none();
+        let partners = self.others().filter(|index| !observer || self.all[*index].voter.is_some());
+        self.partners = partners.collect();
+        self.my_vote = self.all[self.me].voter;
+        self.voters = members.voters().len();
+        self.generation = members.generation;
+        numbers
+    }
+
+    /// How many vote.
+    pub(super) fn voters(&self) -> usize {
+        self.voters
+    }
+
+    /// The strict majority of the voters.
+    #[inline]
+    pub(super) fn quorum(&self) -> usize {
+        self.voters / 2 + 1
+    }
+
+    /// Whether this is the list that is counted by.
+    pub(super) fn counts_by(&self, members: &Membership) -> bool {
+        let counted = self.all.iter().filter(|peer| peer.voter.is_some()).count();
+        let same = |number: usize, voter: &Voter| {
+            self.index(voter.id).is_none_or(|index| self.all[index].voter == Some(number))
+        };
+        let known = members.voters().iter().filter(|voter| self.index(voter.id).is_some()).count();
+        self.generation == members.generation
+            && (self.voters, counted) == (members.voters().len(), known)
+            && members.voters().iter().enumerate().all(|(number, voter)| same(number, voter))
+    }
+
+    /// By which membership this node counts.
+    pub(super) fn generation(&self) -> Generation {
+        self.generation
     }
 
     pub(super) fn me(&self) -> usize {
@@ -189,6 +241,17 @@ impl Peers {
     }
 }
 
+/// What a member is that votes, or does not, whatever the file says. The file goes on to say which of the voters is preferred.
+fn counted(file: Member, votes_as: Option<MemberKind>) -> Member {
+    match votes_as {
+        Some(kind) if file.kind == kind => file,
+        Some(MemberKind::Witness) => Member::witness(file.id),
+        Some(_) => Member::voter(file.id),
+        None if file.kind.votes() => Member::observer(file.id),
+        None => file,
+    }
+}
+
 impl Index<usize> for Peers {
     type Output = Peer;
 
@@ -199,10 +262,13 @@ impl Index<usize> for Peers {
 }
 
 impl Peer {
-    fn new(member: Member, voter: Option<usize>) -> Self {
+    fn new(member: Member) -> Self {
         Self {
+            file: member,
             member,
-            voter,
+            has: None,
+            told: None,
+            voter: None,
             incarnation: None,
             linked: false,
             closed: false,
@@ -217,6 +283,7 @@ impl Peer {
             budget: Approach::new(Instant::ZERO),
             standing: Standing::New,
             was_fresh: false,
+            forgot: false,
             progress: Progress::NONE,
             primary: None,
             health: Health::Good,
@@ -245,6 +312,38 @@ impl Peer {
         self.voter
     }
 
+    /// The newest membership that it is known to have in its record.
+    pub(super) fn has(&self) -> Option<Generation> {
+        self.has
+    }
+
+    /// Notes that it is told now of the present list, if it is to be: at once, and then, while it is `heard`, once in so long.
+    pub(super) fn is_told(&mut self, now: Instant, every: Duration, heard: bool) -> bool {
+        let due = self.told.is_none_or(|at| heard && now.saturating_since(at) >= every);
+        if due {
+            self.told = Some(now);
+        }
+        due
+    }
+
+    pub(super) fn holds(&mut self, generation: Generation) {
+        self.has = self.has.max(Some(generation));
+    }
+
+    /// Whether this node's file says that it votes.
+    pub(super) fn has_vote_in_file(&self) -> bool {
+        self.file.kind.votes()
+    }
+
+    /// Whether it holds no data, with a vote or without.
+    pub(super) fn is_witness(&self) -> bool {
+        self.file.kind == MemberKind::Witness
+    }
+
+    pub(super) fn is_linked(&self) -> bool {
+        self.linked
+    }
+
     /// Which start of its process speaks.
     pub(super) fn incarnation(&self) -> Option<Incarnation> {
         self.incarnation
@@ -271,6 +370,11 @@ impl Peer {
     /// The present incarnation said that it has no record and knows of no election.
     pub(super) fn was_fresh(&self) -> bool {
         self.was_fresh
+    }
+
+    /// The present incarnation said that it has no record, and holds data of an election: it may have forgotten votes.
+    pub(super) fn forgot(&self) -> bool {
+        self.forgot
     }
 
     /// What it last said its vote record is worth.
@@ -357,7 +461,10 @@ impl Peer {
         self.role = Some(heartbeat.role);
         self.epoch = self.epoch.max(heartbeat.epoch);
         self.standing = heartbeat.standing;
-        self.was_fresh |= heartbeat.standing == Standing::New && heartbeat.epoch == Epoch::ZERO;
+        if heartbeat.standing == Standing::New {
+            self.was_fresh |= heartbeat.epoch == Epoch::ZERO;
+            self.forgot |= heartbeat.progress.stream_epoch > Epoch::ZERO;
+        }
         self.progress = heartbeat.progress;
         self.primary = heartbeat.primary;
         self.health = heartbeat.health;
@@ -401,6 +508,7 @@ impl Peer {
 
     /// It is linked to this process of its node; gives the one that was known before.
     pub(super) fn link_up(&mut self, incarnation: Incarnation) -> Option<Incarnation> {
+        self.told = None;
         self.linked = true;
         self.closed = false;
         self.dead = false;
@@ -426,9 +534,11 @@ impl Peer {
     pub(super) fn restarted(&mut self) {
         self.dead = false;
         self.closed = false;
+        self.has = None;
         self.role = None;
         self.standing = Standing::New;
         self.was_fresh = false;
+        self.forgot = false;
         self.progress = Progress::NONE;
         self.primary = None;
         self.health = Health::Good;
@@ -471,11 +581,11 @@ impl Peer {
         use std::hash::Hash;
         (self.incarnation, self.closed, self.dead, self.progress, self.identity, self.foreign, self.claim)
             .hash(hasher);
-        self.pause.hash(hasher);
+        (self.pause, self.has).hash(hasher);
         let age = self.heard.map(|at| now.saturating_since(at).min(timeout));
         age.filter(|age| new || *age < timeout).hash(hasher);
         if new {
-            (self.epoch, self.standing, self.was_fresh).hash(hasher);
+            (self.epoch, self.standing, self.was_fresh, self.forgot).hash(hasher);
         }
     }
 }

@@ -3,8 +3,10 @@
 //! Persist, then speak: what is said of a change waits for its save.
 
 use super::io::{Output, PersistSeq};
+use crate::config::Config;
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::membership::{Generation, Membership};
 use crate::message::{Message, Standing};
 use crate::pause::Pause;
 use crate::position::{Position, Progress};
@@ -42,11 +44,11 @@ impl Record {
     pub(super) fn new(
         restored: Option<HardState>,
         incarnation_floor: u64,
-        members: usize,
+        config: &Config,
     ) -> (Self, Unsaved) {
         let next = restored.as_ref().map_or(1, |old| old.incarnation.0.saturating_add(1));
         let incarnation = Incarnation(next.max(incarnation_floor));
-        let hard = match restored {
+        let mut hard = match restored {
             Some(old) => HardState { incarnation, ..old },
             None => HardState {
                 epoch: Epoch::ZERO,
@@ -54,11 +56,14 @@ impl Record {
                 standing: Standing::New,
                 incarnation,
                 identity: None,
+                members: None,
                 pause: None,
                 floor: Progress::NONE,
                 position: Position::NONE,
             },
         };
+        // The first list that a node runs with is the one that it goes on with, whatever its file says later.
+        hard.members.get_or_insert_with(|| Membership::of_file(config));
         let record = Self {
             hard,
             issued: PersistSeq(0),
@@ -66,7 +71,7 @@ impl Record {
             durable: PersistSeq(0),
             failing: false,
             held: VecDeque::new(),
-            held_max: HELD_PER_MEMBER * members,
+            held_max: HELD_PER_MEMBER * config.members.len(),
             position_saved_at: Instant::ZERO,
         };
         (record, Unsaved(()))
@@ -110,6 +115,23 @@ impl Record {
     pub(super) fn take_pause(&mut self, pause: Pause) -> Unsaved {
         debug_assert!(Some(pause) > self.hard.pause);
         self.hard.pause = Some(pause);
+        Unsaved(())
+    }
+
+    /// Who votes.
+    pub(super) fn members(&self) -> Option<&Membership> {
+        self.hard.members.as_ref()
+    }
+
+    /// Which of all memberships that is.
+    #[inline]
+    pub(super) fn generation(&self) -> Generation {
+        self.hard.members.as_ref().map_or(Generation::FILE, |members| members.generation)
+    }
+
+    /// A primary, or somebody who heard one, says who votes.
+    pub(super) fn take_members(&mut self, members: Membership) -> Unsaved {
+        self.hard.members = Some(members);
         Unsaved(())
     }
 
@@ -248,9 +270,18 @@ impl Record {
     #[cfg(feature = "sim")]
     pub(super) fn digest(&self, now: Instant, position: &Position, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
-        let HardState { epoch, voted_for, standing, incarnation, identity, floor, pause, position: saved } =
-            &self.hard;
-        (epoch, voted_for, standing, incarnation, identity, floor, pause).hash(hasher);
+        let HardState {
+            epoch,
+            voted_for,
+            standing,
+            incarnation,
+            identity,
+            floor,
+            pause,
+            members,
+            position: saved,
+        } = &self.hard;
+        (epoch, voted_for, standing, incarnation, identity, floor, pause, members).hash(hasher);
         if saved != position {
             let age = now.saturating_since(self.position_saved_at).min(POSITION_SAVE_INTERVAL);
             (saved, age).hash(hasher);

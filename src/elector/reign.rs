@@ -1,5 +1,6 @@
 //! A time in office: promoted or not, fenced or not, being handed over or not.
 
+use super::changing::Change;
 use crate::fence::FenceReason;
 use crate::position::Progress;
 use crate::time::{Duration, Instant};
@@ -20,6 +21,8 @@ pub(super) struct Reign {
     /// An operator wants it to end.
     transfer: Option<Transfer>,
     handover: Option<Handover>,
+    /// An operator wants others to vote.
+    change: Option<Change>,
 }
 
 /// A wish that this office goes to another node. Writes pass until that one has nearly everything; then the handover begins.
@@ -57,7 +60,16 @@ impl Reign {
             busy: false,
             transfer: None,
             handover: None,
+            change: None,
         }
+    }
+
+    pub(super) fn change(&self) -> Option<Change> {
+        self.change
+    }
+
+    pub(super) fn set_change(&mut self, change: Option<Change>) {
+        self.change = change;
     }
 
     /// Time since the election was won.
@@ -145,6 +157,7 @@ impl Reign {
         (self.promoted, self.fenced, self.busy).hash(hasher);
         let waits = |t: &Transfer| t.near_since.map(|at| now.saturating_since(at));
         self.transfer.map(|t| (t.to, t.until.saturating_since(now), t.mark.0, waits(&t))).hash(hasher);
+        self.change.map(|c| (c.change, c.made, c.floor, c.until.saturating_since(now))).hash(hasher);
         self.handover.map(|h| (h.reason, h.anyway, h.deadline.saturating_since(now))).hash(hasher);
     }
 }

@@ -20,6 +20,8 @@ words! {
         Promotion,
         /// Ask how far the replicas are, or end a planned transfer that nobody is ready for.
         Handover,
+        /// Somebody is to be told who votes, or a change of that is under way.
+        Members,
         /// Try again to point the host at the primary.
         Follow,
     }
@@ -33,6 +35,7 @@ impl Timer {
         Self::Promotion,
         Self::Handover,
         Self::Waiting,
+        Self::Members,
         Self::Follow,
         Self::Campaign,
         Self::Heartbeat,

@@ -40,6 +40,12 @@ pub trait ReplicationHost: Send + Sync + 'static {
         let _ = cluster;
     }
 
+    /// These nodes vote from here on: only their acknowledgements confirm anything, and where this node is none of them it gives none. Told at every
+    /// start, and when it changes. Must not block.
+    fn voters(&self, voters: &[NodeId]) {
+        let _ = voters;
+    }
+
     /// Become the primary of `epoch`: stop following, start a new stream. Returns when writes can be
     /// served. The plugin opens the write gate afterwards, not before; the position is then
     /// `(epoch, what the stream counts from)`, reported through [`crate::plugin::ElectPlugin::on_joined`].

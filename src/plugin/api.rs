@@ -1,10 +1,12 @@
 //! An election plugin, as the server that hosts it sees it.
 
 use super::snapshot::ElectSnapshot;
+use crate::change::{ChangeRefused, MembersChange};
 use crate::driver::Reign;
 use crate::event::Event;
 use crate::gate::WriteGate;
 use crate::ids::{Epoch, NodeId};
+use crate::membership::Membership;
 use crate::pause::{Pause, PauseRefused};
 use crate::time::Duration;
 use crate::transfer::TransferRefused;
@@ -60,6 +62,15 @@ pub trait ElectPlugin: Send + Sync + 'static {
     ///
     /// Why it is not taken. Nothing has changed then.
     fn pause(&self, paused: bool) -> Result<Pause, PauseRefused>;
+
+    /// Begins to change who votes, by one voter, and gives the list that there will be. It is made once a quorum has the present list, and what was
+    /// written until now, and whoever comes has caught up; `patience` is for how long that may take.
+    /// [`EventKind::ChangeEnded`](crate::event::EventKind::ChangeEnded) tells how it ended; [`ElectSnapshot::membership`] who votes. Takes the election's lock.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not begin. Nothing has changed then.
+    fn change_members(&self, change: MembersChange, patience: Duration) -> Result<Membership, ChangeRefused>;
 
     /// Whether automatic elections are paused, as far as this node knows. Never waits.
     fn is_paused(&self) -> bool;

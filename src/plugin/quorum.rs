@@ -2,6 +2,7 @@
 
 use super::api::{EVENT_BACKLOG, ElectPlugin};
 use super::snapshot::{ElectSnapshot, PeerSnapshot};
+use crate::change::{ChangeRefused, MembersChange};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::driver::{Driver, LogLimit, Metrics, Reign, Shared};
@@ -12,6 +13,7 @@ use crate::fence::Denied;
 use crate::gate::WriteGate;
 use crate::host::ReplicationHost;
 use crate::ids::{ClusterId, Epoch, NodeId};
+use crate::membership::Membership;
 use crate::message::Role;
 use crate::pause::{Pause, PauseRefused};
 use crate::rank::ForceRefused;
@@ -192,6 +194,14 @@ impl ElectPlugin for QuorumPlugin {
         Ok(order)
     }
 
+    fn change_members(&self, change: MembersChange, patience: Duration) -> Result<Membership, ChangeRefused> {
+        let elector = self.shared.elector();
+        let elector = elector.as_ref().ok_or(ChangeRefused::NotPrimary { primary: None })?;
+        let changed = elector.can_change(change, self.shared.clock.now())?;
+        self.shared.wishes.members(change, patience);
+        Ok(changed)
+    }
+
     fn is_paused(&self) -> bool {
         self.shared.paused.load(Ordering::Relaxed)
     }
@@ -256,13 +266,17 @@ fn snapshot(
                 health: peer.health,
                 cluster: peer.cluster,
                 foreign: peer.foreign,
+                votes: peer.member.kind.votes(),
+                membership: elector.has_members(peer.member.id),
                 differs: differs.get(&peer.member.id).cloned(),
                 linked: peer.linked,
                 links: transport.directions(peer.member.id),
             })
             .collect(),
         voters_reachable: status.voters_reachable,
-        quorum: elector.config().quorum(),
+        quorum: elector.quorum(),
+        membership: elector.membership(),
+        change: elector.change(),
         why: match (status.health.is_good(), &ailment) {
             (true, _) => why(elector, now),
             (false, Some(ailment)) => format!("{}; unfit: {ailment}", why(elector, now)),
@@ -276,7 +290,7 @@ fn snapshot(
 /// The one sentence that an operator wants first.
 fn why(elector: &Elector, now: crate::time::Instant) -> String {
     let status = elector.status();
-    let (reachable, quorum) = (status.voters_reachable, elector.config().quorum());
+    let (reachable, quorum) = (status.voters_reachable, elector.quorum());
     match (status.role, status.primary) {
         (Role::Primary, _) => match status.gate {
             GateState::Open(until) if until > now => {

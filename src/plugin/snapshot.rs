@@ -1,8 +1,10 @@
 //! What a node believes, in one consistent copy.
 
+use crate::change::{Hindrance, MembersChange};
 use crate::config::Config;
 use crate::fence::{FenceReason, Health};
 use crate::ids::{ClusterId, Epoch, Incarnation, NodeId};
+use crate::membership::{Generation, Membership};
 use crate::message::{Role, Standing};
 use crate::pause::Pause;
 use crate::position::Progress;
@@ -49,6 +51,10 @@ pub struct ElectSnapshot {
     pub voters_reachable: usize,
     /// How many are needed.
     pub quorum: usize,
+    /// Who votes, by this node's record.
+    pub membership: Membership,
+    /// The change of that which is under way at this primary, and what it waits for.
+    pub change: Option<(MembersChange, Option<Hindrance>)>,
     /// Why the node is in this state, for people: one sentence.
     pub why: String,
     /// Whether it can serve as primary, and what is wrong if not.
@@ -79,6 +85,8 @@ impl ElectSnapshot {
             peers: Vec::new(),
             voters_reachable: 0,
             quorum: config.quorum(),
+            membership: Membership::of_file(config),
+            change: None,
             why: "the election has not started".to_owned(),
             health: Health::Good,
             ailment: None,
@@ -100,6 +108,10 @@ pub struct PeerSnapshot {
     pub role: Option<Role>,
     /// The epoch it last said.
     pub epoch: Epoch,
+    /// Whether it votes.
+    pub votes: bool,
+    /// Which list of voters it is known to have in its record.
+    pub membership: Option<Generation>,
     /// How far it last said its data goes.
     pub progress: Progress,
     /// The primary it last said it follows.
@@ -127,6 +139,8 @@ impl PeerSnapshot {
             silence: None,
             role: None,
             epoch: Epoch::ZERO,
+            votes: false,
+            membership: None,
             progress: Progress::NONE,
             primary: None,
             health: Health::Good,

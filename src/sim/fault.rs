@@ -133,6 +133,11 @@ pub enum FaultKind {
         /// To whom.
         to: usize,
     },
+    /// An operator wants this node to vote, or not to vote any more, of whoever is primary.
+    Members {
+        /// Whom it is about.
+        of: usize,
+    },
     /// The process is ended in order (SIGTERM): it hands over, then goes, and comes back later.
     Shutdown,
     /// An operator pauses elections on this node.
@@ -217,6 +222,7 @@ impl FaultKind {
             Self::Ailing => "ailing host",
             Self::StepDown => "step down",
             Self::Transfer { .. } => "transfer",
+            Self::Members { .. } => "change of voters",
             Self::Shutdown => "shutdown",
             Self::OperatorPause => "elections paused",
             Self::ClockRate { .. } => "clock rate",

@@ -60,6 +60,8 @@ impl Run {
             | Message::PreAccept(_)
             | Message::Reject(_)
             | Message::Announce(_)
+            | Message::Members(_)
+            | Message::Held(_)
             | Message::Rank(_) => {}
         }
         self.take(found);
@@ -73,9 +75,9 @@ impl Run {
     }
 
     /// A write passes a gate while so many voters are bound to its node.
-    pub(super) fn judge_lease(&mut self, node: usize, epoch: Epoch, bound: usize) {
+    pub(super) fn judge_lease(&mut self, node: usize, epoch: Epoch, bound: usize, quorum: usize) {
         self.stats.checks[Check::Lease as usize] += 1;
-        let found = self.invariants.lease.on_write(node, epoch, bound, self.quorum());
+        let found = self.invariants.lease.on_write(node, epoch, bound, quorum);
         self.take(found);
     }
 
@@ -107,7 +109,8 @@ impl Run {
         self.stats.checks[Check::Confirmed as usize] += 1;
         let servers: Vec<_> = self.servers[self.voters()].iter().collect();
         let quorum = self.quorum();
-        let found = self.invariants.confirmed.on_promoted(node, epoch, &servers, quorum);
+        let found =
+            self.invariants.confirmed.on_promoted(node, epoch, &self.servers[node].data, &servers, quorum);
         self.take(found);
     }
 
@@ -174,8 +177,15 @@ impl Run {
     }
 
     /// A primary that was healthy, and that so many voters heard, lost its office.
-    pub(super) fn judge_lost_office(&mut self, node: usize, epoch: Epoch, why: FenceReason, hearing: usize) {
-        if hearing < self.quorum() {
+    pub(super) fn judge_lost_office(
+        &mut self,
+        node: usize,
+        epoch: Epoch,
+        why: FenceReason,
+        hearing: usize,
+        quorum: usize,
+    ) {
+        if hearing < quorum {
             return;
         }
         let since = self.now.saturating_sub(self.invariants.healthy.window);

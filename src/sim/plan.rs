@@ -362,6 +362,7 @@ fn draw_fault(rng: &mut Rng, kind: Kind, nodes: usize, at: u64, timeout: u64, fa
             2 => FaultKind::Shutdown,
             _ => FaultKind::OperatorPause,
         },
+        Kind::Members => FaultKind::Members { of: target.node },
         Kind::Blackout => {
             // Within a moment of each other; each machine is back when it is.
             for node in 1..nodes {

@@ -52,6 +52,7 @@ pub(super) enum Kind {
     Memory,
     Hung,
     Twin,
+    Members,
 }
 
 /// All but those against which nothing is promised.
@@ -113,6 +114,12 @@ pub const PROFILES: &[Profile] = &[
     profile!("disk", "saves are slow, fail or hang", [Disk, Crash]),
     profile!("host", "promotions and retargets are slow, fail or hang", [Host, Crash]),
     profile!("operator", "planned transfers, shutdowns, pauses", [Operator, Crash]),
+    profile!(
+        "members",
+        "voters come and go, one by one, while everything else goes on",
+        [Members, Members, Members, Crash, QuickRestart, Partition, Cut, OneWay, Pause, Disk, Storm],
+        drift
+    ),
     profile!("split", "partitions in storms", [Storm, Storm, Partition, OneWay, Cut, Crash], drift),
     profile!(
         "forget",

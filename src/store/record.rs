@@ -25,6 +25,8 @@
 //! Where an operator has said whether automatic elections are paused, that is version 4: `pause paused@1763712000123`, or
 //! `running@` and a number, behind the others, of which each is there only where it says something.
 //!
+//! A node that knows who votes writes version 5, with the list and its generation behind all others: `members 7:2 n1,n2,n3@witness`.
+//!
 //! Version 1 of the vote record had the two lines of the position before the checksum. It is read, never written.
 //!
 //! Later versions keep the shape of the first and of the last line, and change the rest as they like. So
@@ -32,6 +34,7 @@
 
 use crate::identity::Identity;
 use crate::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId};
+use crate::membership::{Generation, Membership};
 use crate::message::Standing;
 use crate::pause::Pause;
 use crate::position::{OFFSET_MAX, Position, PositionError, Progress};
@@ -45,6 +48,8 @@ const VOTE_VERSION: u64 = 2;
 const VOTE_WITH_CLUSTER: u64 = 3;
 /// The version that says whether automatic elections are paused.
 const VOTE_WITH_PAUSE: u64 = 4;
+/// The version that says who votes.
+const VOTE_WITH_MEMBERS: u64 = 5;
 /// The version that kept the position in the vote record.
 const VOTE_WITH_POSITION: u64 = 1;
 const POSITION: &str = "kevy-elect-position";
@@ -113,10 +118,11 @@ pub struct RangeError {
 
 /// The vote record of `state`, without its position; or the value in it that [`decode_vote`] would refuse.
 pub fn encode_vote(state: &HardState) -> Result<Vec<u8>, RangeError> {
-    let version = match (state.identity, state.pause) {
-        (_, Some(_)) => VOTE_WITH_PAUSE,
-        (Some(_), None) => VOTE_WITH_CLUSTER,
-        (None, None) => VOTE_VERSION,
+    let version = match (&state.members, state.identity, state.pause) {
+        (Some(_), _, _) => VOTE_WITH_MEMBERS,
+        (None, _, Some(_)) => VOTE_WITH_PAUSE,
+        (None, Some(_), None) => VOTE_WITH_CLUSTER,
+        (None, None, None) => VOTE_VERSION,
     };
     spell_vote(state, version)
 }
@@ -124,7 +130,7 @@ pub fn encode_vote(state: &HardState) -> Result<Vec<u8>, RangeError> {
 /// The state that `bytes` record. Its position is none, unless the record is of the version that kept it.
 pub fn decode_vote(bytes: &[u8]) -> Result<HardState, RecordError> {
     let mut lines = Lines::open(bytes, VOTE)?;
-    let version = lines.version(VOTE, "kevy-elect-vote <version>", VOTE_WITH_PAUSE)?;
+    let version = lines.version(VOTE, "kevy-elect-vote <version>", VOTE_WITH_MEMBERS)?;
     let state = HardState {
         epoch: Epoch(lines.number("epoch", "epoch <number>")?),
         voted_for: lines.value("voted_for", "voted_for \"<node id>\" | none", |text| match text {
@@ -137,11 +143,16 @@ pub fn decode_vote(bytes: &[u8]) -> Result<HardState, RecordError> {
         incarnation: Incarnation(lines.number("incarnation", "incarnation <number>")?),
         identity: match version {
             VOTE_WITH_CLUSTER => Some(lines.identity()?),
-            VOTE_WITH_PAUSE if lines.says("cluster ") => Some(lines.identity()?),
+            VOTE_WITH_PAUSE.. if lines.says("cluster ") => Some(lines.identity()?),
             _ => None,
         },
         floor: if version >= VOTE_WITH_CLUSTER { lines.floor()? } else { Progress::NONE },
-        pause: if version >= VOTE_WITH_PAUSE { Some(lines.pause()?) } else { None },
+        pause: match version {
+            VOTE_WITH_PAUSE => Some(lines.pause()?),
+            VOTE_WITH_MEMBERS if lines.says("pause ") => Some(lines.pause()?),
+            _ => None,
+        },
+        members: if version >= VOTE_WITH_MEMBERS { Some(lines.members()?) } else { None },
         position: if version == VOTE_WITH_POSITION { lines.position()? } else { Position::NONE },
     };
     if spell_vote(&state, version)? != bytes {
@@ -170,7 +181,8 @@ pub fn decode_position(bytes: &[u8]) -> Result<Position, RecordError> {
 }
 
 fn spell_vote(state: &HardState, version: u64) -> Result<Vec<u8>, RangeError> {
-    let HardState { epoch, voted_for, standing, incarnation, identity, floor, pause, position } = state;
+    let HardState { epoch, voted_for, standing, incarnation, identity, floor, pause, members, position } =
+        state;
     check("epoch", *epoch)?;
     let mut record = String::with_capacity(256);
     line(&mut record, VOTE, version);
@@ -195,6 +207,10 @@ fn spell_vote(state: &HardState, version: u64) -> Result<Vec<u8>, RangeError> {
             return Err(RangeError { field, value, max });
         }
         line(&mut record, "pause", pause);
+    }
+    if let Some(members) = members.as_ref().filter(|_| version >= VOTE_WITH_MEMBERS) {
+        check("the epoch of the membership", members.generation.epoch)?;
+        line(&mut record, "members", members);
     }
     if version == VOTE_WITH_POSITION {
         position_lines(&mut record, position)?;
@@ -280,6 +296,13 @@ impl<'a> Lines<'a> {
         self.value("pause", "pause paused@<number> | running@<number>", Pause::parse)
     }
 
+    fn members(&mut self) -> Result<Membership, RecordError> {
+        self.value("members", "members <epoch>:<counter> <voter>,...", |text| {
+            let (generation, list) = text.split_once(' ')?;
+            Membership::parse(Generation::parse(generation)?, list)
+        })
+    }
+
     /// A line that is there only where it says something.
     fn floor(&mut self) -> Result<Progress, RecordError> {
         if !self.says("floor ") {
@@ -335,6 +358,7 @@ mod tests {
             incarnation: Incarnation(1_763_712_000_123),
             identity: None,
             pause: None,
+            members: None,
             floor: Progress::NONE,
             position: Position::new(Epoch(41), &[1000, 2000]).unwrap(),
         }
@@ -420,6 +444,35 @@ mod tests {
     }
 
     #[test]
+    fn v8_who_votes_is_in_a_version_of_its_own() {
+        let cluster = Identity::settled(ClusterId::from_bits(7));
+        for identity in [None, Some(cluster)] {
+            for pause in [None, Some(Pause { number: 12, paused: true })] {
+                for generation in ["0:0", "7:2"] {
+                    let generation = Generation::parse(generation).unwrap();
+                    let members = Membership::parse(generation, "n1,n2,n3@witness");
+                    let known = HardState { identity, pause, members, position: Position::NONE, ..state() };
+                    let record = encode_vote(&known).unwrap();
+                    let said = body(&record);
+                    assert!(said.starts_with("kevy-elect-vote 5\n"), "{said}");
+                    assert!(said.ends_with(&format!("\nmembers {generation} n1,n2,n3@witness\n")), "{said}");
+                    assert_eq!(decode_vote(&record), Ok(known));
+                    for wrong in [
+                        "members 7:2",
+                        "members 7:2 n2,n1",
+                        "members 7 n1",
+                        "members 07:2 n1",
+                        "members 7:2 n1,",
+                    ] {
+                        let bad = said.replace(said.lines().last().unwrap(), wrong);
+                        assert!(decode_vote(&resealed(&bad)).is_err(), "{wrong}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_extremes_of_every_field_come_back_and_fit() {
         let longest = NodeId::new(&"~".repeat(63)).unwrap();
         let ids =
@@ -444,6 +497,7 @@ mod tests {
                         identity,
                         floor,
                         pause,
+                        members: None,
                         position,
                     };
                     let record = encode_vote(&state).unwrap();
@@ -540,9 +594,9 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_told_from_damage() {
-        let record = resealed("kevy-elect-vote 5\nsomething else entirely\n");
+        let record = resealed("kevy-elect-vote 6\nsomething else entirely\n");
         let error = decode_vote(&record).unwrap_err();
-        assert_eq!(error, RecordError::Version { found: 5, newest: 4 });
+        assert_eq!(error, RecordError::Version { found: 6, newest: 5 });
         assert!(error.to_string().contains("newer release"));
     }
 

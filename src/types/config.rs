@@ -7,6 +7,8 @@ use std::fmt;
 
 /// The most voters a cluster may have: votes are counted in a 128-bit set.
 pub const VOTERS_MAX: usize = 127;
+/// The longest list of the voters' names: with it, a frame and a slot of the vote record have room for all that comes with it.
+pub const MEMBERSHIP_BYTES_MAX: usize = 3072;
 /// The most members of any kind.
 pub const MEMBERS_MAX: usize = 4096;
 /// The shortest heartbeat interval: below it the timers' resolution is what gets measured.
@@ -302,6 +304,11 @@ impl ConfigBuilder {
         if voters == 0 || voters > VOTERS_MAX {
             return Err(ConfigError::Voters { voters });
         }
+        let bytes =
+            members.iter().filter(|m| m.kind.votes()).map(|m| m.id.as_str().len() + "@witness,".len()).sum();
+        if bytes > MEMBERSHIP_BYTES_MAX {
+            return Err(ConfigError::VotersTooLong { bytes });
+        }
         if !members.iter().any(Member::eligible) {
             return Err(ConfigError::NobodyEligible);
         }
@@ -377,6 +384,14 @@ pub enum ConfigError {
     Voters {
         /// How many.
         voters: usize,
+    },
+    /// The names of the voters have no room in a vote record and a frame ([`MEMBERSHIP_BYTES_MAX`]).
+    #[error(
+        "the names of the voters have {bytes} bytes together; at most {MEMBERSHIP_BYTES_MAX} are supported: use shorter ones"
+    )]
+    VotersTooLong {
+        /// How many, with what stands between them.
+        bytes: usize,
     },
     /// No voter with data and a priority above 0.
     #[error("no member may ever be primary: at least one voter needs data and a priority above 0")]

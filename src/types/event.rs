@@ -1,8 +1,10 @@
 //! What happened: the elector's decisions, in the order in which it took them. Metrics, logs and
 //! `history` are made of these.
 
+use crate::change::{ChangeRefused, Hindrance, MembersChange};
 use crate::fence::{FenceReason, Health};
 use crate::ids::{ClusterId, Epoch, NodeId};
+use crate::membership::Generation;
 use crate::message::{OfferKind, RejectReason, Role};
 use crate::position::{PositionError, Progress};
 use crate::time::{Duration, Instant};
@@ -257,6 +259,38 @@ pub enum EventKind {
         /// The epoch in which that one says it reigns.
         other_epoch: Epoch,
     },
+    /// From here on this node counts by this list of voters.
+    Members {
+        /// Which one it is.
+        generation: Generation,
+        /// Who votes.
+        voters: String,
+    },
+    /// A peer says another list of voters than this node's, and neither is the later one: their files differed when the cluster was formed.
+    MembersContradict {
+        /// The peer.
+        peer: NodeId,
+        /// Who votes, as it says.
+        theirs: String,
+        /// Who votes, as this node counts.
+        ours: String,
+    },
+    /// An operator wants a change of who votes that cannot begin.
+    ChangeRefused {
+        /// Which.
+        change: MembersChange,
+        /// Why.
+        why: ChangeRefused,
+    },
+    /// A change of who votes ended.
+    ChangeEnded {
+        /// Which.
+        change: MembersChange,
+        /// What it waited for when it was given up; `None`: it is made, and a quorum has it.
+        waits_for: Option<Hindrance>,
+        /// How long it took.
+        took: Duration,
+    },
     /// This node has become unfit to be primary, in another way than before, or fit again.
     Fitness {
         /// How it is now.
@@ -386,6 +420,19 @@ impl fmt::Display for Event {
             EventKind::TwoPrimaries { primary, other, other_epoch } => {
                 write!(f, " primary={primary} other={other} other_epoch={other_epoch}")
             }
+            EventKind::Members { generation, voters } => {
+                write!(f, " generation={generation} voters={voters}")
+            }
+            EventKind::MembersContradict { peer, theirs, ours } => {
+                write!(f, " peer={peer} theirs={theirs} ours={ours}")
+            }
+            EventKind::ChangeRefused { change, why } => {
+                write!(f, " change={:?} why={:?}", change.to_string(), why.to_string())
+            }
+            EventKind::ChangeEnded { change, waits_for, took } => {
+                let outcome = waits_for.map_or("done".to_owned(), |what| what.to_string());
+                write!(f, " change={:?} outcome={outcome:?} took_ms={}", change.to_string(), Ms(*took))
+            }
             EventKind::Fitness { health } => write!(f, " health={}", health.as_str()),
         }
     }
@@ -401,12 +448,15 @@ impl EventKind {
             | Self::Foreign { .. }
             | Self::AdmittedByOrder { .. }
             | Self::TermsDiffer { .. }
+            | Self::MembersContradict { .. }
             | Self::EpochAhead { .. }
             | Self::LeaseMismatch { .. } => log::Level::Error,
             Self::PrimarySuspected { .. }
             | Self::FollowFailed { .. }
             | Self::Fenced { .. }
             | Self::TransferRefused { .. }
+            | Self::ChangeRefused { .. }
+            | Self::ChangeEnded { waits_for: Some(_), .. }
             | Self::Paused { paused: true }
             | Self::TransferEnded { outcome: TransferOutcome::Late, .. }
             | Self::PeerDown { .. }
@@ -454,6 +504,10 @@ impl EventKind {
             Self::Belongs { .. } => "belongs",
             Self::Foreign { .. } => "foreign",
             Self::TwoPrimaries { .. } => "two_primaries",
+            Self::Members { .. } => "members",
+            Self::MembersContradict { .. } => "members_contradict",
+            Self::ChangeRefused { .. } => "change_refused",
+            Self::ChangeEnded { .. } => "change_ended",
             Self::Fitness { .. } => "fitness",
         }
     }

@@ -3,6 +3,7 @@
 use crate::fence::Health;
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId, Round};
+use crate::membership::{Generation, Membership};
 use crate::pause::Pause;
 use crate::position::{Position, Progress};
 use crate::rank::Seniority;
@@ -226,6 +227,10 @@ pub enum Message {
     Resign(Resign),
     /// Says how senior the sender is, where rank is by that.
     Rank(Seniority),
+    /// Who votes, as the sender counts.
+    Members(Membership),
+    /// The sender has this list in its record.
+    Held(Generation),
 }
 
 impl Message {
@@ -242,6 +247,8 @@ impl Message {
             Self::Announce(_) => Verb::Announce,
             Self::Resign(_) => Verb::Resign,
             Self::Rank(_) => Verb::Rank,
+            Self::Members(_) => Verb::Members,
+            Self::Held(_) => Verb::Held,
         }
     }
 }
@@ -271,6 +278,10 @@ words! {
         Resign = "RESIGN",
         /// [`Seniority`]
         Rank = "RANK",
+        /// [`Message::Members`]
+        Members = "MEMBERS",
+        /// [`Message::Held`]
+        Held = "HELD",
     }
 }
 
@@ -287,7 +298,9 @@ impl Verb {
             | Self::Accept
             | Self::Reject
             | Self::Announce
-            | Self::Resign => false,
+            | Self::Resign
+            | Self::Members
+            | Self::Held => false,
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The words that every layer speaks. Each is found at the crate's root, as `crate::ids`.
 
 pub mod bounds;
+pub mod change;
 pub mod config;
 pub mod event;
 pub mod fence;
 pub mod identity;
 pub mod ids;
 pub mod link;
+pub mod membership;
 pub mod message;
 pub mod pause;
 pub mod position;

@@ -2,6 +2,7 @@
 
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::membership::Membership;
 use crate::message::Standing;
 use crate::pause::Pause;
 use crate::position::{Position, Progress};
@@ -23,6 +24,8 @@ pub struct HardState {
     pub floor: Progress,
     /// What an operator last said about automatic elections, if anything.
     pub pause: Option<Pause>,
+    /// Who votes, as far as it knows: what its file says does not count where there is one. None in records of releases before.
+    pub members: Option<Membership>,
     /// How far its data went when it was written: a lower bound for a host that lost nothing.
     pub position: Position,
 }

@@ -10,6 +10,7 @@ use super::number::parse;
 use crate::fence::Health;
 use crate::identity::Identity;
 use crate::ids::{ClusterId, EPOCH_MAX, Epoch, Incarnation, NodeId, Round, SHARDS_MAX};
+use crate::membership::{Generation, Membership};
 use crate::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, TERMS_BYTES_MAX, Verb,
@@ -154,7 +155,23 @@ impl<'a> Reader<'a> {
                 let up = self.micros("up")?;
                 Message::Rank(Seniority { up, work: self.number("work", u64::MAX)? })
             }
+            Verb::Members => Message::Members(self.members()?),
+            Verb::Held => Message::Held(self.generation()?),
         }))
+    }
+
+    fn generation(&mut self) -> Read<Generation> {
+        let epoch = self.epoch("epoch")?;
+        Ok(Generation { epoch, counter: self.number("counter", Generation::COUNTER_MAX)? })
+    }
+
+    fn members(&mut self) -> Read<Membership> {
+        let generation = self.generation()?;
+        let list = std::str::from_utf8(self.field("voters")?).ok();
+        match list.and_then(|list| Membership::parse(generation, list)) {
+            Some(members) => Ok(members),
+            None => self.value("voters"),
+        }
     }
 
     fn named(&mut self, verb: &'static str) -> &mut Self {

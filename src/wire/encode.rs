@@ -4,6 +4,7 @@ use super::limits::{CLUSTER_BYTES_MAX, DURATION_US_MAX, REFUSE_TEXT_BYTES_MAX};
 use crate::fence::Health;
 use crate::identity::Identity;
 use crate::ids::{ClusterId, NodeId};
+use crate::membership::Generation;
 use crate::message::{Grant, Hello, Message, Offer, OfferKind, Role, Standing, TERMS_BYTES_MAX};
 use crate::pause::Pause;
 use crate::position::{Position, Progress};
@@ -90,7 +91,20 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.micros(rank.up);
             w.number(rank.work);
         }
+        Message::Members(members) => {
+            w.raw(b"*4\r\n$7\r\nMEMBERS\r\n");
+            w.generation(members.generation);
+        }
+        Message::Held(generation) => {
+            w.raw(b"*3\r\n$4\r\nHELD\r\n");
+            w.generation(*generation);
+        }
     });
+    if let Message::Members(members) = message {
+        // Longer than what is written in place above.
+        let list = members.list();
+        out.extend_from_slice(format!("${}\r\n{list}\r\n", list.len()).as_bytes());
+    }
     if let Message::PreOffer(offer) | Message::Offer(offer) = message {
         position(&offer.position, out);
     }
@@ -192,6 +206,11 @@ impl Writer<'_> {
         self.buf[self.at..self.at + bytes.len()].copy_from_slice(bytes);
         self.at += bytes.len();
         self.raw(b"\r\n");
+    }
+
+    fn generation(&mut self, generation: Generation) {
+        self.number(generation.epoch.0);
+        self.number(generation.counter);
     }
 
     fn pause(&mut self, pause: &Pause) {

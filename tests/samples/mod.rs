@@ -6,6 +6,7 @@
 
 use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, NodeId, Round};
+use kevy_elect_plugin::membership::{Generation, Membership};
 use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
@@ -51,5 +52,9 @@ pub fn message(verb: Verb) -> Option<Message> {
         Verb::Announce => Message::Announce(Announce { epoch }),
         Verb::Resign => Message::Resign(Resign { epoch, successor: Some(node) }),
         Verb::Rank => Message::Rank(Seniority { up: Duration::from_secs(86_400), work: 48_213 }),
+        Verb::Members => {
+            Message::Members(Membership::parse(Generation { epoch, counter: 1 }, "n1,n2,n3@witness").unwrap())
+        }
+        Verb::Held => Message::Held(Generation { epoch, counter: 1 }),
     })
 }

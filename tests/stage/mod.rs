@@ -30,6 +30,7 @@
 //! | `transfer 1 to=2` | n2 takes over from n1 |
 //! | `cluster 3 forgetful` | more than a minority of disks may be lost |
 //! | `admit 1` | an operator orders n1, which has no record, to be admitted to the cluster of the others |
+//! | `members of=4` | an operator asks whoever writes that n4 votes from now on, or does not any more |
 //! | `busy 1`, `idle 1` | clients of n1 are in the middle of transactions, or not |
 //! | `work 2=9` | the service of n2 has recorded so much work |
 //! | `force 1` | an operator orders n1 to be primary by its own vote alone |
@@ -193,6 +194,10 @@ impl Stage {
             "transfer" => {
                 let to = optional(case, "to")?.ok_or("to whom? to=2")?;
                 self.begin_each(case, FaultKind::Transfer { to: to.wrapping_sub(1) })?;
+            }
+            "members" => {
+                let of = optional(case, "of")?.ok_or("who is to vote, or not any more? of=2")?;
+                self.begin(self.nodes[0], FaultKind::Members { of: of.wrapping_sub(1) })?;
             }
             "shutdown" => self.begin_each(case, FaultKind::Shutdown)?,
             "admit" => {

@@ -57,7 +57,8 @@ pub(crate) fn denied(denied: Denied) -> String {
 /// A verb that is missing here has no words below.
 const _: fn(Verb) = |verb| match verb {
     Verb::Hello | Verb::Hb | Verb::Echo | Verb::PreOffer | Verb::PreAccept | Verb::Offer => {}
-    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign | Verb::Rank => {}
+    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign | Verb::Members | Verb::Held | Verb::Rank => {
+    }
 };
 
 fn message(message: &Message, shown: &[&str]) -> Option<String> {
@@ -91,6 +92,8 @@ fn message(message: &Message, shown: &[&str]) -> Option<String> {
             format!("{verb} epoch {}{successor}", m.epoch)
         }
         Message::Rank(m) => format!("{verb} up {} s, {} done", m.up.as_secs(), m.work),
+        Message::Members(members) => format!("{verb} {members}"),
+        Message::Held(generation) => format!("{verb} {generation}"),
         other => unreachable!("no words for {other:?}"),
     })
 }
@@ -174,6 +177,13 @@ fn decided(kind: &EventKind) -> Option<String> {
         EventKind::TransferEnded { outcome, took, .. } => {
             format!("ends the transfer after {} ms: {}", took.as_millis(), outcome.as_str())
         }
+        EventKind::Members { generation, voters } => format!("counts by {generation}: {voters}"),
+        EventKind::MembersContradict { peer, theirs, ours } => {
+            format!("contradicts {peer}: {theirs} there, {ours} here")
+        }
+        EventKind::ChangeRefused { change, why } => format!("does not {change}: {why}"),
+        EventKind::ChangeEnded { change, waits_for: None, .. } => format!("has made the change: {change}"),
+        EventKind::ChangeEnded { change, waits_for: Some(why), .. } => format!("gives up to {change}: {why}"),
         EventKind::SaveFailed { error } => format!("could not save: {error}"),
         EventKind::Implausible { peer, what } => format!("ignores an impossible {what} of {peer}"),
         EventKind::EpochAhead { peer, claimed } => format!("approaches epoch {claimed}, which {peer} claims"),

@@ -4,6 +4,7 @@ use crate::id;
 use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::identity::Identity;
 use kevy_elect_plugin::ids::{ClusterId, EPOCH_MAX, Epoch, NodeId, Round, SHARDS_MAX};
+use kevy_elect_plugin::membership::{Generation, Membership, Voter};
 use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
@@ -129,5 +130,16 @@ fn message_of(verb: Verb) -> Option<BoxedStrategy<Message>> {
         Verb::Rank => {
             (micros(), any::<u64>()).prop_map(|(up, work)| Message::Rank(Seniority { up, work })).boxed()
         }
+        Verb::Members => (generation(), proptest::collection::btree_map(any_id(), any::<bool>(), 1..30))
+            .prop_filter_map("a list that can be", |(generation, voters)| {
+                let voters = voters.into_iter().map(|(id, witness)| Voter { id, witness });
+                Membership::new(generation, voters).map(Message::Members)
+            })
+            .boxed(),
+        Verb::Held => generation().prop_map(Message::Held).boxed(),
     })
+}
+
+fn generation() -> impl Strategy<Value = Generation> {
+    (epoch(), 0..=Generation::COUNTER_MAX).prop_map(|(epoch, counter)| Generation { epoch, counter })
 }

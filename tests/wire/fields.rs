@@ -4,6 +4,7 @@ use crate::golden::{golden, heartbeat, hello, identity};
 use crate::{bytes_of, frame};
 use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{EPOCH_MAX, Incarnation, NodeId, Round, SHARDS_MAX};
+use kevy_elect_plugin::membership::{Generation, Membership, Voter};
 use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
@@ -158,6 +159,14 @@ fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
         Verb::Announce => Some(Message::Announce(Announce { epoch })),
         Verb::Resign => Some(Message::Resign(Resign { epoch, successor: Some(long) })),
         Verb::Rank => Some(Message::Rank(Seniority { up: Duration::MAX, work: u64::MAX })),
+        Verb::Members => {
+            let generation = Generation { epoch, counter: Generation::COUNTER_MAX };
+            let voters = (10..).map(|n| NodeId::new(&format!("{n}{}", "x".repeat(61))).unwrap());
+            let voters = voters.map(|id| Voter { id, witness: false });
+            let longest = (1..).map_while(|n| Membership::new(generation, voters.clone().take(n))).last();
+            Some(Message::Members(longest.unwrap()))
+        }
+        Verb::Held => Some(Message::Held(Generation { epoch, counter: Generation::COUNTER_MAX })),
     };
     for message in Verb::ALL.iter().filter_map(message) {
         let bytes = bytes_of(&message);

@@ -4,6 +4,7 @@ use crate::{bytes_of, frame, id};
 use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::identity::Identity;
 use kevy_elect_plugin::ids::{ClusterId, Epoch, Incarnation, Round};
+use kevy_elect_plugin::membership::{Generation, Membership};
 use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
@@ -153,6 +154,12 @@ fn golden_of(verb: Verb) -> Vec<(&'static str, Message)> {
                 Message::Rank(Seniority { up: Duration::from_micros(86_400_000_001), work: 7 }),
             ),
         ],
+        Verb::Members => {
+            let generation = Generation { epoch, counter: 2 };
+            let members = Membership::parse(generation, "n1,n2,n3@witness").unwrap();
+            vec![("MEMBERS|8|2|n1,n2,n3@witness", Message::Members(members))]
+        }
+        Verb::Held => vec![("HELD|8|2", Message::Held(Generation { epoch, counter: 2 }))],
     }
 }
 

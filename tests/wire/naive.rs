@@ -3,6 +3,7 @@
 use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::identity::Identity;
 use kevy_elect_plugin::ids::{ClusterId, EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
+use kevy_elect_plugin::membership::{Generation, Membership};
 use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
     Standing, Verb,
@@ -181,6 +182,15 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
         Verb::Announce => Message::Announce(Announce { epoch: epoch()? }),
         Verb::Resign => Message::Resign(Resign { epoch: epoch()?, successor: node(field(2)?)? }),
         Verb::Rank => Message::Rank(Seniority { up: micros(1)?, work: number(field(2)?, u64::MAX)? }),
+        Verb::Members => {
+            let generation =
+                Generation { epoch: epoch()?, counter: number(field(2)?, Generation::COUNTER_MAX)? };
+            Message::Members(Membership::parse(generation, field(3)?)?)
+        }
+        Verb::Held => Message::Held(Generation {
+            epoch: epoch()?,
+            counter: number(field(2)?, Generation::COUNTER_MAX)?,
+        }),
         Verb::Hello => {
             let cluster = field(2)?.to_owned();
             let printable = cluster.bytes().all(|b| b.is_ascii_graphic());

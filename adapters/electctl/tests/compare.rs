@@ -112,5 +112,8 @@ fn a_node_that_does_not_answer_ends_with_1_and_is_named() {
     assert_eq!(code, Some(1));
     assert!(error.contains("takes two"), "{error}");
     assert_eq!(run(&["compare", "--config", "/no/such/file"]).0, Some(1));
-    assert_eq!(run(&["compare"]).0, Some(2));
+    // Without members it asks a page for them.
+    let (code, _, error) = run(&["--at", &free, "compare"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains(&free) && error.contains("--clients"), "{error}");
 }

@@ -1,6 +1,8 @@
 //! What the server asks the election, and tells it.
 
+use kevy_elect_plugin::change::{ChangeRefused, MembersChange};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::membership::Membership;
 use kevy_elect_plugin::pause::{Pause, PauseRefused};
 use kevy_elect_plugin::plugin::{Denied, ElectPlugin};
 use kevy_elect_plugin::transfer::TransferRefused;
@@ -28,6 +30,15 @@ pub trait Office: Send + Sync + 'static {
     fn transfer(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, TransferRefused> {
         let _ = (to, patience);
         Err(TransferRefused::NotPrimary { primary: self.standing().of })
+    }
+    /// An operator wants one voter more, or one less; gives the list that there is to be.
+    fn change_members(&self, change: MembersChange, patience: Duration) -> Result<Membership, ChangeRefused> {
+        let _ = (change, patience);
+        Err(ChangeRefused::NotPrimary { primary: self.standing().of })
+    }
+    /// Who votes, who is known to have that list, and what a change of it waits for: for people.
+    fn members(&self) -> String {
+        String::new()
     }
     /// An operator pauses automatic elections in the whole cluster, or lets them go on; gives the order.
     fn pause(&self, paused: bool) -> Result<Pause, PauseRefused> {
@@ -108,6 +119,29 @@ impl Office for PluginOffice {
 
     fn transfer(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, TransferRefused> {
         self.0.transfer(to, patience)
+    }
+
+    fn change_members(&self, change: MembersChange, patience: Duration) -> Result<Membership, ChangeRefused> {
+        self.0.change_members(change, patience)
+    }
+
+    fn members(&self) -> String {
+        let snapshot = self.0.snapshot();
+        let Membership { generation, .. } = snapshot.membership;
+        let (voters, quorum) = (snapshot.membership.list(), snapshot.membership.quorum());
+        let mut said = format!("generation:{generation}\nvoters:{voters}\nquorum:{quorum}\n");
+        let own = snapshot.membership.voter(snapshot.node).is_some();
+        let me = (snapshot.node, own, Some(generation));
+        let peers = snapshot.peers.iter().map(|peer| (peer.id, peer.votes, peer.membership));
+        for (node, votes, has) in peers.chain([me]) {
+            let has = has.map_or("unknown".to_owned(), |has| has.to_string());
+            said += &format!("member:{node} {} has={has}\n", if votes { "votes" } else { "does-not-vote" });
+        }
+        if let Some((change, waits_for)) = snapshot.change {
+            let why = waits_for.map_or("under way".to_owned(), |why| why.to_string());
+            said += &format!("change:{change}: {why}\n");
+        }
+        said
     }
 
     fn pause(&self, paused: bool) -> Result<Pause, PauseRefused> {

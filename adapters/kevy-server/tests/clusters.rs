@@ -6,9 +6,11 @@ mod common;
 
 use common::process::Process;
 use common::{Cluster, until};
+use futures::executor::block_on;
 use kevy_elect_ops::giving_up::give_up;
 use kevy_elect_ops::order::Order;
 use kevy_elect_plugin::ids::ClusterId;
+use kevy_elect_plugin::store::{FileVoteStore, VoteStore, decode_vote};
 use rustix::process::Signal;
 use std::fs;
 
@@ -226,4 +228,32 @@ fn i6_a_node_that_has_lost_its_record_alone_keeps_its_data_from_a_new_cluster_un
     }
     world.start(2);
     world.says(2, &["its vote record is of cluster", &new, &old]);
+}
+
+/// E14, A6: no disk is lost and all vote records are. Epochs that were won are not won again, and nobody has to decide anything.
+#[test]
+fn a6_where_all_vote_records_are_lost_and_the_data_is_not_the_cluster_goes_on_in_epochs_that_nobody_can_have_voted_in()
+ {
+    let mut world = World::new();
+    let first = world.primary(&[0, 1, 2], 2);
+    assert_eq!(world.ask(first, "SET precious 1").as_deref(), Some("OK"));
+    world.everywhere("precious", "1");
+    (0..3).for_each(|node| world.kill(node));
+    let records: Vec<_> = world.cluster.dirs.iter().map(|dir| dir.0.join("elect/vote")).collect();
+    records.iter().for_each(|record| fs::remove_file(record).unwrap());
+
+    let others: Vec<usize> = (0..3).filter(|node| *node != first).collect();
+    others.iter().for_each(|node| world.start(*node));
+    let second = world.primary(&others, 1);
+    assert_eq!(world.ask(second, "SET precious 2").as_deref(), Some("OK"));
+    assert_eq!(world.ask(second, "WAIT 1 60000").as_deref(), Some("1"));
+    world.start(first);
+    assert_eq!(world.primary(&[0, 1, 2], 2), second, "nobody was deposed");
+    world.everywhere("precious", "2");
+    (0..3).for_each(|node| world.kill(node));
+    for record in &records {
+        let store = block_on(FileVoteStore::open(record).unwrap().load()).unwrap();
+        let epoch = decode_vote(&store.unwrap()).unwrap().epoch;
+        assert!(epoch.0 > 1 << 20, "{record:?} is in epoch {epoch}, which may have been won before");
+    }
 }

@@ -29,19 +29,27 @@ impl Elector {
         let silent = self.record.epoch() == Epoch::ZERO
             && !self.peers.other_voters().any(|index| self.peers[index].epoch() > Epoch::ZERO);
         let heard = self.peers.other_voters().filter(|index| self.peers[*index].heard().is_some()).count();
-        let all_fresh = silent && heard + 1 == self.config.voters();
+        let all_fresh = silent && heard + 1 == self.peers.voters();
         // A quorum of voters without records: too many to be wiped disks, so the same. That a peer is at
         // epoch zero is not enough: it may be a member that was cut off from the first election. Waiting as
         // after every start keeps even a mistake from two writers at once.
         let without = self.peers.other_voters().filter(|index| self.peers[*index].was_fresh()).count() + 1;
-        let quorum_fresh = silent && without >= self.config.quorum() && waited;
+        let quorum_fresh = silent && without >= self.peers.quorum() && waited;
         // Nobody at all has one: so the same, and the epochs that are said come of a lie while the cluster formed.
         let nowhere = waited && self.peers.other_voters().all(|index| self.peers[index].said_new());
         // Every quorum that our vote completed had `quorum - 1` others in it: so many answers meet it.
-        let enough = self.config.voters() + 1 - self.config.quorum();
+        let enough = self.peers.voters() + 1 - self.peers.quorum();
         let told = self.answers_of_one_cluster(enough);
+        let passed_over =
+            (waited && told.is_none()).then(|| self.beyond_what_was_forgotten(nowhere)).flatten();
         let ordered = (waited && told.is_none()).then(|| self.ordered(enough)).flatten();
-        if all_fresh || quorum_fresh || nowhere || told.is_some() || ordered.is_some() {
+        if all_fresh
+            || quorum_fresh
+            || nowhere
+            || told.is_some()
+            || passed_over.is_some()
+            || ordered.is_some()
+        {
             if all_fresh {
                 self.promises.end_boot();
             }
@@ -57,6 +65,9 @@ impl Elector {
                 unsaved = self.record.enter(epoch, None);
                 self.event(EventKind::AdmittedByOrder { cluster });
             }
+            if let Some(epoch) = passed_over.filter(|epoch| *epoch > self.record.epoch()) {
+                unsaved = self.enter_without_vote(epoch);
+            }
             let identity = ordered.map(|(cluster, _)| Identity::settled(cluster)).or(told.flatten());
             self.event(EventKind::Admitted);
             if !self.belong_with(identity) {
@@ -68,6 +79,28 @@ impl Elector {
             }
             self.answer_waiting();
         }
+    }
+
+    /// A6: where a quorum kept their data and lost their records, nobody is left who could tell them what they voted. They go on beyond
+    /// all epochs in which that can have been. Gives the epoch.
+    fn beyond_what_was_forgotten(&self, nowhere: bool) -> Option<Epoch> {
+        let of_data = self.data.progress().stream_epoch;
+        let forgot = self.peers.other_voters().filter(|index| self.peers[*index].forgot()).count() + 1;
+        if of_data == Epoch::ZERO || !(nowhere || forgot >= self.config.quorum()) {
+            return None;
+        }
+        let held = self.peers.other_voters().map(|index| self.peers[index].progress().stream_epoch);
+        let held = held.chain([of_data]).max()?;
+        let beyond = |epoch: Epoch| Epoch(epoch.0.saturating_add(ADMISSION_STEP).min(EPOCH_MAX.0));
+        // One of them has gone there already, and this node came with it.
+        if self.record.epoch() >= beyond(held) {
+            return Some(self.record.epoch());
+        }
+        let said = self.peers.other_voters().map(|index| self.peers[index].epoch());
+        said.chain([held, self.record.epoch()]).max().map(|known| match self.passes_over() {
+            true => beyond(known),
+            false => self.record.epoch(),
+        })
     }
 
     /// Whether so many members have answered who belong to one cluster, as far as they say; then, what the best of them says.

@@ -174,7 +174,7 @@ impl Elector {
     }
 
     fn count_yes(&mut self, from: usize) {
-        let quorum = self.config.quorum();
+        let quorum = self.peers.quorum();
         let (voter, now) = (self.ballot(from), self.now());
         let (Some(voter), Some(campaign)) = (voter, self.state.campaign_mut()) else { return };
         let (yes, again) = campaign.accept(voter);
@@ -206,7 +206,7 @@ impl Elector {
             return;
         }
         let passes = reject.kind == OfferKind::PreVote && super::vote::passes_by_itself(reject.reason);
-        let (voters, quorum) = (self.config.voters(), self.config.quorum());
+        let (voters, quorum) = (self.peers.voters(), self.peers.quorum());
         let (Some(voter), Some(campaign)) = (self.peers[from].voter(), self.state.campaign_mut()) else {
             return;
         };

@@ -11,6 +11,7 @@ use crate::elector::mutation::Mutation;
 use crate::elector::peers::Peer;
 use crate::identity::Identity;
 use crate::ids::Epoch;
+use crate::membership::{Generation, Voter};
 use crate::message::{Echo, Message, Standing};
 use crate::position::{Position, Progress};
 
@@ -106,6 +107,41 @@ impl Elector {
     }
 }
 
+/// Membership.
+impl Elector {
+    /// M4: whether a candidate counts by an older list than this node has: what a quorum knows by now could elect nobody with it.
+    pub(super) fn counts_by_older(&self, candidate: usize) -> bool {
+        let ours = self.record.generation();
+        ours > Generation::FILE
+            && self.peers[candidate].has() < Some(ours)
+            && !self.mutated(Mutation::OlderListsElect)
+    }
+
+    /// M6: whether a list counts before it is durable.
+    pub(super) fn counts_early(&self) -> bool {
+        self.mutated(Mutation::ListNotPersisted)
+    }
+
+    /// M3: whether the present list is of this reign, and a quorum of its voters has it.
+    pub(super) fn is_settled_list(&self, present: Generation) -> bool {
+        present.epoch == self.record.epoch() && self.holders(present) >= self.peers.quorum()
+            || self.mutated(Mutation::ListUnsettled)
+    }
+
+    /// M5: whether a node holds what the old voters may have confirmed.
+    pub(super) fn has_come_to(&self, peer: usize, floor: Progress) -> bool {
+        self.peers[peer].progress() >= floor || self.mutated(Mutation::ListIgnoresData)
+    }
+
+    /// M2: a change is of one voter; here, of another one, too.
+    pub(super) fn changes_more(&self, voters: &mut Vec<Voter>) {
+        if self.mutated(Mutation::TwoVotersAtOnce) && voters.len() > 2 {
+            let other = voters.iter().rposition(|voter| voter.id != self.config.node);
+            other.map(|other| voters.remove(other));
+        }
+    }
+}
+
 /// Epochs far ahead.
 impl Elector {
     /// E10: whether there is a bound to what one node alone moves this one by.
@@ -140,6 +176,19 @@ impl Elector {
     /// E12: whether an answer counts for admission only once this node has come as far as it.
     pub(super) fn admitted_within_reach(&self) -> bool {
         !self.mutated(Mutation::AdmittedOutOfReach)
+    }
+}
+
+/// Records that were lost beside data that was kept.
+impl Elector {
+    /// E14: whether data of an epoch is knowledge of an election.
+    pub(super) fn heeds_epoch_of_data(&self) -> bool {
+        !self.mutated(Mutation::EpochOfDataIgnored)
+    }
+
+    /// A6: whether those who forgot go beyond the epochs in which they may have voted.
+    pub(super) fn passes_over(&self) -> bool {
+        !self.mutated(Mutation::AdmittedInPlace)
     }
 }
 
@@ -214,7 +263,7 @@ impl Elector {
 impl Elector {
     /// I2: whether a quorum has the id that this primary proposed.
     pub(super) fn is_held_by(&self, holders: usize) -> bool {
-        holders >= self.config.quorum() || self.mutated(Mutation::IdSettledAlone)
+        holders >= self.peers.quorum() || self.mutated(Mutation::IdSettledAlone)
     }
 
     /// I2: the id that a winner goes on with, of what its voters told.
@@ -242,7 +291,7 @@ impl Elector {
 
     /// A5: whether this node hears enough to be admitted by an order.
     pub(super) fn hears_all(&self, heard: usize) -> bool {
-        heard + 1 == self.config.voters() || self.mutated(Mutation::AdmittedUnheard)
+        heard + 1 == self.peers.voters() || self.mutated(Mutation::AdmittedUnheard)
     }
 }
 

@@ -129,6 +129,8 @@ pub fn digest_message(message: &Message, sender: Rounds, receiver: Rounds, hashe
         Message::Announce(announce) => announce.epoch.hash(hasher),
         Message::Resign(resign) => (resign.epoch, resign.successor).hash(hasher),
         Message::Rank(seniority) => seniority.hash(hasher),
+        Message::Members(members) => members.hash(hasher),
+        Message::Held(generation) => generation.hash(hasher),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::bounds::RANK_STEPS_PER_HEARTBEAT;
 use crate::elector::machine::Elector;
+use crate::elector::record::Unsaved;
 use crate::event::{EventKind, Reason};
 use crate::fence::FenceReason;
 use crate::ids::{EPOCH_MAX, EPOCH_NEAR, Epoch};
@@ -24,6 +25,8 @@ impl Elector {
             Message::Announce(m) => m.epoch,
             Message::Resign(m) => m.epoch,
             Message::Rank(_) => return true,
+            Message::Members(m) => m.generation.epoch,
+            Message::Held(generation) => generation.epoch,
         };
         self.is_near(epoch) || self.approaches(from, message, epoch)
     }
@@ -48,6 +51,7 @@ impl Elector {
             Message::PreOffer(_) | Message::Offer(_) => Epoch(epoch.0 - 1),
             Message::Heartbeat(_) | Message::Echo(_) | Message::Reject(_) => epoch,
             Message::Announce(_) | Message::Resign(_) => epoch,
+            Message::Members(_) | Message::Held(_) => epoch,
         };
         self.peers.get_mut(from).claims(claimed);
         self.join_quorum();
@@ -66,7 +70,7 @@ impl Elector {
 
     /// E11: what a quorum of voters claims is no single node's invention.
     fn join_quorum(&mut self) {
-        let claimed = self.peers.claimed_by(self.config.quorum(), |peer| self.claim_counts(peer));
+        let claimed = self.peers.claimed_by(self.peers.quorum(), |peer| self.claim_counts(peer));
         if claimed.0 > self.record.epoch().0 + EPOCH_NEAR {
             if self.jump_spends() {
                 self.approach.spend(self.now());
@@ -87,6 +91,22 @@ impl Elector {
         if step > 0 {
             self.move_to(Epoch(own + step));
         }
+    }
+
+    /// E14: data of an epoch is knowledge of an election that this node's record does not have: it was lost, or is older than the data.
+    #[cold]
+    pub(super) fn enter_epoch_of_data(&mut self, epoch: Epoch) {
+        if epoch > EPOCH_MAX || !self.heeds_epoch_of_data() {
+            return;
+        }
+        let unsaved = self.enter_without_vote(epoch);
+        self.persist_before_speaking(unsaved);
+    }
+
+    /// Enters an epoch in which this node may have voted: its vote there is its own, so nobody gets it.
+    pub(super) fn enter_without_vote(&mut self, epoch: Epoch) -> Unsaved {
+        self.adopt_epoch(epoch, Reason::HigherEpoch);
+        self.record.enter(epoch, Some(self.config.node))
     }
 
     /// Enters an epoch in which nobody is known to have asked for votes.

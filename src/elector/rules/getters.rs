@@ -1,12 +1,15 @@
 //! What an elector knows, for those who only look.
 
+use crate::change::{Hindrance, MembersChange};
 use crate::config::Config;
 use crate::elector::machine::Elector;
 use crate::elector::peers::Peer;
+use crate::elector::reign::Reign;
 use crate::elector::status::{PeerStatus, Status};
 use crate::fence::{Denied, FenceReason, GateState};
 use crate::identity::Identity;
 use crate::ids::{ClusterId, Epoch, NodeId};
+use crate::membership::{Generation, Membership};
 use crate::message::Role;
 use crate::time::{Duration, Instant};
 
@@ -50,6 +53,34 @@ impl Elector {
     /// All members, this node included, in the order in which they are counted.
     pub(crate) fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.peers.all().iter().map(Peer::id)
+    }
+
+    /// Who votes, and by which list that is. By its record; that of its file counts only where there is no record.
+    pub fn membership(&self) -> Membership {
+        self.record.members().cloned().unwrap_or_else(|| Membership::of_file(&self.config))
+    }
+
+    /// What a change of who votes waits for, if one is under way.
+    pub fn change(&self) -> Option<(MembersChange, Option<Hindrance>)> {
+        self.state.reign().and_then(Reign::change).map(|change| (change.change, change.waits_for))
+    }
+
+    /// Who is counted as a voter now, of those whom this node's file names. It lags behind [`Elector::membership`] while that is being saved.
+    pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.all().iter().filter(|peer| peer.voter().is_some()).map(Peer::id)
+    }
+
+    /// Which list a member is known to have in its record.
+    pub fn has_members(&self, node: NodeId) -> Option<Generation> {
+        match self.peers.index(node)? {
+            me if me == self.peers.me() => Some(self.peers.generation()),
+            peer => self.peers[peer].has(),
+        }
+    }
+
+    /// The strict majority of those who vote.
+    pub fn quorum(&self) -> usize {
+        self.peers.quorum()
     }
 
     /// Whether writes may pass, and until when.

@@ -1,7 +1,7 @@
 //! Heartbeats and their echoes: who is there, who reigns, and for how long still.
 
 use super::HOST_TIMEOUTS;
-use crate::config::{Config, MemberKind};
+use crate::config::Config;
 use crate::elector::io::HostAction;
 use crate::elector::machine::Elector;
 use crate::elector::state::State;
@@ -82,6 +82,7 @@ impl Elector {
             {
                 self.echo(from, heartbeat.round);
             }
+            Role::Candidate | Role::Replica if heartbeat.standing == Standing::New => self.tell_new(from),
             Role::Candidate | Role::Replica => {}
         }
         self.admit_if_known();
@@ -222,10 +223,7 @@ impl Elector {
         let Some(primary) = self.primary.index().filter(|primary| *primary != self.peers.me()) else {
             return;
         };
-        if self.peers.my_member().kind == MemberKind::Witness
-            || self.state.reign().is_some()
-            || !self.may_follow()
-        {
+        if self.peers[self.peers.me()].is_witness() || self.state.reign().is_some() || !self.may_follow() {
             return;
         }
         // From here on the host may acknowledge more than it has said.

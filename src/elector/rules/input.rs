@@ -64,6 +64,8 @@ impl Elector {
             Message::Announce(announce) => self.on_announce(from, announce.epoch),
             Message::Resign(resign) => self.on_resign(from, resign),
             Message::Rank(seniority) => self.on_rank(from, seniority),
+            Message::Members(members) => self.on_members(from, members),
+            Message::Held(generation) => self.on_held(from, generation),
         }
     }
 
@@ -96,6 +98,9 @@ impl Elector {
                     self.abandon_campaign();
                     self.event(EventKind::PositionRefused { error });
                 }
+                if stream_epoch > self.record.epoch() {
+                    self.enter_epoch_of_data(stream_epoch);
+                }
             }
             HostReport::Fenced => self.on_fenced(),
             HostReport::Detached(seq, position) => self.on_detached(seq, position),
@@ -116,6 +121,7 @@ impl Elector {
         match command {
             Command::Transfer { to, patience } => self.transfer(to, patience),
             Command::Shutdown => self.leave(),
+            Command::Members { change, patience } => self.begin_change(change, patience),
             Command::Pause(pause) => self.on_pause(pause),
             Command::ClockJumped => self.on_clock_jump(),
             Command::Force => self.force(),
@@ -162,6 +168,7 @@ impl Elector {
                 self.on_promote_failed(epoch, "the host did not answer in time");
             }
             Timer::Handover => self.on_handover_due(),
+            Timer::Members => self.on_members_due(),
             Timer::Follow => {
                 // If the primary is not known right now, its next heartbeat asks again.
                 self.following.end();

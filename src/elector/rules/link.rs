@@ -58,6 +58,7 @@ impl Elector {
         if self.state.reign().is_some() {
             self.send_heartbeats();
         }
+        self.tell_if_it_lacks(peer);
     }
 
     /// What a link that was replaced still said: the process that it led to is gone.

@@ -14,6 +14,7 @@ mod identity;
 mod input;
 mod judging;
 mod link;
+mod members;
 mod office;
 mod pause;
 mod persist;

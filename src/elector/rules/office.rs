@@ -1,6 +1,7 @@
 //! Being primary: promotion, lease, fence, and leaving the office.
 
 use super::HOST_TIMEOUTS;
+use crate::change::Hindrance;
 use crate::elector::io::HostAction;
 use crate::elector::judging::Vote;
 use crate::elector::machine::Elector;
@@ -178,6 +179,7 @@ impl Elector {
 
     fn leave_office(&mut self, fence: FenceReason, reason: Reason) {
         self.end_transfer(TransferOutcome::Overtaken, None);
+        self.end_change(Some(Hindrance::Overtaken));
         let Some(reign) = self.state.reign() else { return };
         let served = reign.promoted();
         if served && reign.fenced().is_none() {

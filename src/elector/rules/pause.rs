@@ -12,7 +12,7 @@ impl Elector {
         if self.peers.my_vote().is_none() {
             return Err(PauseRefused::NoVote);
         }
-        let (heard, quorum) = (self.peers.voters_reachable(now), self.config.quorum());
+        let (heard, quorum) = (self.peers.voters_reachable(now), self.peers.quorum());
         if heard < quorum {
             return Err(PauseRefused::NoQuorum { heard, quorum });
         }
@@ -32,7 +32,7 @@ impl Elector {
         let has = |peer: &usize| self.peers[*peer].pause() == ours;
         ours.is_some()
             && !self.record.pending()
-            && self.peers.other_voters().filter(has).count() + 1 >= self.config.quorum()
+            && self.peers.other_voters().filter(has).count() + 1 >= self.peers.quorum()
     }
 
     /// An order that this node has not. An earlier one than its own changes nothing.

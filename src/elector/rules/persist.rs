@@ -43,6 +43,7 @@ impl Elector {
         for (to, message) in held {
             self.output(Output::Send(to, message));
         }
+        self.count_by_record();
         self.on_own_vote_durable();
         // Peers have heard nothing of us for as long as the save took.
         if self.lease.round() > Round(0) {

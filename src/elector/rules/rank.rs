@@ -156,7 +156,7 @@ impl Elector {
 
     /// R10: whether an order to this node alone can make it primary.
     pub fn can_force(&self) -> Result<(), ForceRefused> {
-        match (self.config.voters(), self.peers.my_vote()) {
+        match (self.peers.voters(), self.peers.my_vote()) {
             (_, None) => Err(ForceRefused::NoVote),
             (1, Some(_)) => Ok(()),
             (voters, Some(_)) => Err(ForceRefused::NotAlone { voters }),

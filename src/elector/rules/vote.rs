@@ -39,6 +39,9 @@ impl Elector {
         if !self.peers[candidate].eligible() {
             return Some(RejectReason::NotEligible);
         }
+        if self.counts_by_older(candidate) {
+            return Some(RejectReason::NotEligible);
+        }
         if self.is_paused() {
             return Some(RejectReason::Paused);
         }
@@ -211,7 +214,7 @@ impl Elector {
         if offer.epoch == self.record.epoch() && reason == RejectReason::Position && !self.primary.is_known()
         {
             // Nor is it waited for where nobody can win it without this vote.
-            let may_win = self.peers.voters_reachable(self.now()) > self.config.quorum();
+            let may_win = self.peers.voters_reachable(self.now()) > self.peers.quorum();
             let pause = self.config.heartbeat_interval / 2 * u32::from(may_win);
             self.timers.set_earlier(Timer::Campaign, self.now() + pause);
         }

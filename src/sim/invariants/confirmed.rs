@@ -25,10 +25,11 @@ impl Confirmed {
         &mut self,
         node: usize,
         epoch: Epoch,
+        data: &Data,
         all: &[&Server],
         quorum: usize,
     ) -> Found {
-        self.elected.push((epoch, node, all[node].data.clone()));
+        self.elected.push((epoch, node, data.clone()));
         let index = self.elected.len() - 1;
         for confirmed in 0..self.confirmed.len() {
             let (old, offsets) = self.confirmed[confirmed];

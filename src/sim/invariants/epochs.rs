@@ -60,7 +60,9 @@ impl Epochs {
             Message::Announce(m) => m.epoch,
             // These name an epoch that is asked for, given or given up.
             Message::PreOffer(_) | Message::Offer(_) | Message::Resign(_) => return None,
-            Message::PreAccept(_) | Message::Accept(_) | Message::Rank(_) => return None,
+            Message::PreAccept(_) | Message::Accept(_) => return None,
+            // These name the epoch in which a list was made.
+            Message::Members(_) | Message::Held(_) | Message::Rank(_) => return None,
         };
         let spoken = self.spoken[node];
         if epoch < spoken {

@@ -51,6 +51,8 @@ pub(super) struct Server {
     replicas: usize,
     /// Whose acknowledgements count: an observer has no vote, so what it holds binds no election.
     counts: Vec<bool>,
+    /// Who holds data.
+    with_data: Vec<bool>,
     /// Draws for the vices alone: an ideal server draws nothing.
     rng: Rng,
     /// Serves the stream of this epoch.
@@ -102,6 +104,14 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// These vote from here on: their acknowledgements count, where they hold data.
+    pub(in crate::sim) fn count_by(&mut self, voters: &[usize]) {
+        self.replicas = voters.len() / 2;
+        for (node, counts) in self.counts.iter_mut().enumerate() {
+            *counts = voters.contains(&node) && self.with_data[node];
+        }
+    }
+
     pub(super) fn new(plan: &Plan, node: usize) -> Self {
         let nodes = plan.setup.members();
         Self {
@@ -111,6 +121,7 @@ impl Server {
             mutation: plan.server_mutation,
             shards: plan.setup.shards,
             replicas: plan.setup.voters() / 2,
+            with_data: plan.setup.kinds.iter().map(|kind| *kind != MemberKind::Witness).collect(),
             counts: plan.setup.kinds.iter().map(|kind| *kind == MemberKind::Voter).collect(),
             rng: Rng::new(plan.seed, 200 + node as u64),
             serving: None,

@@ -2,6 +2,7 @@
 
 use super::event::Event;
 use super::state::State;
+use crate::change::MembersChange;
 use crate::message::Standing;
 use crate::pause::Pause;
 use crate::plugin::ElectPlugin;
@@ -116,6 +117,21 @@ impl State {
                 let (to, patience) = (self.nodes[to].id, self.run.plan.setup.timeout);
                 // Refused where it makes no sense, which is fine.
                 let _ = self.nodes[node].plugin.as_ref().filter(|_| runs)?.transfer(Some(to), patience);
+            }
+            FaultKind::Members { of } => {
+                let id = self.nodes[of].id;
+                let writes = |node: &usize| {
+                    self.nodes[*node].plugin.as_ref().is_some_and(|plugin| plugin.snapshot().writable)
+                };
+                let writer = (0..nodes).find(writes)?;
+                let votes = |elector: &mut crate::elector::Elector| elector.membership().voter(id).is_some();
+                let plugin = self.nodes[writer].plugin.as_ref()?;
+                let change = match plugin.with_elector(votes)? {
+                    true => MembersChange::Remove(id),
+                    false => MembersChange::Add(id),
+                };
+                // Refused where it makes no sense, which is fine.
+                let _ = plugin.change_members(change, self.run.plan.setup.timeout * 3);
             }
             FaultKind::Shutdown => {
                 if !runs || self.nodes[node].leaving {

@@ -96,8 +96,9 @@ impl State {
                 })
                 .unwrap_or(true)
         };
-        let bound = self.run.voters().filter(bound).count();
-        self.run.judge_lease(node, epoch, bound);
+        let voters = self.voters_of(node);
+        let bound = voters.iter().filter(|voter| bound(voter)).count();
+        self.run.judge_lease(node, epoch, bound, voters.len() / 2 + 1);
         self.judge_one_writer(node);
     }
 
@@ -128,6 +129,11 @@ impl State {
         {
             self.run.judge_handed_over(node, event.epoch, successor);
         }
+        if let EventKind::Members { voters, .. } = &event.kind {
+            let voters: Vec<_> = voters.split(',').filter_map(|id| NodeId::new(id).ok()).collect();
+            let voters: Vec<_> = voters.into_iter().filter_map(|id| self.run.number(id)).collect();
+            self.run.servers[node].count_by(&voters);
+        }
         if let Some(why) = self.run.count_event(&event.kind) {
             self.judge_lost_office(node, event.epoch, why);
         }
@@ -141,8 +147,16 @@ impl State {
         }
         let hears =
             |voter: &usize| *voter == node || self.well(*voter, since) && self.net.well(node, *voter, since);
-        let hearing = self.run.voters().filter(hears).count();
-        self.run.judge_lost_office(node, epoch, why, hearing);
+        let voters = self.voters_of(node);
+        let hearing = voters.iter().filter(|voter| hears(voter)).count();
+        self.run.judge_lost_office(node, epoch, why, hearing, voters.len() / 2 + 1);
+    }
+
+    /// The numbers of those whom a node counts as voters.
+    fn voters_of(&self, node: usize) -> Vec<usize> {
+        let ids = |elector: &mut crate::elector::Elector| elector.voters().collect::<Vec<_>>();
+        let ids = self.nodes[node].plugin.as_ref().and_then(|plugin| plugin.with_elector(ids));
+        ids.unwrap_or_default().into_iter().filter_map(|id| self.run.number(id)).collect()
     }
 
     /// Nothing has been wrong with this machine since then.

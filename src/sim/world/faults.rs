@@ -2,6 +2,7 @@
 
 use super::World;
 use super::event::Event;
+use crate::change::MembersChange;
 use crate::elector::{Command, HostReport, PersistSeq};
 use crate::fence::Health;
 use crate::message::{Role, Standing};
@@ -127,6 +128,7 @@ impl World {
                 let (to, patience) = (to.map(|to| self.machines[to].id), self.run.plan.setup.timeout);
                 self.input(node, |e, now| e.handle_command(now, Command::Transfer { to, patience }));
             }
+            FaultKind::Members { of } => return self.order_change(of),
             FaultKind::Shutdown => return self.shut_down(node),
             FaultKind::OperatorPause => {
                 self.order_pause(node, true);
@@ -164,6 +166,21 @@ impl World {
         let local = machine.clock.local(self.run.now);
         let Ok(order) = process.elector.next_pause(paused, wall_ms, local) else { return false };
         self.input(node, |e, now| e.handle_command(now, Command::Pause(order)));
+        true
+    }
+
+    /// An operator asks whoever writes for one voter more, or one less. Whether there is one.
+    fn order_change(&mut self, of: usize) -> bool {
+        let Some(writer) = (0..self.machines.len()).find(|node| self.may_write(*node)) else { return false };
+        let machine = &self.machines[writer];
+        let Some(process) = machine.process.as_ref().filter(|_| machine.runs()) else { return false };
+        let id = self.machines[of].id;
+        let change = match process.elector.membership().voter(id) {
+            Some(_) => MembersChange::Remove(id),
+            None => MembersChange::Add(id),
+        };
+        let patience = self.run.plan.setup.timeout * 3;
+        self.input(writer, |e, now| e.handle_command(now, Command::Members { change, patience }));
         true
     }
 
@@ -317,6 +334,7 @@ impl World {
             | FaultKind::Resets
             | FaultKind::StepDown
             | FaultKind::Transfer { .. }
+            | FaultKind::Members { .. }
             | FaultKind::FailingDisk
             | FaultKind::SlowHost { .. }
             | FaultKind::FailingHost

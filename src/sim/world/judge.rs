@@ -88,9 +88,20 @@ impl World {
                 }
             }
         };
-        let bound = self.run.voters().filter(bound).count();
-        self.run.judge_lease(node, epoch, bound);
+        let voters = self.voters_of(node);
+        let bound = voters.iter().filter(|voter| bound(voter)).count();
+        self.run.judge_lease(node, epoch, bound, voters.len() / 2 + 1);
         self.judge_open_gate(node);
+    }
+
+    /// The numbers of those whom a node counts as voters.
+    fn voters_of(&self, node: usize) -> Vec<usize> {
+        let process = self.machines[node].process.as_ref();
+        process
+            .into_iter()
+            .flat_map(|process| process.elector.voters())
+            .filter_map(|id| self.run.number(id))
+            .collect()
     }
 
     /// A decision of a node: was a healthy primary deposed or fenced?
@@ -114,6 +125,10 @@ impl World {
             self.run.judge_handed_over(node, event.epoch, successor);
         }
         self.judge_seniority(node, event);
+        if let EventKind::Members { .. } = event.kind {
+            let voters = self.voters_of(node);
+            self.run.servers[node].count_by(&voters);
+        }
         if let EventKind::Belongs { cluster } = event.kind {
             self.run.servers[node].cluster = Some(cluster);
         }
@@ -186,8 +201,9 @@ impl World {
                             && self.net.disturbed[index].max(self.net.late[index]) <= since
                     })
         };
-        let hearing = self.run.voters().filter(hears).count();
-        self.run.judge_lost_office(node, epoch, why, hearing);
+        let voters = self.voters_of(node);
+        let hearing = voters.iter().filter(|voter| hears(voter)).count();
+        self.run.judge_lost_office(node, epoch, why, hearing, voters.len() / 2 + 1);
     }
 
     /// Nothing has been wrong with this machine since then.

@@ -91,18 +91,21 @@ impl World {
             Some(Verb::Rank) => {
                 Message::Rank(Seniority { up: Duration::from_secs(rng.between(0, 1 << 40)), work: offset })
             }
-            Some(Verb::Hello | Verb::Hb) | None => Message::Heartbeat(Heartbeat {
-                identity: None,
-                pause: None,
-                epoch,
-                round,
-                role: rng.pick(Role::ALL),
-                standing,
-                progress,
-                primary: named,
-                lease: Duration::from_millis(rng.pick(&[0, 300, 900, 90_000])),
-                health: rng.pick(Health::ALL),
-            }),
+            // A list of its own would be taken: that is a limit.
+            Some(Verb::Hello | Verb::Hb | Verb::Members | Verb::Held) | None => {
+                Message::Heartbeat(Heartbeat {
+                    identity: None,
+                    pause: None,
+                    epoch,
+                    round,
+                    role: rng.pick(Role::ALL),
+                    standing,
+                    progress,
+                    primary: named,
+                    lease: Duration::from_millis(rng.pick(&[0, 300, 900, 90_000])),
+                    health: rng.pick(Health::ALL),
+                })
+            }
         }
     }
 }

@@ -45,6 +45,7 @@ impl Disk {
     pub(super) fn with_epoch(epoch: Option<Epoch>) -> Self {
         let of_member = |epoch| HardState {
             identity: None,
+            members: None,
             pause: None,
             floor: crate::position::Progress::NONE,
             epoch,

@@ -59,6 +59,7 @@ fn started(rules: Rules) -> World {
             standing: Standing::Member,
             incarnation: Incarnation(1),
             identity: None,
+            members: None,
             pause: None,
             floor: kevy_elect_plugin::position::Progress::NONE,
             position: Position::NONE,

@@ -12,6 +12,7 @@ pub(crate) mod handshake;
 pub(crate) mod harmless;
 pub(crate) mod hello;
 pub(crate) mod loopback;
+pub(crate) mod members;
 pub(crate) mod nulls;
 pub(crate) mod pause;
 pub(crate) mod record;

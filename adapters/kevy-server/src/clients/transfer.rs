@@ -110,7 +110,7 @@ fn asked_by_address(source: &dyn Source, words: &[&[u8]]) -> Result<(Option<Node
 }
 
 /// `TIMEOUT ms`, or nothing.
-fn patience(words: &[&[u8]]) -> Option<Duration> {
+pub(super) fn patience(words: &[&[u8]]) -> Option<Duration> {
     match words {
         [] => Some(PATIENCE_DEFAULT),
         [word, ms] if word.eq_ignore_ascii_case(b"TIMEOUT") => {

@@ -79,12 +79,15 @@ pub(crate) enum Why {
     Beyond,
     /// It is of an earlier reign or flush, or its node has connected anew.
     Earlier,
+    /// It acknowledges, and its node has no vote.
+    Voteless,
     /// It does not say what it wants.
     Silent,
 }
 
 impl Why {
-    pub(crate) const ALL: [Self; 4] = [Self::Stranger, Self::Beyond, Self::Earlier, Self::Silent];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Stranger, Self::Beyond, Self::Earlier, Self::Voteless, Self::Silent];
 
     /// The word for it in logs and metrics.
     pub(crate) fn word(self) -> &'static str {
@@ -92,6 +95,7 @@ impl Why {
             Self::Stranger => "stranger",
             Self::Beyond => "beyond",
             Self::Earlier => "earlier",
+            Self::Voteless => "voteless",
             Self::Silent => "silent",
         }
     }
@@ -107,11 +111,12 @@ pub(crate) struct Judged {
 }
 
 /// Judges the connections of one shard of the primary of `epoch`, which was flushed `flushes` times; of one that does not reign
-/// (`None`) only strangers end. `knows` says whether a name is one of the node that it names.
+/// (`None`) only strangers end. `votes` says whose acknowledgements confirm, and `knows` says whether a name is one of the node that it names.
 pub(crate) fn judge(
     rows: &[Row],
     reign: Option<(Epoch, u64)>,
     knows: impl Fn(&Name, &str) -> bool,
+    votes: impl Fn(&str) -> bool,
 ) -> Judged {
     let known = |row: &Row| Name::read(&row.name).filter(|name| knows(name, &row.name));
     let names: Vec<Option<Name>> = rows.iter().map(known).collect();
@@ -130,6 +135,7 @@ pub(crate) fn judge(
             Some(_) if reign.is_none() => None,
             Some(_) if doubled => Some(Why::Stranger),
             Some(name) if superseded(name) => Some(Why::Earlier),
+            Some(name) if row.acknowledged && !votes(&name.node) => Some(Why::Voteless),
             Some(name) if of_this_reign(name) => row.beyond.then_some(Why::Beyond),
             // A name of another reign that has acknowledged nothing is one that has just connected: nodes learn of a reign
             // and of a flush a little later. It ends by itself, or connects anew under the right name.
@@ -191,7 +197,7 @@ mod tests {
             row(9, name("n5", 5, 1, 16).spell(6004, 0), false),
         ];
         let knows = |name: &Name, _: &str| ["n1", "n2", "n3", "n4", "n5"].contains(&name.node.as_str());
-        let judged = judge(&rows, Some((Epoch(5), 1)), knows);
+        let judged = judge(&rows, Some((Epoch(5), 1)), knows, |_| true);
         let ports: Vec<(u16, Why)> = judged.end.iter().map(|(peer, why)| (peer.port(), *why)).collect();
         let ends = [
             (1, Why::Earlier),
@@ -204,7 +210,7 @@ mod tests {
         ];
         assert_eq!(ports, ends);
         assert_eq!(judged.wrong, 4, "the others have acknowledged nothing");
-        let judged = judge(&rows, None, knows);
+        let judged = judge(&rows, None, knows, |_| true);
         let ports: Vec<u16> = judged.end.iter().map(|(peer, _)| peer.port()).collect();
         assert_eq!(ports, [5, 6], "who does not reign is followed by nobody for long");
     }

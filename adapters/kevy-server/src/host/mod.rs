@@ -289,6 +289,10 @@ impl ReplicationHost for KevyHost {
         self.shards.belong(cluster);
     }
 
+    fn voters(&self, voters: &[NodeId]) {
+        self.shards.set_voters(voters.iter().map(NodeId::to_string).collect());
+    }
+
     async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {
         // A disk may have been filled while this node wrote nothing: the next one is asked at once.
         if let Some(probe) = self.probe.as_ref().filter(|probe| !probe.glance().serves()) {

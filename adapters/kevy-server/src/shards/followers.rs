@@ -52,7 +52,7 @@ impl Shards {
 
     /// Makes known who has a vote. Before that, everybody counts as much.
     pub(crate) fn set_voters(&self, voters: Vec<String>) {
-        drop(self.turns.voters.set(voters));
+        self.turns.set_voters(voters);
     }
 
     /// Whether `node` has a vote, as far as that is known.

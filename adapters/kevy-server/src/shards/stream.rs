@@ -32,7 +32,8 @@ impl Shards {
         if !rows.is_empty() {
             let flushes = state.flushes.load(Ordering::Relaxed);
             let office = (reign != 0 && started == reign).then_some((Epoch(reign), flushes));
-            let judged = judge(rows, office, |node, name| self.waits.knows(node, name));
+            let judged =
+                judge(rows, office, |node, name| self.waits.knows(node, name), |node| self.votes(node));
             self.waits.end_streams(judged.end);
             if office.is_some() {
                 self.look_at_turn(rows);

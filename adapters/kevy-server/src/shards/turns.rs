@@ -3,7 +3,7 @@
 //! acknowledgements count for more, and then the one who has waited longest.
 
 use crate::confirm::names::{Name, Row};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// A node that has no connection for so long has given up.
@@ -19,7 +19,7 @@ const ASKS_WITHIN: Duration = Duration::from_secs(1);
 pub(super) struct Turns {
     now: Mutex<Now>,
     /// Those who have a vote.
-    pub(super) voters: OnceLock<Vec<String>>,
+    voters: RwLock<Option<Vec<String>>>,
 }
 
 #[derive(Default)]
@@ -48,7 +48,12 @@ impl Turns {
     }
 
     pub(super) fn votes(&self, node: &str) -> bool {
-        self.voters.get().is_none_or(|voters| voters.iter().any(|voter| voter == node))
+        let voters = self.voters.read().unwrap_or_else(PoisonError::into_inner);
+        voters.as_ref().is_none_or(|voters| voters.iter().any(|voter| voter == node))
+    }
+
+    pub(super) fn set_voters(&self, voters: Vec<String>) {
+        *self.voters.write().unwrap_or_else(PoisonError::into_inner) = Some(voters);
     }
 
     pub(super) fn take(&self, node: &str, now: Instant) -> bool {
@@ -124,7 +129,7 @@ mod tests {
     #[test]
     fn a_voter_goes_before_an_observer_and_then_the_one_who_has_waited_longest() {
         let (turns, now) = (Turns::default(), Instant::now());
-        turns.voters.set(vec!["n1".to_owned(), "n2".to_owned(), "n3".to_owned()]).unwrap();
+        turns.set_voters(vec!["n1".to_owned(), "n2".to_owned(), "n3".to_owned()]);
         let at = |ms| now + Duration::from_millis(ms);
         assert!(turns.take("n1", at(0)));
         for (ms, node) in [(1, "observer"), (2, "n3"), (3, "n2")] {

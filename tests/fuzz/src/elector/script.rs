@@ -8,6 +8,7 @@ use kevy_elect_plugin::elector::Command;
 use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
+use kevy_elect_plugin::membership::{Generation, Membership, Voter};
 use kevy_elect_plugin::message::{
     Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role, Standing, Verb,
 };
@@ -123,6 +124,15 @@ pub(super) enum Say {
         epoch: Number,
         successor: Option<u8>,
     },
+    Members {
+        epoch: Number,
+        counter: u8,
+        voters: Vec<(u8, bool)>,
+    },
+    Held {
+        epoch: Number,
+        counter: u8,
+    },
 }
 
 #[derive(Debug, Clone, Arbitrary)]
@@ -215,6 +225,7 @@ impl Script {
             standing,
             incarnation: Incarnation(record.incarnation.at(1)),
             identity: None,
+            members: None,
             pause: None,
             floor: kevy_elect_plugin::position::Progress::NONE,
             position: record.position.at(3),
@@ -239,7 +250,7 @@ impl Brief {
 /// A verb that is missing here is missing in [`Say`], and may be one that `elector.rs` has to judge.
 const _: fn(Verb) = |verb| match verb {
     Verb::Hello | Verb::Hb | Verb::Echo | Verb::PreOffer | Verb::PreAccept | Verb::Offer => {}
-    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign | Verb::Rank => {}
+    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign | Verb::Members | Verb::Held | Verb::Rank => {}
 };
 
 impl Say {
@@ -294,6 +305,15 @@ impl Say {
             Self::Announce { epoch } => Message::Announce(Announce { epoch: at(epoch) }),
             Self::Resign { epoch, successor } => {
                 Message::Resign(Resign { epoch: at(epoch), successor: successor.map(name) })
+            }
+            Self::Members { epoch, counter, voters } => {
+                let generation = Generation { epoch: at(epoch), counter: u64::from(*counter) };
+                let voters = voters.iter().map(|(of, witness)| Voter { id: name(*of), witness: *witness });
+                // What is no list does not come out of a frame.
+                Membership::new(generation, voters).map_or(Message::Held(generation), Message::Members)
+            }
+            Self::Held { epoch, counter } => {
+                Message::Held(Generation { epoch: at(epoch), counter: u64::from(*counter) })
             }
         }
     }

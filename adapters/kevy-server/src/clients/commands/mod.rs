@@ -12,6 +12,7 @@ use crate::clients::browser::Browser;
 use crate::clients::expiry::Keeper;
 use crate::clients::glance::Plain;
 use crate::clients::hello;
+use crate::clients::members;
 use crate::clients::nulls::{self, Detour};
 use crate::clients::pause;
 use crate::clients::record::Record;
@@ -391,6 +392,9 @@ impl Commands for ElectedCommands {
         }
         if transfer::is_ours(argv) {
             return transfer::transfer(&self.replies, argv);
+        }
+        if members::is_ours(argv) {
+            return members::answer(&self.replies, argv);
         }
         if pause::is_ours(argv) {
             return pause::answer(&self.replies, argv);

@@ -29,7 +29,7 @@ impl Link {
 
     /// Up to where this shard may acknowledge.
     fn ackable(&self, state: &State) -> Option<u64> {
-        if !self.votes {
+        if !self.votes() {
             return None;
         }
         let synced = self.shards.acks_after_sync();
@@ -44,7 +44,7 @@ impl Link {
     /// If something has come that is not acknowledged: when something was.
     pub(crate) fn owes(&self) -> Option<Instant> {
         let state = self.state();
-        (self.votes && state.acked != Some(state.next)).then_some(state.last_ack)
+        (self.votes() && state.acked != Some(state.next)).then_some(state.last_ack)
     }
 
     /// Tells the primary what is held, if the node holds the primary's history and there is news.

@@ -93,8 +93,6 @@ pub(crate) struct Link {
     /// Wakes the reading half: to look for frames that do not come, or to acknowledge.
     pub(crate) bell: Bell,
     pub(crate) looks: AtomicBool,
-    /// Whether this node has a vote. kevy counts whoever acknowledges, so who has none never does.
-    votes: bool,
     /// How often the shard had told of its own stream when this began: by then the gate was shut.
     views: u64,
     state: Mutex<State>,
@@ -235,10 +233,8 @@ impl Link {
         };
         let bell = Bell::new()?;
         let views = shards.views_of(shard);
-        let votes = shards.votes(&origin.node);
         Ok(Self {
             views,
-            votes,
             shard,
             origin,
             shards,
@@ -248,6 +244,11 @@ impl Link {
             state: Mutex::new(state),
             closed: Condvar::new(),
         })
+    }
+
+    /// Whether this node has a vote. kevy counts whoever acknowledges, so who has none does not.
+    fn votes(&self) -> bool {
+        self.shards.votes(&self.origin.node)
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

@@ -1,0 +1,81 @@
+//! `ELECT MEMBERS`: who votes, and how an operator changes it (M1 to M10 of `docs/protocol.md`).
+//!
+//! | command | answer |
+//! |---|---|
+//! | `ELECT MEMBERS` | the list by which this node counts, its generation, who is known to have it, and what a change waits for |
+//! | `ELECT MEMBERS ADD node [TIMEOUT ms]`, `REMOVE node` | the voters that there are to be, or why nothing changes; at the primary |
+//!
+//! The answer comes when the change begins. Its end shows in `ELECT MEMBERS`.
+
+use crate::clients::replies::Replies;
+use crate::clients::transfer::patience;
+use crate::position::digest::VERB;
+use kevy_elect_plugin::change::{ChangeRefused, MembersChange};
+use kevy_elect_plugin::ids::NodeId;
+use std::time::Duration;
+
+const WORD: &[u8] = b"MEMBERS";
+const USAGE: &str = "use ELECT MEMBERS [ADD node | REMOVE node [TIMEOUT ms]]";
+
+/// Whether `argv` is one of these.
+pub(crate) fn is_ours(argv: &[Vec<u8>]) -> bool {
+    let is = |i: usize, word: &[u8]| argv.get(i).is_some_and(|there| there.eq_ignore_ascii_case(word));
+    is(0, VERB) && is(1, WORD)
+}
+
+/// The answer.
+pub(crate) fn answer(replies: &Replies, argv: &[Vec<u8>]) -> Vec<u8> {
+    let words: Vec<&[u8]> = argv.iter().skip(2).map(Vec::as_slice).collect();
+    let mut out = Vec::new();
+    match said(replies, &words) {
+        Ok(said) => kevy_resp::encode_bulk(&mut out, said.as_bytes()),
+        Err(why) => kevy_resp::encode_error(&mut out, &format!("ERR {why}")),
+    }
+    out
+}
+
+fn said(replies: &Replies, words: &[&[u8]]) -> Result<String, String> {
+    let office = replies.shards.office().ok_or("the election has not started")?;
+    let Some((change, patience)) = asked(words)? else { return Ok(office.members()) };
+    office.change_members(change, patience).map(|members| members.list()).map_err(|why| match why {
+        ChangeRefused::NotPrimary { primary: Some(primary) } => match replies.source.address_of(primary) {
+            Some((host, port)) => format!("{why}, at {host}:{port}"),
+            None => why.to_string(),
+        },
+        _ => why.to_string(),
+    })
+}
+
+/// What is wanted; `None`: to know.
+fn asked(words: &[&[u8]]) -> Result<Option<(MembersChange, Duration)>, String> {
+    let [word, node, rest @ ..] = words else {
+        return if words.is_empty() { Ok(None) } else { Err(USAGE.to_owned()) };
+    };
+    let node = std::str::from_utf8(node).map_err(|_| USAGE)?;
+    let node = NodeId::new(node).map_err(|error| format!("{node:?} is no node id: {error}"))?;
+    let change = match word.to_ascii_uppercase().as_slice() {
+        b"ADD" => MembersChange::Add(node),
+        b"REMOVE" => MembersChange::Remove(node),
+        _ => return Err(USAGE.to_owned()),
+    };
+    Ok(Some((change, patience(rest).ok_or(USAGE)?)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_node_is_added_or_removed_and_nothing_else() {
+        let words = |line: &'static str| line.split_whitespace().map(str::as_bytes).collect::<Vec<_>>();
+        let n4 = NodeId::new("n4").unwrap();
+        assert_eq!(asked(&[]), Ok(None));
+        let (change, time) = asked(&words("add n4 TIMEOUT 5")).unwrap().unwrap();
+        assert_eq!((change, time), (MembersChange::Add(n4), Duration::from_millis(5)));
+        assert_eq!(asked(&words("REMOVE n4")).unwrap().unwrap().0, MembersChange::Remove(n4));
+        for wrong in ["add", "n4", "add n4 n5", "replace n4", "add n4 TIMEOUT", "add a@b"] {
+            assert!(asked(&words(wrong)).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Who votes is changed while clients write, on real servers (M1 to M8 of `docs/protocol.md`), and what files say changes nothing of it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::process::{Process, primary};
+use common::{Cluster, until};
+use rustix::process::Signal;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+const SETTINGS: &str = "election_timeout_ms = 1000\n";
+
+fn field(said: &str, name: &str) -> String {
+    let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {name} in {said}")).to_owned()
+}
+
+/// Asks the primary for a change and waits until every running node counts by the list that comes of it.
+#[track_caller]
+fn change(nodes: &[Process], order: &str) -> String {
+    let voters = until(order, || {
+        let said = nodes[primary(nodes)].ask(&format!("ELECT MEMBERS {order} TIMEOUT 20000"))?;
+        let again = ["under way", "no writes now", "not primary"].iter().any(|word| said.contains(word));
+        assert!(again || !said.starts_with('-'), "{order}: {said}");
+        (!said.starts_with('-')).then_some(said)
+    });
+    for node in nodes {
+        until(&format!("{order}: a node counts by {voters}"), || {
+            let said = node.ask("ELECT MEMBERS")?;
+            (field(&said, "voters") == voters && !said.contains("\nchange:")).then_some(())
+        });
+    }
+    voters
+}
+
+fn id(node: usize) -> String {
+    Cluster::id(node).to_string()
+}
+
+/// Writes one key after the other and remembers those that `WAIT` confirmed.
+fn write(ports: &[u16], stop: &AtomicBool, confirmed: &AtomicU64) {
+    let mut next = 1;
+    while !stop.load(Ordering::SeqCst) {
+        for port in ports {
+            let Ok(mut client) = kevy_resp_client::RespClient::connect("127.0.0.1", *port) else { continue };
+            while !stop.load(Ordering::SeqCst) {
+                let key = format!("w{next}");
+                let set = client.request_borrowed(&[b"SET", key.as_bytes(), b"1"]);
+                if !matches!(set, Ok(kevy_resp::Reply::Simple(_))) {
+                    break;
+                }
+                // Of five, and of three, a quorum has it.
+                match client.request_borrowed(&[b"WAIT", b"2", b"2000"]) {
+                    Ok(kevy_resp::Reply::Int(n)) if n >= 2 => {
+                        confirmed.store(next, Ordering::SeqCst);
+                        next += 1;
+                    }
+                    Ok(_) => {}
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn m2_five_become_three_and_three_become_five_under_writes_with_a_restart_and_an_election_half_way() {
+    let cluster = Cluster::new(5, 1);
+    let mut nodes: Vec<Process> = (0..5).map(|node| Process::start(&cluster, node, SETTINGS)).collect();
+    let first = until("replicas are there", || {
+        let first = primary(&nodes);
+        (nodes[first].ask("WAIT 4 1000")? == "4").then_some(first)
+    });
+    let others: Vec<usize> = (0..5).filter(|node| *node != first).collect();
+    let (gone, also_gone) = (others[2], others[3]);
+    let ports = cluster.ports.clone();
+    let (stop, confirmed) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| write(&ports, &stop, &confirmed));
+        until("writes are confirmed", || (confirmed.load(Ordering::SeqCst) > 20).then_some(()));
+        let refused = nodes[others[0]].ask(&format!("ELECT MEMBERS REMOVE {}", id(gone))).unwrap();
+        assert!(refused.contains("is not primary"), "{refused}");
+        let refused = nodes[first].ask(&format!("ELECT MEMBERS REMOVE {}", id(first))).unwrap();
+        assert!(refused.contains("transfer its office first"), "{refused}");
+        change(&nodes, &format!("REMOVE {}", id(gone)));
+        // Its file says that it votes, as all of them do; its record says that it does not.
+        nodes[gone].signal(Signal::KILL);
+        nodes[gone].wait();
+        nodes[gone] = Process::start(&cluster, gone, SETTINGS);
+        change(&nodes, &format!("REMOVE {}", id(also_gone)));
+        let three = until("it counts by three", || {
+            let said = nodes[gone].ask("ELECT MEMBERS")?;
+            (field(&said, "quorum") == "2").then(|| field(&said, "voters"))
+        });
+        assert_eq!(three.split(',').count(), 3, "{three}");
+        // Two of the three elect one of them; the two that have no vote neither stand nor confirm.
+        let before = confirmed.load(Ordering::SeqCst);
+        nodes[first].signal(Signal::KILL);
+        nodes[first].wait();
+        let second = until("one of the three takes over", || {
+            others[..2].iter().copied().find(|node| nodes[*node].ask("SET probe 1").as_deref() == Some("OK"))
+        });
+        let wait = nodes[second].ask("WAIT 4 1500").unwrap();
+        assert_eq!(wait, "1", "of those that follow it one has a vote, and nobody else confirms");
+        nodes[first] = Process::start(&cluster, first, SETTINGS);
+        until("writes are confirmed again", || {
+            (confirmed.load(Ordering::SeqCst) > before + 20).then_some(())
+        });
+        change(&nodes, &format!("ADD {}", id(gone)));
+        change(&nodes, &format!("ADD {}", id(also_gone)));
+        let before = confirmed.load(Ordering::SeqCst);
+        until("writes go on", || (confirmed.load(Ordering::SeqCst) > before + 20).then_some(()));
+        stop.store(true, Ordering::SeqCst);
+    });
+    let last = confirmed.load(Ordering::SeqCst);
+    for node in &nodes {
+        for key in 1..=last {
+            until("what was confirmed is there", || {
+                (node.ask(&format!("GET w{key}")).as_deref() == Some("1")).then_some(())
+            });
+        }
+    }
+}
+
+#[test]
+fn m1_a_file_that_calls_a_voter_an_observer_changes_nothing() {
+    let cluster = Cluster::new(3, 1);
+    let mut nodes: Vec<Process> = Process::start_three(&cluster, SETTINGS);
+    // On a busy machine the first one may lose its office.
+    let first = until("replicas are there", || {
+        let first = primary(&nodes);
+        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(first)
+    });
+    let edited = (first + 1) % 3;
+    nodes[edited].signal(Signal::TERM);
+    nodes[edited].wait();
+    let file = cluster.dirs[edited].0.join("kevy.toml");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let lacking = id((first + 2) % 3);
+    // In `observers` it is named, and has its vote all the same.
+    let observed = whole.replacen("[elect]\n", &format!("[elect]\nobservers = \"{lacking}\"\n"), 1);
+    assert_ne!(observed, whole);
+    std::fs::write(&file, &observed).unwrap();
+    nodes[edited] = Process::start_file(&file, cluster.ports[edited]);
+    let voters = until("it counts by its record", || {
+        nodes[edited]
+            .ask("ELECT MEMBERS")
+            .filter(|said| said.contains("generation:"))
+            .map(|said| field(&said, "voters"))
+    });
+    assert_eq!(voters.split(',').count(), 3, "{voters}");
+}
