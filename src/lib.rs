@@ -82,6 +82,46 @@
 //! # }
 //! ```
 //!
+//! # A service without data
+//!
+//! One of several equal processes is to do something: hand out work, run a timetable. There is nothing to replicate, so who has been up
+//! longest goes first ([`rank`]; sentences R1 to R10), under the same epochs, votes and leases as a server with data:
+//!
+//! ```
+//! use kevy_elect_plugin::host::NoData;
+//! use kevy_elect_plugin::rank::Rank;
+//! # use kevy_elect_plugin::store::MemoryVoteStore;
+//! # use kevy_elect_plugin::transport::MemoryNetwork;
+//! # use kevy_elect_plugin::{Config, ElectPlugin, Member, NodeId, QuorumParts, QuorumPlugin, SystemClock};
+//! # use std::sync::Arc;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let ids = [NodeId::new("a")?, NodeId::new("b")?, NodeId::new("c")?];
+//! # let node = ids[0];
+//! # let network = MemoryNetwork::builder(SystemClock::new(), 1, ids).build();
+//! let parts = QuorumParts {
+//!     config: Config::builder(node, ids.map(Member::voter)).rank(Rank::Seniority).build()?,
+//! #   clock: Arc::new(SystemClock::new()),
+//! #   store: Arc::new(MemoryVoteStore::new()),
+//! #   transport: Arc::new(network.transport(node)),
+//! #   seed: 1,
+//!     // clock, store, transport and seed as above
+//! };
+//! let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+//! // Before each step: may this node still do it? And what it writes to gets the epoch with it.
+//! if plugin.write_gate().check().is_ok() {
+//!     let token = plugin.snapshot().epoch;
+//! #   let _ = token;
+//! }
+//! # drop(election);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The gate alone is not enough for what happens elsewhere: between the question and the deed the process can be stopped for as long as you
+//! like. So whatever it writes to takes the epoch as a *fencing token*, and refuses one that is lower than the highest it has seen: example
+//! `fencing_token`. Examples `service_smol` and `service_tokio` are whole services.
+//!
 //! # The decision alone
 //!
 //! Whoever brings a driver of their own keeps to the one rule of [`elector`]:
@@ -133,8 +173,8 @@ pub mod wire;
 
 pub use host::gate;
 pub use types::{
-    bounds, change, config, event, fence, identity, ids, link, membership, message, pause, position, state,
-    time, transfer,
+    bounds, change, config, event, fence, identity, ids, link, membership, message, pause, position, rank,
+    state, time, transfer,
 };
 use types::{rng, terms, words};
 

@@ -131,7 +131,7 @@ fn life_of_a_cluster(seed: u64) -> Vec<Entry> {
             let log = on_host.clone();
             Arc::new(Counting { node, life, log, inner, chance, busy: Default::default() }) as _
         };
-        let wraps = Wraps { host: Some(Box::new(host)), transport: None };
+        let wraps = Wraps { host: Some(Box::new(host)), ..Wraps::default() };
         let mut cluster = Cluster::on_clock(clock, NODES, seed, &spawn, wraps);
         let mut random = fastrand::Rng::with_seed(seed);
         cluster.until("a first primary", |c| c.writable().is_some()).await;

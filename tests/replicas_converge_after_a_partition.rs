@@ -189,7 +189,7 @@ fn holds(seed: u64) -> (usize, usize) {
             (data.plugin, data.serving, data.following, data.joined) = (plugin, None, None, false);
             Arc::new(Server { node, servers: on_host.clone(), usual }) as _
         };
-        let wraps = Wraps { host: Some(Box::new(host)), transport: None };
+        let wraps = Wraps { host: Some(Box::new(host)), ..Wraps::default() };
         let mut cluster = Cluster::on_clock(ManualClock::new(), NODES, seed, &spawn, wraps);
         let mut random = fastrand::Rng::with_seed(seed);
         cluster.until("a first primary", |c| c.writable().is_some()).await;

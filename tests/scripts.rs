@@ -102,7 +102,7 @@ fn play(mutation: Option<Mutation>) -> (usize, Vec<String>) {
 fn sentences(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let named = words.filter(|word| {
-        word.starts_with(['E', 'P', 'L', 'F', 'S', 'A', 'H', 'I', 'M'])
+        word.starts_with(['E', 'P', 'L', 'F', 'S', 'A', 'H', 'I', 'M', 'R'])
             && word.len() >= 2
             && word[1..].parse::<u8>().is_ok()
     });

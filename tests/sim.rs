@@ -90,6 +90,8 @@ fn seeds_that_found_something_hold() {
     holds(150, 3, "hung");
     // The checker took a second process for the voter whose id it has.
     holds(482, 3, "twins");
+    // The checker wanted the most senior node where nobody waited for it any more.
+    holds(3065, 3, "seniority");
     // The checker took a link for one in order while frames of a storm that was over were still on it.
     holds(1_000_062, 5, "split");
 }
@@ -273,6 +275,8 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::JumpsAreFree, "liar", 3, 6),
     (Mutation::AdmittedOutOfReach, "apart", 5, 231),
     (Mutation::PromiseIsOwnTimeout, "timings", 3, 3),
+    (Mutation::IdBeforeTimeUp, "seniority", 3, 320),
+    (Mutation::VoteGoesToSenior, "seniority", 3, 52),
 ];
 
 /// What no seed shows: it takes more lost disks than a protocol survives, or a primary that dies before anybody heard of it, in the

@@ -124,6 +124,7 @@ fn slow_hosts_delay_no_heartbeat_and_no_vote() {
         let wraps = Wraps {
             host: Some(Box::new(move |i, host, _| Arc::new(Slow(i, on_host.clone(), host)))),
             transport: Some(Box::new(move |i, transport| Arc::new(Tap(i, on_wire.clone(), transport)))),
+            ..Wraps::default()
         };
         let mut cluster = Cluster::on_clock(clock, 5, 7, &spawn, wraps);
         // The others are being pointed at the first primary when it dies, so they vote meanwhile.

@@ -133,6 +133,10 @@ pub const METRICS: &[MetricInfo] = &[
             LabelValues::Words(|| FAILOVER_REASONS.iter().map(|r| r.as_str()).chain([TOLD]).collect()),
         ),
     ]),
+    counter(
+        "kevy_elect_two_primaries_total",
+        "Times a node said that it is primary while this node knew another one; at most one of them may write.",
+    ),
     counter("kevy_elect_host_failures_total", "What the election asked of the server and it could not carry out.")
         .by(&[("call", LabelValues::Words(|| HOST_CALLS.to_vec()))]),
     histogram(

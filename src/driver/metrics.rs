@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     lost: BTreeMap<&'static str, Counter>,
     refused: BTreeMap<RefuseReason, Counter>,
     host_failures: BTreeMap<&'static str, Counter>,
+    two_primaries: Counter,
     save_failures: Counter,
     save_duration: Histogram,
     election_duration: Histogram,
@@ -146,6 +147,7 @@ impl Metrics {
             paused: gauge!("kevy_elect_paused"),
             log_lines_left_out: counter!("kevy_elect_log_lines_left_out_total"),
             secure: gauge!("kevy_elect_secure"),
+            two_primaries: counter!("kevy_elect_two_primaries_total"),
             health: Health::ALL
                 .iter()
                 .map(|health| (*health, gauge!("kevy_elect_health", "health" => health.as_str())))
@@ -308,6 +310,7 @@ impl Metrics {
             EventKind::PromoteFailed { .. } => self.host_failed("promote"),
             EventKind::FollowFailed { .. } => self.host_failed("follow"),
             EventKind::Implausible { .. } => self.lose("implausible"),
+            EventKind::TwoPrimaries { .. } => self.two_primaries.increment(1),
             EventKind::Fitness { health } if !health.is_good() => {
                 if let Some(counter) = self.unfit.get(health) {
                     counter.increment(1);

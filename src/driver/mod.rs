@@ -33,6 +33,7 @@ use crate::host::{HostError, ReplicationHost};
 use crate::ids::{ClusterId, NodeId};
 use crate::membership::Membership;
 use crate::message::{Heartbeat, Hello, Message, PROTOCOL, Role};
+use crate::rank::Rank;
 use crate::store::VoteStore;
 use crate::terms::Terms;
 use crate::time::{Duration, Instant};
@@ -240,6 +241,9 @@ impl Driver {
                     self.note_ailment(health);
                     self.elector(|elector| {
                         elector.handle_host(now, HostReport::Health(health));
+                        if elector.config().rank() == Rank::Seniority {
+                            elector.handle_host(now, HostReport::Work(self.host.work()));
+                        }
                         if elector.wants_to_know_if_busy() {
                             elector.handle_host(now, HostReport::Busy(self.host.is_busy()));
                         }

@@ -24,6 +24,7 @@ struct Open {
     members: Option<(MembersChange, Duration)>,
     shutdown: bool,
     admit: Option<ClusterId>,
+    force: bool,
 }
 
 impl Wishes {
@@ -47,6 +48,10 @@ impl Wishes {
         self.add(|open| open.admit = Some(cluster));
     }
 
+    pub(crate) fn force(&self) {
+        self.add(|open| open.force = true);
+    }
+
     fn add(&self, wish: impl FnOnce(&mut Open)) {
         wish(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner));
         self.waker.wake();
@@ -64,6 +69,8 @@ impl Wishes {
             Poll::Ready(Command::Members { change, patience })
         } else if let Some(cluster) = open.admit.take() {
             Poll::Ready(Command::Admit(cluster))
+        } else if std::mem::take(&mut open.force) {
+            Poll::Ready(Command::Force)
         } else if std::mem::take(&mut open.shutdown) {
             Poll::Ready(Command::Shutdown)
         } else {

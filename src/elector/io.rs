@@ -82,6 +82,8 @@ pub enum HostReport<'a> {
     Busy(bool),
     /// The data says of itself that it belongs to this cluster.
     Belongs(ClusterId),
+    /// How much work the host has recorded; only where rank is by seniority does it count.
+    Work(u64),
 }
 
 /// What an operator, or the machine, wants.
@@ -114,4 +116,6 @@ pub enum Command {
     /// Admit this node, which has no vote record, to this cluster although it may have forgotten votes: too few of the
     /// others have theirs to tell it.
     Admit(ClusterId),
+    /// Elect this node, the only one that votes, also while elections are paused. Where others vote it changes nothing.
+    Force,
 }

@@ -12,6 +12,7 @@ use super::mutation::Mutation;
 use super::peers::Peers;
 use super::primary::{Following, Primary};
 use super::promise::Promises;
+use super::rank::Ranks;
 use super::record::{Record, Unsaved};
 use super::state::State;
 use super::timers::Timers;
@@ -40,6 +41,7 @@ pub struct Elector {
     pub(super) approach: Approach,
     pub(super) data: Data,
     pub(super) fitness: Fitness,
+    pub(super) ranks: Ranks,
     /// The last office was given up as somebody wanted it, and nobody is known to reign since.
     pub(super) planned: bool,
     pub(super) leaving: bool,
@@ -81,6 +83,7 @@ impl Elector {
             approach: Approach::new(now),
             data: Data::new(record.position().clone()),
             fitness: Fitness::new(),
+            ranks: Ranks::new(&config, now),
             planned: false,
             leaving: false,
             state: State::Replica,

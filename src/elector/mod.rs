@@ -36,6 +36,7 @@ mod mutation;
 mod peers;
 mod primary;
 mod promise;
+mod rank;
 mod record;
 mod reign;
 mod rules;

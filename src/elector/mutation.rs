@@ -81,6 +81,10 @@ faults! {
         JumpsAreFree,
         /// A paused cluster elects by itself.
         PauseIgnored,
+        /// Where seniority decides, the id does before the time up.
+        IdBeforeTimeUp,
+        /// A voter that hears of a more senior candidate votes for that one, too.
+        VoteGoesToSenior,
         /// A change of who votes is of two voters.
         TwoVotersAtOnce,
         /// A primary changes who votes before a quorum has the present list.

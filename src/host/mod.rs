@@ -1,11 +1,9 @@
 //! The server that replicates: what the plugin asks of it.
 
 pub mod gate;
-#[cfg(feature = "test-util")]
 mod no_data;
 
 pub use crate::fence::{FenceReason, Health};
-#[cfg(feature = "test-util")]
 pub use no_data::NoData;
 
 use crate::ids::{ClusterId, Epoch, NodeId};
@@ -103,6 +101,12 @@ pub trait ReplicationHost: Send + Sync + 'static {
     /// while an office is to be handed over, which waits for this a quarter of an election timeout at most; must not block.
     fn is_busy(&self) -> bool {
         false
+    }
+
+    /// How much work this node has recorded: jobs done, commands seen, whatever its service counts. Asked at every heartbeat interval
+    /// where rank is by seniority, and decides between nodes that have been up for as long; must not block.
+    fn work(&self) -> u64 {
+        0
     }
 
     /// What is wrong while [`ReplicationHost::health`] is not good: one sentence for people, without its full stop.

@@ -1,11 +1,13 @@
-//! A server without data, for tests and examples.
+//! A service without data.
 
 use super::{HostError, ReplicationHost};
 use crate::ids::{Epoch, NodeId};
 use crate::position::Position;
 use async_trait::async_trait;
 
-/// A server without data: whoever is told to be primary is.
+/// A service without data: whoever is told to be primary is, and nobody follows anything. With
+/// [`Rank::Seniority`](crate::rank::Rank::Seniority) the longest time up decides, then the higher id; a service that counts its work
+/// has a host of its own, with [`ReplicationHost::work`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoData;
 

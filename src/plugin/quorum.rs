@@ -16,6 +16,7 @@ use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::membership::Membership;
 use crate::message::Role;
 use crate::pause::{Pause, PauseRefused};
+use crate::rank::ForceRefused;
 use crate::store::VoteStore;
 use crate::time::Duration;
 use crate::transfer::TransferRefused;
@@ -110,6 +111,16 @@ impl QuorumPlugin {
     /// operator, where so many disks are lost that nobody can be elected. It is carried out once it makes sense (A5), or never.
     pub fn admit(&self, cluster: ClusterId) {
         self.shared.wishes.admit(cluster);
+    }
+
+    /// Orders this node, the only one of its cluster that votes, to be elected, also while elections are paused. (Without that it elects
+    /// itself by itself.) Where others vote it is refused: this order goes around nobody.
+    pub fn force_primary(&self) -> Result<(), ForceRefused> {
+        let elector = self.shared.elector();
+        // One that has not started elects itself when it does.
+        elector.as_ref().map_or(Ok(()), Elector::can_force)?;
+        self.shared.wishes.force();
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use crate::fence::Denied;
 use crate::ids::{Epoch, NodeId};
 use crate::message::{Message, Role};
 use crate::position::Position;
+use crate::rank::ForceRefused;
 use crate::time::{Duration, nanos};
 
 /// The interval of [`Cluster::tick_all`].
@@ -159,6 +160,18 @@ impl Cluster {
         if let Some(node) = self.number(node) {
             self.world.set_busy(node, busy);
         }
+    }
+
+    /// A node's service has recorded so much work: it counts where rank is by seniority.
+    pub fn set_work(&mut self, node: NodeId, work: u64) {
+        if let Some(node) = self.number(node) {
+            self.world.set_work(node, work);
+        }
+    }
+
+    /// An operator orders a node to be primary by its own vote alone; `None`: it does not run.
+    pub fn order_force(&mut self, node: NodeId) -> Option<Result<(), ForceRefused>> {
+        self.number(node).and_then(|node| self.world.order_force(node))
     }
 
     /// An operator pauses automatic elections, or lets them go on, at this node. Whether it takes the order.

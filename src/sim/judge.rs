@@ -61,7 +61,8 @@ impl Run {
             | Message::Reject(_)
             | Message::Announce(_)
             | Message::Members(_)
-            | Message::Held(_) => {}
+            | Message::Held(_)
+            | Message::Rank(_) => {}
         }
         self.take(found);
     }
@@ -211,6 +212,19 @@ impl Run {
             }
             _ => {}
         }
+    }
+
+    /// A node was elected where seniority decides; `others` could have been, and nothing was wrong with anybody lately.
+    pub(super) fn judge_seniority(
+        &mut self,
+        node: usize,
+        epoch: Epoch,
+        up: u128,
+        others: impl Iterator<Item = (usize, u128)>,
+    ) {
+        self.stats.checks[Check::Seniority as usize] += 1;
+        let found = self.invariants.seniors.on_won(node, epoch, up, others);
+        self.take(found);
     }
 
     /// Looks whether the cluster has settled: one writer, and everybody has joined it.

@@ -10,6 +10,7 @@ use crate::config::{Config, ConfigError, CrashDetection, LossPolicy, Member, Mem
 use crate::driver::DriverMutation;
 use crate::elector::Mutation;
 use crate::ids::{EPOCH_STEP_MAX, Epoch, NodeId};
+use crate::rank::Rank;
 use crate::time::Duration;
 
 /// How the cluster is set up.
@@ -35,6 +36,12 @@ pub struct Setup {
     pub loss_policy: LossPolicy,
     /// Whether closed links prove a crash.
     pub crash_detection: CrashDetection,
+    /// Who goes first among candidates with equal data.
+    pub rank: Rank,
+    /// Whether a primary's death that is seen begins an election.
+    pub auto_elect: bool,
+    /// How long after that.
+    pub settling: Duration,
     /// Frames overtake each other and outlive their connection.
     pub unordered: bool,
     /// The longest delay of a frame without a storm, in nanoseconds.
@@ -99,6 +106,9 @@ impl Setup {
             .lease(Config::lease_max(timeout, drift_percent) * lease_percent / 100)
             .loss_policy(self.loss_policy)
             .crash_detection(self.crash_detection)
+            .rank(self.rank)
+            .auto_elect_on_peer_loss(self.auto_elect)
+            .settling_delay(self.settling)
             .build()
     }
 
@@ -154,6 +164,9 @@ impl Plan {
             shards: 1,
             loss_policy: LossPolicy::Sum,
             crash_detection: CrashDetection::Refused,
+            rank: Rank::Position,
+            auto_elect: true,
+            settling: Duration::ZERO,
             unordered: false,
             delay: 2 * MS,
             save: 2 * MS,
@@ -260,6 +273,9 @@ impl Plan {
             }
             plan.faults.sort_by_key(|fault| fault.at);
         }
+        if profile.senior {
+            plan.draw_seniority(&mut Rng::new(seed, 9));
+        }
         if profile.lies {
             plan.draw_lies(&mut Rng::new(seed, 7));
         }
@@ -295,6 +311,17 @@ impl Plan {
     fn draw_epochs(&mut self, rng: &mut Rng) {
         let far = |rng: &mut Rng| rng.pick(&[0, 0, 1, 3, STEPS_APART]) * EPOCH_STEP_MAX + rng.below(400);
         self.setup.epochs = (0..self.setup.members()).map(|_| Epoch(1 + far(rng))).collect();
+    }
+
+    fn draw_seniority(&mut self, rng: &mut Rng) {
+        let setup = &mut self.setup;
+        setup.rank = Rank::Seniority;
+        // Where nobody writes, all data is equal.
+        setup.quiet = rng.chance(700);
+        setup.auto_elect = !rng.chance(150);
+        if rng.chance(300) {
+            setup.settling = setup.timeout / rng.between(1, 6) as u32;
+        }
     }
 
     fn draw_lies(&mut self, rng: &mut Rng) {

@@ -22,6 +22,8 @@ pub struct Profile {
     pub(super) lies: bool,
     /// Every start of a node may have other timings.
     pub(super) timings: bool,
+    /// Seniority decides who goes first.
+    pub(super) senior: bool,
     /// Epochs are far apart when it begins.
     pub(super) apart: bool,
     /// The protocol does not promise to survive this; violations are counted, not failures.
@@ -94,7 +96,7 @@ macro_rules! profile {
     (@ $name:literal, $about:literal, $kinds:expr $(, $flag:ident)*) => {
         Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: $kinds,
             unordered: false, drift: false, real: false, late: false, continues: false, lies: false,
-            apart: false, timings: false, beyond: false } }
+             senior: false, apart: false, timings: false, beyond: false } }
     };
 }
 
@@ -197,6 +199,13 @@ pub const PROFILES: &[Profile] = &[
         "nodes are configured differently, and otherwise at every start",
         [Crash, QuickRestart, QuickRestart, Pause, Cut, Partition, Partition, Operator],
         timings,
+        drift
+    ),
+    profile!(
+        "seniority",
+        "services without data: who has been up longest goes first",
+        [Crash, Crash, QuickRestart, Pause, Cut, Partition, Operator, Resets, Host],
+        senior,
         drift
     ),
     profile!("twins", "second processes with a node's id", [Twin, Twin, Cut, Crash], real),

@@ -1,6 +1,7 @@
 //! The configuration of one node's election, checked as a whole when it is built.
 
 use crate::ids::NodeId;
+use crate::rank::Rank;
 use crate::time::Duration;
 use std::fmt;
 
@@ -122,6 +123,9 @@ pub struct Config {
     pub(crate) drift_percent: f64,
     pub(crate) loss_policy: LossPolicy,
     pub(crate) crash_detection: CrashDetection,
+    pub(crate) rank: Rank,
+    pub(crate) auto_elect_on_peer_loss: bool,
+    pub(crate) settling_delay: Duration,
 }
 
 impl Config {
@@ -142,6 +146,9 @@ impl Config {
             drift_percent: DRIFT_PERCENT_DEFAULT,
             loss_policy: LossPolicy::default(),
             crash_detection: CrashDetection::default(),
+            rank: Rank::default(),
+            auto_elect_on_peer_loss: true,
+            settling_delay: Duration::ZERO,
         }
     }
 
@@ -181,6 +188,18 @@ impl Config {
     pub fn crash_detection(&self) -> CrashDetection {
         self.crash_detection
     }
+    /// Who goes first among candidates with equal data.
+    pub fn rank(&self) -> Rank {
+        self.rank
+    }
+    /// Whether a primary's death that is seen by its links begins an election (R8).
+    pub fn auto_elect_on_peer_loss(&self) -> bool {
+        self.auto_elect_on_peer_loss
+    }
+    /// How long after that.
+    pub fn settling_delay(&self) -> Duration {
+        self.settling_delay
+    }
     /// The strict majority of the voters.
     pub fn quorum(&self) -> usize {
         self.voters() / 2 + 1
@@ -219,6 +238,9 @@ pub struct ConfigBuilder {
     drift_percent: f64,
     loss_policy: LossPolicy,
     crash_detection: CrashDetection,
+    rank: Rank,
+    auto_elect_on_peer_loss: bool,
+    settling_delay: Duration,
 }
 
 impl ConfigBuilder {
@@ -255,6 +277,23 @@ impl ConfigBuilder {
     /// Default: [`CrashDetection::Refused`].
     pub fn crash_detection(mut self, detection: CrashDetection) -> Self {
         self.crash_detection = detection;
+        self
+    }
+
+    /// Default: [`Rank::Position`]. [`Rank::Seniority`] is for services without data.
+    pub fn rank(mut self, rank: Rank) -> Self {
+        self.rank = rank;
+        self
+    }
+    /// Default: true. With `false` a primary that is known to be dead is replaced once it was silent for an election timeout.
+    pub fn auto_elect_on_peer_loss(mut self, elect: bool) -> Self {
+        self.auto_elect_on_peer_loss = elect;
+        self
+    }
+    /// Default: none. A primary that is known to be dead is replaced so much later, at most an election timeout: one that is
+    /// started again at once can come back before.
+    pub fn settling_delay(mut self, delay: Duration) -> Self {
+        self.settling_delay = delay;
         self
     }
 
@@ -304,6 +343,10 @@ impl ConfigBuilder {
         if lease < heartbeat_interval.saturating_mul(2) {
             return Err(ConfigError::LeaseTooShort { lease, heartbeat_interval });
         }
+        let settling_delay = self.settling_delay;
+        if settling_delay > election_timeout {
+            return Err(ConfigError::SettlingDelay { settling_delay, election_timeout });
+        }
         Ok(Config {
             cluster,
             node,
@@ -314,6 +357,9 @@ impl ConfigBuilder {
             drift_percent: self.drift_percent,
             loss_policy: self.loss_policy,
             crash_detection: self.crash_detection,
+            rank: self.rank,
+            auto_elect_on_peer_loss: self.auto_elect_on_peer_loss,
+            settling_delay,
         })
     }
 }
@@ -399,6 +445,17 @@ pub enum ConfigError {
         /// The longest that is safe.
         lease_max: Duration,
         /// What it follows from.
+        election_timeout: Duration,
+    },
+    /// Longer than the election timeout, after which a silent primary is replaced anyway.
+    #[error(
+        "settling delay {}: at most the election timeout, {}; to wait for that, say auto_elect_on_peer_loss = false",
+        Ms(*settling_delay), Ms(*election_timeout)
+    )]
+    SettlingDelay {
+        /// What was given.
+        settling_delay: Duration,
+        /// What it is measured against.
         election_timeout: Duration,
     },
     /// One lost heartbeat would fence a healthy primary.

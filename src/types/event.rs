@@ -249,6 +249,16 @@ pub enum EventKind {
         /// This node's.
         ours: ClusterId,
     },
+    /// A node says that it is primary while another one is. Of an older epoch it is one that has not heard yet, and may not write; of the
+    /// same epoch a vote was forgotten, or somebody lies.
+    TwoPrimaries {
+        /// The one that this node follows, or is.
+        primary: NodeId,
+        /// The other one.
+        other: NodeId,
+        /// The epoch in which that one says it reigns.
+        other_epoch: Epoch,
+    },
     /// From here on this node counts by this list of voters.
     Members {
         /// Which one it is.
@@ -407,6 +417,9 @@ impl fmt::Display for Event {
             EventKind::Foreign { peer, theirs, ours } => {
                 write!(f, " peer={peer} theirs={theirs} ours={ours}")
             }
+            EventKind::TwoPrimaries { primary, other, other_epoch } => {
+                write!(f, " primary={primary} other={other} other_epoch={other_epoch}")
+            }
             EventKind::Members { generation, voters } => {
                 write!(f, " generation={generation} voters={voters}")
             }
@@ -447,6 +460,7 @@ impl EventKind {
             | Self::Paused { paused: true }
             | Self::TransferEnded { outcome: TransferOutcome::Late, .. }
             | Self::PeerDown { .. }
+            | Self::TwoPrimaries { .. }
             | Self::Fitness { .. }
             | Self::Implausible { .. } => log::Level::Warn,
             _ => log::Level::Info,
@@ -489,6 +503,7 @@ impl EventKind {
             Self::AdmittedByOrder { .. } => "admitted_by_order",
             Self::Belongs { .. } => "belongs",
             Self::Foreign { .. } => "foreign",
+            Self::TwoPrimaries { .. } => "two_primaries",
             Self::Members { .. } => "members",
             Self::MembersContradict { .. } => "members_contradict",
             Self::ChangeRefused { .. } => "change_refused",

@@ -6,6 +6,7 @@ use crate::ids::{Epoch, Incarnation, NodeId, Round};
 use crate::membership::{Generation, Membership};
 use crate::pause::Pause;
 use crate::position::{Position, Progress};
+use crate::rank::Seniority;
 use crate::time::Duration;
 use crate::words::words;
 use std::fmt;
@@ -226,6 +227,8 @@ pub enum Message {
     Announce(Announce),
     /// Releases promises.
     Resign(Resign),
+    /// Says how senior the sender is, where rank is by that.
+    Rank(Seniority),
     /// Who votes, as the sender counts.
     Members(Membership),
     /// The sender has this list in its record.
@@ -245,6 +248,7 @@ impl Message {
             Self::Reject(_) => Verb::Reject,
             Self::Announce(_) => Verb::Announce,
             Self::Resign(_) => Verb::Resign,
+            Self::Rank(_) => Verb::Rank,
             Self::Members(_) => Verb::Members,
             Self::Held(_) => Verb::Held,
         }
@@ -274,6 +278,8 @@ words! {
         Announce = "ANNOUNCE",
         /// [`Resign`]
         Resign = "RESIGN",
+        /// [`Seniority`]
+        Rank = "RANK",
         /// [`Message::Members`]
         Members = "MEMBERS",
         /// [`Message::Held`]
@@ -286,7 +292,7 @@ impl Verb {
     /// no room.
     pub const fn is_repeated(self) -> bool {
         match self {
-            Self::Hb | Self::Echo => true,
+            Self::Hb | Self::Echo | Self::Rank => true,
             Self::Hello
             | Self::PreOffer
             | Self::PreAccept

@@ -12,6 +12,7 @@ pub mod membership;
 pub mod message;
 pub mod pause;
 pub mod position;
+pub mod rank;
 pub(crate) mod rng;
 pub mod state;
 pub(crate) mod terms;

@@ -4,6 +4,7 @@
 
 use crate::config::{Config, CrashDetection, LossPolicy, Member, MemberKind};
 use crate::message::TERMS_BYTES_MAX;
+use crate::rank::Rank;
 use std::fmt::Write;
 
 /// Digits of the digest.
@@ -41,6 +42,10 @@ impl Terms {
             format!("@loss_policy:{policy}"),
             format!("@crash_detection:{crash}"),
         ];
+        // Left out where it says what releases before did: they agree with that.
+        if config.rank() != Rank::Position {
+            entries.push(format!("@rank:{}", config.rank().as_str()));
+        }
         let members = config.members().iter();
         let priority = |member: &Member| match member.priority {
             Member::PRIORITY_PREFERRED => Member::PRIORITY_DEFAULT,

@@ -17,6 +17,7 @@ use crate::message::{
 };
 use crate::pause::Pause;
 use crate::position::{OFFSET_MAX, Position, Progress};
+use crate::rank::Seniority;
 use crate::time::Duration;
 
 /// The shortest element: `$0`, its line end, and the line end of nothing.
@@ -150,6 +151,10 @@ impl<'a> Reader<'a> {
             Verb::Resign => {
                 let epoch = self.epoch("epoch")?;
                 Message::Resign(Resign { epoch, successor: self.node_or_none("successor")? })
+            }
+            Verb::Rank => {
+                let up = self.micros("up")?;
+                Message::Rank(Seniority { up, work: self.number("work", u64::MAX)? })
             }
             Verb::Members => Message::Members(self.members()?),
             Verb::Held => Message::Held(self.generation()?),

@@ -88,6 +88,11 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             w.number(resign.epoch.0);
             w.node(resign.successor.as_ref());
         }
+        Message::Rank(rank) => {
+            w.raw(b"*3\r\n$4\r\nRANK\r\n");
+            w.micros(rank.up);
+            w.number(rank.work);
+        }
         Message::Members(members) => {
             w.raw(b"*4\r\n$7\r\nMEMBERS\r\n");
             w.generation(members.generation);

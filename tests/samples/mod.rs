@@ -12,6 +12,7 @@ use kevy_elect_plugin::message::{
     Standing, Verb,
 };
 use kevy_elect_plugin::position::{Position, Progress};
+use kevy_elect_plugin::rank::Seniority;
 use kevy_elect_plugin::time::Duration;
 
 /// One message of each verb.
@@ -51,6 +52,7 @@ pub fn message(verb: Verb) -> Option<Message> {
         }
         Verb::Announce => Message::Announce(Announce { epoch }),
         Verb::Resign => Message::Resign(Resign { epoch, successor: Some(node) }),
+        Verb::Rank => Message::Rank(Seniority { up: Duration::from_secs(86_400), work: 48_213 }),
         Verb::Members => {
             Message::Members(Membership::parse(Generation { epoch, counter: 1 }, "n1,n2,n3@witness").unwrap())
         }

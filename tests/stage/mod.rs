@@ -10,6 +10,7 @@
 //! | ... `witness=3`, `observer=4` | what these members are for; observers count on top |
 //! | ... `priority=(100,0,100)` | preference among candidates with equal data, node by node |
 //! | ... `policy=dominate`, `shards=2`, `crash-detection=off` | the keys of the configuration |
+//! | ... `rank=seniority`, `settling=300`, `peer-loss=off` | who goes first among equals; when an election follows a death that is seen, in ms; never |
 //! | ... `late=300` | a host lets go of its primary after up to so many milliseconds, says so after up to half of that, and twice more |
 //! | `run 300ms`, `run 1.5s` | time passes |
 //! | `kill 1`, `poweroff 1`, `wipe 1` | the process dies; the machine does, silently; the disk is lost too |
@@ -31,6 +32,8 @@
 //! | `admit 1` | an operator orders n1, which has no record, to be admitted to the cluster of the others |
 //! | `members of=4` | an operator asks whoever writes that n4 votes from now on, or does not any more |
 //! | `busy 1`, `idle 1` | clients of n1 are in the middle of transactions, or not |
+//! | `work 2=9` | the service of n2 has recorded so much work |
+//! | `force 1` | an operator orders n1 to be primary by its own vote alone |
 //! | `pause 1`, `resume 1` | an operator pauses automatic elections in the whole cluster, or lets them go on, at n1 |
 //! | `offset 2=57`, `offset 2=(5,9)` | how far the data goes in the history that the node holds, per shard |
 //! | `write 1=5` | a client writes five frames, if the gate lets it |
@@ -48,6 +51,7 @@ use kevy_elect_plugin::ids::{Epoch, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::message::{Echo, Heartbeat, Message, Role, Standing};
 use kevy_elect_plugin::position::Progress;
+use kevy_elect_plugin::rank::Rank;
 use kevy_elect_plugin::sim::{Cluster, FaultKind, Loss, Mutation, Note, Plan, Timing, Violation, What};
 use kevy_elect_plugin::time::Duration;
 use std::fmt::Write;
@@ -101,6 +105,7 @@ impl Stage {
             "roles" => self.roles()?,
             "write" => self.write(case)?,
             "pause" | "resume" => self.order_pause(case)?,
+            "force" => self.order_force(case)?,
             _ => {
                 self.act(case)?;
                 String::new()
@@ -125,6 +130,13 @@ impl Stage {
                         offsets.iter().map(|offset| offset.parse().ok()).collect::<Option<Vec<u64>>>();
                     let (node, offsets) = (self.node(&node)?, parsed.ok_or("offsets are numbers")?);
                     self.cluster()?.set_offsets(node, &offsets);
+                }
+            }
+            "work" => {
+                for (node, work) in std::mem::take(&mut case.args) {
+                    let work = work.first().and_then(|work| work.parse().ok()).ok_or("work is a number")?;
+                    let node = self.node(&node)?;
+                    self.cluster()?.set_work(node, work);
                 }
             }
             "kill" => self.begin_each(case, crash(false, Loss::Nothing))?,
@@ -214,6 +226,19 @@ impl Stage {
         Ok(said)
     }
 
+    fn order_force(&mut self, case: &mut TestCase) -> Result<String, String> {
+        let mut said = String::new();
+        for node in self.each(case)? {
+            let answer = match self.cluster()?.order_force(node) {
+                None => "nobody answers".to_owned(),
+                Some(Ok(())) => "takes the order".to_owned(),
+                Some(Err(why)) => format!("refuses the order: {why}"),
+            };
+            let _ = writeln!(said, "{node} {answer}");
+        }
+        Ok(said)
+    }
+
     fn set_up(&mut self, case: &mut TestCase) -> Result<String, String> {
         let voters = (1..=9).find(|n: &usize| flag(case, &n.to_string())).ok_or("how many voters?")?;
         let observer = optional(case, "observer")?;
@@ -251,6 +276,13 @@ impl Stage {
         if case.args.contains_key("crash-detection") && take(case, "crash-detection")? == "off" {
             setup.crash_detection = CrashDetection::Off;
         }
+        if case.args.contains_key("rank") && take(case, "rank")? == "seniority" {
+            setup.rank = Rank::Seniority;
+        }
+        if case.args.contains_key("peer-loss") && take(case, "peer-loss")? == "off" {
+            setup.auto_elect = false;
+        }
+        setup.settling = Duration::from_millis(optional(case, "settling")?.unwrap_or(0) as u64);
         setup.late = optional(case, "late")?.unwrap_or(0) as u64 * 1_000_000;
         let primary = optional(case, "primary")?;
         self.nodes = (1..=members).filter_map(|n| NodeId::new(&format!("n{n}")).ok()).collect();

@@ -57,13 +57,16 @@ pub(crate) fn denied(denied: Denied) -> String {
 /// A verb that is missing here has no words below.
 const _: fn(Verb) = |verb| match verb {
     Verb::Hello | Verb::Hb | Verb::Echo | Verb::PreOffer | Verb::PreAccept | Verb::Offer => {}
-    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign | Verb::Members | Verb::Held => {}
+    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign | Verb::Members | Verb::Held | Verb::Rank => {
+    }
 };
 
 fn message(message: &Message, shown: &[&str]) -> Option<String> {
     let verb = message.verb().as_str();
     Some(match message {
-        Message::Heartbeat(_) | Message::Echo(_) if !shown.contains(&"heartbeats") => return None,
+        Message::Heartbeat(_) | Message::Echo(_) | Message::Rank(_) if !shown.contains(&"heartbeats") => {
+            return None;
+        }
         Message::Heartbeat(m) => {
             let primary = m.primary.map_or("nobody".to_owned(), |id| id.to_string());
             format!("{verb} as {} of epoch {}, follows {primary}, at {}", m.role, m.epoch, m.progress)
@@ -88,6 +91,7 @@ fn message(message: &Message, shown: &[&str]) -> Option<String> {
             let successor = m.successor.map_or(String::new(), |id| format!(", {id} is to succeed"));
             format!("{verb} epoch {}{successor}", m.epoch)
         }
+        Message::Rank(m) => format!("{verb} up {} s, {} done", m.up.as_secs(), m.work),
         Message::Members(members) => format!("{verb} {members}"),
         Message::Held(generation) => format!("{verb} {generation}"),
         other => unreachable!("no words for {other:?}"),
@@ -193,6 +197,9 @@ fn decided(kind: &EventKind) -> Option<String> {
         EventKind::Belongs { cluster } => format!("belongs to cluster {}", short(cluster)),
         EventKind::Foreign { peer, theirs, ours } => {
             format!("ignores {peer}: it belongs to {}, this node to {}", short(theirs), short(ours))
+        }
+        EventKind::TwoPrimaries { primary, other, other_epoch } => {
+            format!("hears {other} say that it is primary in epoch {other_epoch}, and knows {primary}")
         }
         EventKind::Fitness { health } if health.is_good() => "is fit again".to_owned(),
         EventKind::Fitness { health } => format!("is unfit: {}", health.as_str()),

@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt};
 use kevy_elect_plugin::clock::{Clock, ManualClock};
-use kevy_elect_plugin::config::{Config, Member};
+use kevy_elect_plugin::config::{Config, ConfigBuilder, Member};
 use kevy_elect_plugin::host::{HostError, ReplicationHost};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
@@ -26,11 +26,15 @@ pub type WrapHost = Box<dyn Fn(usize, Arc<Host>, Weak<QuorumPlugin>) -> Arc<dyn 
 /// Puts something of a test between a node and the network.
 pub type WrapTransport = Box<dyn Fn(usize, MemoryTransport) -> Arc<dyn Transport>>;
 
+/// What a test configures otherwise.
+pub type WrapConfig = Box<dyn Fn(ConfigBuilder) -> ConfigBuilder>;
+
 /// What a test puts in the place of the usual parts.
 #[derive(Default)]
 pub struct Wraps {
     pub host: Option<WrapHost>,
     pub transport: Option<WrapTransport>,
+    pub config: Option<WrapConfig>,
 }
 
 /// Longest virtual time that anything here may take.
@@ -123,8 +127,13 @@ impl<'a> Cluster<'a> {
         let id = self.ids[i];
         let members = self.ids.iter().map(|id| Member::voter(*id));
         let transport = self.network.transport(id);
+        let config = Config::builder(id, members);
+        let config = match &self.wraps.config {
+            Some(wrap) => wrap(config),
+            None => config,
+        };
         let parts = QuorumParts {
-            config: Config::builder(id, members).build().unwrap(),
+            config: config.build().unwrap(),
             clock: Arc::new(self.clock.clone()),
             store: Arc::new(store.clone()),
             transport: match &self.wraps.transport {

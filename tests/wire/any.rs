@@ -11,6 +11,7 @@ use kevy_elect_plugin::message::{
 };
 use kevy_elect_plugin::pause::Pause;
 use kevy_elect_plugin::position::{OFFSET_MAX, Position, Progress};
+use kevy_elect_plugin::rank::Seniority;
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::wire::{DURATION_US_MAX, PROGRESS_OFFSET_MAX};
 use proptest::prelude::*;
@@ -135,6 +136,9 @@ fn message_of(verb: Verb) -> Option<BoxedStrategy<Message>> {
         Verb::Reject => reject.boxed(),
         Verb::Announce => epoch().prop_map(|epoch| Message::Announce(Announce { epoch })).boxed(),
         Verb::Resign => resign.boxed(),
+        Verb::Rank => {
+            (micros(), any::<u64>()).prop_map(|(up, work)| Message::Rank(Seniority { up, work })).boxed()
+        }
         Verb::Members => (generation(), proptest::collection::btree_map(any_id(), any::<bool>(), 1..30))
             .prop_filter_map("a list that can be", |(generation, voters)| {
                 let voters = voters.into_iter().map(|(id, witness)| Voter { id, witness });

@@ -11,6 +11,7 @@ use kevy_elect_plugin::message::{
 };
 use kevy_elect_plugin::pause::Pause;
 use kevy_elect_plugin::position::Progress;
+use kevy_elect_plugin::rank::Seniority;
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::wire::{DecodeError, Frame, PROGRESS_OFFSET_MAX, decode, encode_hello, encode_refuse};
 
@@ -158,6 +159,7 @@ fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
         }
         Verb::Announce => Some(Message::Announce(Announce { epoch })),
         Verb::Resign => Some(Message::Resign(Resign { epoch, successor: Some(long) })),
+        Verb::Rank => Some(Message::Rank(Seniority { up: Duration::MAX, work: u64::MAX })),
         Verb::Members => {
             let generation = Generation { epoch, counter: Generation::COUNTER_MAX };
             let voters = (10..).map(|n| NodeId::new(&format!("{n}{}", "x".repeat(61))).unwrap());

@@ -11,6 +11,7 @@ use kevy_elect_plugin::message::{
 };
 use kevy_elect_plugin::pause::Pause;
 use kevy_elect_plugin::position::{Position, Progress};
+use kevy_elect_plugin::rank::Seniority;
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::wire::{Frame, PROTOCOL, decode, encode_hello, encode_refuse};
 
@@ -147,6 +148,13 @@ fn golden_of(verb: Verb) -> Vec<(&'static str, Message)> {
         Verb::Resign => vec![
             ("RESIGN|8|n2", Message::Resign(Resign { epoch, successor: Some(id("n2")) })),
             ("RESIGN|8|", Message::Resign(Resign { epoch, successor: None })),
+        ],
+        Verb::Rank => vec![
+            ("RANK|0|0", Message::Rank(Seniority::default())),
+            (
+                "RANK|86400000001|7",
+                Message::Rank(Seniority { up: Duration::from_micros(86_400_000_001), work: 7 }),
+            ),
         ],
         Verb::Members => {
             let generation = Generation { epoch, counter: 2 };

@@ -10,6 +10,7 @@ use kevy_elect_plugin::message::{
 };
 use kevy_elect_plugin::pause::Pause;
 use kevy_elect_plugin::position::{OFFSET_MAX, Position, Progress};
+use kevy_elect_plugin::rank::Seniority;
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::wire::{DURATION_US_MAX, FRAME_BYTES_MAX, Frame, PROGRESS_OFFSET_MAX};
 
@@ -181,6 +182,7 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
         }),
         Verb::Announce => Message::Announce(Announce { epoch: epoch()? }),
         Verb::Resign => Message::Resign(Resign { epoch: epoch()?, successor: node(field(2)?)? }),
+        Verb::Rank => Message::Rank(Seniority { up: micros(1)?, work: number(field(2)?, u64::MAX)? }),
         Verb::Members => {
             let generation =
                 Generation { epoch: epoch()?, counter: number(field(2)?, Generation::COUNTER_MAX)? };

@@ -64,7 +64,8 @@ fn config_rewrite_has_no_file_to_drop_the_section_from() {
 #[test]
 fn every_key_reaches_the_plugin() {
     let all = "heartbeat_interval_ms = 50\nelection_timeout_ms = 400\nlease_ms = 300\nmax_clock_drift_percent = 0.5\n\
-               crash_detection = \"off\"\nloss_policy = \"dominate\"\ncluster_name = \"x\"\nhttp = \"127.0.0.1:9121\"\n";
+               crash_detection = \"off\"\nloss_policy = \"dominate\"\ncluster_name = \"x\"\nhttp = \"127.0.0.1:9121\"\n\
+               auto_elect_on_peer_loss = false\nsettling_delay_ms = 40\nrank = \"position\"\n";
     let elect = load(&format!("{GOOD}{all}")).unwrap().elect.unwrap();
     let config = &elect.config;
     assert_eq!(config.heartbeat_interval().as_millis(), 50);
@@ -72,6 +73,7 @@ fn every_key_reaches_the_plugin() {
     assert_eq!(config.lease().as_millis(), 300);
     assert_eq!((config.drift_percent(), config.cluster()), (0.5, "x"));
     assert_eq!(format!("{:?} {:?}", config.crash_detection(), config.loss_policy()), "Off Dominate");
+    assert_eq!((config.auto_elect_on_peer_loss(), config.settling_delay().as_millis()), (false, 40));
     assert_eq!(elect.http.unwrap().port(), 9121);
 }
 
@@ -174,7 +176,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "",
         "quorum = 2\n",
         "kevy.toml:9: [elect] quorum = 2: there is no such key; the keys are enabled, heartbeat_interval_ms, \
-         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, loss_policy, watchdog, companion, realtime, shard_timeout_ms, cluster_name, http, \
+         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, auto_elect_on_peer_loss, settling_delay_ms, rank, loss_policy, watchdog, companion, realtime, shard_timeout_ms, cluster_name, http, \
          http_public, http_peers, sentinel, sentinel_master, \
          sentinel_password, sentinel_peers, sentinel_announce, continue_buffer_mb, insecure, witnesses, observers, priorities",
     ),
@@ -188,6 +190,17 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "",
         "loss_policy = \"max\"\n",
         "kevy.toml:9: [elect] loss_policy = \"max\": use \"sum\" or \"dominate\"",
+    ),
+    (
+        "",
+        "rank = \"seniority\"\n",
+        "kevy.toml:9: [elect] rank = \"seniority\": that is for services without data, which use the library; a server with data \
+         elects who has the most: use \"position\"",
+    ),
+    (
+        "",
+        "settling_delay_ms = 2000\n",
+        "kevy.toml:9: [elect] settling_delay_ms = 2000: settling delay 2000 ms: at most the election timeout, 1000 ms; to wait for that, say auto_elect_on_peer_loss = false",
     ),
     (
         "",

@@ -11,9 +11,8 @@ use crate::elector::timers::Timer;
 use crate::event::{EventKind, Outcome, Reason};
 use crate::ids::{Epoch, Round};
 use crate::message::{Grant, Message, Offer, OfferKind, Reject, RejectReason, Resign};
-use crate::position::{Position, Progress};
+use crate::position::Position;
 use crate::time::{Duration, Instant, nanos};
-use std::cmp::Reverse;
 
 impl Elector {
     /// (Re)sets the time at which this node campaigns if nothing happens: `base`, and a step later for
@@ -21,26 +20,10 @@ impl Elector {
     pub(super) fn schedule_campaign(&mut self, base: Instant) {
         // Our own data as it is now, the others' as they last said: under load two nodes may then both go
         // first. That costs a pre-vote, which the better one wins; waiting would cost time.
-        let mine = self.rank(self.peers.me(), self.data.progress());
-        let better = self.peers.other_voters().filter(|index| {
-            !self.primary.is(*index)
-                && self.peers[*index].is_fit()
-                && self.peers.could_reign(*index, self.now())
-                && self.rank(*index, self.peers[*index].progress()) < mine
-        });
-        let steps = better.count().min(RANK_STEPS_MAX as usize) as u32;
+        let better = if self.ranks.are_seniority() { self.seniors() } else { self.better_placed() };
+        let steps = better.min(RANK_STEPS_MAX as usize) as u32;
         self.timers
             .set(Timer::Campaign, base + self.config.heartbeat_interval / RANK_STEPS_PER_HEARTBEAT * steps);
-    }
-
-    /// Orders candidates: the best first. Data, then preference, then the lower id.
-    fn rank(&self, index: usize, progress: Progress) -> (Reverse<Progress>, Reverse<u8>, usize) {
-        (Reverse(progress), Reverse(self.peers[index].priority()), index)
-    }
-
-    /// Whether this node is a better candidate than `other`, with equal data.
-    pub(super) fn preferred_to(&self, other: usize) -> bool {
-        self.rank(self.peers.me(), Progress::NONE) < self.rank(other, Progress::NONE)
     }
 
     /// The primary is held to be gone.
@@ -107,6 +90,9 @@ impl Elector {
         self.timers.clear(Timer::Campaign);
         self.timers.set(Timer::Round, self.now() + self.config.heartbeat_interval * PRE_VOTE_HEARTBEATS);
         self.enter(State::Campaigning(campaign), self.primary.cause());
+        let now = self.now();
+        self.ranks.asked(now);
+        self.tell_rank();
         let progress = self.data.progress();
         self.event(EventKind::Campaign { kind: OfferKind::PreVote, epoch, progress });
         if !self.asks_for_pre_votes() {

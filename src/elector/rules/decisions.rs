@@ -38,6 +38,20 @@ impl Elector {
                 && !self.mutated(Mutation::TwoVotes)
     }
 
+    /// E2, R5: whether a vote that was given in `epoch` goes to `candidate` as well: never.
+    pub(super) fn changes_its_vote_to(&self, candidate: usize, epoch: Epoch) -> bool {
+        let voted = self.record.voted_for().and_then(|id| self.peers.index(id));
+        self.mutated(Mutation::VoteGoesToSenior)
+            && epoch == self.record.epoch()
+            && !self.primary.is_known()
+            && voted.is_some_and(|voted| self.is_before(candidate, voted))
+    }
+
+    /// R1: whether time up and work decide before the id does.
+    pub(super) fn heeds_seniority(&self) -> bool {
+        !self.mutated(Mutation::IdBeforeTimeUp)
+    }
+
     /// E3, E4: whether a message has to wait for a save: it may speak of what is not durable yet.
     pub(super) fn waits_for_save(&self, message: &Message) -> bool {
         let too_early = self.mutated(Mutation::VoteNotPersisted) && matches!(message, Message::Accept(_));

@@ -56,6 +56,7 @@ impl Elector {
         (mine.beat == Round(0), self.primary.index(), self.following.whom()).hash(hasher);
         (self.health(), self.planned, self.leaving).hash(hasher);
         (self.data.settling(), self.data.position()).hash(hasher);
+        self.ranks.digest(now, hasher);
         self.timers.deadlines().map(|at| at.map(|at| at.saturating_since(now))).hash(hasher);
         match self.judging.vote() {
             None => 0.hash(hasher),
@@ -127,6 +128,7 @@ pub fn digest_message(message: &Message, sender: Rounds, receiver: Rounds, hashe
         }
         Message::Announce(announce) => announce.epoch.hash(hasher),
         Message::Resign(resign) => (resign.epoch, resign.successor).hash(hasher),
+        Message::Rank(seniority) => seniority.hash(hasher),
         Message::Members(members) => members.hash(hasher),
         Message::Held(generation) => generation.hash(hasher),
     }

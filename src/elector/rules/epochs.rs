@@ -24,6 +24,7 @@ impl Elector {
             Message::Reject(m) => m.epoch,
             Message::Announce(m) => m.epoch,
             Message::Resign(m) => m.epoch,
+            Message::Rank(_) => return true,
             Message::Members(m) => m.generation.epoch,
             Message::Held(generation) => generation.epoch,
         };
@@ -45,7 +46,7 @@ impl Elector {
         }
         let claimed = match message {
             // An answer to what this node never asked.
-            Message::PreAccept(_) | Message::Accept(_) => return false,
+            Message::PreAccept(_) | Message::Accept(_) | Message::Rank(_) => return false,
             // Of whom asks for this epoch: it is in the one before, and this one may still be voted in.
             Message::PreOffer(_) | Message::Offer(_) => Epoch(epoch.0 - 1),
             Message::Heartbeat(_) | Message::Echo(_) | Message::Reject(_) => epoch,

@@ -1,6 +1,7 @@
 //! Handing the office over: because an operator wants it, because the process ends, or because this node is unfit
 //! (`docs/protocol.md`, "Handover").
 
+use super::rank::Place;
 use crate::config::MemberKind;
 use crate::elector::machine::Elector;
 use crate::elector::reign::{Handover, Reign, Transfer};
@@ -230,10 +231,10 @@ impl Elector {
             .map(|index| (index, self.peers[index].progress()))
     }
 
-    /// What makes one successor better than another: fit, far, preferred, the lower id (H5).
-    fn preference(&self, index: usize) -> (bool, Progress, u8, std::cmp::Reverse<usize>) {
+    /// What makes one successor better than another: fit, then as it ranks (H5, R1).
+    fn preference(&self, index: usize) -> (bool, std::cmp::Reverse<Place>) {
         let peer = &self.peers[index];
-        (peer.is_fit(), peer.progress(), peer.priority(), std::cmp::Reverse(index))
+        (peer.is_fit(), std::cmp::Reverse(self.place(index, peer.progress())))
     }
 
     /// What keeps a member from taking over, if anything.

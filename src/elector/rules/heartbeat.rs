@@ -29,6 +29,7 @@ impl Elector {
         if self.record.pending() {
             return;
         }
+        self.tell_rank();
         let round = self.lease.next_round(self.now());
         let (reigning, observing) = (self.state.reign().is_some(), self.peers.my_vote().is_none());
         let heartbeat = Heartbeat {
@@ -128,6 +129,7 @@ impl Elector {
     fn on_primary_heartbeat(&mut self, from: usize, heartbeat: &Heartbeat) {
         if heartbeat.epoch < self.record.epoch() || !self.peers[from].eligible() {
             // It does not know yet that its reign is over: the echo's epoch tells it.
+            self.note_two_primaries(from, heartbeat.epoch);
             self.echo(from, heartbeat.round);
             return;
         }
@@ -139,9 +141,15 @@ impl Elector {
             State::Campaigning(_) => self.end_campaign(Outcome::Overtaken, Reason::OtherPrimary),
             // Two primaries of one epoch cannot be, unless a vote was forgotten. Writing must stop, here too.
             State::Reigning(_) if self.defies() => return,
-            State::Reigning(_) => self.depose(Reason::OtherPrimary),
+            State::Reigning(_) => {
+                self.note_two_primaries(from, heartbeat.epoch);
+                self.depose(Reason::OtherPrimary);
+            }
         }
-        self.set_primary(Some(from));
+        if !self.primary.is(from) {
+            self.note_two_primaries(from, heartbeat.epoch);
+            self.set_primary(Some(from));
+        }
         if heartbeat.role == Role::Primary {
             self.end_plan();
         }

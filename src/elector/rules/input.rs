@@ -63,6 +63,7 @@ impl Elector {
             Message::Reject(reject) => self.on_reject(from, &reject),
             Message::Announce(announce) => self.on_announce(from, announce.epoch),
             Message::Resign(resign) => self.on_resign(from, resign),
+            Message::Rank(seniority) => self.on_rank(from, seniority),
             Message::Members(members) => self.on_members(from, members),
             Message::Held(generation) => self.on_held(from, generation),
         }
@@ -110,6 +111,7 @@ impl Elector {
             HostReport::Health(health) => self.on_health(health),
             HostReport::Belongs(cluster) => self.belong_by_data(cluster),
             HostReport::Busy(busy) => self.on_busy(busy),
+            HostReport::Work(work) => self.ranks.worked(work),
         }
     }
 
@@ -122,6 +124,7 @@ impl Elector {
             Command::Members { change, patience } => self.begin_change(change, patience),
             Command::Pause(pause) => self.on_pause(pause),
             Command::ClockJumped => self.on_clock_jump(),
+            Command::Force => self.force(),
             Command::Admit(cluster) => {
                 self.admission.wish_for(cluster);
                 self.admit_if_known();

@@ -34,11 +34,13 @@ impl Elector {
         match before.filter(|before| *before != incarnation) {
             Some(before) if ended => {
                 // First: afterwards nobody knows when the old process was last heard.
-                if self.primary.is(peer) {
+                let reigned = self.primary.is(peer);
+                if reigned {
                     self.suspect(Reason::Restart);
                 }
                 self.peers.get_mut(peer).restarted();
-                self.gone(peer, Some(before), Reason::Restart);
+                self.ranks.forget(peer);
+                self.gone(peer, Some(before), reigned, Reason::Restart);
             }
             // Somebody may have started a second process with this node's id: the first one may live, out of our
             // reach, and write. What was promised to it holds.
@@ -47,6 +49,7 @@ impl Elector {
                     self.primary.succeeded(self.peers[peer].heard());
                 }
                 self.peers.get_mut(peer).restarted();
+                self.ranks.forget(peer);
                 self.on_support_lost(peer);
             }
             None => {}
@@ -66,7 +69,7 @@ impl Elector {
             && self.promises.void(peer, Some(incarnation))
         {
             // The promise was to that process, so the primary that we follow is that one too.
-            self.look_for_another_than(peer, Reason::Restart);
+            self.look_for_another_than(peer, false, Reason::Restart);
         }
     }
 
@@ -76,23 +79,28 @@ impl Elector {
             let peer = self.id(peer);
             self.event(EventKind::PeerDown { peer });
         }
-        self.gone(peer, self.peers[peer].incarnation(), reason);
+        self.gone(peer, self.peers[peer].incarnation(), false, reason);
     }
 
-    fn gone(&mut self, peer: usize, incarnation: Option<Incarnation>, reason: Reason) {
+    /// `reigned`: it was the primary, and that has been said.
+    fn gone(&mut self, peer: usize, incarnation: Option<Incarnation>, reigned: bool, reason: Reason) {
         self.on_support_lost(peer);
         self.promises.void(peer, incarnation);
-        self.look_for_another_than(peer, reason);
+        self.look_for_another_than(peer, reigned, reason);
     }
 
-    fn look_for_another_than(&mut self, peer: usize, reason: Reason) {
+    fn look_for_another_than(&mut self, peer: usize, reigned: bool, reason: Reason) {
+        let reigned = reigned || self.primary.is(peer);
         if self.primary.is(peer) {
             self.suspect(reason);
         }
         // Begun anew, a campaign for votes would throw its epoch away, and the votes that are coming.
         let voting = self.state.campaign().is_some_and(|campaign| campaign.kind() == OfferKind::Vote);
-        if !self.primary.is_known() && !voting {
-            self.schedule_campaign(self.now());
+        if !self.primary.is_known()
+            && !voting
+            && let Some(after) = self.settles_after_loss(reigned)
+        {
+            self.schedule_campaign(self.now() + after);
         }
         self.answer_waiting();
     }

@@ -18,6 +18,7 @@ mod members;
 mod office;
 mod pause;
 mod persist;
+mod rank;
 mod vote;
 
 #[cfg(feature = "sim")]

@@ -212,6 +212,7 @@ impl Elector {
         if self.stops_before_it_resigns() {
             self.leave_office(fence, self.primary.cause());
         }
+        self.ranks.gave_up(self.peers.me(), successor);
         let successor = successor.map(|index| self.id(index));
         let node = self.config.node;
         self.event(EventKind::Resigned { node, successor });
@@ -239,6 +240,7 @@ impl Elector {
             if resign.successor.is_some() {
                 self.plan();
             }
+            self.ranks.gave_up(from, resign.successor.and_then(|id| self.peers.index(id)));
             let (node, successor) = (self.id(from), resign.successor);
             self.event(EventKind::Resigned { node, successor });
             self.suspect(Reason::Planned);
@@ -267,6 +269,7 @@ impl Elector {
         if self.primary.set(primary) {
             if primary.is_some() {
                 self.fitness.primary_is_known();
+                self.ranks.primary_is_known();
             }
             let primary = self.primary();
             self.event(EventKind::PrimaryChanged { primary });

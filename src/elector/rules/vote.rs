@@ -63,7 +63,7 @@ impl Elector {
         if self.state.reign().is_some() && self.holds_office() {
             return Some(RejectReason::PrimaryAlive);
         }
-        if self.promised_another_than(candidate) {
+        if self.promised_another_than(candidate) && !self.changes_its_vote_to(candidate, offer.epoch) {
             return Some(RejectReason::Promise);
         }
         // Likewise: where nothing was heard of it yet that tells to which cluster it belongs.
@@ -95,10 +95,19 @@ impl Elector {
             Some(reason) => {
                 self.reject(OfferKind::PreVote, from, offer.round, reason);
                 let better_data = reason == RejectReason::Position;
+                let (now, progress) = (self.now(), offer.position.progress());
+                if better_data {
+                    self.ranks.asked(now);
+                }
+                let for_another = self.ranks.are_seniority() && !self.goes_before(from, progress);
                 self.peers.get_mut(from).wait_with(passes_by_itself(reason).then_some(offer));
                 self.schedule_waiting();
                 // It has noticed that the primary is gone and must not win: then we should.
-                if better_data && !self.primary.is_known() && matches!(self.state, State::Replica) {
+                if better_data
+                    && !for_another
+                    && !self.primary.is_known()
+                    && matches!(self.state, State::Replica)
+                {
                     self.timers.set_earlier(Timer::Campaign, self.now());
                 }
                 if better_data {
@@ -119,6 +128,9 @@ impl Elector {
             && offer.position.progress() == self.data.progress()
             && self.preferred_to(from)
         {
+            return Some(RejectReason::Position);
+        }
+        if objection.is_none() && self.waits_for_seniors(from, offer.position.progress()) {
             return Some(RejectReason::Position);
         }
         objection
@@ -144,6 +156,10 @@ impl Elector {
                 }
                 Some(reason) if passes_by_itself(reason) => self.peers.get_mut(index).wait_with(Some(offer)),
                 Some(reason) => {
+                    if reason == RejectReason::Position {
+                        let now = self.now();
+                        self.ranks.asked(now);
+                    }
                     self.judged(OfferKind::PreVote, index, &offer, Some(reason));
                     self.reject(OfferKind::PreVote, index, offer.round, reason);
                 }
@@ -195,7 +211,7 @@ impl Elector {
     }
 
     fn vote_objection(&self, from: usize, offer: &Offer, ours: &Position) -> Option<RejectReason> {
-        if self.is_used(offer.epoch) {
+        if self.is_used(offer.epoch) && !self.changes_its_vote_to(from, offer.epoch) {
             return Some(RejectReason::Epoch);
         }
         self.objection(from, offer)

@@ -62,7 +62,7 @@ impl Epochs {
             Message::PreOffer(_) | Message::Offer(_) | Message::Resign(_) => return None,
             Message::PreAccept(_) | Message::Accept(_) => return None,
             // These name the epoch in which a list was made.
-            Message::Members(_) | Message::Held(_) => return None,
+            Message::Members(_) | Message::Held(_) | Message::Rank(_) => return None,
         };
         let spoken = self.spoken[node];
         if epoch < spoken {

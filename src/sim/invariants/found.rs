@@ -21,6 +21,7 @@ pub const INVARIANTS: &[&str] = &[
     "admitted knowing the elections that it decided (A4)",
     "one cluster, and nobody's data for another (I2, I4)",
     "a paused cluster elects nobody (H15)",
+    "the most senior node wins (R3)",
 ];
 
 /// Their places in the list.
@@ -45,6 +46,7 @@ pub(in crate::sim) enum Check {
     Admission,
     Cluster,
     Paused,
+    Seniority,
 }
 
 /// An invariant that did not hold.

@@ -17,6 +17,7 @@ pub(super) mod orders;
 pub(super) mod paused;
 pub(super) mod position;
 pub(super) mod reach;
+pub(super) mod seniority;
 pub(super) mod served;
 pub(super) mod votes;
 
@@ -44,6 +45,7 @@ pub(super) struct Invariants {
     pub(super) handed_over: handed_over::HandedOver,
     pub(super) reach: reach::Reach,
     pub(super) paused: paused::Paused,
+    pub(super) seniors: seniority::Seniors,
 }
 
 impl Invariants {
@@ -67,6 +69,7 @@ impl Invariants {
             handed_over: handed_over::HandedOver,
             reach: reach::Reach::new(plan),
             paused: paused::Paused::default(),
+            seniors: seniority::Seniors,
         }
     }
 

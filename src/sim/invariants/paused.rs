@@ -46,6 +46,11 @@ impl Paused {
         }
     }
 
+    /// Whether somebody gave an office up in favour of another node, and nobody has served since.
+    pub(in crate::sim) fn is_planned(&self) -> bool {
+        self.planned
+    }
+
     /// A node has won.
     pub(in crate::sim) fn on_reign(&self, node: usize, epoch: Epoch, paused: bool) -> Found {
         (paused && !self.planned && self.asked.contains(&(epoch, node))).then(|| {

@@ -6,6 +6,7 @@ use crate::elector::{Command, Elector, GateState, HostReport};
 use crate::fence::Denied;
 use crate::message::Message;
 use crate::position::Position;
+use crate::rank::ForceRefused;
 use crate::sim::data::SHARDS;
 use crate::sim::fault::{Fault, FaultKind, Target};
 use crate::sim::impairments::Active;
@@ -71,6 +72,24 @@ impl World {
         if self.machines[node].runs() {
             self.step(node, |elector, now| elector.handle_host(now, HostReport::Busy(busy)));
         }
+    }
+
+    /// A node's service has recorded so much work.
+    pub(in crate::sim) fn set_work(&mut self, node: usize, work: u64) {
+        if self.machines[node].runs() {
+            self.step(node, |elector, now| elector.handle_host(now, HostReport::Work(work)));
+        }
+    }
+
+    /// An operator orders a node to be primary by its own vote alone.
+    pub(in crate::sim) fn order_force(&mut self, node: usize) -> Option<Result<(), ForceRefused>> {
+        let can = self.elector(node)?.can_force();
+        if can.is_ok() {
+            // Somebody wants it: that is no automatic election.
+            self.run.invariants.paused.on_plan();
+        }
+        self.step(node, |elector, now| elector.handle_command(now, Command::Force));
+        Some(can)
     }
 
     /// Says how far a server's data goes in the history it holds; shards that are not named stay.

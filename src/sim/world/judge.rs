@@ -3,15 +3,20 @@
 use super::World;
 use super::event::Event;
 use super::machine::Machine;
-use crate::event::EventKind;
+use crate::config::MemberKind;
+use crate::event::{EventKind, Outcome};
 use crate::fence::FenceReason;
 use crate::ids::Epoch;
-use crate::message::{Message, Role, Standing};
+use crate::message::{Message, OfferKind, Role, Standing};
+use crate::rank::Rank;
 use crate::sim::invariants::Check;
 use crate::sim::invariants::paused::Paused;
 use crate::sim::judge::PROBE;
 use crate::time::nanos;
 use crate::transfer::TransferOutcome;
+
+/// Everything has to have been in order for so many election timeouts where the most senior node is to win.
+const QUIET_TIMEOUTS: u64 = 3;
 
 impl World {
     /// A node is about to send.
@@ -119,6 +124,7 @@ impl World {
         {
             self.run.judge_handed_over(node, event.epoch, successor);
         }
+        self.judge_seniority(node, event);
         if let EventKind::Members { .. } = event.kind {
             let voters = self.voters_of(node);
             self.run.servers[node].count_by(&voters);
@@ -129,6 +135,52 @@ impl World {
         if let Some(why) = self.run.count_event(&event.kind) {
             self.judge_lost_office(node, event.epoch, why);
         }
+    }
+
+    /// R3: whoever wins while nothing is wrong is the most senior of those who could.
+    fn judge_seniority(&mut self, node: usize, event: &crate::event::Event) {
+        let EventKind::CampaignEnded { kind: OfferKind::Vote, epoch, outcome: Outcome::Won, .. } = event.kind
+        else {
+            return;
+        };
+        let setup = &self.run.plan.setup;
+        if setup.rank != Rank::Seniority || self.run.invariants.paused.is_planned() {
+            return;
+        }
+        let since = self.run.now.saturating_sub(QUIET_TIMEOUTS * nanos(setup.timeout));
+        if since == 0 || !self.is_quiet(since) {
+            return;
+        }
+        let up = |of: usize| {
+            let machine = &self.machines[of];
+            let (elector, local) = (&machine.process.as_ref()?.elector, machine.clock.local(self.run.now));
+            // Where nobody could be elected for a while, nobody waits for seniors any more.
+            (of == node || elector.is_waited_for(local)).then(|| elector.units_up(local))
+        };
+        let progress = |of: usize| self.elector(of).map(|elector| elector.status().progress);
+        let could: Vec<_> = self
+            .run
+            .voters()
+            .filter(|of| *of != node && setup.kinds[*of] == MemberKind::Voter && setup.priorities[*of] > 0)
+            .filter(|of| progress(*of) == progress(node))
+            .filter_map(|of| Some((of, up(of)?)))
+            .collect();
+        let Some(mine) = up(node) else { return };
+        self.run.judge_seniority(node, epoch, mine, could.into_iter());
+    }
+
+    /// Nothing was wrong since then with any machine that runs, nor with the links between them.
+    fn is_quiet(&self, since: u64) -> bool {
+        let running = || (0..self.machines.len()).filter(|node| self.machines[*node].process.is_some());
+        self.net.storms.is_empty()
+            && running().all(|node| self.well(node, since))
+            && running().flat_map(|from| running().map(move |to| (from, to))).all(|(from, to)| {
+                let index = self.net.index(from, to);
+                from == to
+                    || self.net.cut[index] == 0
+                        && self.net.refused[index] == 0
+                        && self.net.disturbed[index].max(self.net.late[index]) <= since
+            })
     }
 
     fn judge_lost_office(&mut self, node: usize, epoch: Epoch, why: FenceReason) {

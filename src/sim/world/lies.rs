@@ -10,6 +10,7 @@ use crate::message::{
     Standing, Verb,
 };
 use crate::position::{Position, Progress};
+use crate::rank::Seniority;
 use crate::sim::clock::MS;
 use crate::sim::fault::FaultKind;
 use crate::time::{Duration, nanos};
@@ -87,6 +88,9 @@ impl World {
             }
             Some(Verb::Announce) => Message::Announce(Announce { epoch }),
             Some(Verb::Resign) => Message::Resign(Resign { epoch, successor: named }),
+            Some(Verb::Rank) => {
+                Message::Rank(Seniority { up: Duration::from_secs(rng.between(0, 1 << 40)), work: offset })
+            }
             // A list of its own would be taken: that is a limit.
             Some(Verb::Hello | Verb::Hb | Verb::Members | Verb::Held) | None => {
                 Message::Heartbeat(Heartbeat {

@@ -27,6 +27,7 @@ use crate::elector::{Command, Elector, GateState, HostAction, HostReport, Output
 use crate::fence::Denied;
 use crate::ids::{Epoch, NodeId};
 use crate::message::Message;
+use crate::rank::Rank;
 use crate::time::Instant;
 use event::Event;
 use machine::{Disk, Jobs, Machine, Process};
@@ -354,6 +355,10 @@ impl World {
         }
         if !health.is_good() {
             self.step(node, |elector, now| elector.handle_host(now, HostReport::Health(health)));
+        }
+        if self.run.plan.setup.rank == Rank::Seniority && !self.run.plan.setup.steady {
+            let work = self.run.rng.below(4);
+            self.step(node, |elector, now| elector.handle_host(now, HostReport::Work(work)));
         }
         let at = self.run.now + self.run.rng.below(30 * MS);
         self.push(at, Event::Tick { node, life });

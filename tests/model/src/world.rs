@@ -94,7 +94,8 @@ pub enum Beats {
 /// A verb that is missing here is not judged in `World::judge_sent`.
 const _: fn(Verb) = |verb| match verb {
     Verb::Hello | Verb::Hb | Verb::Echo | Verb::PreOffer | Verb::PreAccept | Verb::Offer => {}
-    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign | Verb::Members | Verb::Held => {}
+    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign | Verb::Members | Verb::Held | Verb::Rank => {
+    }
 };
 
 impl World {

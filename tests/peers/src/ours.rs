@@ -124,7 +124,7 @@ impl Node for Ours {
 
     fn told(message: &Message) -> Option<String> {
         match message {
-            Message::Heartbeat(_) | Message::Echo(_) => None,
+            Message::Heartbeat(_) | Message::Echo(_) | Message::Rank(_) => None,
             Message::PreOffer(m) => Some(format!("PREOFFER for epoch {}", m.epoch)),
             Message::PreAccept(m) => Some(format!("PREACCEPT for epoch {}", m.epoch)),
             Message::Offer(m) => Some(format!("OFFER for epoch {}", m.epoch)),

@@ -113,6 +113,8 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     lease_ms = 870                  # how long it may write after a quorum answered; default: the longest safe one
     max_clock_drift_percent = 1     # how much faster or slower than real time a clock may run
     crash_detection = \"refused\"     # a refused connection proves a process dead; \"off\" behind proxies
+    auto_elect_on_peer_loss = true  # false: a primary that is seen to be dead is replaced when it was silent for so long, too
+    settling_delay_ms = 100         # it is replaced so much later than it was seen to be dead; default: at once
     watchdog = true                 # the kernel ends a primary that is stopped when its lease ends (Linux)
     companion = true                # a small process beside the server says at once when that is dead (Linux)
     realtime = true                 # the election's thread runs before all others (Linux, where the system allows it)

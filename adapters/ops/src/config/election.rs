@@ -231,6 +231,15 @@ fn config(
     if let Some(detection) = section.crash_detection {
         builder = builder.crash_detection(detection);
     }
+    if let Some(elect) = section.auto_elect_on_peer_loss {
+        builder = builder.auto_elect_on_peer_loss(elect);
+    }
+    if let Some(delay) = section.settling_delay {
+        builder = builder.settling_delay(delay);
+    }
+    if let Some(rank) = section.rank {
+        builder = builder.rank(rank);
+    }
     let build = |builder: ConfigBuilder| builder.build().map_err(|error| refused(&error, document));
     let config = build(builder.clone())?;
     match section.lease {
@@ -247,6 +256,7 @@ fn refused(error: &ConfigError, document: &Document<'_>) -> SetupError {
         ConfigError::ClusterName { .. } => &["cluster_name"],
         ConfigError::HeartbeatTooShort { .. } => &["heartbeat_interval_ms"],
         ConfigError::ElectionTimeout { .. } => &["election_timeout_ms", "heartbeat_interval_ms"],
+        ConfigError::SettlingDelay { .. } => &["settling_delay_ms", "election_timeout_ms"],
         ConfigError::Drift { .. } => &["max_clock_drift_percent"],
         ConfigError::LeaseTooLong { .. } => &["lease_ms", "election_timeout_ms", "max_clock_drift_percent"],
         ConfigError::LeaseTooShort { .. } => {

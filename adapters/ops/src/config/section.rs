@@ -4,6 +4,7 @@ use super::document::{Document, Entry};
 use super::error::SetupError;
 use super::secret::Secret;
 use kevy_elect_plugin::config::{CrashDetection, LossPolicy};
+use kevy_elect_plugin::rank::Rank;
 use std::net::SocketAddr;
 use std::time::Duration;
 use toml::de::DeValue;
@@ -50,6 +51,12 @@ section! {
         max_clock_drift_percent: Option<f64> = "max_clock_drift_percent" as number,
         /// Whether closed sockets prove a process dead.
         crash_detection: Option<CrashDetection> = "crash_detection" as crash_detection,
+        /// Whether a primary's death that is seen begins an election.
+        auto_elect_on_peer_loss: Option<bool> = "auto_elect_on_peer_loss" as boolean,
+        /// How long after that.
+        settling_delay: Option<Duration> = "settling_delay_ms" as time,
+        /// Who goes first among candidates with equal data.
+        rank: Option<Rank> = "rank" as rank,
         /// What a voter compares.
         loss_policy: Option<LossPolicy> = "loss_policy" as loss_policy,
         /// Whether the kernel ends a primary that is stopped when its lease ends. `None`: where that can be had.
@@ -152,6 +159,15 @@ impl Entry<'_> {
 
     fn loss_policy(&self) -> Result<LossPolicy, SetupError> {
         self.word(&[("sum", LossPolicy::Sum), ("dominate", LossPolicy::Dominate)])
+    }
+
+    fn rank(&self) -> Result<Rank, SetupError> {
+        match self.word(&[("position", Rank::Position), ("seniority", Rank::Seniority)])? {
+            Rank::Position => Ok(Rank::Position),
+            _ => Err(self.error(
+                "that is for services without data, which use the library; a server with data elects who has the most: use \"position\"",
+            )),
+        }
     }
 
     fn list(&self) -> Result<Vec<String>, SetupError> {

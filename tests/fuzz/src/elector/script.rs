@@ -251,7 +251,7 @@ impl Brief {
 /// A verb that is missing here is missing in [`Say`], and may be one that `elector.rs` has to judge.
 const _: fn(Verb) = |verb| match verb {
     Verb::Hello | Verb::Hb | Verb::Echo | Verb::PreOffer | Verb::PreAccept | Verb::Offer => {}
-    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign | Verb::Members | Verb::Held => {}
+    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign | Verb::Members | Verb::Held | Verb::Rank => {}
 };
 
 impl Say {
