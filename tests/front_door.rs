@@ -17,6 +17,7 @@ const TYPES: &[&str] = &[
     "message",
     "pause",
     "position",
+    "rank",
     "state",
     "time",
     "transfer",

@@ -273,7 +273,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::ClaimsOfObservers, "liar", 3, 0),
     (Mutation::ClaimsOutliveLinks, "liar", 3, 86),
     (Mutation::JumpsAreFree, "liar", 3, 6),
-    (Mutation::AdmittedOutOfReach, "apart", 5, 231),
+    (Mutation::AdmittedOutOfReach, "apart", 3, 579),
     (Mutation::PromiseIsOwnTimeout, "timings", 3, 3),
     (Mutation::IdBeforeTimeUp, "seniority", 3, 320),
     (Mutation::VoteGoesToSenior, "seniority", 3, 52),
