@@ -85,7 +85,7 @@ impl Membership {
     }
 
     /// The same voters, in another generation.
-    pub(crate) fn as_of(self, generation: Generation) -> Self {
+    pub(crate) fn at(self, generation: Generation) -> Self {
         Self { generation, ..self }
     }
 

@@ -47,7 +47,7 @@ impl Elector {
         if self.state.reign().is_some() {
             // Made before this reign, by a primary that could not tell it to a quorum: this one's voters elected it by their
             // own list, and that is what it goes on with.
-            let again = self.membership().as_of(ours.next_in(self.record.epoch()));
+            let again = self.membership().at(ours.next_in(self.record.epoch()));
             return self.take_members(again);
         }
         let taken = members.generation;
@@ -214,7 +214,7 @@ impl Elector {
         match waits_for {
             // Not of this reign: it has to be, before it is known who has it.
             Some(Hindrance::Unsettled) if present.generation.epoch != self.record.epoch() => {
-                self.take_members(present.as_of(generation));
+                self.take_members(present.at(generation));
             }
             Some(_) => {}
             None => match self.changed(change.change) {
@@ -222,7 +222,7 @@ impl Elector {
                     if let Some(reign) = self.state.reign_mut() {
                         reign.set_change(Some(Change { made: Some(generation), ..change }));
                     }
-                    self.take_members(changed.as_of(generation));
+                    self.take_members(changed.at(generation));
                 }
                 Err(why) => {
                     self.event(EventKind::ChangeRefused { change: change.change, why });
