@@ -64,7 +64,8 @@ fn a_run_does_all_that_is_to_be_judged() {
     (0..4).for_each(|seed| stats.add(&run(&plan(seed, 3, "server"), false).stats));
     assert!(stats.writes > 500 && stats.promoted > 12 && stats.messages > 5000, "{stats:#?}");
     // These are the elector's alone, and looked at there.
-    let elsewhere = |name: &str| ["(E9)", "(E10)", "(A4)", "(R3)"].iter().any(|sentence| name.ends_with(sentence));
+    let elsewhere =
+        |name: &str| ["(E9)", "(E10)", "(A4)", "(R3)"].iter().any(|sentence| name.ends_with(sentence));
     for (name, checked) in INVARIANTS.iter().zip(stats.checks()).filter(|(name, _)| !elsewhere(name)) {
         assert!(*checked > 0, "{name}: {stats:#?}");
     }
