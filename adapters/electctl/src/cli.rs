@@ -134,6 +134,14 @@ pub(crate) enum Command {
     /// with the reason, where no node can take over. Ends when the other node takes writes.
     #[command(visible_alias = "step-down")]
     Transfer(Transferred),
+    /// Who votes, and changes of that in the running cluster
+    ///
+    /// One voter at a time, without an outage. What the nodes' files say forms a cluster and changes nothing later.
+    Members {
+        /// What
+        #[command(subcommand)]
+        what: Voters,
+    },
     /// Pauses automatic elections in the whole cluster, for maintenance: IF THE PRIMARY FAILS THEN, NOBODY TAKES OVER
     ///
     /// Holds over restarts of all nodes, until `resume`. Fencing and `transfer` go on, and who ends in order hands over. Ends when a quorum
@@ -153,6 +161,44 @@ pub(crate) enum Command {
         /// Where to
         directory: PathBuf,
     },
+}
+
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Voters {
+    /// Who votes, by which list each node counts, and what a change waits for
+    List(Ordered),
+    /// Gives a node a vote
+    ///
+    /// It runs already, as an observer that holds what the primary holds, or as a witness, and stands in the files of all nodes.
+    Add(Changed),
+    /// Takes a node's vote. It goes on as an observer until it is ended
+    ///
+    /// Not the primary's: transfer the office first.
+    Remove(Changed),
+    /// Gives one node a vote and then takes the other one's
+    Replace {
+        /// Who has a vote afterwards
+        #[arg(long, value_name = "NODE")]
+        by: String,
+        #[command(flatten)]
+        what: Changed,
+    },
+}
+
+/// Whose vote is changed.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct Changed {
+    /// The node
+    #[arg(value_name = "NODE")]
+    pub(crate) node: String,
+    /// How many seconds a change may wait for what it needs; until then nothing has changed
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) members: Members,
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, Subcommand)]
@@ -276,6 +322,10 @@ impl Command {
             Self::Transfer(what) => &what.members,
             Self::Pause(what) | Self::Resume(what) => &what.members,
             Self::Bench { what: Bench::Failover(what) } => &what.members,
+            Self::Members { what: Voters::List(what) } => &what.members,
+            Self::Members {
+                what: Voters::Add(what) | Voters::Remove(what) | Voters::Replace { what, .. },
+            } => &what.members,
             Self::Check { .. } => return true,
             _ => return false,
         };
@@ -338,6 +388,12 @@ mod tests {
         assert_eq!(said("pause --clients a:1,b:2").unwrap().command, Command::Pause(ordered));
         assert!(matches!(said("resume --json --config k.toml").unwrap().command, Command::Resume(_)));
         assert_eq!(said("--at n1 transfer --to n2").unwrap().nodes, ["n1:9121"]);
+        let changed = Changed { node: "n4".into(), timeout: 30, members: members(), ..Changed::default() };
+        let what = Voters::Replace { by: "n5".into(), what: changed };
+        assert_eq!(
+            said("members replace n4 --by n5 --clients a:1,b:2").unwrap().command,
+            Command::Members { what }
+        );
         assert_eq!(said("doctor --json").unwrap().command, Command::Doctor { json: true });
         assert!(matches!(
             said("watch --once").unwrap().command,

@@ -14,6 +14,7 @@ mod paint;
 mod pause;
 mod status;
 mod transfer;
+mod voters;
 mod watch;
 
 use clap::CommandFactory;
@@ -96,6 +97,7 @@ fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
             Ok(std::io::stdout().write_all(&script).map(|()| ExitCode::SUCCESS))
         }
         Command::Transfer(what) => transfer::run(what, &cli.nodes).map(say),
+        Command::Members { what } => voters::run(what, &cli.nodes).map(say),
         Command::Pause(what) => pause::run(what, true, &cli.nodes).map(say),
         Command::Resume(what) => pause::run(what, false, &cli.nodes).map(say),
         Command::History { json } => history::history(&discover::pages(&cli.nodes), *json).map(say),

@@ -14,7 +14,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long after the operator's time is over: writes may be refused for an election timeout by then, and the other node is elected.
 const AFTER: Duration = Duration::from_secs(15);
 /// How an answer begins that sends to another node.
-const ELSEWHERE: &str = "ERR this node is not primary";
+pub(crate) const ELSEWHERE: &str = "ERR this node is not primary";
 
 /// A node that answers.
 pub(crate) struct Node {

@@ -19,7 +19,8 @@ const PAGE: &str = include_str!("../../../docs/operations.md");
 /// The server of the last release.
 const PREVIOUS: &str = "KEVY_PREVIOUS_SERVER";
 /// Sections that have blocks; each has its test below.
-const PLAYED: [&str; 11] = [
+const PLAYED: [&str; 12] = [
+    "Add or remove a voter",
     "First start",
     "Rolling restart",
     "Rolling upgrade",
@@ -277,6 +278,19 @@ fn first_start_rolling_restart_and_maintenance() {
         }
     });
     site.holds("kept", "1");
+}
+
+#[test]
+fn a_vote_is_taken_and_given_back() {
+    let mut site = Site::started();
+    until("n1 is primary", || {
+        let moved = site.command("console", "kevy-electctl transfer --to n1");
+        (moved.status.success() || String::from_utf8_lossy(&moved.stderr).contains("it is the primary")).then_some(())
+    });
+    site.play("Add or remove a voter", |_, _| {});
+    site.holds("kept", "1");
+    let said = site.command("console", "kevy-electctl members list --json");
+    assert!(String::from_utf8_lossy(&said.stdout).contains("\"quorum\": 2"), "{said:?}");
 }
 
 #[test]
