@@ -251,6 +251,8 @@ async fn a_restarted_process_is_up_with_its_new_incarnation(f: &dyn Fixture) {
     loop {
         match b.link("a").await {
             event if event == up(2) => break,
+            // What the first one had answered just before its end may be read behind the end of the other link.
+            event if event == up(1) => {}
             LinkEvent::Up { incarnation } => panic!("{incarnation}"),
             _ => {}
         }

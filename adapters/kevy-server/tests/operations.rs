@@ -285,7 +285,8 @@ fn a_vote_is_taken_and_given_back() {
     let mut site = Site::started();
     until("n1 is primary", || {
         let moved = site.command("console", "kevy-electctl transfer --to n1");
-        (moved.status.success() || String::from_utf8_lossy(&moved.stderr).contains("it is the primary")).then_some(())
+        (moved.status.success() || String::from_utf8_lossy(&moved.stderr).contains("it is the primary"))
+            .then_some(())
     });
     site.play("Add or remove a voter", |_, _| {});
     site.holds("kept", "1");

@@ -123,6 +123,7 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     cluster_name = \"kevy\"           # nodes of other clusters are refused
     http = \"127.0.0.1:9121\"         # pages for operators, Prometheus and load balancers; default: off
     http_public = false             # true: http may be an address that other machines reach
+    rank = \"position\"               # who goes first: more data; \"seniority\" is for services without any, and refused here
     continue_buffer_mb = 64         # received frames that each shard keeps for those who lack some after a failover
     insecure = false                # true: other machines may reach elections without keys ([cluster] secure = false)
     witnesses = \"n3\"              # vote and hold no data: kevy-witness instead of a server; entries without client port
