@@ -1,7 +1,7 @@
 //! What a node claims after a restart is what its data holds: never more, and not less than it acknowledged.
 //!
 //! A directory that is copied while its server runs is what a `kill -9` leaves. What a power cut leaves is
-//! tried with disk images by `cargo chaos --fault power-cut`.
+//! tried with disk images in `power.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
