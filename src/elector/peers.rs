@@ -67,6 +67,8 @@ pub(super) struct Peer {
     standing: Standing,
     /// The present incarnation said that it has no record and knows of no election.
     was_fresh: bool,
+    /// It said that it has no record, whatever it says by now.
+    was_new: bool,
     /// It said that it has no record, and holds data that an election began.
     forgot: bool,
     progress: Progress,
@@ -283,6 +285,7 @@ impl Peer {
             budget: Approach::new(Instant::ZERO),
             standing: Standing::New,
             was_fresh: false,
+            was_new: false,
             forgot: false,
             progress: Progress::NONE,
             primary: None,
@@ -417,7 +420,7 @@ impl Peer {
 
     /// The present incarnation said that it has no record.
     pub(super) fn said_new(&self) -> bool {
-        self.heard.is_some() && self.standing == Standing::New
+        self.heard.is_some() && self.was_new
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -462,6 +465,7 @@ impl Peer {
         self.epoch = self.epoch.max(heartbeat.epoch);
         self.standing = heartbeat.standing;
         if heartbeat.standing == Standing::New {
+            self.was_new = true;
             self.was_fresh |= heartbeat.epoch == Epoch::ZERO;
             self.forgot |= heartbeat.progress.stream_epoch > Epoch::ZERO;
         }
@@ -538,6 +542,7 @@ impl Peer {
         self.role = None;
         self.standing = Standing::New;
         self.was_fresh = false;
+        self.was_new = false;
         self.forgot = false;
         self.progress = Progress::NONE;
         self.primary = None;
@@ -585,7 +590,7 @@ impl Peer {
         let age = self.heard.map(|at| now.saturating_since(at).min(timeout));
         age.filter(|age| new || *age < timeout).hash(hasher);
         if new {
-            (self.epoch, self.standing, self.was_fresh, self.forgot).hash(hasher);
+            (self.epoch, self.standing, self.was_fresh, self.was_new, self.forgot).hash(hasher);
         }
     }
 }
