@@ -243,12 +243,12 @@ fn replicas_continue_and_copy() {
 /// Where each mutation is caught: the first seed that `cargo sim --mutations` finds. Renew the table with that
 /// command when the simulator's draws change.
 const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
-    (Mutation::NoPreVote, "calm", 3, 0),
+    (Mutation::NoPreVote, "calm", 3, 1),
     (Mutation::NoStickiness, "reigns", 3, 63),
     (Mutation::LeaseIsPromise, "drift", 5, 1),
     (Mutation::VoteNotPersisted, "calm", 3, 0),
     (Mutation::VotesCountedTwice, "apart", 5, 355),
-    (Mutation::VotesFromStrangers, "streams", 3, 10),
+    (Mutation::VotesFromStrangers, "streams", 3, 132),
     (Mutation::OffsetWithoutEpoch, "disk", 3, 0),
     (Mutation::PromiseForgottenOnRestart, "apart", 5, 63),
     (Mutation::PrimaryNotDemoted, "pause", 3, 0),
@@ -262,7 +262,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::PauseIgnored, "operator", 3, 13),
     (Mutation::RoundNeverEnds, "hung", 5, 205),
     (Mutation::TwoVotes, "calm", 3, 0),
-    (Mutation::NoAdmission, "streams", 3, 10),
+    (Mutation::NoAdmission, "streams", 3, 132),
     (Mutation::NewVoterSupports, "forget", 3, 686),
     (Mutation::SleepIgnored, "suspend", 5, 3),
     (Mutation::PositionIgnored, "logs", 3, 0),
