@@ -182,6 +182,11 @@ pub(crate) const CUT_REFUSED: &[u8] = b"-ERR ELECT.CUT is for the server itself\
 pub(crate) const LOAD: &[u8] =
     b"-ERR what this command brings reaches no replica and no log; bring the data with ordinary writes\r\n";
 
+/// The refusal of what moves data from one shard to another. The word is that of Redis for keys that are apart.
+pub(crate) const APART: &[u8] =
+    b"-CROSSSLOT this moves data between two shards, which is no single step, and [elect] \
+    move_between_shards = false refuses that; give both keys the same {tag}\r\n";
+
 /// The refusal of a web page. What follows it gets no answer at all.
 pub(crate) const BROWSER: &[u8] =
     b"-ERR this is not a web server; the connection is closed, and nothing of the request is executed\r\n";
