@@ -97,6 +97,13 @@ pub trait ReplicationHost: Send + Sync + 'static {
         Health::Good
     }
 
+    /// Whether the server answers at the moment, so that this node, if it were elected now, would be promoted soon. While it does not it asks
+    /// for no votes; an office that it has is for [`ReplicationHost::health`] to judge. Asked right after that, and before this node
+    /// asks for votes; must not block.
+    fn answers(&self) -> bool {
+        true
+    }
+
     /// Whether clients are in the middle of something that ends better before writes are refused, such as a transaction. Asked often
     /// while an office is to be handed over, which waits for this a quarter of an election timeout at most; must not block.
     fn is_busy(&self) -> bool {
