@@ -40,6 +40,8 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn node(&self) -> NodeId;
     /// As it is now.
     fn upstream(&self) -> Upstream;
+    /// Whether it is behind and has received nothing for a while, as it was at the last heartbeat: waits for nobody who steers.
+    fn stands_still(&self) -> bool;
     /// The member whose clients come to this address, as the configuration has it.
     fn node_at(&self, host: &str, port: u16) -> Option<NodeId>;
     /// Where the clients of a member come to.
