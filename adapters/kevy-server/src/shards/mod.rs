@@ -14,6 +14,7 @@
 //! - `table_room`: a table that is large enough before many keys come
 //! - `data`: what its data is, and the marks that say so in its log
 //! - `dumps`: rewrites and snapshots across a leap of the clock
+//! - `shutting`: a gate that shuts for a handover, and what is under way then
 //! - `short_ticks`: short ticks while something waits
 
 mod data;
@@ -25,6 +26,7 @@ mod lapsed;
 mod passage;
 pub(crate) mod reign;
 mod short_ticks;
+mod shutting;
 pub(crate) mod stream;
 mod table_room;
 mod throttle;
@@ -53,6 +55,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use passage::Passage;
+use shutting::Shutting;
 use throttle::Throttle;
 use turns::Turns;
 
@@ -167,6 +170,7 @@ struct Shard {
     blocked: AtomicU64,
     /// The newest cut that this shard has put into its stream.
     cut: AtomicU64,
+    shutting: Shutting,
     pace: Pace,
     passage: Passage,
     throttle: Throttle,
@@ -234,6 +238,7 @@ impl Shards {
             stale_replicas: AtomicUsize::default(),
             blocked: AtomicU64::default(),
             cut: AtomicU64::default(),
+            shutting: Shutting::default(),
             pace: Pace::default(),
             passage: Passage::default(),
             throttle: Throttle::default(),
