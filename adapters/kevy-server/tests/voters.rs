@@ -151,3 +151,49 @@ fn m1_a_file_that_calls_a_voter_an_observer_changes_nothing() {
     });
     assert_eq!(voters.split(',').count(), 3, "{voters}");
 }
+
+/// A file that lacks a voter, or calls one a witness, is refused with both lists and with what to do; with its entry back the node starts.
+#[test]
+fn m1_a_file_that_contradicts_the_record_is_refused_with_both_lists() {
+    let cluster = Cluster::new(3, 1);
+    let mut nodes: Vec<Process> = Process::start_three(&cluster, SETTINGS);
+    let first = until("replicas are there", || {
+        let first = primary(&nodes);
+        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(first)
+    });
+    let edited = (first + 1) % 3;
+    nodes[edited].signal(Signal::TERM);
+    nodes[edited].wait();
+    let file = cluster.dirs[edited].0.join("kevy.toml");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let other = (first + 2) % 3;
+    let (voter, port) = (id(other), cluster.ports[other]);
+    let entry = format!("\"{voter}@127.0.0.1:{}:{port}\"", port + 200);
+    let without = whole.replace(&format!(", {entry}"), "").replace(&format!("{entry}, "), "");
+    let as_witness = whole
+        .replace(&entry, &format!("\"{voter}@127.0.0.1:{}\"", port + 200))
+        .replace("[elect]\n", &format!("[elect]\nwitnesses = \"{voter}\"\n"));
+    let two = [id(first), id(edited)];
+    let lists = [two.to_vec(), [&two[..], &[format!("{voter}@witness")]].concat()].map(|mut list| {
+        list.sort();
+        list.join(",")
+    });
+    for (text, list) in [without, as_witness].iter().zip(&lists) {
+        assert!(*text != whole && text.contains("peers = "), "{text}");
+        std::fs::write(&file, text).unwrap();
+        let log = file.with_file_name("log");
+        let before = std::fs::read_to_string(&log).unwrap().len();
+        let mut refused = Process::start_file(&file, cluster.ports[edited]);
+        assert_eq!(refused.wait().code(), Some(1));
+        let said = std::fs::read_to_string(&log).unwrap().split_off(before);
+        let why = format!(
+            "the file's voters are {list}, and by this node's vote record those of the cluster are n0,n1,n2: {voter} votes"
+        );
+        for words in [why.as_str(), "Put its entry back", "kevy-electctl members remove"] {
+            assert!(said.contains(words), "{words} is not in: {said}");
+        }
+    }
+    std::fs::write(&file, &whole).unwrap();
+    nodes[edited] = Process::start_file(&file, cluster.ports[edited]);
+    until("it follows again", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
+}

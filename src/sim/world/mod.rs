@@ -4,17 +4,17 @@
 //! every input is followed by draining the outputs in order, by copying the gate, and only then by sending.
 //! With the real driver in its place: [`super::stack`].
 
+mod by_hand;
 mod detach;
 mod event;
 mod faults;
-mod hand;
 mod judge;
 mod lies;
 mod machine;
 mod net;
 mod server;
+mod server_faults;
 mod traffic;
-mod vices;
 
 use super::clock::{DriftClock, MS};
 use super::impairments::{Impairments, Life};
