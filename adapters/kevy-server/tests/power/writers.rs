@@ -50,7 +50,7 @@ impl Drop for Stop<'_> {
 }
 
 /// Those keys that a node does not have; `None`: it has gone away meanwhile.
-pub(crate) fn missing<'a>(port: u16, keys: &'a [String]) -> Option<Vec<&'a String>> {
+pub(crate) fn missing(port: u16, keys: &[String]) -> Option<Vec<&String>> {
     let mut client = RespClient::connect("127.0.0.1", port).ok()?;
     let mut gone = Vec::new();
     for key in keys {
