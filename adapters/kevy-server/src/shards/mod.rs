@@ -14,6 +14,7 @@
 //! - `table_room`: a table that is large enough before many keys come
 //! - `data`: what its data is, and the marks that say so in its log
 //! - `dumps`: rewrites and snapshots across a leap of the clock
+//! - `shutting`: a gate that shuts for a handover, and what is under way then
 //! - `short_ticks`: short ticks while something waits
 
 mod continue_orders;
@@ -26,6 +27,7 @@ pub(crate) mod inbox;
 mod lapsed;
 pub(crate) mod reign;
 mod short_ticks;
+mod shutting;
 pub(crate) mod stream;
 mod table_room;
 mod throttle;
@@ -54,6 +56,7 @@ use std::time::Instant;
 
 use continue_state::Passage;
 use copy_turns::Turns;
+use shutting::Shutting;
 use throttle::Throttle;
 
 /// What to do with a record that is applied.
@@ -171,6 +174,7 @@ struct Shard {
     blocked: AtomicU64,
     /// The newest cut that this shard has put into its stream.
     cut: AtomicU64,
+    shutting: Shutting,
     pace: Pace,
     passage: Passage,
     throttle: Throttle,
@@ -239,6 +243,7 @@ impl Shards {
             stale_replicas: AtomicUsize::default(),
             blocked: AtomicU64::default(),
             cut: AtomicU64::default(),
+            shutting: Shutting::default(),
             pace: Pace::default(),
             passage: Passage::default(),
             throttle: Throttle::default(),

@@ -379,6 +379,7 @@ impl Commands for ElectedCommands {
         if self.shards().keeps_nobody() {
             self.wary.set(true);
         }
+        self.shards().note_tick(self.own_shard());
         self.tick(store, |store| self.kevy.on_shard_tick(store));
         if let Some(mark) = self.shard.get().and_then(|shard| self.shards().tick_mark(shard)) {
             propagation::push_tick_frame(mark);
