@@ -55,6 +55,7 @@ mod executor;
 mod faults;
 mod host;
 mod judge;
+mod lies;
 mod links;
 mod net;
 mod seat;
