@@ -2,7 +2,7 @@
 //!
 //! Every greeting says it (W19 of `docs/protocol.md`). Nothing is decided by it; a difference is told to people, entry by entry, at both ends.
 
-use crate::config::{Config, CrashDetection, LossPolicy, Member, MemberKind};
+use crate::config::{Config, CrashDetection, LossPolicy, Member};
 use crate::message::TERMS_BYTES_MAX;
 use crate::rank::Rank;
 use std::fmt::Write;
@@ -85,11 +85,6 @@ impl Terms {
 
 /// Settings begin with the sign that ends a member's name, which has no `@` and no comma (W15).
 fn entries(config: &Config) -> Vec<String> {
-    let kind = |kind| match kind {
-        MemberKind::Voter => "voter",
-        MemberKind::Witness => "witness",
-        MemberKind::Observer => "observer",
-    };
     let policy = match config.loss_policy() {
         LossPolicy::Sum => "sum",
         LossPolicy::Dominate => "dominate",
@@ -115,7 +110,8 @@ fn entries(config: &Config) -> Vec<String> {
         Member::PRIORITY_PREFERRED => Member::PRIORITY_DEFAULT,
         priority => priority,
     };
-    entries.extend(members.map(|member| format!("{}@{}:{}", member.id, kind(member.kind), priority(member))));
+    entries
+        .extend(members.map(|member| format!("{}@{}:{}", member.id, member.kind.as_str(), priority(member))));
     entries
 }
 

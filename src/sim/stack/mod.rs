@@ -53,12 +53,12 @@ mod disk;
 mod event;
 mod executor;
 mod faults;
+mod foreign_host;
 mod host;
 mod judge;
 mod lies;
 mod links;
 mod net;
-mod seat;
 mod server;
 mod state;
 mod store;
@@ -66,7 +66,7 @@ mod transport;
 mod watch;
 mod world;
 
-pub use seat::Seat;
+pub use foreign_host::Seat;
 
 use super::outcome::{Outcome, shrink_with};
 use super::plan::Plan;
