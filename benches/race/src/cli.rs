@@ -145,6 +145,11 @@ impl Options {
         Ok(options)
     }
 
+    /// The same for so many rounds, with keys or without.
+    pub(crate) fn turn(&self, secure: bool, rounds: u32) -> Self {
+        Self { secure, rounds, ..self.clone() }
+    }
+
     /// Which server is run.
     pub(crate) fn server(&self) -> Server {
         self.server.clone().map_or(Server::Beside, Server::At)

@@ -35,7 +35,7 @@ pub(crate) fn compare(
     for turn in 0..turns {
         for (secure, kind) in [false, true].into_iter().zip(&mut kinds) {
             let rounds = ROUNDS_PER_TURN.min(options.rounds - turn * ROUNDS_PER_TURN);
-            let options = Options { secure, rounds, ..options.clone() };
+            let options = options.turn(secure, rounds);
             let name = if secure { "with keys" } else { "without keys" };
             eprintln!("{}", Style::detect().strong(&format!("{name}, {} of {turns}", turn + 1)));
             let race = Race { options: &options, entry, interrupt, progress, clock: Clock::start() };
