@@ -122,13 +122,6 @@ pub const PROFILES: &[Profile] = &[
         [Members, Members, Members, Crash, QuickRestart, Partition, Cut, OneWay, Pause, Disk, Storm],
         drift
     ),
-    profile!(
-        "changes",
-        "voters and timings change at once, while machines lose power, sleep and hand over",
-        [Members, Members, Operator, QuickRestart, Power, Suspend, Partition, OneWay, Disk],
-        timings,
-        drift
-    ),
     profile!("split", "partitions in storms", [Storm, Storm, Partition, OneWay, Cut, Crash], drift),
     profile!(
         "forget",

@@ -106,7 +106,7 @@ impl State {
                 Machine {
                     id: ids[node],
                     clock: NodeClock::new(real.clone(), drift, Rng::new(plan.seed, 100 + node as u64)),
-                    disk: Disk::default(),
+                    disk: Disk::with_epoch(plan.setup.epochs.get(node).copied()),
                     told: None,
                     watch: Watch::default(),
                     impairments: Impairments::default(),
