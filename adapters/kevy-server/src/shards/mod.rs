@@ -33,6 +33,7 @@ mod table_room;
 mod throttle;
 
 use crate::confirm::waits::Waits;
+use crate::continuation::passes::Passes;
 use crate::continuation::pins::Pins;
 use crate::ending::Ending;
 use crate::fitness::pulse::Pulse;
@@ -98,6 +99,7 @@ pub struct Shards {
     cutter: OnceLock<Cutter>,
     pins: OnceLock<Pins>,
     turns: Turns,
+    passes: OnceLock<Arc<Passes>>,
     /// What kevy keeps of each stream, in bytes.
     buffer: AtomicU64,
     /// The newest cut that was begun.
@@ -267,6 +269,7 @@ impl Shards {
             lapsed: Lapsed::default(),
             cutter: OnceLock::new(),
             pins: OnceLock::new(),
+            passes: OnceLock::new(),
             turns: Turns::default(),
             buffer: AtomicU64::new(u64::MAX),
             cut: AtomicU64::new(0),
