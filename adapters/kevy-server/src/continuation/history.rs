@@ -42,7 +42,7 @@ pub(crate) fn target(argv: &[Vec<u8>], shards: usize) -> usize {
 /// The whole answer, made on the shard that [`target`] named.
 pub(crate) fn answer(shards: &Arc<Shards>, store: &Store, argv: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
-    let Some((asker, argv)) = shards.passes().and_then(|passes| passes.question(argv)) else {
+    let Some((asker, argv)) = shards.member_passes().and_then(|passes| passes.question(argv)) else {
         encode_error(
             &mut out,
             "NOPERM only members of this cluster may ask that, and each question has to prove it",

@@ -56,7 +56,7 @@ impl Shards {
         drop(self.passes.set(passes));
     }
 
-    pub(crate) fn passes(&self) -> Option<&Arc<Passes>> {
+    pub(crate) fn member_passes(&self) -> Option<&Arc<Passes>> {
         self.passes.get()
     }
 
