@@ -24,6 +24,7 @@ pub(crate) mod inbox;
 mod lapsed;
 mod passage;
 pub(crate) mod reign;
+mod rounds;
 mod short_ticks;
 pub(crate) mod stream;
 mod table_room;
@@ -53,6 +54,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use passage::Passage;
+use rounds::Rounds;
 use throttle::Throttle;
 use turns::Turns;
 
@@ -95,6 +97,7 @@ pub struct Shards {
     cutter: OnceLock<Cutter>,
     pins: OnceLock<Pins>,
     turns: Turns,
+    rounds: Rounds,
     /// What kevy keeps of each stream, in bytes.
     buffer: AtomicU64,
     /// The newest cut that was begun.
@@ -147,6 +150,8 @@ struct Shard {
     views: AtomicU64,
     /// How many of the last ones came while the gate was shut.
     shut_views: AtomicU64,
+    /// The newest turns that it has taken.
+    turned: AtomicU64,
     /// Whether it began a snapshot of its data since.
     own_work: AtomicBool,
     /// kevy's offset in its own stream.
@@ -223,6 +228,7 @@ impl Shards {
             thread: AtomicU32::default(),
             views: AtomicU64::default(),
             shut_views: AtomicU64::default(),
+            turned: AtomicU64::default(),
             own_work: AtomicBool::default(),
             offset: AtomicU64::default(),
             flushes: AtomicU64::default(),
@@ -257,6 +263,7 @@ impl Shards {
             cutter: OnceLock::new(),
             pins: OnceLock::new(),
             turns: Turns::default(),
+            rounds: Rounds::default(),
             buffer: AtomicU64::new(u64::MAX),
             cut: AtomicU64::new(0),
             told: AtomicU64::new(0),
