@@ -102,7 +102,7 @@ fn a_wrong_plugin_is_caught() {
         assert!(!run(&plan, System::Plugin, false).is_bad(), "seed {seed}");
     };
     caught(Mutation::EchoOfAnotherEpoch, Wrong::TwoWriters, 4);
-    caught(Mutation::NoPreVote, Wrong::NoneAfterHeal, 217);
+    caught(Mutation::NoPreVote, Wrong::NoneAfterHeal, 324);
 }
 
 #[test]
