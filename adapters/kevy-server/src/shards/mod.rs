@@ -14,6 +14,7 @@
 //! - `table_room`: a table that is large enough before many keys come
 //! - `data`: what its data is, and the marks that say so in its log
 //! - `dumps`: rewrites and snapshots across a leap of the clock
+//! - `rounds`: turns of their loops, counted
 //! - `short_ticks`: short ticks while something waits
 
 mod continue_orders;
