@@ -127,6 +127,7 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     http_public = false             # true: http may be an address that other machines reach
     rank = \"position\"               # who goes first: more data; \"seniority\" is for services without any, and refused here
     continue_buffer_mb = 64         # received frames that each shard keeps for those who lack some after a failover
+    move_between_shards = true      # false: LMOVE, RENAME and their kin are refused between keys of two shards: no crash can halve them
     insecure = false                # true: other machines may reach elections without keys ([cluster] secure = false)
     witnesses = \"n3\"              # vote and hold no data: kevy-witness instead of a server; entries without client port
     observers = \"n4,n5\"           # hold data and do not vote: any number, no cost to an election

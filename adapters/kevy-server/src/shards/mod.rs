@@ -110,6 +110,8 @@ pub struct Shards {
     cut: AtomicU64,
     /// The reign for which the store's clock goes by this node's.
     told: AtomicU64,
+    /// Why the data on disk cannot be served in an election.
+    refused: OnceLock<String>,
     progress: Event,
 }
 
@@ -258,6 +260,7 @@ impl Shards {
         Self {
             shards: inboxes.into_iter().map(shard).collect(),
             office: OnceLock::new(),
+            refused: OnceLock::new(),
             reign: AtomicU64::new(0),
             reported: AtomicU64::new(0),
             loading: AtomicUsize::new(0),
@@ -359,6 +362,17 @@ impl Shards {
     /// Notified when a shard was restored, and when one has told the offset of its stream.
     pub fn progress(&self) -> &Event {
         &self.progress
+    }
+
+    /// The data on disk cannot be served in an election.
+    pub(crate) fn refuse_data(&self, why: String) {
+        // The first reason stays.
+        drop(self.refused.set(why));
+    }
+
+    /// Why that is, if it is so.
+    pub(crate) fn refused_data(&self) -> Option<&str> {
+        self.refused.get().map(String::as_str)
     }
 
     /// Whether a write may pass.

@@ -91,6 +91,8 @@ section! {
         sentinel_announce: Vec<String> = "sentinel_announce" as list,
         /// Megabytes of received frames that each shard keeps for others.
         continue_buffer_mb: Option<usize> = "continue_buffer_mb" as megabytes,
+        /// Whether commands may move data from one shard to another, which is no single step.
+        move_between_shards: Option<bool> = "move_between_shards" as boolean,
         /// Whether other machines may reach links that prove nothing.
         insecure: bool = "insecure" as boolean,
         /// Members that vote and hold no data.
