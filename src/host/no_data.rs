@@ -1,6 +1,6 @@
 //! A service without data.
 
-use super::{HostError, ReplicationHost};
+use super::api::{HostError, ReplicationHost};
 use crate::ids::{Epoch, NodeId};
 use crate::position::Position;
 use async_trait::async_trait;

@@ -9,7 +9,7 @@ const NAMED: [(&str, &str); 4] = [
     ("adapters/watchdog/src/priority.rs", "the priority of a thread, by a call that has no wrapper"),
     ("adapters/watchdog/src/linux.rs", "a timer of the kernel's may be moved to another thread"),
     ("adapters/watchdog/src/companion/area.rs", "robust locks in shared memory"),
-    ("adapters/watchdog/src/companion/beside.rs", "between a fork and an exec"),
+    ("adapters/watchdog/src/companion/process.rs", "between a fork and an exec"),
 ];
 /// Crates with lints of their own.
 const OWN_LINTS: [&str; 2] = ["adapters/watchdog/Cargo.toml", "tests/fuzz/Cargo.toml"];

@@ -53,11 +53,11 @@ mod disk;
 mod event;
 mod executor;
 mod faults;
+mod foreign_host;
 mod host;
 mod judge;
 mod links;
 mod net;
-mod seat;
 mod server;
 mod state;
 mod store;
@@ -65,7 +65,7 @@ mod transport;
 mod watch;
 mod world;
 
-pub use seat::Seat;
+pub use foreign_host::Seat;
 
 use super::outcome::{Outcome, shrink_with};
 use super::plan::Plan;

@@ -3,8 +3,8 @@
 use super::event::Event;
 use super::executor::{Executor, Kind, Polled};
 use super::faults::Effect;
+use super::foreign_host::{MakeHost, Seat};
 use super::host::WatchedHost;
-use super::seat::{MakeHost, Seat};
 use super::server::ModelHost;
 use super::state::{Scene, State};
 use super::store::SimStore;

@@ -4,17 +4,17 @@
 //! every input is followed by draining the outputs in order, by copying the gate, and only then by sending.
 //! With the real driver in its place: [`super::stack`].
 
+mod by_hand;
 mod detach;
 mod event;
 mod faults;
-mod hand;
 mod judge;
 mod lies;
 mod machine;
 mod net;
 mod server;
+mod server_faults;
 mod traffic;
-mod vices;
 
 use super::clock::{DriftClock, MS};
 use super::impairments::{Impairments, Life};
@@ -242,7 +242,9 @@ impl World {
         let opened = process.gate != gate && matches!(gate, GateState::Open(until) if until > local);
         let renewed = process.gate != gate;
         process.gate = gate;
-        process.uncounted |= matches!(gate, GateState::Open(_));
+        if matches!(gate, GateState::Open(_)) {
+            process.uncounted = Some(process.elector.epoch());
+        }
         if let (GateState::Open(until), true) = (gate, renewed) {
             self.set_alarm(node, until);
         }
@@ -339,7 +341,7 @@ impl World {
             alarm: None,
             disarm: false,
             wound: 0,
-            uncounted: false,
+            uncounted: None,
             answering: 0,
             reigning_since: None,
         });

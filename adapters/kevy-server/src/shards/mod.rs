@@ -6,29 +6,29 @@
 //! - `reign`: taking up an office, and the clock that goes with it
 //! - `stream`: a shard's own stream, and who follows it
 //! - `inbox`: what is sent to a shard, and what it does with it
-//! - `passage`: going on in another history, and what others need for it
+//! - `continue_state`: going on in another history, and what others need for it
 //! - `followers`: replicas that copy from this node, and what is done for them
-//! - `going_on`: the order to go on in another history
+//! - `continue_orders`: the order to go on in another history
 //! - `throttle`: writers who wait for a replica that copies
-//! - `turns`: who may copy from it now
+//! - `copy_turns`: who may copy from it now
 //! - `table_room`: a table that is large enough before many keys come
 //! - `data`: what its data is, and the marks that say so in its log
 //! - `dumps`: rewrites and snapshots across a leap of the clock
 //! - `short_ticks`: short ticks while something waits
 
+mod continue_orders;
+mod continue_state;
+mod copy_turns;
 mod data;
 mod dumps;
 mod followers;
-mod going_on;
 pub(crate) mod inbox;
 mod lapsed;
-mod passage;
 pub(crate) mod reign;
 mod short_ticks;
 pub(crate) mod stream;
 mod table_room;
 mod throttle;
-mod turns;
 
 use crate::confirm::waits::Waits;
 use crate::continuation::pins::Pins;
@@ -52,9 +52,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
-use passage::Passage;
+use continue_state::Passage;
+use copy_turns::Turns;
 use throttle::Throttle;
-use turns::Turns;
 
 /// What to do with a record that is applied.
 #[derive(Debug, PartialEq, Eq)]
@@ -145,6 +145,8 @@ struct Shard {
     thread: AtomicU32,
     /// How often kevy told the offset of its own stream.
     views: AtomicU64,
+    /// When it did so last, in nanoseconds since `born`.
+    viewed: AtomicU64,
     /// How many of the last ones came while the gate was shut.
     shut_views: AtomicU64,
     /// Whether it began a snapshot of its data since.
@@ -222,6 +224,7 @@ impl Shards {
             seen: AtomicU64::default(),
             thread: AtomicU32::default(),
             views: AtomicU64::default(),
+            viewed: AtomicU64::default(),
             shut_views: AtomicU64::default(),
             own_work: AtomicBool::default(),
             offset: AtomicU64::default(),

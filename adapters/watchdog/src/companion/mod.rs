@@ -24,8 +24,8 @@
 //! ```
 
 mod area;
-mod beside;
 mod limits;
+mod process;
 mod wire;
 
 pub use limits::{SOCKETS_MAX, THREADS_MAX};
@@ -54,7 +54,7 @@ pub struct Program(());
 pub fn enter() -> Program {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|role| role == ROLE) && arguments.next().is_none() {
-        std::process::exit(beside::run());
+        std::process::exit(process::run());
     }
     Program(())
 }

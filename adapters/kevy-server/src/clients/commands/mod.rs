@@ -10,7 +10,7 @@ mod run;
 
 use crate::clients::browser::Browser;
 use crate::clients::expiry::Keeper;
-use crate::clients::glance::Plain;
+use crate::clients::harmless_by_name::Plain;
 use crate::clients::hello;
 use crate::clients::members;
 use crate::clients::nulls::{self, Detour};

@@ -12,7 +12,7 @@ mod model;
 mod picture;
 mod report;
 mod sockets;
-#[path = "../../benches/support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
 
 use clap::Parser;

@@ -1,7 +1,7 @@
 //! Going on in another history without a copy: what a shard tells others for it, what it keeps, and the order to do so.
 //! Rules: `docs/protocol.md`, section "Continuation".
 
-use super::passage::Passage;
+use super::continue_state::Passage;
 use super::{Applied, Shards};
 use crate::continuation::path::{Beginnings, Told, Why};
 use crate::continuation::ring::Ring;
