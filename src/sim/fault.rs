@@ -130,7 +130,7 @@ pub enum FaultKind {
     StepDown,
     /// The same, to this node, or the next one where that is the primary.
     Transfer {
-        /// To whom.
+        /// The node that is to take over, by its place in the list of members.
         to: usize,
     },
     /// An operator wants this node to vote, or not to vote any more, of whoever is primary.

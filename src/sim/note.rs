@@ -29,7 +29,7 @@ pub enum What {
     Gone,
     /// It sent a message on an established link.
     Sent {
-        /// To whom.
+        /// The peer that it is meant for.
         to: NodeId,
         /// The message.
         message: Message,

@@ -74,7 +74,7 @@ impl Membership {
     }
 
     /// The one of these voters, in whatever order; `None`: there are none or too many, one stands there twice, nobody holds data, or the list is
-    /// longer than [`MEMBERSHIP_BYTES_MAX`].
+    /// longer than a vote record and a frame have room for.
     pub fn new(generation: Generation, voters: impl IntoIterator<Item = Voter>) -> Option<Self> {
         let mut voters: Vec<_> = voters.into_iter().collect();
         voters.sort_unstable();

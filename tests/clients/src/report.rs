@@ -1,6 +1,6 @@
 //! The table.
 
-use crate::cli::Plan;
+use crate::plan::Plan;
 use crate::programs::{Client, Way};
 use crate::round::Round;
 use std::time::Duration;
