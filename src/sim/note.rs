@@ -10,6 +10,7 @@ use crate::state::HardState;
 
 /// Something that happened at a node of a [`super::Cluster`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Note {
     /// When, in nanoseconds of real time.
     pub at: u64,

@@ -73,6 +73,7 @@ pub struct Position {
 
 /// A node that was compared.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Seen {
     /// Where it was asked.
     pub address: String,
@@ -90,6 +91,7 @@ pub struct Seen {
 
 /// A key that differs from the reference's.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Difference {
     /// The key's name.
     pub key: Vec<u8>,
@@ -105,6 +107,7 @@ pub struct Difference {
 
 /// What came of it.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Comparison {
     /// The nodes, in the order in which they were named.
     pub nodes: Vec<Seen>,
@@ -120,6 +123,7 @@ pub struct Comparison {
 
 /// The whole in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// All nodes hold the same.
     Equal,
@@ -159,6 +163,7 @@ impl Comparison {
 
 /// Why nothing was compared.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CompareError {
     /// One node alone is always equal.
     #[error("{0} named: it takes two to compare")]

@@ -46,6 +46,7 @@ pub struct Members {
 
 /// Why members cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MembersError {
     /// The name has characters that would end a message to clients, or none.
     Name(String),

@@ -62,7 +62,10 @@ impl Elector {
             match message {
                 Message::Heartbeat(heartbeat) => self.on_heartbeat_ahead(from, heartbeat),
                 Message::Echo(echo) if !self.admitted_within_reach() => self.note_admission_echo(from, echo),
-                _ => {}
+                // Nothing of these counts before this node is near.
+                Message::Echo(_) | Message::Reject(_) | Message::Announce(_) | Message::Resign(_) => {}
+                Message::PreOffer(_) | Message::Offer(_) | Message::Members(_) | Message::Held(_) => {}
+                Message::PreAccept(_) | Message::Accept(_) | Message::Rank(_) => {}
             }
         }
         near
