@@ -11,13 +11,15 @@ use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
 use rustix::process::Signal;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Writes that are answered together: with more, starts would take long for the length of their logs.
 const BATCH: usize = 5;
 /// A node starts and follows in so long at most, on a machine that has other work.
 const THERE_MAX: Duration = Duration::from_secs(60);
+/// Between two reads from one node.
+const READ_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Writes to whoever takes it, as fast as both replicas follow, until it is stopped.
 struct Load {
@@ -63,18 +65,98 @@ impl Load {
     }
 }
 
+/// One client at each node that reads as long as this lives, and counts how often a node that runs says that its data comes in anew.
+struct Readers {
+    shared: Arc<Reading>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Reading {
+    over: AtomicBool,
+    /// The node that is being restarted: it loads what it has.
+    restarted: AtomicUsize,
+    answered: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl Readers {
+    fn start(ports: &[u16]) -> Self {
+        let shared = Arc::new(Reading::default());
+        let read = |(node, port): (usize, &u16)| {
+            let (shared, port) = (Arc::clone(&shared), *port);
+            std::thread::spawn(move || shared.read(node, port))
+        };
+        let threads = ports.iter().enumerate().map(read).collect();
+        Self { shared, threads }
+    }
+
+    /// How often it was answered, and how often with `-LOADING`.
+    fn stop(self) -> (usize, usize) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
+        (self.shared.answered.load(Ordering::SeqCst), self.shared.refused.load(Ordering::SeqCst))
+    }
+}
+
+impl Reading {
+    fn read(&self, node: usize, port: u16) {
+        let mut connection = None;
+        while !self.over.load(Ordering::SeqCst) {
+            let ran = self.restarted.load(Ordering::SeqCst) != node;
+            let Some(mut client) = connection.take().or_else(|| RespClient::connect("127.0.0.1", port).ok())
+            else {
+                std::thread::sleep(READ_INTERVAL);
+                continue;
+            };
+            if let Ok(reply) = client.request_borrowed(&[b"GET", b"k:1"]) {
+                let loads = matches!(&reply, Reply::Error(why) if why.starts_with(b"LOADING"));
+                if ran && self.restarted.load(Ordering::SeqCst) != node {
+                    self.answered.fetch_add(1, Ordering::SeqCst);
+                    self.refused.fetch_add(usize::from(loads), Ordering::SeqCst);
+                }
+                connection = Some(client);
+            }
+            std::thread::sleep(READ_INTERVAL);
+        }
+    }
+}
+
+/// The ways in which a node is asked to end in order.
+#[derive(Clone, Copy)]
+enum Ends {
+    BySignal,
+    ByClient,
+}
+
+impl Ends {
+    /// Ends the node, which is the one of this turn.
+    fn end(self, node: &mut Process, turn: usize) {
+        match self {
+            Self::BySignal => node.signal(Signal::TERM),
+            Self::ByClient => {
+                // With a snapshot and without one, and each node in two of these ways.
+                let words = ["SHUTDOWN", "SHUTDOWN SAVE", "SHUTDOWN NOSAVE"][(turn + turn / 3) % 3];
+                assert_eq!(node.ask(words), None, "no answer to {words}, but the end");
+            }
+        }
+        assert_eq!(node.wait().code(), Some(0));
+    }
+}
+
 /// Every node is restarted twice, one after the other, while clients write.
-fn a_rolling_restart_copies_nothing(shards: u16) {
+fn a_rolling_restart_copies_nothing(shards: u16, ends: Ends) {
     let cluster = Cluster::new(3, shards);
     let (mut nodes, _) = processes(&cluster, 2_000);
     let load = Load::start(cluster.ports.clone());
+    let readers = Readers::start(&cluster.ports);
     let mut copied = 0;
     // The first copies are those of a new cluster.
     let new = all_copies(&nodes);
-    for node in [0, 1, 2, 0, 1, 2] {
+    for (turn, node) in [0, 1, 2, 0, 1, 2].into_iter().enumerate() {
         copied += told_by(&nodes[node], "elect_copies");
-        nodes[node].signal(Signal::TERM);
-        nodes[node].wait();
+        readers.shared.restarted.store(node, Ordering::SeqCst);
+        ends.end(&mut nodes[node], turn);
         nodes[node] = Process::start(&cluster, node, PATIENT);
         let there = within(THERE_MAX, || {
             let now = nodes.iter().find(|node| node.ask("SET probe 1").as_deref() == Some("OK"))?;
@@ -83,6 +165,9 @@ fn a_rolling_restart_copies_nothing(shards: u16) {
         assert!(there.is_some(), "node {node} does not come back");
     }
     let written = load.stop();
+    let (answered, refused) = readers.stop();
+    assert_eq!(refused, 0, "of {answered} reads, on nodes that ran all the time");
+    assert!(answered > 100, "{answered} reads tell nothing");
     copied += all_copies(&nodes).iter().sum::<u64>();
     assert_eq!(copied, new.iter().sum::<u64>(), "{written} writes meanwhile");
     assert!(written > 100, "{written} writes are no load");
@@ -91,10 +176,20 @@ fn a_rolling_restart_copies_nothing(shards: u16) {
 
 #[test]
 fn a_rolling_restart_under_load_copies_nothing_on_one_shard() {
-    a_rolling_restart_copies_nothing(1);
+    a_rolling_restart_copies_nothing(1, Ends::BySignal);
 }
 
 #[test]
 fn a_rolling_restart_under_load_copies_nothing_on_several_shards() {
-    a_rolling_restart_copies_nothing(2);
+    a_rolling_restart_copies_nothing(2, Ends::BySignal);
+}
+
+#[test]
+fn a_rolling_restart_by_shutdown_copies_nothing_on_one_shard() {
+    a_rolling_restart_copies_nothing(1, Ends::ByClient);
+}
+
+#[test]
+fn a_rolling_restart_by_shutdown_copies_nothing_on_several_shards() {
+    a_rolling_restart_copies_nothing(2, Ends::ByClient);
 }

@@ -6,14 +6,15 @@ mod common;
 
 use common::process::{Process, primary};
 use common::{Cluster, until};
+use kevy_elect_ops::members::MemberList;
 use rustix::process::Signal;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const SETTINGS: &str = "election_timeout_ms = 1000\n";
 
-fn field(said: &str, name: &str) -> String {
-    let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.unwrap_or_else(|| panic!("no {name} in {said}")).to_owned()
+/// What a node says of the members, once its election has started.
+fn list(node: &Process) -> Option<MemberList> {
+    MemberList::read(&node.ask("ELECT MEMBERS").filter(|said| !said.starts_with('-'))?).ok()
 }
 
 /// Asks the primary for a change and waits until every running node counts by the list that comes of it.
@@ -27,8 +28,8 @@ fn change(nodes: &[Process], order: &str) -> String {
     });
     for node in nodes {
         until(&format!("{order}: a node counts by {voters}"), || {
-            let said = node.ask("ELECT MEMBERS")?;
-            (field(&said, "voters") == voters && !said.contains("\nchange:")).then_some(())
+            let said = list(node)?;
+            (said.voters.join(",") == voters && said.change.is_none()).then_some(())
         });
     }
     voters
@@ -89,11 +90,14 @@ fn m2_five_become_three_and_three_become_five_under_writes_with_a_restart_and_an
         nodes[gone].wait();
         nodes[gone] = Process::start(&cluster, gone, SETTINGS);
         change(&nodes, &format!("REMOVE {}", id(also_gone)));
-        let three = until("it counts by three", || {
-            let said = nodes[gone].ask("ELECT MEMBERS")?;
-            (field(&said, "quorum") == "2").then(|| field(&said, "voters"))
-        });
-        assert_eq!(three.split(',').count(), 3, "{three}");
+        let three = until("it counts by three", || list(&nodes[gone]).filter(|said| said.quorum == 2));
+        assert_eq!(three.voters.len(), 3, "{three:?}");
+        let kinds: Vec<&str> = three.members.iter().map(|member| member.kind.as_str()).collect();
+        assert_eq!(kinds.iter().filter(|kind| **kind == "observer").count(), 2, "{three:?}");
+        for (node, member) in three.members.iter().enumerate() {
+            let clients = format!("127.0.0.1:{}", cluster.ports[node]);
+            assert_eq!((&member.node, member.addresses.clients.as_ref()), (&id(node), Some(&clients)));
+        }
         // Two of the three elect one of them; the two that have no vote neither stand nor confirm.
         let before = confirmed.load(Ordering::SeqCst);
         nodes[first].signal(Signal::KILL);
@@ -143,11 +147,52 @@ fn m1_a_file_that_calls_a_voter_an_observer_changes_nothing() {
     assert_ne!(observed, whole);
     std::fs::write(&file, &observed).unwrap();
     nodes[edited] = Process::start_file(&file, cluster.ports[edited]);
-    let voters = until("it counts by its record", || {
-        nodes[edited]
-            .ask("ELECT MEMBERS")
-            .filter(|said| said.contains("generation:"))
-            .map(|said| field(&said, "voters"))
+    let said = until("it counts by its record", || list(&nodes[edited]));
+    assert_eq!(said.voters.len(), 3, "{said:?}");
+}
+
+/// A file that lacks a voter, or calls one a witness, is refused with both lists and with what to do; with its entry back the node starts.
+#[test]
+fn m1_a_file_that_contradicts_the_record_is_refused_with_both_lists() {
+    let cluster = Cluster::new(3, 1);
+    let mut nodes: Vec<Process> = Process::start_three(&cluster, SETTINGS);
+    let first = until("replicas are there", || {
+        let first = primary(&nodes);
+        (nodes[first].ask("WAIT 2 1000")? == "2").then_some(first)
     });
-    assert_eq!(voters.split(',').count(), 3, "{voters}");
+    let edited = (first + 1) % 3;
+    nodes[edited].signal(Signal::TERM);
+    nodes[edited].wait();
+    let file = cluster.dirs[edited].0.join("kevy.toml");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let other = (first + 2) % 3;
+    let (voter, port) = (id(other), cluster.ports[other]);
+    let entry = format!("\"{voter}@127.0.0.1:{}:{port}\"", port + 200);
+    let without = whole.replace(&format!(", {entry}"), "").replace(&format!("{entry}, "), "");
+    let as_witness = whole
+        .replace(&entry, &format!("\"{voter}@127.0.0.1:{}\"", port + 200))
+        .replace("[elect]\n", &format!("[elect]\nwitnesses = \"{voter}\"\n"));
+    let two = [id(first), id(edited)];
+    let lists = [two.to_vec(), [&two[..], &[format!("{voter}@witness")]].concat()].map(|mut list| {
+        list.sort();
+        list.join(",")
+    });
+    for (text, list) in [without, as_witness].iter().zip(&lists) {
+        assert!(*text != whole && text.contains("peers = "), "{text}");
+        std::fs::write(&file, text).unwrap();
+        let log = file.with_file_name("log");
+        let before = std::fs::read_to_string(&log).unwrap().len();
+        let mut refused = Process::start_file(&file, cluster.ports[edited]);
+        assert_eq!(refused.wait().code(), Some(1));
+        let said = std::fs::read_to_string(&log).unwrap().split_off(before);
+        let why = format!(
+            "the file's voters are {list}, and by this node's vote record those of the cluster are n0,n1,n2: {voter} votes"
+        );
+        for words in [why.as_str(), "Put its entry back", "kevy-electctl members remove"] {
+            assert!(said.contains(words), "{words} is not in: {said}");
+        }
+    }
+    std::fs::write(&file, &whole).unwrap();
+    nodes[edited] = Process::start_file(&file, cluster.ports[edited]);
+    until("it follows again", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
 }

@@ -154,8 +154,9 @@ impl World {
         let up = |of: usize| {
             let machine = &self.machines[of];
             let (elector, local) = (&machine.process.as_ref()?.elector, machine.clock.local(self.run.now));
-            // Where nobody could be elected for a while, nobody waits for seniors any more.
-            (of == node || elector.is_waited_for(local)).then(|| elector.units_up(local))
+            // Where nobody could be elected for a while, nobody waits for seniors any more. And who is bound by a promise cannot ask.
+            let bound = elector.status().promise.is_some_and(|(to, _)| to != self.machines[node].id);
+            (of == node || elector.is_waited_for(local) && !bound).then(|| elector.units_up(local))
         };
         let progress = |of: usize| self.elector(of).map(|elector| elector.status().progress);
         let could: Vec<_> = self
