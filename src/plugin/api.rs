@@ -72,7 +72,8 @@ pub trait ElectPlugin: Send + Sync + 'static {
 
     /// Begins to change who votes, by one voter, and gives the list that there will be. It is made once a quorum has the present list, and what was
     /// written until now, and whoever comes has caught up; `patience` is for how long that may take.
-    /// [`EventKind::ChangeEnded`](crate::event::EventKind::ChangeEnded) tells how it ended; [`ElectSnapshot::membership`] who votes. Takes the election's lock.
+    /// [`EventKind::ChangeEnded`](crate::event::EventKind::ChangeEnded) tells how it ended;
+    /// [`ElectSnapshot::membership`] who votes. Takes the election's lock.
     ///
     /// # Errors
     ///

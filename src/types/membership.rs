@@ -128,7 +128,8 @@ impl Membership {
         gone + come <= 1
     }
 
-    /// Of what a node's file says, what contradicts this so that the node cannot run: a voter that the file does not name, or names as something else.
+    /// Of what a node's file says, what contradicts this so that the node cannot run: a voter that the file does
+    /// not name, or names as something else.
     pub(crate) fn contradiction(&self, config: &Config) -> Option<NodeId> {
         let fits = |voter: &&Voter| {
             config

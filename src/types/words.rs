@@ -79,7 +79,7 @@ macro_rules! faults {
     ($(#[$about:meta])* $visible:vis enum $name:ident { $($body:tt)+ }) => {
         $crate::words! {
             $(#[$about])*
-            #[cfg_attr(not(feature = "sim"), allow(dead_code, unreachable_pub, reason = "without the simulator they are named only to say that none of them is on"))]
+            #[cfg_attr(not(feature = "sim"), allow(dead_code, unreachable_pub, reason = "hosts have none on"))]
             #[non_exhaustive]
             $visible enum $name { $($body)+ }
         }

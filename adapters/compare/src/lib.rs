@@ -17,7 +17,8 @@
 //!
 //! **A cluster that is written to** need not stop. A key counts as different only if neither node changed it between two
 //! looks, while the other node came to the position where the reference was when it was first looked at: by then
-//! it must have been the same there. A key that changes all the time, or a node that does not come that far, is undecided. What differs for a moment, and is equal at any later look, is equal.
+//! it must have been the same there. A key that changes all the time, or a node that does not come that far, is
+//! undecided. What differs for a moment, and is equal at any later look, is equal.
 
 mod client;
 mod fold;

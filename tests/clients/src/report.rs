@@ -3,6 +3,7 @@
 use crate::plan::Plan;
 use crate::programs::{Client, Way};
 use crate::round::Round;
+use kevy_elect_harness::median::median as middle;
 use std::time::Duration;
 
 /// All rounds of one line, and those of Redis beside it.
@@ -77,9 +78,7 @@ pub(crate) fn what(line: &str) -> Vec<&str> {
 }
 
 fn median(values: impl Iterator<Item = Duration>) -> Duration {
-    let mut values: Vec<_> = values.collect();
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or_default()
+    middle(values).unwrap_or_default()
 }
 
 fn ms(time: Duration) -> String {
