@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::clock::Clock;
 use crate::failure::{Failure, Interrupt};
 use crate::guard::Guard;
-use crate::ports::{self, Ports};
+use crate::ports;
 use crate::verdict::Node;
 use config::{config, redis_config, sentinel_config};
 use rustix::process::{Pid, Signal, kill_process};
