@@ -18,15 +18,18 @@ use std::time::{Duration, Instant};
 /// Prints a line. Where nobody reads any more (`cargo sim | head`), there is nothing left to do.
 macro_rules! say {
     ($($text:tt)*) => {
-        let text = format!($($text)*);
-        if writeln!(std::io::stdout(), "{text}").is_err() {
-            std::process::exit(1);
-        }
-        if let Some(said) = &mut *SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-            said.push_str(&text);
-            said.push('\n');
-        }
+        say(&format!($($text)*))
     };
+}
+
+fn say(text: &str) {
+    if writeln!(std::io::stdout(), "{text}").is_err() {
+        std::process::exit(1);
+    }
+    if let Some(said) = &mut *SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        said.push_str(text);
+        said.push('\n');
+    }
 }
 
 /// All that was said, where it is written to a file too.
