@@ -25,7 +25,7 @@ fn frames() -> Vec<Vec<u8>> {
         let (cluster, node) = (cluster.to_owned(), NodeId::new(node).unwrap());
         let mut bytes = Vec::new();
         encode_hello(
-            &Hello { protocol, cluster, node, incarnation: Incarnation(3), terms: String::new() },
+            &Hello { protocol, cluster, node, incarnation: Incarnation(3), terms: String::new(), pass: None },
             &mut bytes,
         );
         bytes

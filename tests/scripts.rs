@@ -33,6 +33,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("F13", "kevy-server's tests/gate"),
     ("F14", "kevy-server's tests/config.rs"),
     ("F15", "kevy-server's tests/gate"),
+    ("F23", "kevy-server's tests/whole.rs; host/gate.rs: unit tests"),
     ("F16", "kevy-server's tests/standing.rs"),
     ("F17", "kevy-server's tests/host.rs"),
     ("F18", "kevy-server's tests/host.rs, and the crate that speaks Sentinel's protocol"),

@@ -80,6 +80,12 @@ fn what_is_on_its_way_to_a_process_never_reaches_the_next_one() {
     holds(172, 3, "server");
 }
 
+/// A node that was linked while a save was under way was never told of the later list, and then no list had a quorum.
+#[test]
+fn who_is_linked_during_a_save_is_told_who_votes_after_it() {
+    holds(3312, 3, "liar");
+}
+
 /// Where each fault of the driver is caught: the first seed that `cargo sim --stack --mutations` finds.
 const CAUGHT: &[(DriverMutation, &str, usize, u64)] = &[
     (DriverMutation::SpeakBeforeSaved, "calm", 3, 0),

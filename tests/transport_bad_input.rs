@@ -10,7 +10,8 @@ use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::message::{Grant, Hello, Message};
 use kevy_elect_plugin::time::Duration;
 use kevy_elect_plugin::transport::tcp::{
-    ALLOWANCE_WINDOW, BYTES_PER_WINDOW_MAX, DECISION_FRAMES, FRAMES_PER_WINDOW_MAX, HELLO_PENDING_MAX,
+    ALLOWANCE_WINDOW, BYTES_PER_WINDOW_MAX, DECISION_FRAMES, FRAMES_PER_WINDOW_MAX, GREETINGS_PER_WINDOW_MAX,
+    HELLO_PENDING_MAX,
 };
 use kevy_elect_plugin::transport::{
     LinkEvent, REFUSALS_QUEUED_MAX, RefuseReason, SendError, TcpTransport, Transport, TransportEvent,
@@ -35,6 +36,7 @@ fn hello(node: &str) -> Hello {
         node: id(node),
         incarnation: Incarnation(1),
         terms: String::new(),
+        pass: None,
     }
 }
 
@@ -63,8 +65,13 @@ struct Node {
 }
 
 fn node(kind: Kind, name: &str, door: TcpListener, peer: &str, peer_address: SocketAddr) -> Node {
+    hearing(kind, name, door, (peer, peer_address), GREETINGS_PER_WINDOW_MAX)
+}
+
+fn hearing(kind: Kind, name: &str, door: TcpListener, peer: (&str, SocketAddr), greetings: u32) -> Node {
     let address = door.local_addr().unwrap();
-    let builder = TcpTransport::with_listener(door).peer(id(peer), peer_address.to_string());
+    let builder = TcpTransport::with_listener(door).peer(id(peer.0), peer.1.to_string());
+    let builder = builder.greetings_max(greetings);
     let transport = Arc::new(builder.sessions(kind.sessions(id(name))).build());
     let (running, hello) = (transport.clone(), hello(name));
     let run = smol::spawn(async move { running.run(hello).await.unwrap() });
@@ -73,10 +80,14 @@ fn node(kind: Kind, name: &str, door: TcpListener, peer: &str, peer_address: Soc
 
 /// Node `a` alone: where `b` should listen, connections end at once.
 fn alone(kind: Kind) -> Node {
+    alone_hearing(kind, GREETINGS_PER_WINDOW_MAX)
+}
+
+fn alone_hearing(kind: Kind, greetings: u32) -> Node {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = nobody.local_addr().unwrap();
     std::thread::spawn(move || nobody.incoming().for_each(drop));
-    node(kind, "a", TcpListener::bind("127.0.0.1:0").unwrap(), "b", address)
+    hearing(kind, "a", TcpListener::bind("127.0.0.1:0").unwrap(), ("b", address), greetings)
 }
 
 impl Node {
@@ -140,6 +151,7 @@ over_each_session! {
     every_kind_of_stranger_is_told_why_and_counted,
     who_says_nothing_is_closed_after_the_hello_timeout,
     a_thousand_idle_connections_keep_no_peer_out,
+    t42_more_greetings_than_are_heard_are_counted_and_disturb_no_link,
     a_flood_of_refusals_does_not_fill_the_inbox,
     garbage_on_an_established_link_resets_it_so_that_nobody_takes_it_for_a_crash,
     t7_only_an_end_between_two_frames_is_an_orderly_one,
@@ -222,6 +234,35 @@ fn who_says_nothing_is_closed_after_the_hello_timeout(kind: Kind) {
     }
 }
 
+fn t42_more_greetings_than_are_heard_are_counted_and_disturb_no_link(kind: Kind) {
+    const HEARD: u32 = 3;
+    let a = alone_hearing(kind, HEARD);
+    let mut b = a.linked_as_b();
+    let start = Instant::now();
+    while a.transport.stats().unwrap().refused_for(RefuseReason::TooMany) == 0 {
+        assert!(start.elapsed() < PATIENCE, "all are heard");
+        let strangers: Vec<TcpStream> = (0..HEARD * 4).map(|_| a.connect_wire()).collect();
+        for mut stranger in &strangers {
+            // It may be turned away meanwhile.
+            drop(stranger.write_all(&[0, 1, 9]));
+        }
+    }
+    b.write_all(&vote_bytes(7)).unwrap();
+    let heard = (0..1_000).map(|_| a.next()).find(|event| matches!(event, TransportEvent::Message { .. }));
+    assert_eq!(heard, Some(TransportEvent::Message { from: id("b"), message: vote(7) }));
+    // Who was turned away because of others is heard a moment later.
+    let again = || {
+        let mut stream = Client::dial(kind, a.connect_wire(), id("b"), id("a")).ok()?;
+        stream.write_all(&hello_bytes(&hello("b"))).ok()?;
+        let mut answer = [0; 4096];
+        let read = stream.read(&mut answer).ok()?;
+        matches!(decode(&answer[..read]), Ok(Some((Frame::Hello(_), _)))).then_some(())
+    };
+    while again().is_none() {
+        assert!(start.elapsed() < PATIENCE, "nobody is heard any more");
+    }
+}
+
 fn a_thousand_idle_connections_keep_no_peer_out(kind: Kind) {
     let (door_a, door_b) =
         (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
@@ -256,7 +297,7 @@ fn a_thousand_idle_connections_keep_no_peer_out(kind: Kind) {
 }
 
 fn a_flood_of_refusals_does_not_fill_the_inbox(kind: Kind) {
-    let a = alone(kind);
+    let a = alone_hearing(kind, u32::MAX);
     for _ in 0..500 {
         a.say(b"garbage\r\n");
     }
@@ -386,7 +427,7 @@ fn t24_closing_waits_for_a_slow_reader_and_loses_no_vote(kind: Kind) {
 }
 
 fn random_bytes_before_and_after_hello_never_stop_the_transport(kind: Kind) {
-    let a = alone(kind);
+    let a = alone_hearing(kind, u32::MAX);
     let mut state = 0x5EED_u64;
     let mut random = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

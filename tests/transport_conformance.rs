@@ -91,6 +91,7 @@ fn hello(node: &str, incarnation: u64) -> Hello {
         node: id(node),
         incarnation: Incarnation(incarnation),
         terms: String::new(),
+        pass: None,
     }
 }
 

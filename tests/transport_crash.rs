@@ -30,7 +30,14 @@ fn id(name: &str) -> NodeId {
 
 fn hello(node: &str, incarnation: u64) -> Hello {
     let incarnation = Incarnation(incarnation);
-    Hello { protocol: PROTOCOL, cluster: "test".into(), node: id(node), incarnation, terms: String::new() }
+    Hello {
+        protocol: PROTOCOL,
+        cluster: "test".into(),
+        node: id(node),
+        incarnation,
+        terms: String::new(),
+        pass: None,
+    }
 }
 
 fn vote(round: u64) -> Message {

@@ -42,6 +42,7 @@ fn node(name: &str, door: TcpListener, peer: &'static str, address: String) -> N
         node: id(name),
         incarnation,
         terms: String::new(),
+        pass: None,
     };
     let running = transport.clone();
     let run = smol::spawn(async move { running.run(hello).await.unwrap() });

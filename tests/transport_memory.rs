@@ -58,6 +58,7 @@ impl World {
             node: id(name),
             incarnation: Incarnation(incarnation),
             terms: String::new(),
+            pass: None,
         };
         let running = transport.clone();
         self.pool.spawner().spawn_local(async move { running.run(hello).await.unwrap() }).unwrap();

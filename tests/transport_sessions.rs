@@ -26,7 +26,10 @@ fn id(name: &str) -> NodeId {
 fn hello(node: &str) -> Vec<u8> {
     let (protocol, cluster, incarnation) = (PROTOCOL, "test".into(), Incarnation(1));
     let mut bytes = Vec::new();
-    encode_hello(&Hello { protocol, cluster, node: id(node), incarnation, terms: String::new() }, &mut bytes);
+    encode_hello(
+        &Hello { protocol, cluster, node: id(node), incarnation, terms: String::new(), pass: None },
+        &mut bytes,
+    );
     bytes
 }
 
@@ -62,6 +65,7 @@ fn node() -> Node {
         node: id("a"),
         incarnation: Incarnation(1),
         terms: String::new(),
+        pass: None,
     };
     let _run = smol::spawn(async move { running.run(hello).await.unwrap() });
     Node { transport, address, _run }
@@ -257,6 +261,7 @@ fn t28_a_peer_is_linked_with_its_old_key_and_with_its_new_one() {
                 node,
                 incarnation: Incarnation(incarnation),
                 terms: String::new(),
+                pass: None,
             };
             (transport, smol::spawn(async move { running.run(hello).await.unwrap() }))
         };

@@ -79,6 +79,7 @@ fn hello(node: &str) -> Hello {
         node: id(node),
         incarnation: Incarnation(1),
         terms: String::new(),
+        pass: None,
     }
 }
 

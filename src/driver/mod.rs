@@ -195,7 +195,7 @@ impl Driver {
         self.metrics.proves(self.transport.proves());
         let transport = self.transport.clone();
         let said = terms.text().to_owned();
-        let hello = Hello { protocol: PROTOCOL, cluster, node, incarnation, terms: said };
+        let hello = Hello { protocol: PROTOCOL, cluster, node, incarnation, terms: said, pass: None };
         let mut sources = Sources {
             transport_run: Some(async move { transport.run(hello).await }.boxed()),
             receiving: None,

@@ -70,7 +70,8 @@ impl Elector {
     ) -> (Self, Unsaved) {
         let (record, unsaved) = Record::new(restored, incarnation_floor, &config);
         let peers = Peers::new(&config, record.members());
-        let boots = peers.voters() != 1;
+        // Who has no vote there may get one, and is admitted by what it asks after that wait.
+        let boots = peers.voters() != 1 || peers.my_vote().is_none();
         let elector = Self {
             rng: Rng::new(seed),
             now,

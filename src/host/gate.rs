@@ -13,11 +13,14 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 /// Lets writes pass while the lease runs.
 ///
 /// Invariants: (1) `until` is never later than the lease that the elector holds; (2) a write passes only
-/// if the precise clock was before `until` at some instant after the call began.
+/// if the precise clock was before `until` at some instant after the call began; (3) `begun_until` is never later than the
+/// last `until`, and zero unless the gate is shut for a handover.
 pub struct WriteGate {
     clock: Arc<dyn Clock>,
     /// End of the lease, in nanoseconds of the clock. Zero: shut.
     until: AtomicU64,
+    /// Until when what had begun may go on, while the gate is shut for a handover. Zero: it may not.
+    begun_until: AtomicU64,
     /// How far before `until` the coarse clock alone decides.
     guard: u64,
     /// Why the gate is shut: 0 on a replica, else 1 + the index of a fence reason.
@@ -32,7 +35,13 @@ impl WriteGate {
     /// (a descheduled virtual processor, a late tick) before it could let a write pass too late.
     pub fn new(clock: Arc<dyn Clock>, lease: Duration) -> Self {
         let guard = nanos(lease) / 2;
-        Self { clock, until: AtomicU64::new(0), guard, reason: AtomicU8::new(0) }
+        Self {
+            clock,
+            until: AtomicU64::new(0),
+            begun_until: AtomicU64::new(0),
+            guard,
+            reason: AtomicU8::new(0),
+        }
     }
 
     /// A gate that is open until `until`, whatever happens: no election moves it. For a host's own tests
@@ -60,6 +69,16 @@ impl WriteGate {
     #[inline]
     pub fn is_open(&self) -> bool {
         self.check().is_ok()
+    }
+
+    /// Whether a write may pass that belongs to something which began while the gate was open, a transaction for example (F23 of
+    /// `docs/protocol.md`): also while it is shut for a handover, until the lease ends that it was opened for last. A host that
+    /// asks this counts such writes too before its `fence` returns: until then nobody else is elected.
+    pub fn check_begun(&self) -> Result<(), Denied> {
+        self.check().or_else(|denied| match self.begun_until.load(Ordering::Acquire) {
+            until if until > 0 && self.clock.now().as_nanos() < until => Ok(()),
+            _ => Err(denied),
+        })
     }
 
     #[cold]
@@ -94,6 +113,7 @@ impl WriteGate {
 
     /// Opens the gate until `until`.
     pub(crate) fn open(&self, until: Instant) {
+        self.begun_until.store(0, Ordering::SeqCst);
         self.reason.store(0, Ordering::Relaxed);
         self.until.store(until.as_nanos(), Ordering::Release);
     }
@@ -106,6 +126,15 @@ impl WriteGate {
                 1 + FenceReason::ALL.iter().position(|r| *r == reason).unwrap_or_default() as u8
             }
         };
+        let until = self.until.load(Ordering::Relaxed);
+        match denied {
+            Denied::Fenced(FenceReason::StepDown) if until > 0 => {
+                self.begun_until.store(until, Ordering::SeqCst);
+            }
+            // Still the same handover.
+            Denied::Fenced(FenceReason::StepDown) => {}
+            _ => self.begun_until.store(0, Ordering::SeqCst),
+        }
         self.until.store(0, Ordering::SeqCst);
         self.reason.store(code, Ordering::Relaxed);
     }
@@ -162,6 +191,28 @@ mod tests {
         assert!(gate.is_open());
         clock.advance(lease);
         assert_eq!(gate.check(), Err(Denied::Fenced(FenceReason::LeaseExpired)));
+    }
+
+    #[test]
+    fn what_had_begun_goes_on_while_the_gate_is_shut_for_a_handover_and_the_lease_runs() {
+        let (clock, gate) = gate();
+        let lease = Duration::from_millis(900);
+        let step_down = Err(Denied::Fenced(FenceReason::StepDown));
+        assert_eq!(gate.check_begun(), Err(Denied::Replica));
+        gate.open(clock.now() + lease);
+        gate.set(GateState::Shut(Denied::Fenced(FenceReason::StepDown)));
+        gate.set(GateState::Shut(Denied::Fenced(FenceReason::StepDown)));
+        assert_eq!((gate.check(), gate.check_begun()), (step_down, Ok(())));
+        clock.advance(lease);
+        assert_eq!(gate.check_begun(), step_down);
+        for lost in [Denied::Replica, Denied::Fenced(FenceReason::LinksLost)] {
+            gate.open(clock.now() + lease);
+            gate.shut(Denied::Fenced(FenceReason::StepDown));
+            gate.shut(lost);
+            assert_eq!(gate.check_begun(), Err(lost), "the office or the lease is lost meanwhile");
+            gate.shut(Denied::Fenced(FenceReason::StepDown));
+            assert_eq!(gate.check_begun(), step_down, "without a lease nothing begins");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod habits;
 mod impairments;
 mod invariants;
 mod judge;
+mod lies;
 mod note;
 mod outcome;
 mod plan;

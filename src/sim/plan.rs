@@ -412,7 +412,23 @@ fn draw_fault(rng: &mut Rng, kind: Kind, nodes: usize, at: u64, timeout: u64, fa
             2 => FaultKind::Shutdown,
             _ => FaultKind::OperatorPause,
         },
-        Kind::Members => FaultKind::Members { of: target.node },
+        Kind::Members => {
+            // What hurts is a split, or an end, in the middle of a change; and another change soon after.
+            if rng.chance(700) {
+                let side = rng.between(1, (1 << nodes) - 2) as u32;
+                let kind = match rng.below(4) {
+                    0 => FaultKind::Crash { power: rng.chance(500), loss: Loss::Nothing },
+                    _ => FaultKind::Partition { side, one_way: false },
+                };
+                let (at, target) = (at + rng.below(150 * MS), Target { primary: true, ..target });
+                faults.push(Fault { at, lasts: long, target, kind });
+            }
+            if rng.chance(700) {
+                let (at, of) = (at + rng.below(3 * timeout), other(rng));
+                faults.push(Fault { at, lasts, target, kind: FaultKind::Members { of } });
+            }
+            FaultKind::Members { of: target.node }
+        }
         Kind::Blackout => {
             // Within a moment of each other; each machine is back when it is.
             for node in 1..nodes {

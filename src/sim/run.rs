@@ -6,7 +6,11 @@ use super::plan::Plan;
 use super::rng::Rng;
 use super::server::Server;
 use super::stats::Stats;
-use crate::ids::{Epoch, NodeId};
+use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::message::Standing;
+use crate::position::{Position, Progress};
+use crate::state::HardState;
+use crate::time::Duration;
 
 /// What the others promise by themselves while a member lies.
 const BESIDE_LIES: [&str; 6] = [
@@ -110,5 +114,21 @@ impl Run {
 
     pub(super) fn mix(&mut self, value: u64) {
         self.fingerprint = (self.fingerprint ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+}
+
+/// What a member has on its disk where the run does not begin with a new cluster.
+pub(super) fn member_in(epoch: Epoch) -> HardState {
+    HardState {
+        identity: None,
+        members: None,
+        promise: Duration::from_secs(1),
+        pause: None,
+        floor: Progress::NONE,
+        epoch,
+        voted_for: None,
+        standing: Standing::Member,
+        incarnation: Incarnation(1),
+        position: Position::NONE,
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! let hello = |node, cluster: &str| -> Result<Hello, Box<dyn std::error::Error>> {
 //!     let (node, cluster) = (NodeId::new(node)?, cluster.to_owned());
-//!     Ok(Hello { protocol: PROTOCOL, cluster, node, incarnation: Incarnation(1), terms: String::new() })
+//!     Ok(Hello { protocol: PROTOCOL, cluster, node, incarnation: Incarnation(1), terms: String::new(), pass: None })
 //! };
 //! let (ours, theirs) = (hello("n1", "kevy")?, hello("n2", "other")?);
 //! let (mut to_us, mut to_them) = (Vec::new(), Vec::new());
@@ -130,6 +130,11 @@ impl<'a> Greeting<'a> {
     /// The other end took too long (T18).
     pub fn timed_out(&self) -> TurnedAway {
         TurnedAway { claimed: self.dialled, reason: RefuseReason::HelloTimeout, detail: None }
+    }
+
+    /// It is one of too many (T42).
+    pub(super) fn too_many(&self) -> TurnedAway {
+        TurnedAway { claimed: self.dialled, reason: RefuseReason::TooMany, detail: None }
     }
 
     fn say_hello(&mut self, out: &mut Vec<u8>) -> Result<(), TurnedAway> {

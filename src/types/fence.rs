@@ -29,6 +29,8 @@ words! {
         Store = "store",
         /// It can open no more files and sockets.
         Descriptors = "descriptors",
+        /// There is hardly any memory left.
+        Memory = "memory",
     }
 }
 

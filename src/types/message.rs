@@ -61,6 +61,49 @@ pub struct Hello {
     pub incarnation: Incarnation,
     /// What the sender wants all members to agree on; empty: it does not say.
     pub terms: String,
+    /// What the one who dials gives to the one whom it reaches, if it gives anything.
+    pub pass: Option<Pass>,
+}
+
+/// What a process gives to a peer that it dials, and to nobody else. Whoever can show it was reached at that peer's address, or by that
+/// peer's key where links prove who speaks (T41 of `docs/protocol.md`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Pass([u8; Pass::BYTES]);
+
+impl Pass {
+    /// How long one is.
+    pub const BYTES: usize = 16;
+    /// And as it is spelled.
+    pub(crate) const DIGITS: usize = 2 * Self::BYTES;
+
+    /// One of these bytes, which nobody else should be able to guess.
+    pub const fn new(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+
+    /// Hexadecimal digits in lower case.
+    pub(crate) fn digits(self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.0))
+    }
+
+    pub(crate) fn from_digits(digits: &[u8]) -> Option<Self> {
+        let hexadecimal = digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        let digits =
+            std::str::from_utf8(digits).ok().filter(|_| hexadecimal && digits.len() == Self::DIGITS)?;
+        u128::from_str_radix(digits, 16).ok().map(|number| Self(number.to_be_bytes()))
+    }
+}
+
+/// A secret: it is shown nowhere.
+impl std::fmt::Debug for Pass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pass")
+    }
 }
 
 /// One node's regular sign of life.

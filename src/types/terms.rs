@@ -12,6 +12,17 @@ const DIGEST_DIGITS: usize = 16;
 /// Differences that are named.
 const NAMED_MAX: usize = 8;
 
+/// What all members have to have alike, by this configuration: of each entry what it is about and what is said. Where two members' differ, both
+/// say so when they greet each other; `kevy-electctl check` compares the files before.
+pub fn agreed(config: &Config) -> Vec<(String, String)> {
+    let entries = entries(config);
+    entries
+        .iter()
+        .filter_map(|text| split(text))
+        .map(|(name, value)| (about(name), value.to_owned()))
+        .collect()
+}
+
 /// What one member's configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Terms {
@@ -21,36 +32,7 @@ pub(crate) struct Terms {
 impl Terms {
     /// Those of this configuration.
     pub(crate) fn of(config: &Config) -> Self {
-        let policy = match config.loss_policy() {
-            LossPolicy::Sum => "sum",
-            LossPolicy::Dominate => "dominate",
-        };
-        let crash = match config.crash_detection() {
-            CrashDetection::Refused => "refused",
-            CrashDetection::Off => "off",
-        };
-        let mut entries = vec![
-            format!("@election_timeout_us:{}", config.election_timeout().as_micros()),
-            format!("@lease_us:{}", config.lease().as_micros()),
-            format!("@heartbeat_interval_us:{}", config.heartbeat_interval().as_micros()),
-            format!("@clock_drift_percent:{}", config.drift_percent()),
-            format!("@loss_policy:{policy}"),
-            format!("@crash_detection:{crash}"),
-        ];
-        // Left out where it says what releases before did: they agree with that.
-        if config.rank() != Rank::Position {
-            entries.push(format!("@rank:{}", config.rank().as_str()));
-        }
-        let members = config.members().iter();
-        let priority = |member: &Member| match member.priority {
-            Member::PRIORITY_PREFERRED => Member::PRIORITY_DEFAULT,
-            priority => priority,
-        };
-        // A name has no `@` and no comma (W15).
-        entries.extend(
-            members.map(|member| format!("{}@{}:{}", member.id, member.kind.as_str(), priority(member))),
-        );
-        Self::from_entries(&entries)
+        Self::from_entries(&entries(config))
     }
 
     fn from_entries(entries: &[String]) -> Self {
@@ -87,8 +69,7 @@ impl Terms {
         let differs = names.into_iter().filter_map(|name| {
             let (here, there) = (of(&ours, name), of(&theirs, name));
             let shown = |value: Option<String>| value.unwrap_or_else(|| "missing".to_owned());
-            let what = name.strip_prefix('@').map_or_else(|| format!("member {name}"), str::to_owned);
-            (here != there).then(|| format!("{what}: {} here, {} there", shown(here), shown(there)))
+            (here != there).then(|| format!("{}: {} here, {} there", about(name), shown(here), shown(there)))
         });
         let mut differs: Vec<String> = differs.collect();
         let more = differs.len().saturating_sub(NAMED_MAX);
@@ -102,18 +83,55 @@ impl Terms {
     }
 }
 
+/// Settings begin with the sign that ends a member's name, which has no `@` and no comma (W15).
+fn entries(config: &Config) -> Vec<String> {
+    let policy = match config.loss_policy() {
+        LossPolicy::Sum => "sum",
+        LossPolicy::Dominate => "dominate",
+    };
+    let crash = match config.crash_detection() {
+        CrashDetection::Refused => "refused",
+        CrashDetection::Off => "off",
+    };
+    let mut entries = vec![
+        format!("@election_timeout_us:{}", config.election_timeout().as_micros()),
+        format!("@lease_us:{}", config.lease().as_micros()),
+        format!("@heartbeat_interval_us:{}", config.heartbeat_interval().as_micros()),
+        format!("@clock_drift_percent:{}", config.drift_percent()),
+        format!("@loss_policy:{policy}"),
+        format!("@crash_detection:{crash}"),
+    ];
+    // Left out where it says what releases before did: they agree with that.
+    if config.rank() != Rank::Position {
+        entries.push(format!("@rank:{}", config.rank().as_str()));
+    }
+    let members = config.members().iter();
+    let priority = |member: &Member| match member.priority {
+        Member::PRIORITY_PREFERRED => Member::PRIORITY_DEFAULT,
+        priority => priority,
+    };
+    entries
+        .extend(members.map(|member| format!("{}@{}:{}", member.id, member.kind.as_str(), priority(member))));
+    entries
+}
+
 /// The digest, and the entries behind it.
 fn read(text: &str) -> Option<(&str, Vec<(&str, &str)>)> {
     let (digest, entries) = text.split_once(',').unwrap_or((text, ""));
     let is_digest = digest.len() == DIGEST_DIGITS && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-    // Settings begin with the sign that ends a member's name.
-    let entry = |entry: &'_ str| -> Option<(usize, usize)> {
-        let at = if entry.starts_with('@') { entry.find(':')? } else { entry.find('@')? };
-        Some((at, at + 1))
-    };
     let entries = entries.split(',').filter(|entry| !entry.is_empty());
-    let read = entries.filter_map(|text| entry(text).map(|(name, value)| (&text[..name], &text[value..])));
-    is_digest.then(|| (digest, read.collect()))
+    is_digest.then(|| (digest, entries.filter_map(split).collect()))
+}
+
+/// The name and the value of an entry.
+fn split(entry: &str) -> Option<(&str, &str)> {
+    let at = if entry.starts_with('@') { entry.find(':')? } else { entry.find('@')? };
+    Some((&entry[..at], &entry[at + 1..]))
+}
+
+/// What an entry of this name is about.
+fn about(name: &str) -> String {
+    name.strip_prefix('@').map_or_else(|| format!("member {name}"), str::to_owned)
 }
 
 /// FNV-1a: against mistakes, not against intent.

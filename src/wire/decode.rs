@@ -12,8 +12,8 @@ use crate::identity::Identity;
 use crate::ids::{ClusterId, EPOCH_MAX, Epoch, Incarnation, NodeId, Round, SHARDS_MAX};
 use crate::membership::{Generation, Membership};
 use crate::message::{
-    Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
-    Standing, TERMS_BYTES_MAX, Verb,
+    Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Pass, Reject, RejectReason, Resign,
+    Role, Standing, TERMS_BYTES_MAX, Verb,
 };
 use crate::pause::Pause;
 use crate::position::{OFFSET_MAX, Position, Progress};
@@ -297,7 +297,8 @@ impl<'a> Reader<'a> {
         // Another version may mean something else by it, and must still be able to say which version it is.
         let said = terms.len() <= TERMS_BYTES_MAX && terms.iter().all(u8::is_ascii_graphic);
         let terms = std::str::from_utf8(terms).ok().filter(|_| said).unwrap_or_default().to_owned();
-        Ok(Hello { protocol, cluster: cluster.to_owned(), node, incarnation, terms })
+        let pass = if self.element < self.elements { Pass::from_digits(self.field("pass")?) } else { None };
+        Ok(Hello { protocol, cluster: cluster.to_owned(), node, incarnation, terms, pass })
     }
 
     fn refuse(&mut self) -> Read<Frame<'a>> {

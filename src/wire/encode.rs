@@ -114,21 +114,29 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
 
 /// Appends a `HELLO`. A cluster name that is longer than a peer accepts is cut, and refused there.
 pub fn encode_hello(hello: &Hello, out: &mut Vec<u8>) {
+    let says_terms = !hello.terms.is_empty();
     small(out, |w| {
-        let says_terms = !hello.terms.is_empty();
-        w.raw(if says_terms { b"*6\r\n" } else { b"*5\r\n" });
+        w.raw(match (hello.pass, says_terms) {
+            (Some(_), _) => b"*7\r\n",
+            (None, true) => b"*6\r\n",
+            (None, false) => b"*5\r\n",
+        });
         w.raw(b"$5\r\nHELLO\r\n");
         w.number(u64::from(hello.protocol));
         w.bulk(&hello.cluster.as_bytes()[..hello.cluster.len().min(CLUSTER_BYTES_MAX + 1)]);
         w.node(Some(&hello.node));
         w.number(hello.incarnation.0);
     });
-    if !hello.terms.is_empty() {
+    if says_terms || hello.pass.is_some() {
         // Longer than what is written in place above. What is longer than a peer accepts is not said.
         let terms = &hello.terms.as_bytes()[..hello.terms.len().min(TERMS_BYTES_MAX)];
         out.extend_from_slice(format!("${}\r\n", terms.len()).as_bytes());
         out.extend_from_slice(terms);
         out.extend_from_slice(b"\r\n");
+    }
+    if let Some(pass) = hello.pass {
+        let digits = pass.digits();
+        out.extend_from_slice(format!("${}\r\n{digits}\r\n", digits.len()).as_bytes());
     }
 }
 

@@ -97,7 +97,7 @@ const LAYERS: &[Layer] = &[
                      "thiserror"],
             never: NO_IO },
     Layer { name: "plugin",
-            may: &["ids", "time", "position", "config", "message", "fence", "link", "state", "membership", "change", "pause", "rank", "transfer", "host", "event", "clock",
+            may: &["terms", "ids", "time", "position", "config", "message", "fence", "link", "state", "membership", "change", "pause", "rank", "transfer", "host", "event", "clock",
                    "store", "transport", "error", "elector", "gate", "driver"],
             crates: &["async_channel", "async_trait", "futures", "thiserror"], never: NO_IO },
     // Virtual time only: a seed must reproduce a run.

@@ -6,7 +6,7 @@ use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{EPOCH_MAX, Incarnation, NodeId, Round, SHARDS_MAX};
 use kevy_elect_plugin::membership::{Generation, Membership, Voter};
 use kevy_elect_plugin::message::{
-    Announce, Echo, Grant, Heartbeat, Hello, Message, OfferKind, Reject, RejectReason, Resign, Role,
+    Announce, Echo, Grant, Heartbeat, Hello, Message, OfferKind, Pass, Reject, RejectReason, Resign, Role,
     Standing, Verb,
 };
 use kevy_elect_plugin::pause::Pause;
@@ -62,6 +62,21 @@ fn w19_a_hello_says_what_all_members_have_to_agree_on_and_one_without_it_is_read
         let bytes = frame(&format!("HELLO|2|kevy|n1|1763712000123|{strange}"));
         let expected = Hello { protocol: 2, ..hello() };
         assert_eq!(decode(&bytes), Ok(Some((Frame::Hello(expected), bytes.len()))), "another version's");
+    }
+}
+
+#[test]
+fn w26_who_dials_may_give_a_pass_behind_its_terms_and_whatever_else_stands_there_is_none() {
+    let pass = Some(Pass::new(*b"\x00\x01sixteen bytes!"));
+    for terms in ["x".repeat(2048), String::new()] {
+        let hello = Hello { terms, pass, ..hello() };
+        let mut bytes = Vec::new();
+        encode_hello(&hello, &mut bytes);
+        assert_eq!(decode(&bytes), Ok(Some((Frame::Hello(hello), bytes.len()))));
+    }
+    for strange in ["", "00", &"G".repeat(32), &"A".repeat(32), &"+".repeat(32), &"0".repeat(33)] {
+        let bytes = frame(&format!("HELLO|1|kevy|n1|1763712000123||{strange}|more"));
+        assert_eq!(decode(&bytes), Ok(Some((Frame::Hello(hello()), bytes.len()))), "{strange}");
     }
 }
 
@@ -182,6 +197,7 @@ fn every_verb_with_all_fields_at_their_longest_fits_the_room_set_aside() {
             node: long,
             incarnation: Incarnation(u64::MAX),
             terms: String::new(),
+            pass: None,
         },
         &mut out,
     );

@@ -46,6 +46,7 @@ pub(crate) fn hello() -> Hello {
         node: id("n1"),
         incarnation: Incarnation(1_763_712_000_123),
         terms: String::new(),
+        pass: None,
     }
 }
 

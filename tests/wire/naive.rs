@@ -5,8 +5,8 @@ use kevy_elect_plugin::identity::Identity;
 use kevy_elect_plugin::ids::{ClusterId, EPOCH_MAX, Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::membership::{Generation, Membership};
 use kevy_elect_plugin::message::{
-    Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
-    Standing, Verb,
+    Announce, Echo, Grant, Heartbeat, Hello, Message, Offer, OfferKind, Pass, Reject, RejectReason, Resign,
+    Role, Standing, Verb,
 };
 use kevy_elect_plugin::pause::Pause;
 use kevy_elect_plugin::position::{OFFSET_MAX, Position, Progress};
@@ -209,6 +209,11 @@ fn naive_frame(elements: &[String]) -> Option<Frame<'static>> {
                     }
                     _ => String::new(),
                 },
+                pass: field(6)
+                    .filter(|text| {
+                        text.len() == 32 && !text.bytes().any(|b| b.is_ascii_uppercase() || b == b'+')
+                    })
+                    .and_then(|text| Some(Pass::new(u128::from_str_radix(text, 16).ok()?.to_be_bytes()))),
             }));
         }
     };

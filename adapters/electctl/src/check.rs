@@ -4,8 +4,10 @@ use crate::paint::{bold, good, table, warn};
 use kevy_config::CliOverrides;
 use kevy_elect_ops::config::Settings;
 use kevy_elect_plugin::config::{Config, CrashDetection, LEASE_MARGIN};
+use kevy_elect_plugin::plugin::agreed;
 use serde_json::{Map, Value, json};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) fn check(file: &Path, as_json: bool) -> Result<String, String> {
@@ -41,6 +43,64 @@ pub(crate) fn check(file: &Path, as_json: bool) -> Result<String, String> {
         text += &format!("\n{} {warning}", warn("warning:"));
     }
     Ok(text.trim_end().to_owned() + "\n")
+}
+
+/// Whether members with these files agree in what all have to have alike, and in what not. Each file has to be accepted by itself.
+pub(crate) fn compare(files: &[PathBuf], as_json: bool) -> Result<(String, bool), String> {
+    let mut all: Vec<(String, BTreeMap<String, String>)> = Vec::new();
+    let mut nodes: BTreeMap<String, String> = BTreeMap::new();
+    for file in files {
+        let settings =
+            Settings::load(Some(file), [], CliOverrides::default()).map_err(|error| error.to_string())?;
+        let name = file.display().to_string();
+        let elect = settings
+            .elect
+            .ok_or_else(|| format!("{name}: [elect] enabled is not true: it is no member's file"))?;
+        if let Some(other) = nodes.insert(elect.config.node().to_string(), name.clone()) {
+            return Err(format!(
+                "{other} and {name} are both of node {}: each member needs its own",
+                elect.config.node()
+            ));
+        }
+        let mut entries: BTreeMap<String, String> = agreed(&elect.config).into_iter().collect();
+        // Links of different clusters, and of one node with keys and one without, are refused.
+        entries.insert("cluster".to_owned(), elect.config.cluster().to_owned());
+        entries.insert("links".to_owned(), elect.links.as_str().to_owned());
+        // Positions of different numbers of shards cannot be compared.
+        if !elect.is_witness() {
+            entries.insert("threads".to_owned(), settings.kevy.server.threads.max(1).to_string());
+        }
+        all.push((name, entries));
+    }
+    let names: BTreeSet<&String> = all.iter().flat_map(|(_, entries)| entries.keys()).collect();
+    let mut differ: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
+    for entry in names {
+        let mut said: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (file, entries) in &all {
+            match entries.get(entry) {
+                Some(value) => said.entry(value).or_default().push(file),
+                // A witness has none.
+                None if entry == "threads" => {}
+                None => said.entry("missing").or_default().push(file),
+            }
+        }
+        if said.len() > 1 {
+            differ.insert(entry, said);
+        }
+    }
+    let agree = differ.is_empty();
+    if as_json {
+        return Ok((format!("{:#}\n", json!({ "agree": agree, "differ": differ })), agree));
+    }
+    if agree {
+        return Ok((format!("{} files: {}\n", all.len(), good("agree")), true));
+    }
+    let row = |(entry, said): (&&str, &BTreeMap<&str, Vec<&str>>)| {
+        let values = said.iter().map(|(value, files)| format!("{value} in {}", files.join(", ")));
+        vec![bold(entry), values.collect::<Vec<_>>().join("; ")]
+    };
+    let rows: Vec<Vec<String>> = differ.iter().map(row).collect();
+    Ok((format!("{} all members need the same:\n\n{}", warn("these files differ:"), table(&rows)), false))
 }
 
 fn figures(config: &Config, watchdog: Option<Duration>) -> Vec<(&'static str, String)> {
@@ -166,6 +226,54 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("warning"), "{text}");
+    }
+
+    #[test]
+    fn files_of_members_are_compared_and_what_differs_is_named_with_who_says_what() {
+        let dir = std::env::temp_dir().join(format!("kevy-electctl-compared-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let write = |node: &str, members: &[&str], threads: u16, more: &str| -> PathBuf {
+            let peers: Vec<String> =
+                members.iter().map(|id| format!("{id}@10.0.0.1{id}:6204:6004")).collect();
+            let file = dir.join(format!("{node}-{}.toml", more.len()));
+            let text = format!(
+                "[server]\nport = 6004\nthreads = {threads}\n[cluster]\nnode_id = \"{node}\"\npeers = \"{}\"\n[elect]\nenabled = \
+                 true\ninsecure = true\n{more}",
+                peers.join(",")
+            );
+            std::fs::write(&file, text).unwrap();
+            file
+        };
+        let all = ["a", "b", "c"];
+        let (a, b, c) = (
+            write("a", &all, 2, ""),
+            write("b", &all, 2, ""),
+            write("c", &all, 2, "priorities = \"c=101\"\n"),
+        );
+        // One node may prefer itself.
+        let (said, agree) = compare(&[a.clone(), b.clone(), c.clone()], false).unwrap();
+        assert!(agree && said.contains("3 files"), "{said}");
+        let longer = write("b", &["a", "b", "d"], 4, "election_timeout_ms = 1200\n");
+        let (said, agree) = compare(&[a.clone(), longer.clone(), c], false).unwrap();
+        assert!(!agree);
+        for part in [
+            "election_timeout_us",
+            "1200000 in",
+            "member c",
+            "voter:100 in",
+            "missing in",
+            "member d",
+            "threads",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(!said.contains("member a") && !said.contains("heartbeat"), "{said}");
+        let json: Value = serde_json::from_str(&compare(&[a.clone(), longer], true).unwrap().0).unwrap();
+        assert_eq!(json["agree"], false);
+        assert_eq!(json["differ"]["election_timeout_us"]["1000000"][0], a.display().to_string());
+        assert!(compare(&[a.clone(), a], false).unwrap_err().contains("both of node a"));
+        assert!(compare(&[b, dir.join("none.toml")], false).is_err());
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

@@ -105,11 +105,16 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: Bench,
     },
-    /// Checks a configuration and tells what follows from it
+    /// Checks a configuration and tells what follows from it, or compares those of several members
+    ///
+    /// With more than one file: whether they agree in all that members have to have alike. If not, the entries are named, and the exit code is 3.
     Check {
         /// The file
-        #[arg(long, value_name = "kevy.toml")]
-        config: PathBuf,
+        #[arg(long, value_name = "kevy.toml", required_unless_present = "files", conflicts_with = "files")]
+        config: Option<PathBuf>,
+        /// The files of several members
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
         /// For programs
         #[arg(long)]
         json: bool,
@@ -369,7 +374,7 @@ mod tests {
             ["n1:80", "n2:9121", "[::1]:7"]
         );
         assert_eq!(said("explain 7").unwrap().command, Command::Explain { epoch: 7, json: false });
-        assert!(said("check --config k.toml").is_ok());
+        assert!(said("check --config k.toml").is_ok() && said("check k.toml l.toml --json").is_ok());
         let compared = Compared {
             targets: targets(),
             json: true,
@@ -410,7 +415,7 @@ mod tests {
             ("explain", "<EPOCH>"),
             ("explain x", "'x' for '<EPOCH>'"),
             ("check", "--config"),
-            ("check kevy.toml", "kevy.toml"),
+            ("check k.toml --config l.toml", "cannot be used with"),
             ("history --watch", "--watch"),
             ("status --config x", "--config"),
             ("status --bogus", "bogus"),

@@ -21,6 +21,7 @@ use clap::CommandFactory;
 use cli::{Bench, Cli, Command};
 use kevy_elect_compare::Outcome;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use std::time::Duration;
 const WATCH: Duration = Duration::from_secs(1);
 /// The same for contents: every look reads everything.
 const WATCH_CONTENTS: Duration = Duration::from_secs(60);
-/// Keys differ.
+/// Keys differ, or files.
 const DIFFERENT: u8 = 3;
 /// Not everything could be decided.
 const UNDECIDED: u8 = 4;
@@ -54,7 +55,16 @@ fn fail(error: &str) -> ExitCode {
 fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
     let say = |text: String| std::io::stdout().write_all(text.as_bytes()).map(|()| ExitCode::SUCCESS);
     match &cli.command {
-        Command::Check { config, json } => check::check(config, *json).map(say),
+        Command::Check { config, files, json } => {
+            let files: Vec<PathBuf> = config.iter().chain(files).cloned().collect();
+            let said = match &files[..] {
+                [file] => check::check(file, *json).map(|text| (text, true)),
+                files => check::compare(files, *json),
+            };
+            said.map(|(text, agree)| {
+                say(text).map(|code| if agree { code } else { ExitCode::from(DIFFERENT) })
+            })
+        }
         Command::Status { json, watch: false } => {
             status::status(&discover::pages(&cli.nodes), *json).map(say)
         }

@@ -15,6 +15,10 @@ use std::time::Duration;
 pub trait Office: Send + Sync + 'static {
     /// Whether a write may pass now. Asked before every write.
     fn check(&self) -> Result<(), Denied>;
+    /// Whether one may pass that belongs to what began while writes could.
+    fn check_begun(&self) -> Result<(), Denied> {
+        self.check()
+    }
     /// Who reigns, as far as this node knows. Asked by commands of clients, so it must not wait.
     fn standing(&self) -> Standing;
     /// Whether the primary has told of more than this node holds. Asked about ten times a second.
@@ -88,6 +92,10 @@ pub struct PluginOffice(pub Arc<dyn ElectPlugin>);
 impl Office for PluginOffice {
     fn check(&self) -> Result<(), Denied> {
         self.0.write_gate().check()
+    }
+
+    fn check_begun(&self) -> Result<(), Denied> {
+        self.0.write_gate().check_begun()
     }
 
     fn standing(&self) -> Standing {

@@ -21,6 +21,8 @@ const STRANGERS: usize = 300;
 const MEMORY_KB_MAX: u64 = 48 << 10;
 /// What a copy of the data takes here.
 const DATA_BYTES: usize = 8 << 20;
+/// And of so much that it takes more than a moment.
+const LARGE: usize = 64 << 20;
 
 fn status(process: &Process, name: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
@@ -85,10 +87,14 @@ fn confirmed(node: &Process, replicas: usize) {
 }
 
 fn fill(node: &Process) {
+    fill_part(node, 0);
+}
+
+fn fill_part(node: &Process, part: usize) {
     let value = "v".repeat(64 << 10);
     let mut client = Client::connect(node.port);
     for n in 0..DATA_BYTES / value.len() {
-        assert_eq!(client.ask(&format!("SET data{n} {value}")), "+OK");
+        assert_eq!(client.ask(&format!("SET data{part}:{n} {value}")), "+OK");
     }
 }
 
@@ -192,4 +198,23 @@ fn s11_without_keys_names_of_no_member_get_nothing_and_are_gone_at_once() {
     }
     confirmed(&nodes[first], 2);
     assert_eq!(nodes[first].ask("WAIT 3 300").as_deref(), Some("2"));
+}
+
+/// kevy asks nobody before it begins a copy. A stranger is found at the next tick, and that comes at once.
+#[test]
+fn s11_without_keys_a_stranger_who_asks_for_a_copy_has_gone_before_it_has_come() {
+    let cluster = Cluster::new(3, 1);
+    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let first = primary(&nodes);
+    (0..LARGE / DATA_BYTES).for_each(|part| fill_part(&nodes[first], part));
+    confirmed(&nodes[first], 2);
+    for at in [first, (first + 1) % 3] {
+        let stream = SocketAddr::from(([127, 0, 0, 1], cluster.ports[at] + 10_000));
+        for n in 0..10 {
+            let stranger = say(stream, &greeting(&format!("stranger{n}"), (0, 0))).unwrap();
+            let came = drain(&stranger);
+            assert!(came < LARGE / 2, "{came} bytes were sent to a stranger");
+        }
+    }
+    confirmed(&nodes[first], 2);
 }

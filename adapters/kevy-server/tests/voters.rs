@@ -196,3 +196,20 @@ fn m1_a_file_that_contradicts_the_record_is_refused_with_both_lists() {
     nodes[edited] = Process::start_file(&file, cluster.ports[edited]);
     until("it follows again", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
 }
+
+/// A node that never had a record, and started beside a single voter, is admitted once it has a vote (A4): the primary keeps its lease.
+#[test]
+fn m2_one_voter_becomes_two() {
+    let cluster = Cluster::new(2, 1);
+    let settings = format!("{SETTINGS}observers = \"n1\"\n");
+    let nodes: Vec<Process> = (0..2).map(|node| Process::start(&cluster, node, &settings)).collect();
+    until("the observer follows", || {
+        nodes[0].ask("SET k 1")?;
+        (nodes[1].ask("GET k").as_deref() == Some("1")).then_some(())
+    });
+    assert_eq!(change(&nodes, "ADD n1"), "n0,n1");
+    until("the second voter confirms", || {
+        let wrote = nodes[0].ask("SET after 1").as_deref() == Some("OK");
+        (wrote && nodes[0].ask("WAIT 1 1000")? == "1").then_some(())
+    });
+}

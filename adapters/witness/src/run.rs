@@ -43,7 +43,7 @@ pub fn run(settings: Settings) -> Result<(), String> {
     let recorder = elect.http.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
     let inline = Inline::get().map_err(|error| format!("cannot open a pair of sockets: {error}"))?;
     priority::prefer_election(elect.realtime, inline)?;
-    let (parts, _) = parts::parts(&elect, &data_dir, door, None)?;
+    let (parts, _) = parts::parts(&elect, &data_dir, door, None, None)?;
     let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
     let decisions = History::open(data_dir.join(history::FILE));
     inline.spawn(order::follow(data_dir.clone(), node, Arc::clone(&plugin)));

@@ -19,6 +19,7 @@ Exit codes:
 const FAULT_ROUNDS: u32 = 5;
 const WRITES_ROUNDS: u32 = 21;
 const DATA_ROUNDS: u32 = 10;
+const KEYS_ROUNDS: u32 = 20;
 const BUDGET_S: &str = "25";
 const BUDGET_S_MAX: u64 = 3600;
 const ROUNDS_MAX: i64 = 1000;
@@ -52,7 +53,8 @@ impl Racer {
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "race", args_override_self = true, bin_name = "cargo race", verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(crate) struct Options {
-    /// Rounds of each fault per system (default 5); with --writes: pairs of runs (default 21); with --data: at most (default 10)
+    /// Rounds of each fault per system (default 5); with --writes: pairs of runs (default 21); with --data: at most (default 10); with
+    /// --keys: kills of each (default 20)
     #[arg(long = "rounds", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=ROUNDS_MAX))]
     asked: Option<u32>,
     #[arg(skip)]
@@ -82,6 +84,9 @@ pub(crate) struct Options {
     /// Links and streams of the plugin prove who speaks, by keys that are made for the run
     #[arg(long)]
     pub(crate) secure: bool,
+    /// Instead of a race: kevy-server with the plugin without keys and with them, in turns: a kill of the primary, and what they cost idle
+    #[arg(long, conflicts_with_all = ["writes", "data", "secure", "faults"])]
+    pub(crate) keys: bool,
     /// How long to look at the idle systems
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds(1, IDLE_S_MAX))]
     pub(crate) idle: Duration,
@@ -97,8 +102,8 @@ pub(crate) struct Options {
     /// redis-sentinel (default: from PATH)
     #[arg(long, value_name = "PATH")]
     pub(crate) sentinel: Option<PathBuf>,
-    /// Write the report there, between `<!-- race:begin -->` and `<!-- race:end -->` (with --writes and --data: `writes` and
-    /// `data` instead of `race`)
+    /// Write the report there, between `<!-- race:begin -->` and `<!-- race:end -->` (with --writes, --data and --keys: `writes`,
+    /// `data` and `keys` instead of `race`)
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,
     /// Draw the failovers
@@ -114,6 +119,7 @@ impl Options {
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>, root: bool) -> Result<Self, clap::Error> {
         let mut options = Self::try_parse_from(args)?;
         let usual = match () {
+            () if options.keys => KEYS_ROUNDS,
             () if options.writes => WRITES_ROUNDS,
             () if !options.data.is_empty() => DATA_ROUNDS,
             () => FAULT_ROUNDS,
@@ -122,6 +128,8 @@ impl Options {
         if options.writes {
             options.faults.clear();
             options.racers = vec![Racer::Stock, Racer::Plugin];
+        } else if options.keys {
+            options.racers = vec![Racer::Plugin];
         } else if !options.data.is_empty() {
             // Everything happens on one machine's loopback.
             options.faults.clear();
@@ -135,6 +143,11 @@ impl Options {
             options.racers = Racer::ALL.to_vec();
         }
         Ok(options)
+    }
+
+    /// The same for so many rounds, with keys or without.
+    pub(crate) fn turn(&self, secure: bool, rounds: u32) -> Self {
+        Self { secure, rounds, ..self.clone() }
     }
 
     /// Which server is run.
@@ -159,6 +172,8 @@ mod tests {
         let others = options(&[], false).unwrap();
         assert_eq!(others.faults, [Fault::Kill, Fault::Stop], "only root can cut links");
         assert_eq!(options(&["--writes"], true).unwrap().rounds, 21);
+        let keys = options(&["--keys"], true).unwrap();
+        assert_eq!((keys.rounds, keys.racers, keys.faults), (20, vec![Racer::Plugin], vec![]));
         let data = options(&["--data", "0,1gb"], true).unwrap();
         assert_eq!((data.data, data.rounds, data.faults), (vec![Size(0), Size(1_000_000_000)], 10, vec![]));
     }

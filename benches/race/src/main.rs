@@ -3,6 +3,7 @@
 mod binaries;
 mod cli;
 mod idle;
+mod links;
 mod memory;
 mod report;
 mod sizes;
@@ -90,6 +91,9 @@ fn run(options: &Options, entries: &[Entry]) -> Result<(), Failure> {
     if options.writes {
         return compare_writes(options, entries, &interrupt, &progress);
     }
+    if options.keys {
+        return compare_links(options, entries, &interrupt, &progress);
+    }
     if !options.data.is_empty() {
         return compare_sizes(options, entries, &interrupt, &progress);
     }
@@ -134,6 +138,23 @@ fn compare_writes(
         Some(path) => publish(path, "writes", &section),
         None => Ok(()),
     }
+}
+
+fn compare_links(
+    options: &Options,
+    entries: &[Entry],
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    for entry in entries {
+        let section = links::compare(options, entry, interrupt, progress)?;
+        progress.clear();
+        println!("{section}");
+        if let Some(path) = &options.markdown {
+            report::publish(path, "keys", &section)?;
+        }
+    }
+    Ok(())
 }
 
 /// All systems, one after the other, with data of each size.

@@ -19,6 +19,9 @@ const PACE: Duration = Duration::from_millis(1);
 /// How long a node may be silent before it is left.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(500);
 
+/// Longest wait for an application to write again, once the cluster does.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
+
 /// The library that an application uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Library {
@@ -62,8 +65,21 @@ impl Application {
         Ok(Self { seen, over, thread: Some(thread) })
     }
 
-    /// What it saw of a fault at `struck`, in one line.
-    pub(crate) fn line(&self, struck: Duration) -> String {
+    /// What it saw of a fault at `struck`, in one line, and whether it has come back.
+    pub(crate) fn saw(&self, struck: Duration, clock: Clock) -> (String, bool) {
+        let asked = clock.now();
+        let writes = |since: Duration| lock(&self.seen).acks.last().is_some_and(|at| *at > since);
+        while !writes(asked) {
+            let waited = clock.now() - asked;
+            if waited > BACK_WITHIN {
+                let line = format!(
+                    "an application with redis-rs, through Sentinel: no write for {} s after the cluster was back",
+                    waited.as_secs()
+                );
+                return (line, false);
+            }
+            std::thread::sleep(PACE);
+        }
         let mut seen = lock(&self.seen);
         let pairs = seen.acks.windows(2).filter(|pair| pair[1] > struck);
         let gap = pairs.map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
@@ -77,7 +93,7 @@ impl Application {
         // The next round has its own.
         seen.acks.clear();
         seen.failed.clear();
-        line
+        (line, true)
     }
 }
 

@@ -84,7 +84,8 @@ pub(crate) struct Options {
     /// Write as fast as the primary answers, in pipelines, beside the clients that measure
     #[arg(long)]
     pub(crate) load: bool,
-    /// Let an application write beside, through a client library that everybody uses, and say what it saw
+    /// Let an application write beside, through a client library that everybody uses, and say what it saw. Fails where it does not
+    /// come back within 10 s of the cluster
     #[arg(long, value_name = "LIBRARY", conflicts_with = "stock", value_parser = named(&[Library::Sentinel], Library::name, Library::means))]
     pub(crate) client: Option<Library>,
     /// Leave the cluster running afterwards, to play with, until Ctrl-C

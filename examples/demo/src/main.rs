@@ -105,6 +105,7 @@ fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool
     if !single && options.rounds > 0 {
         say(options, &summary::head(style));
     }
+    let mut returned = true;
     let (mut rounds, mut confirmed) = (Vec::<Round>::new(), Vec::new());
     let mut changed = true;
     if options.members {
@@ -131,7 +132,9 @@ fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool
             }
         }
         if let Some(application) = &application {
-            say(options, &application.line(round.struck));
+            let (line, back) = application.saw(round.struck, stage.clock);
+            say(options, &line);
+            returned &= back;
         }
         rounds.push(round);
     }
@@ -145,7 +148,7 @@ fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool
     if rounds.len() > 1 {
         say(options, &format!("\n{}", summary::render(&rounds, audit.waited, !stock, style)));
     }
-    let innocent = changed && audit.waited == 0 && rounds.iter().all(Round::innocent);
+    let innocent = changed && audit.waited == 0 && returned && rounds.iter().all(Round::innocent);
     if audit.waited > 0 {
         eprintln!("{} confirmed writes are missing at the end", audit.waited);
     }

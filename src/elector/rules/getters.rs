@@ -95,6 +95,8 @@ impl Elector {
         };
         match (reign.fenced(), self.lease.until()) {
             (None, Some(until)) => GateState::Open(until),
+            // Links or the clock took the lease away in the middle of a handover: what had begun must not go on (F23).
+            (Some(FenceReason::StepDown), None) => GateState::Shut(Denied::Fenced(FenceReason::LeaseExpired)),
             (fenced, _) => GateState::Shut(Denied::Fenced(fenced.unwrap_or(FenceReason::LeaseExpired))),
         }
     }

@@ -80,11 +80,12 @@ impl Elector {
     #[cold]
     pub(super) fn on_members_due(&mut self) {
         let (ours, every) = (self.peers.generation(), self.config.heartbeat_interval * TOLD_EVERY_HEARTBEATS);
-        if ours > Generation::FILE && !self.record.pending() {
-            let mut lack = false;
+        if ours > Generation::FILE {
+            // What is not durable is not told, and is told once it is.
+            let mut lack = self.record.pending();
             for number in 0..self.peers.partners().len() {
                 let peer = self.peers.partners()[number];
-                if self.lacks(peer) {
+                if !self.record.pending() && self.lacks(peer) {
                     lack = true;
                     // Somebody who is not heard is told when he is linked, and then when he is heard again.
                     let now = self.now();

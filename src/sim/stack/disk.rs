@@ -1,6 +1,8 @@
 //! A disk with a vote record.
 
+use crate::ids::Epoch;
 use crate::position::Position;
+use crate::sim::run::member_in;
 use crate::state::HardState;
 use crate::store::{MemoryVoteStore, VoteStore, encode_position, encode_vote};
 use futures::future::FutureExt;
@@ -28,6 +30,16 @@ pub(super) struct Write {
 }
 
 impl Disk {
+    /// That of a member in this epoch; `None`: an empty one.
+    pub(super) fn with_epoch(epoch: Option<Epoch>) -> Self {
+        let mut disk = Self::default();
+        if let Some(epoch) = epoch {
+            disk.keep(member_in(epoch));
+            disk.before = None;
+        }
+        disk
+    }
+
     pub(super) fn keep(&mut self, state: HardState) {
         // In memory a save never waits. What was decoded before can be encoded.
         let record = encode_vote(&state).unwrap_or_default();

@@ -42,6 +42,8 @@ pub(super) enum Event {
         peer: usize,
         seen: bool,
     },
+    /// A member that lies says something.
+    Lie(usize),
     /// A fault of the plan comes, and goes.
     Fault(usize),
     Heal(usize),

@@ -66,6 +66,9 @@ impl State {
         *self.run.stats.faults.entry(fault.kind.name()).or_default() += 1;
         self.run.active[index] = Active { on: true, node, cut, ..Active::default() };
         self.push(self.run.now + fault.lasts, Event::Heal(index));
+        if matches!(fault.kind, FaultKind::Lie { .. }) {
+            self.push(self.run.now, Event::Lie(index));
+        }
         effect
     }
 
@@ -110,7 +113,7 @@ impl State {
             }
             FaultKind::HungShard if runs => self.nodes[node].impairments.hung += 1,
             // The network in memory knows one process per node.
-            FaultKind::HungShard | FaultKind::Twin { .. } | FaultKind::Lie { .. } => return None,
+            FaultKind::HungShard | FaultKind::Twin { .. } => return None,
             FaultKind::StepDown => self.nodes[node].plugin.as_ref().filter(|_| runs)?.step_down(),
             FaultKind::Transfer { to } => {
                 let to = if to == node { (node + 1) % nodes } else { to };
@@ -196,7 +199,9 @@ impl State {
             let record = &self.nodes[*n].disk.record;
             *n != node && record.as_ref().is_none_or(|record| record.standing == Standing::New)
         };
-        self.run.voters().filter(without).count() < self.run.voters().len() - self.run.quorum()
+        // Who lies of its epoch is no better than one that has forgotten it.
+        let liars = usize::from(self.run.plan.setup.lies);
+        self.run.voters().filter(without).count() + liars < self.run.voters().len() - self.run.quorum()
     }
 
     pub(super) fn on_heal(&mut self, index: usize) -> Effect {
@@ -244,7 +249,11 @@ impl State {
             {
                 self.resume_elections(false);
             }
-            FaultKind::Shutdown => return Effect::Restart { node },
+            FaultKind::Lie { removed: true, .. } => {
+                self.nodes[node].removed = true;
+                return Effect::Kill { node, power: false };
+            }
+            FaultKind::Lie { .. } | FaultKind::Shutdown => return Effect::Restart { node },
             _ => {}
         }
         Effect::Nothing

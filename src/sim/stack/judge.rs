@@ -196,7 +196,9 @@ impl State {
                     machine.watch.follows.is_some_and(|(of, primary)| Some(of) == epoch && primary == id)
                 }
             };
-            follows && (node == writer || joined || self.run.plan.setup.kinds[node] == MemberKind::Witness)
+            machine.removed
+                || follows
+                    && (node == writer || joined || self.run.plan.setup.kinds[node] == MemberKind::Witness)
         })
     }
 }

@@ -56,6 +56,7 @@ mod faults;
 mod foreign_host;
 mod host;
 mod judge;
+mod lies;
 mod links;
 mod net;
 mod server;

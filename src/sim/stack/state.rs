@@ -15,6 +15,7 @@ use crate::sim::plan::Plan;
 use crate::sim::rng::Rng;
 use crate::sim::run::Run;
 use crate::sim::server::Act;
+use crate::transport::MemoryTransport;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::collections::{BTreeMap, VecDeque};
@@ -58,6 +59,10 @@ pub(super) struct Machine {
     pub(super) reigning_since: Option<u64>,
     /// Asked to end.
     pub(super) leaving: bool,
+    /// Out of the cluster for good.
+    pub(super) removed: bool,
+    /// Says in this process's name what its driver does not.
+    pub(super) voice: Option<MemoryTransport>,
 }
 
 impl Machine {
@@ -101,7 +106,7 @@ impl State {
                 Machine {
                     id: ids[node],
                     clock: NodeClock::new(real.clone(), drift, Rng::new(plan.seed, 100 + node as u64)),
-                    disk: Disk::default(),
+                    disk: Disk::with_epoch(plan.setup.epochs.get(node).copied()),
                     told: None,
                     watch: Watch::default(),
                     impairments: Impairments::default(),
@@ -113,6 +118,8 @@ impl State {
                     disturbed: 0,
                     reigning_since: None,
                     leaving: false,
+                    removed: false,
+                    voice: None,
                 }
             })
             .collect();

@@ -203,7 +203,7 @@ impl<'a> World<'a> {
         let scene = self.scene.clone();
         let parts = scene.with(|state| {
             let machine = &mut state.nodes[node];
-            if machine.plugin.is_some() || machine.impairments.down > 0 {
+            if machine.plugin.is_some() || machine.impairments.down > 0 || machine.removed {
                 return None;
             }
             state.lives += 1;
@@ -218,6 +218,7 @@ impl<'a> World<'a> {
                 }
             };
             let inner = state.net.electors.transport(id);
+            state.nodes[node].voice = Some(inner.again());
             let seed = state.run.plan.seed ^ (u64::from(life) << 32);
             Some((config, clock, inner, seed, id, life))
         });
@@ -345,6 +346,7 @@ impl State {
             Event::Tick { node, life } => self.on_tick(node, life),
             Event::Written { node, number, failed } => self.on_written(node, number, failed),
             Event::Reset { node, peer, seen } => self.on_reset(node, peer, seen),
+            Event::Lie(index) => self.on_lie(index),
             Event::Probe => self.on_probe(),
             Event::Data { from, to, .. } => {
                 if let Some(event) = self.through_cuts(from, to, event) {

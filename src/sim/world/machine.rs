@@ -3,11 +3,10 @@
 use super::event::Event;
 use crate::elector::{DetachSeq, Elector, GateState, PersistSeq};
 use crate::ids::{Epoch, Incarnation, NodeId};
-use crate::message::Standing;
-use crate::position::Position;
 use crate::sim::clock::DriftClock;
 use crate::sim::data::Offsets;
 use crate::sim::impairments::{Impairments, Life};
+use crate::sim::run::member_in;
 use crate::state::HardState;
 use std::collections::VecDeque;
 
@@ -45,19 +44,7 @@ pub(super) struct Disk {
 impl Disk {
     /// Of a member that has been in this epoch, or of a new one.
     pub(super) fn with_epoch(epoch: Option<Epoch>) -> Self {
-        let of_member = |epoch| HardState {
-            identity: None,
-            members: None,
-            promise: crate::time::Duration::from_secs(1),
-            pause: None,
-            floor: crate::position::Progress::NONE,
-            epoch,
-            voted_for: None,
-            standing: Standing::Member,
-            incarnation: Incarnation(1),
-            position: Position::NONE,
-        };
-        Self { record: epoch.map(of_member), ..Self::default() }
+        Self { record: epoch.map(member_in), ..Self::default() }
     }
 }
 

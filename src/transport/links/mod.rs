@@ -26,11 +26,11 @@ use super::outbox::Pushed;
 use super::wakes::{Wakeful, Wakes};
 use crate::ids::{Incarnation, NodeId};
 use crate::link::LinkEvent;
-use crate::message::{Hello, Message};
+use crate::message::{Hello, Message, Pass};
 use crate::time::{Duration, Instant};
 use peer::{NewLink, Peer};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::Waker;
 
 /// How long a process must have been gone before an older incarnation of its node is linked again, unless
@@ -128,6 +128,18 @@ impl Links {
         }
     }
 
+    /// The process of `peer` that dialled gave this one something, or nothing.
+    pub(super) fn note_pass(&mut self, peer: NodeId, pass: Option<Pass>) {
+        if let Some(p) = self.peers.get_mut(&peer) {
+            p.pass = pass;
+        }
+    }
+
+    /// What the process of `peer` that dialled last gave to this one.
+    pub(super) fn pass(&self, peer: NodeId) -> Option<Pass> {
+        self.peers.get(&peer)?.pass
+    }
+
     /// A link ended.
     pub(super) fn end(&mut self, direction: Direction, peer: NodeId, id: LinkId, end: End, now: Instant) {
         let Some(p) = self.peers.get_mut(&peer) else { return };
@@ -151,6 +163,11 @@ impl Links {
     /// Where to look first for a process that was just lost.
     pub(super) fn lost_address(&self, peer: NodeId) -> Option<SocketAddr> {
         self.peers.get(&peer)?.lost_address()
+    }
+
+    /// Whether some peer was linked at this host last.
+    pub(super) fn is_at(&self, host: IpAddr) -> bool {
+        self.peers.values().any(|p| p.is_at(host))
     }
 
     /// Where the last `Out` link to this process of `peer` leads, or led.

@@ -2,6 +2,7 @@
 
 use crate::ids::Incarnation;
 use crate::link::LinkEvent;
+use crate::message::Pass;
 use crate::time::{Duration, Instant};
 use crate::transport::api::RefuseReason;
 use crate::transport::outbox::Outbox;
@@ -63,6 +64,8 @@ pub(super) struct Peer {
     silence: Silence,
     /// What its last greeting said that all members have to agree on, where this node says something else.
     pub(super) differs: String,
+    /// What it gave to this process when it dialled last.
+    pub(super) pass: Option<Pass>,
 }
 
 /// What the peer said lately, and whether to dial it beside the link that is there (T25).
@@ -266,6 +269,11 @@ impl Peer {
         }
         self.refusal_told = true;
         Some(LinkEvent::Refused)
+    }
+
+    /// Whether it was linked at this host last.
+    pub(super) fn is_at(&self, host: IpAddr) -> bool {
+        self.hosts.contains(&Some(host))
     }
 
     /// Where to look first for a process that was just lost.

@@ -260,6 +260,12 @@ pub struct MemoryTransport {
 }
 
 impl MemoryTransport {
+    /// The same process once more.
+    #[cfg(feature = "sim")]
+    pub(crate) fn again(&self) -> Self {
+        Self { network: self.network.clone(), node: self.node, process: self.process }
+    }
+
     fn with_links<T>(&self, work: impl FnOnce(&mut Links) -> T) -> Option<T> {
         self.network.lock().links_of(self.node, self.process).map(work)
     }

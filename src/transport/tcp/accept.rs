@@ -1,6 +1,7 @@
 //! Connections that peers dialled: we receive on them.
 
 use super::allowance::Allowance;
+use super::greetings::Greetings;
 use super::limits::{ACCEPT_RETRY, HELLO_PENDING_MAX, HELLO_TIMEOUT, LATE_END_WAIT};
 use super::shared::Context;
 use super::stream::{Heard, Stopped, Stream, abort, next_message, read_more, tune, write_first};
@@ -22,7 +23,7 @@ use std::task::{Poll, Waker};
 
 /// Takes connections in for ever. The listening socket stays open whatever happens to them: a closed one
 /// tells the peers that this process is gone.
-pub(super) async fn accept_all(context: Context<'_>, listener: &Async<TcpListener>) {
+pub(super) async fn accept_all(context: Context<'_>, listener: &Async<TcpListener>, greetings: Greetings) {
     let waiting = Waiting::default();
     let mut connections: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
     // Keeps the set from being empty, which would end the stream.
@@ -57,7 +58,7 @@ pub(super) async fn accept_all(context: Context<'_>, listener: &Async<TcpListene
             waiting.leave(number);
             continue;
         }
-        connections.push(serve(context, stream, &waiting, number).boxed());
+        connections.push(serve(context, stream, (&waiting, number), &greetings).boxed());
     }
 }
 
@@ -101,13 +102,18 @@ impl Waiting {
     }
 }
 
-async fn serve(context: Context<'_>, stream: Stream, waiting: &Waiting, number: u64) {
+async fn serve(
+    context: Context<'_>,
+    stream: Stream,
+    (waiting, number): (&Waiting, u64),
+    greetings: &Greetings,
+) {
     let Context { shared, hello } = context;
     let mut stream = Watched::new(stream);
     tune(&stream);
     let mut greeting = Greeting::accept(hello, shared.sessions.accept());
     let heard = {
-        let heard = std::pin::pin!(within(HELLO_TIMEOUT, greet(context, &mut greeting, &stream)));
+        let heard = std::pin::pin!(within(HELLO_TIMEOUT, greet(context, &mut greeting, &stream, greetings)));
         let removed = std::pin::pin!(waiting.removed(number));
         match select(heard, removed).await {
             Either::Left((heard, _)) => heard,
@@ -128,6 +134,7 @@ async fn serve(context: Context<'_>, stream: Stream, waiting: &Waiting, number: 
         let mut links = shared.links();
         let id = links.up(Direction::In, theirs.node, theirs.incarnation, address, now())?;
         links.compare(hello, &theirs);
+        links.note_pass(theirs.node, theirs.pass);
         Ok((theirs.node, id))
     });
     let mut answer = Vec::new();
@@ -167,8 +174,13 @@ enum Unheard {
 }
 
 /// Who the other end is, and then room for what will be told of the link.
-async fn greet(context: Context<'_>, greeting: &mut Greeting<'_>, stream: &Stream) -> Result<Hello, Unheard> {
-    let mut answer = Vec::new();
+async fn greet(
+    context: Context<'_>,
+    greeting: &mut Greeting<'_>,
+    stream: &Stream,
+    greetings: &Greetings,
+) -> Result<Hello, Unheard> {
+    let (mut answer, mut heard_before) = (Vec::new(), false);
     loop {
         let heard = greeting.hear(&mut answer).map_err(Unheard::TurnedAway)?;
         if !answer.is_empty() && !write_first(stream, &answer) {
@@ -180,6 +192,14 @@ async fn greet(context: Context<'_>, greeting: &mut Greeting<'_>, stream: &Strea
             return Ok(theirs);
         }
         read_more(stream, greeting.channel()).await.map_err(|_| Unheard::Ended)?;
+        // What comes costs nothing until it is heard, and who says nothing costs nothing.
+        if !std::mem::replace(&mut heard_before, true) {
+            let host = stream.get_ref().peer_addr().ok().map(|address| address.ip());
+            let of_peer = host.is_some_and(|host| context.shared.links().is_at(host));
+            if !greetings.take(of_peer, now()) {
+                return Err(Unheard::TurnedAway(greeting.too_many()));
+            }
+        }
     }
 }
 

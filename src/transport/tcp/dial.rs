@@ -232,8 +232,8 @@ async fn greet(
     stream: &Stream,
     peer: NodeId,
 ) -> Result<(Channel, Hello), Option<TurnedAway>> {
-    let mut out = Vec::new();
-    let mut greeting = Greeting::dial(context.hello, peer, context.shared.sessions.dial(peer), &mut out)?;
+    let (mut out, ours) = (Vec::new(), context.shared.hello_to(peer, context.hello));
+    let mut greeting = Greeting::dial(&ours, peer, context.shared.sessions.dial(peer), &mut out)?;
     let heard = within(HELLO_TIMEOUT, async {
         loop {
             if !out.is_empty() && !write_first(stream, &out) {

@@ -51,3 +51,6 @@ pub const DECISION_FRAMES: u32 = 8;
 pub const BYTES_PER_WINDOW_MAX: usize = 512 * 1024;
 /// How long the allowance of a peer is for.
 pub const ALLOWANCE_WINDOW: Duration = Duration::from_millis(100);
+/// Greetings that are heard within [`ALLOWANCE_WINDOW`] from hosts of peers, and as many from all others together. Each costs a tenth of a
+/// millisecond where links have keys, so all of them take a tenth of a processor each way.
+pub const GREETINGS_PER_WINDOW_MAX: u32 = 100;

@@ -14,7 +14,9 @@
 mod accept;
 mod allowance;
 mod dial;
+mod greetings;
 mod limits;
+mod passes;
 mod place;
 mod shared;
 mod spare;
@@ -23,21 +25,24 @@ mod timer;
 mod watch;
 
 pub use limits::{
-    ALLOWANCE_WINDOW, BYTES_PER_WINDOW_MAX, DECISION_FRAMES, FRAMES_PER_WINDOW_MAX, HELLO_PENDING_MAX,
+    ALLOWANCE_WINDOW, BYTES_PER_WINDOW_MAX, DECISION_FRAMES, FRAMES_PER_WINDOW_MAX, GREETINGS_PER_WINDOW_MAX,
+    HELLO_PENDING_MAX,
 };
+pub use passes::Passes;
 pub use watch::SocketWatch;
 
 use super::api::{Directions, SendError, Transport, TransportError, TransportEvent, TransportStats};
 use super::links::{Links, STALE_AFTER_DEFAULT};
 use super::session::{PlainSessions, Sessions};
 use crate::ids::NodeId;
-use crate::message::{Hello, Message};
+use crate::message::{Hello, Message, Pass};
 use crate::time::Duration;
 use async_io::Async;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::future::{FutureExt, poll_fn, select};
 use futures::stream::FuturesUnordered;
+use greetings::Greetings;
 use limits::CLOSE_FLUSH_MAX;
 use shared::{Context, Shared};
 use std::collections::BTreeMap;
@@ -45,7 +50,7 @@ use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use timer::within;
+use timer::{now, within};
 use watch::Watched;
 
 /// A [`Transport`] over TCP.
@@ -55,6 +60,7 @@ pub struct TcpTransport {
     peers: BTreeMap<NodeId, String>,
     seed: u64,
     silence: Option<Duration>,
+    greetings: u32,
     shared: Shared,
 }
 
@@ -73,6 +79,8 @@ pub struct TcpTransportBuilder {
     silence: Option<Duration>,
     sessions: Arc<dyn Sessions>,
     watch: Option<Arc<dyn SocketWatch>>,
+    passes: Option<Arc<dyn Passes>>,
+    greetings: u32,
 }
 
 impl fmt::Debug for TcpTransportBuilder {
@@ -95,6 +103,11 @@ impl TcpTransport {
     /// The address at which `peer` was linked last: one that works, also while its name cannot be resolved.
     pub fn address(&self, peer: NodeId) -> Option<SocketAddr> {
         self.shared.links().address(peer)
+    }
+
+    /// What the process of `peer` that dialled last gave to this one, if it gave anything.
+    pub fn pass(&self, peer: NodeId) -> Option<Pass> {
+        self.shared.links().pass(peer)
     }
 
     /// Opens the listening socket.
@@ -129,6 +142,8 @@ impl TcpTransportBuilder {
             silence: None,
             sessions,
             watch: None,
+            passes: None,
+            greetings: GREETINGS_PER_WINDOW_MAX,
         }
     }
 
@@ -169,6 +184,19 @@ impl TcpTransportBuilder {
         self
     }
 
+    /// Gives each peer that is dialled something by which it can show that it was reached. Default: nothing.
+    pub fn passes(mut self, passes: Arc<dyn Passes>) -> Self {
+        self.passes = Some(passes);
+        self
+    }
+
+    /// How many greetings are heard within [`ALLOWANCE_WINDOW`] from hosts of peers, and as many from all others together (T42). Default:
+    /// [`GREETINGS_PER_WINDOW_MAX`].
+    pub fn greetings_max(mut self, greetings: u32) -> Self {
+        self.greetings = greetings;
+        self
+    }
+
     /// The transport. It does nothing until it [runs](Transport::run).
     pub fn build(self) -> TcpTransport {
         let links = Links::new(self.peers.keys().copied(), self.stale_after);
@@ -177,7 +205,8 @@ impl TcpTransportBuilder {
             peers: self.peers,
             seed: self.seed,
             silence: self.silence,
-            shared: Shared::new(links, self.sessions, self.watch),
+            greetings: self.greetings,
+            shared: Shared::new(links, self.sessions, self.watch, self.passes),
         }
     }
 }
@@ -201,7 +230,7 @@ impl Transport for TcpTransport {
         let _forget = Forget(&self.shared);
         let mut work = FuturesUnordered::new();
         let context = Context { shared: &self.shared, hello: &hello };
-        work.push(accept::accept_all(context, &listener).boxed());
+        work.push(accept::accept_all(context, &listener, Greetings::new(self.greetings, now())).boxed());
         for (number, (peer, address)) in (0..).zip(&self.peers) {
             if *peer != hello.node {
                 let seed = self.seed.wrapping_add(number);

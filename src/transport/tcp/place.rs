@@ -88,7 +88,8 @@ mod tests {
     #[test]
     fn t12_the_first_attempt_after_a_loss_is_given_up_soon_and_between_sites_not_before_an_answer_can_come() {
         let (peer, address) = (NodeId::new("b").unwrap(), SocketAddr::from(([127, 0, 0, 1], 1)));
-        let shared = Shared::new(Links::new([peer], Duration::from_secs(2)), Arc::new(PlainSessions), None);
+        let shared =
+            Shared::new(Links::new([peer], Duration::from_secs(2)), Arc::new(PlainSessions), None, None);
         let up = shared.links().up(Direction::Out, peer, Incarnation(1), Some(address), now());
         shared.links().end(Direction::Out, peer, up.unwrap(), End::Clean, now());
         let mut place = Place::new("nowhere");

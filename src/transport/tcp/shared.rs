@@ -1,7 +1,9 @@
 //! What the tasks of one transport share.
 
+use super::passes::Passes;
 use super::stream::Stream;
 use super::watch::{SocketWatch, Watched};
+use crate::ids::NodeId;
 use crate::message::Hello;
 use crate::transport::links::Links;
 use crate::transport::session::Sessions;
@@ -17,6 +19,7 @@ pub(super) struct Shared {
     links: Mutex<Links>,
     pub(super) sessions: Arc<dyn Sessions>,
     watch: Option<Arc<dyn SocketWatch>>,
+    passes: Option<Arc<dyn Passes>>,
 }
 
 impl fmt::Debug for Shared {
@@ -38,8 +41,14 @@ impl Shared {
         links: Links,
         sessions: Arc<dyn Sessions>,
         watch: Option<Arc<dyn SocketWatch>>,
+        passes: Option<Arc<dyn Passes>>,
     ) -> Self {
-        Self { links: Mutex::new(links), sessions, watch }
+        Self { links: Mutex::new(links), sessions, watch, passes }
+    }
+
+    /// What this node says to `peer`, which it dials.
+    pub(super) fn hello_to(&self, peer: NodeId, hello: &Hello) -> Hello {
+        Hello { pass: self.passes.as_ref().map(|passes| passes.for_peer(peer)), ..hello.clone() }
     }
 
     pub(super) fn links(&self) -> Locked<'_, Links> {

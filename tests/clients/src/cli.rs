@@ -69,6 +69,10 @@ pub(crate) struct Options {
     /// Fails where the median of the longest gaps is above this
     #[arg(long, value_name = "MS")]
     gap_max: Option<u32>,
+    /// Fails where the median of what a client adds to the cluster's own gap, in the same round, is above this, and is so once more
+    /// when that line is played again: the cluster's gap grows with what else the machine does, this hardly
+    #[arg(long, value_name = "MS")]
+    over_max: Option<u32>,
     /// Writes the table there
     #[arg(long, value_name = "PATH")]
     pub(crate) markdown: Option<PathBuf>,
@@ -101,6 +105,10 @@ impl Options {
 
     pub(crate) fn gap_max(&self) -> Option<Duration> {
         self.gap_max.map(|ms| Duration::from_millis(ms.into()))
+    }
+
+    pub(crate) fn over_max(&self) -> Option<Duration> {
+        self.over_max.map(|ms| Duration::from_millis(ms.into()))
     }
 
     /// The lines of the table, without what a library cannot do.

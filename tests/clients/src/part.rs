@@ -45,7 +45,7 @@ impl Part {
             Self::Writes => &[(SENTINEL, WRITE, Fault::ALL, false), (&[Way::Nodes], WRITE, Fault::ALL, true)],
             Self::First => &[(SENTINEL, WRITE, &[Fault::Kill, Fault::StopBare, Fault::Isolate], true)],
             Self::Works => &[(
-                SENTINEL,
+                &[Way::Sentinel, Way::Nodes],
                 &[Work::Transaction, Work::Script, Work::Block, Work::Subscribe],
                 &[Fault::Kill, Fault::Transfer, Fault::Isolate],
                 false,

@@ -52,7 +52,7 @@ impl Client {
     /// valkey-glide knows no Sentinels; the others know nothing of further nodes without them.
     pub(crate) fn can(self, way: Way, work: Work) -> bool {
         match self {
-            Self::Glide => way != Way::Sentinel && work == Work::Write,
+            Self::Glide => way == Way::Nodes || way == Way::Proxy && work == Work::Write,
             _ => way != Way::Nodes,
         }
     }

@@ -21,6 +21,11 @@ impl Row {
         median(self.rounds.iter().map(|round| round.gap))
     }
 
+    /// Of what the client added to the cluster's own gaps.
+    pub(crate) fn over(&self) -> Duration {
+        median(self.rounds.iter().map(|round| round.gap.saturating_sub(round.cluster)))
+    }
+
     pub(crate) fn name(&self) -> String {
         let Plan { client, way, work, fault, .. } = self.plan;
         format!("{}, {}, {}, {}", client.name(), way.name(), work.name(), fault.name())
@@ -41,7 +46,6 @@ pub(crate) fn line(row: &Row) -> String {
     let Plan { client, way, work, fault, dead_first, .. } = row.plan;
     let worst = row.rounds.iter().map(|round| round.gap).max().unwrap_or_default();
     let cluster = median(row.rounds.iter().map(|round| round.cluster));
-    let over = median(row.rounds.iter().map(|round| round.gap.saturating_sub(round.cluster)));
     let mut errors: Vec<_> = row.rounds.iter().map(|round| round.errors).collect();
     errors.sort_unstable();
     let redis = match row.redis.is_empty() {
@@ -60,7 +64,7 @@ pub(crate) fn line(row: &Row) -> String {
         ms(row.median()),
         ms(worst),
         ms(cluster),
-        ms(over),
+        ms(row.over()),
         errors.get(errors.len() / 2).copied().unwrap_or_default(),
         errors.last().copied().unwrap_or_default(),
     )

@@ -30,7 +30,7 @@ fn greetings() -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     let hello = |protocol, cluster: &str, node: &str| -> Result<Vec<u8>, Box<dyn Error>> {
         let (cluster, node) = (cluster.to_owned(), NodeId::new(node)?);
         let mut bytes = Vec::new();
-        encode_hello(&Hello { protocol, cluster, node, incarnation: Incarnation(3), terms: String::new() }, &mut bytes);
+        encode_hello(&Hello { protocol, cluster, node, incarnation: Incarnation(3), terms: String::new(), pass: None }, &mut bytes);
         Ok(bytes)
     };
     let mut refusal = Vec::new();

@@ -105,6 +105,7 @@ pub fn ours() -> Hello {
         node,
         incarnation: Incarnation(7),
         terms: String::new(),
+        pass: None,
     }
 }
 

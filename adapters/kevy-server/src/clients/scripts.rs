@@ -177,7 +177,7 @@ impl Caller {
         }
         // Not for a script that is applied or replayed: it comes from a log of plain kevy, and was let pass there.
         if !kevy_rt::applying_record()
-            && let Err(denied) = self.shards.check()
+            && let Err(denied) = self.shards.runs(self.shard)
         {
             return out.extend_from_slice(&replies::denied(denied));
         }

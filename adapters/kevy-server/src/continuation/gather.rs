@@ -5,6 +5,7 @@
 //! other one would hold what the new history lacks, and copy everything. So the new primary takes what it can get of
 //! every shard's stream first; then the others are behind, or equal.
 
+use crate::continuation::passes::Asker;
 use crate::follow::addresses::Addresses;
 use crate::follow::feed::{Answer, Feed};
 use crate::follow::link::Member;
@@ -52,10 +53,10 @@ impl Gather {
         let until = Instant::now() + self.patience;
         let Some(places) = self.places(until) else { return };
         let (found, finds) = channel();
-        for (addresses, port) in self.peers.clone() {
+        for (addresses, port, asker) in self.peers.clone() {
             let (found, places, patience) = (found.clone(), places.clone(), self.patience);
             let ask = move || {
-                if let Ok(frames) = ask(&addresses, port, &places, patience) {
+                if let Ok(frames) = ask((&addresses, port, &asker), &places, patience) {
                     // Nobody may wait any more.
                     drop(found.send(frames));
                 }
@@ -113,9 +114,14 @@ impl Gather {
 }
 
 /// What a peer has behind `places`, shard by shard.
-fn ask(addresses: &Addresses, port: u16, places: &[Place], patience: Duration) -> io::Result<Vec<Frames>> {
+fn ask(
+    (addresses, port, asker): (&Addresses, u16, &Asker),
+    places: &[Place],
+    patience: Duration,
+) -> io::Result<Vec<Frames>> {
     let until = Instant::now() + patience;
-    let connect = |ip| Feed::connect(SocketAddr::new(ip, port), patience).map_err(|error| error.to_string());
+    let connect =
+        |ip| Feed::connect(asker, SocketAddr::new(ip, port), patience).map_err(|error| error.to_string());
     let (mut feed, _) = addresses.try_each(connect).map_err(io::Error::other)?;
     feed.set_patience(patience)?;
     places.iter().enumerate().map(|(shard, place)| of_shard(&mut feed, shard, *place, until)).collect()

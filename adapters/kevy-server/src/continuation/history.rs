@@ -8,8 +8,7 @@
 //! | `ELECT COPY shard node` | about how many bytes a copy has (1 at least), if this node may copy now; 0 while another one does |
 //! | `ELECT FRAMES shard epoch flushes offset count` | frames of that history that it received, as `FEED.READ` answers |
 //!
-//! They change no data. Like `FEED.READ` they are answered to whoever reaches the client port; once members can be told from
-//! others there, this is the place to ask who it is.
+//! They change no data. Only members are answered, by what stands behind each question (see `passes.rs`); whoever else asks is told `NOPERM`.
 
 use crate::position::digest::VERB;
 use crate::position::marks::Place;
@@ -43,6 +42,13 @@ pub(crate) fn target(argv: &[Vec<u8>], shards: usize) -> usize {
 /// The whole answer, made on the shard that [`target`] named.
 pub(crate) fn answer(shards: &Arc<Shards>, store: &Store, argv: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
+    let Some((asker, argv)) = shards.passes().and_then(|passes| passes.question(argv)) else {
+        encode_error(
+            &mut out,
+            "NOPERM only members of this cluster may ask that, and each question has to prove it",
+        );
+        return out;
+    };
     let shard = number(argv, 2).and_then(|shard| usize::try_from(shard).ok());
     let Some(shard) = shard.filter(|shard| *shard < shards.count()) else {
         encode_error(
@@ -53,8 +59,8 @@ pub(crate) fn answer(shards: &Arc<Shards>, store: &Store, argv: &[Vec<u8>]) -> V
     };
     let numbers: Option<Vec<u64>> = (3..7).map(|i| number(argv, i)).collect();
     if argv[1].eq_ignore_ascii_case(COPY.as_bytes()) {
-        let node = argv.get(3).and_then(|node| std::str::from_utf8(node).ok());
-        let may = node.is_some_and(|node| shards.may_copy(node));
+        // Not for whom it says: for whom it is.
+        let may = shards.may_copy(asker.as_str());
         kevy_resp::encode_integer(&mut out, if may { copy_bytes(store) } else { 0 });
         return out;
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod gather;
 pub(crate) mod history;
+pub(crate) mod passes;
 pub(crate) mod path;
 pub(crate) mod pins;
 pub(crate) mod resume;

@@ -145,9 +145,10 @@ pub(crate) fn describe() {
 }
 
 fn connect(link: &Arc<Link>) -> Result<Feed, Stop> {
-    let port = link.origin.primary_client_port;
-    let connect =
-        |ip| Feed::connect(SocketAddr::new(ip, port), CONNECT_TIMEOUT).map_err(|error| error.to_string());
+    let (port, asker) = (link.origin.primary_client_port, &link.origin.asker);
+    let connect = |ip| {
+        Feed::connect(asker, SocketAddr::new(ip, port), CONNECT_TIMEOUT).map_err(|error| error.to_string())
+    };
     let (feed, _) = link.origin.addresses.try_each(connect).map_err(io::Error::other)?;
     let handle = feed.handle()?;
     let mut state = open(link)?;
@@ -414,9 +415,10 @@ impl Attempt<'_> {
     }
 }
 
-fn ask_member((addresses, port): &Member) -> io::Result<Feed> {
-    let connect =
-        |ip| Feed::connect(SocketAddr::new(ip, *port), MEMBER_TIMEOUT).map_err(|error| error.to_string());
+fn ask_member((addresses, port, asker): &Member) -> io::Result<Feed> {
+    let connect = |ip| {
+        Feed::connect(asker, SocketAddr::new(ip, *port), MEMBER_TIMEOUT).map_err(|error| error.to_string())
+    };
     let (feed, _) = addresses.try_each(connect).map_err(io::Error::other)?;
     feed.set_patience(MEMBER_TIMEOUT)?;
     Ok(feed)

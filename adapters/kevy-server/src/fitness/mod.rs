@@ -3,6 +3,7 @@
 pub(crate) mod companion;
 pub(crate) mod descriptors;
 pub(crate) mod guard;
+pub(crate) mod memory;
 pub(crate) mod probe;
 pub(crate) mod pulse;
 pub(crate) mod reset_clients;

@@ -1,6 +1,7 @@
 //! Whether this server can write to its disk and open files: tried from time to time, because kevy tells of a log that
 //! it cannot write on its standard error only. The same thread looks after connections of the dead and of the silent.
 
+use crate::fitness::memory;
 use crate::fitness::reset_clients::ResetClients;
 use kevy_elect_plugin::host::Health;
 use rustix::fs::{OFlags, fstatvfs};
@@ -27,12 +28,17 @@ const SYNC_MAX: Duration = Duration::from_secs(5);
 /// An ailment counts as over when it has been for so long: who deletes a file on a full disk has not made room yet.
 const RECOVERY: Duration = Duration::from_secs(10);
 
+/// Memory is short where it was found so at so many looks in a row: a copy for a replica takes much for a moment.
+const LOW_LOOKS: u32 = 3;
+
 /// What the last probes found.
 pub(crate) struct Probe {
     /// Nothing is tried without one: a server without a log needs no disk to serve.
     path: Option<PathBuf>,
     /// What a disk that cannot be written means for this server.
     full: Health,
+    /// Below this the kernel's files say how much memory there is.
+    root: PathBuf,
     state: Mutex<State>,
 }
 
@@ -41,6 +47,8 @@ struct State {
     found: Option<(Health, String)>,
     /// Since when the logs are being synced.
     syncs_since: Option<Instant>,
+    /// At how many looks in a row there was hardly any memory.
+    low: u32,
     /// Since when nothing is wrong, while something was before.
     well_since: Option<Instant>,
 }
@@ -49,7 +57,12 @@ impl Probe {
     /// Tries in `data_dir`. With `sync_always`, nobody is answered while the log cannot be written.
     pub(crate) fn new(data_dir: Option<&Path>, sync_always: bool) -> Arc<Self> {
         let full = if sync_always { Health::Failing } else { Health::Disk };
-        Arc::new(Self { path: data_dir.map(|dir| dir.join(PROBE_FILE)), full, state: Mutex::default() })
+        Arc::new(Self {
+            path: data_dir.map(|dir| dir.join(PROBE_FILE)),
+            full,
+            root: PathBuf::from("/"),
+            state: Mutex::default(),
+        })
     }
 
     /// Tries for as long as anybody holds the probe. `written` grows when data comes in: an idle server is hardly ever
@@ -109,17 +122,30 @@ impl Probe {
 
     /// Tries once.
     fn try_once(&self, now: Instant) {
-        let Some(path) = &self.path else { return };
-        if let Err(error) = write(path) {
+        if let Err(error) = self.path.as_deref().map_or_else(|| glance(None), write) {
             self.note(error);
             return;
         }
         let mut state = self.state();
-        if state.found.is_some() {
+        self.look_at_memory(&mut state);
+        if state.low < LOW_LOOKS && state.found.is_some() {
             let since = *state.well_since.get_or_insert(now);
             if now.saturating_duration_since(since) >= RECOVERY {
                 (state.found, state.well_since) = (None, None);
             }
+        }
+    }
+
+    /// What the disk says comes first: without memory a server serves.
+    fn look_at_memory(&self, state: &mut State) {
+        let short = memory::nearest(&self.root).filter(memory::Room::is_low);
+        state.low = if short.is_some() { state.low.saturating_add(1) } else { 0 };
+        if let Some(room) = short.filter(|_| state.low >= LOW_LOOKS)
+            && state.found.as_ref().is_none_or(|(found, _)| *found == Health::Memory)
+        {
+            let (free, of) = (room.free >> 20, room.of >> 20);
+            let text = format!("{free} MiB of the {of} MiB of memory of {} are left", room.whose);
+            (state.found, state.well_since) = (Some((Health::Memory, text)), None);
         }
     }
 
@@ -141,7 +167,8 @@ impl Probe {
     }
 
     fn is_ill(&self) -> bool {
-        self.state().found.is_some()
+        let state = self.state();
+        state.found.is_some() || state.low > 0
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -232,6 +259,37 @@ mod tests {
         assert_eq!(std::fs::metadata(dir.join(PROBE_FILE)).unwrap().len(), 0, "the room is given back");
         std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!(Probe::new(Some(&dir), true).full, Health::Failing);
+    }
+
+    /// The readings are injected: files in the place of the kernel's.
+    #[test]
+    fn too_little_memory_is_told_once_it_lasts_and_counts_as_over_only_after_a_while() {
+        let dir = std::env::temp_dir().join(format!("kevy-elect-probe-memory-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("elect")).unwrap();
+        std::fs::create_dir_all(dir.join("proc")).unwrap();
+        let left = |kilobytes: u64| {
+            let text = format!("MemTotal: 4000000 kB\nMemAvailable: {kilobytes} kB\nSwapFree: 0 kB\n");
+            std::fs::write(dir.join("proc/meminfo"), text).unwrap();
+        };
+        let state = Mutex::default();
+        let probe = Probe { path: Some(dir.join(PROBE_FILE)), full: Health::Disk, root: dir.clone(), state };
+        let start = Instant::now();
+        left(10_000);
+        for _ in 1..LOW_LOOKS {
+            probe.try_once(start);
+            assert_eq!(probe.health(), Health::Good, "a moment's need");
+        }
+        probe.try_once(start);
+        assert_eq!(probe.health(), Health::Memory);
+        assert_eq!(probe.ailment().unwrap(), "9 MiB of the 3906 MiB of memory of the machine are left");
+        probe.try_once(start + RECOVERY * 2);
+        assert_eq!(probe.health(), Health::Memory, "it lasts");
+        left(1_000_000);
+        probe.try_once(start + RECOVERY * 2);
+        assert_eq!(probe.health(), Health::Memory, "a moment ago");
+        probe.try_once(start + RECOVERY * 3);
+        assert_eq!((probe.health(), probe.ailment()), (Health::Good, None));
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl CatchUp {
         let mut feed = match self.feed.take() {
             Some(feed) => feed,
             None => {
-                let feed = Feed::connect(self.address, CONNECT_TIMEOUT)?;
+                let feed = Feed::connect(&self.link.origin.asker, self.address, CONNECT_TIMEOUT)?;
                 let mut state = self.link.state();
                 if !state.open {
                     return Err(std::io::ErrorKind::ConnectionAborted.into());

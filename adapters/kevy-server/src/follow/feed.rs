@@ -5,6 +5,7 @@
 //! few frames are asked for at a time while they are large.
 
 use crate::continuation::history::{COPY, FRAMES, HISTORY, OWN, TRAIL};
+use crate::continuation::passes::Asker;
 use crate::continuation::path::Told;
 use crate::position::marks::Place;
 use kevy_resp::encode_command_borrowed;
@@ -40,16 +41,18 @@ pub(crate) struct Feed {
     reader: BufReader<TcpStream>,
     /// Questions that were not sent yet.
     out: Vec<u8>,
+    /// What proves to the node that a member asks.
+    asker: Asker,
 }
 
 impl Feed {
-    /// Connects.
-    pub(crate) fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
+    /// Connects to the node that `asker` asks.
+    pub(crate) fn connect(asker: &Asker, address: SocketAddr, timeout: Duration) -> io::Result<Self> {
         let socket = TcpStream::connect_timeout(&address, timeout)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         socket.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-        Ok(Self { reader: BufReader::new(socket), out: Vec::new() })
+        Ok(Self { reader: BufReader::new(socket), out: Vec::new(), asker: asker.clone() })
     }
 
     /// Waits no longer than this for an answer, in place of what suits large frames.
@@ -90,13 +93,13 @@ impl Feed {
     /// The same for frames that the node received in the history of `from`.
     pub(crate) fn ask_kept(&mut self, shard: usize, from: Place, count: u64) -> io::Result<Answer> {
         let Place { epoch, flushes, offset } = from;
-        self.request(&format!("ELECT {FRAMES} {shard} {} {flushes} {offset} {count}", epoch.0))?;
+        self.ask_member(&format!("ELECT {FRAMES} {shard} {} {flushes} {offset} {count}", epoch.0))?;
         Ok(answer(&mut self.reader, epoch.0, count)?.0)
     }
 
     /// Asks whose history the node's is. `None`: it does not understand that.
     pub(crate) fn history(&mut self, shard: usize) -> io::Result<Option<Told>> {
-        self.request(&format!("ELECT {HISTORY} {shard}"))?;
+        self.ask_member(&format!("ELECT {HISTORY} {shard}"))?;
         let Some(text) = self.text()? else { return Ok(None) };
         Told::read(&text).map(Some).ok_or_else(|| garbage(format!("{text:?}")))
     }
@@ -104,7 +107,7 @@ impl Feed {
     /// Asks for frames that the node has written in the history of `from`, where that is the last one that it wrote.
     pub(crate) fn ask_own(&mut self, shard: usize, from: Place, count: u64) -> io::Result<Answer> {
         let own = |feed: &mut Self| {
-            feed.request(&format!("ELECT {OWN} {shard}"))?;
+            feed.ask_member(&format!("ELECT {OWN} {shard}"))?;
             Ok::<_, io::Error>(feed.text()? == Some(format!("{} {}", from.epoch.0, from.flushes)))
         };
         // Before and after, so that the stream is that history's.
@@ -123,6 +126,10 @@ impl Feed {
         if head.starts_with("-ERR") {
             return Ok(None);
         }
+        if head.starts_with('-') {
+            // It may answer later.
+            return Err(io::Error::other(head));
+        }
         let size = number(&head, '$')?;
         if size > HISTORY_BYTES_MAX {
             return Err(garbage(format!("{size} bytes about its history")));
@@ -136,8 +143,11 @@ impl Feed {
 
     /// Whether `node` may copy from there now; then, about how many bytes. 0: the node there does not say.
     pub(crate) fn may_copy(&mut self, shard: usize, node: &str) -> io::Result<Option<u64>> {
-        self.request(&format!("ELECT {COPY} {shard} {node}"))?;
+        self.ask_member(&format!("ELECT {COPY} {shard} {node}"))?;
         let answer = line(&mut self.reader)?;
+        if answer.starts_with("-NOPERM") {
+            return Err(io::Error::other(answer));
+        }
         let about = answer.strip_prefix(':').and_then(|number| number.parse().ok());
         // Releases before say no more than 1, or do not know the question.
         Ok((about != Some(0)).then(|| about.filter(|bytes| *bytes > 1).unwrap_or(0)))
@@ -169,7 +179,8 @@ impl Feed {
 
     /// Says that all before `next` is here, together with other questions.
     pub(crate) fn want_room(&mut self, shard: usize, next: u64, frame_bytes: usize) {
-        self.add(&format!("ELECT {TRAIL} {shard} {next} {frame_bytes}"));
+        let question = self.asker.ask(&format!("ELECT {TRAIL} {shard} {next} {frame_bytes}"));
+        self.add(&question);
     }
 
     /// And what was answered to it. An older release does not know it, and lets nobody wait.
@@ -186,6 +197,12 @@ impl Feed {
     fn add(&mut self, words: &str) {
         let words: Vec<&str> = words.split(' ').collect();
         encode_command_borrowed(&mut self.out, &words);
+    }
+
+    /// Asks what only members may ask.
+    fn ask_member(&mut self, question: &str) -> io::Result<()> {
+        let question = self.asker.ask(question);
+        self.request(&question)
     }
 
     fn request(&mut self, words: &str) -> io::Result<()> {

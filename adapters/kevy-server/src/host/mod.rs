@@ -12,8 +12,11 @@ mod drain;
 mod lapsed;
 mod streams;
 
+pub use crate::continuation::passes::Passes;
+
 use crate::config::ElectSettings;
 use crate::continuation::gather::Gather;
+use crate::continuation::passes::Asker;
 use crate::continuation::resume;
 use crate::fitness::guard::Guard;
 use crate::fitness::probe::Probe;
@@ -50,6 +53,7 @@ pub struct KevyHost {
     /// Where each peer is.
     addresses: Vec<(NodeId, Arc<Addresses>)>,
     proven: Arc<OnceLock<ProvenAddress>>,
+    passes: Arc<Passes>,
     /// Whether it was said that a stream stands still.
     said_stalled: AtomicBool,
 }
@@ -106,15 +110,33 @@ impl KevyHost {
         metrics::counter!("kevy_server_stream_fetched_total").increment(0);
         resume::describe();
         syncer::describe();
+        let passes = Arc::new(Passes::new(settings.config.node())?);
+        shards.set_passes(Arc::clone(&passes));
         let (state, said_stalled) = (Mutex::new(state), AtomicBool::default());
         let watch = Watch::new(&settings.config, settings.shard_timeout);
-        Ok(Self { settings, shards, state, guard, watch, probe: None, addresses, proven, said_stalled })
+        Ok(Self {
+            settings,
+            shards,
+            state,
+            guard,
+            watch,
+            probe: None,
+            addresses,
+            proven,
+            passes,
+            said_stalled,
+        })
     }
 
     /// Makes known where the election's links lead: an address that works, also while names cannot be resolved.
     pub fn set_proven(&self, proven: impl Fn(NodeId) -> Option<IpAddr> + Send + Sync + 'static) {
         // A second way would be a mistake of this crate; the first stays.
         drop(self.proven.set(Box::new(proven)));
+    }
+
+    /// By what members prove who they are where they ask this node, and this one where it asks them.
+    pub fn passes(&self) -> Arc<Passes> {
+        Arc::clone(&self.passes)
     }
 
     /// Has a look at the disk too, from time to time.
@@ -209,7 +231,12 @@ impl KevyHost {
     fn members(&self, but: &[NodeId]) -> Vec<Member> {
         let address = |id| self.addresses.iter().find(|(known, _)| *known == id).map(|(_, a)| Arc::clone(a));
         let others = self.settings.data_nodes.iter().filter(|peer| !but.contains(&peer.id));
-        others.filter_map(|peer| Some((address(peer.id)?, peer.client_port))).collect()
+        others.filter_map(|peer| Some((address(peer.id)?, peer.client_port, self.asker(peer.id)))).collect()
+    }
+
+    /// What is asked of `node`.
+    fn asker(&self, node: NodeId) -> Asker {
+        Asker { passes: Arc::clone(&self.passes), node }
     }
 
     /// Takes from other members what they received of each shard's stream and this node did not.
@@ -247,6 +274,7 @@ impl KevyHost {
             port: peer.replication_port,
             primary_client_port: peer.client_port,
             credentials: Arc::new(Credentials::towards(settings.links.keys(), primary)),
+            asker: self.asker(primary),
             node: node.to_string(),
             client_port: own.client_port,
             members: members.into(),

@@ -106,8 +106,15 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
     priority::prefer_election(elect.realtime, inline)?;
     let server = Server::new(kevy, elect.clone()).map_err(|error| error.to_string())?;
     let watch = companion(&elect, program, kevy.server.threads.max(1), inline);
-    let (parts, transport) = parts::parts(&elect, &kevy.server.data_dir, door, watch)?;
+    let passes = server.host().passes();
+    let given = {
+        let passes = Arc::clone(&passes);
+        Arc::new(move |peer| passes.for_peer(peer))
+    };
+    let (parts, transport) = parts::parts(&elect, &kevy.server.data_dir, door, watch, Some(given))?;
     let (plugin, election) = QuorumPlugin::start(parts, |_| server.host());
+    let received = Arc::clone(&transport);
+    passes.set_received(move |peer| received.pass(peer));
     server.host().set_proven(move |peer| transport.address(peer).map(|address| address.ip()));
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
     let decisions = History::open(kevy.server.data_dir.join(history::FILE));

@@ -3,8 +3,9 @@
 use super::Shards;
 use super::throttle::{Follower, HURRY};
 use crate::confirm::names::Row;
-use std::sync::PoisonError;
+use crate::continuation::passes::Passes;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 impl Shards {
@@ -19,7 +20,7 @@ impl Shards {
     }
 
     /// A replica has all of this shard's stream before `next`, and fetches the rest.
-    pub(crate) fn note_follower(self: &std::sync::Arc<Self>, shard: usize, next: u64, frame_bytes: u64) {
+    pub(crate) fn note_follower(self: &Arc<Self>, shard: usize, next: u64, frame_bytes: u64) {
         let mut follower =
             self.shards[shard].throttle.follower.lock().unwrap_or_else(PoisonError::into_inner);
         *follower = Some(Follower { next, frame_bytes, heard: Instant::now() });
@@ -48,6 +49,15 @@ impl Shards {
     /// For how long shards have rested so that a replica could keep up, in milliseconds.
     pub(crate) fn rested_ms(&self) -> u64 {
         self.shards.iter().map(|shard| shard.throttle.rested_ms.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Makes known how members prove who they are where they ask. Before that, nobody is answered.
+    pub(crate) fn set_passes(&self, passes: Arc<Passes>) {
+        drop(self.passes.set(passes));
+    }
+
+    pub(crate) fn passes(&self) -> Option<&Arc<Passes>> {
+        self.passes.get()
     }
 
     /// Makes known who has a vote. Before that, everybody counts as much.

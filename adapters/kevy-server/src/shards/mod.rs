@@ -14,6 +14,7 @@
 //! - `table_room`: a table that is large enough before many keys come
 //! - `data`: what its data is, and the marks that say so in its log
 //! - `dumps`: rewrites and snapshots across a leap of the clock
+//! - `shutting`: a gate that shuts for a handover, and what is under way then
 //! - `short_ticks`: short ticks while something waits
 
 mod continue_orders;
@@ -26,11 +27,13 @@ pub(crate) mod inbox;
 mod lapsed;
 pub(crate) mod reign;
 mod short_ticks;
+mod shutting;
 pub(crate) mod stream;
 mod table_room;
 mod throttle;
 
 use crate::confirm::waits::Waits;
+use crate::continuation::passes::Passes;
 use crate::continuation::pins::Pins;
 use crate::ending::Ending;
 use crate::fitness::pulse::Pulse;
@@ -54,6 +57,7 @@ use std::time::Instant;
 
 use continue_state::Passage;
 use copy_turns::Turns;
+use shutting::Shutting;
 use throttle::Throttle;
 
 /// What to do with a record that is applied.
@@ -95,6 +99,7 @@ pub struct Shards {
     cutter: OnceLock<Cutter>,
     pins: OnceLock<Pins>,
     turns: Turns,
+    passes: OnceLock<Arc<Passes>>,
     /// What kevy keeps of each stream, in bytes.
     buffer: AtomicU64,
     /// The newest cut that was begun.
@@ -169,6 +174,7 @@ struct Shard {
     blocked: AtomicU64,
     /// The newest cut that this shard has put into its stream.
     cut: AtomicU64,
+    shutting: Shutting,
     pace: Pace,
     passage: Passage,
     throttle: Throttle,
@@ -237,6 +243,7 @@ impl Shards {
             stale_replicas: AtomicUsize::default(),
             blocked: AtomicU64::default(),
             cut: AtomicU64::default(),
+            shutting: Shutting::default(),
             pace: Pace::default(),
             passage: Passage::default(),
             throttle: Throttle::default(),
@@ -259,6 +266,7 @@ impl Shards {
             lapsed: Lapsed::default(),
             cutter: OnceLock::new(),
             pins: OnceLock::new(),
+            passes: OnceLock::new(),
             turns: Turns::default(),
             buffer: AtomicU64::new(u64::MAX),
             cut: AtomicU64::new(0),

@@ -20,9 +20,10 @@ use kevy_elect_plugin::plugin::Denied;
 use kevy_elect_plugin::position::Position;
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
-use kevy_server::host::KevyHost;
+use kevy_server::host::{KevyHost, Passes};
 use kevy_server::office::{Office, Standing};
 use kevy_server::{Server, Stopper};
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
@@ -218,12 +219,25 @@ impl Cluster {
         nodes
     }
 
+    /// Without an election there are no links by which the nodes of this process give each other their passes.
+    fn introduce(&self, node: usize, passes: Arc<Passes>) {
+        /// Of each port for clients.
+        static GIVEN: Mutex<BTreeMap<u16, Arc<Passes>>> = Mutex::new(BTreeMap::new());
+        let ports = self.ports.clone();
+        GIVEN.lock().unwrap().insert(ports[node], Arc::clone(&passes));
+        passes.set_received(move |peer| {
+            let port = ports.iter().enumerate().find(|(other, _)| Self::id(*other) == peer)?.1;
+            GIVEN.lock().unwrap().get(port).map(|theirs| theirs.for_peer(Self::id(node)))
+        });
+    }
+
     fn start_as(&self, node: usize, last: Option<Position>, more: &str) -> Node {
         let settings = self.settings(node, more);
         let server = Server::new(&settings.kevy, settings.elect.unwrap()).unwrap();
         let office = Arc::new(StubOffice::new(usize::from(self.shards)));
         server.set_office(Arc::clone(&office) as _);
         let (host, stopper) = (server.host(), server.stopper());
+        self.introduce(node, host.passes());
         let thread = std::thread::spawn(move || server.run().unwrap());
         let position = block_on(host.start(last)).unwrap();
         let port = self.ports[node];

@@ -6,7 +6,7 @@ use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::plugin::QuorumParts;
 use kevy_elect_plugin::store::FileVoteStore;
 use kevy_elect_plugin::transport::TcpTransport;
-use kevy_elect_plugin::transport::tcp::SocketWatch;
+use kevy_elect_plugin::transport::tcp::{Passes, SocketWatch};
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::path::Path;
@@ -15,12 +15,13 @@ use std::sync::Arc;
 /// Where the vote record lives, below the data directory.
 const VOTE_FILE: &str = "elect/vote";
 
-/// The vote record below `data_dir`, links from `door` to all other members, and the system's clock.
+/// The vote record below `data_dir`, links from `door` to all other members, which are given `passes`, and the system's clock.
 pub fn parts(
     elect: &ElectSettings,
     data_dir: &Path,
     door: TcpListener,
     watch: Option<Arc<dyn SocketWatch>>,
+    passes: Option<Arc<dyn Passes>>,
 ) -> Result<(QuorumParts, Arc<TcpTransport>), String> {
     let store = FileVoteStore::open(data_dir.join(VOTE_FILE)).map_err(|error| error.to_string())?;
     let node = elect.config.node();
@@ -37,6 +38,9 @@ pub fn parts(
     }
     if let Some(watch) = watch {
         transport = transport.watch(watch);
+    }
+    if let Some(passes) = passes {
+        transport = transport.passes(passes);
     }
     let transport = Arc::new(transport.build());
     let parts = QuorumParts {

@@ -36,9 +36,13 @@ use kevy_rt::{
 };
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// kevy's own interval.
 const TICK_MS_DEFAULT: u64 = 100;
+
+/// For how long shards look around often after one has begun a copy of its data.
+const COPY_HURRY: Duration = Duration::from_millis(50);
 
 /// The commands of an elected server. One clone per shard.
 pub struct ElectedCommands {
@@ -273,6 +277,8 @@ impl Commands for ElectedCommands {
         let frame = self.kevy.snapshot_aux()?;
         Some(match self.shard.get() {
             Some(shard) => {
+                // It may be for a stranger, who is found at the next tick (S11).
+                self.shards().hurry(COPY_HURRY);
                 let (beside, about) = (self.shards().beside(shard), self.shards().is_about(shard));
                 let beginnings = self.shards().beginnings(shard);
                 let cluster = self.shards().cluster_beside(shard);
@@ -371,6 +377,7 @@ impl Commands for ElectedCommands {
         if self.shards().keeps_nobody() {
             self.wary.set(true);
         }
+        self.shards().note_tick(self.own_shard());
         self.tick(store, |store| self.kevy.on_shard_tick(store));
         if let Some(mark) = self.shard.get().and_then(|shard| self.shards().tick_mark(shard)) {
             propagation::push_tick_frame(mark);

@@ -47,7 +47,9 @@ impl ElectedCommands {
     /// What becomes of a command that may write.
     #[inline]
     pub(super) fn resolve_write<A: ArgvView + ?Sized>(&self, args: &A, resolved: &mut ResolvedCmd) {
-        if self.shards().check().is_err() {
+        if let Err(denied) = self.shards().check()
+            && self.shards().passes_late(self.own_shard(), denied).is_err()
+        {
             return self.resolve_shut(args, resolved);
         }
         if resolved.verb == VerbId::UNKNOWN {
@@ -63,7 +65,7 @@ impl ElectedCommands {
         let known =
             Overridden::of(verb).filter(|own| *own != Overridden::Handshake || handshake::answers(args));
         let Some(own) = known else {
-            let shut = self.shards().check().is_err();
+            let shut = self.shards().passes(self.own_shard()).is_err();
             if (shut || browser::is_request(args)) && !is_harmless(verb) {
                 self.resolve_unknown(args, resolved);
             }

@@ -105,7 +105,11 @@ impl ElectedCommands {
         proto: RespVersion,
         out: &mut Vec<u8>,
     ) -> bool {
-        match (verdict, verdict.ask(self.shards())) {
+        let asked = match (verdict, verdict.ask(self.shards())) {
+            (Verdict::Write, Err(denied)) => self.shards().runs_late(self.own_shard(), denied),
+            (_, asked) => asked,
+        };
+        match (verdict, asked) {
             (Verdict::Write | Verdict::OwnWrite | Verdict::Cut, Err(denied)) => {
                 out.extend_from_slice(&replies::denied(denied));
                 // Or kevy would log it, and stream it.

@@ -12,6 +12,7 @@
 mod ack;
 mod run;
 
+use crate::continuation::passes::Asker;
 use crate::continuation::path::Why;
 use crate::follow::addresses::Addresses;
 use crate::follow::keys::Credentials;
@@ -38,6 +39,8 @@ pub(crate) struct Origin {
     pub(crate) primary_client_port: u16,
     /// What the primary has to prove.
     pub(crate) credentials: Arc<Credentials>,
+    /// What is asked of it at its client port.
+    pub(crate) asker: Asker,
     /// This node's name and client port.
     pub(crate) node: String,
     pub(crate) client_port: u16,
@@ -45,8 +48,8 @@ pub(crate) struct Origin {
     pub(crate) members: Arc<[Member]>,
 }
 
-/// A member: where its host is, and its port for clients.
-pub(crate) type Member = (Arc<Addresses>, u16);
+/// A member: where its host is, its port for clients, and what is asked of it there.
+pub(crate) type Member = (Arc<Addresses>, u16, Asker);
 
 /// What the links of one fleet share.
 pub(crate) struct Shared {

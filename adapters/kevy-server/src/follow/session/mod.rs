@@ -311,6 +311,7 @@ pub(super) mod tests {
             port: 1,
             primary_client_port: 1,
             credentials: Arc::new(crate::follow::keys::Credentials::towards_self(None)),
+            asker: crate::continuation::passes::tests::asker(),
             node: "n1".to_owned(),
             client_port: 2,
             members: Arc::new([]),

@@ -1,0 +1,69 @@
+//! A gate that shuts for a handover, seen from a shard (F23 of `docs/protocol.md`).
+//!
+//! The election shuts the gate while a shard is in the middle of something: half of an `EXEC` or a script would have been
+//! carried out. So a shard goes on until its next tick, which no command spans, and what it has sent on to another shard by then is
+//! still carried out there. That is counted: the election goes on when every shard has ticked more often than that (`stream::turns`).
+
+use super::Shards;
+use kevy_elect_plugin::plugin::Denied;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Ticks of a shard, from when all have ticked, after which what others sent to it before is done: the one under way, and a whole turn.
+const TICKS_OF_WHAT_WAS_SENT: u64 = 2;
+
+/// Of one shard. Written by its own thread.
+#[derive(Default)]
+pub(super) struct Shutting {
+    /// Ticks since the gate is shut.
+    ticks: AtomicU64,
+    /// Those of them that came when every shard had had one.
+    ticks_after_all: AtomicU64,
+}
+
+impl Shards {
+    /// Whether a write that comes in on `shard` may pass.
+    #[inline]
+    pub(crate) fn passes(&self, shard: usize) -> Result<(), Denied> {
+        self.check().or_else(|denied| self.passes_late(shard, denied))
+    }
+
+    /// The same where the gate is shut.
+    #[cold]
+    pub(crate) fn passes_late(&self, shard: usize, denied: Denied) -> Result<(), Denied> {
+        self.begun(self.shards[shard].shutting.ticks.load(Ordering::Relaxed) == 0, denied)
+    }
+
+    /// Whether a write may run on `shard` that came in when it could pass, on whatever shard that was.
+    #[inline]
+    pub(crate) fn runs(&self, shard: usize) -> Result<(), Denied> {
+        self.check().or_else(|denied| self.runs_late(shard, denied))
+    }
+
+    /// The same where the gate is shut.
+    #[cold]
+    pub(crate) fn runs_late(&self, shard: usize, denied: Denied) -> Result<(), Denied> {
+        let after_all = self.shards[shard].shutting.ticks_after_all.load(Ordering::Relaxed);
+        self.begun(after_all < TICKS_OF_WHAT_WAS_SENT, denied)
+    }
+
+    fn begun(&self, in_time: bool, denied: Denied) -> Result<(), Denied> {
+        match self.office() {
+            Some(office) if in_time => office.check_begun(),
+            _ => Err(denied),
+        }
+    }
+
+    /// `shard` ticks: it is in the middle of nothing.
+    pub(crate) fn note_tick(&self, shard: usize) {
+        let own = &self.shards[shard].shutting;
+        if self.check().is_ok() {
+            own.ticks.store(0, Ordering::Release);
+            own.ticks_after_all.store(0, Ordering::Relaxed);
+            return;
+        }
+        own.ticks.fetch_add(1, Ordering::AcqRel);
+        if self.shards.iter().all(|shard| shard.shutting.ticks.load(Ordering::Acquire) > 0) {
+            own.ticks_after_all.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
