@@ -85,7 +85,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "clock", may: &["time"], crates: &["async_io", "futures", "rustix"], never: NO_IO },
     Layer { name: "host", may: &["ids", "time", "position", "fence"], crates: &["async_trait", "thiserror"], never: NO_IO },
     Layer { name: "store", may: &["ids", "time", "identity", "config", "membership", "pause", "position", "message", "state"],
-            crates: &["async_trait", "blocking", "crc32fast", "thiserror"], never: NO_NET },
+            crates: &["async_trait", "blocking", "crc32fast", "futures", "thiserror"], never: NO_NET },
     Layer { name: "transport", may: &["rng", "words", "ids", "time", "position", "config", "message", "link", "wire", "clock"],
             crates: &["async_io", "async_trait", "blocking", "futures", "rustix", "thiserror"], never: ASYNC },
     Layer { name: "error", may: &["ids", "host", "store", "transport"], crates: &["thiserror"], never: NO_IO },

@@ -151,7 +151,7 @@ fn compare_links(
         progress.clear();
         println!("{section}");
         if let Some(path) = &options.markdown {
-            report::publish(path, "keys", &section)?;
+            publish(path, "keys", &section)?;
         }
     }
     Ok(())
