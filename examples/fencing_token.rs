@@ -8,7 +8,8 @@
 //! another one leads meanwhile. So every write carries the epoch in which its leader was elected, and the store refuses an epoch that is lower
 //! than the highest it has seen. Epochs only grow, each has one leader at most, and no clock is compared.
 //!
-//! The network and the vote records are in memory: of the feature `test-util`, which is on in this repository's tests and examples, and which a crate of yours
+//! The network and the vote records are in memory: of the feature `test-util`, which is on in this repository's
+//! tests and examples, and which a crate of yours
 //! turns on for its own under `[dev-dependencies]`.
 
 use kevy_elect_plugin::host::NoData;

@@ -118,7 +118,7 @@
 //! # }
 //! ```
 //!
-//! The gate alone is not enough for what happens elsewhere: between the question and the deed the process can be stopped for as long as you
+//! The gate alone is not enough for what happens elsewhere: between the question and the act the process can be stopped for as long as you
 //! like. So whatever it writes to takes the epoch as a *fencing token*, and refuses one that is lower than the highest it has seen: example
 //! `fencing_token`. Examples `service_smol` and `service_tokio` are whole services.
 //!

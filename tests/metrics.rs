@@ -46,6 +46,7 @@ fn described(label: &str, values: &LabelValues) -> String {
         LabelValues::Words(words) => format!("`{label}`: {}", words().join(", ")),
         LabelValues::Peers => format!("`{label}`: id of another member"),
         LabelValues::Version => format!("`{label}`: version of the plugin"),
+        other => unreachable!("no words for {other:?}"),
     }
 }
 
@@ -106,6 +107,7 @@ fn combinations(info: &MetricInfo) -> usize {
         LabelValues::Words(words) => words().len(),
         LabelValues::Peers => 2,
         LabelValues::Version => 1,
+        other => unreachable!("no number for {other:?}"),
     };
     match info.name {
         // No two equal roles.

@@ -44,7 +44,7 @@ pub struct Elector {
     pub(super) fitness: Fitness,
     pub(super) failback: Failback,
     pub(super) ranks: Ranks,
-    /// The last office was given up as somebody wanted it, and nobody is known to reign since.
+    /// The last office was given up because an operator wanted it, and no primary is known since.
     pub(super) planned: bool,
     pub(super) leaving: bool,
 

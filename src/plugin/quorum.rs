@@ -16,6 +16,7 @@ use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::membership::Membership;
 use crate::message::Role;
 use crate::pause::{Pause, PauseRefused};
+use crate::position::Progress;
 use crate::rank::ForceRefused;
 use crate::store::VoteStore;
 use crate::time::Duration;
@@ -156,6 +157,14 @@ impl ElectPlugin for QuorumPlugin {
 
     fn write_gate(&self) -> &WriteGate {
         &self.shared.gate
+    }
+
+    fn node(&self) -> NodeId {
+        self.config.node()
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        self.shared.position.progress()
     }
 
     fn reign(&self) -> Reign {

@@ -8,7 +8,7 @@ use std::fmt;
 /// The most voters a cluster may have: votes are counted in a 128-bit set.
 pub const VOTERS_MAX: usize = 127;
 /// The longest list of the voters' names: with it, a frame and a slot of the vote record have room for all that comes with it.
-pub const MEMBERSHIP_BYTES_MAX: usize = 3072;
+pub(crate) const MEMBERSHIP_BYTES_MAX: usize = 3072;
 /// The most members of any kind.
 pub const MEMBERS_MAX: usize = 4096;
 /// The shortest heartbeat interval: below it the timers' resolution is what gets measured.
@@ -437,7 +437,7 @@ pub enum ConfigError {
         /// How many.
         voters: usize,
     },
-    /// The names of the voters have no room in a vote record and a frame ([`MEMBERSHIP_BYTES_MAX`]).
+    /// The names of the voters have no room in a vote record and a frame.
     #[error(
         "the names of the voters have {bytes} bytes together; at most {MEMBERSHIP_BYTES_MAX} are supported: use shorter ones"
     )]

@@ -160,14 +160,14 @@ pub enum EventKind {
     },
     /// An operator wants one that cannot begin.
     TransferRefused {
-        /// Why.
+        /// The reason that the operator is given.
         why: TransferRefused,
     },
     /// A planned transfer ended.
     TransferEnded {
         /// To whom; `None`: to the best.
         to: Option<NodeId>,
-        /// How.
+        /// Whether somebody took over, or why nobody did.
         outcome: TransferOutcome,
         /// How long it took.
         took: Duration,
@@ -238,7 +238,7 @@ pub enum EventKind {
     },
     /// An operator paused automatic elections in the whole cluster, or let them go on.
     Paused {
-        /// Which.
+        /// Whether they are paused from now on.
         paused: bool,
     },
     /// This node belongs to this cluster from now on.
@@ -284,14 +284,14 @@ pub enum EventKind {
     },
     /// An operator wants a change of who votes that cannot begin.
     ChangeRefused {
-        /// Which.
+        /// The voter that was to be added or removed.
         change: MembersChange,
-        /// Why.
+        /// The reason that the operator is given.
         why: ChangeRefused,
     },
     /// A change of who votes ended.
     ChangeEnded {
-        /// Which.
+        /// The voter that was to be added or removed.
         change: MembersChange,
         /// What it waited for when it was given up; `None`: it is made, and a quorum has it.
         waits_for: Option<Hindrance>,

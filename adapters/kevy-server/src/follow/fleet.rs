@@ -222,9 +222,10 @@ impl Fleet {
             self.join(progress, &places);
             return;
         }
-        // Said before it is acknowledged, and under the lock: an ended fleet claims nothing.
+        // Said before it is acknowledged, and under the lock: an ended fleet claims nothing. All shards at once: of two nodes that
+        // hold parts of two cuts neither need be ahead.
         if let Some(office) = self.shards.office() {
-            office.on_offsets(self.epoch, &offsets(&places));
+            office.on_joined(self.epoch, &offsets(&places));
         }
         drop(progress);
         self.allow(&places);

@@ -18,6 +18,7 @@ const SHARD_TIMEOUT_HEARTBEATS_MIN: u32 = 3;
 
 /// What an election runs with.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Election {
     /// The election itself.
     pub config: Config,
