@@ -4,7 +4,8 @@
 //! cargo run --example own_host
 //! ```
 //!
-//! The network and the vote records are in memory: of the feature `test-util`, which is on in this repository's tests and examples, and which a crate of yours
+//! The network and the vote records are in memory: of the feature `test-util`, which is on in this repository's
+//! tests and examples, and which a crate of yours
 //! turns on for its own under `[dev-dependencies]`.
 //!
 //! The smallest server that can be steered. What matters in a real one is all here: writes ask the gate,

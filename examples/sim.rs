@@ -1,11 +1,15 @@
 //! Runs many simulated clusters. `cargo sim --help` tells how.
 
+#[path = "support/marks.rs"]
+mod marks;
+
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use kevy_elect_plugin::sim::{self, DriverMutation, INVARIANTS, Mutation, Outcome, PROFILES, Plan, Profile};
 use kevy_elect_plugin::sim::{ServerMutation, Stats, Violation, stack};
 use std::io::Write;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,11 +18,22 @@ use std::time::{Duration, Instant};
 /// Prints a line. Where nobody reads any more (`cargo sim | head`), there is nothing left to do.
 macro_rules! say {
     ($($text:tt)*) => {
-        if writeln!(std::io::stdout(), $($text)*).is_err() {
-            std::process::exit(1);
-        }
+        say(&format!($($text)*))
     };
 }
+
+fn say(text: &str) {
+    if writeln!(std::io::stdout(), "{text}").is_err() {
+        std::process::exit(1);
+    }
+    if let Some(said) = &mut *SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        said.push_str(text);
+        said.push('\n');
+    }
+}
+
+/// All that was said, where it is written to a file too.
+static SAID: Mutex<Option<String>> = Mutex::new(None);
 
 /// How much of a trace is shown without `--trace`.
 const TRACE_LINES: usize = 60;
@@ -134,6 +149,12 @@ struct Options {
     /// Print the whole trace of a violation, or of a single seed
     #[arg(long)]
     trace: bool,
+    /// Also write it into FILE, between `<!-- NAME:begin -->` and `<!-- NAME:end -->`
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// NAME of these marks (default: simulation, with --mutations mutations; with --stack stack or stack-mutations)
+    #[arg(long, value_name = "NAME", requires = "markdown")]
+    marks: Option<String>,
     #[arg(skip)]
     wrong: Option<Wrong>,
 }
@@ -159,6 +180,16 @@ impl Options {
 
     fn mode(&self) -> Mode {
         if self.stack { Mode::Stack } else { Mode::Elector }
+    }
+
+    fn marks(&self) -> &str {
+        let ours = match (self.mode(), self.prove) {
+            (Mode::Elector, false) => "simulation",
+            (Mode::Elector, true) => "mutations",
+            (Mode::Stack, false) => "stack",
+            (Mode::Stack, true) => "stack-mutations",
+        };
+        self.marks.as_deref().unwrap_or(ours)
     }
 
     fn profiles(&self) -> Vec<Profile> {
@@ -198,7 +229,21 @@ fn profiles() -> String {
 
 fn main() -> ExitCode {
     let options = Options::read().unwrap_or_else(|error| error.exit());
-    if options.prove { prove(&options) } else { sweep(&options) }
+    let Some(file) = &options.markdown else { return run(&options) };
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    *SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) =
+        Some(format!("Written by `cargo sim {}`.\n\n", args.join(" ")));
+    let code = run(&options);
+    let said = SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take().unwrap_or_default();
+    if let Err(error) = marks::publish(file, options.marks(), &said) {
+        eprintln!("cannot write the tables: {error}");
+        return ExitCode::from(2);
+    }
+    code
+}
+
+fn run(options: &Options) -> ExitCode {
+    if options.prove { prove(options) } else { sweep(options) }
 }
 
 /// What a worker found first.

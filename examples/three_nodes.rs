@@ -4,7 +4,8 @@
 //! cargo run --example three_nodes
 //! ```
 //!
-//! The network and the vote records are in memory: of the feature `test-util`, which is on in this repository's tests and examples, and which a crate of yours
+//! The network and the vote records are in memory: of the feature `test-util`, which is on in this repository's
+//! tests and examples, and which a crate of yours
 //! turns on for its own under `[dev-dependencies]`.
 //!
 //! The nodes are the real thing; only the network between them is in memory, so that it can be cut.
@@ -42,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             transport: Arc::new(network.transport(node)),
             seed: nodes.len() as u64,
         };
-        let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+        let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData::new()));
         let mut events = plugin.events();
         let story = async move {
             while let Some(event) = events.next().await {

@@ -8,6 +8,9 @@
 //! Ends with 1 if a crash takes longer than it should with links that end and connections that are refused, or if two hundred observers make an
 //! election take more than 1.2 times as long, the processor's time included.
 
+#[path = "support/marks.rs"]
+mod marks;
+
 use futures::executor::LocalPool;
 use futures::task::LocalSpawnExt;
 use kevy_elect_plugin::clock::ManualClock;
@@ -22,8 +25,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const BEGIN: &str = "<!-- wan:begin -->";
-const END: &str = "<!-- wan:end -->";
 const ROUND_TRIPS_MS: [u64; 5] = [0, 5, 30, 80, 150];
 /// Heartbeat and election timeout: the defaults, and for sites far from each other.
 const SETTINGS_MS: [(u64, u64); 2] = [(100, 1000), (200, 2000)];
@@ -84,7 +85,7 @@ impl Sites {
                 transport: Arc::new(network.transport(*id)),
                 seed: seed * 10_000 + n as u64,
             };
-            let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+            let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData::new()));
             pool.spawner().spawn_local(async move { drop(election.await) })?;
             nodes.push((*id, plugin));
         }
@@ -202,10 +203,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
     println!("{text}");
     well &= times[1] <= times[0] * OBSERVERS_TIMES_MAX;
     if let Some(file) = std::env::args().nth(1) {
-        let old = std::fs::read_to_string(&file)?;
-        let parts = old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-        let (before, after) = parts.ok_or_else(|| format!("{file} has no lines {BEGIN} and {END}"))?;
-        std::fs::write(&file, format!("{before}{BEGIN}\n{text}{END}{after}"))?;
+        marks::publish(file.as_ref(), "wan", &text)?;
     }
     Ok(well)
 }

@@ -107,7 +107,7 @@
 //! #   seed: 1,
 //!     // clock, store, transport and seed as above
 //! };
-//! let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+//! let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData::new()));
 //! // Before each step: may this node still do it? And what it writes to gets the epoch with it.
 //! if plugin.write_gate().check().is_ok() {
 //!     let token = plugin.snapshot().epoch;
@@ -118,7 +118,7 @@
 //! # }
 //! ```
 //!
-//! The gate alone is not enough for what happens elsewhere: between the question and the deed the process can be stopped for as long as you
+//! The gate alone is not enough for what happens elsewhere: between the question and the act the process can be stopped for as long as you
 //! like. So whatever it writes to takes the epoch as a *fencing token*, and refuses one that is lower than the highest it has seen: example
 //! `fencing_token`. Examples `service_smol` and `service_tokio` are whole services.
 //!

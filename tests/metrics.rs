@@ -46,6 +46,7 @@ fn described(label: &str, values: &LabelValues) -> String {
         LabelValues::Words(words) => format!("`{label}`: {}", words().join(", ")),
         LabelValues::Peers => format!("`{label}`: id of another member"),
         LabelValues::Version => format!("`{label}`: version of the plugin"),
+        other => unreachable!("no words for {other:?}"),
     }
 }
 
@@ -106,6 +107,7 @@ fn combinations(info: &MetricInfo) -> usize {
         LabelValues::Words(words) => words().len(),
         LabelValues::Peers => 2,
         LabelValues::Version => 1,
+        other => unreachable!("no number for {other:?}"),
     };
     match info.name {
         // No two equal roles.
@@ -128,7 +130,7 @@ fn everything_in_the_table_is_exported_from_the_start_and_nothing_else() {
         transport: Arc::new(network.transport(ids[0])),
         seed: 1,
     };
-    let (_plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+    let (_plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData::new()));
     // One poll is the start of the driver.
     let ended = metrics::with_local_recorder(&notes, || election.now_or_never());
     assert!(ended.is_none());

@@ -5,6 +5,8 @@
 //! The primary's time is no such proof, because it depends on the processor's cache: `cargo instructions` is.
 
 mod gauges;
+#[path = "../../examples/support/marks.rs"]
+mod marks;
 mod model;
 // A crate of its own would be one more for three pictures.
 #[allow(unreachable_pub, dead_code, reason = "it is the harness' too")]
@@ -78,7 +80,7 @@ fn run(markdown: Option<String>, svg: Option<String>, with_sockets: bool) -> Res
     let section = report::markdown(&rows, &socket_rows);
     println!("{section}");
     if let Some(path) = markdown {
-        report::publish(&path, &section)?;
+        marks::publish(path.as_ref(), "growth", &section)?;
     }
     if let Some(path) = svg {
         std::fs::write(path, report::svg(&rows))?;

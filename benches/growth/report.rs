@@ -5,8 +5,6 @@ use crate::picture::Picture;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-const BEGIN: &str = "<!-- growth:begin -->";
-const END: &str = "<!-- growth:end -->";
 /// How much more time an observer may take beside ten times as many others: caches, and a longer search by name.
 const SLACK: f64 = 2.0;
 
@@ -118,16 +116,6 @@ fn observers(rows: &[Row]) -> Option<(&Row, &Row)> {
 fn caused(rows: &[Row], row: &Row) -> f64 {
     let alone = rows.iter().find(|other| other.voters == row.voters && other.observers == 0);
     row.messages - alone.map_or(0.0, |alone| alone.messages)
-}
-
-/// Puts `section` between the marks in the file at `path`.
-pub(crate) fn publish(path: &str, section: &str) -> std::io::Result<()> {
-    let old = std::fs::read_to_string(path)?;
-    let parts = old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let Some((before, after)) = parts else {
-        return Err(std::io::Error::other(format!("{path} has no lines {BEGIN} and {END}")));
-    };
-    std::fs::write(path, format!("{before}{BEGIN}\n{}\n{END}{after}", section.trim_end()))
 }
 
 /// The curves, both axes logarithmic: a line of slope one is linear.

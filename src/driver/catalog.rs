@@ -50,6 +50,7 @@ pub struct MetricInfo {
 /// What values a label can have. All of them are exported from the start, so that the first event already
 /// shows as an increase.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum LabelValues {
     /// Each of these words.
     Words(fn() -> Vec<&'static str>),

@@ -1,5 +1,5 @@
-//! Keeps the log from being filled, by whomever: a line of every kind is limited. What one decides because others say so is theirs to
-//! cause as well, so nothing is left out of this.
+//! Bounds how many lines of each kind the log gets. No kind is exempt, not even this node's own decisions: peers cause those too, by
+//! what they send.
 
 use crate::time::{Duration, Instant};
 

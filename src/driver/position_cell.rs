@@ -1,9 +1,11 @@
 //! Where the host's threads leave their offsets for the driver.
 
 use crate::ids::{Epoch, SHARDS_MAX};
-use crate::position::Position;
+use crate::position::{OFFSET_MAX, Position, Progress};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+/// A history is replaced within a few hundred stores; a reader that finds it being replaced looks so often again.
+const LOOKS_MAX: usize = 1_000_000;
 /// Of a host with too many shards no more than this many are counted.
 const SHARDS_TOLD_MAX: usize = 4096;
 
@@ -71,6 +73,22 @@ impl PositionCell {
         (self.version.load(Ordering::Acquire) == before).then_some(stream_epoch)
     }
 
+    /// How far it goes, all shards together; `None` while a history is being replaced by a thread that does not run.
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        for _ in 0..LOOKS_MAX {
+            let before = self.version.load(Ordering::Acquire);
+            let stream_epoch = Epoch(self.stream_epoch.load(Ordering::Acquire));
+            let shards = self.shards.load(Ordering::Acquire).min(SHARDS_MAX);
+            let offset = |cell: &AtomicU64| cell.load(Ordering::Acquire).min(OFFSET_MAX);
+            let offset = self.offsets.iter().take(shards).map(offset).sum();
+            if before & 1 == 0 && self.version.load(Ordering::Acquire) == before {
+                return Some(Progress { stream_epoch, offset });
+            }
+            std::hint::spin_loop();
+        }
+        None
+    }
+
     pub(crate) fn replace_with(&self, position: &Position) {
         self.replace(position.stream_epoch(), position.offsets());
     }
@@ -87,6 +105,7 @@ mod tests {
         cell.set_offset(1, 80);
         assert_eq!(cell.read(&mut offsets), Some(Epoch(1)));
         assert_eq!(offsets, [7, 80, 9]);
+        assert_eq!(cell.progress(), Some(Progress { stream_epoch: Epoch(1), offset: 96 }));
         cell.replace(Epoch(2), &[0, 0]);
         assert_eq!(cell.read(&mut offsets), Some(Epoch(2)));
         assert_eq!(offsets, [0, 0]);

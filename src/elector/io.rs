@@ -95,7 +95,7 @@ pub enum Command {
     /// Hand over to `to`, or to the best replica. Writes go on until it has nearly everything; then they are refused until it has
     /// everything, and this node resigns in its favour. If it is not so far in time, writes pass as before.
     Transfer {
-        /// To whom.
+        /// The node that is to take over; `None`: the best replica.
         to: Option<NodeId>,
         /// How long it may take to come near. Once writes are refused, an election timeout is the limit.
         patience: Duration,

@@ -29,7 +29,7 @@ struct Open {
 #[derive(Debug, Clone)]
 pub(super) enum Vote {
     /// Our own.
-    Own,
+    ForMyself,
     /// That of another member.
     For(usize, Offer),
 }

@@ -11,7 +11,7 @@ use crate::time::{Duration, Instant};
 pub(super) struct Ranks {
     rank: Rank,
     started: Instant,
-    /// In which units times up count: within one, two nodes are as old as each other.
+    /// The unit in which the time that nodes have been up is compared: two of one unit count as equally old.
     unit: Duration,
     work: u64,
     /// What each member said last, and when that came in.

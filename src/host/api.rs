@@ -73,7 +73,8 @@ pub trait ReplicationHost: Send + Sync + 'static {
 
     /// Writes may pass until `until`. Called before the gate opens for that long; earlier than the time before when a
     /// voter's link ended, so that what it promised counts no more. A host with a watchdog, which ends the process if
-    /// it does not run any more, sets it here. It stands down once [`ReplicationHost::fence`] was called and no write that passed before is still unanswered.
+    /// it does not run any more, sets it here. It stands down once [`ReplicationHost::fence`] was called and no
+    /// write that passed before is still unanswered.
     /// Must not block.
     fn lease_renewed(&self, until: Instant) {
         let _ = until;

@@ -8,6 +8,7 @@ use crate::gate::WriteGate;
 use crate::ids::{Epoch, NodeId};
 use crate::membership::Membership;
 use crate::pause::{Pause, PauseRefused};
+use crate::position::Progress;
 use crate::time::Duration;
 use crate::transfer::TransferRefused;
 use async_trait::async_trait;
@@ -33,6 +34,13 @@ pub trait ElectPlugin: Send + Sync + 'static {
     /// Whether a write may pass: ask before every write.
     fn write_gate(&self) -> &WriteGate;
 
+    /// This node.
+    fn node(&self) -> NodeId;
+
+    /// How far the data goes, as the host has reported it, for the commands of clients. It never waits; `None` only where the host's thread that
+    /// begins another history does not come to its end.
+    fn progress(&self) -> Option<Progress>;
+
     /// Who reigns, for the commands of clients: a few atomics beside the gate. It never waits, whatever the election does
     /// meanwhile.
     fn reign(&self) -> Reign;
@@ -40,8 +48,7 @@ pub trait ElectPlugin: Send + Sync + 'static {
     /// What this node believes now, for people and metrics. Takes the election's lock.
     fn snapshot(&self) -> ElectSnapshot;
 
-    /// Every decision from now on. A reader that falls behind by more than
-    /// [`crate::plugin::EVENT_BACKLOG`] events loses the oldest.
+    /// Every decision from now on. A reader that falls behind by more than 1024 events loses the oldest.
     fn events(&self) -> BoxStream<'static, Event>;
 
     /// Begins to hand the office to `to`, or to the best replica, and gives the one that can take it. Writes go on until that
@@ -65,7 +72,8 @@ pub trait ElectPlugin: Send + Sync + 'static {
 
     /// Begins to change who votes, by one voter, and gives the list that there will be. It is made once a quorum has the present list, and what was
     /// written until now, and whoever comes has caught up; `patience` is for how long that may take.
-    /// [`EventKind::ChangeEnded`](crate::event::EventKind::ChangeEnded) tells how it ended; [`ElectSnapshot::membership`] who votes. Takes the election's lock.
+    /// [`EventKind::ChangeEnded`](crate::event::EventKind::ChangeEnded) tells how it ended;
+    /// [`ElectSnapshot::membership`] who votes. Takes the election's lock.
     ///
     /// # Errors
     ///
@@ -84,4 +92,4 @@ pub trait ElectPlugin: Send + Sync + 'static {
 }
 
 /// How many events a slow reader of [`ElectPlugin::events`] may fall behind.
-pub const EVENT_BACKLOG: usize = 1024;
+pub(crate) const EVENT_BACKLOG: usize = 1024;

@@ -8,6 +8,6 @@ pub use crate::driver::{LabelValues, METRICS, MetricInfo, MetricKind, Reign};
 pub use crate::fence::Denied;
 pub use crate::gate::WriteGate;
 pub use crate::terms::agreed;
-pub use api::{EVENT_BACKLOG, ElectPlugin};
+pub use api::ElectPlugin;
 pub use quorum::{Election, QuorumParts, QuorumPlugin};
 pub use snapshot::{ElectSnapshot, PeerSnapshot};

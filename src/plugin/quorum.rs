@@ -16,6 +16,7 @@ use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::membership::Membership;
 use crate::message::Role;
 use crate::pause::{Pause, PauseRefused};
+use crate::position::Progress;
 use crate::rank::ForceRefused;
 use crate::store::VoteStore;
 use crate::time::Duration;
@@ -158,6 +159,14 @@ impl ElectPlugin for QuorumPlugin {
         &self.shared.gate
     }
 
+    fn node(&self) -> NodeId {
+        self.config.node()
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        self.shared.position.progress()
+    }
+
     fn reign(&self) -> Reign {
         self.shared.reign.get()
     }
@@ -180,7 +189,7 @@ impl ElectPlugin for QuorumPlugin {
     fn transfer(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, TransferRefused> {
         let elector = self.shared.elector();
         let elector = elector.as_ref().ok_or(TransferRefused::NotPrimary { primary: None })?;
-        let node = elector.can_transfer(to, self.shared.clock.now())?;
+        let node = elector.can_transfer(to, patience, self.shared.clock.now())?;
         self.shared.wishes.transfer(to, patience);
         Ok(node)
     }

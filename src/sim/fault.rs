@@ -19,6 +19,7 @@ impl fmt::Display for Target {
 
 /// What a crash takes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Loss {
     /// Nothing: the data and the vote record are there after the restart.
     Nothing,
@@ -36,6 +37,7 @@ pub enum Loss {
 
 /// One thing that goes wrong. Times are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FaultKind {
     /// The process dies (`power`: the machine does) and comes back later.
     Crash {
@@ -130,7 +132,7 @@ pub enum FaultKind {
     StepDown,
     /// The same, to this node, or the next one where that is the primary.
     Transfer {
-        /// To whom.
+        /// The node that is to take over, by its place in the list of members.
         to: usize,
     },
     /// An operator wants this node to vote, or not to vote any more, of whoever is primary.

@@ -10,6 +10,7 @@ use crate::state::HardState;
 
 /// Something that happened at a node of a [`super::Cluster`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Note {
     /// When, in nanoseconds of real time.
     pub at: u64,
@@ -29,7 +30,7 @@ pub enum What {
     Gone,
     /// It sent a message on an established link.
     Sent {
-        /// To whom.
+        /// The peer that it is meant for.
         to: NodeId,
         /// The message.
         message: Message,

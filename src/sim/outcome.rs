@@ -7,6 +7,7 @@ use crate::ids::NodeId;
 
 /// What a run came to.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Outcome {
     /// The first invariant that did not hold.
     pub violation: Option<Violation>,

@@ -13,7 +13,8 @@
 //! - **A save** writes the next number to the slot that is not the newest, and syncs the data: neither the size of the
 //!   file nor a directory changes, so no journal of the file system is waited for. An interruption anywhere, with any
 //!   of the slot's sectors written, leaves the other slot as it was.
-//! - **Afterwards**, when the save has been answered, the same goes to the older slot, without a sync: whoever damages one slot later finds the newest
+//! - **Afterwards**, when the save has been answered, the same goes to the older slot, without a sync: whoever
+//!   damages one slot later finds the newest
 //!   record in the other, not the one before it, which would bring an old vote back.
 //! - **A save that failed** is not the newest: the next one goes to the same slot again.
 //! - **The first save** of a new file, and one that finds another file under its name, writes a new file with the record in

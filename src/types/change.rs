@@ -71,22 +71,22 @@ pub enum ChangeRefused {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Hindrance {
-    /// The lease, or a handover.
+    /// It has no lease, or hands over.
     #[error("this primary takes no writes")]
     Fenced,
-    /// The config quorum.
+    /// M3: no list from before may be able to elect anybody any more.
     #[error("a quorum of the voters has not said yet that it has the present list")]
     Unsettled,
-    /// It would count by its file.
+    /// It would count by its file, whatever the lists say.
     #[error("{0} does not say by which list it counts: it is of a release before")]
     OlderRelease(NodeId),
     /// What was confirmed by the present voters could be lost.
     #[error("a quorum of the voters does not hold yet what was written before the change was asked for")]
     Behind,
-    /// The one that is to vote.
+    /// The node that is to vote could not do so now.
     #[error("{0} is not heard, or has not said that it has the present list")]
     NotHeard(NodeId),
-    /// The one that is to vote.
+    /// The node that is to vote lacks what was written before the change was asked for (M5).
     #[error("{0} has not caught up")]
     NotCaughtUp(NodeId),
     /// Writes would stop.

@@ -151,16 +151,23 @@ pub enum EventKind {
         /// To whom; `None`: to the best.
         to: Option<NodeId>,
     },
+    /// A member of higher priority is to get the office back (H18); a transfer begins.
+    FailsBack {
+        /// Who.
+        to: NodeId,
+        /// For how long it has been ready.
+        after: Duration,
+    },
     /// An operator wants one that cannot begin.
     TransferRefused {
-        /// Why.
+        /// The reason that the operator is given.
         why: TransferRefused,
     },
     /// A planned transfer ended.
     TransferEnded {
         /// To whom; `None`: to the best.
         to: Option<NodeId>,
-        /// How.
+        /// Whether somebody took over, or why nobody did.
         outcome: TransferOutcome,
         /// How long it took.
         took: Duration,
@@ -231,7 +238,7 @@ pub enum EventKind {
     },
     /// An operator paused automatic elections in the whole cluster, or let them go on.
     Paused {
-        /// Which.
+        /// Whether they are paused from now on.
         paused: bool,
     },
     /// This node belongs to this cluster from now on.
@@ -277,14 +284,14 @@ pub enum EventKind {
     },
     /// An operator wants a change of who votes that cannot begin.
     ChangeRefused {
-        /// Which.
+        /// The voter that was to be added or removed.
         change: MembersChange,
-        /// Why.
+        /// The reason that the operator is given.
         why: ChangeRefused,
     },
     /// A change of who votes ended.
     ChangeEnded {
-        /// Which.
+        /// The voter that was to be added or removed.
         change: MembersChange,
         /// What it waited for when it was given up; `None`: it is made, and a quorum has it.
         waits_for: Option<Hindrance>,
@@ -395,6 +402,7 @@ impl fmt::Display for Event {
                 write!(f, " node={node} successor={}", Or(*successor))
             }
             EventKind::Transfer { to } => write!(f, " to={}", Or(*to)),
+            EventKind::FailsBack { to, after } => write!(f, " to={to} after_ms={}", Ms(*after)),
             EventKind::TransferRefused { why } => write!(f, " why={:?}", why.to_string()),
             EventKind::TransferEnded { to, outcome, took } => {
                 write!(f, " to={} outcome={} took_ms={}", Or(*to), outcome.as_str(), Ms(*took))
@@ -487,6 +495,7 @@ impl EventKind {
             Self::Unfenced { .. } => "unfenced",
             Self::Resigned { .. } => "resigned",
             Self::Transfer { .. } => "transfer",
+            Self::FailsBack { .. } => "failback",
             Self::TransferRefused { .. } => "transfer_refused",
             Self::TransferEnded { .. } => "transfer_ended",
             Self::PeerUp { .. } => "peer_up",

@@ -74,7 +74,7 @@ impl Membership {
     }
 
     /// The one of these voters, in whatever order; `None`: there are none or too many, one stands there twice, nobody holds data, or the list is
-    /// longer than [`MEMBERSHIP_BYTES_MAX`].
+    /// longer than a vote record and a frame have room for.
     pub fn new(generation: Generation, voters: impl IntoIterator<Item = Voter>) -> Option<Self> {
         let mut voters: Vec<_> = voters.into_iter().collect();
         voters.sort_unstable();
@@ -128,7 +128,8 @@ impl Membership {
         gone + come <= 1
     }
 
-    /// Of what a node's file says, what contradicts this so that the node cannot run: a voter that the file does not name, or names as something else.
+    /// Of what a node's file says, what contradicts this so that the node cannot run: a voter that the file does
+    /// not name, or names as something else.
     pub(crate) fn contradiction(&self, config: &Config) -> Option<NodeId> {
         let fits = |voter: &&Voter| {
             config

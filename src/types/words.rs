@@ -79,7 +79,7 @@ macro_rules! faults {
     ($(#[$about:meta])* $visible:vis enum $name:ident { $($body:tt)+ }) => {
         $crate::words! {
             $(#[$about])*
-            #[cfg_attr(not(feature = "sim"), allow(dead_code, unreachable_pub, reason = "only named, to be denied"))]
+            #[cfg_attr(not(feature = "sim"), allow(dead_code, unreachable_pub, reason = "hosts have none on"))]
             #[non_exhaustive]
             $visible enum $name { $($body)+ }
         }

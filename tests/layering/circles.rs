@@ -4,14 +4,16 @@ use crate::source::Source;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Groups of files that cannot be read one after the other: each imports, by way of others perhaps, every other one of its group.
-/// `rooms` are folders whose modules are found at the root.
+/// `rooms` are folders whose modules are found at the root too: by both paths it is the same file.
 pub(crate) fn circles(files: &[Source], rooms: &[&str]) -> Vec<Vec<String>> {
-    let root = |path: &[String]| -> Vec<String> {
+    let outside = |path: &[String]| {
         let inside = path.len() > 1 && rooms.contains(&path[0].as_str());
-        path[usize::from(inside)..].to_vec()
+        inside.then(|| path[1..].to_vec())
     };
-    let modules: BTreeMap<Vec<String>, usize> =
-        files.iter().enumerate().map(|(number, file)| (root(&file.path), number)).collect();
+    let numbered = || files.iter().enumerate();
+    let mut modules: BTreeMap<Vec<String>, usize> =
+        numbered().filter_map(|(number, file)| Some((outside(&file.path)?, number))).collect();
+    modules.extend(numbered().map(|(number, file)| (file.path.clone(), number)));
     let imports: Vec<BTreeSet<usize>> = files
         .iter()
         .enumerate()
@@ -22,11 +24,11 @@ pub(crate) fn circles(files: &[Source], rooms: &[&str]) -> Vec<Vec<String>> {
                     return None; // `pub(in crate::...)`
                 }
                 let path = match mention.path[0].as_str() {
-                    "crate" => root(&mention.path[1..]),
+                    "crate" => mention.path[1..].to_vec(),
                     // Declared here, which is no import.
                     _ if mention.path.len() == 1 => return None,
                     // Perhaps a module inside this one.
-                    _ => [root(&file.path), mention.path.clone()].concat(),
+                    _ => [file.path.clone(), mention.path.clone()].concat(),
                 };
                 // The longest path that is a file; what follows is an item in it.
                 (1..=path.len()).rev().find_map(|length| modules.get(&path[..length]))

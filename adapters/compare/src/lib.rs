@@ -17,7 +17,8 @@
 //!
 //! **A cluster that is written to** need not stop. A key counts as different only if neither node changed it between two
 //! looks, while the other node came to the position where the reference was when it was first looked at: by then
-//! it must have been the same there. A key that changes all the time, or a node that does not come that far, is undecided. What differs for a moment, and is equal at any later look, is equal.
+//! it must have been the same there. A key that changes all the time, or a node that does not come that far, is
+//! undecided. What differs for a moment, and is equal at any later look, is equal.
 
 mod client;
 mod fold;
@@ -73,6 +74,7 @@ pub struct Position {
 
 /// A node that was compared.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Seen {
     /// Where it was asked.
     pub address: String,
@@ -90,6 +92,7 @@ pub struct Seen {
 
 /// A key that differs from the reference's.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Difference {
     /// The key's name.
     pub key: Vec<u8>,
@@ -105,6 +108,7 @@ pub struct Difference {
 
 /// What came of it.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Comparison {
     /// The nodes, in the order in which they were named.
     pub nodes: Vec<Seen>,
@@ -120,6 +124,7 @@ pub struct Comparison {
 
 /// The whole in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// All nodes hold the same.
     Equal,
@@ -159,6 +164,7 @@ impl Comparison {
 
 /// Why nothing was compared.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CompareError {
     /// One node alone is always equal.
     #[error("{0} named: it takes two to compare")]

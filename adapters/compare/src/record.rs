@@ -24,6 +24,7 @@ impl Record {
 
 /// How two nodes disagree on a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Disagreement {
     /// One has it, one does not.
     Missing,

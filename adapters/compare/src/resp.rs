@@ -41,6 +41,7 @@ impl Reply {
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// The connection is gone.
     #[error("{0}")]

@@ -54,15 +54,13 @@ fn as_text(seen: &Comparison) -> String {
     };
     text += &match seen.outcome() {
         Outcome::Equal => good(&format!("Equal, compared {at}.")),
-        Outcome::Moving => {
-            warn(&format!("No difference proved, compared {at}, but not everything could be decided."))
-        }
         Outcome::Different => bad(&format!(
             "DIFFERENT from {}, compared {at}: {}{} keys.",
             plain(&reference.name),
             if seen.more { "more than " } else { "" },
             seen.differences.len()
         )),
+        _ => warn(&format!("No difference proved, compared {at}, but not everything could be decided.")),
     };
     text += "\n";
     if !seen.differences.is_empty() {

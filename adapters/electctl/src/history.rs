@@ -117,7 +117,7 @@ fn tell(text: &mut String, decision: &Value) {
         text,
         "  {} {teller} {}: {}{}{times}",
         when(decision),
-        deed(decision),
+        action(decision),
         word(decision, "why"),
         if times.is_empty() { "" } else { "; " }
     );
@@ -172,7 +172,7 @@ fn left_out(decision: &Value) -> String {
     }
 }
 
-fn deed(decision: &Value) -> String {
+fn action(decision: &Value) -> String {
     let to = word(decision, "to");
     match decision["what"].as_str() {
         Some("promoted") => "became primary".to_owned(),

@@ -95,7 +95,7 @@ fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
             let code = match said.outcome {
                 Outcome::Equal => ExitCode::SUCCESS,
                 Outcome::Different => ExitCode::from(DIFFERENT),
-                Outcome::Moving => ExitCode::from(UNDECIDED),
+                _ => ExitCode::from(UNDECIDED),
             };
             Ok(say(said.text).map(|_| code))
         }

@@ -37,7 +37,7 @@ pub(crate) fn admit(node: &Node) -> Result<String, String> {
 /// Takes a node's data out of the way.
 pub(crate) fn give_up(node: &Node) -> Result<String, String> {
     let (id, cluster) = ids(node)?;
-    let GivenUp { to, moved } = giving_up::give_up(&node.data_dir, cluster)?;
+    let GivenUp { to, moved, .. } = giving_up::give_up(&node.data_dir, cluster)?;
     if node.json {
         return Ok(format!("{:#}\n", json!({ "to": to, "moved": moved })));
     }

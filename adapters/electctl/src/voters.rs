@@ -1,4 +1,5 @@
-//! `members`: who is in the cluster and who votes, and changes of that while it runs. A change is asked for at the primary, and this waits until a quorum has it.
+//! `members`: who is in the cluster and who votes, and changes of that while it runs. A change is asked for at the
+//! primary, and this waits until a quorum has it.
 
 use crate::cli::{Changed, Voters};
 use crate::paint::{bad, bold, plain, table};

@@ -17,6 +17,8 @@
 //! continuation   going on in a new primary's history without a copy
 //! confirm        who waits for a confirmation, and whose acknowledgements count
 //! fitness        whether this server is fit to hold the office, and what happens when it is not
+//! shards         what the threads of kevy and the host tell each other
+//! host           what the plugin asks of it: promote, follow, detach, fence
 //! process        its start, its ports, its clock, its end
 //! ```
 //!

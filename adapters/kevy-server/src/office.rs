@@ -27,9 +27,7 @@ pub trait Office: Send + Sync + 'static {
     }
     /// `shard` has come to `offset` in the history that this node holds.
     fn on_offset(&self, shard: usize, offset: u64);
-    /// All shards have come this far in the history of `epoch`, which this node has held before.
-    fn on_offsets(&self, epoch: Epoch, offsets: &[u64]);
-    /// This node now holds the history of the primary of `epoch`, at `offsets`.
+    /// This node holds the history of the primary of `epoch`, all shards at `offsets`: from now on, or it has come so far in it.
     fn on_joined(&self, epoch: Epoch, offsets: &[u64]);
     /// An operator wants another node to have this node's office; gives the one that is to take over.
     fn transfer(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, TransferRefused> {
@@ -59,7 +57,7 @@ pub trait Office: Send + Sync + 'static {
     fn is_paused(&self) -> bool {
         false
     }
-    /// What this node holds, as the election knows it.
+    /// What this node holds, as the election is told. Asked by commands of clients, so it must not wait.
     fn progress(&self) -> Option<Progress> {
         None
     }
@@ -118,11 +116,6 @@ impl Office for PluginOffice {
         self.0.on_offset(shard, offset);
     }
 
-    fn on_offsets(&self, epoch: Epoch, offsets: &[u64]) {
-        // All at once: of two nodes that hold parts of two cuts neither need be ahead.
-        self.0.on_joined(epoch, offsets);
-    }
-
     fn on_joined(&self, epoch: Epoch, offsets: &[u64]) {
         self.0.on_joined(epoch, offsets);
     }
@@ -153,8 +146,7 @@ impl Office for PluginOffice {
     }
 
     fn progress(&self) -> Option<Progress> {
-        let snapshot = self.0.snapshot();
-        let (stream_epoch, offset) = (snapshot.progress.stream_epoch, snapshot.progress.offset);
-        Some(Progress { node: snapshot.node, stream_epoch, offset })
+        let progress = self.0.progress()?;
+        Some(Progress { node: self.0.node(), stream_epoch: progress.stream_epoch, offset: progress.offset })
     }
 }

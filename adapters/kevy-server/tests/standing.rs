@@ -81,6 +81,8 @@ fn an_election_that_is_stuck_delays_no_command() {
         status,
         format!("node:{node}\r\nrole:primary\r\nepoch:1\r\nprimary:{node}\r\nrefuses:\r\nstalled:no\r\n")
     );
+    let digest = client.ask("ELECT DIGEST INFO");
+    assert!(digest.starts_with(&format!("node:{node}\r\nstream_epoch:1\r\noffset:")), "{digest}");
     assert_eq!(client.ask("WAIT 0 10"), ":0");
     assert!(client.ask("REPL.TOKEN").starts_with('['));
     // The gate knows by itself when the lease is over, which nobody renews now.

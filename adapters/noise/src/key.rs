@@ -25,6 +25,7 @@ pub struct PublicKey([u8; KEY_BYTES]);
 
 /// Why something is no key.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyError {
     /// It is not 64 hexadecimal digits.
     #[error("a key is 64 hexadecimal digits")]

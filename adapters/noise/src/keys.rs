@@ -16,6 +16,7 @@ pub struct Keys {
 
 /// Why keys do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeysError {
     /// Three keys of one node.
     #[error("node {0} has more than {KEYS_PER_NODE_MAX} keys; remove those that it does not use any more")]

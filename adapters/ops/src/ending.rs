@@ -1,4 +1,4 @@
-//! The end of the process: begun once, whoever wishes so, and on a thread that is started then.
+//! The end of the process. It begins once, whoever asks for it, on a thread that is started for it.
 //!
 //! A signal is heard on the thread of the election ([`crate::inline`]). Were it the only one, an election that hangs
 //! would make a process that cannot be ended in order; so every shard looks too, at every tick.
@@ -39,7 +39,7 @@ impl Ending {
         self.look();
     }
 
-    /// Begins, if someone wishes so.
+    /// Begins the end if somebody has asked for it.
     pub fn look(&self) {
         if !self.wished.load(Ordering::Acquire) {
             return;

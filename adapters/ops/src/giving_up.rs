@@ -14,6 +14,7 @@ const OWN: [&str; 4] = ["aof-", "dump-", "segs-", "elect"];
 
 /// What was taken out of the way.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct GivenUp {
     /// Where it is now.
     pub to: PathBuf,

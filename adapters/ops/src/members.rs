@@ -1,4 +1,5 @@
-//! Who the members are, where they are, and who of them votes: what `ELECT MEMBERS` and `/status` say, in the one spelling that servers and tools share.
+//! Who the members are, where they are, and who of them votes: what `ELECT MEMBERS` and `/status` say, in the one
+//! spelling that servers and tools share.
 
 use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::membership::Generation;

@@ -8,13 +8,13 @@ use std::fmt;
 pub struct Member {
     /// Its id.
     pub id: String,
-    /// Where clients reach its data.
+    /// The host at which clients reach its data.
     pub host: String,
-    /// The same.
+    /// The port for that.
     pub port: u16,
-    /// Where clients reach what this crate serves there.
+    /// The host at which clients reach what this crate serves there.
     pub sentinel_host: String,
-    /// The same.
+    /// The port for that.
     pub sentinel_port: u16,
 }
 
@@ -46,6 +46,7 @@ pub struct Members {
 
 /// Why members cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MembersError {
     /// The name has characters that would end a message to clients, or none.
     Name(String),

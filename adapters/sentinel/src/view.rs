@@ -33,9 +33,9 @@ pub struct View {
     pub primary: Option<(usize, Duration)>,
     /// In the order of the members.
     pub members: Vec<MemberView>,
-    /// How many voters are needed, and how many were heard.
+    /// How many voters are needed.
     pub quorum: usize,
-    /// The same.
+    /// How many voters were heard lately, this one included.
     pub reachable: usize,
 }
 

@@ -21,6 +21,7 @@ use kevy_elect_harness::failure::{EXIT_FAILED, Failure, Interrupt};
 use kevy_elect_harness::fault::{Fault, Restart};
 use kevy_elect_harness::guard;
 use kevy_elect_harness::links::{Links, Uncut};
+use kevy_elect_harness::marks;
 use kevy_elect_harness::outcome::Round;
 use kevy_elect_harness::progress::Progress;
 use kevy_elect_harness::round::Stage;
@@ -28,6 +29,7 @@ use kevy_elect_harness::style::Style;
 use kevy_elect_harness::verdict::Node;
 use kevy_elect_harness::writers::Writers;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -113,7 +115,7 @@ fn run(options: &Options, entries: &[Entry]) -> Result<(), Failure> {
     progress.clear();
     println!("{}", report::table(&report::rows(&results)));
     if let Some(path) = &options.markdown {
-        report::publish(path, "race", &report::markdown(&results, options))?;
+        publish(path, "race", &report::markdown(&results, options))?;
     }
     if let Some(path) = &options.svg {
         std::fs::write(path, report::svg(&results))
@@ -133,7 +135,7 @@ fn compare_writes(
     let section = writes::markdown(&rows, options);
     println!("{section}");
     match &options.markdown {
-        Some(path) => report::publish(path, "writes", &section),
+        Some(path) => publish(path, "writes", &section),
         None => Ok(()),
     }
 }
@@ -149,7 +151,7 @@ fn compare_links(
         progress.clear();
         println!("{section}");
         if let Some(path) = &options.markdown {
-            report::publish(path, "keys", &section)?;
+            publish(path, "keys", &section)?;
         }
     }
     Ok(())
@@ -178,7 +180,11 @@ fn compare_sizes(
     let Some(path) = &options.markdown else { return Ok(()) };
     let introduction = sizes::introduction(options.rounds, options.budget, options.value_bytes);
     let failures: String = failures.iter().map(|failure| format!("\n- Not measured: {failure}.")).collect();
-    report::publish(path, "data", &(introduction + &report::pipes(&rows) + &failures))
+    publish(path, "data", &(introduction + &report::pipes(&rows) + &failures))
+}
+
+fn publish(path: &Path, name: &str, section: &str) -> Result<(), Failure> {
+    marks::publish(path, name, section).map_err(Failure::os("write the report"))
 }
 
 /// Whether a Sentinel knows all replicas and all other Sentinels.

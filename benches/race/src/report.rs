@@ -2,12 +2,11 @@
 
 use crate::cli::{Options, Racer};
 use crate::{Course, NODES, Outcome};
-use kevy_elect_harness::failure::Failure;
 use kevy_elect_harness::fault::Fault;
+use kevy_elect_harness::median::median;
 use kevy_elect_harness::outcome::Round;
 use kevy_elect_harness::picture::Picture;
 use std::fmt::Write as _;
-use std::path::Path;
 
 /// One round, while it goes on.
 pub(crate) fn line(round: &Round) -> String {
@@ -58,10 +57,10 @@ pub(crate) fn rows(results: &[Outcome]) -> Vec<Vec<String>> {
         add(format!("{name}: failover, fastest (ms)"), 1, true, &|r| {
             of(r, &|c| failovers(c).first().copied())
         });
-        add(format!("{name}: failover, median (ms)"), 1, true, &|r| of(r, &median));
+        add(format!("{name}: failover, median (ms)"), 1, true, &|r| of(r, &median_of));
         if fault != Fault::Kill {
             add(format!("{name}: … over the configured silence (ms)"), 1, false, &|r| {
-                of(r, &|c| Some(median(c)? - r.racer.suspects_after_ms()))
+                of(r, &|c| Some(median_of(c)? - r.racer.suspects_after_ms()))
             });
         }
         add(format!("{name}: failover, slowest (ms)"), 1, true, &|r| {
@@ -148,27 +147,6 @@ pub(crate) fn pipes(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Puts `section` between the marks of `name` in the file at `path`, which is made if it does not exist.
-pub(crate) fn publish(path: &Path, name: &str, section: &str) -> Result<(), Failure> {
-    let what = || Failure::os(format!("write {}", path.display()));
-    let old = match std::fs::read_to_string(path) {
-        Ok(old) => old,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(what()(error)),
-    };
-    std::fs::write(path, place(&old, name, section)).map_err(what())
-}
-
-fn place(old: &str, name: &str, section: &str) -> String {
-    let (begin, end) = (format!("<!-- {name}:begin -->"), format!("<!-- {name}:end -->"));
-    let section = format!("{begin}\n{}\n{end}", section.trim_end());
-    match old.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1))) {
-        Some((before, after)) => format!("{before}{section}{after}"),
-        None if old.is_empty() => section + "\n",
-        None => format!("{}\n\n{section}\n", old.trim_end()),
-    }
-}
-
 /// A point per round, a line at the median, on a logarithmic scale of milliseconds.
 pub(crate) fn svg(results: &[Outcome]) -> String {
     const LEFT: f64 = 260.0;
@@ -195,7 +173,7 @@ pub(crate) fn svg(results: &[Outcome]) -> String {
         for ms in failovers(course) {
             picture.point((x(ms), y), 4, &format!("fill=\"{colour}\" fill-opacity=\"0.4\""));
         }
-        if let Some(ms) = median(course) {
+        if let Some(ms) = median_of(course) {
             picture.line((x(ms), y - 9.0), (x(ms), y + 9.0), colour, 2.0);
         }
     }
@@ -208,9 +186,8 @@ fn failovers(course: &Course) -> Vec<f64> {
     times
 }
 
-fn median(course: &Course) -> Option<f64> {
-    let times = failovers(course);
-    times.get(times.len() / 2).copied()
+fn median_of(course: &Course) -> Option<f64> {
+    median(failovers(course))
 }
 
 fn sum(course: &Course, value: impl Fn(&Round) -> usize) -> f64 {
@@ -219,18 +196,4 @@ fn sum(course: &Course, value: impl Fn(&Round) -> usize) -> f64 {
 
 fn dual_ms(round: &Round) -> f64 {
     round.dual.map_or(0.0, |dual| dual.lasted.as_secs_f64() * 1e3)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_section_is_replaced_where_it_stands_and_nothing_else_is_touched() {
-        let section = |text: &str| format!("<!-- race:begin -->\n{text}\n<!-- race:end -->\n");
-        let around = |text: &str| format!("# Numbers\n\n{}\nmore\n", section(text));
-        assert_eq!(place(&around("old"), "race", "new\n"), around("new"));
-        assert_eq!(place("# Numbers\n", "race", "new"), format!("# Numbers\n\n{}", section("new")));
-        assert_eq!(place("", "race", "new"), section("new"));
-    }
 }

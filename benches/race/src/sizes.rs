@@ -13,6 +13,7 @@ use kevy_elect_harness::failure::Failure;
 use kevy_elect_harness::fault::{Fault, Restart};
 use kevy_elect_harness::links::Uncut;
 use kevy_elect_harness::load::{Load, Readers};
+use kevy_elect_harness::median::median;
 use kevy_elect_harness::outcome::Round;
 use kevy_elect_harness::roll::{Roll, Step};
 use kevy_elect_harness::round::Stage;
@@ -382,12 +383,6 @@ fn confirmed(round: &Round) -> Option<f64> {
 
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
-}
-
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 fn most(values: impl Iterator<Item = f64>) -> Option<f64> {

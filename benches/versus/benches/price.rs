@@ -60,7 +60,6 @@ impl Office for Open {
         Standing { primary: true, epoch: Epoch(1), of: Some(NodeId::new("n0").unwrap()) }
     }
     fn on_offset(&self, _: usize, _: u64) {}
-    fn on_offsets(&self, _: Epoch, _: &[u64]) {}
     fn on_joined(&self, _: Epoch, _: &[u64]) {}
 }
 

@@ -127,7 +127,8 @@ impl Elector {
 
     /// An operator's order, if it makes sense: all voters are heard, too few of them have their records to tell this node what it
     /// may have forgotten, and those who do all belong to the cluster that the order names. Gives the epoch in which nobody can have
-    /// forgotten a vote. A primary among them has no lease any more: too few members are left to give it one (L4), and what others promised it before they
+    /// forgotten a vote. A primary among them has no lease any more: too few members are left to give it one (L4),
+    /// and what others promised it before they
     /// lost their records has run out (P3).
     fn ordered(&self, enough: usize) -> Option<(ClusterId, Epoch)> {
         let cluster = self.admission.wish()?;

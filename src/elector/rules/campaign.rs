@@ -119,7 +119,7 @@ impl Elector {
             // Half a timeout: the winner's lease, which counts from the request, is then still of use; and
             // the round is over long before a voter that restarted meanwhile may vote again.
             self.timers.set(Timer::Round, self.now() + self.config.election_timeout / VOTE_PARTS_OF_TIMEOUT);
-            self.detach_for(Vote::Own);
+            self.detach_for(Vote::ForMyself);
         }
     }
 
@@ -253,7 +253,7 @@ impl Elector {
         let asked = campaign.asked();
         self.event(EventKind::CampaignEnded { kind, epoch, outcome, took });
         self.timers.clear(Timer::Round);
-        self.judging.close_if(|vote| matches!(vote, Vote::Own));
+        self.judging.close_if(|vote| matches!(vote, Vote::ForMyself));
         self.enter(State::Replica, reason);
         if asked {
             // Answers that still come in find no campaign.

@@ -197,7 +197,7 @@ impl Elector {
         !self.mutated(Mutation::EpochOfDataIgnored)
     }
 
-    /// A6: whether those who forgot go beyond the epochs in which they may have voted.
+    /// A6: whether nodes that lost their records are admitted above every epoch in which they may have voted.
     pub(super) fn passes_over(&self) -> bool {
         !self.mutated(Mutation::AdmittedInPlace)
     }

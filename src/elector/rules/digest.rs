@@ -60,7 +60,7 @@ impl Elector {
         self.timers.deadlines().map(|at| at.map(|at| at.saturating_since(now))).hash(hasher);
         match self.judging.vote() {
             None => 0.hash(hasher),
-            Some(Vote::Own) => 1.hash(hasher),
+            Some(Vote::ForMyself) => 1.hash(hasher),
             Some(Vote::For(from, offer)) => {
                 from.hash(hasher);
                 digest_offer(offer, rounds[*from], hasher);

@@ -47,7 +47,7 @@ impl Elector {
         let claimed = match message {
             // An answer to what this node never asked.
             Message::PreAccept(_) | Message::Accept(_) | Message::Rank(_) => return false,
-            // Of whom asks for this epoch: it is in the one before, and this one may still be voted in.
+            // A candidate asks for the epoch after its own. It is in the one before, and the vote in this one is still open.
             Message::PreOffer(_) | Message::Offer(_) => Epoch(epoch.0 - 1),
             Message::Heartbeat(_) | Message::Echo(_) | Message::Reject(_) => epoch,
             Message::Announce(_) | Message::Resign(_) => epoch,
@@ -62,7 +62,10 @@ impl Elector {
             match message {
                 Message::Heartbeat(heartbeat) => self.on_heartbeat_ahead(from, heartbeat),
                 Message::Echo(echo) if !self.admitted_within_reach() => self.note_admission_echo(from, echo),
-                _ => {}
+                // Nothing of these counts before this node is near.
+                Message::Echo(_) | Message::Reject(_) | Message::Announce(_) | Message::Resign(_) => {}
+                Message::PreOffer(_) | Message::Offer(_) | Message::Members(_) | Message::Held(_) => {}
+                Message::PreAccept(_) | Message::Accept(_) | Message::Rank(_) => {}
             }
         }
         near

@@ -34,7 +34,7 @@ impl Elector {
         match self.judging.open(self.now()) {
             Some(Vote::For(candidate, judged)) if *candidate == from && judged == offer => Place::Judged,
             Some(Vote::For(_, judged)) if judged.epoch >= offer.epoch => Place::Taken,
-            Some(Vote::Own) if self.state.campaign().is_some_and(|own| own.epoch() >= offer.epoch) => {
+            Some(Vote::ForMyself) if self.state.campaign().is_some_and(|own| own.epoch() >= offer.epoch) => {
                 Place::Taken
             }
             _ => Place::Free,
@@ -49,7 +49,7 @@ impl Elector {
         let Some(vote) = self.judging.take(self.now()) else { return };
         self.data.end_at(position);
         match vote {
-            Vote::Own => self.vote_for_myself(position),
+            Vote::ForMyself => self.vote_for_myself(position),
             Vote::For(from, offer) => self.judge(from, &offer, position),
         }
     }

@@ -31,7 +31,7 @@ impl Elector {
         if members.generation == ours {
             return match self.membership().voters() == members.voters() {
                 true => self.send(from, Message::Held(ours)),
-                // Only lists of files can differ in one generation. Who has its record knows better than who has none.
+                // Two lists of one generation differ only if both come from files. A node without its record takes the other one's.
                 false if !self.record.is_complete() => self.take_members(members),
                 false => {
                     let peer = self.id(from);
@@ -142,7 +142,7 @@ impl Elector {
         self.admission.forget_answers();
         self.event(EventKind::Members { generation: members.generation, voters: members.list() });
         if self.state.reign().is_some() && self.peers.my_vote().is_none() {
-            // A primary does not make such a list. Whoever did, this node has nobody's votes any more.
+            // A primary never takes its own vote (M2), so another node made this list. Nobody votes for this node any more.
             self.resign(FenceReason::Deposed, None);
         }
         self.renew_lease();

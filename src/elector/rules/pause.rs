@@ -55,7 +55,7 @@ impl Elector {
         }
     }
 
-    /// An office was given up as somebody wanted it: who follows is no automatic matter.
+    /// The office was given up because an operator wanted it. The election of a successor is part of that, so a pause does not stop it.
     pub(super) fn plan(&mut self) {
         self.planned = true;
     }

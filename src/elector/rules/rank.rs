@@ -24,7 +24,7 @@ impl Elector {
             true => self.ranks.counted(index, self.seniority_of(index)),
             false => (0, 0),
         };
-        // The higher id goes first here: so it was with the services that this order comes from.
+        // The higher id goes first, as in the services for which this order was made.
         (Reverse(progress), Reverse(seniority), self.peers.all().len() - index)
     }
 

@@ -71,7 +71,8 @@ impl Links {
         }
     }
 
-    /// Its links are numbered from `first`. In a network where several processes of a node follow each other each needs numbers of its own, or what is
+    /// Its links are numbered from `first`. In a network where several processes of a node follow each other each
+    /// needs numbers of its own, or what is
     /// under way to one arrives at the next.
     #[cfg(feature = "test-util")]
     pub(super) fn numbered_from(mut self, first: u64) -> Self {

@@ -1,4 +1,4 @@
-//! How much of what one peer sends is taken (T40). Nobody has to send so much, so whoever does takes nobody's time but its own.
+//! How much is read from one peer (T40). The protocol never needs as much, so the bound slows down nobody but a peer that floods.
 
 use super::limits::{ALLOWANCE_WINDOW, BYTES_PER_WINDOW_MAX, DECISION_FRAMES, FRAMES_PER_WINDOW_MAX};
 use super::timer::now;

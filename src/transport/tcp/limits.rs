@@ -4,7 +4,8 @@ use crate::time::Duration;
 
 /// How long a connection may take to be made.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long the first attempt after a loss may take, or twice as long as the last connection took. A connection request that reaches a socket which is
+/// How long the first attempt after a loss may take, or twice as long as the last connection took. A connection
+/// request that reaches a socket which is
 /// just being closed gets no answer at all, and the kernel repeats it only a second later: the next attempt
 /// is refused at once.
 pub(crate) const CONNECT_AFTER_LOSS_TIMEOUT: Duration = Duration::from_millis(25);

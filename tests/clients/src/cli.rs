@@ -2,6 +2,7 @@
 
 use crate::fault::Fault;
 use crate::part::Part;
+use crate::plan::Plan;
 use crate::programs::{Client, Way, Work};
 use clap::Parser;
 use kevy_elect_harness::cli::named;
@@ -77,18 +78,6 @@ pub(crate) struct Options {
     pub(crate) markdown: Option<PathBuf>,
     #[arg(long, hide = true)]
     pub(crate) inside: bool,
-}
-
-/// One line of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Plan {
-    pub(crate) client: Client,
-    pub(crate) way: Way,
-    pub(crate) work: Work,
-    pub(crate) fault: Fault,
-    pub(crate) dead_first: bool,
-    /// Of everything, where that is run.
-    pub(crate) part: Option<Part>,
 }
 
 impl Options {

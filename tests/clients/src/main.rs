@@ -8,16 +8,20 @@
 //! programs.rs   the libraries, from their registries, and one process that writes through one of them
 //! probe.rs      the shortest gap that any client could see: somebody who asks every node all the time
 //! proxy.rs      HAProxy before the nodes
-//! fault.rs       how the primary is broken
+//! fault.rs      how the primary is broken
 //! round.rs      one fault
-//! part.rs       everything, in parts, and the document about it
+//! plan.rs       one line of the table
+//! part.rs       everything, in parts
+//! document.rs   the document about it
 //! report.rs     the table
 //! programs/     an application for each library, in its own language
 //! ```
 
 mod cli;
+mod document;
 mod fault;
 mod part;
+mod plan;
 mod probe;
 mod programs;
 mod proxy;
@@ -102,7 +106,7 @@ fn run(options: &Options) -> Result<bool, Failure> {
         row.load = report::load();
         rows.push(row);
         if let Some(path) = options.markdown.as_ref().filter(|_| !options.parts.is_empty()) {
-            part::write(path, &rows)?;
+            document::write(path, &rows)?;
         }
     }
     let table = report::table(&rows);

@@ -1,7 +1,6 @@
 //! The shortest gap that any client could see: somebody who asks every node all the time.
 
 use crate::programs::Work;
-use crate::round::now;
 use kevy_elect_harness::client::Client;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,4 +66,10 @@ impl Drop for Probe {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
     }
+}
+
+/// The machine's monotonic clock, which all languages can read.
+pub(crate) fn now() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }

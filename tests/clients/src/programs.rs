@@ -1,6 +1,5 @@
 //! The libraries, from their registries, and one process that writes through one of them.
 
-use crate::cli::Plan;
 use kevy_elect_harness::failure::Failure;
 use kevy_elect_harness::words;
 use std::io::{BufRead, BufReader};
@@ -149,13 +148,13 @@ impl Programs {
     /// Starts an application.
     pub(crate) fn start(
         &self,
-        plan: &Plan,
+        (client, way, work): (Client, Way, Work),
         documented: bool,
         name: &str,
         addresses: &[SocketAddr],
     ) -> Result<Application, Failure> {
         let python = self.directory.join("python/bin/python");
-        let (program, script): (_, Option<PathBuf>) = match plan.client {
+        let (program, script): (_, Option<PathBuf>) = match client {
             Client::RedisPy => (python, Some(format!("{SOURCES}/redis_py.py").into())),
             Client::Glide => (python, Some(format!("{SOURCES}/glide.py").into())),
             Client::Ioredis => ("node".into(), Some(self.directory.join("ioredis.mjs"))),
@@ -166,9 +165,9 @@ impl Programs {
         };
         let mut command = Command::new(program);
         command.args(script).arg(if documented { "documented" } else { "defaults" });
-        command.args([plan.way.name(), plan.work.name(), name]);
+        command.args([way.name(), work.name(), name]);
         command.args(addresses.iter().map(ToString::to_string));
-        let starting = || Failure::os(format!("start {command:?}", command = plan.client.name()));
+        let starting = || Failure::os(format!("start {command:?}", command = client.name()));
         let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,8 +1,9 @@
 //! The table.
 
-use crate::cli::Plan;
+use crate::plan::Plan;
 use crate::programs::{Client, Way};
 use crate::round::Round;
+use kevy_elect_harness::median::median as middle;
 use std::time::Duration;
 
 /// All rounds of one line, and those of Redis beside it.
@@ -81,9 +82,7 @@ pub(crate) fn what(line: &str) -> Vec<&str> {
 }
 
 fn median(values: impl Iterator<Item = Duration>) -> Duration {
-    let mut values: Vec<_> = values.collect();
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or_default()
+    middle(values).unwrap_or_default()
 }
 
 fn ms(time: Duration) -> String {

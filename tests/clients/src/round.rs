@@ -1,8 +1,9 @@
 //! One fault.
 
-use crate::cli::{Options, Plan};
+use crate::cli::Options;
 use crate::fault::Fault;
-use crate::probe::Probe;
+use crate::plan::Plan;
+use crate::probe::{Probe, now};
 use crate::programs::{Application, Programs, Way};
 use crate::proxy::Proxy;
 use kevy_elect_chaos::net::{Cut, Net, around};
@@ -57,12 +58,6 @@ impl Round {
     }
 }
 
-/// The machine's monotonic clock, which all languages can read.
-pub(crate) fn now() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
-}
-
 /// One fault, with a cluster of its own: kevy, or Redis beside it.
 pub(crate) fn play(plan: &Plan, redis: bool, stage: &mut Stage<'_>) -> Result<Round, Failure> {
     let Stage { options, programs, interrupt, net } = stage;
@@ -81,7 +76,8 @@ pub(crate) fn play(plan: &Plan, redis: bool, stage: &mut Stage<'_>) -> Result<Ro
             (vec![proxy.at], Some(proxy))
         }
     };
-    let application = programs.start(plan, !options.defaults, SENTINEL_NAME, &addresses)?;
+    let application =
+        programs.start((plan.client, plan.way, plan.work), !options.defaults, SENTINEL_NAME, &addresses)?;
     let probe = Probe::start(cluster.members.iter().map(Member::address), plan.work);
     let wrote = |since: Duration| {
         let count = application.seen().acks.iter().filter(|at| **at > since).count();

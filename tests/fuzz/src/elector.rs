@@ -314,6 +314,3 @@ impl Node {
         known.map_or_else(|| NodeId::new("stranger").expect("a name"), |member| member.id)
     }
 }
-
-/// What raw times are near to: an hour.
-const WAIT_MAX: Duration = Duration::from_secs(3600);

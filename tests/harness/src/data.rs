@@ -69,11 +69,8 @@ impl Data {
         let value_bytes = value_bytes.min(VALUE_BYTES_MAX);
         let keys = size.0 / (key(0).len() + value_bytes) as u64;
         // Any numbers will do, as long as they are not all the same.
-        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-        let next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            b' ' + (state >> 56) as u8 % 95
-        };
+        let mut rng = fastrand::Rng::with_seed(1);
+        let next = || rng.u8(b' '..=b'~');
         Self { keys, value_bytes, pool: std::iter::repeat_with(next).take(POOL_BYTES).collect() }
     }
 

@@ -12,6 +12,9 @@ pub mod fault;
 pub mod guard;
 pub mod links;
 pub mod load;
+#[path = "../../../examples/support/marks.rs"]
+pub mod marks;
+pub mod median;
 pub mod observe;
 pub mod outcome;
 pub mod picture;

@@ -5,6 +5,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kevy_elect_model::{Beats, Cluster, Start};
 use kevy_elect_plugin::elector::Mutation;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -41,6 +42,10 @@ pub(crate) struct Options {
     /// With more, a state may first be met on a detour, and what lies behind it near the depth's end be left out
     #[arg(long, value_name = "N", default_value = "1", value_parser = count(1, THREADS_MAX))]
     pub(crate) threads: usize,
+    /// Also writes the table there, between `<!-- model:begin -->` and `<!-- model:end -->`; lines about other starts, depths, crashes and
+    /// messages stay as they are
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
     /// Makes the electors wrong in one way, as in `cargo sim`
     #[arg(long, value_name = "NAME", value_parser = mutation)]
     mutation: Option<Mutation>,

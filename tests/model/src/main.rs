@@ -1,9 +1,11 @@
 //! `cargo model`: explores, shows how far it is, and prints the table of `docs/evidence/exhaustive.md`.
 
 mod cli;
+#[path = "../../../examples/support/marks.rs"]
+mod marks;
 
 use cli::Options;
-use kevy_elect_model::{Broken, Cluster};
+use kevy_elect_model::{Beats, Broken, Cluster};
 use stateright::report::{ReportData, ReportDiscovery, Reporter};
 use stateright::{Checker, Model};
 use std::collections::BTreeMap;
@@ -40,8 +42,9 @@ fn explore(options: &Options) -> ExitCode {
             ));
         }
         rows.push(format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {:.0} s |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.0} s |",
             cluster.start.as_str(),
+            if cluster.beats == Beats::All { "all" } else { "primaries" },
             cluster.depth,
             cluster.crashes,
             cluster.in_flight_max,
@@ -52,11 +55,37 @@ fn explore(options: &Options) -> ExitCode {
             begun.elapsed().as_secs_f64(),
         ));
     }
-    println!("| start | depth | crashes | in flight | states | unique | violations | elected after | took |");
-    println!("|---|---|---|---|---|---|---|---|---|");
-    rows.iter().for_each(|row| println!("{row}"));
+    println!("{HEAD}{}", rows.join("\n"));
+    if let Some(path) = &options.markdown {
+        let old = marks::section(path, "model");
+        let published = marks::publish(path, "model", &table(&old, &rows));
+        if let Err(error) = published {
+            eprintln!("cannot write the table: {error}");
+            return ExitCode::from(2);
+        }
+    }
     traces.iter().for_each(|trace| print!("\n{trace}"));
     if traces.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+const HEAD: &str = "| start | beats | depth | crashes | in flight | states | unique | violations | elected after | took |\n\
+                    |---|---|---|---|---|---|---|---|---|---|\n";
+/// How many columns say what was explored. The others say what was found.
+const WHAT: usize = 5;
+
+/// The lines of before with these among them: a line takes the place of the one that explored the same.
+fn table(old: &str, rows: &[String]) -> String {
+    fn what(line: &str) -> Vec<&str> {
+        line.split(" | ").take(WHAT).collect()
+    }
+    let mut lines: Vec<&str> = old.lines().skip(HEAD.lines().count()).collect();
+    for row in rows {
+        match lines.iter_mut().find(|line| what(line) == what(row)) {
+            Some(line) => *line = row,
+            None => lines.push(row),
+        }
+    }
+    format!("{HEAD}{}", lines.join("\n"))
 }
 
 /// A line that tells how far it is, on a terminal.
@@ -92,5 +121,22 @@ impl Reporter<Cluster> for Progress {
 
     fn delay(&self) -> Duration {
         Duration::from_millis(500)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_takes_the_place_of_the_one_that_explored_the_same() {
+        let row = |start: &str, states: u32| {
+            format!("| {start} | all | 8 | 1 | 2 | {states} | 1 | none | never | 1 s |")
+        };
+        let one = table("", &[row("cold", 1), row("settled", 2)]);
+        assert_eq!(
+            table(&one, &[row("cold", 3)]),
+            format!("{HEAD}{}\n{}", row("cold", 3), row("settled", 2))
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! crashes, data and judge are the same code for all systems; only what stands behind the `Node` trait differs, and that is
 //! each project's real state machine. `docs/evidence/peers.md`, holds the counts.
 
+mod event;
 mod judge;
 mod net;
 mod node;

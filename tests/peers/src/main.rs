@@ -1,6 +1,8 @@
 //! `cargo peers`: the same seeded faults for this elector and for kevy-elect's, counted side by side.
 
 mod cli;
+#[path = "../../../examples/support/marks.rs"]
+mod marks;
 mod report;
 mod sweep;
 mod trace;
@@ -25,7 +27,7 @@ fn compare(options: &Options) -> ExitCode {
         print(&report::terminal(&rows, options));
     }
     if let Some(path) = &options.markdown
-        && let Err(error) = report::publish(path, &report::markdown(&rows, options))
+        && let Err(error) = marks::publish(path, "peers", &report::markdown(&rows, options))
     {
         eprintln!("{error}");
         return ExitCode::from(2);

@@ -5,7 +5,7 @@ use crate::{HEARTBEAT_MS, TIMEOUT_MS};
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::elector::{Elector, GateState, HostAction, HostReport, Output};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
-use kevy_elect_plugin::message::{Message, Role};
+use kevy_elect_plugin::message::{Message, Role, Verb};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::state::HardState;
 use kevy_elect_plugin::time::{Duration, Instant};
@@ -136,6 +136,13 @@ impl Node for Ours {
         }
     }
 }
+
+/// A verb that is missing here has no words in `told` above.
+const _: fn(Verb) = |verb| match verb {
+    Verb::Hello | Verb::Hb | Verb::Echo | Verb::PreOffer | Verb::PreAccept | Verb::Offer => {}
+    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign | Verb::Members | Verb::Held | Verb::Rank => {
+    }
+};
 
 /// Clocks that are far from zero, so that nothing saturates.
 const START: u64 = 1_000_000_000_000;

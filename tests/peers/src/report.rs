@@ -4,7 +4,6 @@ use crate::cli::Options;
 use crate::sweep::{Counts, Found, Row};
 use kevy_elect_peers::{HEARTBEAT_MS, System, TICK_MS, TIMEOUT_MS};
 use std::fmt::Write as _;
-use std::path::Path;
 
 /// What is counted, by name.
 const FINDINGS: [(&str, Pick); 5] = [
@@ -157,25 +156,6 @@ pub(crate) fn json(rows: &[Row]) -> String {
     serde_json::to_string_pretty(rows).unwrap_or_default() + "\n"
 }
 
-/// Puts `section` between the marks in the file at `path`.
-pub(crate) fn publish(path: &Path, section: &str) -> Result<(), String> {
-    let old =
-        std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let new = place(&old, section).ok_or_else(|| {
-        format!("{} has no lines {BEGIN} and {END}; put them where the table shall be", path.display())
-    })?;
-    std::fs::write(path, new).map_err(|error| format!("cannot write {}: {error}", path.display()))
-}
-
-const BEGIN: &str = "<!-- peers:begin -->";
-const END: &str = "<!-- peers:end -->";
-
-fn place(old: &str, section: &str) -> Option<String> {
-    let (before, rest) = old.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{}\n{END}{after}", section.trim_end()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,12 +183,5 @@ mod tests {
         assert_eq!(cells.len(), 4);
         assert_eq!(cells[3][1..6], ["all", "20", "0", "0", "2"].map(str::to_owned));
         assert_eq!(examples(&rows), [("kevy", "none after", 5, 4)]);
-    }
-
-    #[test]
-    fn a_section_is_replaced_where_it_stands_and_nothing_else_is_touched() {
-        let around = |text: &str| format!("# A\n\n{BEGIN}\n{text}\n{END}\n\n# B\n");
-        assert_eq!(place(&around("old"), "new\n"), Some(around("new")));
-        assert_eq!(place("# A\n", "new"), None);
     }
 }

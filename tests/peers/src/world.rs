@@ -1,12 +1,12 @@
 //! The world of a run: machines, what comes next, and the judge.
 
 use crate::PATIENCE_MS;
+use crate::event::{Entry, Event};
 use crate::judge::{Finding, Judge, Verdict};
-use crate::net::{Frame, Life, Net, Storm};
+use crate::net::{Life, Net, Storm};
 use crate::node::{Data, Habits, Input, Node, Outbox, Seat, name};
 use crate::plan::{Kind, MS, Plan, Target};
 use crate::timeline::{Line, What};
-use kevy_elect_plugin::link::LinkEvent;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -18,18 +18,6 @@ const JOIN: u64 = 500 * MS;
 const STARTS: u64 = 500 * MS;
 /// The most events of a run: systems that talk without end are a finding, not a hang. A usual run has some ten thousands.
 const EVENTS_MAX: u64 = 10_000_000;
-
-pub(crate) enum Event<M> {
-    Wake { node: usize, life: Life },
-    Frame(Box<Frame<M>>),
-    LinkEnd { at: usize, peer: usize, life: Life, conn: u64, event: LinkEvent },
-    Dial(usize, usize),
-    Start(usize),
-    Serve,
-    Fault(usize),
-    Over(usize),
-    Heal,
-}
 
 struct Process<N> {
     node: N,
@@ -411,30 +399,3 @@ impl<N: Node> World<N> {
         });
     }
 }
-
-/// Equal times: first come, first served.
-struct Entry<M> {
-    at: u64,
-    number: u64,
-    event: Event<M>,
-}
-
-impl<M> Ord for Entry<M> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
-impl<M> PartialOrd for Entry<M> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<M> PartialEq for Entry<M> {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl<M> Eq for Entry<M> {}

@@ -1,11 +1,11 @@
 //! What is looked at. Each check sees all nodes, because most of what is wrong shows in their differences.
 
-use super::finding::Finding;
+use super::finding::{Finding, answered, facts, finding, grouped, told};
 use super::lists::{files, records};
 use crate::client::Look;
 use crate::status::{list, word};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Share of the descriptors in use above which more are needed soon.
 const DESCRIPTORS_USED_MAX: f64 = 0.8;
@@ -41,26 +41,6 @@ pub(super) fn all(looks: &[Look]) -> Vec<Finding> {
 pub(super) fn missing(looks: &[Look]) -> Vec<Finding> {
     let checks = [reached, writers, quorum, clusters, replicas];
     checks.iter().flat_map(|check| check(looks)).collect()
-}
-
-pub(super) fn finding(
-    grave: bool,
-    node: impl Into<String>,
-    what: impl Into<String>,
-    remedy: &str,
-) -> Finding {
-    Finding { grave, node: node.into(), what: what.into(), remedy: remedy.to_owned() }
-}
-
-pub(super) fn answered(looks: &[Look]) -> impl Iterator<Item = (&Look, &Value)> {
-    looks.iter().filter_map(|look| Some((look, look.status.as_ref().ok()?)))
-}
-
-pub(super) fn facts(looks: &[Look]) -> impl Iterator<Item = (String, &Look, &Value)> {
-    looks.iter().filter_map(|look| {
-        let facts = look.facts.as_ref()?;
-        Some((word(facts, "node"), look, facts))
-    })
 }
 
 fn reached(looks: &[Look]) -> Vec<Finding> {
@@ -453,18 +433,4 @@ fn secrecy(looks: &[Look]) -> Vec<Finding> {
         found.push(finding(false, "", what, "[cluster] secure = true with keys: docs/security.md. Without, keep the ports from everybody else."));
     }
     found
-}
-
-/// The nodes by what they say.
-pub(super) fn grouped(looks: &[Look], said: impl Fn(&Value) -> String) -> BTreeMap<String, Vec<String>> {
-    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (node, _, facts) in facts(looks) {
-        groups.entry(said(facts)).or_default().push(node);
-    }
-    groups
-}
-
-pub(super) fn told(groups: &BTreeMap<String, Vec<String>>) -> String {
-    let of = |(said, nodes): (&String, &Vec<String>)| format!("{} ({said})", nodes.join(", "));
-    groups.iter().map(of).collect::<Vec<_>>().join("; ")
 }

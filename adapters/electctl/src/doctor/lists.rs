@@ -1,7 +1,6 @@
 //! Who is in the cluster and who votes, as the nodes' records and files say it.
 
-use super::checks::{answered, finding, grouped, told};
-use super::finding::Finding;
+use super::finding::{Finding, answered, finding, grouped, told};
 use crate::client::Look;
 use crate::status::{list, word};
 use kevy_elect_plugin::config::Member;

@@ -6,6 +6,7 @@
 //! connections whose acknowledgements would count although they must not (S10 to S12).
 
 use kevy_elect_plugin::ids::Epoch;
+use kevy_elect_plugin::words;
 use std::net::SocketAddrV4;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -70,34 +71,19 @@ impl Row {
     }
 }
 
-/// Why a connection to a stream ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Why {
-    /// It is of no member, or cannot prove to be of the one that it names.
-    Stranger,
-    /// It acknowledged what was not written yet.
-    Beyond,
-    /// It is of an earlier reign or flush, or its node has connected anew.
-    Earlier,
-    /// It acknowledges, and its node has no vote.
-    Voteless,
-    /// It does not say what it wants.
-    Silent,
-}
-
-impl Why {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Stranger, Self::Beyond, Self::Earlier, Self::Voteless, Self::Silent];
-
-    /// The word for it in logs and metrics.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Stranger => "stranger",
-            Self::Beyond => "beyond",
-            Self::Earlier => "earlier",
-            Self::Voteless => "voteless",
-            Self::Silent => "silent",
-        }
+words! {
+    /// Why a connection to a stream ends. The word for it is in logs and metrics.
+    pub(crate) enum Why {
+        /// It is of no member, or cannot prove to be of the one that it names.
+        Stranger = "stranger",
+        /// It acknowledged what was not written yet.
+        Beyond = "beyond",
+        /// It is of an earlier reign or flush, or its node has connected anew.
+        Earlier = "earlier",
+        /// It acknowledges, and its node has no vote.
+        Voteless = "voteless",
+        /// It does not say what it wants.
+        Silent = "silent",
     }
 }
 

@@ -60,7 +60,7 @@ impl Waits {
             "Connections to the ports of the streams that were ended, by reason."
         );
         for why in Why::ALL {
-            metrics::counter!("kevy_server_streams_refused_total", "reason" => why.word()).increment(0);
+            metrics::counter!("kevy_server_streams_refused_total", "reason" => why.as_str()).increment(0);
         }
         // A second time would be a mistake of this crate; the first stays.
         drop(self.setup.set(Setup { members, proofs, streams, clients }));
@@ -97,7 +97,7 @@ impl Waits {
     /// Counts them, and says so once in a while.
     fn tell(&self, ended: &[(SocketAddrV4, Why)]) {
         for (_, why) in ended {
-            metrics::counter!("kevy_server_streams_refused_total", "reason" => why.word()).increment(1);
+            metrics::counter!("kevy_server_streams_refused_total", "reason" => why.as_str()).increment(1);
         }
         let Some((peer, why)) = ended.first() else { return };
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +112,7 @@ impl Waits {
             target: "kevy_elect",
             "elect event=replica_refused reason={} peer={peer} count={count} why=\"connections to the ports of the streams that \
              belong to no member, or not to the one that they name, or to an earlier time, are ended\"",
-            why.word(),
+            why.as_str(),
         );
     }
 

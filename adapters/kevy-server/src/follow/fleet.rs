@@ -148,11 +148,11 @@ impl Fleet {
         }
     }
 
-    /// The primary is known to have more than this node, or not.
-    pub(crate) fn suspect(&self, behind: bool) {
-        for link in &self.links {
-            link.suspect(behind);
-        }
+    /// How each stream is doing, for who must not wait for it. `behind`: the primary is known to have more than this node.
+    pub(crate) fn glance(&self, behind: bool) -> Option<Vec<Look>> {
+        // All of them are told, also where one cannot be looked at.
+        let looks: Vec<Option<Look>> = self.links.iter().map(|link| link.glance(behind)).collect();
+        looks.into_iter().collect()
     }
 
     /// How each stream is doing.
@@ -222,9 +222,10 @@ impl Fleet {
             self.join(progress, &places);
             return;
         }
-        // Said before it is acknowledged, and under the lock: an ended fleet claims nothing.
+        // Said before it is acknowledged, and under the lock: an ended fleet claims nothing. All shards at once: of two nodes that
+        // hold parts of two cuts neither need be ahead.
         if let Some(office) = self.shards.office() {
-            office.on_offsets(self.epoch, &offsets(&places));
+            office.on_joined(self.epoch, &offsets(&places));
         }
         drop(progress);
         self.allow(&places);

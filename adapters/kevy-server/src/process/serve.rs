@@ -53,6 +53,7 @@ pub struct Server {
 
 /// Why the server could not be built or ended.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServeError {
     /// The data directory cannot be made.
     #[error("cannot create the data directory {}: {source}", path.display())]

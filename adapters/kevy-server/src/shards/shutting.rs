@@ -23,7 +23,7 @@ pub(super) struct Shutting {
 impl Shards {
     /// Whether a write that comes in on `shard` may pass.
     #[inline]
-    pub(crate) fn passes(&self, shard: usize) -> Result<(), Denied> {
+    pub(crate) fn lets_pass(&self, shard: usize) -> Result<(), Denied> {
         self.check().or_else(|denied| self.passes_late(shard, denied))
     }
 

@@ -5,6 +5,8 @@
 
 pub mod contents;
 pub mod disk;
+pub mod following;
+pub mod metrics;
 pub mod process;
 pub mod rolling;
 pub mod secured;
@@ -81,6 +83,7 @@ impl Drop for Dir {
 pub struct StubOffice {
     pub standing: Mutex<Standing>,
     pub gate: Mutex<Result<(), Denied>>,
+    /// Each history that it held, and where that began for it.
     pub joined: Mutex<Vec<(Epoch, Vec<u64>)>>,
     pub offsets: Mutex<Vec<u64>>,
 }
@@ -106,11 +109,11 @@ impl Office for StubOffice {
     fn on_offset(&self, shard: usize, offset: u64) {
         self.offsets.lock().unwrap()[shard] = offset;
     }
-    fn on_offsets(&self, _epoch: Epoch, offsets: &[u64]) {
-        *self.offsets.lock().unwrap() = offsets.to_vec();
-    }
     fn on_joined(&self, epoch: Epoch, offsets: &[u64]) {
-        self.joined.lock().unwrap().push((epoch, offsets.to_vec()));
+        let mut joined = self.joined.lock().unwrap();
+        if joined.last().is_none_or(|(last, _)| *last != epoch) {
+            joined.push((epoch, offsets.to_vec()));
+        }
         *self.offsets.lock().unwrap() = offsets.to_vec();
     }
 }

@@ -55,6 +55,10 @@ section! {
         auto_elect_on_peer_loss: Option<bool> = "auto_elect_on_peer_loss" as boolean,
         /// How long after that.
         settling_delay: Option<Duration> = "settling_delay_ms" as time,
+        /// Whether a member of higher priority gets the office back by itself.
+        failback: bool = "failback" as boolean,
+        /// After how long.
+        failback_delay: Option<Duration> = "failback_delay_ms" as time,
         /// Who goes first among candidates with equal data.
         rank: Option<Rank> = "rank" as rank,
         /// What a voter compares.

@@ -14,6 +14,7 @@ const NAME_DEFAULT: &str = "mymaster";
 
 /// Where and how Sentinel's protocol is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SentinelSettings {
     /// The address that clients connect to.
     pub listen: SocketAddr,

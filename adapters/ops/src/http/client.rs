@@ -7,6 +7,7 @@ use ureq::{Agent, Error};
 
 /// Why a node said nothing. To be read behind its address.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FetchError {
     /// What was given is no address.
     #[error("is no address: use HOST:PORT")]

@@ -19,6 +19,7 @@ pub struct Copying {
 
 /// What a copy waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Phase {
     /// The primary puts it together.
     Prepared,

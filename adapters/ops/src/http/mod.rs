@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! server.rs   connections, all of them bounded
-//! pages.rs    which page, which status
+//! routes.rs   which page, which status                         pages.rs   what they tell of
 //! status.rs   what this node believes, as JSON                 page.rs, html.rs   the same for people
 //! facts.rs    what it was told, and what its machine gives it, as JSON
 //! views.rs    what the others say of their links, for that page      links.rs   all links beside each other
@@ -19,6 +19,7 @@ mod html;
 mod links;
 mod page;
 mod pages;
+mod routes;
 mod server;
 mod status;
 mod views;

@@ -1,6 +1,5 @@
 //! What libFuzzer draws: a cluster, a record, and what happens.
 
-use super::WAIT_MAX;
 use crate::numbers::Number;
 use arbitrary::Arbitrary;
 use kevy_elect_plugin::config::Member;
@@ -16,6 +15,9 @@ use kevy_elect_plugin::pause::Pause;
 use kevy_elect_plugin::position::{Position, Progress};
 use kevy_elect_plugin::state::HardState;
 use kevy_elect_plugin::time::Duration;
+
+/// What raw times are near to: an hour.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// One run.
 #[derive(Debug, Clone, Arbitrary)]

@@ -1,6 +1,7 @@
 //! What an operator would write for the servers.
 
-use super::{Member, Place, Setup, System};
+use super::member::Member;
+use super::setup::{Place, Setup, System};
 use crate::ports::Ports;
 use crate::verdict::Node;
 use std::fmt::Write as _;

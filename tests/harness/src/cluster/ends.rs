@@ -1,6 +1,7 @@
 //! How processes end: by a fault, by themselves, in order; and what a supervisor does then.
 
 use super::Cluster;
+use super::member::{Restart, Resumption};
 use crate::failure::{Failure, Interrupt};
 use crate::verdict::Node;
 use rustix::process::Signal;
@@ -12,28 +13,6 @@ use std::time::Duration;
 const TERM_PATIENCE: Duration = Duration::from_secs(20);
 /// How often processes are started again between two calls of [`Cluster::take_restarts`]. More is no recovery.
 const RESTARTS_MAX: usize = 50;
-
-/// A process that ended although nobody here asked it to, and was started again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restart {
-    /// The node whose process it was.
-    pub node: Node,
-    /// When that was seen.
-    pub at: Duration,
-    /// "signal 9".
-    pub status: String,
-    /// Whether SIGKILL ended it: what the server's own watchdog does to a process that overslept its lease.
-    pub killed: bool,
-}
-
-/// How a stopped process came back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resumption {
-    /// It went on where it was.
-    Continued,
-    /// Its watchdog had ended it; a new process was started.
-    StartedAgain,
-}
 
 impl Cluster {
     /// SIGKILL; returns once the process is gone.

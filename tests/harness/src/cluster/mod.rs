@@ -2,29 +2,26 @@
 
 mod config;
 mod ends;
+mod member;
 mod setup;
 
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::failure::{Failure, Interrupt};
 use crate::guard::Guard;
-use crate::observe::Log;
-use crate::ports::{self, Ports};
+use crate::ports;
 use crate::verdict::Node;
 use config::{config, redis_config, sentinel_config};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write as _;
 use std::fs::File;
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use config::SENTINEL_NAME;
-pub use ends::{Restart, Resumption};
+pub use member::{Member, Restart, Resumption};
 pub use setup::{Place, Setup, System};
 
 /// How often other ports are tried because somebody took one between the probe and the start.
@@ -37,55 +34,6 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 const VOTES: &str = "elect";
 /// How often a directory name may be taken already.
 const DIRECTORY_TRIES: u32 = 100;
-
-/// One node.
-pub struct Member {
-    /// `n1`.
-    pub id: String,
-    /// Its ports.
-    pub ports: Ports,
-    /// Where it lives.
-    pub place: Place,
-    /// What it says.
-    pub log: Arc<Log>,
-    /// Where it has a key: what the others know it by.
-    key: Option<String>,
-    process: Option<Child>,
-    /// Redis' Sentinel: runs on whatever happens to the server.
-    companion: Option<Child>,
-    reader: Option<JoinHandle<()>>,
-    /// By SIGSTOP.
-    stopped: bool,
-}
-
-impl Member {
-    /// Where clients find it.
-    pub fn address(&self) -> SocketAddr {
-        SocketAddr::from((self.place.address(), self.ports.client))
-    }
-
-    /// Where they ask for the primary of [`SENTINEL_NAME`]: its own port for that, or the Sentinel beside it.
-    pub fn sentinel(&self) -> SocketAddr {
-        let port = if self.companion.is_some() { self.ports.elect } else { self.ports.sentinel };
-        SocketAddr::from((self.place.address(), port))
-    }
-
-    fn new(node: usize, ports: Ports, place: Place) -> Self {
-        let id = format!("n{}", node + 1);
-        let log = Arc::default();
-        Self {
-            id,
-            ports,
-            place,
-            log,
-            key: None,
-            process: None,
-            companion: None,
-            reader: None,
-            stopped: false,
-        }
-    }
-}
 
 /// The processes. Dropping it ends them, stopped ones too, and removes the directory.
 pub struct Cluster {

@@ -84,7 +84,7 @@ impl ElectedCommands {
         let known =
             Overridden::of(verb).filter(|own| *own != Overridden::Handshake || handshake::answers(args));
         let Some(own) = known else {
-            let shut = self.shards().passes(self.own_shard()).is_err();
+            let shut = self.shards().lets_pass(self.own_shard()).is_err();
             if (shut || browser::is_request(args)) && !is_harmless(args) {
                 self.resolve_unknown(args, resolved);
             }

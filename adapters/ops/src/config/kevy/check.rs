@@ -23,6 +23,7 @@ const CONTINUE_BUFFER_MB_DEFAULT: usize = 64;
 
 /// What the plugin runs with.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ElectSettings {
     /// The election itself.
     pub config: Config,

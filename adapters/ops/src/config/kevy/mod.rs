@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// Everything the server needs to know.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Settings {
     /// kevy's part. `server.threads` is the true number of shards.
     pub kevy: Config,

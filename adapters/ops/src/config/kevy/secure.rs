@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 
 /// What is known of whoever speaks to this node's election and to its streams.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Links {
     /// It has proven to be a member.
     Proven(Keys),
