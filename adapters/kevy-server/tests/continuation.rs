@@ -7,7 +7,7 @@ mod common;
 use common::following::{continuations, copies, follow_all, let_go, three, whole};
 use common::process::Process;
 use common::rolling::{PATIENT, all_copies, all_hold_the_same, processes, told_by, write_many};
-use common::{Cluster, Node, until, until_reads, write_keys};
+use common::{Cluster, Node, until, write_keys};
 use kevy_elect_plugin::host::FenceReason;
 use rustix::process::Signal;
 
