@@ -50,7 +50,7 @@ fn on(
             transport: Arc::new(TcpTransport::with_listener(listener).peer(peer, address).build()),
             seed: 1,
         };
-        Ok::<_, Box<dyn Error>>(QuorumPlugin::start(parts, |_| Arc::new(NoData)))
+        Ok::<_, Box<dyn Error>>(QuorumPlugin::start(parts, |_| Arc::new(NoData::new())))
     };
     let (left, run) = node(ids[0], left, ids[1], right_address)?;
     let (right, other) = node(ids[1], right, ids[0], left_address)?;

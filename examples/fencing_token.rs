@@ -12,15 +12,12 @@
 //! tests and examples, and which a crate of yours
 //! turns on for its own under `[dev-dependencies]`.
 
-use kevy_elect_plugin::host::{HostError, ReplicationHost};
+use kevy_elect_plugin::host::NoData;
 use kevy_elect_plugin::rank::Rank;
 use kevy_elect_plugin::store::MemoryVoteStore;
 use kevy_elect_plugin::transport::MemoryNetwork;
-use kevy_elect_plugin::{
-    Config, ElectPlugin, Epoch, Member, NodeId, Position, QuorumParts, QuorumPlugin, SystemClock,
-};
+use kevy_elect_plugin::{Config, ElectPlugin, Epoch, Member, NodeId, QuorumParts, QuorumPlugin, SystemClock};
 use std::error::Error;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,28 +39,7 @@ impl Store {
 }
 
 /// A worker has no data of its own; it counts the jobs that it has done, which decides among workers that are as old as each other.
-#[derive(Default)]
-struct Worker {
-    jobs: AtomicU64,
-}
-
-#[async_trait::async_trait]
-impl ReplicationHost for Worker {
-    async fn promote(&self, _: Epoch) -> Result<(), HostError> {
-        Ok(())
-    }
-    async fn follow(&self, _: Epoch, _: NodeId) -> Result<(), HostError> {
-        Ok(())
-    }
-    async fn detach(&self) -> Result<Position, HostError> {
-        Ok(Position::NONE)
-    }
-    fn work(&self) -> u64 {
-        self.jobs.load(Ordering::Relaxed)
-    }
-}
-
-type Node = (NodeId, Arc<QuorumPlugin>, Arc<Worker>);
+type Node = (NodeId, Arc<QuorumPlugin>, Arc<NoData>);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let ids = [NodeId::new("w1")?, NodeId::new("w2")?, NodeId::new("w3")?];
@@ -83,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             transport: Arc::new(network.transport(node)),
             seed: nodes.len() as u64,
         };
-        let worker = Arc::new(Worker::default());
+        let worker = Arc::new(NoData::new());
         let (plugin, election) = QuorumPlugin::start(parts, |_| worker.clone());
         executor.spawn(election).detach();
         nodes.push((node, plugin, worker));
@@ -92,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     smol::block_on(executor.run(async {
         let (old, old_token) = lead(&nodes, None).await?;
         store.write(old_token, "one")?;
-        nodes[old].2.jobs.fetch_add(1, Ordering::Relaxed);
+        nodes[old].2.worked(1);
         println!("{} leads, and wrote with token {old_token}", nodes[old].0);
 
         // It has asked its gate, and is about to write. It is not heard any more, and the others go on.

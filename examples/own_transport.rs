@@ -79,7 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             transport: Arc::new(Channels { node, peers, inbox }),
             seed: seed as u64,
         };
-        let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+        let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData::new()));
         pool.spawner().spawn_local(async move {
             if let Err(error) = election.await {
                 eprintln!("{error}");

@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             transport: Arc::new(transport.build()),
             seed: nodes.len() as u64,
         };
-        let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+        let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData::new()));
         let events = plugin.events();
         executor.spawn(election).detach();
         nodes.push((

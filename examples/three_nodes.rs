@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             transport: Arc::new(network.transport(node)),
             seed: nodes.len() as u64,
         };
-        let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+        let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData::new()));
         let mut events = plugin.events();
         let story = async move {
             while let Some(event) = events.next().await {

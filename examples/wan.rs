@@ -85,7 +85,7 @@ impl Sites {
                 transport: Arc::new(network.transport(*id)),
                 seed: seed * 10_000 + n as u64,
             };
-            let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+            let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData::new()));
             pool.spawner().spawn_local(async move { drop(election.await) })?;
             nodes.push((*id, plugin));
         }

@@ -107,7 +107,7 @@
 //! #   seed: 1,
 //!     // clock, store, transport and seed as above
 //! };
-//! let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+//! let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData::new()));
 //! // Before each step: may this node still do it? And what it writes to gets the epoch with it.
 //! if plugin.write_gate().check().is_ok() {
 //!     let token = plugin.snapshot().epoch;

@@ -130,7 +130,7 @@ fn everything_in_the_table_is_exported_from_the_start_and_nothing_else() {
         transport: Arc::new(network.transport(ids[0])),
         seed: 1,
     };
-    let (_plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+    let (_plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData::new()));
     // One poll is the start of the driver.
     let ended = metrics::with_local_recorder(&notes, || election.now_or_never());
     assert!(ended.is_none());

@@ -95,7 +95,7 @@ pub(crate) fn measure(voters: usize, observers: usize) -> Result<Measured, Box<d
             transport: Arc::new(Counted(transport.build(), Arc::clone(&count))),
             seed: n as u64,
         };
-        let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+        let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData::new()));
         nodes.push((plugin, executor.spawn(election)));
     }
     smol::block_on(executor.run(async {

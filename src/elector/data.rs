@@ -2,6 +2,7 @@
 
 use crate::ids::Epoch;
 use crate::position::{Position, PositionError, Progress};
+use crate::time::{Duration, Instant};
 
 /// What the host said of its data.
 #[derive(Debug, Clone)]
@@ -12,11 +13,13 @@ pub(super) struct Data {
     refused: Option<PositionError>,
     /// The host was fenced and still counts what it wrote in this history: until it has, the position is too low to compare there.
     settling: Option<Epoch>,
+    /// How far it went when this node, as primary, looked twice before.
+    earlier: [Option<(Instant, Progress)>; 2],
 }
 
 impl Data {
     pub(super) fn new(position: Position) -> Self {
-        Self { position, refused: None, settling: None }
+        Self { position, refused: None, settling: None, earlier: [None; 2] }
     }
 
     pub(super) fn position(&self) -> &Position {
@@ -63,6 +66,20 @@ impl Data {
     /// The host was fenced; what it wrote in this epoch is not counted yet.
     pub(super) fn settle(&mut self, written: Epoch) {
         self.settling = self.settling.max(Some(written));
+    }
+
+    /// Notes how far it goes now.
+    pub(super) fn look(&mut self, now: Instant) {
+        self.earlier = [self.earlier[1], Some((now, self.progress()))];
+    }
+
+    /// How far it went at least so long ago, in the present history, and which of the looks that was.
+    pub(super) fn earlier(&self, now: Instant, at_least: Duration) -> Option<(usize, Instant, Progress)> {
+        let old = |(_, at, progress): &(usize, Instant, Progress)| {
+            now.saturating_since(*at) >= at_least && progress.stream_epoch == self.progress().stream_epoch
+        };
+        let looks = self.earlier.iter().enumerate();
+        looks.rev().filter_map(|(look, seen)| seen.map(|(at, progress)| (look, at, progress))).find(old)
     }
 
     /// All that the host wrote is counted, or its data begins anew.

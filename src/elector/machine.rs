@@ -3,6 +3,7 @@
 use super::admission::Admission;
 use super::approach::Approach;
 use super::data::Data;
+use super::failback::Failback;
 use super::fitness::Fitness;
 use super::io::{HostAction, Output};
 use super::judging::Judging;
@@ -41,6 +42,7 @@ pub struct Elector {
     pub(super) approach: Approach,
     pub(super) data: Data,
     pub(super) fitness: Fitness,
+    pub(super) failback: Failback,
     pub(super) ranks: Ranks,
     /// The last office was given up because an operator wanted it, and no primary is known since.
     pub(super) planned: bool,
@@ -84,6 +86,7 @@ impl Elector {
             approach: Approach::new(now),
             data: Data::new(record.position().clone()),
             fitness: Fitness::new(),
+            failback: Failback::default(),
             ranks: Ranks::new(&config, now),
             planned: false,
             leaving: false,

@@ -27,6 +27,7 @@ mod approach;
 mod campaign;
 mod changing;
 mod data;
+mod failback;
 mod fitness;
 mod io;
 mod judging;

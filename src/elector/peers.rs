@@ -72,6 +72,8 @@ pub(super) struct Peer {
     /// It said that it has no record, and holds data that an election began.
     forgot: bool,
     progress: Progress,
+    /// That, when this node, as primary, looked twice before.
+    earlier: [Progress; 2],
     primary: Option<NodeId>,
     health: Health,
     /// The cluster that the present incarnation said it belongs to.
@@ -288,6 +290,7 @@ impl Peer {
             was_new: false,
             forgot: false,
             progress: Progress::NONE,
+            earlier: [Progress::NONE; 2],
             primary: None,
             health: Health::Good,
             identity: None,
@@ -425,6 +428,16 @@ impl Peer {
 
     pub(super) fn progress(&self) -> Progress {
         self.progress
+    }
+
+    /// Notes that for later.
+    pub(super) fn look(&mut self) {
+        self.earlier = [self.earlier[1], self.progress];
+    }
+
+    /// What it was at that look.
+    pub(super) fn earlier(&self, look: usize) -> Progress {
+        self.earlier[look]
     }
 
     pub(super) fn kind(&self) -> MemberKind {

@@ -189,7 +189,7 @@ impl ElectPlugin for QuorumPlugin {
     fn transfer(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, TransferRefused> {
         let elector = self.shared.elector();
         let elector = elector.as_ref().ok_or(TransferRefused::NotPrimary { primary: None })?;
-        let node = elector.can_transfer(to, self.shared.clock.now())?;
+        let node = elector.can_transfer(to, patience, self.shared.clock.now())?;
         self.shared.wishes.transfer(to, patience);
         Ok(node)
     }

@@ -42,6 +42,8 @@ pub struct Setup {
     pub auto_elect: bool,
     /// How long after that.
     pub settling: Duration,
+    /// After how long a member of higher priority gets the office back; none: never by itself.
+    pub failback: Option<Duration>,
     /// Frames overtake each other and outlive their connection.
     pub unordered: bool,
     /// The longest delay of a frame without a storm, in nanoseconds.
@@ -109,6 +111,7 @@ impl Setup {
             .rank(self.rank)
             .auto_elect_on_peer_loss(self.auto_elect)
             .settling_delay(self.settling)
+            .failback(self.failback)
             .build()
     }
 
@@ -167,6 +170,7 @@ impl Plan {
             rank: Rank::Position,
             auto_elect: true,
             settling: Duration::ZERO,
+            failback: None,
             unordered: false,
             delay: 2 * MS,
             save: 2 * MS,

@@ -135,6 +135,7 @@ pub struct Config {
     pub(crate) rank: Rank,
     pub(crate) auto_elect_on_peer_loss: bool,
     pub(crate) settling_delay: Duration,
+    pub(crate) failback: Option<Duration>,
 }
 
 impl Config {
@@ -158,6 +159,7 @@ impl Config {
             rank: Rank::default(),
             auto_elect_on_peer_loss: true,
             settling_delay: Duration::ZERO,
+            failback: None,
         }
     }
 
@@ -215,6 +217,10 @@ impl Config {
     pub fn settling_delay(&self) -> Duration {
         self.settling_delay
     }
+    /// After how long a member of higher priority gets the office back (H18); `None`: never by itself.
+    pub fn failback(&self) -> Option<Duration> {
+        self.failback
+    }
     /// The strict majority of the voters.
     pub fn quorum(&self) -> usize {
         self.voters() / 2 + 1
@@ -256,6 +262,7 @@ pub struct ConfigBuilder {
     rank: Rank,
     auto_elect_on_peer_loss: bool,
     settling_delay: Duration,
+    failback: Option<Duration>,
 }
 
 impl ConfigBuilder {
@@ -312,6 +319,13 @@ impl ConfigBuilder {
         self
     }
 
+    /// Default: none. A primary gives its office to a member of higher priority that has been ready to take it over for so long without a break,
+    /// at least an election timeout. Not with [`Rank::Seniority`], which looks at no priority.
+    pub fn failback(mut self, after: Option<Duration>) -> Self {
+        self.failback = after;
+        self
+    }
+
     /// Checks everything and gives the configuration.
     pub fn build(self) -> Result<Config, ConfigError> {
         let Self { cluster, node, mut members, heartbeat_interval, election_timeout, .. } = self;
@@ -362,6 +376,15 @@ impl ConfigBuilder {
         if settling_delay > election_timeout {
             return Err(ConfigError::SettlingDelay { settling_delay, election_timeout });
         }
+        let failback = self.failback;
+        if let Some(after) = failback
+            && after < election_timeout
+        {
+            return Err(ConfigError::Failback { after, election_timeout });
+        }
+        if failback.is_some() && self.rank == Rank::Seniority {
+            return Err(ConfigError::FailbackBySeniority);
+        }
         Ok(Config {
             cluster,
             node,
@@ -375,6 +398,7 @@ impl ConfigBuilder {
             rank: self.rank,
             auto_elect_on_peer_loss: self.auto_elect_on_peer_loss,
             settling_delay,
+            failback,
         })
     }
 }
@@ -473,6 +497,17 @@ pub enum ConfigError {
         /// What it is measured against.
         election_timeout: Duration,
     },
+    /// The office would go to and fro.
+    #[error("failback after {}: at least the election timeout, {}", Ms(*after), Ms(*election_timeout))]
+    Failback {
+        /// The delay.
+        after: Duration,
+        /// The election timeout.
+        election_timeout: Duration,
+    },
+    /// Failback goes by priority.
+    #[error("failback goes by priority, and rank = \"seniority\" looks at none: leave one of them out")]
+    FailbackBySeniority,
     /// One lost heartbeat would fence a healthy primary.
     #[error(
         "lease {} is too short for a heartbeat interval of {}: one late heartbeat would stop all writes; \

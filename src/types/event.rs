@@ -151,6 +151,13 @@ pub enum EventKind {
         /// To whom; `None`: to the best.
         to: Option<NodeId>,
     },
+    /// A member of higher priority is to get the office back (H18); a transfer begins.
+    FailsBack {
+        /// Who.
+        to: NodeId,
+        /// For how long it has been ready.
+        after: Duration,
+    },
     /// An operator wants one that cannot begin.
     TransferRefused {
         /// The reason that the operator is given.
@@ -395,6 +402,7 @@ impl fmt::Display for Event {
                 write!(f, " node={node} successor={}", Or(*successor))
             }
             EventKind::Transfer { to } => write!(f, " to={}", Or(*to)),
+            EventKind::FailsBack { to, after } => write!(f, " to={to} after_ms={}", Ms(*after)),
             EventKind::TransferRefused { why } => write!(f, " why={:?}", why.to_string()),
             EventKind::TransferEnded { to, outcome, took } => {
                 write!(f, " to={} outcome={} took_ms={}", Or(*to), outcome.as_str(), Ms(*took))
@@ -487,6 +495,7 @@ impl EventKind {
             Self::Unfenced { .. } => "unfenced",
             Self::Resigned { .. } => "resigned",
             Self::Transfer { .. } => "transfer",
+            Self::FailsBack { .. } => "failback",
             Self::TransferRefused { .. } => "transfer_refused",
             Self::TransferEnded { .. } => "transfer_ended",
             Self::PeerUp { .. } => "peer_up",

@@ -3,6 +3,7 @@
 use crate::fence::{FenceReason, Health};
 use crate::ids::NodeId;
 use crate::position::Progress;
+use crate::time::Duration;
 use crate::words::words;
 use std::fmt;
 
@@ -66,6 +67,21 @@ pub enum Unready {
     /// It has not joined the present history: it copies, or has not begun to follow.
     #[error("it does not hold this primary's history yet (it is at {0}): it copies, or does not follow")]
     OtherHistory(Progress),
+    /// It is too far behind to come near in the time that the transfer has, as fast as it has got on lately.
+    #[error("it lags: it is {behind} behind and {}", Speed(*.needs))]
+    Lags {
+        /// By how much, in the unit of the host's offsets.
+        behind: u64,
+        /// How long it would take it to come near, if it gains on the primary at all.
+        needs: Option<Duration>,
+    },
+}
+
+impl Unready {
+    /// Whether time mends it.
+    pub(crate) fn is_lag(&self) -> bool {
+        matches!(self, Self::Lags { .. })
+    }
 }
 
 words! {
@@ -88,6 +104,19 @@ impl fmt::Display for Whom {
         match self.0 {
             Some(primary) => write!(f, "ask {primary}"),
             None => f.write_str("and knows of none"),
+        }
+    }
+}
+
+struct Speed(Option<Duration>);
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(needs) => {
+                write!(f, "needs about {} s: wait, or give it more time", needs.as_millis().div_ceil(1000))
+            }
+            None => f.write_str("does not come nearer: see what keeps it"),
         }
     }
 }

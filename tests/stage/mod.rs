@@ -11,6 +11,7 @@
 //! | ... `priority=(100,0,100)` | preference among candidates with equal data, node by node |
 //! | ... `policy=dominate`, `shards=2`, `crash-detection=off` | the keys of the configuration |
 //! | ... `rank=seniority`, `settling=300`, `peer-loss=off` | who goes first among equals; when an election follows a death that is seen, in ms; never |
+//! | ... `failback=5000` | a node of higher priority gets the office back after so many ms |
 //! | ... `late=300` | a host lets go of its primary after up to so many milliseconds, says so after up to half of that, and twice more |
 //! | `run 300ms`, `run 1.5s` | time passes |
 //! | `kill 1`, `poweroff 1`, `wipe 1` | the process dies; the machine does, silently; the disk is lost too |
@@ -292,6 +293,7 @@ impl Stage {
         if case.args.contains_key("peer-loss") && take(case, "peer-loss")? == "off" {
             setup.auto_elect = false;
         }
+        setup.failback = optional(case, "failback")?.map(|ms| Duration::from_millis(ms as u64));
         setup.settling = Duration::from_millis(optional(case, "settling")?.unwrap_or(0) as u64);
         setup.late = optional(case, "late")?.unwrap_or(0) as u64 * 1_000_000;
         let primary = optional(case, "primary")?;

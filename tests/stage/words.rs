@@ -173,6 +173,7 @@ fn decided(kind: &EventKind) -> Option<String> {
         EventKind::Resigned { node, .. } => format!("takes {node} for resigned"),
         EventKind::Transfer { to: Some(to) } => format!("is to hand over to {to}"),
         EventKind::Transfer { to: None } => "is to hand over".to_owned(),
+        EventKind::FailsBack { to, .. } => format!("wants {to} to have the office back"),
         EventKind::TransferRefused { why } => format!("hands nothing over: {why}"),
         EventKind::TransferEnded { outcome, took, .. } => {
             format!("ends the transfer after {} ms: {}", took.as_millis(), outcome.as_str())

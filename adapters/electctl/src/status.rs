@@ -165,6 +165,9 @@ fn remarks(answers: &[Answer]) -> String {
         let what = if node["ailment"].is_null() { "health" } else { "ailment" };
         text += &warn(&format!("\n{} is unfit to be primary: {}.", word(node, "node"), word(node, what)));
     }
+    for node in said.iter().filter(|said| said["stalled"].is_string()) {
+        text += &bad(&format!("\n{} stands still: {}.", word(node, "node"), word(node, "stalled")));
+    }
     for node in said.iter().filter(|said| said["copy"].is_object()) {
         let number = |name: &str| node["copy"][name].as_f64().unwrap_or_default();
         let rest = node["copy"]["rest_bytes"].as_f64().filter(|rest| *rest > 0.0);
@@ -225,6 +228,16 @@ mod tests {
         assert!(text.ends_with("a takes writes.\n"), "{text}");
         assert!(!text.contains('\u{1b}'), "what a node says must not steer the terminal");
         assert!(remarks(&answers[1..]).contains("None of these"));
+    }
+
+    #[test]
+    fn a_replica_that_stands_still_is_told_of() {
+        let mut still = node("b", "replica", false, true);
+        if let Ok(said) = &mut still.said {
+            said["stalled"] = json!("behind the primary and received nothing for 3 s");
+        }
+        let text = remarks(&[still]);
+        assert!(text.contains("b stands still: behind the primary and received nothing for 3 s."), "{text}");
     }
 
     #[test]

@@ -77,7 +77,10 @@ fn an_election_that_is_stuck_delays_no_command() {
     assert!(client.ask("ROLE").starts_with("[master"));
     assert!(client.ask("INFO replication").contains(&format!("elect_primary:{node}")));
     let status = client.ask("elect status");
-    assert_eq!(status, format!("node:{node}\r\nrole:primary\r\nepoch:1\r\nprimary:{node}\r\nrefuses:\r\n"));
+    assert_eq!(
+        status,
+        format!("node:{node}\r\nrole:primary\r\nepoch:1\r\nprimary:{node}\r\nrefuses:\r\nstalled:no\r\n")
+    );
     let digest = client.ask("ELECT DIGEST INFO");
     assert!(digest.starts_with(&format!("node:{node}\r\nstream_epoch:1\r\noffset:")), "{digest}");
     assert_eq!(client.ask("WAIT 0 10"), ":0");
@@ -87,7 +90,10 @@ fn an_election_that_is_stuck_delays_no_command() {
     assert!(client.ask("INFO replication").contains("elect_writable:lease-expired"));
     // It reigns as far as it knows, and names nobody (F18).
     let status = client.ask("ELECT STATUS");
-    assert!(status.ends_with("role:fenced\r\nepoch:1\r\nprimary:\r\nrefuses:lease-expired\r\n"), "{status}");
+    assert!(
+        status.ends_with("role:fenced\r\nepoch:1\r\nprimary:\r\nrefuses:lease-expired\r\nstalled:no\r\n"),
+        "{status}"
+    );
     drop(shut);
     look.join().unwrap();
     block_on(plugin.shutdown());

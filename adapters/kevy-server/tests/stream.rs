@@ -174,6 +174,10 @@ fn a_replica_that_stands_still_says_so_everywhere_and_copies_in_the_end() {
     let info = ask("INFO replication");
     assert!(info.contains("master_link_status:down"), "{info}");
     assert!(info.contains("elect_stream_error:behind the primary and received nothing"), "{info}");
+    until("ELECT STATUS says so", || ask("ELECT STATUS").contains("\r\nstalled:yes\r\n").then_some(()));
+    let (_, status) = page(ports[lame], "/status");
+    assert!(status.contains("\"stalled\": \"behind the primary and received nothing for"), "{status}");
+    assert!(page(ports[lame], "/").1.contains("stands still"), "the page for people");
     until("a metric says so", || {
         let metrics = page(ports[lame], "/metrics").1;
         let line = metrics.lines().find(|line| line.starts_with("kevy_server_stream_stalled_seconds{"))?;
@@ -187,4 +191,6 @@ fn a_replica_that_stands_still_says_so_everywhere_and_copies_in_the_end() {
     assert_eq!(status, 200, "the one that can fetch: {health}");
     until("it has copied", || (ask("STRLEN page:home") == "300000").then_some(()));
     until("and is well", || (page(ports[lame], "/replica").0 == 200).then_some(()));
+    until("also at the port of clients", || ask("ELECT STATUS").contains("\r\nstalled:no\r\n").then_some(()));
+    assert!(page(ports[lame], "/status").1.contains("\"stalled\": null"));
 }

@@ -193,3 +193,55 @@ fn h7_what_cannot_end_well_is_refused_and_says_why() {
         assert_eq!(handed_over(&nodes, now, &failover), to);
     }
 }
+
+/// Of what keeps a node from taking over, what a member says of itself, or does not say any more.
+#[test]
+fn h7_to_a_node_of_priority_0_and_to_one_that_is_not_heard_it_is_refused() {
+    let cluster = Cluster::new(3, 1);
+    let (never, other) = (Cluster::id(2), 1);
+    let more = format!("priorities = \"{never}=0,{}=200\"\n", Cluster::id(0));
+    let nodes = Process::start_three(&cluster, &more);
+    let reigns = primary(&nodes);
+    let ask = |command: &str| nodes[reigns].ask(command).unwrap();
+    let said = ask(&format!("ELECT TRANSFER {never}"));
+    assert!(said.contains("its priority is 0"), "{said}");
+    let target = if reigns == other { 0 } else { other };
+    nodes[target].signal(Signal::STOP);
+    let command = format!("ELECT TRANSFER {}", Cluster::id(target));
+    let silent = within(THERE_MAX, || ask(&command).contains("it cannot be reached").then_some(()));
+    let said = ask("ELECT TRANSFER");
+    nodes[target].signal(Signal::CONT);
+    assert!(silent.is_some(), "{said}");
+    assert!(said.contains("nobody can take over") && said.contains("priority is 0"), "{said}");
+}
+
+#[test]
+fn h18_the_preferred_node_gets_the_office_back_and_no_acknowledged_write_is_lost() {
+    let cluster = Cluster::new(3, 1);
+    let more = format!(
+        "{PATIENT}failback = true\nfailback_delay_ms = 5000\npriorities = \"{}=200\"\n",
+        Cluster::id(0)
+    );
+    let mut nodes = Process::start_three(&cluster, &more);
+    let writes = |nodes: &[Process], node: usize| {
+        (nodes[node].ask("SET probe 1").as_deref() == Some("OK")).then_some(())
+    };
+    let reigns = |nodes: &[Process]| {
+        within(THERE_MAX, || {
+            writes(nodes, 0)?;
+            (nodes[0].ask("WAIT 2 1000")? == "2").then_some(())
+        })
+    };
+    assert!(reigns(&nodes).is_some(), "it has the highest priority");
+    let load = Load::start(cluster.ports.clone());
+    nodes[0].signal(Signal::TERM);
+    assert!(nodes[0].wait().success());
+    let taken = within(THERE_MAX, || (1..3).find(|node| writes(&nodes, *node).is_some()));
+    assert!(taken.is_some(), "somebody else takes over");
+    nodes[0] = Process::start(&cluster, 0, &more);
+    assert!(reigns(&nodes).is_some(), "it gets the office back");
+    let written = load.stop();
+    assert!(written.numbers.len() > 100, "{} writes are no load", written.numbers.len());
+    all_are_there(&nodes[0], &written);
+    all_hold_the_same(&nodes, 0);
+}

@@ -65,7 +65,7 @@ fn config_rewrite_has_no_file_to_drop_the_section_from() {
 fn every_key_reaches_the_plugin() {
     let all = "heartbeat_interval_ms = 50\nelection_timeout_ms = 400\nlease_ms = 300\nmax_clock_drift_percent = 0.5\n\
                crash_detection = \"off\"\nloss_policy = \"dominate\"\ncluster_name = \"x\"\nhttp = \"127.0.0.1:9121\"\n\
-               auto_elect_on_peer_loss = false\nsettling_delay_ms = 40\nrank = \"position\"\n";
+               auto_elect_on_peer_loss = false\nsettling_delay_ms = 40\nfailback = true\nfailback_delay_ms = 900\nrank = \"position\"\n";
     let elect = load(&format!("{GOOD}{all}")).unwrap().elect.unwrap();
     let config = &elect.config;
     assert_eq!(config.heartbeat_interval().as_millis(), 50);
@@ -74,6 +74,7 @@ fn every_key_reaches_the_plugin() {
     assert_eq!((config.drift_percent(), config.cluster()), (0.5, "x"));
     assert_eq!(format!("{:?} {:?}", config.crash_detection(), config.loss_policy()), "Off Dominate");
     assert_eq!((config.auto_elect_on_peer_loss(), config.settling_delay().as_millis()), (false, 40));
+    assert_eq!(config.failback().map(|after| after.as_millis()), Some(900));
     assert_eq!(elect.http.unwrap().port(), 9121);
 }
 
@@ -176,9 +177,9 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "",
         "quorum = 2\n",
         "kevy.toml:9: [elect] quorum = 2: there is no such key; the keys are enabled, heartbeat_interval_ms, \
-         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, auto_elect_on_peer_loss, settling_delay_ms, rank, loss_policy, watchdog, companion, realtime, shard_timeout_ms, cluster_name, http, \
+         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, auto_elect_on_peer_loss, settling_delay_ms, failback, failback_delay_ms, rank, loss_policy, watchdog, companion, realtime, shard_timeout_ms, cluster_name, http, \
          http_public, http_peers, sentinel, sentinel_master, \
-         sentinel_password, sentinel_peers, sentinel_announce, continue_buffer_mb, insecure, witnesses, observers, priorities",
+         sentinel_password, sentinel_peers, sentinel_announce, continue_buffer_mb, move_between_shards, insecure, witnesses, observers, priorities",
     ),
     ("", "lease_ms = 0\n", "kevy.toml:9: [elect] lease_ms = 0: use whole milliseconds from 1 to 86400000"),
     (
@@ -201,6 +202,11 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "",
         "settling_delay_ms = 2000\n",
         "kevy.toml:9: [elect] settling_delay_ms = 2000: settling delay 2000 ms: at most the election timeout, 1000 ms; to wait for that, say auto_elect_on_peer_loss = false",
+    ),
+    (
+        "",
+        "failback = true\nfailback_delay_ms = 200\n",
+        "kevy.toml:10: [elect] failback_delay_ms = 200: failback after 200 ms: at least the election timeout, 1000 ms",
     ),
     (
         "",

@@ -4,13 +4,14 @@
 use super::rank::Place;
 use crate::config::MemberKind;
 use crate::elector::machine::Elector;
+use crate::elector::record::POSITION_SAVE_INTERVAL;
 use crate::elector::reign::{Handover, Reign, Transfer};
 use crate::elector::timers::Timer;
 use crate::event::{EventKind, Reason};
 use crate::fence::FenceReason;
 use crate::ids::NodeId;
 use crate::position::Progress;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, nanos};
 use crate::transfer::{TransferOutcome, TransferRefused, Unready};
 
 /// While an office is handed over, replicas are asked how far they are this many times per heartbeat
@@ -22,8 +23,13 @@ const HANDOVER_POLLS: u32 = 20;
 const NEAR_PARTS: u32 = 4;
 
 impl Elector {
-    /// Whether a transfer to `to`, or to the best node, could begin at `now`, and whom it would be meant for.
-    pub fn can_transfer(&self, to: Option<NodeId>, now: Instant) -> Result<NodeId, TransferRefused> {
+    /// Whether a transfer to `to`, or to the best node, could begin at `now` and has a chance within `patience`, and whom it would be meant for.
+    pub fn can_transfer(
+        &self,
+        to: Option<NodeId>,
+        patience: Duration,
+        now: Instant,
+    ) -> Result<NodeId, TransferRefused> {
         let Some(reign) = self.state.reign() else {
             return Err(TransferRefused::NotPrimary { primary: self.primary() });
         };
@@ -37,15 +43,18 @@ impl Elector {
             return Err(TransferRefused::Fenced(reason));
         }
         if let Some(node) = to {
-            let ready =
-                self.peers.index(node).ok_or(Unready::Unknown).and_then(|peer| self.is_ready(peer, now));
+            let ready = self
+                .peers
+                .index(node)
+                .ok_or(Unready::Unknown)
+                .and_then(|peer| self.comes_near(peer, patience, now));
             return ready.map(|()| node).map_err(|why| TransferRefused::Unready { node, why });
         }
-        let ready = |index: &usize| self.is_ready(*index, now).is_ok();
+        let ready = |index: &usize| self.comes_near(*index, patience, now).is_ok();
         let best =
             self.peers.others().filter(ready).max_by(|a, b| self.preference(*a).cmp(&self.preference(*b)));
         best.map(|index| self.id(index)).ok_or_else(|| {
-            let why = |index| Some((self.id(index), self.is_ready(index, now).err()?));
+            let why = |index| Some((self.id(index), self.comes_near(index, patience, now).err()?));
             TransferRefused::Nobody(self.peers.others().filter_map(why).collect())
         })
     }
@@ -53,7 +62,7 @@ impl Elector {
     /// An operator wants another node to have this office: writes go on until that one has nearly everything.
     pub(super) fn transfer(&mut self, to: Option<NodeId>, patience: Duration) {
         let now = self.now();
-        if let Err(why) = self.can_transfer(to, now) {
+        if let Err(why) = self.can_transfer(to, patience, now) {
             self.event(EventKind::TransferRefused { why });
             return;
         }
@@ -66,9 +75,12 @@ impl Elector {
         self.abandon_campaign();
         let (now, timeout) = (self.now(), self.config.election_timeout);
         let busy = self.state.reign().is_some_and(Reign::is_busy);
-        match self.can_transfer(None, now) {
+        match self.can_transfer(None, timeout, now) {
             Ok(_) => self.begin_transfer(None, timeout),
-            Err(TransferRefused::Nobody(_)) if busy => self.begin_transfer(None, timeout),
+            // Whoever lags is better than nobody: this process ends in any case.
+            Err(TransferRefused::Nobody(all)) if busy || all.iter().any(|(_, why)| why.is_lag()) => {
+                self.begin_transfer(None, timeout);
+            }
             // Begun by an operator: it is this process's own now, and has no longer.
             Err(TransferRefused::Underway) if self.wants_to_know_if_busy() => {
                 if let Some(reign) = self.state.reign_mut()
@@ -83,7 +95,7 @@ impl Elector {
         }
     }
 
-    fn begin_transfer(&mut self, to: Option<NodeId>, patience: Duration) {
+    pub(super) fn begin_transfer(&mut self, to: Option<NodeId>, patience: Duration) {
         let now = self.now();
         let mark = (self.data.progress(), now);
         let to_index = to.and_then(|to| self.peers.index(to));
@@ -235,6 +247,47 @@ impl Elector {
     fn preference(&self, index: usize) -> (bool, std::cmp::Reverse<Place>) {
         let peer = &self.peers[index];
         (peer.is_fit(), std::cmp::Reverse(self.place(index, peer.progress())))
+    }
+
+    /// What keeps a member from taking over within `patience`, if anything.
+    pub(super) fn comes_near(&self, index: usize, patience: Duration, now: Instant) -> Result<(), Unready> {
+        self.is_ready(index, now)?;
+        self.lag(index, patience, now).map_or(Ok(()), Err)
+    }
+
+    /// Notes how far this primary and the voters are. Done when the position is saved, once a second at most, so that no heartbeat pays for it.
+    #[cold]
+    pub(super) fn look_how_fast(&mut self) {
+        if self.state.reign().is_none() {
+            return;
+        }
+        let now = self.now();
+        self.data.look(now);
+        for index in self.peers.others() {
+            self.peers.get_mut(index).look();
+        }
+    }
+
+    /// A member lags that has not come to where this primary was a second ago or earlier. As fast as it has got on since it may come near in time.
+    fn lag(&self, index: usize, patience: Duration, now: Instant) -> Option<Unready> {
+        let (look, at, ours_then) = self.data.earlier(now, POSITION_SAVE_INTERVAL)?;
+        let (ours, theirs) = (self.data.progress(), self.peers[index].progress());
+        if theirs >= ours_then {
+            return None;
+        }
+        let before = self.peers[index].earlier(look);
+        let came = match before.stream_epoch == theirs.stream_epoch {
+            true => theirs.offset.saturating_sub(before.offset),
+            false => theirs.offset,
+        };
+        let behind = ours.offset.saturating_sub(theirs.offset);
+        let gains = came.saturating_sub(ours.offset.saturating_sub(ours_then.offset));
+        let time = nanos(now.saturating_since(at));
+        let needs = (gains > 0).then(|| {
+            let needs = u128::from(behind) * u128::from(time) / u128::from(gains);
+            Duration::from_nanos(u64::try_from(needs).unwrap_or(u64::MAX))
+        });
+        needs.is_none_or(|needs| needs > patience).then_some(Unready::Lags { behind, needs })
     }
 
     /// What keeps a member from taking over, if anything.

@@ -15,6 +15,9 @@ impl Elector {
         self.timers.set(Timer::Heartbeat, self.now() + self.config.heartbeat_interval);
         self.retry_failed_save();
         self.look_after_fitness();
+        if let Some(delay) = self.config.failback {
+            self.look_for_failback(delay);
+        }
         self.send_heartbeats();
         self.look_after_peers();
         self.persist_position();

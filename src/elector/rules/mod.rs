@@ -6,6 +6,7 @@ mod decisions;
 #[cfg(feature = "sim")]
 mod digest;
 mod epochs;
+mod failback;
 mod fitness;
 mod getters;
 mod handover;

@@ -271,6 +271,7 @@ impl Elector {
                 self.fitness.primary_is_known();
                 self.ranks.primary_is_known();
             }
+            self.note_reign();
             let primary = self.primary();
             self.event(EventKind::PrimaryChanged { primary });
         }

@@ -21,6 +21,7 @@ impl Elector {
         }
         if let Some(save) = self.record.save_position(self.data.position(), self.now()) {
             self.output(save);
+            self.look_how_fast();
         }
     }
 

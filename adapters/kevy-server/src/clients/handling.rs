@@ -17,6 +17,8 @@ pub(crate) enum Handling {
     Deadline,
     /// Has numbers that are looked at before it runs.
     Bounded,
+    /// Declares a table.
+    Declaration,
     Other,
 }
 
@@ -26,6 +28,7 @@ impl Handling {
             b"EVAL" | b"EVALSHA" => Self::Script,
             b"EVAL_RO" | b"EVALSHA_RO" => Self::ReadOnlyScript,
             b"LMOVE" | b"RPOPLPUSH" | b"BRPOPLPUSH" => Self::Move,
+            b"TABLE.DECLARE" | b"TABLE.ENSURE" | b"TABLE.REPLACE" => Self::Declaration,
             b"TTL" | b"PTTL" | b"HTTL" | b"HPTTL" => Self::Deadline,
             [b'X', ..] => Self::Timed,
             _ if effects::is_conditional(upper) => Self::Conditional,
@@ -45,7 +48,8 @@ impl Handling {
 
 /// Those that are no [`Handling::Other`], a space behind each; and there are those that begin with an X.
 const VERBS: &[u8] = b"EVAL EVALSHA EVAL_RO EVALSHA_RO LMOVE RPOPLPUSH BRPOPLPUSH TTL PTTL HTTL HPTTL SET SETNX SETEX PSETEX GETEX \
-    EXPIRE PEXPIRE EXPIREAT PEXPIREAT HEXPIRE HPEXPIRE HPEXPIREAT RENAMENX SETRANGE SETBIT SPOP SRANDMEMBER ";
+    EXPIRE PEXPIRE EXPIREAT PEXPIREAT HEXPIRE HPEXPIRE HPEXPIREAT RENAMENX SETRANGE SETBIT SPOP SRANDMEMBER \
+    TABLE.DECLARE TABLE.ENSURE TABLE.REPLACE ";
 
 /// For every first letter, the signs of the special commands that begin with it.
 const SPECIAL: [u32; 32] = {

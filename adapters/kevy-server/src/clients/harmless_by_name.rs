@@ -4,7 +4,7 @@
 //! it is not.
 
 use crate::clients::handling::Handling;
-use crate::clients::harmless::is_harmless;
+use crate::clients::harmless::is_harmless_verb;
 use crate::clients::replies::Overridden;
 use std::sync::LazyLock;
 
@@ -52,7 +52,7 @@ fn is_plain(name: &[u8]) -> bool {
     let queues = matches!(name, b"MULTI" | b"EXEC" | b"DISCARD");
     // Only of letters the upper case is told from everything else.
     name.iter().all(u8::is_ascii_uppercase)
-        && is_harmless(name)
+        && is_harmless_verb(name)
         && Overridden::of(name).is_none()
         && !Handling::may_be_special(name)
         && !queues

@@ -21,3 +21,4 @@ pub(crate) mod scripts;
 pub(crate) mod status;
 pub(crate) mod transfer;
 pub(crate) mod verdict;
+pub(crate) mod windows;

@@ -40,6 +40,8 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn node(&self) -> NodeId;
     /// As it is now.
     fn upstream(&self) -> Upstream;
+    /// Whether it is behind and has received nothing for a while, as it was at the last heartbeat: waits for nobody who steers.
+    fn stands_still(&self) -> bool;
     /// The member whose clients come to this address, as the configuration has it.
     fn node_at(&self, host: &str, port: u16) -> Option<NodeId>;
     /// Where the clients of a member come to.
@@ -184,6 +186,11 @@ pub(crate) const CUT_REFUSED: &[u8] = b"-ERR ELECT.CUT is for the server itself\
 /// The refusal of data that would be on this node alone.
 pub(crate) const LOAD: &[u8] =
     b"-ERR what this command brings reaches no replica and no log; bring the data with ordinary writes\r\n";
+
+/// The refusal of what moves data from one shard to another. The word is that of Redis for keys that are apart.
+pub(crate) const APART: &[u8] =
+    b"-CROSSSLOT this moves data between two shards, which is no single step, and [elect] \
+    move_between_shards = false refuses that; give both keys the same {tag}\r\n";
 
 /// The refusal of a web page. What follows it gets no answer at all.
 pub(crate) const BROWSER: &[u8] =

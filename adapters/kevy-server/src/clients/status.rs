@@ -8,6 +8,7 @@
 //! | `epoch:` | of its election |
 //! | `primary:` | the node that reigns, as far as this one knows; empty where none is known, or this one must not write |
 //! | `refuses:` | why a write would be refused: `replica`, or a word of the election; empty on a node that takes writes |
+//! | `stalled:` | `yes` on a replica that is behind its primary and has received nothing for 2 s, else `no` |
 
 use crate::clients::replies::Replies;
 use crate::position::digest::VERB;
@@ -32,8 +33,10 @@ pub(crate) fn answer(replies: &Replies) -> Vec<u8> {
     let own = replies.source.node();
     let primary = standing.of.filter(|primary| *primary != own || role == "primary");
     let (epoch, primary) = (standing.epoch, primary.map(|id| id.to_string()).unwrap_or_default());
-    let lines =
-        format!("node:{own}\r\nrole:{role}\r\nepoch:{epoch}\r\nprimary:{primary}\r\nrefuses:{refuses}\r\n");
+    let stalled = if replies.source.stands_still() { "yes" } else { "no" };
+    let lines = format!(
+        "node:{own}\r\nrole:{role}\r\nepoch:{epoch}\r\nprimary:{primary}\r\nrefuses:{refuses}\r\nstalled:{stalled}\r\n"
+    );
     let mut out = Vec::new();
     kevy_resp::encode_bulk(&mut out, lines.as_bytes());
     out

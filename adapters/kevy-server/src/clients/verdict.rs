@@ -32,6 +32,8 @@ words! {
         Cut,
         /// A script that came to a replica: it may read.
         Script,
+        /// Would move data between two shards, which the operator does not want.
+        Apart,
     }
 }
 
@@ -54,6 +56,7 @@ impl Verdict {
             Self::Cut => 7,
             Self::Script => 8,
             Self::Plain => 9,
+            Self::Apart => 10,
         };
         VerbId::new(verb.get() & !BITS | bits << SHIFT)
     }
@@ -71,6 +74,7 @@ impl Verdict {
             7 => Self::Cut,
             8 => Self::Script,
             9 => Self::Plain,
+            10 => Self::Apart,
             _ => Self::Refused,
         };
         (verdict, VerbId::new(verb.get() & !BITS))
@@ -92,12 +96,15 @@ impl Verdict {
 /// node that may not write must not wake such a client.
 static MOVERS: AtomicBool = AtomicBool::new(false);
 
-/// Remembers that such a client may wait from now on.
+/// Remembers that such a client may wait from now on, if this is one.
 #[inline]
-pub(crate) fn note_mover(resolved: &ResolvedCmd, shards: usize) {
-    if shards > 1 && matches!(resolved.block_hint, BlockHint::Block { kind: BlockKind::Brpoplpush, .. }) {
+pub(crate) fn note_mover(resolved: &ResolvedCmd, shards: usize) -> bool {
+    let moves =
+        shards > 1 && matches!(resolved.block_hint, BlockHint::Block { kind: BlockKind::Brpoplpush, .. });
+    if moves {
         MOVERS.store(true, Ordering::Relaxed);
     }
+    moves
 }
 
 /// Whether one may be waiting.

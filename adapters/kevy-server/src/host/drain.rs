@@ -80,7 +80,21 @@ impl KevyHost {
 
     /// Waits until every shard has gone through the turns after which no answer is under way.
     pub(super) async fn turned(&self) {
-        let rounds = if self.shards.count() > 1 { TURNS_BETWEEN_SHARDS } else { 1 };
+        let several = self.shards.count() > 1;
+        // A primary's shards are asked to come round, which takes microseconds; then one round of ticks counts what they did. Others
+        // apply a stream and answer no writes: theirs have no hurry.
+        let asked = several && self.shards.is_reigning();
+        for _ in 0..if asked { TURNS_BETWEEN_SHARDS } else { 0 } {
+            let number = self.shards.ask_for_turns(TICKS);
+            loop {
+                listener!(self.shards.progress() => listener);
+                if self.shards.have_turned(number) {
+                    break;
+                }
+                listener.await;
+            }
+        }
+        let rounds = if several && !asked { TURNS_BETWEEN_SHARDS } else { 1 };
         for _ in 0..rounds {
             let before = self.shards.views();
             loop {

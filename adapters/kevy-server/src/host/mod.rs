@@ -298,6 +298,9 @@ impl ReplicationHost for KevyHost {
             }
             listener.await;
         };
+        if let Some(why) = self.shards.refused_data() {
+            return Err(HostError::new(why.to_owned()));
+        }
         // What the vote record remembers was written at another time than the data: it is not even a hint.
         match last {
             Some(last) if last != position => {

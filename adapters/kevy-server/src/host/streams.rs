@@ -82,6 +82,10 @@ impl Source for KevyHost {
         self.settings.place(node)
     }
 
+    fn stands_still(&self) -> bool {
+        self.said_stalled.load(Ordering::Relaxed)
+    }
+
     fn upstream(&self) -> Upstream {
         let state = self.state();
         let Role::Replica(fleet, _) = &state.role else {

@@ -115,6 +115,8 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     crash_detection = \"refused\"     # a refused connection proves a process dead; \"off\" behind proxies
     auto_elect_on_peer_loss = true  # false: a primary that is seen to be dead is replaced when it was silent for so long, too
     settling_delay_ms = 100         # it is replaced so much later than it was seen to be dead; default: at once
+    failback = false                # true: the node with the highest priority gets the office back by itself, once it has caught up
+    failback_delay_ms = 30000       # and has been ready for so long; longer each time that it does not keep it
     watchdog = true                 # the kernel ends a primary that is stopped when its lease ends (Linux)
     companion = true                # a small process beside the server says at once when that is dead (Linux)
     realtime = true                 # the election's thread runs before all others (Linux, where the system allows it)
@@ -125,6 +127,7 @@ ELECTION, in the file. The members and ports come from [cluster] node_id, peers 
     http_public = false             # true: http may be an address that other machines reach
     rank = \"position\"               # who goes first: more data; \"seniority\" is for services without any, and refused here
     continue_buffer_mb = 64         # received frames that each shard keeps for those who lack some after a failover
+    move_between_shards = true      # false: LMOVE, RENAME and their kin are refused between keys of two shards: no crash can halve them
     insecure = false                # true: other machines may reach elections without keys ([cluster] secure = false)
     witnesses = \"n3\"              # vote and hold no data: kevy-witness instead of a server; entries without client port
     observers = \"n4,n5\"           # hold data and do not vote: any number, no cost to an election

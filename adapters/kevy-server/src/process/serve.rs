@@ -3,6 +3,7 @@
 use crate::clients::commands::ElectedCommands;
 use crate::clients::expiry::Keeper;
 use crate::clients::replies::Replies;
+use crate::clients::windows;
 use crate::config::ElectSettings;
 use crate::confirm::connections::{Doors, cluster_base};
 use crate::confirm::proof::Proofs;
@@ -78,6 +79,8 @@ impl Server {
         std::fs::create_dir_all(&data_dir)
             .map_err(|source| ServeError::DataDir { path: data_dir.clone(), source })?;
         let count = kevy.server.threads.max(1);
+        windows::refuse(&data_dir, count)?;
+        let moves = elect.move_between_shards;
         let mut known = kevy.clone();
         // For INFO: a node of an election serves replicas, whatever its role is.
         known.replication.role = ReplicationRole::Primary;
@@ -143,7 +146,8 @@ impl Server {
         let clock = clock::Holder::new();
         clock::rest();
         let keeper = Keeper::new(&shards, own_address(kevy), Inline::get()?);
-        let commands = ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, keeper);
+        let commands =
+            ElectedCommands::new(KevyCommands::with_state(Arc::clone(&state)), replies, keeper, moves);
         let runtime = runtime(kevy, commands.clone())
             .with_max_clients(clients_max)
             .with_replica_inboxes(receivers)

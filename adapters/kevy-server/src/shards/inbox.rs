@@ -1,6 +1,7 @@
 //! What is put into a shard's inbox, and what comes out of it.
 
 use super::reign::BARRIER;
+use super::rounds::TURN;
 use super::{Applied, Shards};
 use crate::position::ledger::Incoming;
 use crate::position::marks::{self, Place};
@@ -125,6 +126,10 @@ impl Shards {
         match record.first() {
             Some(BARRIER) => self.obey(shard, record),
             Some(marks::MARK) => self.mark(shard, record),
+            Some(TURN) => {
+                self.turn(shard, record);
+                Applied::Done
+            }
             Some(marks::GO_ON) => self.go_on(shard, record),
             Some(marks::LOAD) => match Incoming::read(record) {
                 Some((incoming, number)) => Applied::Logged(self.ledger(shard).expect(incoming, number)),

@@ -15,6 +15,7 @@
 //! - `data`: what its data is, and the marks that say so in its log
 //! - `dumps`: rewrites and snapshots across a leap of the clock
 //! - `shutting`: a gate that shuts for a handover, and what is under way then
+//! - `rounds`: turns of their loops, counted
 //! - `short_ticks`: short ticks while something waits
 
 mod continue_orders;
@@ -26,6 +27,7 @@ mod followers;
 pub(crate) mod inbox;
 mod lapsed;
 pub(crate) mod reign;
+mod rounds;
 mod short_ticks;
 mod shutting;
 pub(crate) mod stream;
@@ -58,6 +60,7 @@ use std::time::Instant;
 use continue_state::Passage;
 use copy_turns::Turns;
 use shutting::Shutting;
+use rounds::Rounds;
 use throttle::Throttle;
 
 /// What to do with a record that is applied.
@@ -100,12 +103,15 @@ pub struct Shards {
     pins: OnceLock<Pins>,
     turns: Turns,
     passes: OnceLock<Arc<Passes>>,
+    rounds: Rounds,
     /// What kevy keeps of each stream, in bytes.
     buffer: AtomicU64,
     /// The newest cut that was begun.
     cut: AtomicU64,
     /// The reign for which the store's clock goes by this node's.
     told: AtomicU64,
+    /// Why the data on disk cannot be served in an election.
+    refused: OnceLock<String>,
     progress: Event,
 }
 
@@ -154,6 +160,8 @@ struct Shard {
     viewed: AtomicU64,
     /// How many of the last ones came while the gate was shut.
     shut_views: AtomicU64,
+    /// The newest turns that it has taken.
+    turned: AtomicU64,
     /// Whether it began a snapshot of its data since.
     own_work: AtomicBool,
     /// kevy's offset in its own stream.
@@ -232,6 +240,7 @@ impl Shards {
             views: AtomicU64::default(),
             viewed: AtomicU64::default(),
             shut_views: AtomicU64::default(),
+            turned: AtomicU64::default(),
             own_work: AtomicBool::default(),
             offset: AtomicU64::default(),
             flushes: AtomicU64::default(),
@@ -251,6 +260,7 @@ impl Shards {
         Self {
             shards: inboxes.into_iter().map(shard).collect(),
             office: OnceLock::new(),
+            refused: OnceLock::new(),
             reign: AtomicU64::new(0),
             reported: AtomicU64::new(0),
             loading: AtomicUsize::new(0),
@@ -268,6 +278,7 @@ impl Shards {
             pins: OnceLock::new(),
             passes: OnceLock::new(),
             turns: Turns::default(),
+            rounds: Rounds::default(),
             buffer: AtomicU64::new(u64::MAX),
             cut: AtomicU64::new(0),
             told: AtomicU64::new(0),
@@ -351,6 +362,17 @@ impl Shards {
     /// Notified when a shard was restored, and when one has told the offset of its stream.
     pub fn progress(&self) -> &Event {
         &self.progress
+    }
+
+    /// The data on disk cannot be served in an election.
+    pub(crate) fn refuse_data(&self, why: String) {
+        // The first reason stays.
+        drop(self.refused.set(why));
+    }
+
+    /// Why that is, if it is so.
+    pub(crate) fn refused_data(&self) -> Option<&str> {
+        self.refused.get().map(String::as_str)
     }
 
     /// Whether a write may pass.

@@ -106,6 +106,10 @@ impl<'a> Draw<'a> {
             "key" | "newkey" | "source" | "destination" | "destkey" => self.key(),
             "value" | "arg" | "message" => pick(self, &["7", "text", "1", "0"]),
             "element" | "member" | "field" | "pivot" => pick(self, &small),
+            // How long a server sleeps.
+            "seconds" if self.group == "server" => "0.001".to_owned(),
+            // What Redis does behind `DEBUG`.
+            "subcommand" => pick(self, &["FLUSHALL", "RELOAD", "LOADAOF", "POPULATE", "CHANGE-REPL-ID"]),
             "seconds" => pick(self, &["5000", "100"]),
             "milliseconds" | "ms" if matches!(self.group, "stream" | "replication") => "5".to_owned(),
             "milliseconds" | "ms" => pick(self, &["5000000", "100000"]),

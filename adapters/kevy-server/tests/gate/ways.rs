@@ -17,16 +17,20 @@ pub enum Way {
     EvalRo,
     EvalShaRo,
     EvalInMulti,
+    Pipelined,
 }
 
 /// Calls what the arguments say.
 const CALL: &str = "local list=unpack or table.unpack return redis.call(list(ARGV))";
 
+/// Keys that are on all shards.
+const EVERYWHERE: &str = "EXISTS a b c d e f g h i j k l m n o p";
+
 /// Longest word that is sent without saying its length.
 const INLINE_MAX: usize = 10_000;
 
 impl Way {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Plain,
         Self::SmallLetters,
         Self::Inline,
@@ -38,6 +42,7 @@ impl Way {
         Self::EvalRo,
         Self::EvalShaRo,
         Self::EvalInMulti,
+        Self::Pipelined,
     ];
 
     /// On a node that may write, how many tenths of the commands that change something do so in this way too.
@@ -51,7 +56,14 @@ impl Way {
             Self::Eval | Self::EvalSha | Self::EvalInMulti => 5,
             // Those are not let write anywhere.
             Self::EvalRo | Self::EvalShaRo => 0,
+            // Where they run, kevy mixes up what is behind a command that several shards work on.
+            Self::Pipelined => 0,
         }
+    }
+
+    /// Whether a command that lets its client wait can come in like this: kevy mixes up what is sent behind one.
+    pub fn takes(self, blocks: bool) -> bool {
+        !blocks || self != Self::Pipelined
     }
 
     /// Whether a script runs the command, and not the client.
@@ -86,6 +98,8 @@ impl Way {
                 }
                 Group { first: None, bytes: [&command.join(&b' ')[..], b"\r\n"].concat(), commands: 1, waits }
             }
+            // Between commands that all shards work on, and all of its kind at once.
+            Self::Pipelined => Group::of(&[&words(EVERYWHERE), command, &words(EVERYWHERE)], false),
             Self::Resp3 => group(&[&words("HELLO 3"), command]),
             Self::Multi => group(&[&multi, command, &exec]),
             // Sent at once, EXEC would not wait for what WATCH finds on another shard, and watch nothing.
@@ -103,6 +117,9 @@ impl Way {
     /// Whether `replies` to those bytes say that nothing was done.
     pub fn refused(self, replies: &[Reply]) -> bool {
         match replies.last() {
+            Some(_) if self == Self::Pipelined => {
+                replies.len() < 3 || replies.iter().any(|reply| matches!(reply, Reply::Error(_)))
+            }
             // It closed the connection without a word.
             None => true,
             Some(Reply::Error(_)) => true,

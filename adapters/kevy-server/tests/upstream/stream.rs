@@ -165,3 +165,37 @@ fn a_key_that_a_conditional_set_finds_over_ends_without_a_word() {
     let there = client.ask("DBSIZE").trim_start_matches(':').parse::<usize>().unwrap();
     assert!(told + there < 100, "{MENDED}: {told} were told of, {there} are there");
 }
+
+#[test]
+fn a_copy_names_rows_that_were_moved_into_files_and_does_not_hold_them() {
+    let primary = Plain::primary();
+    let mut client = primary.client();
+    let table = "TABLE.DECLARE t PREFIX row: PK id COLUMN id i64 COLUMN at i64 INDEX at range WINDOW at SPAN 100 BUCKET 10";
+    assert_eq!(client.ask(table), "+OK");
+    for (id, at) in [(1, 1), (2, 10_000)] {
+        assert_eq!(client.ask(&format!("HSET row:{id} id {id} at {at}")), ":2");
+    }
+    until("a row is moved into a file", || {
+        let names = std::fs::read_dir(primary.dir.0.join("segs-0")).ok()?;
+        names
+            .filter_map(Result::ok)
+            .any(|name| name.file_name().to_string_lossy().starts_with("row-"))
+            .then_some(())
+    });
+    // A tick later the row itself is gone from memory.
+    std::thread::sleep(NOTHING);
+    assert_eq!(client.ask("HGET row:1 at"), "1", "where it was moved it can be read");
+    let mut replica = Plain::primary();
+    assert_eq!(replica.ask(&format!("REPLICAOF 127.0.0.1 {}", primary.port + 10_000)), "+OK");
+    // At the first look, which its own index may be.
+    until("the replica ends", || {
+        drop(
+            RespClient::connect("127.0.0.1", replica.port)
+                .ok()?
+                .request_borrowed(&[b"HGET", b"row:1", b"at"]),
+        );
+        replica.child.try_wait().unwrap()
+    });
+    let log = std::fs::read_to_string(replica.dir.0.join("log")).unwrap();
+    assert!(log.contains("loaded segment"), "{MENDED}: {log}");
+}

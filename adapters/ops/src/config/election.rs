@@ -9,6 +9,8 @@ use kevy_elect_plugin::ids::NodeId;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// After how long the preferred node gets the office back, where it does and nothing else is said.
+const FAILBACK_DELAY: Duration = Duration::from_secs(30);
 /// How long a shard may not turn, unless `shard_timeout_ms` or a longer election timeout says otherwise.
 const SHARD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 /// A shorter one would mistake the pause between two ticks for a shard that hangs.
@@ -238,6 +240,9 @@ fn config(
     if let Some(delay) = section.settling_delay {
         builder = builder.settling_delay(delay);
     }
+    if section.failback {
+        builder = builder.failback(Some(section.failback_delay.unwrap_or(FAILBACK_DELAY)));
+    }
     if let Some(rank) = section.rank {
         builder = builder.rank(rank);
     }
@@ -258,6 +263,7 @@ fn refused(error: &ConfigError, document: &Document<'_>) -> SetupError {
         ConfigError::HeartbeatTooShort { .. } => &["heartbeat_interval_ms"],
         ConfigError::ElectionTimeout { .. } => &["election_timeout_ms", "heartbeat_interval_ms"],
         ConfigError::SettlingDelay { .. } => &["settling_delay_ms", "election_timeout_ms"],
+        ConfigError::Failback { .. } => &["failback_delay_ms", "election_timeout_ms"],
         ConfigError::Drift { .. } => &["max_clock_drift_percent"],
         ConfigError::LeaseTooLong { .. } => &["lease_ms", "election_timeout_ms", "max_clock_drift_percent"],
         ConfigError::LeaseTooShort { .. } => {

@@ -55,6 +55,10 @@ section! {
         auto_elect_on_peer_loss: Option<bool> = "auto_elect_on_peer_loss" as boolean,
         /// How long after that.
         settling_delay: Option<Duration> = "settling_delay_ms" as time,
+        /// Whether a member of higher priority gets the office back by itself.
+        failback: bool = "failback" as boolean,
+        /// After how long.
+        failback_delay: Option<Duration> = "failback_delay_ms" as time,
         /// Who goes first among candidates with equal data.
         rank: Option<Rank> = "rank" as rank,
         /// What a voter compares.
@@ -87,6 +91,8 @@ section! {
         sentinel_announce: Vec<String> = "sentinel_announce" as list,
         /// Megabytes of received frames that each shard keeps for others.
         continue_buffer_mb: Option<usize> = "continue_buffer_mb" as megabytes,
+        /// Whether commands may move data from one shard to another, which is no single step.
+        move_between_shards: Option<bool> = "move_between_shards" as boolean,
         /// Whether other machines may reach links that prove nothing.
         insecure: bool = "insecure" as boolean,
         /// Members that vote and hold no data.

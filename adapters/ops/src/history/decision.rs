@@ -190,6 +190,10 @@ impl Collector {
                 };
                 return Some(self.aside(outcome, why.to_owned(), event, at_ms));
             }
+            EventKind::FailsBack { to, after } => {
+                let why = format!("{to} has been ready for {:.0} ms: it has the higher priority", ms(*after));
+                return Some(self.aside("failback", why, event, at_ms));
+            }
             EventKind::TransferRefused { why } => {
                 return Some(self.aside("transfer-refused", why.to_string(), event, at_ms));
             }

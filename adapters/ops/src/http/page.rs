@@ -41,6 +41,14 @@ pub(super) fn page(
             escape(&copying.to_string())
         );
     }
+    if let Some(stalled) = (pages.stall)() {
+        let _ = write!(
+            body,
+            "<p><b class=bad>{} stands still</b>: {}</p>",
+            escape(snapshot.node.as_str()),
+            escape(&stalled)
+        );
+    }
     if pages.links == "insecure" {
         body.push_str(
             "<p><b class=bad>Links prove nothing</b>: whoever reaches the ports may say that it is a member \

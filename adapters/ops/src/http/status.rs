@@ -35,6 +35,7 @@ pub(super) fn status(snapshot: &ElectSnapshot, pages: &Pages, copying: Option<Co
         "stream_epoch": snapshot.progress.stream_epoch.0,
         "offset": snapshot.progress.offset,
         "lag": lag(snapshot),
+        "stalled": (pages.stall)(),
         "copy": copying.map(|copying| copying.json()),
         "generation": snapshot.membership.generation.to_string(),
         "voters": snapshot.membership.list().split(',').collect::<Vec<_>>(),

@@ -21,6 +21,7 @@ use crate::clients::scripts;
 use crate::clients::status;
 use crate::clients::transfer;
 use crate::clients::verdict::Verdict;
+use crate::clients::windows;
 use crate::confirm::names::{Name, Row};
 use crate::continuation::history;
 use crate::fitness::companion;
@@ -61,18 +62,20 @@ pub struct ElectedCommands {
     plain: &'static Plain,
     /// Whether a client of this shard may speak RESP3.
     resp3: Cell<bool>,
+    /// Whether commands may move data from one shard to another.
+    moves: bool,
     /// Whether every command needs a closer look: a browser is near, somebody speaks RESP3, or this node keeps no clients.
     wary: Cell<bool>,
 }
 
 impl ElectedCommands {
-    /// kevy's commands, answering for the election through `replies`.
-    pub(crate) fn new(kevy: KevyCommands, replies: Replies, keeper: Arc<Keeper>) -> Self {
+    /// kevy's commands, answering for the election through `replies`. `moves`: whether data may be moved between shards.
+    pub(crate) fn new(kevy: KevyCommands, replies: Replies, keeper: Arc<Keeper>, moves: bool) -> Self {
         let record = Record::new(&kevy, keeper);
         let (shard, resolved, refused) = (Cell::new(None), Cell::new(false), Cell::new(false));
         let (browser, resp3, wary) = (Browser::default(), Cell::new(false), Cell::new(false));
         let plain = Plain::get();
-        Self { kevy, replies, shard, resolved, refused, record, browser, plain, resp3, wary }
+        Self { kevy, replies, shard, resolved, refused, record, browser, plain, resp3, moves, wary }
     }
 
     pub(crate) fn kevy(&self) -> &KevyCommands {
@@ -111,6 +114,7 @@ impl Clone for ElectedCommands {
             browser: Browser::default(),
             plain: self.plain,
             resp3: Cell::new(false),
+            moves: self.moves,
             wary: Cell::new(false),
         }
     }
@@ -232,6 +236,10 @@ impl Commands for ElectedCommands {
     }
 
     fn on_restored(&self, record: &mut dyn FnMut(&Argv) -> bool) {
+        // Before kevy counts the shard: the last one that asks sees what all have read.
+        if let Some(table) = self.kevy.snapshot_aux().and_then(|beside| windows::declared_beside(&beside)) {
+            self.shards().refuse_data(windows::why(&table));
+        }
         let mut recorded = false;
         self.kevy.on_restored(&mut |frame| {
             recorded = true;
@@ -496,6 +504,7 @@ impl Commands for ElectedCommands {
         if !self.refused.take() {
             return self.kevy.queue_error(args);
         }
-        self.kevy.queue_error(args).or_else(|| self.refusal(args))
+        let apart = || (!self.moves && self.is_apart(args)).then(|| replies::APART.to_vec());
+        self.kevy.queue_error(args).or_else(|| self.refusal(args)).or_else(apart)
     }
 }

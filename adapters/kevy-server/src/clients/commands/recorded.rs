@@ -10,6 +10,7 @@ use crate::clients::handling::Handling;
 use crate::clients::record::refused;
 use crate::clients::replies;
 use crate::clients::scripts;
+use crate::clients::windows;
 use crate::process::clock;
 use kevy_resp::{Argv, ArgvView, encode_error, encode_integer};
 use kevy_rt::propagation::{Propagate, set_override};
@@ -85,6 +86,11 @@ impl ElectedCommands {
                 return;
             }
         }
+        if what == Handling::Declaration && windows::declares(args) {
+            encode_error(out, windows::REFUSED);
+            refused(self.kevy(), args);
+            return;
+        }
         if self.record.fields.are_due() && self.ends_fields(args) {
             self.end_fields(store);
         }
@@ -92,7 +98,7 @@ impl ElectedCommands {
             self.brace(store);
         }
         match what {
-            Handling::Other | Handling::Bounded | Handling::Move => {}
+            Handling::Other | Handling::Bounded | Handling::Move | Handling::Declaration => {}
             // Deadlines and ids are as exact as the clock.
             _ if self.shards().check().is_ok() => clock::advance(),
             _ => {}
@@ -343,18 +349,24 @@ impl ElectedCommands {
     }
 
     /// When both keys are on one shard, kevy forgets the pushed half of a move, and records `RENAMENX` with its condition;
-    /// not if the shard's own dispatch runs them.
+    /// not if the shard's own dispatch runs them. True: the keys are on two shards.
     #[inline]
-    pub(super) fn reroute_move<A: ArgvView + ?Sized>(&self, args: &A, route: &mut Route) {
-        let shard = |i: usize| self.shard_of(&args[i]);
-        let moves = match route {
-            Route::ListMove { .. } => true,
-            Route::Rename { nx: true } => args.len() == 3,
-            _ => false,
+    pub(super) fn reroute_move<A: ArgvView + ?Sized>(&self, args: &A, route: &mut Route) -> bool {
+        let plain = match route {
+            Route::ListMove { .. } => false,
+            Route::Rename { nx } if args.len() == 3 => !*nx,
+            _ => return false,
         };
-        if moves && shard(1) == shard(2) {
+        let apart = self.differ(args);
+        if !apart && !plain {
             *route = Route::Single(1);
         }
+        apart
+    }
+
+    /// Whether the first two keys are on two shards.
+    pub(super) fn differ<A: ArgvView + ?Sized>(&self, args: &A) -> bool {
+        self.shard_of(&args[1]) != self.shard_of(&args[2])
     }
 
     /// The shard that has this key.

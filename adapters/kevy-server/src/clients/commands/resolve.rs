@@ -53,10 +53,29 @@ impl ElectedCommands {
             return self.resolve_shut(args, resolved);
         }
         if resolved.verb == VerbId::UNKNOWN {
-            verdict::note_mover(resolved, self.shards().count());
-            self.reroute_move(args, &mut resolved.route);
+            let waits = verdict::note_mover(resolved, self.shards().count());
+            let apart = self.reroute_move(args, &mut resolved.route) || waits && self.differ(args);
+            if apart && !self.moves {
+                return self.resolve_apart(resolved);
+            }
         }
         resolved.verb = Verdict::Write.mark(resolved.verb);
+    }
+
+    /// What becomes of a command that would move data from one shard to another, where that is not wanted.
+    #[cold]
+    fn resolve_apart(&self, resolved: &mut ResolvedCmd) {
+        self.refused.set(true);
+        *resolved = ResolvedCmd::new(Route::Local)
+            .with_txn_kind(resolved.txn_kind)
+            .with_verb(Verdict::Apart.mark(VerbId::UNKNOWN));
+    }
+
+    /// Whether a command would do so.
+    pub(super) fn is_apart<A: ArgvView + ?Sized>(&self, args: &A) -> bool {
+        // kevy tells that it waits only where it resolves it.
+        let waits = args.len() == 4 && args[0].eq_ignore_ascii_case(b"BRPOPLPUSH");
+        self.reroute_move(args, &mut self.kevy.route(args)) || waits && self.differ(args)
     }
 
     /// What becomes of a command that kevy takes for no write, and has no id for.
@@ -66,7 +85,7 @@ impl ElectedCommands {
             Overridden::of(verb).filter(|own| *own != Overridden::Handshake || handshake::answers(args));
         let Some(own) = known else {
             let shut = self.shards().lets_pass(self.own_shard()).is_err();
-            if (shut || browser::is_request(args)) && !is_harmless(verb) {
+            if (shut || browser::is_request(args)) && !is_harmless(args) {
                 self.resolve_unknown(args, resolved);
             }
             match resolved.txn_kind {
@@ -115,9 +134,9 @@ impl ElectedCommands {
         let denied = self.shards().check().err()?;
         let verb = args.first()?;
         let guarded = self.kevy.is_write(args)
-            || Overridden::of(verb).map_or(!is_harmless(verb), |own| match own {
+            || Overridden::of(verb).map_or(!is_harmless(args), |own| match own {
                 Overridden::Cut | Overridden::Expired => true,
-                Overridden::Handshake => !handshake::answers(args) && !is_harmless(verb),
+                Overridden::Handshake => !handshake::answers(args) && !is_harmless(args),
                 _ => false,
             });
         (guarded && !self.may_read_as_script(args)).then(|| replies::denied(denied))

@@ -121,6 +121,7 @@ impl ElectedCommands {
             }
             (Verdict::Intruder, _) => out.extend_from_slice(replies::BROWSER),
             (Verdict::Ignored, _) => {}
+            (Verdict::Apart, _) => out.extend_from_slice(replies::APART),
             (Verdict::Own | Verdict::OwnWrite | Verdict::Cut, _) => {
                 let own = args.first().and_then(Overridden::of);
                 return own.is_some_and(|own| self.answer(own, store, args, proto, out));

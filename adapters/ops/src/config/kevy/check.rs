@@ -49,6 +49,8 @@ pub struct ElectSettings {
     pub sentinel: Option<SentinelSettings>,
     /// Bytes of received frames that each shard keeps for others.
     pub continue_buffer: usize,
+    /// Whether commands may move data from one shard to another.
+    pub move_between_shards: bool,
     /// What links prove.
     pub links: Links,
 }
@@ -167,6 +169,7 @@ pub(super) fn check(
         shard_timeout,
         sentinel,
         continue_buffer,
+        move_between_shards: section.move_between_shards.unwrap_or(true),
         links,
     })
 }
