@@ -59,8 +59,8 @@ use std::time::Instant;
 
 use continue_state::Passage;
 use copy_turns::Turns;
-use shutting::Shutting;
 use rounds::Rounds;
+use shutting::Shutting;
 use throttle::Throttle;
 
 /// What to do with a record that is applied.
