@@ -9,14 +9,13 @@
 
 mod common;
 
+use common::metrics::{metric, with_pages};
 use common::process::{BIN, Process, confirmed, primary};
 use common::{Cluster, until, within};
 use rustix::fd::OwnedFd;
 use rustix::net::sockopt::socket_acceptconn;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
 use std::fs::{File, Permissions};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -31,31 +30,12 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Three nodes whose pages are on, the last one the primary, and two replicas that have its data.
 fn three(more: &str) -> (Cluster, Vec<Process>, Process) {
     let cluster = Cluster::new(3, 2);
-    let mut nodes: Vec<Process> = (0..3)
-        .map(|node| {
-            let pages = format!("http = \"127.0.0.1:{}\"\n{more}", page(cluster.ports[node]));
-            Process::start(&cluster, node, &pages)
-        })
-        .collect();
+    let mut nodes: Vec<Process> =
+        (0..3).map(|node| Process::start(&cluster, node, &with_pages(cluster.ports[node], more))).collect();
     let first = primary(&nodes);
     confirmed(&nodes[first], "SET k v");
     let first = nodes.remove(first);
     (cluster, nodes, first)
-}
-
-/// Where the node with this client port has its pages: beside its election port.
-fn page(port: u16) -> u16 {
-    port + 201
-}
-
-/// A metric of the node.
-fn metric(node: &Process, name: &str) -> Option<f64> {
-    let mut stream = TcpStream::connect(("127.0.0.1", page(node.port))).ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')))?;
-    line.rsplit(' ').next()?.parse().ok()
 }
 
 /// The companion of a node, once it stands by.
@@ -164,8 +144,7 @@ fn links_that_came_later_are_ended_too() {
         node.signal(Signal::KILL);
         node.wait();
         let number = cluster.ports.iter().position(|port| *port == node.port).unwrap();
-        let pages = format!("http = \"127.0.0.1:{}\"\n{SILENCE}", page(node.port));
-        *node = Process::start(&cluster, number, &pages);
+        *node = Process::start(&cluster, number, &with_pages(node.port, SILENCE));
         until("it is linked again and has the data", || {
             (first.ask("WAIT 2 1000")? == "2" && node.ask("GET k")? == "v").then_some(())
         });
@@ -189,7 +168,7 @@ fn nothing_is_left_of_a_companion_when_its_server_has_ended() {
         });
         // Its ports are free at once.
         let began = Instant::now();
-        first = Process::start(&cluster, number, &format!("http = \"127.0.0.1:{}\"\n", page(first.port)));
+        first = Process::start(&cluster, number, &with_pages(first.port, ""));
         until("it serves", || first.ask("PING"));
         until("it has the data", || (first.ask("GET k")? == "v").then_some(()));
         let log = std::fs::read_to_string(cluster.dirs[number].0.join("log")).unwrap();
@@ -206,7 +185,7 @@ fn a_server_that_gets_no_companion_says_so_once_and_works() {
     std::fs::copy(BIN, &program).unwrap();
     let start = |node: usize| {
         let port = cluster.ports[node];
-        drop(cluster.settings(node, &format!("http = \"127.0.0.1:{}\"\n{SILENCE}", page(port))));
+        drop(cluster.settings(node, &with_pages(port, SILENCE)));
         let log = File::create(cluster.dirs[node].0.join("log")).unwrap();
         let mut command = Command::new(&program);
         command.arg("--config").arg(cluster.dirs[node].0.join("kevy.toml"));

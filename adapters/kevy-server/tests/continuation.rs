@@ -4,53 +4,12 @@
 
 mod common;
 
-use common::contents::{contents, differences};
+use common::following::{continuations, copies, follow_all, let_go, three, whole};
 use common::process::Process;
 use common::rolling::{PATIENT, all_copies, all_hold_the_same, processes, told_by, write_many};
 use common::{Cluster, Node, until, until_reads, write_keys};
 use kevy_elect_plugin::host::FenceReason;
 use rustix::process::Signal;
-
-/// A number that a node tells in `INFO`.
-fn told(node: &Node, name: &str) -> u64 {
-    let info = node.client().ask("INFO replication");
-    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
-    line.trim().parse().unwrap()
-}
-
-fn copies(node: &Node) -> u64 {
-    told(node, "elect_copies")
-}
-
-fn continuations(node: &Node) -> u64 {
-    told(node, "elect_continuations")
-}
-
-/// Whether a write on `primary` is confirmed by so many, and read everywhere; then, that all hold the same.
-#[track_caller]
-fn whole(primary: &Node, replicas: &[&Node], name: &str) {
-    let name = name.replace(' ', "-");
-    let mut client = primary.client();
-    assert_eq!(client.ask(&format!("SET whole:{name} {name}")), "+OK");
-    let count = replicas.len();
-    until("all confirm it", || {
-        (client.ask(&format!("WAIT {count} 5000")) == format!(":{count}")).then_some(())
-    });
-    let here = contents(&mut client);
-    for replica in replicas {
-        until_reads(replica, &format!("whole:{name}"), &name);
-        let all = differences(&here, &contents(&mut replica.client()));
-        assert!(all.is_empty(), "{name}: {all:?}");
-    }
-}
-
-/// A primary and two replicas, which hold what was written.
-fn three(cluster: &Cluster) -> [Node; 3] {
-    let nodes = cluster.reigning(3);
-    write_keys(&mut nodes[0].client(), "k", 200);
-    whole(&nodes[0], &[&nodes[1], &nodes[2]], "first");
-    nodes
-}
 
 /// The one who takes over holds everything, and so do the others: nobody copies, neither the one who comes at once nor the one
 /// who comes when much was written already.
@@ -93,19 +52,6 @@ fn equal_replicas_continue_on_one_shard() {
 #[test]
 fn equal_replicas_continue_on_several_shards() {
     equal_replicas_continue(3);
-}
-
-/// Node `primary` has resigned, and the others have let go of it.
-fn let_go(primary: &Node, replicas: &[&Node]) {
-    primary.fence(FenceReason::StepDown);
-    replicas.iter().for_each(|replica| drop(replica.host.detach()));
-}
-
-fn follow_all(primary: &Node, epoch: u64, replicas: &[&Node]) {
-    for replica in replicas {
-        replica.follow(epoch, primary);
-        replica.wait_joined(epoch);
-    }
 }
 
 /// What the one who takes over holds, and another survivor does not, is kept for it.
@@ -241,30 +187,6 @@ fn who_was_stopped_in_order_continues_on_several_shards() {
     who_was_stopped_in_order_continues(2);
 }
 
-/// Nobody of the two who write now has met the one who comes back.
-#[test]
-fn who_missed_several_failovers_goes_through_all_of_their_histories() {
-    let cluster = Cluster::new(3, 1);
-    let [a, b, c] = three(&cluster);
-    c.stop();
-    let (mut primary, mut replica) = (&a, &b);
-    for epoch in 4..9 {
-        write_keys(&mut primary.client(), &format!("of{epoch}:"), 30);
-        whole(primary, &[replica], "two are left");
-        let_go(primary, &[replica]);
-        (primary, replica) = (replica, primary);
-        primary.promote(epoch);
-        follow_all(primary, epoch, &[replica]);
-    }
-    let before = [copies(&a), copies(&b)];
-    let c = cluster.start(2);
-    follow_all(primary, 8, &[&c]);
-    whole(primary, &[replica, &c], "all");
-    assert_eq!([copies(&a), copies(&b)], before);
-    // What the last primary wrote itself in earlier reigns, the other one received.
-    assert_eq!((copies(&c), continuations(&c)), (0, 1));
-}
-
 /// What was written last of a history that ended is with who wrote it, until that one reigns again.
 #[test]
 fn who_was_away_gets_from_a_former_primary_what_only_that_one_has() {
@@ -275,32 +197,6 @@ fn who_was_away_gets_from_a_former_primary_what_only_that_one_has() {
     follow_all(&b, 4, &[&a, &c]);
     whole(&b, &[&a, &c], "second");
     assert_eq!([copies(&a), copies(&c)], before, "nobody keeps what it received here");
-}
-
-/// Rings and paths are in memory, and in the logs.
-#[test]
-fn who_was_away_continues_after_all_were_restarted() {
-    let cluster = Cluster::new(3, 1);
-    let [a, b, c] = three(&cluster);
-    c.stop();
-    write_keys(&mut a.client(), "of3:", 100);
-    whole(&a, &[&b], "two are left");
-    let_go(&a, &[&b]);
-    b.promote(4);
-    write_keys(&mut b.client(), "of4:", 100);
-    follow_all(&b, 4, &[&a]);
-    whole(&b, &[&a], "in the next history");
-    let_go(&b, &[&a]);
-    a.stop();
-    b.stop();
-    let (a, b, c) = (cluster.start(0), cluster.start(1), cluster.start(2));
-    b.promote(5);
-    // Before the first write: a node that reigns as soon as it has started keeps no beginning for who comes later (C10).
-    follow_all(&b, 5, &[&a, &c]);
-    write_keys(&mut b.client(), "of5:", 100);
-    whole(&b, &[&a, &c], "all");
-    assert_eq!([copies(&a), copies(&b), copies(&c)], [0, 0, 0]);
-    assert_eq!(c.client().ask("GET of3:99"), "99");
 }
 
 #[test]

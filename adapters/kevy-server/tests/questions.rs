@@ -1,4 +1,4 @@
-//! Questions of members to members at the clients' port, asked by others. Sentences C16 and C17 of `docs/protocol.md`. On real processes.
+//! Questions of members to members at the clients' port, asked by others. Sentences C16 and T41 of `docs/protocol.md`. On real processes.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 

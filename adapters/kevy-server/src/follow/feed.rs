@@ -92,14 +92,36 @@ impl Feed {
 
     /// The same for frames that the node received in the history of `from`.
     pub(crate) fn ask_kept(&mut self, shard: usize, from: Place, count: u64) -> io::Result<Answer> {
+        self.want_kept(shard, from, count);
+        self.send()?;
+        self.kept_answer(from, count)
+    }
+
+    /// The same, together with other questions.
+    pub(crate) fn want_kept(&mut self, shard: usize, from: Place, count: u64) {
         let Place { epoch, flushes, offset } = from;
-        self.ask_member(&format!("ELECT {FRAMES} {shard} {} {flushes} {offset} {count}", epoch.0))?;
-        Ok(answer(&mut self.reader, epoch.0, count)?.0)
+        self.add_of_member(&format!("ELECT {FRAMES} {shard} {} {flushes} {offset} {count}", epoch.0));
+    }
+
+    /// And what was answered to it.
+    pub(crate) fn kept_answer(&mut self, from: Place, count: u64) -> io::Result<Answer> {
+        Ok(answer(&mut self.reader, from.epoch.0, count)?.0)
     }
 
     /// Asks whose history the node's is. `None`: it does not understand that.
     pub(crate) fn history(&mut self, shard: usize) -> io::Result<Option<Told>> {
-        self.ask_member(&format!("ELECT {HISTORY} {shard}"))?;
+        self.want_history(shard);
+        self.send()?;
+        self.history_answer()
+    }
+
+    /// The same, together with other questions.
+    pub(crate) fn want_history(&mut self, shard: usize) {
+        self.add_of_member(&format!("ELECT {HISTORY} {shard}"));
+    }
+
+    /// And what was answered to it.
+    pub(crate) fn history_answer(&mut self) -> io::Result<Option<Told>> {
         let Some(text) = self.text()? else { return Ok(None) };
         Told::read(&text).map(Some).ok_or_else(|| garbage(format!("{text:?}")))
     }
@@ -201,8 +223,13 @@ impl Feed {
 
     /// Asks what only members may ask.
     fn ask_member(&mut self, question: &str) -> io::Result<()> {
+        self.add_of_member(question);
+        self.send()
+    }
+
+    fn add_of_member(&mut self, question: &str) {
         let question = self.asker.ask(question);
-        self.request(&question)
+        self.add(&question);
     }
 
     fn request(&mut self, words: &str) -> io::Result<()> {

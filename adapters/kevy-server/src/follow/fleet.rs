@@ -148,11 +148,11 @@ impl Fleet {
         }
     }
 
-    /// The primary is known to have more than this node, or not.
-    pub(crate) fn suspect(&self, behind: bool) {
-        for link in &self.links {
-            link.suspect(behind);
-        }
+    /// How each stream is doing, for who must not wait for it. `behind`: the primary is known to have more than this node.
+    pub(crate) fn glance(&self, behind: bool) -> Option<Vec<Look>> {
+        // All of them are told, also where one cannot be looked at.
+        let looks: Vec<Option<Look>> = self.links.iter().map(|link| link.glance(behind)).collect();
+        looks.into_iter().collect()
     }
 
     /// How each stream is doing.

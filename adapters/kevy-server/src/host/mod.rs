@@ -145,10 +145,10 @@ impl KevyHost {
         self
     }
 
-    /// What the shards are at.
+    /// What the shards are at. Asked between two heartbeats: where somebody steers just now, it is what gives them more time.
     fn work(&self) -> Work {
-        match self.state().role {
-            Role::Primary(epoch, _) if !self.shards.reigns(epoch) => Work::Promotes,
+        match self.state.try_lock().as_deref() {
+            Ok(State { role: Role::Primary(epoch, _), .. }) if !self.shards.reigns(*epoch) => Work::Promotes,
             _ => Work::Serves,
         }
     }

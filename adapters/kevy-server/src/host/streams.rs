@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl KevyHost {
-    /// Looks whether the primary has more than this node while nothing comes: says so, and has it fetched.
+    /// Looks whether the primary has more than this node while nothing comes: says so, and has it fetched. The election's thread does
+    /// that between two heartbeats, so it waits for no thread that moves data (C17).
     pub(super) fn look_at_streams(&self) {
         // Somebody steers just now: the next look is a heartbeat away.
         let Ok(state) = self.state.try_lock() else { return };
@@ -20,8 +21,8 @@ impl KevyHost {
         if let Role::Replica(fleet, _) = &state.role {
             let fleet = Arc::clone(fleet);
             drop(state);
-            fleet.suspect(self.shards.office().is_some_and(|office| office.is_behind()));
-            let looks = fleet.look();
+            let behind = self.shards.office().is_some_and(|office| office.is_behind());
+            let Some(looks) = fleet.glance(behind) else { return };
             copy = copying(&looks);
             stalled = looks.into_iter().filter_map(|look| look.stalled).max();
         }
@@ -30,7 +31,9 @@ impl KevyHost {
         metrics::gauge!("kevy_server_copy_rest_bytes")
             .set(copy.and_then(|copy| copy.rest()).unwrap_or(0) as f64);
         metrics::gauge!("kevy_server_copy_bytes_per_second").set(rate as f64);
-        metrics::gauge!("kevy_server_kept_bytes").set(self.shards.kept_bytes() as f64);
+        if let Some(bytes) = self.shards.try_kept_bytes() {
+            metrics::gauge!("kevy_server_kept_bytes").set(bytes as f64);
+        }
         metrics::gauge!("kevy_server_stream_stalled_seconds").set(stalled.unwrap_or_default().as_secs_f64());
         let says = stalled.is_some_and(|stalled| stalled >= stall::SAID_AFTER);
         if self.said_stalled.swap(says, Ordering::Relaxed) == says {
@@ -93,6 +96,8 @@ impl Source for KevyHost {
             let (host, port) = known.map(|peer| (peer.host.clone(), peer.client_port)).unwrap_or_default();
             return Upstream { host, port, ..Upstream::default() };
         };
+        let fleet = Arc::clone(fleet);
+        drop(state);
         let looks = fleet.look();
         let copy = copying(&looks);
         let peer = self.settings.data_node(fleet.primary());

@@ -110,6 +110,11 @@ impl Shards {
         self.shards.iter().map(|shard| shard.passage.kept().bytes()).sum()
     }
 
+    /// The same for who must not wait. `None`: a shard just puts some in, or gives some away.
+    pub(crate) fn try_kept_bytes(&self) -> Option<usize> {
+        self.shards.iter().map(|shard| shard.passage.kept.try_lock().ok().map(|kept| kept.bytes())).sum()
+    }
+
     /// A copy is on its way into the shard.
     pub(crate) fn note_copy(&self, shard: usize, why: Option<Why>) {
         self.shards[shard].passage.copies.fetch_add(1, Ordering::Relaxed);
@@ -246,6 +251,15 @@ mod tests {
         assert_eq!(shards.place(0), None);
         shards.note_record(0, &order(at(4, 10), at(7, 0), 50));
         assert_eq!(shards.went_on(0, 50), Some(false));
+    }
+
+    #[test]
+    fn what_is_kept_is_counted_without_waiting_for_who_moves_it() {
+        let shards = shards();
+        let giving = shards.shards[0].passage.kept();
+        assert_eq!(shards.try_kept_bytes(), None);
+        drop(giving);
+        assert_eq!(shards.try_kept_bytes(), Some(0));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 pub mod contents;
 pub mod disk;
+pub mod following;
+pub mod metrics;
 pub mod process;
 pub mod rolling;
 pub mod secured;

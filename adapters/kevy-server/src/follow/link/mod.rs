@@ -23,10 +23,12 @@ use crate::shards::stream::turns;
 use kevy_elect_plugin::ids::Epoch;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-/// Longest wait for a connection and for the answer to its first line.
+/// Attempts at a link's lock by who must not wait for it: some microseconds, far longer than it is held by who runs.
+const TRIES_MAX: usize = 200;
+
 /// Where a stream comes from, and who follows it.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
@@ -273,9 +275,27 @@ impl Link {
 
     /// How the link is doing.
     pub(crate) fn look(&self) -> Look {
-        let state = self.state();
+        self.looked(&self.state())
+    }
+
+    /// The same for who sends heartbeats, and tells the link whether the primary has more than this node. `None`: the lock is held, by a
+    /// thread that may be waiting for a processor, so the next look has to do (C17).
+    pub(crate) fn glance(&self, behind: bool) -> Option<Look> {
+        let mut state = (0..TRIES_MAX).find_map(|_| {
+            std::hint::spin_loop();
+            match self.state.try_lock() {
+                Ok(state) => Some(state),
+                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            }
+        })?;
+        self.suspect_in(&mut state, behind);
+        Some(self.looked(&state))
+    }
+
+    fn looked(&self, state: &State) -> Look {
         Look {
-            reached: reached(&state),
+            reached: reached(state),
             copy: state.copy,
             readable: state.began_at.is_none_or(|began| self.shards.applied(self.shard) > began),
             up: state.socket.is_some(),
@@ -296,8 +316,11 @@ impl Link {
 
     /// The primary is known to have more than this node, or not. Where nothing comes, it is fetched.
     pub(crate) fn suspect(&self, behind: bool) {
-        let looks = self.state().stall.suspect(Instant::now(), behind);
-        if looks {
+        self.suspect_in(&mut self.state(), behind);
+    }
+
+    fn suspect_in(&self, state: &mut State, behind: bool) {
+        if state.stall.suspect(Instant::now(), behind) {
             self.looks.store(true, Ordering::Release);
             self.bell.ring();
         }

@@ -321,6 +321,16 @@ pub(super) mod tests {
         (Arc::new(Link::new(0, origin, Reached::default(), shards, Arc::new(fleet)).unwrap()), inbox)
     }
 
+    /// The election's thread looks at every link, and a thread that holds the lock may wait for a processor.
+    #[test]
+    fn who_sends_heartbeats_does_not_wait_for_a_link() {
+        let (link, _inbox) = link(|_, _| ());
+        let held = link.state();
+        assert!(link.glance(true).is_none());
+        drop(held);
+        assert!(link.glance(true).is_some());
+    }
+
     #[test]
     fn only_the_next_frame_passes() {
         let (link, _inbox) = link(|_, _| ());
