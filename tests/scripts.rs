@@ -48,7 +48,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("M10", "src/elector/rules/members.rs"),
     ("S9", "the simulator: invariant `contents`"),
     ("S10", "the simulator: profile `reigns`"),
-    ("E9", "the simulator: profile `hung`"),
     ("I5", "tests/wire: frames without the field are read as before"),
     ("S11", "kevy-server's tests/wait.rs"),
     ("S12", "kevy-server's tests/wait.rs"),

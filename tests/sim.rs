@@ -266,7 +266,6 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::NewVoterSupports, "forget", 3, 686),
     (Mutation::SleepIgnored, "suspend", 5, 3),
     (Mutation::PositionIgnored, "logs", 3, 0),
-    (Mutation::SettlesUnserved, "hung", 5, 422),
     (Mutation::IdOfVotersIgnored, "server", 5, 205),
     (Mutation::EpochsUnbounded, "liar", 3, 0),
     (Mutation::BudgetOfEach, "liar", 3, 0),
@@ -282,6 +281,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
 /// What no seed shows: it takes more lost disks than a protocol survives, or a primary that dies before anybody heard of it, in the
 /// first moments of a cluster. Scripts do.
 const SHOWN_BY_SCRIPTS: &[Mutation] = &[
+    Mutation::SettlesUnserved,
     Mutation::TwoVotersAtOnce,
     Mutation::ListUnsettled,
     Mutation::OlderListsElect,

@@ -47,7 +47,22 @@ fn load(store: &FileVoteStore) -> Result<Option<HardState>, StoreError> {
 }
 
 fn save(store: &FileVoteStore, epoch: u64) -> Result<(), StoreError> {
-    block_on(store.save(&encode_vote(&state(epoch)).unwrap()))
+    block_on(store.save(&encode_vote(&state(epoch)).unwrap()))?;
+    copied(store.path());
+    Ok(())
+}
+
+/// Waits until both slots have the record: the copy is made when the save has been answered.
+fn copied(path: &Path) {
+    for _ in 0..1_000_000 {
+        match fs::read(path) {
+            Ok(bytes) if bytes.len() == 2 * SLOT && bytes[..SLOT] != bytes[SLOT..] => {
+                std::thread::yield_now()
+            }
+            _ => return,
+        }
+    }
+    panic!("the two slots of {} differ", path.display());
 }
 
 fn names(directory: &Path) -> Vec<String> {
@@ -88,8 +103,10 @@ fn images(path: &Path, old: &[u8], new: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let store = open(path);
     block_on(store.save(b"before")).unwrap();
     block_on(store.save(old)).unwrap();
+    copied(path);
     let before = fs::read(path).unwrap();
     block_on(store.save(new)).unwrap();
+    copied(path);
     let mut after = fs::read(path).unwrap();
     // Saves alternate: the third is in the first slot. The copy in the second may not be on the disk.
     after[SLOT..].copy_from_slice(&before[SLOT..]);
@@ -136,6 +153,7 @@ fn a_torn_slot_is_written_again_and_the_good_one_kept_meanwhile() {
     let store = open(&path);
     assert_eq!(block_on(store.load()).unwrap(), Some(long(0)));
     block_on(store.save(&long(2))).unwrap();
+    copied(&path);
     let after = fs::read(&path).unwrap();
     let mut lost = after.clone();
     // As if the copy in the second slot had not reached the disk.

@@ -239,8 +239,10 @@ impl Driver {
                     self.metrics.count(&*self.transport);
                     let health = self.host.health();
                     self.note_ailment(health);
+                    let answers = self.host.answers();
                     self.elector(|elector| {
                         elector.handle_host(now, HostReport::Health(health));
+                        elector.handle_host(now, HostReport::Answers(answers));
                         if elector.config().rank() == Rank::Seniority {
                             elector.handle_host(now, HostReport::Work(self.host.work()));
                         }

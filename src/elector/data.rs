@@ -10,13 +10,13 @@ pub(super) struct Data {
     position: Position,
     /// Why the host's position cannot be told. What is kept above is then too low to vote on.
     refused: Option<PositionError>,
-    /// The host was fenced and still counts what it wrote: until it has, the position is too low to vote on.
-    settling: bool,
+    /// The host was fenced and still counts what it wrote in this history: until it has, the position is too low to compare there.
+    settling: Option<Epoch>,
 }
 
 impl Data {
     pub(super) fn new(position: Position) -> Self {
-        Self { position, refused: None, settling: false }
+        Self { position, refused: None, settling: None }
     }
 
     pub(super) fn position(&self) -> &Position {
@@ -29,10 +29,17 @@ impl Data {
 
     /// Whether the position covers all that the host holds.
     pub(super) fn is_told(&self) -> bool {
-        !self.settling && self.refused.is_none()
+        self.settling.is_none() && self.refused.is_none()
     }
 
-    pub(super) fn settling(&self) -> bool {
+    /// Whether more may be held here than in a history that goes as far as `theirs`, which cannot be told yet. A later history is not
+    /// compared with by offsets.
+    pub(super) fn may_exceed(&self, theirs: &Position) -> bool {
+        self.refused.is_some() || self.settling.is_some_and(|written| theirs.stream_epoch() <= written)
+    }
+
+    /// The history in which the host still counts.
+    pub(super) fn settling(&self) -> Option<Epoch> {
         self.settling
     }
 
@@ -53,13 +60,13 @@ impl Data {
         self.position.clone_from(position);
     }
 
-    /// The host was fenced; what it wrote before is not counted yet.
-    pub(super) fn settle(&mut self) {
-        self.settling = true;
+    /// The host was fenced; what it wrote in this epoch is not counted yet.
+    pub(super) fn settle(&mut self, written: Epoch) {
+        self.settling = self.settling.max(Some(written));
     }
 
     /// All that the host wrote is counted, or its data begins anew.
     pub(super) fn settled(&mut self) {
-        self.settling = false;
+        self.settling = None;
     }
 }

@@ -8,6 +8,8 @@ use crate::time::Instant;
 pub(super) struct Fitness {
     /// What the host last said.
     host: Health,
+    /// Whether the server answers: as of the last look.
+    answers: bool,
     /// What was last told to the outside.
     told: Health,
     /// An unfit node that found itself without a primary leaves the office to others until then.
@@ -18,7 +20,13 @@ pub(super) struct Fitness {
 
 impl Fitness {
     pub(super) fn new() -> Self {
-        Self { host: Health::Good, told: Health::Good, stands_from: None, hand_over_from: None }
+        Self {
+            host: Health::Good,
+            answers: true,
+            told: Health::Good,
+            stands_from: None,
+            hand_over_from: None,
+        }
     }
 
     /// What is wrong with this node, whose last save failed or did not.
@@ -32,6 +40,15 @@ impl Fitness {
     /// The host says how it is.
     pub(super) fn said(&mut self, health: Health) {
         self.host = health;
+    }
+
+    /// The host says whether its server answers. Gives whether it does so again.
+    pub(super) fn said_it_answers(&mut self, answers: bool) -> bool {
+        !std::mem::replace(&mut self.answers, answers) && answers
+    }
+
+    pub(super) fn answers(&self) -> bool {
+        self.answers
     }
 
     /// Says whether the outside has not been told this.

@@ -77,6 +77,8 @@ pub enum HostReport<'a> {
     FollowFailed(Epoch, &'a str),
     /// Whether the host can serve.
     Health(Health),
+    /// Whether the server answers at the moment; said beside [`HostReport::Health`].
+    Answers(bool),
     /// Whether clients are in the middle of something that ends better before writes are refused: a transfer waits for it a little.
     /// Only that needs to know.
     Busy(bool),

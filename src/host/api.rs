@@ -47,7 +47,8 @@ pub trait ReplicationHost: Send + Sync + 'static {
     async fn promote(&self, epoch: Epoch) -> Result<(), HostError>;
 
     /// Follow `primary`, which reigns in `epoch`. Returns when the host has begun to; the history counts
-    /// as held only once the host calls [`crate::plugin::ElectPlugin::on_joined`].
+    /// as held only once the host calls [`crate::plugin::ElectPlugin::on_joined`]. A former primary begins once it has counted what it
+    /// wrote, as for [`ReplicationHost::fence`]: from then on what it said counts as all that it has.
     async fn follow(&self, epoch: Epoch, primary: NodeId) -> Result<(), HostError>;
 
     /// Acknowledge nothing more to the primary now followed and say exactly how far the data goes.
@@ -90,6 +91,13 @@ pub trait ReplicationHost: Send + Sync + 'static {
     /// unfit now and then has to say so for longer than that, or the office goes to and fro.
     fn health(&self) -> Health {
         Health::Good
+    }
+
+    /// Whether the server answers at the moment, so that this node, if it were elected now, would be promoted soon. While it does not it asks
+    /// for no votes; an office that it has is for [`ReplicationHost::health`] to judge. Asked right after that, and before this node
+    /// asks for votes; must not block.
+    fn answers(&self) -> bool {
+        true
     }
 
     /// Whether clients are in the middle of something that ends better before writes are refused, such as a transaction. Asked often

@@ -240,6 +240,8 @@ fn snapshot(
     ElectSnapshot {
         node: elector.config().node(),
         incarnation: status.incarnation,
+        kind: elector.member().kind,
+        priority: elector.member().priority,
         role: status.role,
         epoch: status.epoch,
         primary: status.primary,
@@ -266,7 +268,8 @@ fn snapshot(
                 health: peer.health,
                 cluster: peer.cluster,
                 foreign: peer.foreign,
-                votes: peer.member.kind.votes(),
+                kind: peer.member.kind,
+                priority: peer.member.priority,
                 membership: elector.has_members(peer.member.id),
                 differs: differs.get(&peer.member.id).cloned(),
                 linked: peer.linked,

@@ -1,7 +1,7 @@
 //! What a node believes, in one consistent copy.
 
 use crate::change::{Hindrance, MembersChange};
-use crate::config::Config;
+use crate::config::{Config, MemberKind};
 use crate::fence::{FenceReason, Health};
 use crate::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use crate::membership::{Generation, Membership};
@@ -19,6 +19,10 @@ pub struct ElectSnapshot {
     pub node: NodeId,
     /// Which start of its process.
     pub incarnation: Incarnation,
+    /// What it is for: whether it votes is what its record says, and not its configuration.
+    pub kind: MemberKind,
+    /// Its preference among candidates with equal data.
+    pub priority: u8,
     /// Its role.
     pub role: Role,
     /// Its epoch.
@@ -66,9 +70,12 @@ pub struct ElectSnapshot {
 impl ElectSnapshot {
     /// What is known before the election runs: where to begin for who makes one up.
     pub fn not_started(config: &Config) -> Self {
+        let own = config.own();
         Self {
             node: config.node(),
             incarnation: Incarnation(0),
+            kind: own.kind,
+            priority: own.priority,
             role: Role::Replica,
             epoch: Epoch::ZERO,
             primary: None,
@@ -108,8 +115,10 @@ pub struct PeerSnapshot {
     pub role: Option<Role>,
     /// The epoch it last said.
     pub epoch: Epoch,
-    /// Whether it votes.
-    pub votes: bool,
+    /// What it is for, as this node counts.
+    pub kind: MemberKind,
+    /// Its preference among candidates with equal data.
+    pub priority: u8,
     /// Which list of voters it is known to have in its record.
     pub membership: Option<Generation>,
     /// How far it last said its data goes.
@@ -139,7 +148,8 @@ impl PeerSnapshot {
             silence: None,
             role: None,
             epoch: Epoch::ZERO,
-            votes: false,
+            kind: MemberKind::Observer,
+            priority: 0,
             membership: None,
             progress: Progress::NONE,
             primary: None,

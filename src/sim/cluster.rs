@@ -162,6 +162,13 @@ impl Cluster {
         }
     }
 
+    /// A node's server answers from now on, or does not any more.
+    pub fn set_answers(&mut self, node: NodeId, answers: bool) {
+        if let Some(node) = self.number(node) {
+            self.world.set_answers(node, answers);
+        }
+    }
+
     /// A node's service has recorded so much work: it counts where rank is by seniority.
     pub fn set_work(&mut self, node: NodeId, work: u64) {
         if let Some(node) = self.number(node) {

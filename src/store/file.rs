@@ -3,6 +3,7 @@
 use super::api::{StoreError, VoteStore};
 use super::slots::{SlotFile, keep_private};
 use async_trait::async_trait;
+use futures::channel::oneshot;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -128,22 +129,30 @@ async fn save(
     which: fn(&Files) -> &Mutex<SlotFile>,
     record: &[u8],
 ) -> Result<(), StoreError> {
-    let (files, record) = (files.clone(), record.to_vec());
+    let (of, files, record) = (files, files.clone(), record.to_vec());
     // Lives as long as this future. An abandoned save that has not got its turn yet must not run
     // after a later one: it would bring an old vote back.
     let wanted = Arc::new(());
     let still_wanted = Arc::downgrade(&wanted);
-    let saved = blocking::unblock(move || {
+    let (answer, answered) = oneshot::channel();
+    blocking::unblock(move || {
         let mut file = which(&files).lock().unwrap_or_else(PoisonError::into_inner);
         if still_wanted.strong_count() == 0 {
-            // Nobody is left to read this answer.
-            return Err(file.failed("save", ErrorKind::Interrupted.into()));
+            return;
         }
-        file.save(&record)
+        // An abandoned save has nobody to read this.
+        let _ = answer.send(file.save(&record));
+        // Still its turn: whatever comes next finds the record in both slots.
+        file.copy();
     })
-    .await;
+    .detach();
+    let saved = answered.await;
     drop(wanted);
-    saved
+    // Its thread panicked.
+    saved.unwrap_or_else(|_| {
+        let file = which(of).lock().unwrap_or_else(PoisonError::into_inner);
+        Err(file.failed("save", ErrorKind::Interrupted.into()))
+    })
 }
 
 /// The directory of a path; a bare file name has an empty one, which no system call takes.

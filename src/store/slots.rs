@@ -13,7 +13,7 @@
 //! - **A save** writes the next number to the slot that is not the newest, and syncs the data: neither the size of the
 //!   file nor a directory changes, so no journal of the file system is waited for. An interruption anywhere, with any
 //!   of the slot's sectors written, leaves the other slot as it was.
-//! - **Afterwards** the same goes to the older slot, without a sync: whoever damages one slot later finds the newest
+//! - **Afterwards**, when the save has been answered, the same goes to the older slot, without a sync: whoever damages one slot later finds the newest
 //!   record in the other, not the one before it, which would bring an old vote back.
 //! - **A save that failed** is not the newest: the next one goes to the same slot again.
 //! - **The first save** of a new file, and one that finds another file under its name, writes a new file with the record in
@@ -132,6 +132,12 @@ impl SlotFile {
         }
     }
 
+    /// Copies the newest record to the other slot. Without that it goes on holding the record before, which only damage brings to light.
+    pub(super) fn copy(&mut self) {
+        let Some(open) = self.open.as_ref().filter(|open| open.synced) else { return };
+        let _ = open.file.write_all_at(&image(open.number, &open.record), offset(1 - open.newest));
+    }
+
     /// Whether the file that is open is the one that a restart would find, at its full length.
     fn is_in_place(&self, file: &File) -> bool {
         let (Ok(there), Ok(ours)) = (fs::symlink_metadata(&self.path), file.metadata()) else { return false };
@@ -202,8 +208,6 @@ impl Open {
         let image = image(number, record);
         self.write(older, &image)?;
         (self.newest, self.number, self.record) = (older, number, record.to_vec());
-        // The copy. Without it the other slot goes on holding the record before, which only damage brings to light.
-        let _ = self.file.write_all_at(&image, offset(1 - older));
         Ok(())
     }
 

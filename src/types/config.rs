@@ -37,6 +37,15 @@ pub enum MemberKind {
 }
 
 impl MemberKind {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Voter => "voter",
+            Self::Witness => "witness",
+            Self::Observer => "observer",
+        }
+    }
+
     /// Whether its votes and echoes count.
     pub const fn votes(self) -> bool {
         matches!(self, Self::Voter | Self::Witness)
@@ -159,6 +168,12 @@ impl Config {
     /// This node.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+    /// This node, as it is listed.
+    pub fn own(&self) -> Member {
+        let own = self.members.iter().find(|member| member.id == self.node);
+        // A configuration without this node is not built.
+        own.copied().unwrap_or(Member::observer(self.node))
     }
     /// All members, in the order of their ids.
     pub fn members(&self) -> &[Member] {

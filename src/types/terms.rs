@@ -2,7 +2,7 @@
 //!
 //! Every greeting says it (W19 of `docs/protocol.md`). Nothing is decided by it; a difference is told to people, entry by entry, at both ends.
 
-use crate::config::{Config, CrashDetection, LossPolicy, Member, MemberKind};
+use crate::config::{Config, CrashDetection, LossPolicy, Member};
 use crate::message::TERMS_BYTES_MAX;
 use crate::rank::Rank;
 use std::fmt::Write;
@@ -21,11 +21,6 @@ pub(crate) struct Terms {
 impl Terms {
     /// Those of this configuration.
     pub(crate) fn of(config: &Config) -> Self {
-        let kind = |kind| match kind {
-            MemberKind::Voter => "voter",
-            MemberKind::Witness => "witness",
-            MemberKind::Observer => "observer",
-        };
         let policy = match config.loss_policy() {
             LossPolicy::Sum => "sum",
             LossPolicy::Dominate => "dominate",
@@ -53,7 +48,7 @@ impl Terms {
         };
         // A name has no `@` and no comma (W15).
         entries.extend(
-            members.map(|member| format!("{}@{}:{}", member.id, kind(member.kind), priority(member))),
+            members.map(|member| format!("{}@{}:{}", member.id, member.kind.as_str(), priority(member))),
         );
         Self::from_entries(&entries)
     }

@@ -32,6 +32,8 @@
 //! | `admit 1` | an operator orders n1, which has no record, to be admitted to the cluster of the others |
 //! | `members of=4` | an operator asks whoever writes that n4 votes from now on, or does not any more |
 //! | `busy 1`, `idle 1` | clients of n1 are in the middle of transactions, or not |
+//! | `hang 1`, `turn 1` | a shard of n1 hangs beside a driver that runs; it turns again |
+//! | `silent 1`, `answers 1` | the server of n1 has not answered for a moment; it does again |
 //! | `work 2=9` | the service of n2 has recorded so much work |
 //! | `force 1` | an operator orders n1 to be primary by its own vote alone |
 //! | `pause 1`, `resume 1` | an operator pauses automatic elections in the whole cluster, or lets them go on, at n1 |
@@ -205,6 +207,14 @@ impl Stage {
                     self.cluster()?.order_admission(node);
                 }
             }
+            word @ ("silent" | "answers") => {
+                let answers = word == "answers";
+                for node in self.each(case)? {
+                    self.cluster()?.set_answers(node, answers);
+                }
+            }
+            "hang" => self.begin_each(case, FaultKind::HungShard)?,
+            "turn" => self.end_each(case, |kind| matches!(kind, FaultKind::HungShard))?,
             word @ ("busy" | "idle") => {
                 let busy = word == "busy";
                 for node in self.each(case)? {

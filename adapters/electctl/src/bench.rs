@@ -5,8 +5,8 @@
 //! confirmed by `WAIT` can be.
 
 use crate::cli::{Benched, Transferred};
-use crate::members::Members;
 use crate::paint::{bad, good, table};
+use crate::targets::Targets;
 use crate::transfer;
 use kevy_elect_compare::resp::{Client, Reply};
 use serde_json::json;
@@ -42,7 +42,7 @@ struct Seen {
 }
 
 pub(crate) fn run(what: &Benched, pages: &[String]) -> Result<(String, ExitCode), String> {
-    let clients = what.members.addresses(pages)?;
+    let clients = what.targets.addresses(pages)?;
     let addresses: Vec<SocketAddr> =
         clients.iter().filter_map(|client| client.to_socket_addrs().ok()?.next()).collect();
     if addresses.len() < 2 {
@@ -108,8 +108,8 @@ fn longest(answered: &[(Instant, usize)], since: Instant) -> Duration {
 /// A planned transfer, or what the operator does.
 fn change(what: &Benched, clients: &[String]) -> Result<(), String> {
     let Some(command) = &what.harsh else {
-        let members = Members { clients: clients.to_vec(), ..Members::default() };
-        let order = Transferred { timeout: what.timeout, members, ..Transferred::default() };
+        let targets = Targets { clients: clients.to_vec(), ..Targets::default() };
+        let order = Transferred { timeout: what.timeout, targets, ..Transferred::default() };
         return transfer::run(&order, &[]).map(drop);
     };
     let primary = transfer::primary(clients)?;

@@ -2,7 +2,7 @@
 
 #![allow(rustdoc::broken_intra_doc_links, reason = "people read these texts as they stand, brackets too")]
 
-use crate::members::Members;
+use crate::targets::Targets;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -195,7 +195,7 @@ pub(crate) struct Changed {
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,
     #[command(flatten)]
-    pub(crate) members: Members,
+    pub(crate) targets: Targets,
     /// For programs
     #[arg(long)]
     pub(crate) json: bool,
@@ -231,7 +231,7 @@ pub(crate) struct Node {
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct Compared {
     #[command(flatten)]
-    pub(crate) members: Members,
+    pub(crate) targets: Targets,
     /// For programs
     #[arg(long)]
     pub(crate) json: bool,
@@ -263,7 +263,7 @@ pub(crate) struct Benched {
     #[arg(long, value_name = "COMMAND")]
     pub(crate) harsh: Option<String>,
     #[command(flatten)]
-    pub(crate) members: Members,
+    pub(crate) targets: Targets,
     /// For programs
     #[arg(long)]
     pub(crate) json: bool,
@@ -279,7 +279,7 @@ pub(crate) struct Transferred {
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,
     #[command(flatten)]
-    pub(crate) members: Members,
+    pub(crate) targets: Targets,
     /// For programs
     #[arg(long)]
     pub(crate) json: bool,
@@ -289,7 +289,7 @@ pub(crate) struct Transferred {
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct Ordered {
     #[command(flatten)]
-    pub(crate) members: Members,
+    pub(crate) targets: Targets,
     /// For programs
     #[arg(long)]
     pub(crate) json: bool,
@@ -317,19 +317,19 @@ impl Cli {
 impl Command {
     /// Whether it is said already whom or what this is about.
     fn knows_where(&self) -> bool {
-        let members = match self {
-            Self::Compare(what) => &what.members,
-            Self::Transfer(what) => &what.members,
-            Self::Pause(what) | Self::Resume(what) => &what.members,
-            Self::Bench { what: Bench::Failover(what) } => &what.members,
-            Self::Members { what: Voters::List(what) } => &what.members,
+        let targets = match self {
+            Self::Compare(what) => &what.targets,
+            Self::Transfer(what) => &what.targets,
+            Self::Pause(what) | Self::Resume(what) => &what.targets,
+            Self::Bench { what: Bench::Failover(what) } => &what.targets,
+            Self::Members { what: Voters::List(what) } => &what.targets,
             Self::Members {
                 what: Voters::Add(what) | Voters::Remove(what) | Voters::Replace { what, .. },
-            } => &what.members,
+            } => &what.targets,
             Self::Check { .. } => return true,
             _ => return false,
         };
-        members.config.is_some() || !members.clients.is_empty()
+        targets.config.is_some() || !targets.clients.is_empty()
     }
 }
 
@@ -353,8 +353,8 @@ mod tests {
         Cli::read(words).map_err(|error| error.to_string())
     }
 
-    fn members() -> Members {
-        Members { clients: vec!["a:1".into(), "b:2".into()], ..Members::default() }
+    fn targets() -> Targets {
+        Targets { clients: vec!["a:1".into(), "b:2".into()], ..Targets::default() }
     }
 
     #[test]
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(said("explain 7").unwrap().command, Command::Explain { epoch: 7, json: false });
         assert!(said("check --config k.toml").is_ok());
         let compared = Compared {
-            members: members(),
+            targets: targets(),
             json: true,
             textfile: Some("f.prom".into()),
             ..Compared::default()
@@ -380,15 +380,15 @@ mod tests {
         assert_eq!(cli.command, Command::Compare(compared));
         assert!(said("compare --config k.toml --watch").is_ok());
         let transferred =
-            Transferred { to: Some("n2".into()), timeout: 5, members: members(), ..Transferred::default() };
+            Transferred { to: Some("n2".into()), timeout: 5, targets: targets(), ..Transferred::default() };
         let cli = said("transfer --to n2 --timeout 5 --clients a:1,b:2").unwrap();
         assert_eq!(cli.command, Command::Transfer(transferred));
         assert!(matches!(said("step-down --config k.toml").unwrap().command, Command::Transfer(_)));
-        let ordered = Ordered { members: members(), ..Ordered::default() };
+        let ordered = Ordered { targets: targets(), ..Ordered::default() };
         assert_eq!(said("pause --clients a:1,b:2").unwrap().command, Command::Pause(ordered));
         assert!(matches!(said("resume --json --config k.toml").unwrap().command, Command::Resume(_)));
         assert_eq!(said("--at n1 transfer --to n2").unwrap().nodes, ["n1:9121"]);
-        let changed = Changed { node: "n4".into(), timeout: 30, members: members(), ..Changed::default() };
+        let changed = Changed { node: "n4".into(), timeout: 30, targets: targets(), ..Changed::default() };
         let what = Voters::Replace { by: "n5".into(), what: changed };
         assert_eq!(
             said("members replace n4 --by n5 --clients a:1,b:2").unwrap().command,

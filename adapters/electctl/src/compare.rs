@@ -19,7 +19,7 @@ pub(crate) struct Said {
 }
 
 pub(crate) fn run(what: &Compared, pages: &[String]) -> Result<Said, String> {
-    let clients = what.members.addresses(pages)?;
+    let clients = what.targets.addresses(pages)?;
     let begun = SystemTime::now();
     let seen = compare(&clients, &Options::default()).map_err(|error| {
         format!(

@@ -2,6 +2,7 @@
 
 mod checks;
 mod finding;
+mod lists;
 
 use crate::client::{Look, look};
 use crate::discover;

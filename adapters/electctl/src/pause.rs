@@ -13,7 +13,7 @@ const AGREED_MAX: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(what: &Ordered, paused: bool, pages: &[String]) -> Result<String, String> {
-    let (mut nodes, silent) = connect(&what.members.addresses(pages)?)?;
+    let (mut nodes, silent) = connect(&what.targets.addresses(pages)?)?;
     let word: &[u8] = if paused { b"PAUSE" } else { b"RESUME" };
     let mut refused = silent;
     for node in &mut nodes {

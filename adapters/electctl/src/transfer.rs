@@ -30,7 +30,7 @@ struct Standing {
 }
 
 pub(crate) fn run(what: &Transferred, pages: &[String]) -> Result<String, String> {
-    let (mut nodes, silent) = connect(&what.members.addresses(pages)?)?;
+    let (mut nodes, silent) = connect(&what.targets.addresses(pages)?)?;
     let (from, to) = begin(&mut nodes, what, &silent)?;
     let begun = Instant::now();
     let patience = Duration::from_secs(what.timeout) + AFTER;

@@ -1,10 +1,10 @@
-//! `members`: who votes, and changes of it in the running cluster. A change is asked for at the primary, and this waits until a quorum has it.
+//! `members`: who is in the cluster and who votes, and changes of that while it runs. A change is asked for at the primary, and this waits until a quorum has it.
 
 use crate::cli::{Changed, Voters};
-use crate::paint::plain;
+use crate::paint::{bad, bold, plain, table};
 use crate::transfer::{ELSEWHERE, Node, PATIENCE, connect};
 use kevy_elect_compare::resp::Reply;
-use serde_json::{Map, Value, json};
+use kevy_elect_ops::members::{ListedMember, MemberList};
 use std::time::{Duration, Instant};
 
 /// How often it is looked whether a change has been made.
@@ -15,7 +15,7 @@ const AFTER: Duration = Duration::from_secs(5);
 pub(crate) fn run(what: &Voters, pages: &[String]) -> Result<String, String> {
     match what {
         Voters::List(what) => {
-            let (mut nodes, silent) = connect(&what.members.addresses(pages)?)?;
+            let (mut nodes, silent) = connect(&what.targets.addresses(pages)?)?;
             let said = nodes.iter_mut().find_map(|node| told(node).ok());
             let said = said.ok_or_else(|| format!("no node tells who votes{silent}"))?;
             Ok(shown(&said, what.json))
@@ -29,19 +29,26 @@ pub(crate) fn run(what: &Voters, pages: &[String]) -> Result<String, String> {
 
 /// Makes these changes, one after the other.
 fn changed(what: &Changed, steps: &[(&str, &str)], pages: &[String]) -> Result<String, String> {
-    let (mut nodes, silent) = connect(&what.members.addresses(pages)?)?;
+    let (mut nodes, silent) = connect(&what.targets.addresses(pages)?)?;
     let mut said = String::new();
     for (done, (word, node)) in steps.iter().enumerate() {
-        said = change(&mut nodes, word, node, what.timeout, &silent).map_err(|why| match done {
+        let list = change(&mut nodes, word, node, what.timeout, &silent).map_err(|why| match done {
             0 => why,
             _ => format!("{} has a vote now, and {why}", plain(steps[0].1)),
         })?;
+        said = shown(&list, what.json);
     }
-    Ok(shown(&said, what.json))
+    Ok(said)
 }
 
 /// Asks one node after the other until the primary begins, and waits for the end. Gives what that one says then.
-fn change(nodes: &mut [Node], word: &str, node: &str, timeout: u64, silent: &str) -> Result<String, String> {
+fn change(
+    nodes: &mut [Node],
+    word: &str,
+    node: &str,
+    timeout: u64,
+    silent: &str,
+) -> Result<MemberList, String> {
     let milliseconds = (timeout * 1000).to_string();
     let words = [b"ELECT", b"MEMBERS".as_slice(), word.as_bytes(), node.as_bytes(), b"TIMEOUT"];
     let words = [&words[..], &[milliseconds.as_bytes()]].concat();
@@ -60,9 +67,9 @@ fn change(nodes: &mut [Node], word: &str, node: &str, timeout: u64, silent: &str
         while begun.elapsed() < patience {
             let said = told(asked)
                 .map_err(|why| format!("{why}; `members list` tells what became of the change"))?;
-            match field(&said, "change") {
+            match &said.change {
                 Some(why) => why.clone_into(&mut waits),
-                None if field(&said, "voters") == Some(&voters) => return Ok(said),
+                None if said.voters.join(",") == voters => return Ok(said),
                 None => break,
             }
             std::thread::sleep(LOOK);
@@ -75,54 +82,80 @@ fn change(nodes: &mut [Node], word: &str, node: &str, timeout: u64, silent: &str
     Err(format!("none of these nodes is primary{silent}; `status` tells why"))
 }
 
-/// What a node says of who votes.
-fn told(node: &mut Node) -> Result<String, String> {
+/// What a node says of the members.
+fn told(node: &mut Node) -> Result<MemberList, String> {
     match node.client.call_within(&[b"ELECT", b"MEMBERS"], PATIENCE) {
-        Ok(Reply::Bulk(said)) => Ok(String::from_utf8_lossy(&said).into_owned()),
+        Ok(Reply::Bulk(said)) => MemberList::read(&String::from_utf8_lossy(&said))
+            .map_err(|why| format!("{}: {why}", node.address)),
         Ok(Reply::Error(why)) => Err(format!("{}: {}", node.address, plain(&why))),
         Ok(other) => Err(format!("{}: no answer that is known: {other:?}", node.address)),
         Err(error) => Err(format!("{}: {error}", node.address)),
     }
 }
 
-fn field<'a>(said: &'a str, name: &str) -> Option<&'a str> {
-    said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-}
+/// `list`: the generation of the list of voters that it has.
+const TITLES: [&str; 7] = ["node", "kind", "priority", "heard", "list", "elections at", "clients at"];
 
-fn shown(said: &str, as_json: bool) -> String {
-    if !as_json {
-        return said.lines().map(|line| plain(line) + "\n").collect();
+fn shown(said: &MemberList, as_json: bool) -> String {
+    if as_json {
+        return said.text() + "\n";
     }
-    let mut all = Map::new();
-    for name in ["generation", "voters", "quorum", "change"] {
-        let value = field(said, name).map(|value| match name {
-            "voters" => json!(value.split(',').collect::<Vec<_>>()),
-            "quorum" => json!(value.parse::<u64>().ok()),
-            _ => json!(value),
-        });
-        all.insert(name.to_owned(), value.unwrap_or(Value::Null));
-    }
-    let member = |line: &str| {
-        let mut words = line.strip_prefix("member:")?.split(' ');
-        let (node, votes, has) = (words.next()?, words.next()?, words.next()?);
-        Some(json!({ "node": node, "votes": votes == "votes", "has": has.strip_prefix("has=") }))
+    let or_unknown = |text: &Option<String>| plain(text.as_deref().unwrap_or("-"));
+    let row = |member: &ListedMember| {
+        vec![
+            bold(&plain(&member.node)),
+            plain(&member.kind),
+            member.priority.to_string(),
+            if member.up { "yes".to_owned() } else { bad("no") },
+            or_unknown(&member.has),
+            or_unknown(&member.addresses.election),
+            or_unknown(&member.addresses.clients),
+        ]
     };
-    all.insert("members".to_owned(), said.lines().filter_map(member).collect());
-    format!("{:#}\n", Value::Object(all))
+    let titles = TITLES.iter().map(|title| bold(title)).collect();
+    let rows: Vec<_> = std::iter::once(titles).chain(said.members.iter().map(row)).collect();
+    let voters = plain(&said.voters.join(", "));
+    let mut text = table(&rows);
+    text += &format!(
+        "\n{voters} vote, by the list {}; {} of {} are a quorum.\n",
+        plain(&said.generation),
+        said.quorum,
+        said.voters.len()
+    );
+    if let Some(change) = &said.change {
+        text += &format!("Under way: {}.\n", plain(change));
+    }
+    text
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
+    use kevy_elect_ops::members::Addresses;
 
     #[test]
     fn what_a_node_says_is_shown_to_people_and_to_programs() {
-        let said = "generation:7:2\nvoters:n1,n2,n3@witness\nquorum:2\nmember:n2 votes has=7:2\nmember:n4 does-not-vote has=unknown\n";
-        assert_eq!(shown(said, false), said);
-        let json: Value = serde_json::from_str(&shown(said, true)).unwrap();
-        assert_eq!(json["voters"], json!(["n1", "n2", "n3@witness"]));
-        assert_eq!((&json["quorum"], &json["change"]), (&json!(2), &Value::Null));
-        assert_eq!(json["members"][1], json!({ "node": "n4", "votes": false, "has": "unknown" }));
+        let member = |node: &str, kind: &str, priority, has: Option<&str>| ListedMember {
+            node: node.to_owned(),
+            kind: kind.to_owned(),
+            priority,
+            up: has.is_some(),
+            has: has.map(str::to_owned),
+            addresses: Addresses { election: Some(format!("{node}:16004")), clients: None },
+        };
+        let list = MemberList {
+            generation: "7:2".to_owned(),
+            voters: ["n1", "n2", "n3@witness"].map(str::to_owned).to_vec(),
+            quorum: 2,
+            change: None,
+            members: vec![member("n2", "voter", 200, Some("7:2")), member("n4\x1b[", "observer", 0, None)],
+        };
+        let text = shown(&list, false);
+        for words in ["n1, n2, n3@witness vote, by the list 7:2; 2 of 3 are a quorum.", "200", "n2:16004"] {
+            assert!(text.contains(words), "{text}");
+        }
+        assert!(!text.contains("\x1b["), "what a node says is no colour: {text:?}");
+        assert_eq!(MemberList::read(&shown(&list, true)), Ok(list));
     }
 }

@@ -1,5 +1,6 @@
 //! What the server asks the election, and tells it.
 
+use kevy_elect_ops::members::{Addresses, MemberList};
 use kevy_elect_plugin::change::{ChangeRefused, MembersChange};
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::membership::Membership;
@@ -40,9 +41,10 @@ pub trait Office: Send + Sync + 'static {
         let _ = (change, patience);
         Err(ChangeRefused::NotPrimary { primary: self.standing().of })
     }
-    /// Who votes, who is known to have that list, and what a change of it waits for: for people.
-    fn members(&self) -> String {
-        String::new()
+    /// Who is in the cluster and who votes, of members that are where `place` says.
+    fn members(&self, place: &dyn Fn(NodeId) -> Addresses) -> Option<MemberList> {
+        let _ = place;
+        None
     }
     /// An operator pauses automatic elections in the whole cluster, or lets them go on; gives the order.
     fn pause(&self, paused: bool) -> Result<Pause, PauseRefused> {
@@ -133,23 +135,8 @@ impl Office for PluginOffice {
         self.0.change_members(change, patience)
     }
 
-    fn members(&self) -> String {
-        let snapshot = self.0.snapshot();
-        let Membership { generation, .. } = snapshot.membership;
-        let (voters, quorum) = (snapshot.membership.list(), snapshot.membership.quorum());
-        let mut said = format!("generation:{generation}\nvoters:{voters}\nquorum:{quorum}\n");
-        let own = snapshot.membership.voter(snapshot.node).is_some();
-        let me = (snapshot.node, own, Some(generation));
-        let peers = snapshot.peers.iter().map(|peer| (peer.id, peer.votes, peer.membership));
-        for (node, votes, has) in peers.chain([me]) {
-            let has = has.map_or("unknown".to_owned(), |has| has.to_string());
-            said += &format!("member:{node} {} has={has}\n", if votes { "votes" } else { "does-not-vote" });
-        }
-        if let Some((change, waits_for)) = snapshot.change {
-            let why = waits_for.map_or("under way".to_owned(), |why| why.to_string());
-            said += &format!("change:{change}: {why}\n");
-        }
-        said
+    fn members(&self, place: &dyn Fn(NodeId) -> Addresses) -> Option<MemberList> {
+        Some(MemberList::of(&self.0.snapshot(), place))
     }
 
     fn pause(&self, paused: bool) -> Result<Pause, PauseRefused> {

@@ -76,6 +76,9 @@ fn takes_writes(cluster: &Cluster, node: usize) -> bool {
 /// What a server may write to its log in such a test.
 const LOG_BYTES_MAX: u64 = 1 << 20;
 const ENDLESS: &str = "while true do end";
+/// Runs for as many milliseconds as it is told.
+const TIMED: &str = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
+    local till = now() + ARGV[1] repeat until now() >= till return 'done'";
 const LUA: &str = "[lua]\ntime_limit_ms = 0\n";
 
 #[test]
@@ -122,6 +125,79 @@ fn a_replica_that_is_busy_for_good_leaves_the_office_to_the_idle_one() {
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!(nodes[idle].ask("SET k w").as_deref(), Some("OK"));
+}
+
+/// E16: it would be first in line, and is not stuck yet. It does not even try: one election is enough.
+#[test]
+fn a_replica_whose_shard_is_busy_for_a_moment_does_not_stand() {
+    let (cluster, mut nodes) = start(1, &format!("shard_timeout_ms = 60000\n{LUA}"));
+    let first = settled(&nodes);
+    let busy = (0..3).find(|node| *node != first).unwrap();
+    let idle = (0..3).rfind(|node| *node != first).unwrap();
+    let before = epoch(&nodes[first]);
+    let _script = tell(nodes[busy].port, &["EVAL_RO", ENDLESS, "0"]);
+    until_hung(nodes[busy].port);
+    nodes[first].signal(Signal::KILL);
+    nodes[first].wait();
+    until("the idle one takes writes", || takes_writes(&cluster, idle).then_some(()));
+    assert_eq!(epoch(&nodes[idle]), before + 1, "the busy one was elected first");
+}
+
+/// F6: what it wrote last is not counted, and of an earlier history than the one that the third holds.
+#[test]
+fn a_former_primary_that_hangs_votes_for_who_holds_a_later_history() {
+    let (cluster, mut nodes) = start(1, LUA);
+    let first = settled(&nodes);
+    let _script = tell(nodes[first].port, &["EVAL_RO", ENDLESS, "0"]);
+    let others = || (0..3).filter(|node| *node != first);
+    let second = until("another one takes writes", || others().find(|node| takes_writes(&cluster, *node)));
+    let third = others().find(|node| *node != second).unwrap();
+    until("the third holds what the second writes", || {
+        nodes[second].ask("SET k w")?;
+        (nodes[second].ask("WAIT 1 1000")? == "1").then_some(())
+    });
+    nodes[second].signal(Signal::KILL);
+    nodes[second].wait();
+    let begun = Instant::now();
+    until("the third takes writes", || takes_writes(&cluster, third).then_some(()));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(nodes[third].ask("GET k").as_deref(), Some("w"));
+}
+
+/// E15: a confirmed write is on the primary that hangs, and on a dead node. The third cannot know.
+#[test]
+fn nobody_reigns_while_the_only_holder_of_a_confirmed_write_hangs_and_it_is_there_afterwards() {
+    let (cluster, mut nodes) = start(1, "[lua]\ntime_limit_ms = 0\n");
+    let first = settled(&nodes);
+    let holder = (0..3).find(|node| *node != first).unwrap();
+    let third = (0..3).rfind(|node| *node != first).unwrap();
+    nodes[third].signal(Signal::STOP);
+    until("the holder confirms", || {
+        nodes[first].ask("SET only here")?;
+        (nodes[first].ask("WAIT 1 1000")? == "1").then_some(())
+    });
+    nodes[holder].signal(Signal::KILL);
+    nodes[holder].wait();
+    // Longer than it takes to find that out, to resign, and for the third to be elected if that were possible.
+    let hangs = Duration::from_secs(12);
+    let begun = Instant::now();
+    let words = ["EVAL_RO", TIMED, "0", &hangs.as_millis().to_string()];
+    let _script = tell(nodes[first].port, &words);
+    until_hung(nodes[first].port);
+    nodes[third].signal(Signal::CONT);
+    until("the one that hangs has resigned", || {
+        let said = std::fs::read_to_string(cluster.dirs[first].0.join("log")).unwrap();
+        said.contains("event=resigned").then_some(())
+    });
+    assert!(begun.elapsed() < hangs, "the machine is too slow for this test: it hangs no more");
+    while begun.elapsed() < hangs - Duration::from_secs(1) {
+        assert!(!takes_writes(&cluster, third), "it lacks what was confirmed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let next = until("somebody takes writes again", || {
+        [first, third].into_iter().find(|node| nodes[*node].ask("SET k x").as_deref() == Some("OK"))
+    });
+    assert_eq!(nodes[next].ask("GET only").as_deref(), Some("here"));
 }
 
 #[test]
@@ -254,6 +330,13 @@ fn syncing(cluster: &Cluster, node: usize, fsync: &str, logs: &std::path::Path) 
     let log = std::fs::File::create(logs.join(format!("n{node}"))).unwrap();
     let child = Command::new(BIN).arg("--config").arg(file).stderr(log).spawn().unwrap();
     Process { child, port: cluster.ports[node] }
+}
+
+/// The epoch that a node says it is in.
+fn epoch(node: &Process) -> u64 {
+    let info = node.ask("INFO replication").unwrap();
+    let epoch = info.lines().find_map(|line| line.strip_prefix("elect_epoch:")).unwrap();
+    epoch.trim().parse().unwrap()
 }
 
 fn descriptors(child: &std::process::Child) -> usize {

@@ -45,6 +45,29 @@ fn a_promoted_server_takes_writes_until_it_is_fenced() {
     assert!(info.contains("role:slave") && info.contains("elect_writable:lease-expired"), "{info}");
 }
 
+/// F6: what a position leaves out would make a vote that loses it.
+#[test]
+fn a_primary_whose_shard_hangs_counts_what_it_wrote_before_it_follows_another() {
+    const BUSY: &str = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
+        local till = now() + 3000 repeat until now() >= till return 'done'";
+    let cluster = Cluster::new(2, 1);
+    let [a, b] = cluster.reigning(1);
+    assert_eq!(a.client().ask("SET k v"), "+OK");
+    // In one piece, so that the shard tells nobody of the writes before it hangs.
+    let mut lines: String = (0..50).map(|i| format!("SET k{i} {i}\r\n")).collect();
+    lines += &format!("*3\r\n$7\r\nEVAL_RO\r\n${}\r\n{BUSY}\r\n$1\r\n0\r\n", BUSY.len());
+    let mut client = TcpStream::connect(("127.0.0.1", a.port)).unwrap();
+    client.write_all(lines.as_bytes()).unwrap();
+    until("the shard hangs", || {
+        let mut probe = TcpStream::connect(("127.0.0.1", a.port)).unwrap();
+        probe.write_all(b"PING\r\n").unwrap();
+        probe.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+        probe.read(&mut [0; 16]).is_err().then_some(())
+    });
+    a.follow(2, &b);
+    assert_eq!(a.host.detach(), position(1, &[51]));
+}
+
 fn replicates(shards: u16) {
     let cluster = Cluster::new(2, shards);
     let (a, b) = (cluster.start(0), cluster.start(1));

@@ -6,14 +6,15 @@ mod common;
 
 use common::process::{Process, primary};
 use common::{Cluster, until};
+use kevy_elect_ops::members::MemberList;
 use rustix::process::Signal;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const SETTINGS: &str = "election_timeout_ms = 1000\n";
 
-fn field(said: &str, name: &str) -> String {
-    let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.unwrap_or_else(|| panic!("no {name} in {said}")).to_owned()
+/// What a node says of the members, once its election has started.
+fn list(node: &Process) -> Option<MemberList> {
+    MemberList::read(&node.ask("ELECT MEMBERS").filter(|said| !said.starts_with('-'))?).ok()
 }
 
 /// Asks the primary for a change and waits until every running node counts by the list that comes of it.
@@ -27,8 +28,8 @@ fn change(nodes: &[Process], order: &str) -> String {
     });
     for node in nodes {
         until(&format!("{order}: a node counts by {voters}"), || {
-            let said = node.ask("ELECT MEMBERS")?;
-            (field(&said, "voters") == voters && !said.contains("\nchange:")).then_some(())
+            let said = list(node)?;
+            (said.voters.join(",") == voters && said.change.is_none()).then_some(())
         });
     }
     voters
@@ -89,11 +90,14 @@ fn m2_five_become_three_and_three_become_five_under_writes_with_a_restart_and_an
         nodes[gone].wait();
         nodes[gone] = Process::start(&cluster, gone, SETTINGS);
         change(&nodes, &format!("REMOVE {}", id(also_gone)));
-        let three = until("it counts by three", || {
-            let said = nodes[gone].ask("ELECT MEMBERS")?;
-            (field(&said, "quorum") == "2").then(|| field(&said, "voters"))
-        });
-        assert_eq!(three.split(',').count(), 3, "{three}");
+        let three = until("it counts by three", || list(&nodes[gone]).filter(|said| said.quorum == 2));
+        assert_eq!(three.voters.len(), 3, "{three:?}");
+        let kinds: Vec<&str> = three.members.iter().map(|member| member.kind.as_str()).collect();
+        assert_eq!(kinds.iter().filter(|kind| **kind == "observer").count(), 2, "{three:?}");
+        for (node, member) in three.members.iter().enumerate() {
+            let clients = format!("127.0.0.1:{}", cluster.ports[node]);
+            assert_eq!((&member.node, member.addresses.clients.as_ref()), (&id(node), Some(&clients)));
+        }
         // Two of the three elect one of them; the two that have no vote neither stand nor confirm.
         let before = confirmed.load(Ordering::SeqCst);
         nodes[first].signal(Signal::KILL);
@@ -143,13 +147,8 @@ fn m1_a_file_that_calls_a_voter_an_observer_changes_nothing() {
     assert_ne!(observed, whole);
     std::fs::write(&file, &observed).unwrap();
     nodes[edited] = Process::start_file(&file, cluster.ports[edited]);
-    let voters = until("it counts by its record", || {
-        nodes[edited]
-            .ask("ELECT MEMBERS")
-            .filter(|said| said.contains("generation:"))
-            .map(|said| field(&said, "voters"))
-    });
-    assert_eq!(voters.split(',').count(), 3, "{voters}");
+    let said = until("it counts by its record", || list(&nodes[edited]));
+    assert_eq!(said.voters.len(), 3, "{said:?}");
 }
 
 /// A file that lacks a voter, or calls one a witness, is refused with both lists and with what to do; with its entry back the node starts.

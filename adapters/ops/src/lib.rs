@@ -5,6 +5,7 @@
 //! | [`http`] | pages for operators, Prometheus and load balancers |
 //! | [`history`] | what was decided, kept over restarts |
 //! | [`config`] | the `[elect]` section: its keys, its checks, and errors that name file, line, key and value |
+//! | [`members`] | who the members are, where they are, and who votes |
 //! | [`inline`] | runs the plugin's future on the thread that its events come from |
 //! | [`ending`], [`signals`] | the orderly end of the process, and who wishes for it |
 //! | [`order`] | what an operator leaves in the data directory of a node that lost its vote record |
@@ -23,6 +24,7 @@ pub mod http;
 pub mod inline;
 #[cfg(feature = "kevy")]
 pub mod man;
+pub mod members;
 pub mod order;
 mod own_file;
 pub mod signals;

@@ -59,6 +59,10 @@ pub fn run(settings: Settings) -> Result<(), String> {
         let pages = Pages {
             facts: Facts::new(program, &elect.config, &elect.http_peers, client),
             metrics,
+            place: Box::new({
+                let elect = elect.clone();
+                move |id| elect.place(id)
+            }),
             plugin: Arc::clone(&plugin) as _,
             stall: Box::new(|| None),
             copying: Box::new(|| None),

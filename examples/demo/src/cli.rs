@@ -22,6 +22,7 @@ EXAMPLES
     cargo demo --rounds 10                        a table and the median
     cargo demo --data 1gb --load --rounds 10      with five million keys, and clients that never stop writing
     cargo demo --rounds 20 --fault stop           does the old primary stay quiet when it wakes up?
+    cargo demo --rounds 0 --members               who votes is changed while clients write
     cargo demo --rounds 50 --restart now          the killed primary is back within milliseconds
     cargo demo --client sentinel                  what an application sees of it, through redis-rs
     cargo demo --rounds 0 --keep                  just three nodes to play with
@@ -65,6 +66,9 @@ pub(crate) struct Options {
     when: Option<Restart>,
     #[arg(skip = Restart::Later)]
     pub(crate) restart: Restart,
+    /// Before that, take the vote of each replica and give it back, under the same writes
+    #[arg(long, conflicts_with = "stock")]
+    pub(crate) members: bool,
     /// kevy shards per node
     #[arg(long, value_name = "N", default_value = "1", value_parser = count(1, THREADS_MAX))]
     pub(crate) threads: usize,
@@ -112,8 +116,8 @@ impl Options {
             () if options.fault == Fault::Transfer && options.stock.is_some() => {
                 "--fault transfer does not go with --stock: an unmodified kevy has no ELECT TRANSFER"
             }
-            () if options.rounds == 0 && !options.keep => {
-                "--rounds 0 shows nothing; add --keep to get a cluster to play with"
+            () if options.rounds == 0 && !options.keep && !options.members => {
+                "--rounds 0 shows nothing; add --keep to get a cluster to play with, or --members"
             }
             () => {
                 options.restart = options.when.unwrap_or(options.restart);
@@ -171,7 +175,7 @@ mod tests {
     fn without_arguments_it_is_one_kill() {
         let options = read("").unwrap();
         assert_eq!((options.rounds, options.fault, options.restart), (1, Fault::Kill, Restart::Later));
-        assert_eq!((options.threads, options.keep, options.json), (1, false, false));
+        assert_eq!((options.threads, options.keep, options.json, options.members), (1, false, false, false));
         assert_eq!((options.data, options.value_bytes, options.load), (Size(0), 200, false));
         assert_eq!(options.server(), Server::Beside);
     }
@@ -185,7 +189,10 @@ mod tests {
             ("--fault cut", "[possible values: kill, stop, term, transfer]"),
             ("--restart soon", "[possible values: now, later]"),
             ("--fault", "'--fault <FAULT>'"),
-            ("--rounds 0", "--rounds 0 shows nothing; add --keep to get a cluster to play with"),
+            (
+                "--rounds 0",
+                "--rounds 0 shows nothing; add --keep to get a cluster to play with, or --members",
+            ),
             ("--data much", "takes a size such as 0, 200mb or 1.5gb"),
             ("--value 100000", "100000 is not in 1..=32768"),
             ("--loud", "'--loud'"),

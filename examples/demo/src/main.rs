@@ -4,6 +4,7 @@
 mod application;
 mod cli;
 mod json;
+mod members;
 mod play;
 mod summary;
 mod timeline;
@@ -106,6 +107,14 @@ fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool
     }
     let mut returned = true;
     let (mut rounds, mut confirmed) = (Vec::<Round>::new(), Vec::new());
+    let mut changed = true;
+    if options.members {
+        let changes = members::change(stage)?;
+        stage.progress.clear();
+        say(options, &changes.text);
+        changed = changes.innocent;
+        confirmed.extend(changes.confirmed);
+    }
     for number in 1..=options.rounds {
         stage.progress.round(number, options.rounds);
         let (round, waited) = stage.play(number, options.fault, options.restart, &mut Uncut)?;
@@ -139,7 +148,7 @@ fn perform(stage: &mut Stage<'_>, options: &Options, stock: bool) -> Result<bool
     if rounds.len() > 1 {
         say(options, &format!("\n{}", summary::render(&rounds, audit.waited, !stock, style)));
     }
-    let innocent = audit.waited == 0 && returned && rounds.iter().all(Round::innocent);
+    let innocent = changed && returned && audit.waited == 0 && rounds.iter().all(Round::innocent);
     if audit.waited > 0 {
         eprintln!("{} confirmed writes are missing at the end", audit.waited);
     }

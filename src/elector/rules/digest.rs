@@ -54,7 +54,7 @@ impl Elector {
         self.record.digest(now, self.data.position(), hasher);
         self.promises.digest(now, hasher);
         (mine.beat == Round(0), self.primary.index(), self.following.whom()).hash(hasher);
-        (self.health(), self.planned, self.leaving).hash(hasher);
+        (self.health(), self.fitness.answers(), self.planned, self.leaving).hash(hasher);
         (self.data.settling(), self.data.position()).hash(hasher);
         self.ranks.digest(now, hasher);
         self.timers.deadlines().map(|at| at.map(|at| at.saturating_since(now))).hash(hasher);

@@ -2,6 +2,7 @@
 
 use crate::elector::machine::Elector;
 use crate::elector::state::State;
+use crate::elector::timers::Timer;
 use crate::event::EventKind;
 use crate::fence::{FenceReason, Health};
 
@@ -19,6 +20,18 @@ impl Elector {
     pub(super) fn on_health(&mut self, health: Health) {
         self.fitness.said(health);
         self.look_after_fitness();
+    }
+
+    /// The host says whether its server answers. Who is late because it did not asks at once.
+    pub(super) fn on_answers(&mut self, answers: bool) {
+        let again = self.fitness.said_it_answers(answers);
+        match &self.state {
+            State::Replica if again && !self.primary.is_known() => {
+                self.timers.set_earlier(Timer::Campaign, self.now());
+            }
+            State::Campaigning(_) if !answers => self.abandon_campaign(),
+            _ => {}
+        }
     }
 
     /// Tells of a change, and does what follows. Called at every heartbeat too: who was not ready to take over may be
@@ -62,7 +75,10 @@ impl Elector {
     /// Whether this node is fit enough to ask for votes.
     pub(super) fn may_stand(&self) -> bool {
         let health = self.health();
-        health.is_good() || health.serves() && (!self.fit_successor() || self.fitness.stands(self.now()))
+        // E16: elected now, it would not be promoted soon.
+        self.fitness.answers()
+            && (health.is_good()
+                || health.serves() && (!self.fit_successor() || self.fitness.stands(self.now())))
     }
 
     /// There is no primary, and this node would stand for the office if it were fit: the others go first.

@@ -1,7 +1,7 @@
 //! What an elector knows, for those who only look.
 
 use crate::change::{Hindrance, MembersChange};
-use crate::config::Config;
+use crate::config::{Config, Member};
 use crate::elector::machine::Elector;
 use crate::elector::peers::Peer;
 use crate::elector::reign::Reign;
@@ -18,6 +18,11 @@ impl Elector {
     /// The configuration.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// This node, as it counts itself.
+    pub fn member(&self) -> Member {
+        *self.peers.my_member()
     }
 
     /// This node's role.

@@ -148,7 +148,7 @@ impl Elector {
             return;
         }
         let Some(handover) = self.state.reign().and_then(Reign::handover) else { return };
-        if !self.data.settling()
+        if self.data.settling().is_none()
             && let Some((successor, progress)) = self.successor()
             && self.has_all(progress)
         {

@@ -109,6 +109,7 @@ impl Elector {
             HostReport::Followed(epoch) => self.on_followed(epoch),
             HostReport::FollowFailed(epoch, error) => self.on_follow_failed(epoch, error),
             HostReport::Health(health) => self.on_health(health),
+            HostReport::Answers(answers) => self.on_answers(answers),
             HostReport::Belongs(cluster) => self.belong_by_data(cluster),
             HostReport::Busy(busy) => self.on_busy(busy),
             HostReport::Work(work) => self.ranks.worked(work),

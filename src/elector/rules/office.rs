@@ -116,7 +116,7 @@ impl Elector {
         let Some(reign) = self.state.reign_mut() else { return };
         if reign.fence(reason, now) && reign.promoted() {
             self.event(EventKind::Fenced { reason });
-            self.data.settle();
+            self.data.settle(epoch);
             self.host(HostAction::Fence(epoch, reason));
         }
     }
@@ -190,7 +190,7 @@ impl Elector {
         }
         self.lease.revoke();
         if self.settles(served) {
-            self.data.settle();
+            self.data.settle(self.record.epoch());
         } else {
             self.data.settled();
         }

@@ -73,7 +73,7 @@ impl Elector {
         if !self.knows_its_votes() {
             return Some(RejectReason::NoRecord);
         }
-        if !self.data.is_told() {
+        if self.data.may_exceed(&offer.position) {
             return Some(RejectReason::Settling);
         }
         if !self.record.can_save() {

@@ -74,6 +74,13 @@ impl World {
         }
     }
 
+    /// A node's server answers, or does not.
+    pub(in crate::sim) fn set_answers(&mut self, node: usize, answers: bool) {
+        if self.machines[node].runs() {
+            self.step(node, |elector, now| elector.handle_host(now, HostReport::Answers(answers)));
+        }
+    }
+
     /// A node's service has recorded so much work.
     pub(in crate::sim) fn set_work(&mut self, node: usize, work: u64) {
         if self.machines[node].runs() {

@@ -100,8 +100,8 @@ pub(super) struct Process {
     pub(super) disarm: bool,
     /// Counts how often it was wound up: a wish to withdraw it that is older is void.
     pub(super) wound: u64,
-    /// Its gate was open, and the server has not counted what passed.
-    pub(super) uncounted: bool,
+    /// Its gate was open in this epoch, and the server has not counted what passed.
+    pub(super) uncounted: Option<Epoch>,
     /// Answers under way.
     pub(super) answering: u32,
     /// In office without a break since, in nanoseconds of real time.

@@ -242,7 +242,9 @@ impl World {
         let opened = process.gate != gate && matches!(gate, GateState::Open(until) if until > local);
         let renewed = process.gate != gate;
         process.gate = gate;
-        process.uncounted |= matches!(gate, GateState::Open(_));
+        if matches!(gate, GateState::Open(_)) {
+            process.uncounted = Some(process.elector.epoch());
+        }
         if let (GateState::Open(until), true) = (gate, renewed) {
             self.set_alarm(node, until);
         }
@@ -339,7 +341,7 @@ impl World {
             alarm: None,
             disarm: false,
             wound: 0,
-            uncounted: false,
+            uncounted: None,
             answering: 0,
             reigning_since: None,
         });

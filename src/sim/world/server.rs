@@ -136,7 +136,7 @@ impl World {
             self.push(at, event);
         } else if newest {
             if process.wound == wound {
-                (process.disarm, process.uncounted) = (true, false);
+                (process.disarm, process.uncounted) = (true, None);
             }
             process.disarm_if_answered();
             self.tell_position(node);

@@ -234,7 +234,11 @@ impl World {
         if served || !self.net.storms.is_empty() {
             return None;
         }
-        let well: Vec<_> = self.run.voters().filter(|node| self.elects(*node)).collect();
+        let elects: Vec<_> = self.run.voters().filter(|node| self.elects(*node)).collect();
+        let counted = elects.iter().copied().filter(|node| self.uncounted(*node).is_none());
+        let counted: Vec<_> = counted.collect();
+        // Those who count still are needed only where the others are too few.
+        let well = if counted.len() < self.run.quorum() { elects } else { counted };
         if well.len() < self.run.quorum() {
             return None;
         }
@@ -255,18 +259,25 @@ impl World {
         }
         let positions: Vec<_> = well.iter().map(|node| self.run.servers[*node].position()).collect();
         let fit = well.iter().zip(&positions).find(|(node, mine)| {
-            let behind = |theirs: &&crate::position::Position| {
+            // E15: what nobody has counted may be more than this one has, unless it is of an earlier history.
+            let behind = |(other, theirs): &(&usize, &crate::position::Position)| {
                 theirs.progress() > mine.progress()
                     || self.run.plan.setup.loss_policy == LossPolicy::Dominate && !mine.dominates(theirs)
+                    || self.uncounted(**other).is_some_and(|written| mine.stream_epoch() <= written)
             };
-            self.is_fit(**node)
-                && positions.iter().filter(|theirs| !behind(theirs)).count() >= self.run.quorum()
+            let not_ahead = well.iter().zip(&positions).filter(|other| !behind(other)).count();
+            self.is_fit(**node) && not_ahead >= self.run.quorum()
         });
         fit.map(|(node, _)| (since, *node))
     }
 
-    /// Whether this node's elector can take its part, whatever its server does. One whose server hangs may have let writes pass
-    /// that nobody has counted: then it may not.
+    /// The epoch in which a server that hangs let writes pass that nobody has counted.
+    fn uncounted(&self, node: usize) -> Option<Epoch> {
+        let process = self.machines[node].process.as_ref()?;
+        process.uncounted.filter(|_| self.is_hung(node))
+    }
+
+    /// Whether this node's elector can take its part, whatever its server does.
     fn elects(&self, node: usize) -> bool {
         let machine = &self.machines[node];
         let impairments = machine.impairments;
@@ -274,7 +285,6 @@ impl World {
             && impairments.let_elect()
             && machine.process.as_ref().is_some_and(|process| {
                 process.leaving_at.is_none()
-                    && !(process.uncounted && impairments.hung > 0)
                     && process.elector.status().standing == Standing::Member
                     && !process.elector.status().paused
             })

@@ -35,6 +35,8 @@ words! {
         Transfer = "transfer" => "planned transfers, one after the other (ELECT TRANSFER)",
         /// An operator has every node end in order and starts it again, as for an upgrade.
         Restarts = "restarts" => "a rolling restart: SIGTERM of every node in turn, each started again",
+        /// An operator makes the list of voters as small as half of them and one, while the cluster falls in two, and then as large as before.
+        Members = "members" => "votes are taken one by one (five to three) with a split half way, and given back",
         /// Pauses and cuts everywhere in quick succession. No process loses its memory.
         Storm = "storm" => "pauses, cuts and planned transfers everywhere in quick succession",
         /// Everything at once, kills too, but all of it to one node.

@@ -22,6 +22,8 @@ const STORM_STEPS: std::ops::Range<usize> = 4..14;
 const HOLD_MS: std::ops::Range<u64> = 700..3500;
 /// Between two parts of one fault.
 const MOMENT_MS: std::ops::Range<u64> = 100..500;
+/// Between the order that takes a vote and the split: before it is made, in the middle, or after it.
+const CHANGE_MS: std::ops::Range<u64> = 0..60;
 /// How many companions of one server are killed, one after the other.
 const COMPANIONS: usize = 2;
 /// How long a server may take to start the next one.
@@ -174,6 +176,7 @@ impl Player<'_> {
                 }
                 Ok(())
             }
+            Fault::Members => self.change_votes(primary),
             Fault::Storm => {
                 for _ in 0..self.rng.usize(STORM_STEPS) {
                     let node = self.rng.usize(..nodes);
@@ -208,6 +211,36 @@ impl Player<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Takes votes until half of the voters and one are left, splits the cluster while the last change is under way, and gives the votes back.
+    fn change_votes(&mut self, primary: Node) -> Result<(), Failure> {
+        let mut gone: Vec<Node> = (0..self.nodes()).filter(|node| *node != primary).collect();
+        self.rng.shuffle(&mut gone);
+        gone.truncate((self.nodes() - 1) / 2);
+        let Some((last, before)) = gone.split_last() else { return Ok(()) };
+        for node in before {
+            self.stage.set_vote(*node, false)?;
+            self.note(format!("{} has no vote", self.stage.name(*node)));
+        }
+        let answer = self.stage.ask_for_vote(primary, *last, false);
+        self.note(format!("{} is to have no vote: {answer}", self.stage.name(*last)));
+        self.rest(CHANGE_MS)?;
+        // Mostly such that by the old list the primary's side would be the majority, and by the new one the other.
+        let with_primary = |node: &Node| *node == primary || gone.contains(node);
+        let mut sides: Vec<bool> = (0..self.nodes()).map(|node| with_primary(&node)).collect();
+        if self.rng.u8(..3) == 0 {
+            sides.iter_mut().for_each(|side| *side = self.rng.bool());
+        }
+        let pairs = (0..self.nodes()).flat_map(|from| (0..self.nodes()).map(move |to| (from, to)));
+        let between = pairs.filter(|(from, to)| sides[*from] != sides[*to]).collect();
+        self.cut_for_a_while(between, Cut::Drop)?;
+        self.heal()?;
+        for node in &gone {
+            self.stage.set_vote(*node, true)?;
+            self.note(format!("{} votes", self.stage.name(*node)));
+        }
+        Ok(())
     }
 
     /// Ends whatever is still wrong.

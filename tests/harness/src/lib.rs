@@ -23,6 +23,7 @@ pub mod round;
 pub mod server;
 pub mod style;
 pub mod verdict;
+pub mod votes;
 pub mod writers;
 
 pub use kevy_elect_compare::resp as client;

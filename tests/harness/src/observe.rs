@@ -7,10 +7,12 @@
 //! ```
 //!
 //! with the kinds `suspected`, `elected`, `promoted`, `following`, `fenced`, `resigned` (others are kept
-//! but play no part). Anything may stand before `elect event=`. The instant of an event is the arrival
-//! of its line on this program's clock: microseconds after it was written.
+//! but play no part). Anything may stand before `elect event=`. The instant of an event is the one that its line begins with,
+//! told on this program's clock. Lines without one count from their arrival, which on a busy machine is later than
+//! the first write that the node acknowledges.
 
 use crate::clock::Clock;
+use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -24,6 +26,8 @@ const TOKEN: &str = "elect event=";
 const TAIL_LINES_MAX: usize = 25;
 /// Longer lines are cut.
 const LINE_BYTES_MAX: u64 = 4096;
+/// A line that waited longer for its reader is not believed.
+const LATE_MAX: Duration = Duration::from_secs(30);
 /// How many events of one server are kept. An hour of failovers fits; a server that floods is cut off.
 const EVENTS_MAX: usize = 100_000;
 
@@ -88,14 +92,14 @@ impl Log {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }
-            let at = clock.now();
+            let arrived = (clock.now(), Timestamp::now());
             // A full disk must not silence the log that the measurement depends on.
             let _ = copy.write_all(&line);
             let text = String::from_utf8_lossy(&line);
             let text = text.trim_end();
             let mut inner = self.lock();
             if inner.events.len() < EVENTS_MAX {
-                inner.events.extend(parse(text, at));
+                inner.events.extend(parse(text, said(text, arrived)));
             }
             if inner.tail.len() == TAIL_LINES_MAX {
                 inner.tail.pop_front();
@@ -107,6 +111,18 @@ impl Log {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When the line was written. `arrived`: when it was read, on this program's clock and on the machine's.
+fn said(line: &str, (arrived, now): (Duration, Timestamp)) -> Duration {
+    let age = line
+        .trim_start_matches('[')
+        .split(' ')
+        .next()
+        .and_then(|first| first.parse::<Timestamp>().ok())
+        .and_then(|written| Duration::try_from(now.duration_since(written)).ok());
+    // Older ones, and lines out of the future, are of a clock that was set meanwhile.
+    age.filter(|age| *age <= LATE_MAX).map_or(arrived, |age| arrived.saturating_sub(age))
 }
 
 /// The event in `line`, if there is one.
@@ -144,6 +160,18 @@ mod tests {
         assert_eq!(parse("elect event=promoted", at).unwrap().kind, "promoted");
         assert_eq!(parse("kevy v7.0.0 starting", at), None);
         assert_eq!(parse("elect event=", at), None);
+    }
+
+    #[test]
+    fn a_line_that_is_read_late_happened_when_it_was_written() {
+        let ms = Duration::from_millis;
+        let arrived = (ms(13_335), "2026-11-27T05:02:14.638208Z".parse().unwrap());
+        let line = |stamp: &str| format!("[{stamp} INFO  kevy_elect] elect event=elected epoch=80 node=n3");
+        assert_eq!(said(&line("2026-11-27T05:02:14.604208Z"), arrived), ms(13_301));
+        // A clock that was set, and a line without a date.
+        assert_eq!(said(&line("2026-11-27T04:02:14.604208Z"), arrived), arrived.0);
+        assert_eq!(said(&line("2026-11-27T05:02:15.000000Z"), arrived), arrived.0);
+        assert_eq!(said("elect event=elected epoch=80", arrived), arrived.0);
     }
 
     #[test]

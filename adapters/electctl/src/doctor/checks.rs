@@ -1,9 +1,9 @@
 //! What is looked at. Each check sees all nodes, because most of what is wrong shows in their differences.
 
 use super::finding::Finding;
+use super::lists::{files, records};
 use crate::client::Look;
 use crate::status::{list, word};
-use kevy_elect_plugin::config::Member;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,8 +31,8 @@ const OF_ONE_MAX: usize = 32;
 
 pub(super) fn all(looks: &[Look]) -> Vec<Finding> {
     let checks = [
-        reached, unexamined, writers, quorum, members, differing, clusters, elections, fitness, replicas,
-        links, versions, clocks, machines, disks, secrecy,
+        reached, unexamined, writers, quorum, records, files, differing, clusters, elections, fitness,
+        replicas, links, versions, clocks, machines, disks, secrecy,
     ];
     checks.iter().flat_map(|check| check(looks).into_iter().take(OF_ONE_MAX)).collect()
 }
@@ -43,15 +43,20 @@ pub(super) fn missing(looks: &[Look]) -> Vec<Finding> {
     checks.iter().flat_map(|check| check(looks)).collect()
 }
 
-fn finding(grave: bool, node: impl Into<String>, what: impl Into<String>, remedy: &str) -> Finding {
+pub(super) fn finding(
+    grave: bool,
+    node: impl Into<String>,
+    what: impl Into<String>,
+    remedy: &str,
+) -> Finding {
     Finding { grave, node: node.into(), what: what.into(), remedy: remedy.to_owned() }
 }
 
-fn answered(looks: &[Look]) -> impl Iterator<Item = (&Look, &Value)> {
+pub(super) fn answered(looks: &[Look]) -> impl Iterator<Item = (&Look, &Value)> {
     looks.iter().filter_map(|look| Some((look, look.status.as_ref().ok()?)))
 }
 
-fn facts(looks: &[Look]) -> impl Iterator<Item = (String, &Look, &Value)> {
+pub(super) fn facts(looks: &[Look]) -> impl Iterator<Item = (String, &Look, &Value)> {
     looks.iter().filter_map(|look| {
         let facts = look.facts.as_ref()?;
         Some((word(facts, "node"), look, facts))
@@ -116,16 +121,14 @@ fn writers(looks: &[Look]) -> Vec<Finding> {
 }
 
 fn quorum(looks: &[Look]) -> Vec<Finding> {
-    let voters =
-        |facts: &Value| list(facts, "members").filter(|member| member["kind"] != "observer").count() as u64;
+    let voters = |status: &Value| list(status, "voters").count() as u64;
     let mut found = Vec::new();
-    for (node, look, facts) in facts(looks) {
-        let Ok(status) = &look.status else { continue };
+    for (node, status) in answered(looks).map(|(_, status)| (word(status, "node"), status)) {
         let (Some(reached), Some(needed)) = (status["voters_reachable"].as_u64(), status["quorum"].as_u64())
         else {
             continue;
         };
-        let all = voters(facts);
+        let all = voters(status);
         if reached < needed {
             let what = format!("hears {reached} of {all} voters, and {needed} are needed");
             found.push(finding(
@@ -142,9 +145,9 @@ fn quorum(looks: &[Look]) -> Vec<Finding> {
             found.push(finding(false, node, what, "Start the missing voter, or repair the link to it."));
         }
     }
-    if let Some((.., facts)) = facts(looks).next() {
-        match voters(facts) {
-            1 => {}
+    if let Some((_, status)) = answered(looks).next() {
+        match voters(status) {
+            0 | 1 => {}
             2 => found.push(finding(
                 false,
                 "",
@@ -159,50 +162,6 @@ fn quorum(looks: &[Look]) -> Vec<Finding> {
             )),
             _ => {}
         }
-    }
-    found
-}
-
-/// Lists and times as each node was told them.
-fn members(looks: &[Look]) -> Vec<Finding> {
-    let list_of = |facts: &Value| {
-        // A node that prefers itself alone does not differ (W19).
-        let priority = |member: &Value| match member["priority"].as_u64() {
-            Some(priority) if priority == u64::from(Member::PRIORITY_PREFERRED) => {
-                Member::PRIORITY_DEFAULT.to_string()
-            }
-            _ => word(member, "priority"),
-        };
-        let mut all: Vec<String> = list(facts, "members")
-            .map(|member| format!("{} {} {}", word(member, "id"), word(member, "kind"), priority(member)))
-            .collect();
-        all.sort();
-        all.join(", ")
-    };
-    // What has to be alike, which is not the lease: a node that is never primary has one of its own.
-    let times_of =
-        |facts: &Value| format!("election_timeout_ms {}", word(&facts["times"], "election_timeout_ms"));
-    let mut found = Vec::new();
-    let by_list = grouped(looks, list_of);
-    if by_list.len() > 1 {
-        let remedy = "Make the files alike and restart the odd one: different lists mean different quorums, and then two primaries are \
-                      possible. docs/runbooks.md, KevyElectTermsDiffer.";
-        found.push(finding(
-            true,
-            "",
-            format!("nodes were told different members: {}", told(&by_list)),
-            remedy,
-        ));
-    }
-    let by_times = grouped(looks, times_of);
-    if by_times.len() > 1 {
-        let remedy = "Make the files alike and restart the odd one.";
-        found.push(finding(
-            false,
-            "",
-            format!("nodes were told different times: {}", told(&by_times)),
-            remedy,
-        ));
     }
     found
 }
@@ -497,7 +456,7 @@ fn secrecy(looks: &[Look]) -> Vec<Finding> {
 }
 
 /// The nodes by what they say.
-fn grouped(looks: &[Look], said: impl Fn(&Value) -> String) -> BTreeMap<String, Vec<String>> {
+pub(super) fn grouped(looks: &[Look], said: impl Fn(&Value) -> String) -> BTreeMap<String, Vec<String>> {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (node, _, facts) in facts(looks) {
         groups.entry(said(facts)).or_default().push(node);
@@ -505,7 +464,7 @@ fn grouped(looks: &[Look], said: impl Fn(&Value) -> String) -> BTreeMap<String, 
     groups
 }
 
-fn told(groups: &BTreeMap<String, Vec<String>>) -> String {
+pub(super) fn told(groups: &BTreeMap<String, Vec<String>>) -> String {
     let of = |(said, nodes): (&String, &Vec<String>)| format!("{} ({said})", nodes.join(", "));
     groups.iter().map(of).collect::<Vec<_>>().join("; ")
 }

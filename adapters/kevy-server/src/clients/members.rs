@@ -2,7 +2,7 @@
 //!
 //! | command | answer |
 //! |---|---|
-//! | `ELECT MEMBERS` | the list by which this node counts, its generation, who is known to have it, and what a change waits for |
+//! | `ELECT MEMBERS` | all members, where they are and what they are for, the list of voters by which this node counts, and what a change waits for: a [`MemberList`] |
 //! | `ELECT MEMBERS ADD node [TIMEOUT ms]`, `REMOVE node` | the voters that there are to be, or why nothing changes; at the primary |
 //!
 //! The answer comes when the change begins. Its end shows in `ELECT MEMBERS`.
@@ -10,6 +10,8 @@
 use crate::clients::replies::Replies;
 use crate::clients::transfer::patience;
 use crate::position::digest::VERB;
+#[cfg(doc)]
+use kevy_elect_ops::members::MemberList;
 use kevy_elect_plugin::change::{ChangeRefused, MembersChange};
 use kevy_elect_plugin::ids::NodeId;
 use std::time::Duration;
@@ -36,7 +38,10 @@ pub(crate) fn answer(replies: &Replies, argv: &[Vec<u8>]) -> Vec<u8> {
 
 fn said(replies: &Replies, words: &[&[u8]]) -> Result<String, String> {
     let office = replies.shards.office().ok_or("the election has not started")?;
-    let Some((change, patience)) = asked(words)? else { return Ok(office.members()) };
+    let Some((change, patience)) = asked(words)? else {
+        let list = office.members(&|node| replies.source.place(node));
+        return Ok(list.ok_or("the election has not started")?.text());
+    };
     office.change_members(change, patience).map(|members| members.list()).map_err(|why| match why {
         ChangeRefused::NotPrimary { primary: Some(primary) } => match replies.source.address_of(primary) {
             Some((host, port)) => format!("{why}, at {host}:{port}"),

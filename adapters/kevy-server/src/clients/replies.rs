@@ -3,6 +3,7 @@
 use crate::position::cuts;
 use crate::shards::Shards;
 use kevy_elect_ops::http::Copying;
+use kevy_elect_ops::members::Addresses;
 use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::plugin::Denied;
 use kevy_resp::{encode_array_len, encode_bulk, encode_integer};
@@ -43,6 +44,8 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn node_at(&self, host: &str, port: u16) -> Option<NodeId>;
     /// Where the clients of a member come to.
     fn address_of(&self, node: NodeId) -> Option<(&str, u16)>;
+    /// Where a member is, for whom it concerns.
+    fn place(&self, node: NodeId) -> Addresses;
 }
 
 /// Everything a reply about roles needs.

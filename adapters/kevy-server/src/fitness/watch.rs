@@ -22,6 +22,10 @@ const LOOK_PART: u32 = 4;
 /// be promoted soon. In heartbeats, and at least.
 const PROMOTION_HEARTBEATS: u32 = 2;
 const PROMOTION_MIN: Duration = Duration::from_millis(250);
+/// Whose shard has told nothing for so many heartbeats asks for no votes (E16). And at least for so long: an idle shard of a replica sleeps
+/// for 50 ms.
+const ANSWER_HEARTBEATS: u32 = 2;
+const ANSWER_MIN: Duration = Duration::from_millis(150);
 /// An ailment counts as over when it has been for so long: the office shall not go to and fro.
 const RECOVERY: Duration = Duration::from_secs(1);
 /// Between two looks lies at most this, in heartbeats. What is more is time in which this process did not run, or its
@@ -90,6 +94,12 @@ impl Watch {
             (0..shards.count()).map(|shard| (shards.views_of(shard), shards.is_at_own_work(shard))),
             |shard| threads::look(shards.thread_of(shard)?),
         )
+    }
+
+    /// Whether all shards have told something just now. Of one that has not nobody knows whether it would soon be promoted.
+    pub(crate) fn answers(&self, shards: &Shards) -> bool {
+        let bound = ANSWER_MIN.max(self.heartbeat * ANSWER_HEARTBEATS);
+        (0..shards.count()).all(|shard| shards.silence_of(shard) < bound)
     }
 
     fn judge(

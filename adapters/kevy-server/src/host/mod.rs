@@ -333,8 +333,10 @@ impl ReplicationHost for KevyHost {
 
     async fn follow(&self, epoch: Epoch, primary: NodeId) -> Result<(), HostError> {
         let origin = self.origin(epoch, primary)?;
-        // A shard that loads a snapshot is busy, and would look as if it hung with answers that it owes.
-        if self.guard.as_ref().is_some_and(Guard::is_up) {
+        // A shard that loads a snapshot is busy, and would look as if it hung with answers that it owes. And what a primary wrote is all
+        // counted before it is one no more (F6): a shard that hangs could not follow anybody either.
+        let reigned = matches!(self.state().role, Role::Primary(..));
+        if reigned || self.guard.as_ref().is_some_and(Guard::is_up) {
             self.drain().await;
         }
         let goes_on = match &self.state().role {
@@ -405,6 +407,10 @@ impl ReplicationHost for KevyHost {
 
     fn ailment(&self) -> Option<String> {
         self.watch.ailment().or_else(|| self.probe.as_ref()?.ailment())
+    }
+
+    fn answers(&self) -> bool {
+        self.watch.answers(&self.shards)
     }
 
     fn is_busy(&self) -> bool {

@@ -6,6 +6,7 @@ use crate::follow::link::{Arriving, Look};
 use crate::follow::stall;
 use kevy_elect_ops::config::DataNode;
 use kevy_elect_ops::http::{Copying, Phase};
+use kevy_elect_ops::members::Addresses;
 use kevy_elect_plugin::ids::NodeId;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -75,6 +76,10 @@ impl Source for KevyHost {
 
     fn address_of(&self, node: NodeId) -> Option<(&str, u16)> {
         self.settings.data_node(node).map(|peer| (peer.host.as_str(), peer.client_port))
+    }
+
+    fn place(&self, node: NodeId) -> Addresses {
+        self.settings.place(node)
     }
 
     fn upstream(&self) -> Upstream {

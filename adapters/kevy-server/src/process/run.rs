@@ -133,6 +133,10 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
         let pages = Pages {
             facts: Facts::new(told, &elect.config, &http_peers, client),
             metrics,
+            place: Box::new({
+                let elect = elect.clone();
+                move |id| elect.place(id)
+            }),
             plugin: Arc::clone(&plugin) as _,
             stall,
             copying,

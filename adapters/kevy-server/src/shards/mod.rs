@@ -148,6 +148,8 @@ struct Shard {
     thread: AtomicU32,
     /// How often kevy told the offset of its own stream.
     views: AtomicU64,
+    /// When it did so last, in nanoseconds since `born`.
+    viewed: AtomicU64,
     /// How many of the last ones came while the gate was shut.
     shut_views: AtomicU64,
     /// Whether it began a snapshot of its data since.
@@ -226,6 +228,7 @@ impl Shards {
             seen: AtomicU64::default(),
             thread: AtomicU32::default(),
             views: AtomicU64::default(),
+            viewed: AtomicU64::default(),
             shut_views: AtomicU64::default(),
             own_work: AtomicBool::default(),
             offset: AtomicU64::default(),

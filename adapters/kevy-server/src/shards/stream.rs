@@ -8,6 +8,7 @@ use crate::position::tag::Tag;
 use kevy_elect_plugin::ids::Epoch;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Ticks of every shard after which what was under way on it before the first of them is over: the tick under way may
 /// have read its offset before the gate shut; the one after it has not, and the one after that finds the answers sent.
@@ -59,6 +60,7 @@ impl Shards {
         if reign != 0 && started == reign {
             self.throttle(shard, offset);
         }
+        state.viewed.store(self.nanos(), Ordering::Relaxed);
         // Last: whoever waits for this view may rely on the election having it.
         state.views.fetch_add(1, Ordering::Release);
         self.progress.notify(usize::MAX);
@@ -142,6 +144,16 @@ impl Shards {
     /// How often this shard has told its offset.
     pub(crate) fn views_of(&self, shard: usize) -> u64 {
         self.shards[shard].views.load(Ordering::Relaxed)
+    }
+
+    /// For how long this shard has told nothing.
+    pub(crate) fn silence_of(&self, shard: usize) -> Duration {
+        Duration::from_nanos(self.nanos().saturating_sub(self.shards[shard].viewed.load(Ordering::Relaxed)))
+    }
+
+    /// The time since these were made.
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// The calling thread is this shard's.

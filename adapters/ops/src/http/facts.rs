@@ -1,7 +1,7 @@
 //! `/facts`: what this node was told and what its machine gives it, as JSON. What the election believes is in `/status`; this is what somebody
 //! compares who looks for what is wrong (`kevy-electctl doctor`).
 
-use kevy_elect_plugin::config::{Config, Member, MemberKind};
+use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::ids::NodeId;
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ impl Facts {
         let of = |member: &Member| {
             json!({
                 "id": member.id.as_str(),
-                "kind": kind(member.kind),
+                "kind": member.kind.as_str(),
                 "priority": member.priority,
                 "page": page(member.id),
                 "client": clients(member.id),
@@ -88,15 +88,6 @@ impl Facts {
                 "bytes": disk.f_blocks.saturating_mul(disk.f_frsize),
             })),
         })
-    }
-}
-
-/// As the configuration calls it.
-fn kind(kind: MemberKind) -> &'static str {
-    match kind {
-        MemberKind::Witness => "witness",
-        MemberKind::Observer => "observer",
-        _ => "voter",
     }
 }
 

@@ -9,12 +9,12 @@ use kevy_elect_plugin::plugin::{ElectSnapshot, PeerSnapshot};
 use kevy_elect_plugin::position::Progress;
 use std::time::Duration;
 
-pub(super) fn at(stream_epoch: u64, offset: u64) -> Progress {
+pub(crate) fn at(stream_epoch: u64, offset: u64) -> Progress {
     Progress { stream_epoch: Epoch(stream_epoch), offset }
 }
 
 /// A replica of `a` in epoch 3, ten writes behind.
-pub(super) fn behind() -> ElectSnapshot {
+pub(crate) fn behind() -> ElectSnapshot {
     let id = |name| NodeId::new(name).unwrap();
     let members = ["a", "b", "c"].map(|name| Member::voter(id(name)));
     let mut peer = PeerSnapshot::new(id("a"));

@@ -14,7 +14,7 @@ pub mod client;
 mod copying;
 mod facts;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod html;
 mod links;
 mod page;
@@ -25,7 +25,7 @@ mod views;
 
 pub use copying::{Copying, Phase};
 pub use facts::{Facts, Program};
-pub use pages::Pages;
+pub use pages::{Pages, Place};
 pub use server::serve;
 pub use views::Views;
 

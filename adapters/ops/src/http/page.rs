@@ -4,9 +4,11 @@
 use super::copying::Copying;
 use super::html::escape;
 use super::links::links;
+use super::pages::{Pages, Place};
 use super::status::lag;
 use super::views::View;
-use crate::history::{Decision, History, now_ms};
+use crate::history::{Decision, now_ms};
+use kevy_elect_plugin::config::MemberKind;
 use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::message::Role;
 use kevy_elect_plugin::plugin::ElectSnapshot;
@@ -22,17 +24,15 @@ const TAIL: &str = include_str!("page_tail.html");
 /// `views`: what each of the others said of itself, or why that is not known.
 pub(super) fn page(
     snapshot: &ElectSnapshot,
-    cluster: &str,
+    pages: &Pages,
     copying: Option<Copying>,
-    history: &History,
     views: &[(NodeId, Result<View, String>)],
-    proof: &str,
 ) -> String {
     let mut body = String::new();
     let title = format!("{} · {}", snapshot.node, snapshot.role);
     // Writing to a String cannot fail.
     let _ = write!(body, "{}", HEAD.replace("{title}", &escape(&title)));
-    headline(&mut body, snapshot, cluster);
+    headline(&mut body, snapshot, &pages.cluster);
     if let Some(copying) = copying {
         let _ = write!(
             body,
@@ -41,7 +41,7 @@ pub(super) fn page(
             escape(&copying.to_string())
         );
     }
-    if proof == "insecure" {
+    if pages.links == "insecure" {
         body.push_str(
             "<p><b class=bad>Links prove nothing</b>: whoever reaches the ports may say that it is a member \
              (<code>[elect] insecure = true</code>).</p>",
@@ -58,9 +58,9 @@ pub(super) fn page(
         }
     }
     lease(&mut body, snapshot, views);
-    nodes(&mut body, snapshot);
+    nodes(&mut body, snapshot, &pages.place);
     links(&mut body, snapshot, views);
-    timeline(&mut body, &history.decisions());
+    timeline(&mut body, &pages.history.decisions());
     body.push_str(TAIL);
     body
 }
@@ -106,21 +106,28 @@ fn lease(body: &mut String, snapshot: &ElectSnapshot, views: &[(NodeId, Result<V
     }
 }
 
-fn nodes(body: &mut String, snapshot: &ElectSnapshot) {
+fn nodes(body: &mut String, snapshot: &ElectSnapshot, place: &Place) {
     body.push_str(
-        "<h2>Nodes</h2><div class=wide><table><tr><th>node<th>role<th>epoch<th>position<th>heard</tr>",
+        "<h2>Nodes</h2><div class=wide><table><tr><th>node<th>role<th>epoch<th>position<th>heard<th>kind<th>clients at</tr>",
     );
+    let member = |id: NodeId, kind: MemberKind, priority: u8| {
+        let preferred =
+            if kind == MemberKind::Voter { format!(", priority {priority}") } else { String::new() };
+        let at = place(id).clients.unwrap_or_else(|| "-".to_owned());
+        format!("<td>{}{preferred}<td>{}", kind.as_str(), escape(&at))
+    };
     let mark = |id: NodeId| if snapshot.primary == Some(id) { " class=primary" } else { "" };
     let behind =
         lag(snapshot).filter(|lag| *lag > 0).map(|lag| format!(", {lag} behind")).unwrap_or_default();
     let _ = write!(
         body,
-        "<tr{}><td><b>{}</b><td>{}<td>{}<td>{}{behind}<td>this node</tr>",
+        "<tr{}><td><b>{}</b><td>{}<td>{}<td>{}{behind}<td>this node{}</tr>",
         mark(snapshot.node),
         escape(snapshot.node.as_str()),
         snapshot.role,
         snapshot.epoch,
-        snapshot.progress
+        snapshot.progress,
+        member(snapshot.node, snapshot.kind, snapshot.priority)
     );
     for peer in &snapshot.peers {
         let role = match (peer.up, peer.role) {
@@ -134,11 +141,12 @@ fn nodes(body: &mut String, snapshot: &ElectSnapshot) {
         });
         let _ = write!(
             body,
-            "<tr{}><td>{}<td>{role}<td>{}<td>{}<td>{heard}</tr>",
+            "<tr{}><td>{}<td>{role}<td>{}<td>{}<td>{heard}{}</tr>",
             mark(peer.id),
             escape(peer.id.as_str()),
             peer.epoch,
-            peer.progress
+            peer.progress,
+            member(peer.id, peer.kind, peer.priority)
         );
     }
     body.push_str("</table></div>");

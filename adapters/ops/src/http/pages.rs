@@ -5,7 +5,9 @@ use super::facts::Facts;
 use super::views::Views;
 use super::{page, status};
 use crate::history::History;
+use crate::members::Addresses;
 use hyper::{Method, StatusCode};
+use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::message::Role;
 use kevy_elect_plugin::plugin::{ElectPlugin, ElectSnapshot};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -18,6 +20,9 @@ const HTML: &str = "text/html; charset=utf-8";
 
 /// What `/` and unknown paths list.
 pub(super) const PATHS: &str = "/ /status /facts /history /health /primary /replica?lag=N /metrics";
+
+/// Says where a member is.
+pub type Place = dyn Fn(NodeId) -> Addresses + Send + Sync;
 
 /// Everything the pages tell of.
 pub struct Pages {
@@ -37,6 +42,8 @@ pub struct Pages {
     pub links: &'static str,
     /// What it was told, and what its machine gives it.
     pub facts: Facts,
+    /// Where the members are.
+    pub place: Box<Place>,
     /// What the others say of their links.
     pub views: Views,
 }
@@ -67,13 +74,13 @@ impl Pages {
         match path {
             "/" => {
                 let (copying, views) = ((self.copying)(), self.views.all());
-                let page = page::page(&snapshot(), &self.cluster, copying, &self.history, &views, self.links);
+                let page = page::page(&snapshot(), self, copying, &views);
                 ok(HTML, page)
             }
             "/metrics" => ok("text/plain; version=0.0.4; charset=utf-8", self.metrics.render()),
             "/status" => {
                 let copying = (self.copying)();
-                let status = status::status(&snapshot(), &self.cluster, copying, &self.history, self.links);
+                let status = status::status(&snapshot(), self, copying);
                 ok(JSON, format!("{status:#}\n"))
             }
             "/facts" => ok(JSON, format!("{:#}\n", self.facts.now())),

@@ -1,25 +1,27 @@
 //! What this node believes, as JSON. Times in milliseconds.
 
 use super::copying::Copying;
-use crate::history::History;
+use super::pages::Pages;
+use crate::members::Addresses;
 use kevy_elect_plugin::plugin::{ElectSnapshot, PeerSnapshot};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-pub(super) fn status(
-    snapshot: &ElectSnapshot,
-    cluster: &str,
-    copying: Option<Copying>,
-    history: &History,
-    links: &str,
-) -> Value {
-    let peers: Vec<Value> = snapshot.peers.iter().map(|peer| of_peer(snapshot, peer)).collect();
+pub(super) fn status(snapshot: &ElectSnapshot, pages: &Pages, copying: Option<Copying>) -> Value {
+    let place = &pages.place;
+    let own = place(snapshot.node);
+    let peers: Vec<Value> =
+        snapshot.peers.iter().map(|peer| of_peer(snapshot, peer, &place(peer.id))).collect();
     json!({
-        "cluster": cluster,
+        "cluster": pages.cluster,
         "cluster_id": snapshot.cluster.map(|id| id.to_string()),
         "standing": snapshot.standing.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
         "node": snapshot.node.as_str(),
+        "kind": snapshot.kind.as_str(),
+        "priority": snapshot.priority,
+        "election": own.election,
+        "clients": own.clients,
         "role": snapshot.role.as_str(),
         "epoch": snapshot.epoch.0,
         "primary": snapshot.primary.map(|id| id.to_string()),
@@ -34,21 +36,27 @@ pub(super) fn status(
         "offset": snapshot.progress.offset,
         "lag": lag(snapshot),
         "copy": copying.map(|copying| copying.json()),
+        "generation": snapshot.membership.generation.to_string(),
+        "voters": snapshot.membership.list().split(',').collect::<Vec<_>>(),
         "voters_reachable": snapshot.voters_reachable,
         "quorum": snapshot.quorum,
         "incarnation": snapshot.incarnation.0,
         "health": snapshot.health.as_str(),
         "ailment": snapshot.ailment,
         "why": snapshot.why,
-        "links": links,
+        "links": pages.links,
         "peers": peers,
-        "transitions": history.transitions(),
+        "transitions": pages.history.transitions(),
     })
 }
 
-fn of_peer(snapshot: &ElectSnapshot, peer: &PeerSnapshot) -> Value {
+fn of_peer(snapshot: &ElectSnapshot, peer: &PeerSnapshot, at: &Addresses) -> Value {
     json!({
         "id": peer.id.as_str(),
+        "kind": peer.kind.as_str(),
+        "priority": peer.priority,
+        "election": at.election,
+        "clients": at.clients,
         "up": peer.up,
         "linked": peer.linked,
         "link_out": peer.links.map(|links| links.out),

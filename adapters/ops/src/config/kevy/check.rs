@@ -7,6 +7,7 @@ use crate::config::error::SetupError;
 use crate::config::members;
 use crate::config::section::{ElectSection, SECTION};
 use crate::config::sentinel::{self, SentinelSettings};
+use crate::members::Addresses;
 use kevy_config::{Config as KevyConfig, PeerEntry, ReplicationRole};
 use kevy_elect_plugin::config::{Config, Member, MemberKind};
 use kevy_elect_plugin::ids::{NodeId, SHARDS_MAX};
@@ -55,6 +56,15 @@ impl ElectSettings {
     /// Where the data of member `id` is.
     pub fn data_node(&self, id: NodeId) -> Option<&DataNode> {
         self.data_nodes.iter().find(|node| node.id == id)
+    }
+
+    /// Where member `id` is.
+    pub fn place(&self, id: NodeId) -> Addresses {
+        let election = self.peers.iter().find(|peer| peer.id == id);
+        Addresses {
+            election: election.map(|peer| format!("{}:{}", peer.host, peer.elect_port)),
+            clients: self.data_node(id).map(|node| format!("{}:{}", node.host, node.client_port)),
+        }
     }
 
     /// Whether this node votes and holds no data.

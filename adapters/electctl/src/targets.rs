@@ -1,4 +1,4 @@
-//! The members of a cluster, as a command line names them.
+//! The nodes that a command is about, as a command line names them.
 
 use crate::discover;
 use clap::Args;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Either a configuration or addresses; without both they are asked for at a page, as --at says.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 #[group(multiple = false)]
-pub(crate) struct Members {
+pub(crate) struct Targets {
     /// All members that this configuration names
     #[arg(long, value_name = "kevy.toml")]
     pub(crate) config: Option<PathBuf>,
@@ -18,7 +18,7 @@ pub(crate) struct Members {
     pub(crate) clients: Vec<String>,
 }
 
-impl Members {
+impl Targets {
     /// Where the clients of each connect. `pages`: where that is asked if nothing says it.
     pub(crate) fn addresses(&self, pages: &[String]) -> Result<Vec<String>, String> {
         match &self.config {
