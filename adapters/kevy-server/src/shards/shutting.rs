@@ -67,3 +67,75 @@ impl Shards {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::played::shards;
+    use super::*;
+    use crate::office::{Office, Standing};
+    use kevy_elect_plugin::host::FenceReason;
+    use kevy_elect_plugin::ids::Epoch;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    const SHUT: Denied = Denied::Fenced(FenceReason::StepDown);
+
+    /// Whether the gate is open, and whether the lease runs.
+    #[derive(Default)]
+    struct Stub(AtomicBool, AtomicBool);
+
+    impl Office for Stub {
+        fn check(&self) -> Result<(), Denied> {
+            self.0.load(Ordering::Relaxed).then_some(()).ok_or(SHUT)
+        }
+        fn check_begun(&self) -> Result<(), Denied> {
+            self.1.load(Ordering::Relaxed).then_some(()).ok_or(SHUT)
+        }
+        fn standing(&self) -> Standing {
+            Standing { primary: true, epoch: Epoch(1), of: None }
+        }
+        fn on_offset(&self, _: usize, _: u64) {}
+        fn on_offsets(&self, _: Epoch, _: &[u64]) {}
+        fn on_joined(&self, _: Epoch, _: &[u64]) {}
+    }
+
+    #[test]
+    fn a_shard_goes_on_until_its_tick_and_with_what_was_sent_to_it_until_two_after_all_have_ticked() {
+        let (shards, _inboxes) = shards(2);
+        let office = Arc::new(Stub::default());
+        shards.set_office(office.clone());
+        office.0.store(true, Ordering::Relaxed);
+        office.1.store(true, Ordering::Relaxed);
+        let may = |shard| (shards.passes(shard).is_ok(), shards.runs(shard).is_ok());
+        for _ in 0..2 {
+            shards.note_tick(0);
+            shards.note_tick(1);
+            assert_eq!([may(0), may(1)], [(true, true); 2], "open");
+            office.0.store(false, Ordering::Relaxed);
+            assert_eq!([may(0), may(1)], [(true, true); 2], "in the middle of something");
+            for _ in 0..5 {
+                shards.note_tick(0);
+                assert_eq!(
+                    [may(0), may(1)],
+                    [(false, true), (true, true)],
+                    "the other one may still send something"
+                );
+            }
+            shards.note_tick(1);
+            shards.note_tick(0);
+            assert_eq!([may(0), may(1)], [(false, true); 2], "it may be on its way");
+            shards.note_tick(1);
+            shards.note_tick(0);
+            assert_eq!([may(0), may(1)], [(false, false); 2]);
+            office.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn without_a_lease_nothing_goes_on() {
+        let (shards, _inboxes) = shards(1);
+        let office = Arc::new(Stub::default());
+        shards.set_office(office.clone());
+        assert_eq!((shards.passes(0), shards.runs(0)), (Err(SHUT), Err(SHUT)));
+    }
+}
