@@ -95,7 +95,6 @@ mod tests {
             Standing { primary: true, epoch: Epoch(1), of: None }
         }
         fn on_offset(&self, _: usize, _: u64) {}
-        fn on_offsets(&self, _: Epoch, _: &[u64]) {}
         fn on_joined(&self, _: Epoch, _: &[u64]) {}
     }
 
@@ -106,7 +105,7 @@ mod tests {
         shards.set_office(office.clone());
         office.0.store(true, Ordering::Relaxed);
         office.1.store(true, Ordering::Relaxed);
-        let may = |shard| (shards.passes(shard).is_ok(), shards.runs(shard).is_ok());
+        let may = |shard| (shards.lets_pass(shard).is_ok(), shards.runs(shard).is_ok());
         for _ in 0..2 {
             shards.note_tick(0);
             shards.note_tick(1);
@@ -136,6 +135,6 @@ mod tests {
         let (shards, _inboxes) = shards(1);
         let office = Arc::new(Stub::default());
         shards.set_office(office.clone());
-        assert_eq!((shards.passes(0), shards.runs(0)), (Err(SHUT), Err(SHUT)));
+        assert_eq!((shards.lets_pass(0), shards.runs(0)), (Err(SHUT), Err(SHUT)));
     }
 }
