@@ -279,14 +279,14 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::PromiseIsOwnTimeout, "timings", 3, 3),
     (Mutation::IdBeforeTimeUp, "seniority", 3, 320),
     (Mutation::VoteGoesToSenior, "seniority", 3, 52),
-    (Mutation::TwoVotersAtOnce, "members", 5, 186),
-    (Mutation::ListNotPersisted, "members", 5, 2594),
-    (Mutation::ListIgnoresData, "members", 5, 627),
 ];
 
 /// What no seed shows: it takes more lost disks than a protocol survives, or a primary that dies before anybody heard of it, in the
 /// first moments of a cluster. Scripts do.
 const SHOWN_BY_SCRIPTS: &[Mutation] = &[
+    Mutation::TwoVotersAtOnce,
+    Mutation::ListNotPersisted,
+    Mutation::ListIgnoresData,
     Mutation::ListUnsettled,
     Mutation::OlderListsElect,
     Mutation::IdSettledAlone,

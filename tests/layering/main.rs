@@ -74,7 +74,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "change", may: &["ids", "fence"], crates: &["thiserror"], never: PURE },
     Layer { name: "link", may: &["ids"], crates: &[], never: PURE },
     Layer { name: "state", may: &["ids", "time", "identity", "membership", "pause", "position", "message"], crates: &[], never: PURE },
-    Layer { name: "transfer", may: &["words", "ids", "position", "fence"], crates: &["thiserror"], never: PURE },
+    Layer { name: "transfer", may: &["words", "ids", "time", "position", "fence"], crates: &["thiserror"], never: PURE },
     Layer { name: "terms", may: &["rank", "config", "message"], crates: &[], never: PURE },
     Layer { name: "event", may: &["words", "ids", "time", "position", "message", "fence", "transfer", "change", "membership"], crates: &["log"], never: PURE },
     Layer { name: "elector",

@@ -2,7 +2,6 @@
 //! names the files and not the rows, also one that is a copy for a replica, which has no such files: it ends at the first look at such
 //! a row (docs/upstream.md). So no node of an election has such a table.
 
-use crate::process::serve::ServeError;
 use kevy_index::{TableCatalog, parse_table_declare_partitioned};
 use kevy_rt::ArgvView;
 use std::path::Path;
@@ -41,22 +40,22 @@ pub(crate) fn why(table: &str) -> String {
 }
 
 /// Refuses a data directory in which rows have been moved into files, or are about to be.
-pub(crate) fn refuse(data_dir: &Path, shards: usize) -> Result<(), ServeError> {
+pub(crate) fn refuse(data_dir: &Path, shards: usize) -> Result<(), String> {
     let is_rows = |name: &str| name.starts_with("row-") && name.ends_with(".seg");
     for shard in 0..shards {
         let dir = kevy_persist::layout::segs_dir(data_dir, shard);
         let names =
             std::fs::read_dir(&dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.file_name()));
         if names.filter_map(|name| name.into_string().ok()).any(|name| is_rows(&name)) {
-            return Err(ServeError::Settings(format!(
+            return Err(format!(
                 "{} holds rows of a table with a WINDOW, which could not be copied to a replica: without elections (enabled = \
                  false) drop the table, declare it without WINDOW, write its rows anew, and start once more, so that kevy removes the files",
                 dir.display()
-            )));
+            ));
         }
     }
     let before = std::fs::read_to_string(data_dir.join(CATALOG_BEFORE_7)).unwrap_or_default();
-    declared(&before).map_or(Ok(()), |table| Err(ServeError::Settings(why(&table))))
+    declared(&before).map_or(Ok(()), |table| Err(why(&table)))
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ impl Server {
         std::fs::create_dir_all(&data_dir)
             .map_err(|source| ServeError::DataDir { path: data_dir.clone(), source })?;
         let count = kevy.server.threads.max(1);
-        windows::refuse(&data_dir, count)?;
+        windows::refuse(&data_dir, count).map_err(ServeError::Settings)?;
         let moves = elect.move_between_shards;
         let mut known = kevy.clone();
         // For INFO: a node of an election serves replicas, whatever its role is.

@@ -15,12 +15,14 @@
 //! - `data`: what its data is, and the marks that say so in its log
 //! - `dumps`: rewrites and snapshots across a leap of the clock
 //! - `shutting`: a gate that shuts for a handover, and what is under way then
+//! - `counters`: what the next two count
 //! - `rounds`: turns of their loops, counted
 //! - `short_ticks`: short ticks while something waits
 
 mod continue_orders;
 mod continue_state;
 mod copy_turns;
+mod counters;
 mod data;
 mod dumps;
 mod followers;
@@ -59,8 +61,7 @@ use std::time::Instant;
 
 use continue_state::Passage;
 use copy_turns::Turns;
-use rounds::Rounds;
-use shutting::Shutting;
+use counters::{Rounds, Shutting};
 use throttle::Throttle;
 
 /// What to do with a record that is applied.

@@ -7,14 +7,10 @@
 use super::Shards;
 use crate::position::marks;
 use kevy_rt::{Argv, ArgvView, ReplicaApply};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// The order: `ELECT.TURN <number> <turns that are left>`. No client can send it: only records that are applied are looked at.
 pub(super) const TURN: &[u8] = b"ELECT.TURN";
-
-/// Of all shards: how often they were asked to take turns.
-#[derive(Default)]
-pub(super) struct Rounds(AtomicU64);
 
 impl Shards {
     /// Has every shard take so many turns, at least one of them a whole one that begins after this call if there are two. Gives a number for

@@ -6,19 +6,10 @@
 
 use super::Shards;
 use kevy_elect_plugin::plugin::Denied;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Ticks of a shard, from when all have ticked, after which what others sent to it before is done: the one under way, and a whole turn.
 const TICKS_OF_WHAT_WAS_SENT: u64 = 2;
-
-/// Of one shard. Written by its own thread.
-#[derive(Default)]
-pub(super) struct Shutting {
-    /// Ticks since the gate is shut.
-    ticks: AtomicU64,
-    /// Those of them that came when every shard had had one.
-    ticks_after_all: AtomicU64,
-}
 
 impl Shards {
     /// Whether a write that comes in on `shard` may pass.
