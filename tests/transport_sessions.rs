@@ -56,7 +56,11 @@ fn node() -> Node {
     std::thread::spawn(move || nobody.incoming().for_each(drop));
     let door = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = door.local_addr().unwrap();
-    let builder = TcpTransport::with_listener(door).peer(id("b"), &*peers).peer(id("c"), &*peers);
+    // Some tests greet thousands of times, each in its turn.
+    let builder = TcpTransport::with_listener(door)
+        .peer(id("b"), &*peers)
+        .peer(id("c"), &*peers)
+        .greetings_max(100_000);
     let transport = Arc::new(builder.sessions(Kind::Noise.sessions(id("a"))).build());
     let running = transport.clone();
     let hello = Hello {
