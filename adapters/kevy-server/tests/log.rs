@@ -50,11 +50,15 @@ fn neither_strangers_nor_a_bad_peer_fill_the_log() {
         drained(stream);
     }
     assert!(lines(&cluster).iter().any(|line| line.contains("event=refused")), "it is not silent either");
+    // So many strangers greeted that for a moment nobody from their address is heard (T42).
     let as_peer = || {
-        let mut link = connect();
-        link.write_all(&hello("n1", "kevy")).unwrap();
-        assert!(link.read(&mut [0; 4096]).unwrap() > 0);
-        link
+        until("a member is greeted", || {
+            let mut link = connect();
+            link.write_all(&hello("n1", "kevy")).ok()?;
+            let mut answer = [0; 4096];
+            let read = link.read(&mut answer).ok()?;
+            answer[..read].windows(5).any(|word| word == b"HELLO").then_some(link)
+        })
     };
     // A member that asks, and one that claims to be primary, then not, then again, each time of a newer epoch.
     let mut link = as_peer();
