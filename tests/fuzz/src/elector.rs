@@ -20,7 +20,7 @@ use kevy_elect_plugin::ids::{EPOCH_MAX, Epoch, NodeId, Round};
 use kevy_elect_plugin::message::{Message, Offer, Role};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::state::HardState;
-use kevy_elect_plugin::time::{Duration, Instant};
+use kevy_elect_plugin::time::Instant;
 use kevy_elect_plugin::wire::{Frame, decode, encode};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
