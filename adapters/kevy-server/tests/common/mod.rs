@@ -120,6 +120,8 @@ impl Office for StubOffice {
 
 /// A free client port whose neighbours for elections and replication are free too.
 pub fn free_port(shards: u16) -> u16 {
+    const BLOCKS: u16 = 22;
+    const STEPS: u16 = 49;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     assert!(shards <= 4, "a step has room for four shards");
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
@@ -127,8 +129,10 @@ pub fn free_port(shards: u16) -> u16 {
         // Far below the ephemeral ports, in steps that leave room for the shards. None is given twice: a node that is
         // down between two starts still needs its own.
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        assert!(step < 49, "this process has no ports left");
-        let port = 11_000 + (std::process::id() as u16 % 22) * 400 + step * 4;
+        assert!(step < STEPS * BLOCKS, "this process has no ports left");
+        // Each process begins in a block of its own, and goes on in the next one.
+        let block = ((std::process::id() % u32::from(BLOCKS)) as u16 + step / STEPS) % BLOCKS;
+        let port = 11_000 + block * 400 + step % STEPS * 4;
         let mut needed = vec![port, port + 200];
         needed.extend((0..shards).map(|shard| port + 10_000 + shard));
         if needed.into_iter().all(free) {
