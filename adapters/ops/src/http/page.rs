@@ -66,7 +66,8 @@ pub(super) fn page(
         }
     }
     lease(&mut body, snapshot, views);
-    nodes(&mut body, snapshot, &pages.place);
+    nodes(&mut body, snapshot);
+    members(&mut body, snapshot, &pages.place);
     links(&mut body, snapshot, views);
     timeline(&mut body, &pages.history.decisions());
     body.push_str(TAIL);
@@ -114,28 +115,21 @@ fn lease(body: &mut String, snapshot: &ElectSnapshot, views: &[(NodeId, Result<V
     }
 }
 
-fn nodes(body: &mut String, snapshot: &ElectSnapshot, place: &Place) {
+fn nodes(body: &mut String, snapshot: &ElectSnapshot) {
     body.push_str(
-        "<h2>Nodes</h2><div class=wide><table><tr><th>node<th>role<th>epoch<th>position<th>heard<th>kind<th>clients at</tr>",
+        "<h2>Nodes</h2><div class=wide><table><tr><th>node<th>role<th>epoch<th>position<th>heard</tr>",
     );
-    let member = |id: NodeId, kind: MemberKind, priority: u8| {
-        let preferred =
-            if kind == MemberKind::Voter { format!(", priority {priority}") } else { String::new() };
-        let at = place(id).clients.unwrap_or_else(|| "-".to_owned());
-        format!("<td>{}{preferred}<td>{}", kind.as_str(), escape(&at))
-    };
     let mark = |id: NodeId| if snapshot.primary == Some(id) { " class=primary" } else { "" };
     let behind =
         lag(snapshot).filter(|lag| *lag > 0).map(|lag| format!(", {lag} behind")).unwrap_or_default();
     let _ = write!(
         body,
-        "<tr{}><td><b>{}</b><td>{}<td>{}<td>{}{behind}<td>this node{}</tr>",
+        "<tr{}><td><b>{}</b><td>{}<td>{}<td>{}{behind}<td>this node</tr>",
         mark(snapshot.node),
         escape(snapshot.node.as_str()),
         snapshot.role,
         snapshot.epoch,
-        snapshot.progress,
-        member(snapshot.node, snapshot.kind, snapshot.priority)
+        snapshot.progress
     );
     for peer in &snapshot.peers {
         let role = match (peer.up, peer.role) {
@@ -149,12 +143,31 @@ fn nodes(body: &mut String, snapshot: &ElectSnapshot, place: &Place) {
         });
         let _ = write!(
             body,
-            "<tr{}><td>{}<td>{role}<td>{}<td>{}<td>{heard}{}</tr>",
+            "<tr{}><td>{}<td>{role}<td>{}<td>{}<td>{heard}</tr>",
             mark(peer.id),
             escape(peer.id.as_str()),
             peer.epoch,
-            peer.progress,
-            member(peer.id, peer.kind, peer.priority)
+            peer.progress
+        );
+    }
+    body.push_str("</table></div>");
+}
+
+/// A table of its own: beside the rest it would be too wide for a phone.
+fn members(body: &mut String, snapshot: &ElectSnapshot, place: &Place) {
+    body.push_str("<h2>Members</h2><div class=wide><table><tr><th>node<th>kind<th>clients at</tr>");
+    let own = (snapshot.node, snapshot.kind, snapshot.priority);
+    let peers = snapshot.peers.iter().map(|peer| (peer.id, peer.kind, peer.priority));
+    for (id, kind, priority) in std::iter::once(own).chain(peers) {
+        let preferred =
+            if kind == MemberKind::Voter { format!(", priority {priority}") } else { String::new() };
+        let at = place(id).clients.unwrap_or_else(|| "-".to_owned());
+        let _ = write!(
+            body,
+            "<tr><td>{}<td>{}{preferred}<td>{}</tr>",
+            escape(id.as_str()),
+            kind.as_str(),
+            escape(&at)
         );
     }
     body.push_str("</table></div>");
