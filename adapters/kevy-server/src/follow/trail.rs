@@ -30,7 +30,7 @@ const CLOSE_FRAMES: u64 = 256;
 /// What the file takes at most.
 const BYTES_MAX: u64 = 64 << 30;
 /// The largest word, as kevy has it.
-const WORD_BYTES_MAX: usize = 512 << 20;
+const WORD_BYTES_MAX: usize = kevy_resp::MAX_BULK_LEN;
 
 /// Frames that were fetched, in the order of the stream.
 pub(crate) struct Trail {

@@ -94,8 +94,9 @@ impl Server {
         shards.set_pulse(Pulse::new(Inline::get()?));
         shards.set_disk(Disk::new(kevy.server.data_dir.clone(), kevy.persistence.aof));
         shards.note_sync_policy(kevy.persistence.appendfsync);
+        let routing = if kevy.cluster.enabled { Routing::Slots } else { Routing::KevyHash };
+        shards.farewell().set_up(own_address(kevy), count, routing);
         if count > 1 {
-            let routing = if kevy.cluster.enabled { Routing::Slots } else { Routing::KevyHash };
             let of = Arc::downgrade(&shards);
             let begin = move || of.upgrade().map(|shards| shards.begin_cut());
             shards.set_cutter(Cutter::start(count, own_address(kevy), routing, begin)?);
@@ -230,6 +231,7 @@ impl Stopper {
     /// Lets every shard finish what it does, write its log to disk and end; with `save` it writes a
     /// snapshot too.
     pub fn stop(&self, save: bool) {
+        self.shards.unblock_clients();
         if save {
             // kevy keeps the wish for a snapshot to itself; its own command is the way to say it.
             let words: Vec<Vec<u8>> = vec![b"SHUTDOWN".to_vec(), b"SAVE".to_vec()];

@@ -105,6 +105,8 @@ impl ElectedCommands {
             Overridden::Expired => Verdict::OwnWrite,
             _ => Verdict::Own,
         };
+        // Or kevy would wake nobody behind it. It changes nothing, and is sent where the gate is shut.
+        resolved.is_write |= own == Overridden::Unblock;
         if verdict != Verdict::Own {
             resolved.is_write = true;
             if verdict.ask(self.shards()).is_err() {
@@ -227,6 +229,8 @@ impl ElectedCommands {
             Overridden::Token if !primary() => Route::Local,
             Overridden::TokenWait if !primary() => self.token_barrier(args),
             Overridden::Cut if args.len() == 3 => Route::Single(1),
+            Overridden::Unblock if args.len() == 2 => Route::Single(1),
+            Overridden::Unblock => Route::Local,
             _ => route,
         }
     }
