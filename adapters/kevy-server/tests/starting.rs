@@ -30,8 +30,16 @@ fn verbs(node: &Process) -> Vec<String> {
         },
         _ => None,
     };
-    let own =
-        ["ELECT", "ELECT.CUT", "ELECT.MARK", "ELECT.LOAD", "ELECT.GO-ON", "ELECT.BARRIER", "ELECT.EXPIRED"];
+    let own = [
+        "ELECT",
+        "ELECT.CUT",
+        "ELECT.MARK",
+        "ELECT.LOAD",
+        "ELECT.GO-ON",
+        "ELECT.BARRIER",
+        "ELECT.EXPIRED",
+        "ELECT.UNBLOCK",
+    ];
     let verbs: Vec<_> = all.iter().filter_map(name).chain(own.map(str::to_owned)).collect();
     assert!(verbs.len() > 150, "{verbs:?}");
     verbs

@@ -21,4 +21,5 @@ pub(crate) mod scripts;
 pub(crate) mod status;
 pub(crate) mod transfer;
 pub(crate) mod verdict;
+pub(crate) mod waiting;
 pub(crate) mod windows;

@@ -1,5 +1,6 @@
 //! What the server says about its role, and what it refuses because of it.
 
+use crate::clients::waiting;
 use crate::position::cuts;
 use crate::shards::Shards;
 use kevy_elect_ops::http::Copying;
@@ -84,6 +85,8 @@ pub(crate) enum Overridden {
     Expired,
     /// `ELECT.CUT`: see `cuts.rs`
     Cut,
+    /// `ELECT.UNBLOCK`, by which the server wakes who waits: see `waiting.rs`.
+    Unblock,
     /// `MOVE-SCOPE`, `MOVE-SCOPE-INGEST`: kevy neither logs nor streams what they bring.
     Load,
     /// `AUTH`, `CLIENT`, `CLUSTER` and the like, of which kevy knows only a part: see `handshake.rs`.
@@ -129,6 +132,7 @@ impl Overridden {
             b'E' => match verb.len() {
                 5 => (crate::position::digest::VERB, Self::Elect),
                 9 => (cuts::CUT, Self::Cut),
+                13 if verb[6].eq_ignore_ascii_case(&b'U') => (waiting::COMMAND, Self::Unblock),
                 13 => (crate::clients::expiry::COMMAND, Self::Expired),
                 _ => return None,
             },
@@ -183,6 +187,8 @@ pub(crate) const STEER: &[u8] =
 pub(crate) const CUT_DONE: &[u8] = b"+OK\r\n";
 /// The answer to a cut that is none.
 pub(crate) const CUT_REFUSED: &[u8] = b"-ERR ELECT.CUT is for the server itself\r\n";
+/// The same.
+pub(crate) const UNBLOCK_REFUSED: &[u8] = b"-ERR ELECT.UNBLOCK is for the server itself\r\n";
 /// The refusal of data that would be on this node alone.
 pub(crate) const LOAD: &[u8] =
     b"-ERR what this command brings reaches no replica and no log; bring the data with ordinary writes\r\n";

@@ -33,7 +33,7 @@ pub(crate) async fn watch(shards: Arc<Shards>, patience: Duration) {
     // Each of them learns of it at its next tick.
     shards.hurry(TOLD_WITHIN);
     blocking::unblock(move || {
-        shards.waits().end_clients("this node's lease ran out and did not come back: another one may reign");
+        shards.end_clients("this node's lease ran out and did not come back: another one may reign");
     })
     .await;
 }

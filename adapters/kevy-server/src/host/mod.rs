@@ -378,7 +378,7 @@ impl ReplicationHost for KevyHost {
         if matches!(&self.state().role, Role::Primary(..)) {
             // Not earlier: as long as the others name this node, clients would come back.
             let shards = Arc::clone(&self.shards);
-            blocking::unblock(move || shards.waits().end_clients("another node is primary")).await;
+            blocking::unblock(move || shards.end_clients("another node is primary")).await;
         } else if !goes_on && self.shards.waits().may_wait() {
             self.end_waits().await;
         }
@@ -414,7 +414,7 @@ impl ReplicationHost for KevyHost {
             // a handover: it may still be taken back, and ends them when the other node reigns.
             let shards = Arc::clone(&self.shards);
             let why = "some waited for data, and this node must not give any";
-            blocking::unblock(move || shards.waits().end_clients(why)).detach();
+            blocking::unblock(move || shards.end_clients(why)).detach();
         }
         // After the others the same reign may go on; and who hands over waits for what these clients wait for.
         if matches!(reason, FenceReason::Deposed | FenceReason::Stopped) && self.shards.waits().may_wait() {

@@ -90,7 +90,7 @@ impl Drop for Cutter {
 }
 
 /// A key of every shard.
-fn keys(shards: usize, routing: Routing) -> Vec<Vec<u8>> {
+pub(crate) fn keys(shards: usize, routing: Routing) -> Vec<Vec<u8>> {
     let on = |shard| {
         let candidates = (0_u64..).map(|i| format!("elect:cut:{i}").into_bytes());
         candidates.into_iter().find(|key| kevy_rt::shard_of_key(key, shards, routing) == shard)

@@ -5,7 +5,7 @@ use crate::clients::expiry::Keeper;
 use crate::clients::replies::Replies;
 use crate::clients::windows;
 use crate::config::ElectSettings;
-use crate::confirm::connections::{Doors, cluster_base};
+use crate::confirm::connections::{Listeners, cluster_base};
 use crate::confirm::proof::Proofs;
 use crate::confirm::silent::Silent;
 use crate::confirm::sink::Sink;
@@ -94,8 +94,9 @@ impl Server {
         shards.set_pulse(Pulse::new(Inline::get()?));
         shards.set_disk(Disk::new(kevy.server.data_dir.clone(), kevy.persistence.aof));
         shards.note_sync_policy(kevy.persistence.appendfsync);
+        let routing = if kevy.cluster.enabled { Routing::Slots } else { Routing::KevyHash };
+        shards.farewell().set_up(own_address(kevy), count, routing);
         if count > 1 {
-            let routing = if kevy.cluster.enabled { Routing::Slots } else { Routing::KevyHash };
             let of = Arc::downgrade(&shards);
             let begin = move || of.upgrade().map(|shards| shards.begin_cut());
             shards.set_cutter(Cutter::start(count, own_address(kevy), routing, begin)?);
@@ -114,9 +115,14 @@ impl Server {
         let members = elect.data_nodes.iter().map(|node| node.id.to_string()).collect();
         let voters = elect.config.members().iter().filter(|member| member.kind == MemberKind::Voter);
         shards.set_voters(voters.map(|member| member.id.to_string()).collect());
-        let clients = Sink::new(Doors::of_clients(kevy));
+        let clients = Sink::new(Listeners::of_clients(kevy));
         let proofs = elect.links.keys().map(Proofs::of);
-        shards.waits().set_up(members, proofs, Doors::of_streams(replication_port, count), clients.clone());
+        shards.waits().set_up(
+            members,
+            proofs,
+            Listeners::of_streams(replication_port, count),
+            clients.clone(),
+        );
         let clients_max =
             descriptors::clients_max(kevy.server.max_clients, descriptors::raise(), count, elect.peers.len());
         if clients_max < kevy.server.max_clients {
@@ -230,6 +236,7 @@ impl Stopper {
     /// Lets every shard finish what it does, write its log to disk and end; with `save` it writes a
     /// snapshot too.
     pub fn stop(&self, save: bool) {
+        self.shards.unblock_clients();
         if save {
             // kevy keeps the wish for a snapshot to itself; its own command is the way to say it.
             let words: Vec<Vec<u8>> = vec![b"SHUTDOWN".to_vec(), b"SAVE".to_vec()];

@@ -36,6 +36,7 @@ pub(crate) mod stream;
 mod table_room;
 mod throttle;
 
+use crate::clients::waiting::Farewell;
 use crate::confirm::waits::Waits;
 use crate::continuation::passes::Passes;
 use crate::continuation::pins::Pins;
@@ -59,7 +60,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
-use continue_state::Passage;
+use continue_state::ContinueState;
 use copy_turns::Turns;
 use counters::{Rounds, Shutting};
 use throttle::Throttle;
@@ -99,6 +100,7 @@ pub struct Shards {
     /// Transactions that clients have begun and not ended. Too many, where a connection ended in the middle of one.
     transactions: AtomicUsize,
     waits: Waits,
+    farewell: Farewell,
     lapsed: Lapsed,
     cutter: OnceLock<Cutter>,
     pins: OnceLock<Pins>,
@@ -185,7 +187,7 @@ struct Shard {
     cut: AtomicU64,
     shutting: Shutting,
     pace: Pace,
-    passage: Passage,
+    continued: ContinueState,
     throttle: Throttle,
 }
 
@@ -255,7 +257,7 @@ impl Shards {
             cut: AtomicU64::default(),
             shutting: Shutting::default(),
             pace: Pace::default(),
-            passage: Passage::default(),
+            continued: ContinueState::default(),
             throttle: Throttle::default(),
         };
         Self {
@@ -274,6 +276,7 @@ impl Shards {
             syncs_every_second: AtomicBool::new(false),
             transactions: AtomicUsize::new(0),
             waits: Waits::default(),
+            farewell: Farewell::default(),
             lapsed: Lapsed::default(),
             cutter: OnceLock::new(),
             pins: OnceLock::new(),
@@ -328,6 +331,25 @@ impl Shards {
     /// Whether clients wait for data, as of the last ticks.
     pub(crate) fn has_blocked(&self) -> bool {
         self.shards.iter().any(|shard| shard.blocked.load(Ordering::Acquire) > 0)
+    }
+
+    /// Who waits for data, and is told that none comes.
+    pub(crate) fn farewell(&self) -> &Farewell {
+        &self.farewell
+    }
+
+    /// Tells who waits for data that none comes.
+    pub(crate) fn unblock_clients(&self) {
+        if self.has_blocked() {
+            let told = self.farewell.tell();
+            log::info!("{told} clients that waited for data were told that none comes");
+        }
+    }
+
+    /// The same, and ends the connections of all clients.
+    pub(crate) fn end_clients(&self, why: &str) {
+        self.unblock_clients();
+        self.waits.end_clients(why);
     }
 
     /// What is parked for acknowledgements, and whose count.

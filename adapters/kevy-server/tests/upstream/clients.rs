@@ -26,6 +26,27 @@ fn some_nulls_are_written_without_asking_the_commands() {
     assert!(said.ends_with("*-1\r\n"), "{MENDED}: {said}");
 }
 
+/// With two shards some of these lists are on one and some on the other.
+#[test]
+fn a_move_between_shards_from_an_empty_list_is_answered_without_asking_the_commands() {
+    let primary = Plain::with_shards(2);
+    let answers: Vec<String> = (0..16)
+        .map(|n| primary.raw(&format!("HELLO 3\r\nLMOVE empty to{n} LEFT RIGHT\r\nPING\r\n"), "+PONG\r\n"))
+        .collect();
+    let is = |end: &str| answers.iter().filter(|said| said.ends_with(end)).count();
+    assert!(is("$-1\r\n+PONG\r\n") > 0, "{MENDED}: {answers:?}");
+}
+
+#[test]
+fn commands_are_not_told_which_connection_they_come_from() {
+    let primary = Plain::primary();
+    let mut client = primary.client();
+    assert!(client.ask("HELLO 3 SETNAME app").contains("Map"));
+    assert_eq!(client.ask("CLIENT GETNAME"), "", "{MENDED}");
+    let said = client.ask("CLIENT CAPA redirect");
+    assert!(said.to_lowercase().starts_with("-err unknown"), "{MENDED}: {said}");
+}
+
 #[test]
 fn a_server_outside_of_cluster_mode_says_that_it_owns_all_slots() {
     let primary = Plain::primary();
@@ -110,11 +131,7 @@ fn a_blocking_command_can_be_told_that_there_is_nothing_while_there_is() {
         local till = now() + 2000 repeat until now() >= till return 'done'";
     // Some of them come to the other shard than the list.
     const CLIENTS: usize = 16;
-    let mut plain = Plain::primary();
-    let file = plain.dir.0.join("kevy.toml");
-    let text = std::fs::read_to_string(&file).unwrap().replace("threads = 1", "threads = 2");
-    std::fs::write(file, text).unwrap();
-    plain.restart("");
+    let plain = Plain::with_shards(2);
     for _ in 0..2 * CLIENTS {
         plain.ask("RPUSH queue x");
     }

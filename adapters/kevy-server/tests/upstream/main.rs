@@ -33,15 +33,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long nothing is waited for. On a healthy server what is waited for takes a few milliseconds.
 const NOTHING: Duration = Duration::from_millis(700);
 
-/// A client port that is free, with its port for replication. There are no elections here, so each needs one number only.
+/// A client port that is free, with its ports for replication: one for each of two shards at most.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     loop {
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let n = NEXT.fetch_add(2, Ordering::Relaxed);
         assert!(n < 400, "this process has no ports left");
         let port = 11_000 + (std::process::id() as u16 % 22) * 400 + n;
-        if free(port) && free(port + 10_000) {
+        if [port, port + 10_000, port + 10_001].into_iter().all(free) {
             return port;
         }
     }
@@ -59,6 +59,10 @@ impl Plain {
         Self::with("primary", "", "")
     }
 
+    fn with_shards(shards: usize) -> Self {
+        Self::start(shards, "primary", "", "")
+    }
+
     /// A replica of `upstream`, or of nobody who answers.
     fn replica(upstream: Option<&Self>, more: &str) -> Self {
         let port = upstream.map_or(1, |primary| primary.port + 10_000);
@@ -66,9 +70,13 @@ impl Plain {
     }
 
     fn with(role: &str, replication: &str, more: &str) -> Self {
+        Self::start(1, role, replication, more)
+    }
+
+    fn start(shards: usize, role: &str, replication: &str, more: &str) -> Self {
         let (dir, port) = (Dir::new(), free_port());
         let text = format!(
-            "[server]\nport = {port}\nthreads = 1\ndata_dir = \"{}\"\n[replication]\nrole = \"{role}\"\n{replication}\n{more}",
+            "[server]\nport = {port}\nthreads = {shards}\ndata_dir = \"{}\"\n[replication]\nrole = \"{role}\"\n{replication}\n{more}",
             dir.0.display()
         );
         std::fs::write(dir.0.join("kevy.toml"), text).unwrap();

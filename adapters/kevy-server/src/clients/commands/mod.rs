@@ -21,6 +21,7 @@ use crate::clients::scripts;
 use crate::clients::status;
 use crate::clients::transfer;
 use crate::clients::verdict::Verdict;
+use crate::clients::waiting::Waiting;
 use crate::clients::windows;
 use crate::confirm::names::{Name, Row};
 use crate::continuation::history;
@@ -35,7 +36,7 @@ use kevy_rt::{
     Argv, ArgvView, BlockHint, BlockKind, Commands, ExtensionReduced, GeoHits, LiveRuntimeConfig, NotifyKind,
     ReplicaViewRow, ResolvedCmd, RespVersion, Route, Store, TxnKind, VerbId, propagation,
 };
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +65,10 @@ pub struct ElectedCommands {
     resp3: Cell<bool>,
     /// Whether commands may move data from one shard to another.
     moves: bool,
+    /// The keys that clients wait for.
+    waiting: RefCell<Waiting>,
+    /// Whether the client that kevy serves next is told that nothing comes.
+    refuses_next: Cell<bool>,
     /// Whether every command needs a closer look: a browser is near, somebody speaks RESP3, or this node keeps no clients.
     wary: Cell<bool>,
 }
@@ -74,8 +79,22 @@ impl ElectedCommands {
         let record = Record::new(&kevy, keeper);
         let (shard, resolved, refused) = (Cell::new(None), Cell::new(false), Cell::new(false));
         let (browser, resp3, wary) = (Browser::default(), Cell::new(false), Cell::new(false));
-        let plain = Plain::get();
-        Self { kevy, replies, shard, resolved, refused, record, browser, plain, resp3, moves, wary }
+        let (plain, waiting, refuses_next) = (Plain::get(), RefCell::default(), Cell::new(false));
+        Self {
+            kevy,
+            replies,
+            shard,
+            resolved,
+            refused,
+            record,
+            browser,
+            plain,
+            resp3,
+            moves,
+            waiting,
+            refuses_next,
+            wary,
+        }
     }
 
     pub(crate) fn kevy(&self) -> &KevyCommands {
@@ -115,6 +134,8 @@ impl Clone for ElectedCommands {
             plain: self.plain,
             resp3: Cell::new(false),
             moves: self.moves,
+            waiting: RefCell::default(),
+            refuses_next: Cell::new(false),
             wary: Cell::new(false),
         }
     }
@@ -378,6 +399,9 @@ impl Commands for ElectedCommands {
     fn on_blocked_gauge(&self, blocked: u64) {
         if let Some(shard) = self.shard.get() {
             self.shards().note_blocked(shard, blocked);
+            if blocked == 0 && !self.shards().has_blocked() {
+                self.waiting.borrow_mut().note_nobody();
+            }
         }
         self.kevy.on_blocked_gauge(blocked);
     }
@@ -491,12 +515,21 @@ impl Commands for ElectedCommands {
         self.kevy.block_hint(args)
     }
     fn resolve_block_argv<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, kind: BlockKind) -> Argv {
+        // Asked where the key is, whenever a client begins to wait for it.
+        let moves = kind == BlockKind::Brpoplpush && args.len() == 4 && self.differ(args);
+        self.waiting.borrow_mut().note(args, kind, moves);
         self.kevy.resolve_block_argv(store, args, kind)
     }
     fn block_serve_argv<A: ArgvView + ?Sized>(&self, args: &A, kind: BlockKind, key: &[u8]) -> Argv {
         self.kevy.block_serve_argv(args, kind, key)
     }
     fn block_restore_argv(&self, store: &mut Store, kind: BlockKind, key: &[u8]) -> Option<Argv> {
+        // Asked before a client of another shard is served. Who is told that nothing comes takes nothing, and there is nothing to put back.
+        let shut = || kind != BlockKind::XReadBlock && self.shards().check().is_err();
+        self.refuses_next.set(self.shards().farewell().is_under_way() || shut());
+        if self.refuses_next.get() {
+            return None;
+        }
         self.kevy.block_restore_argv(store, kind, key)
     }
     fn queue_error<A: ArgvView + ?Sized>(&self, args: &A) -> Option<Vec<u8>> {

@@ -102,10 +102,12 @@ impl ElectedCommands {
         resolved.route = self.reroute(own, args, std::mem::replace(&mut resolved.route, Route::Local));
         let verdict = match own {
             Overridden::Cut => Verdict::Cut,
-            Overridden::Expired => Verdict::OwnWrite,
-            _ => Verdict::Own,
+            Overridden::Expired => Verdict::AnsweredWrite,
+            _ => Verdict::Answered,
         };
-        if verdict != Verdict::Own {
+        // Or kevy would wake nobody behind it. It changes nothing, and is sent where the gate is shut.
+        resolved.is_write |= own == Overridden::Unblock;
+        if verdict != Verdict::Answered {
             resolved.is_write = true;
             if verdict.ask(self.shards()).is_err() {
                 return self.resolve_shut(args, resolved);
@@ -227,6 +229,8 @@ impl ElectedCommands {
             Overridden::Token if !primary() => Route::Local,
             Overridden::TokenWait if !primary() => self.token_barrier(args),
             Overridden::Cut if args.len() == 3 => Route::Single(1),
+            Overridden::Unblock if args.len() == 2 => Route::Single(1),
+            Overridden::Unblock => Route::Local,
             _ => route,
         }
     }

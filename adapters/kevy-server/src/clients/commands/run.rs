@@ -40,10 +40,11 @@ impl ElectedCommands {
         }
         // A frame is resolved before it is applied, and what a frame wakes up is not.
         let waited = !applying || (!self.resolved.replace(false) && self.shards().is_restored(shard));
+        let unblocked = waited && self.must_not_serve(args);
         let applied = match waited {
             false => self.shards().note_record(shard, args),
-            // It passed the gate when the client asked, in another reign perhaps: it must pass it again.
-            true if self.kevy.is_write(args) && self.shards().check().is_err() => {
+            true if unblocked => {
+                self.shards().farewell().note();
                 out.extend_from_slice(replies::UNBLOCKED);
                 Applied::Done
             }
@@ -56,6 +57,25 @@ impl ElectedCommands {
             Applied::Logged(words) => propagation::Propagate::Replace(words),
         });
         true
+    }
+
+    /// Whether a client that waited is to be told that nothing comes.
+    fn must_not_serve<A: ArgvView + ?Sized>(&self, args: &A) -> bool {
+        // It passed the gate when the client asked, in another reign perhaps: it must pass it again.
+        let shut = || self.kevy.is_write(args) && self.shards().check().is_err();
+        self.refuses_next.take() || self.shards().farewell().is_under_way() || shut()
+    }
+
+    /// Wakes whom this server tells that nothing comes.
+    fn unblock(&self, out: &mut Vec<u8>) {
+        // Or kevy would log it, and stream it.
+        propagation::set_override(propagation::Propagate::Suppress);
+        if !self.shards().farewell().is_under_way() {
+            out.extend_from_slice(replies::UNBLOCK_REFUSED);
+            return;
+        }
+        self.waiting.borrow().wakes().for_each(kevy_rt::push_lua_wake_key);
+        out.extend_from_slice(replies::CUT_DONE);
     }
 
     /// Runs a command that came in, or says why not.
@@ -110,7 +130,7 @@ impl ElectedCommands {
             (_, asked) => asked,
         };
         match (verdict, asked) {
-            (Verdict::Write | Verdict::OwnWrite | Verdict::Cut, Err(denied)) => {
+            (Verdict::Write | Verdict::AnsweredWrite | Verdict::Cut, Err(denied)) => {
                 out.extend_from_slice(&replies::denied(denied));
                 // Or kevy would log it, and stream it.
                 propagation::set_override(propagation::Propagate::Suppress);
@@ -122,7 +142,7 @@ impl ElectedCommands {
             (Verdict::Intruder, _) => out.extend_from_slice(replies::BROWSER),
             (Verdict::Ignored, _) => {}
             (Verdict::Apart, _) => out.extend_from_slice(replies::APART),
-            (Verdict::Own | Verdict::OwnWrite | Verdict::Cut, _) => {
+            (Verdict::Answered | Verdict::AnsweredWrite | Verdict::Cut, _) => {
                 let own = args.first().and_then(Overridden::of);
                 return own.is_some_and(|own| self.answer(own, store, args, proto, out));
             }
@@ -174,6 +194,7 @@ impl ElectedCommands {
                     out.extend_from_slice(replies::CUT_REFUSED);
                 }
             }
+            Overridden::Unblock => self.unblock(out),
             Overridden::Load => out.extend_from_slice(replies::LOAD),
             Overridden::Handshake => match handshake::answer(args, proto) {
                 Some(reply) => out.extend_from_slice(&reply),
