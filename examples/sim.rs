@@ -2,6 +2,8 @@
 
 #[path = "support/marks.rs"]
 mod marks;
+#[path = "support/parts.rs"]
+mod parts;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -121,7 +123,7 @@ fn plan(seed: u64, nodes: usize, profile: Profile, wrong: Option<Wrong>) -> Plan
 }
 
 /// Runs many simulated clusters under seeded faults, and checks every invariant after every step.
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 #[command(name = "sim", bin_name = "cargo sim", after_help = profiles())]
 struct Options {
     /// Run the real plugin, driver and in-memory transport, not the elector alone
@@ -155,6 +157,9 @@ struct Options {
     /// NAME of these marks (default: simulation, with --mutations mutations; with --stack stack or stack-mutations)
     #[arg(long, value_name = "NAME", requires = "markdown")]
     marks: Option<String>,
+    /// So many seeds at a time, each written into FILE as soon as they have run; the same command goes on where it was interrupted
+    #[arg(long, value_name = "SEEDS", requires = "markdown", conflicts_with = "prove", value_parser = clap::value_parser!(u64).range(1..))]
+    part: Option<u64>,
     #[arg(skip)]
     wrong: Option<Wrong>,
 }
@@ -231,6 +236,9 @@ fn main() -> ExitCode {
     let options = Options::read().unwrap_or_else(|error| error.exit());
     let Some(file) = &options.markdown else { return run(&options) };
     let args: Vec<_> = std::env::args().skip(1).collect();
+    if let Some(size) = options.part {
+        return parts::sweep(&options, size, file, &args.join(" "));
+    }
     *SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) =
         Some(format!("Written by `cargo sim {}`.\n\n", args.join(" ")));
     let code = run(&options);
@@ -265,7 +273,6 @@ fn sweep(options: &Options) -> ExitCode {
             let start = Instant::now();
             let (stats, mut found, (_, slowest)) = many(options, *profile, nodes);
             let seconds = start.elapsed().as_secs_f64();
-            let tenths = |n: u64| format!("{}.{}", n / 10, n % 10);
             clear_bar();
             say!(
                 "| {} | {nodes} | {} | {} | {} | {:.0} | {} / {} / {} | {slowest} |",
@@ -298,6 +305,10 @@ fn sweep(options: &Options) -> ExitCode {
         steps_per_core.iter().sum::<f64>() / steps_per_core.len().max(1) as f64,
     );
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn tenths(n: u64) -> String {
+    format!("{}.{}", n / 10, n % 10)
 }
 
 /// Also gives the seed that took longest to settle, after that time.

@@ -1,5 +1,7 @@
 //! Clocks: what time it is, and when a time has come.
 
+#[cfg(target_os = "linux")]
+mod alarm;
 mod api;
 #[cfg(feature = "test-util")]
 mod manual;

@@ -14,6 +14,11 @@ impl SystemClock {
     pub const fn new() -> Self {
         Self
     }
+
+    /// A timer of async-io's own.
+    fn wait(self, deadline: Instant) -> BoxFuture<'static, ()> {
+        async_io::Timer::after(deadline.saturating_since(self.now())).map(drop).boxed()
+    }
 }
 
 fn read(id: ClockId) -> u64 {
@@ -32,9 +37,25 @@ impl Clock for SystemClock {
         Instant::from_nanos(read(ClockId::MonotonicCoarse))
     }
 
+    #[cfg(target_os = "linux")]
     fn timer(&self, deadline: Instant) -> BoxFuture<'static, ()> {
-        let wait = deadline.saturating_since(self.now());
-        async_io::Timer::after(wait).map(drop).boxed()
+        let clock = *self;
+        match super::alarm::Alarm::at(deadline) {
+            Ok(alarm) => async move {
+                while clock.now() < deadline {
+                    if alarm.rings().await.is_err() {
+                        return clock.wait(deadline).await;
+                    }
+                }
+            }
+            .boxed(),
+            Err(_) => clock.wait(deadline),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn timer(&self, deadline: Instant) -> BoxFuture<'static, ()> {
+        self.wait(deadline)
     }
 
     #[cfg(target_os = "linux")]
@@ -54,6 +75,25 @@ impl Clock for SystemClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::future::{join_all, select};
+
+    #[test]
+    fn timers_ring_at_their_time_and_not_before_whatever_those_were_for_that_had_it_before() {
+        for round in 0..20 {
+            let start = SystemClock.now();
+            let at = |ms| start + Duration::from_millis(ms);
+            let some = [3, 1, 2, 0, 1].map(|ms| async move {
+                SystemClock.timer(at(ms)).await;
+                assert!(SystemClock.now() >= at(ms), "round {round}");
+            });
+            // One that is given up leaves its descriptor to the next ones.
+            let given_up = select(SystemClock.timer(at(2)), SystemClock.timer(at(1)));
+            async_io::block_on(async {
+                drop(given_up.await);
+                join_all(some).await;
+            });
+        }
+    }
 
     #[test]
     fn the_coarse_clock_never_runs_ahead() {

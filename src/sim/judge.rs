@@ -128,6 +128,15 @@ impl Run {
         self.take(found);
     }
 
+    /// A node counts by another list from here on.
+    pub(super) fn judge_list(&mut self, node: usize, epoch: Epoch, made_in: Epoch, voters: Vec<usize>) {
+        if made_in > epoch {
+            let text = format!("n{node} counts in epoch {epoch} by a list of epoch {made_in} (M7)");
+            self.take(Some((INVARIANTS[Check::Confirmed as usize], text)));
+        }
+        self.servers[node].count_by(made_in, voters);
+    }
+
     /// Two that hold the same history to the same place hold the same.
     pub(super) fn judge_contents(&mut self, node: usize) {
         let server = &self.servers[node];

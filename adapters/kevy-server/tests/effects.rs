@@ -433,3 +433,20 @@ fn no_number_in_a_command_ends_the_server() {
     assert_eq!(client.list(&["SPOP", "t", "9"]).len(), 4);
     same_everywhere(&cluster, a, &b);
 }
+
+/// One is written into the log, and not read back.
+#[test]
+fn no_string_grows_beyond_what_is_read_back_from_the_log() {
+    let (cluster, a, b) = pair(1);
+    let mut client = a.client();
+    let largest = kevy_resp::MAX_BULK_LEN;
+    assert_eq!(client.ask(&format!("SETRANGE x {} v", largest - 2)), format!(":{}", largest - 1));
+    assert_eq!(client.ask("APPEND x v"), format!(":{largest}"));
+    for words in ["APPEND x v", "EVAL return{redis.pcall('APPEND','x','v')} 0"] {
+        let reply = client.ask(words);
+        assert!(reply.trim_start_matches('[').starts_with("-ERR string exceeds"), "{words}: {reply}");
+    }
+    assert_eq!(client.ask("DEL x"), ":1");
+    assert_eq!(client.ask("APPEND x v"), ":1");
+    same_everywhere(&cluster, a, &b);
+}

@@ -35,30 +35,33 @@ mod linux {
     pub(super) fn main() {
         let program = companion::enter();
         let arguments: Vec<String> = std::env::args().skip(1).collect();
-        if let [role, mb, accompanied] = &arguments[..]
+        if let [role, mb, companion] = &arguments[..]
             && role == "server"
         {
-            return serve(&program, mb.parse().unwrap(), accompanied == "true");
+            return serve(&program, mb.parse().unwrap(), companion);
         }
         let given: Vec<usize> = arguments.iter().filter_map(|word| word.parse().ok()).collect();
-        println!("{:>8}  {:>12}  {:>12}  {:>14}", "heap", "without (ms)", "with (ms)", "without / with");
+        println!(
+            "| heap | no companion (ms) | an ordinary one | one that runs before others | none / the last |"
+        );
+        println!("|---|--:|--:|--:|--:|");
         for mb in if given.is_empty() { &SIZES[..] } else { &given } {
-            let mut took = [Vec::new(), Vec::new()];
+            let mut took = [const { Vec::new() }; 3];
             for _ in 0..ROUNDS {
-                for (took, accompanied) in took.iter_mut().zip([false, true]) {
-                    took.push(round(*mb, accompanied));
+                for (took, companion) in took.iter_mut().zip(["none", "ordinary", "preferred"]) {
+                    took.push(round(*mb, companion));
                 }
             }
-            let [without, with] = took.map(|mut took| {
+            let [none, ordinary, preferred] = took.map(|mut took| {
                 took.sort();
                 took[ROUNDS / 2].as_secs_f64() * 1e3
             });
-            println!("{mb:>5} MB  {without:>12.2}  {with:>12.2}  {:>13.1}x", without / with);
+            println!("| {mb} MB | {none:.2} | {ordinary:.2} | {preferred:.2} | {:.1}x |", none / preferred);
         }
     }
 
-    fn round(mb: usize, accompanied: bool) -> Duration {
-        let mut process = server::start(&["server", &mb.to_string(), &accompanied.to_string()]);
+    fn round(mb: usize, companion: &str) -> Duration {
+        let mut process = server::start(&["server", &mb.to_string(), companion]);
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let port: u16 = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let mut link = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -76,14 +79,14 @@ mod linux {
         seen - killed
     }
 
-    fn serve(program: &companion::Program, mb: usize, accompanied: bool) {
+    fn serve(program: &companion::Program, mb: usize, companion: &str) {
         let heap = vec![1_u8; mb * MB];
         std::hint::black_box(&heap);
         let lives = Lives::new(1).unwrap();
         lives.hold(0).unwrap();
         let (door, link) = server::open();
-        let companion = accompanied.then(|| {
-            let companion = server::accompany(program, &lives, [&door, &link]);
+        let companion = (companion != "none").then(|| {
+            let companion = server::accompany(program, &lives, [&door, &link], companion == "preferred");
             while companion.hear() != News::Ready {
                 poll(&mut [PollFd::from_borrowed_fd(companion.socket(), PollFlags::IN)], None).unwrap();
             }

@@ -46,7 +46,7 @@ mod linux {
     /// Threads of the server that could answer somebody, beside its main thread.
     const WORKERS: usize = 3;
 
-    const TESTS: [(&str, fn()); 12] = [
+    const TESTS: [(&str, fn()); 13] = [
         ("a_killed_server_is_said_to_be_dead", a_killed_server_is_said_to_be_dead),
         ("a_crash_and_an_end_in_order_are_said_too", a_crash_and_an_end_in_order_are_said_too),
         ("a_crash_that_leaves_a_core_is_said_too", a_crash_that_leaves_a_core_is_said_too),
@@ -60,6 +60,7 @@ mod linux {
         ("signals_for_the_server_leave_it_alone", signals_for_the_server_leave_it_alone),
         ("what_was_taken_back_is_not_ended", what_was_taken_back_is_not_ended),
         ("it_has_nothing_of_the_server_but_what_it_was_given", it_has_nothing_but_what_it_was_given),
+        ("what_waits_for_the_death_runs_first", what_waits_for_the_death_runs_first),
         (
             "it_ends_with_the_server_and_leaves_the_port_free",
             it_ends_with_the_server_and_leaves_the_port_free,
@@ -98,7 +99,7 @@ mod linux {
         // As kevy's: not closed on exec.
         let leak = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
-        let start = || server::accompany(program, &lives, [&door, &link]);
+        let start = || server::accompany(program, &lives, [&door, &link], true);
         let mut companion = start();
         let mut orders = std::io::stdin();
         loop {
@@ -396,6 +397,25 @@ mod linux {
         let root = link(format!("/proc/{}/cwd", server.companion).into());
         assert_eq!(root, "/");
         assert_eq!(std::fs::read(format!("/proc/{}/environ", server.companion)).unwrap(), b"");
+    }
+
+    /// On a machine with no time left, a death would be told when there is some.
+    fn what_waits_for_the_death_runs_first() {
+        let allowed = std::thread::spawn(kevy_elect_watchdog::prefer_this_thread).join().unwrap().is_ok();
+        let server = Server::start();
+        // As `sched(7)` numbers them: round robin, and ordinary.
+        let first = if allowed { "2" } else { "0" };
+        until("its threads run so", || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", server.companion)).unwrap();
+            let stat =
+                threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap());
+            // Behind the name, which may have spaces in it.
+            let policy =
+                |stat: String| stat.rsplit(") ").next().unwrap().split(' ').nth(38).unwrap().to_owned();
+            let mut policies: Vec<String> = stat.map(policy).collect();
+            policies.sort();
+            policies == ["0", first]
+        });
     }
 
     fn it_ends_with_the_server_and_leaves_the_port_free() {

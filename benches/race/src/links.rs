@@ -45,7 +45,12 @@ pub(crate) fn compare(
             kind.kills.extend(course.rounds.iter().map(|round| round.failover().as_secs_f64() * 1e3));
         }
     }
-    Ok(markdown(&kinds))
+    let written = format!(
+        "Written by `cargo race --keys --rounds {} --idle {}`. ",
+        options.rounds,
+        options.idle.as_secs()
+    );
+    Ok(written + &markdown(&kinds))
 }
 
 fn markdown(kinds: &[Kind; 2]) -> String {

@@ -51,6 +51,8 @@ pub(super) struct Server {
     replicas: usize,
     /// Whose acknowledgements count: an observer has no vote, so what it holds binds no election.
     counts: Vec<bool>,
+    /// Who votes by a list that was made after its reign: for the next one.
+    next_voters: Option<Vec<usize>>,
     /// Who holds data.
     with_data: Vec<bool>,
     /// Draws for the vices alone: an ideal server draws nothing.
@@ -104,8 +106,14 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// These vote from here on: their acknowledgements count, where they hold data.
-    pub(in crate::sim) fn count_by(&mut self, voters: &[usize]) {
+    /// These vote from here on, by a list of this epoch: their acknowledgements count, where they hold data. Whoever lost the office
+    /// before that list was made confirms nothing by it: what a quorum held in its reign, a list of another one does not say.
+    pub(in crate::sim) fn count_by(&mut self, made_in: Epoch, voters: Vec<usize>) {
+        if self.serving.is_some_and(|serving| made_in > serving) {
+            self.next_voters = Some(voters);
+            return;
+        }
+        self.next_voters = None;
         self.replicas = voters.len() / 2;
         for (node, counts) in self.counts.iter_mut().enumerate() {
             *counts = voters.contains(&node) && self.with_data[node];
@@ -123,6 +131,7 @@ impl Server {
             replicas: plan.setup.voters() / 2,
             with_data: plan.setup.kinds.iter().map(|kind| *kind != MemberKind::Witness).collect(),
             counts: plan.setup.kinds.iter().map(|kind| *kind == MemberKind::Voter).collect(),
+            next_voters: None,
             rng: Rng::new(plan.seed, 200 + node as u64),
             serving: None,
             attached: vec![None; nodes],
@@ -233,6 +242,9 @@ impl Server {
         self.claim = None;
         self.data.begin(epoch, self.points());
         (self.serving, self.wrote) = (Some(epoch), Some(epoch));
+        if let Some(voters) = self.next_voters.take() {
+            self.count_by(epoch, voters);
+        }
         self.attached.fill(None);
         self.fetching.fill(Fetching::default());
         self.floods = self.continues() && self.rng.chance(FLOODS);

@@ -129,10 +129,10 @@ impl State {
         {
             self.run.judge_handed_over(node, event.epoch, successor);
         }
-        if let EventKind::Members { voters, .. } = &event.kind {
+        if let EventKind::Members { generation, voters } = &event.kind {
             let voters: Vec<_> = voters.split(',').filter_map(|id| NodeId::new(id).ok()).collect();
             let voters: Vec<_> = voters.into_iter().filter_map(|id| self.run.number(id)).collect();
-            self.run.servers[node].count_by(&voters);
+            self.run.judge_list(node, event.epoch, generation.epoch, voters);
         }
         if let Some(why) = self.run.count_event(&event.kind) {
             self.judge_lost_office(node, event.epoch, why);

@@ -125,9 +125,9 @@ impl World {
             self.run.judge_handed_over(node, event.epoch, successor);
         }
         self.judge_seniority(node, event);
-        if let EventKind::Members { .. } = event.kind {
+        if let EventKind::Members { generation, .. } = event.kind {
             let voters = self.voters_of(node);
-            self.run.servers[node].count_by(&voters);
+            self.run.judge_list(node, event.epoch, generation.epoch, voters);
         }
         if let EventKind::Belongs { cluster } = event.kind {
             self.run.servers[node].cluster = Some(cluster);

@@ -6,7 +6,7 @@ use super::place::Place;
 use super::shared::Context;
 use super::spare::Spare;
 use super::stream::{Stopped, Stream, abort, read_more, read_ready, resets, tune, write_all, write_first};
-use super::timer::{now, within};
+use super::timer::{after, now, within};
 use super::watch::Watched;
 use crate::ids::NodeId;
 use crate::message::Hello;
@@ -79,7 +79,7 @@ pub(super) async fn keep_linked(context: Context<'_>, peer: NodeId, address: &st
 /// Looks for silent peers, for ever.
 pub(super) async fn watch_silence(context: Context<'_>, silence: Duration) {
     loop {
-        Timer::after(silence / u32::from(QUIET_CHECKS)).await;
+        after(silence / u32::from(QUIET_CHECKS)).await;
         context.shared.links().check_silence();
     }
 }

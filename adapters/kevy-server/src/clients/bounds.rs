@@ -7,14 +7,14 @@
 use kevy_resp::ArgvView;
 use kevy_store::Store;
 
-/// Longest string, as Redis has it.
-const STRING_BYTES_MAX: u64 = 512 << 20;
+/// Longest string, as Redis has it: kevy writes longer ones into its log, and reads no longer ones back.
+const STRING_BYTES_MAX: u64 = kevy_resp::MAX_BULK_LEN as u64;
 /// Most members that one command draws with repetition, or without a look at how many there are.
 const DRAWN_MAX: u64 = 1 << 20;
 /// Most words of one record, less what stands around the commands in it.
 pub(crate) const RECORD_WORDS_MAX: usize = kevy_resp::MAX_MULTIBULK_LEN - 1024;
-/// Most bytes of one record, as a node that fetches it has it.
-pub(crate) const RECORD_BYTES_MAX: usize = 512 << 20;
+/// Most bytes of one record of a script: the largest value, and what may stand beside it.
+pub(crate) const RECORD_BYTES_MAX: usize = kevy_resp::MAX_BULK_LEN + (1 << 20);
 
 const TOO_LONG: &str = "ERR string exceeds maximum allowed size (512 MiB)";
 const BIT_TOO_FAR: &str = "ERR bit offset is not an integer or out of range";
@@ -31,7 +31,7 @@ pub(crate) enum Bound {
 
 /// Whether a command has such numbers.
 pub(crate) fn is_bounded(upper: &[u8]) -> bool {
-    matches!(upper, b"SETRANGE" | b"SETBIT" | b"SPOP" | b"SRANDMEMBER")
+    matches!(upper, b"APPEND" | b"SETRANGE" | b"SETBIT" | b"SPOP" | b"SRANDMEMBER")
 }
 
 /// Looks at the numbers of one command.
@@ -40,6 +40,10 @@ pub(crate) fn check<A: ArgvView + ?Sized>(store: &mut Store, upper: &[u8], args:
     match upper {
         b"SETRANGE" if args.len() == 4 => {
             let end = number(2)?.unsigned_abs().saturating_add(args[3].len() as u64);
+            (end > STRING_BYTES_MAX).then_some(Bound::Refuse(TOO_LONG))
+        }
+        b"APPEND" if args.len() == 3 => {
+            let end = (store.strlen(&args[1]).ok()? as u64).saturating_add(args[2].len() as u64);
             (end > STRING_BYTES_MAX).then_some(Bound::Refuse(TOO_LONG))
         }
         b"SETBIT" if args.len() == 4 => {

@@ -30,6 +30,7 @@ static SUPERVISOR: OnceLock<Arc<Supervisor>> = OnceLock::new();
 /// Sees to it that there is a companion, and that it has the sockets.
 pub(crate) struct Supervisor {
     lives: Lives,
+    preferred: bool,
     /// A lock got its thread.
     held: Event,
     state: Mutex<State>,
@@ -44,7 +45,13 @@ struct State {
 }
 
 /// Begins, on the thread that runs the server. The first companion is started when all shards have begun.
-pub(crate) fn begin(program: &Program, shards: usize, inline: Inline) -> io::Result<Arc<dyn SocketWatch>> {
+/// `preferred`: companions run before all ordinary threads, as the election's does.
+pub(crate) fn begin(
+    program: &Program,
+    shards: usize,
+    preferred: bool,
+    inline: Inline,
+) -> io::Result<Arc<dyn SocketWatch>> {
     let (main, election) = (shards, shards + 1);
     let lives = Lives::new(shards + 2)?;
     lives.hold(main)?;
@@ -55,7 +62,7 @@ pub(crate) fn begin(program: &Program, shards: usize, inline: Inline) -> io::Res
     );
     metrics::gauge!("kevy_server_companion").set(0.0);
     metrics::counter!("kevy_server_companion_ends_total").increment(0);
-    let supervisor = Arc::new(Supervisor { lives, held: Event::new(), state: Mutex::default() });
+    let supervisor = Arc::new(Supervisor { lives, preferred, held: Event::new(), state: Mutex::default() });
     if SUPERVISOR.set(Arc::clone(&supervisor)).is_err() {
         return Err(io::Error::other("this process has one already"));
     }
@@ -118,8 +125,8 @@ impl Supervisor {
 
     /// Starts one and waits for its end.
     async fn one(&self, program: Program) -> io::Result<ExitStatus> {
-        let lives = self.lives.clone();
-        let companion = blocking::unblock(move || Companion::start(&program, &lives)).await?;
+        let (lives, preferred) = (self.lives.clone(), self.preferred);
+        let companion = blocking::unblock(move || Companion::start(&program, &lives, preferred)).await?;
         let socket = Async::new(companion.socket().try_clone_to_owned()?)?;
         self.install(companion);
         loop {

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 /// Longest silence of a primary that is asked for a frame. It copies the frame before it answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest frame, as kevy has it: half a GiB, beyond which it drops the client that asked.
-const FRAME_BYTES_MAX: usize = 512 << 20;
+/// The largest frame: a command has come from one client, of whom kevy keeps no more. No word in it is larger than half of that.
+const FRAME_BYTES_MAX: usize = 1 << 30;
 /// What is made ready for bytes that have not come yet.
 const AHEAD_BYTES: usize = 1 << 20;
 /// What a node tells of its history, at most.
@@ -286,7 +286,7 @@ fn argv(from: &mut impl BufRead) -> io::Result<Argv> {
     let (mut left, mut word) = (FRAME_BYTES_MAX, Vec::new());
     for _ in 0..count {
         let size = usize::try_from(number(&line(from)?, '$')?).unwrap_or(usize::MAX);
-        left = left.checked_sub(size).ok_or_else(|| garbage("a frame above 512 MiB".to_owned()))?;
+        left = left.checked_sub(size).ok_or_else(|| garbage("a frame above 1 GiB".to_owned()))?;
         word.clear();
         word.reserve(size.min(AHEAD_BYTES));
         if from.take(size as u64).read_to_end(&mut word)? != size {

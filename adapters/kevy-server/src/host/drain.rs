@@ -4,9 +4,7 @@ use super::{HURRY, KevyHost, lapsed};
 use crate::confirm::connections::Whose;
 use crate::fitness::guard::Guard;
 use crate::inline::Inline;
-use crate::shards::stream::{TICKS, TURNS_BETWEEN_SHARDS};
 use async_io::Timer;
-use event_listener::listener;
 use futures::future::{Either, select};
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,7 +16,7 @@ impl KevyHost {
     pub(crate) async fn drain(&self) {
         let reading = self.guard.as_ref().map(Guard::reading);
         self.shards.hurry(HURRY);
-        let turned = pin!(self.turned());
+        let turned = pin!(self.shards.come_to_rest());
         let patience = self.guard.as_ref().filter(|guard| guard.is_up()).map(Guard::patience);
         let waited = async {
             match patience {
@@ -75,35 +73,6 @@ impl KevyHost {
         match Inline::get() {
             Ok(inline) => inline.spawn(lapsed::watch(Arc::clone(&self.shards), promise)),
             Err(error) => log::error!("nobody lets clients go whom this node can serve no more: {error}"),
-        }
-    }
-
-    /// Waits until every shard has gone through the turns after which no answer is under way.
-    pub(super) async fn turned(&self) {
-        let several = self.shards.count() > 1;
-        // A primary's shards are asked to come round, which takes microseconds; then one round of ticks counts what they did. Others
-        // apply a stream and answer no writes: theirs have no hurry.
-        let asked = several && self.shards.is_reigning();
-        for _ in 0..if asked { TURNS_BETWEEN_SHARDS } else { 0 } {
-            let number = self.shards.ask_for_turns(TICKS);
-            loop {
-                listener!(self.shards.progress() => listener);
-                if self.shards.have_turned(number) {
-                    break;
-                }
-                listener.await;
-            }
-        }
-        let rounds = if several && !asked { TURNS_BETWEEN_SHARDS } else { 1 };
-        for _ in 0..rounds {
-            let before = self.shards.views();
-            loop {
-                listener!(self.shards.progress() => listener);
-                if self.shards.views().iter().zip(&before).all(|(now, before)| *now >= before + TICKS) {
-                    break;
-                }
-                listener.await;
-            }
         }
     }
 }

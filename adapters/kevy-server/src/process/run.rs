@@ -184,7 +184,7 @@ fn companion(
     if !elect.companion {
         return None;
     }
-    let begun = companion::begin(program, shards, inline);
+    let begun = companion::begin(program, shards, elect.realtime != Some(false), inline);
     begun.map_err(|error| companion::complain(&error.to_string())).ok()
 }
 

@@ -61,6 +61,7 @@ impl Shards {
             self.throttle(shard, offset);
         }
         state.viewed.store(self.nanos(), Ordering::Relaxed);
+        self.note_told(shard);
         // Last: whoever waits for this view may rely on the election having it.
         state.views.fetch_add(1, Ordering::Release);
         self.progress.notify(usize::MAX);

@@ -96,3 +96,18 @@ fn a_log_that_cannot_be_written_ends_the_server_where_the_shard_writes_it() {
     let log = std::fs::read_to_string(primary.dir.0.join("log")).unwrap();
     assert!(!ended.success() && log.contains("shard 0 exited with error"), "{MENDED}: {ended:?} {log}");
 }
+
+#[test]
+fn a_string_that_has_grown_beyond_what_is_read_is_lost_with_all_behind_it() {
+    let mut primary = Plain::with("primary", "", "[persistence]\nappendfsync = \"always\"");
+    let largest = kevy_resp::MAX_BULK_LEN;
+    assert_eq!(primary.ask(&format!("SETRANGE grown {} x", largest - 1)), format!(":{largest}"));
+    assert_eq!(primary.ask("APPEND grown x"), format!(":{}", largest + 1), "{MENDED}");
+    let log = || std::fs::metadata(primary.dir.0.join("aof-0.aof")).map_or(0, |log| log.len());
+    primary.ask("BGREWRITEAOF");
+    until("it is written anew", || (log() > largest as u64).then_some(()));
+    assert_eq!(primary.ask("SET behind it"), "+OK");
+    primary.restart("");
+    let keys = until("it has read its log", || primary.ask("DBSIZE").strip_prefix(':')?.parse::<u64>().ok());
+    assert_eq!(keys, 0, "{MENDED}");
+}

@@ -16,7 +16,7 @@
 //! let program = companion::enter(); // first of all: never returns in the companion
 //! let lives = Lives::new(1)?;
 //! lives.hold(0)?; // by this thread, until it ends
-//! let companion = Companion::start(&program, &lives)?;
+//! let companion = Companion::start(&program, &lives, true)?;
 //! let door = std::net::TcpListener::bind("127.0.0.1:0")?;
 //! companion.hand_over(1, &door)?;
 //! # Ok(())
@@ -43,8 +43,9 @@ use wire::{Heard, Word};
 /// Whether this system opens the locks of dead threads.
 pub const SUPPORTED: bool = true;
 
-/// What a companion is started with, as its only argument.
+/// What a companion is started with, as its only argument; and where it is to run before others.
 const ROLE: &str = "--companion";
+const ROLE_PREFERRED: &str = "--companion-preferred";
 
 /// Says that this program's `main` has called [`enter`], so that it can be started anew as a companion.
 #[derive(Debug, Clone)]
@@ -53,8 +54,10 @@ pub struct Program(());
 /// What `main` has to call before anything else. In a companion it never returns.
 pub fn enter() -> Program {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|role| role == ROLE) && arguments.next().is_none() {
-        std::process::exit(process::run());
+    if let (Some(role), None) = (arguments.next(), arguments.next())
+        && (role == ROLE || role == ROLE_PREFERRED)
+    {
+        std::process::exit(process::run(role == ROLE_PREFERRED));
     }
     Program(())
 }
@@ -117,8 +120,10 @@ pub struct Companion {
 impl Companion {
     /// Starts one. All of `lives` must be held: of a thread without its lock it could not know that it lives.
     ///
+    /// `preferred`: it runs before all ordinary threads, where the system allows it
+    /// ([`prefer_this_thread`](crate::prefer_this_thread)), so that a busy machine hears of a death as early as an idle one.
     /// Takes some milliseconds, whatever this process's size is.
-    pub fn start(_: &Program, lives: &Lives) -> io::Result<Self> {
+    pub fn start(_: &Program, lives: &Lives, preferred: bool) -> io::Result<Self> {
         if !lives.are_held() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a thread that matters has no lock yet"));
         }
@@ -127,7 +132,8 @@ impl Companion {
         // Its end may wait.
         rustix::io::ioctl_fionbio(&theirs, false)?;
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("kevy-companion").arg(ROLE).env_clear().current_dir("/");
+        let role = if preferred { ROLE_PREFERRED } else { ROLE };
+        command.arg0("kevy-companion").arg(role).env_clear().current_dir("/");
         // Nobody may wait for the end of this process's output and get that of the companion's.
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         // What a terminal sends to everybody in the foreground is not meant for it.

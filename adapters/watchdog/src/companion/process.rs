@@ -38,14 +38,14 @@ const IGNORED: [i32; 9] = [
 struct Held(Mutex<BTreeMap<u64, OwnedFd>>);
 
 /// Runs until the server is dead or gone. Gives the code to exit with.
-pub(super) fn run() -> i32 {
-    match live() {
+pub(super) fn run(preferred: bool) -> i32 {
+    match live(preferred) {
         Ok(()) => 0,
         Err(_) => FAILED,
     }
 }
 
-fn live() -> io::Result<()> {
+fn live(preferred: bool) -> io::Result<()> {
     ignore_signals();
     close_inherited();
     // For `ps`, and so that what is meant for the server by name does not meet this one.
@@ -64,6 +64,10 @@ fn live() -> io::Result<()> {
     let held = Box::leak(Box::<Held>::default());
     let waiter: &Held = held;
     std::thread::Builder::new().name("locks".to_owned()).stack_size(STACK_BYTES).spawn(move || {
+        if preferred {
+            // Where the system does not allow it, the server has said so of its election's thread.
+            let _ = crate::prefer_this_thread();
+        }
         let all = (0..area.threads()).try_for_each(|thread| area.wait(thread));
         if all.is_err() {
             std::process::exit(FAILED);

@@ -44,7 +44,7 @@ pub enum News {
 pub struct Companion(Infallible);
 
 impl Companion {
-    pub fn start(_: &Program, lives: &Lives) -> io::Result<Self> {
+    pub fn start(_: &Program, lives: &Lives, _: bool) -> io::Result<Self> {
         match lives.0 {}
     }
 

@@ -21,9 +21,9 @@ pub fn open() -> (TcpListener, TcpStream) {
     (door, link)
 }
 
-/// A companion for these threads and sockets.
-pub fn accompany(program: &Program, lives: &Lives, sockets: [&dyn AsFd; 2]) -> Companion {
-    let companion = Companion::start(program, lives).unwrap();
+/// A companion for these threads and sockets, which runs before all ordinary threads or is one of them.
+pub fn accompany(program: &Program, lives: &Lives, sockets: [&dyn AsFd; 2], preferred: bool) -> Companion {
+    let companion = Companion::start(program, lives, preferred).unwrap();
     for (key, socket) in (0..).zip(sockets) {
         companion.hand_over(key, socket).unwrap();
     }
