@@ -129,7 +129,7 @@ fn try_everything(shut: &Shut, commands: &[Command]) -> Vec<String> {
     let sha = text(&wire.ask_all(&[Way::prepare()])[0]);
     let mut before = Contents::of(&mut look);
     assert!(before.len() > 10, "there is something to change");
-    for way in Way::ALL {
+    for &way in Way::ALL {
         for some in commands.chunks(AT_ONCE) {
             limit.at(format!("{way:?}, from {} on", some[0].name));
             for command in some {
@@ -250,7 +250,7 @@ fn shares(shards: u16, limit: &Limit) -> Vec<(Way, usize, Vec<String>)> {
     let sha = text(&wire.ask_all(&[Way::prepare()])[0]);
     let pristine = Contents::of(&mut look);
     let mut all = Vec::new();
-    for (turn, way) in Way::ALL.into_iter().filter(|way| way.least_tenths() > 0).enumerate() {
+    for (turn, way) in Way::ALL.iter().copied().filter(|way| way.least_tenths() > 0).enumerate() {
         let (mut of, mut still) = (0, Vec::new());
         // A third of them; together the ways try all.
         for command in commands(shards).iter().skip(turn % 3).step_by(3) {
