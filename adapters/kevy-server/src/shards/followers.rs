@@ -36,6 +36,8 @@ impl Shards {
         let rest = follower.rest(offset, self.buffer.load(Ordering::Relaxed), Instant::now());
         if !rest.is_zero() {
             std::thread::sleep(rest);
+            // Else the next tick is a tenth of a second away, and writers have that for themselves.
+            self.prolong(HURRY);
             let ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
             if throttle.rested_ms.fetch_add(ms, Ordering::Relaxed) == 0 {
                 log::warn!(

@@ -2,7 +2,7 @@
 //! end that nobody reads is not here: neither its memory nor its time has a bound that holds (docs/limits.md).
 
 use super::sockets::{dial, hold};
-use super::stage::{Attack, By, Cost, Doors, Stage};
+use super::stage::{Addresses, Attack, By, Cost, Stage};
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// that an attacker holds.
 const CLIENTS_MAX: usize = 10_000;
 
-fn connect(doors: &Doors, node: usize) -> Option<TcpStream> {
+fn connect(doors: &Addresses, node: usize) -> Option<TcpStream> {
     dial(doors.client(node), Duration::from_millis(100))
 }
 
