@@ -313,6 +313,7 @@ const CAUGHT_SERVERS: &[(ServerMutation, &str, usize, u64)] = &[
     (ServerMutation::CountsBehindCuts, "memory", 3, 28),
     (ServerMutation::CountsRefused, "memory", 3, 0),
     (ServerMutation::CountsOldReigns, "hung", 3, 34),
+    (ServerMutation::CountsConnections, "hung", 5, 295),
     (ServerMutation::WaitOutlivesReign, "reigns", 3, 24),
     (ServerMutation::EndsKeys, "logs", 3, 0),
     (ServerMutation::NoWatchdog, "hung", 3, 37),
