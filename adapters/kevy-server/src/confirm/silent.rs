@@ -5,6 +5,7 @@
 
 use crate::confirm::connections::{Listeners, Whose, peer_of};
 use rustix::net::{Shutdown, shutdown};
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 const SILENT_TIME_MAX: Duration = Duration::from_secs(3);
 /// So many may take that long, as at the port of the elections (T19); of more, the ones that came first end.
 const SILENT_MAX: usize = 32;
-/// Looking at all descriptors takes a part of this share of the time at most, however many there are.
+/// Looking at all descriptors takes this share of the thread's time at most, however many there are.
 const PAUSE_PER_LOOK: u32 = 100;
 
 /// Looks for them.
@@ -35,7 +36,7 @@ impl Silent {
         if self.not_before.is_some_and(|at| now < at) {
             return Vec::new();
         }
-        let begun = Instant::now();
+        let begun = worked();
         let mut there = Vec::new();
         // What cannot be looked at now, for want of a descriptor, is looked at next time.
         drop(streams.each(Whose::All, |socket| there.extend(peer_of(&socket))));
@@ -45,7 +46,7 @@ impl Silent {
                 let _ = shutdown(&socket, Shutdown::Both);
             }));
         }
-        self.not_before = Some(now + begun.elapsed() * PAUSE_PER_LOOK);
+        self.not_before = Some(now + worked().saturating_sub(begun) * PAUSE_PER_LOOK);
         due
     }
 
@@ -66,6 +67,13 @@ impl Silent {
         let due = all.iter().enumerate().filter(|(n, (since, _))| *n < too_many || takes_too_long(*since));
         due.map(|(_, (_, peer))| *peer).collect()
     }
+}
+
+/// How long this thread has had a processor: on a busy machine a look takes longer than it costs.
+fn worked() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
 #[cfg(test)]
