@@ -98,6 +98,8 @@ fn seeds_that_found_something_hold() {
     holds(1_000_062, 5, "split");
     // The checker counted what a primary held, that had lost its office, by a list that was made in a later epoch.
     holds(11_096, 5, "members");
+    // A single voter had no lease from the moment in which a second one was added until that one had echoed.
+    holds(9338, 3, "members");
 }
 
 #[test]
@@ -291,6 +293,7 @@ const SHOWN_BY_SCRIPTS: &[Mutation] = &[
     Mutation::ListNotPersisted,
     Mutation::ListUnsettled,
     Mutation::OlderListsElect,
+    Mutation::CarriedLeaseForgotten,
     Mutation::IdSettledAlone,
     Mutation::ForeignersCount,
     Mutation::DataIsNobodys,
@@ -310,6 +313,7 @@ const CAUGHT_SERVERS: &[(ServerMutation, &str, usize, u64)] = &[
     (ServerMutation::CountsBehindCuts, "memory", 3, 28),
     (ServerMutation::CountsRefused, "memory", 3, 0),
     (ServerMutation::CountsOldReigns, "hung", 3, 34),
+    (ServerMutation::CountsConnections, "hung", 5, 295),
     (ServerMutation::WaitOutlivesReign, "reigns", 3, 24),
     (ServerMutation::EndsKeys, "logs", 3, 0),
     (ServerMutation::NoWatchdog, "hung", 3, 37),

@@ -23,6 +23,8 @@ pub(super) struct Lease {
     /// Without this every echo would look at all voters, which is quadratic in them per interval.
     start: Option<Instant>,
     newer: usize,
+    /// What the voters before one was added have echoed, as long as the present ones have not (M11).
+    carried: Option<Instant>,
     /// Room to sort in, so that renewing allocates nothing.
     scratch: Vec<Instant>,
     until: Option<Instant>,
@@ -42,6 +44,7 @@ impl Lease {
             echoed: vec![None; voters],
             start: None,
             newer: 0,
+            carried: None,
             scratch: Vec::with_capacity(voters),
             until: None,
         }
@@ -51,7 +54,7 @@ impl Lease {
     pub(super) fn revoke(&mut self) {
         self.sent.fill((Round(0), Instant::ZERO));
         self.echoed.fill(None);
-        self.start = None;
+        (self.start, self.carried) = (None, None);
         self.until = None;
     }
 
@@ -92,16 +95,24 @@ impl Lease {
     /// What `voter` promised does not count any more.
     pub(super) fn unsupported(&mut self, voter: usize) {
         self.echoed[voter] = None;
-        self.start = None;
+        (self.start, self.carried) = (None, None);
     }
 
     /// Other voters count from here on: `before` says under which number each of them was counted until now.
     pub(super) fn renumber(&mut self, before: &[Option<usize>]) {
+        // One voter more: every quorum of the present ones meets the one that this lease is of. Twice in a row that is not so.
+        let all_stay = (0..self.echoed.len()).all(|old| before.contains(&Some(old)));
+        self.carried = self.start.filter(|_| all_stay && self.carried.is_none());
         let echoed = |old: &Option<usize>| old.and_then(|old| self.echoed[old]);
         self.echoed = before.iter().map(echoed).collect();
         self.quorum = before.len() / 2 + 1;
         self.scratch = Vec::with_capacity(before.len());
         self.start = None;
+    }
+
+    /// Whether it still is the lease of those who voted before one was added.
+    pub(super) fn is_carried(&self) -> bool {
+        self.carried.is_some()
     }
 
     /// Hashes what decides how the lease goes on.
@@ -150,6 +161,10 @@ impl Lease {
                 Some(*start)
             }
         };
+        if self.carried.is_some() {
+            self.carried = self.carried.filter(|carried| self.start < Some(*carried));
+            self.start = self.start.max(self.carried);
+        }
         self.newer = self.echoed.iter().filter(|at| **at > self.start).count();
     }
 
@@ -189,6 +204,34 @@ mod tests {
         lease.echo(4, Round(2));
         lease.echo(4, Round(1));
         assert_eq!(lease.renew(0, at(1230)), Some(at(1100) + length), "a late echo takes nothing back");
+    }
+
+    #[test]
+    fn m11_it_goes_on_where_a_voter_is_added_and_once_only() {
+        let mut lease = lease(1);
+        let (length, stays) = (lease.length, [Some(0), Some(1), Some(2)]);
+        assert_eq!(lease.renew(0, at(1000)), Some(at(1000) + length));
+        lease.renumber(&[Some(0), None]);
+        assert_eq!(lease.renew(0, at(1100)), Some(at(1000) + length), "no longer than it was");
+        assert!(lease.is_carried());
+        lease.sent(Round(1), at(1200));
+        lease.echo(1, Round(1));
+        assert_eq!(lease.renew(0, at(1210)), Some(at(1200) + length));
+        assert!(!lease.is_carried());
+        lease.renumber(&[Some(0), Some(1), None]);
+        lease.renumber(&[Some(0), Some(1), Some(2), None]);
+        assert_eq!(
+            lease.renew(0, at(1220)),
+            None,
+            "two of four have echoed: those before were not counted by"
+        );
+        lease.renumber(&stays);
+        assert_eq!(lease.renew(0, at(1230)), Some(at(1200) + length), "of three");
+        lease.renumber(&[Some(0), Some(1), Some(2), None]);
+        lease.unsupported(1);
+        assert_eq!(lease.renew(0, at(1240)), None, "a link of it has ended");
+        lease.renumber(&stays);
+        assert!(!lease.is_carried(), "somebody was removed");
     }
 
     #[test]

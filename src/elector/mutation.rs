@@ -95,6 +95,8 @@ faults! {
         ListNotPersisted,
         /// Who votes is changed whatever the voters, and the new one, hold.
         ListIgnoresData,
+        /// A primary changes who votes while it still writes by the lease of those before.
+        CarriedLeaseForgotten,
         /// A node that starts waits for its own election timeout, also where an earlier process promised more.
         LongerPromiseForgotten,
         /// A voter promises for its own election timeout, however long the primary's lease is.

@@ -89,7 +89,7 @@ const PATH_MAX: usize = 4;
 
 /// What one shard holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Lane {
+pub(super) struct ShardData {
     /// How far it goes in each history, in their order.
     pub(super) runs: Vec<Place>,
     /// What is there besides, or is missing, as a digest. Zero where all was done that the primaries sent, and no more.
@@ -100,7 +100,7 @@ pub(super) struct Lane {
     pub(super) path: Vec<Beginning>,
 }
 
-impl Lane {
+impl ShardData {
     /// Where it is.
     pub(super) fn end(&self) -> Place {
         self.runs.last().copied().unwrap_or_default()
@@ -231,7 +231,7 @@ pub(super) struct Part {
 /// All writes a server holds. Write `n` of a shard in an epoch is there if its lane goes at least to `n` in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Data {
-    pub(super) lanes: [Lane; SHARDS],
+    pub(super) lanes: [ShardData; SHARDS],
     /// The last cut through all streams that is there on every shard (S6), and the history that it is of.
     pub(super) cut: Cut,
     pub(super) cut_in: Epoch,
@@ -293,9 +293,9 @@ impl Data {
 mod tests {
     use super::*;
 
-    fn lane(runs: &[(u64, u64)]) -> Lane {
+    fn lane(runs: &[(u64, u64)]) -> ShardData {
         let runs = runs.iter().map(|(epoch, writes)| Place { epoch: Epoch(*epoch), offset: *writes * WRITE });
-        Lane { runs: runs.collect(), ..Lane::default() }
+        ShardData { runs: runs.collect(), ..ShardData::default() }
     }
 
     #[test]
@@ -310,7 +310,7 @@ mod tests {
         for fork in [&[(1, 11)][..], &[(1, 10), (2, 6)], &[(1, 9), (2, 1)], &[(9, 15)], &[(1, 10), (3, 0)]] {
             assert!(!lane(fork).is_prefix(&begun, Epoch(3)), "{fork:?}");
         }
-        let odd = Lane { odd: 1, ..lane(&all) };
+        let odd = ShardData { odd: 1, ..lane(&all) };
         assert!(!odd.is_prefix(&begun, Epoch(3)));
     }
 

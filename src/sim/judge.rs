@@ -74,9 +74,23 @@ impl Run {
         self.take(found);
     }
 
-    /// A write passes a gate while so many voters are bound to its node.
-    pub(super) fn judge_lease(&mut self, node: usize, epoch: Epoch, bound: usize, quorum: usize) {
+    /// A write passes a gate of a node that counts by `present`; `carried`: by the lease of those who voted before one was added (M11).
+    pub(super) fn judge_lease(
+        &mut self,
+        node: usize,
+        epoch: Epoch,
+        present: &[usize],
+        carried: bool,
+        bound: impl Fn(usize) -> bool,
+    ) {
         self.stats.checks[Check::Lease as usize] += 1;
+        let [last, before] = &self.lists[node];
+        let voters = match carried {
+            false => present,
+            true if last == present => before,
+            true => last,
+        };
+        let (bound, quorum) = (voters.iter().filter(|voter| bound(**voter)).count(), voters.len() / 2 + 1);
         let found = self.invariants.lease.on_write(node, epoch, bound, quorum);
         self.take(found);
     }
@@ -134,7 +148,16 @@ impl Run {
             let text = format!("n{node} counts in epoch {epoch} by a list of epoch {made_in} (M7)");
             self.take(Some((INVARIANTS[Check::Confirmed as usize], text)));
         }
+        self.note_list(node, &voters);
         self.servers[node].count_by(made_in, voters);
+    }
+
+    /// A node counts by these, or begins to reign while it does.
+    pub(super) fn note_list(&mut self, node: usize, voters: &[usize]) {
+        let [last, before] = &mut self.lists[node];
+        if last != voters {
+            *before = std::mem::replace(last, voters.to_vec());
+        }
     }
 
     /// Two that hold the same history to the same place hold the same.

@@ -189,6 +189,13 @@ pub const PROFILES: &[Profile] = &[
         lies
     ),
     profile!(
+        "pretender",
+        "the same where who has been up longest goes first, and it lies about that too",
+        [Crash, QuickRestart, Wipe, Pause, Cut, Partition, Storm],
+        lies,
+        senior
+    ),
+    profile!(
         "apart",
         "epochs are far apart, as a lie of long ago left them",
         [Crash, QuickRestart, Wipe, Pause, Cut, Partition, Storm, Operator],

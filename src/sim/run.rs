@@ -31,6 +31,8 @@ pub(super) struct Run {
     /// Real time since the beginning, in nanoseconds.
     pub(super) now: u64,
     pub(super) rng: Rng,
+    /// For each node that reigns: by whom it counts, and by whom it did before.
+    pub(super) lists: Vec<[Vec<usize>; 2]>,
     /// One for each node. Without a model of their own hosts (`stack::run_hosts`) they do nothing.
     pub(super) servers: Vec<Server>,
     pub(super) invariants: Invariants,
@@ -52,6 +54,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn new(plan: Plan, ids: Vec<NodeId>, rng: Rng, traced: bool) -> Self {
         Self {
+            lists: vec![[Vec::new(), Vec::new()]; ids.len()],
             servers: (0..ids.len()).map(|node| Server::new(&plan, node)).collect(),
             invariants: Invariants::new(&plan),
             active: vec![Active::default(); plan.faults.len()],

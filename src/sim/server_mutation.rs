@@ -19,6 +19,8 @@ faults! {
         CountsRefused,
         /// Acknowledgements that were given in an earlier reign count.
         CountsOldReigns,
+        /// Who connects anew counts twice: under the name of its old connection, too.
+        CountsConnections,
         /// A `WAIT` that is parked outlives the reign in which it was asked.
         WaitOutlivesReign,
         /// A replica ends a key by its own clock.

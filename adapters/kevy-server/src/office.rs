@@ -2,7 +2,7 @@
 
 use kevy_elect_ops::members::{Addresses, MemberList};
 use kevy_elect_plugin::change::{ChangeRefused, MembersChange};
-use kevy_elect_plugin::ids::{Epoch, NodeId};
+use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId};
 use kevy_elect_plugin::membership::Membership;
 use kevy_elect_plugin::pause::{Pause, PauseRefused};
 use kevy_elect_plugin::plugin::{Denied, ElectPlugin};
@@ -129,7 +129,9 @@ impl Office for PluginOffice {
     }
 
     fn members(&self, place: &dyn Fn(NodeId) -> Addresses) -> Option<MemberList> {
-        Some(MemberList::of(&self.0.snapshot(), place))
+        let snapshot = self.0.snapshot();
+        // Before the vote record is read there is only what the file says, and that does not count (M1). Who has read it has a number.
+        (snapshot.incarnation != Incarnation(0)).then(|| MemberList::of(&snapshot, place))
     }
 
     fn pause(&self, paused: bool) -> Result<Pause, PauseRefused> {

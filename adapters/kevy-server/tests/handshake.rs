@@ -2,7 +2,8 @@
 //! Redis 7 answers in the same shape.
 //!
 //! The list is what redis-py 8.1, ioredis 6.0, node-redis 6.3, redis-rs 1.8, valkey-glide 2.6, go-redis 9, Lettuce 6, Jedis 5
-//! and StackExchange.Redis 2 send, at their defaults and with the options that they have for it.
+//! and StackExchange.Redis 2 send, at their defaults and with the options that they have for it. `cargo clients --greetings` takes down
+//! what those that can be tried here send to a real server, in `docs/evidence/greetings.md`; the list has all of that.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -15,7 +16,7 @@ use kevy_resp_client::RespClient;
 use std::process::{Child, Command, Stdio};
 
 /// What a reply has to be: `+text`, `:`, `$`, `$text`, `*`, `*n`, `-text` (its beginning).
-const ASKED: [(&str, &str, Redis); 68] = [
+const ASKED: [(&str, &str, Redis); 69] = [
     ("PING", "+PONG", Redis::Same),
     ("PING hello", "$hello", Redis::Same),
     ("ECHO hello", "$hello", Redis::Same),
@@ -25,6 +26,8 @@ const ASKED: [(&str, &str, Redis); 68] = [
     ("CLIENT SETINFO LIB-NAME redis-py(a_v1)", "+OK", Redis::Newer),
     ("client setinfo lib-ver 8.1.0", "+OK", Redis::Newer),
     ("CLIENT SETINFO nonsense 1", "-ERR", Redis::Same),
+    // Services that announce their maintenance take it. redis-py and node-redis ask everybody, and take an error for a no.
+    ("CLIENT MAINT_NOTIFICATIONS ON moving-endpoint-type internal-ip", "-ERR unknown", Redis::Same),
     ("CLIENT ID", ":", Redis::Same),
     ("CLIENT INFO", "$", Redis::Same),
     ("CLIENT LIST", "$", Redis::Same),
@@ -136,6 +139,21 @@ fn every_node_answers_what_libraries_ask_when_they_connect() {
         assert_eq!(wrong(a.port, |_| true), Vec::<String>::new(), "fenced, {shards} shards");
         b.stop();
         a.stop();
+    }
+}
+
+#[test]
+fn all_that_libraries_were_heard_to_send_is_asked() {
+    let evidence = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/evidence/greetings.md");
+    let text = std::fs::read_to_string(evidence).unwrap();
+    let at_our_port = text.lines().filter(|line| line.contains("| clients |"));
+    // What they say of themselves is their own.
+    let begins = |said: &str| said.to_uppercase().split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let heard: Vec<String> = at_our_port.filter_map(|line| Some(begins(line.split('`').nth(1)?))).collect();
+    assert!(heard.len() > 10, "{evidence}: {heard:?}");
+    for said in heard.iter().filter(|said| *said != "SET") {
+        let asked = |(line, ..): &(&str, &str, Redis)| begins(line).replace("HELLO 2", "HELLO 3") == *said;
+        assert!(ASKED.iter().any(asked), "nothing here begins with {said}");
     }
 }
 

@@ -154,10 +154,12 @@ fn t29_strangers_cost_a_secure_cluster_neither_a_copy_nor_a_name_nor_descriptors
         let mut held = Vec::new();
         for n in 0..STRANGERS as u64 {
             let name = name(&cluster.cluster, &nodes[first], replica, n);
-            // Nothing; a piece of a greeting; one in plain; garbage.
+            // Nothing; a piece of a greeting; two in plain; garbage.
             held.extend(say(stream, b""));
             held.extend(say(stream, &[0, 96, 1, 2, 3]));
             held.extend(say(stream, &greeting(&name, (0, 0))));
+            // In plain kevy a name with a zero byte ends the shard.
+            held.extend(say(stream, &greeting("a\0b", (0, 0))));
             held.extend(say(stream, &[255; 512]));
         }
         let options = ConnectOptions::new(name(&cluster.cluster, &nodes[first], replica, 0))

@@ -197,7 +197,8 @@ fn m1_a_file_that_contradicts_the_record_is_refused_with_both_lists() {
     until("it follows again", || (nodes[first].ask("WAIT 2 1000")? == "2").then_some(()));
 }
 
-/// A node that never had a record, and started beside a single voter, is admitted once it has a vote (A4): the primary keeps its lease.
+/// A node that never had a record, and started beside a single voter, is admitted once it has a vote (A4). The primary keeps its lease
+/// until that one has echoed (M11), so no write is refused meanwhile.
 #[test]
 fn m2_one_voter_becomes_two() {
     let cluster = Cluster::new(2, 1);
@@ -207,7 +208,29 @@ fn m2_one_voter_becomes_two() {
         nodes[0].ask("SET k 1")?;
         (nodes[1].ask("GET k").as_deref() == Some("1")).then_some(())
     });
-    assert_eq!(change(&nodes, "ADD n1"), "n0,n1");
+    let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = kevy_resp_client::RespClient::connect("127.0.0.1", cluster.ports[0]).unwrap();
+            while !stop.load(Ordering::SeqCst) {
+                let said = client.request_borrowed(&[b"SET", b"all", b"1"]);
+                if !matches!(said, Ok(kevy_resp::Reply::Simple(_))) {
+                    return stop.store(true, Ordering::SeqCst);
+                }
+                written.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let more = |than: u64| (written.load(Ordering::SeqCst) > than + 100).then_some(());
+        until("writes pass", || more(0));
+        assert_eq!(change(&nodes, "ADD n1"), "n0,n1");
+        let before = written.load(Ordering::SeqCst);
+        until("writes go on", || stop.load(Ordering::SeqCst).then_some(()).or_else(|| more(before)));
+        assert!(
+            !stop.swap(true, Ordering::SeqCst),
+            "a write was refused after {}",
+            written.load(Ordering::SeqCst)
+        );
+    });
     until("the second voter confirms", || {
         let wrote = nodes[0].ask("SET after 1").as_deref() == Some("OK");
         (wrote && nodes[0].ask("WAIT 1 1000")? == "1").then_some(())

@@ -13,6 +13,17 @@ use std::path::Path;
 pub(crate) const PRIVATE: u32 = 0o600;
 /// For others to read: an operator who is another user than the server leaves it.
 pub(crate) const SHOWN: u32 = 0o644;
+/// Files that were left alone, each time.
+const REFUSED: &str = "kevy_elect_files_refused_total";
+
+/// Makes the count known, as zero.
+pub(crate) fn describe() {
+    metrics::describe_counter!(
+        REFUSED,
+        "Times that a file of the election was neither read nor replaced, because something else stands there."
+    );
+    metrics::counter!(REFUSED).increment(0);
+}
 
 /// What is in `file`, if that is no more than `bytes_max`. Nobody can do more with it afterwards than `mode` says.
 pub(crate) fn read(file: &Path, bytes_max: u64, mode: u32) -> io::Result<Vec<u8>> {
@@ -75,6 +86,7 @@ fn plain(there: &rustix::fs::Stat) -> io::Result<()> {
 }
 
 fn odd(what: &str) -> io::Error {
+    metrics::counter!(REFUSED).increment(1);
     io::Error::new(ErrorKind::InvalidData, format!("{what}; remove it"))
 }
 

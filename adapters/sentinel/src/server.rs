@@ -31,6 +31,10 @@ const LISTENS_WITHOUT_PRIMARY: Duration = Duration::from_secs(2);
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// The same after [`LISTENS_WITHOUT_PRIMARY`], and while there is one.
 const LOOK_INTERVAL_MAX: Duration = Duration::from_millis(250);
+/// Connections that were closed because there were too many.
+const REFUSED: &str = "kevy_elect_sentinel_refused_total";
+/// Connections that were closed because nothing of what waited for them was read.
+const STALLED: &str = "kevy_elect_sentinel_stalled_total";
 
 /// How it is served.
 #[derive(Debug, Clone)]
@@ -79,6 +83,16 @@ pub(crate) fn start(
     members: Members,
     source: Box<dyn Source>,
 ) -> io::Result<Handle> {
+    for (name, about) in [
+        (REFUSED, "Connections to Sentinel's port that were closed, because there were too many."),
+        (
+            STALLED,
+            "Connections to Sentinel's port that were closed, because nothing of what waited for them was read.",
+        ),
+    ] {
+        metrics::describe_counter!(name, about);
+        metrics::counter!(name).increment(0);
+    }
     door.set_nonblocking(true)?;
     let at = door.local_addr()?;
     let (bell, rings) = UnixStream::pair()?;
@@ -354,11 +368,11 @@ impl Server {
                 let idle =
                     self.clients.iter().enumerate().filter(|(_, client)| !client.session.is_subscriber());
                 let Some((index, _)) = idle.min_by_key(|(_, client)| client.active) else {
-                    metrics::counter!("kevy_elect_sentinel_refused_total").increment(1);
+                    metrics::counter!(REFUSED).increment(1);
                     continue;
                 };
                 self.clients.swap_remove(index);
-                metrics::counter!("kevy_elect_sentinel_refused_total").increment(1);
+                metrics::counter!(REFUSED).increment(1);
             }
             self.clients_ever += 1;
             let session = Session::new(self.clients_ever);
@@ -399,9 +413,9 @@ impl Client {
             self.write(context.now);
         }
         let stalled = context.now.saturating_duration_since(self.active) > STALLED_MAX;
-        self.gone |= self.out.len() > MESSAGE_BYTES_MAX
-            || (stalled && !self.out.is_empty())
-            || (self.next == Next::Close && self.out.is_empty());
+        let unread = self.out.len() > MESSAGE_BYTES_MAX || (stalled && !self.out.is_empty());
+        metrics::counter!(STALLED).increment(u64::from(unread));
+        self.gone |= unread || (self.next == Next::Close && self.out.is_empty());
     }
 
     fn write(&mut self, now: Instant) {

@@ -133,9 +133,10 @@ impl Elector {
         self.mutated(Mutation::ListNotPersisted)
     }
 
-    /// M3: whether the present list is of this reign, and a quorum of its voters has it.
+    /// M3, M11: whether the present list is of this reign, and a quorum of its voters has it and has echoed since.
     pub(super) fn is_settled_list(&self, present: Generation) -> bool {
-        present.epoch == self.record.epoch() && self.holders(present) >= self.peers.quorum()
+        let echoed = !self.carries_lease() || self.mutated(Mutation::CarriedLeaseForgotten);
+        present.epoch == self.record.epoch() && self.holders(present) >= self.peers.quorum() && echoed
             || self.mutated(Mutation::ListUnsettled)
     }
 

@@ -289,6 +289,11 @@ impl Elector {
         Membership::new(present.generation, voters).ok_or(ChangeRefused::Impossible)
     }
 
+    /// Whether this node still writes by the lease of those who voted before one was added (M11).
+    pub(crate) fn carries_lease(&self) -> bool {
+        self.lease.is_carried()
+    }
+
     /// How many voters have this list in their records, this node included.
     pub(super) fn holders(&self, generation: Generation) -> usize {
         self.peers.other_voters().filter(|index| self.peers[*index].has() >= Some(generation)).count() + 1

@@ -5,7 +5,7 @@
 
 use super::found::Found;
 use crate::ids::Epoch;
-use crate::sim::data::{Data, Lane};
+use crate::sim::data::{Data, ShardData};
 
 #[derive(Debug, Default)]
 pub(in crate::sim) struct Continued {
@@ -20,7 +20,13 @@ impl Continued {
     }
 
     /// A shard of this server went on towards the history of this epoch, or arrived in it.
-    pub(in crate::sim) fn on_continued(&self, node: usize, epoch: Epoch, shard: usize, mine: &Lane) -> Found {
+    pub(in crate::sim) fn on_continued(
+        &self,
+        node: usize,
+        epoch: Epoch,
+        shard: usize,
+        mine: &ShardData,
+    ) -> Found {
         const NAME: &str = "continues from a prefix (C4)";
         let what = || format!("shard {shard} of n{node} goes on in the history of epoch {epoch}");
         let Some((_, begun)) = self.begun.iter().find(|(other, _)| *other == epoch) else {

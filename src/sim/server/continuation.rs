@@ -312,7 +312,7 @@ impl Server {
             }
             *lost = kept.saturating_sub(at);
         }
-        self.attached[from] = Some((turn, offsets));
+        self.connects(from, turn, offsets);
         let ends = self.data.lanes.each_ref().map(|lane| lane.ends);
         out.push(Act::Send(from, Payload::Attached { turn, ends, lost }));
     }

@@ -74,7 +74,7 @@ impl Server {
             return;
         }
         self.fetching[from] = Fetching { seen_at: now, upto: after };
-        let kept = |(lane, (at, kept)): (&crate::sim::data::Lane, (u64, u64))| {
+        let kept = |(lane, (at, kept)): (&crate::sim::data::ShardData, (u64, u64))| {
             at >= kept && lane.end().reaches(Place { offset: at, ..lane.end() })
         };
         if !self.data.lanes.iter().zip(after.into_iter().zip(self.backlog)).all(kept) {

@@ -1,7 +1,7 @@
 //! A server's log: what a killed process leaves, and what a machine without power leaves.
 
 use crate::sim::clock::MS;
-use crate::sim::data::{Data, Lane, Offsets, Part};
+use crate::sim::data::{Data, Offsets, Part, ShardData};
 use crate::sim::habits::Fsync;
 use crate::sim::rng::Rng;
 
@@ -68,7 +68,7 @@ impl Log {
             End::Killed => {}
             End::Power => {
                 let (kept, lost) = (&mut self.synced, &self.written);
-                let within = |kept: &Lane, lost: &Lane| match continues {
+                let within = |kept: &ShardData, lost: &ShardData| match continues {
                     None => kept.runs.len() == lost.runs.len() && kept.end().epoch == lost.end().epoch,
                     Some(_) => kept.goes_on_as(lost),
                 };

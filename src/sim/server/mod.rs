@@ -62,6 +62,8 @@ pub(super) struct Server {
     /// Per node: attached to the stream with this number of its own, from these offsets on.
     attached: Vec<Option<(u64, Offsets)>>,
     acked: Vec<Offsets>,
+    /// What those said who have connected anew since. Nothing counts it, but for a mutation.
+    acked_before: Vec<Offsets>,
     confirmed: Offsets,
     /// The newest cuts: a stream that is not as far as the last one may have that before.
     cuts: [Cut; 2],
@@ -136,6 +138,7 @@ impl Server {
             serving: None,
             attached: vec![None; nodes],
             acked: vec![[0; SHARDS]; nodes],
+            acked_before: vec![[0; SHARDS]; nodes],
             confirmed: [0; SHARDS],
             cuts: [Cut::default(); 2],
             cluster: None,
@@ -251,6 +254,7 @@ impl Server {
         if !self.wrong(ServerMutation::CountsOldReigns) {
             self.acked.fill([0; SHARDS]);
         }
+        self.acked_before.fill([0; SHARDS]);
         (self.confirmed, self.large, self.backlog) = ([0; SHARDS], [0; SHARDS], [0; SHARDS]);
         self.cuts = [Cut::default(); 2];
         if let Some(habits) = self.habits
@@ -387,7 +391,7 @@ impl Server {
                     if self.habits.is_some() {
                         self.cut();
                     }
-                    self.attached[from] = Some((turn, self.data.last().offsets));
+                    self.connects(from, turn, self.data.last().offsets);
                     self.copy_begins(now, from);
                     out.push(Act::Send(from, Payload::Snapshot { turn, data: Box::new(self.data.clone()) }));
                 }

@@ -25,6 +25,12 @@ impl Server {
         }
     }
 
+    /// A replica connects, from these offsets on. What it acknowledged before counts as long as it says nothing else: it is one node.
+    pub(super) fn connects(&mut self, from: usize, turn: u64, offsets: Offsets) {
+        self.attached[from] = Some((turn, offsets));
+        self.acked_before[from] = self.acked[from];
+    }
+
     /// A replica holds the stream so far. Confirmations reach clients of a fenced primary too, as kevy does it.
     pub(super) fn on_ack(&mut self, from: usize, epoch: Epoch, offsets: Offsets, out: &mut Vec<Act>) {
         let known = self.serving == Some(epoch);
@@ -47,7 +53,14 @@ impl Server {
             for ((slot, acked), counts) in offsets.iter_mut().zip(&self.acked).zip(&self.counts) {
                 *slot = if *counts { acked[shard] } else { 0 };
             }
-            let offsets = &mut offsets[..self.acked.len()];
+            let mut rows = self.acked.len();
+            if self.wrong(ServerMutation::CountsConnections) {
+                let before = self.acked_before.iter().zip(&self.counts).filter(|(_, counts)| **counts);
+                for (acked, slot) in before.map(|(before, _)| before[shard]).zip(&mut offsets[rows..]) {
+                    (*slot, rows) = (acked, rows + 1);
+                }
+            }
+            let offsets = &mut offsets[..rows];
             offsets.sort_unstable_by(|a, b| b.cmp(a));
             *confirmed = if self.replicas == 0 { last[shard] } else { offsets[self.replicas - 1] };
         }

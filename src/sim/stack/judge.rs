@@ -79,11 +79,13 @@ impl State {
     pub(super) fn judge_write(&mut self, node: usize) {
         let me = self.nodes[node].id;
         let Some(epoch) = self.epoch(node) else { return };
-        let bound = |voter: &usize| {
-            if *voter == node {
+        let carried = |elector: &mut crate::elector::Elector| elector.carries_lease();
+        let carried = self.nodes[node].plugin.as_ref().and_then(|plugin| plugin.with_elector(carried));
+        let bound = |voter: usize| {
+            if voter == node {
                 return true;
             }
-            let machine = &self.nodes[*voter];
+            let machine = &self.nodes[voter];
             let local = machine.clock.now();
             // Who is down, or starting, waits for longer than its promise once it is there again.
             let Some(plugin) = &machine.plugin else { return true };
@@ -97,8 +99,8 @@ impl State {
                 .unwrap_or(true)
         };
         let voters = self.voters_of(node);
-        let bound = voters.iter().filter(|voter| bound(voter)).count();
-        self.run.judge_lease(node, epoch, bound, voters.len() / 2 + 1);
+        let bound: Vec<bool> = (0..self.nodes.len()).map(bound).collect();
+        self.run.judge_lease(node, epoch, &voters, carried.unwrap_or_default(), |voter| bound[voter]);
         self.judge_one_writer(node);
     }
 
@@ -115,6 +117,8 @@ impl State {
                     self.run.take(found);
                 }
                 self.nodes[node].reigning_since = (to == Role::Primary).then_some(now);
+                let voters = self.voters_of(node);
+                self.run.note_list(node, &voters);
             }
             EventKind::Admitted => self.nodes[node].disturbed = now,
             _ => {}

@@ -39,6 +39,8 @@ impl World {
             }
             process.reigning_since = (role == Role::Primary).then_some(now);
             self.run.stats.role_changes += 1;
+            let voters = self.voters_of(node);
+            self.run.note_list(node, &voters);
         }
         self.run.invariants.epochs.on_epoch(epoch, now);
         self.run.take(found);
@@ -69,11 +71,12 @@ impl World {
         let me = self.machines[node].id;
         let Some(process) = &self.machines[node].process else { return };
         let epoch = process.elector.epoch();
-        let bound = |voter: &usize| {
-            if *voter == node {
+        let carried = process.elector.carries_lease();
+        let bound = |voter: usize| {
+            if voter == node {
                 return true;
             }
-            let machine = &self.machines[*voter];
+            let machine = &self.machines[voter];
             let local = machine.clock.local(self.run.now);
             match &machine.process {
                 // It waits for longer than its promise once it starts again.
@@ -89,8 +92,8 @@ impl World {
             }
         };
         let voters = self.voters_of(node);
-        let bound = voters.iter().filter(|voter| bound(voter)).count();
-        self.run.judge_lease(node, epoch, bound, voters.len() / 2 + 1);
+        let bound: Vec<bool> = (0..self.machines.len()).map(bound).collect();
+        self.run.judge_lease(node, epoch, &voters, carried, |voter| bound[voter]);
         self.judge_open_gate(node);
     }
 

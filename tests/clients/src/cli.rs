@@ -19,6 +19,7 @@ EXAMPLES
     cargo clients --part works --rounds 3 --markdown docs/evidence/clients.md
     cargo clients --client ioredis --fault isolate --rounds 5
     cargo clients --way proxy --fault kill --fault term
+    cargo clients --greetings --markdown docs/evidence/greetings.md
 
 The libraries are installed below target/clients from PyPI and npm, in the versions that tests/clients/programs names. hiredis and
 go-redis are those of Debian, and are left out where they are not installed.
@@ -60,6 +61,9 @@ pub(crate) struct Options {
     /// Clients as they come, instead of with the few settings that docs/clients.md gives
     #[arg(long)]
     pub(crate) defaults: bool,
+    /// Nothing is broken: takes down what libraries send when they connect, and fails where it is answered with an error
+    #[arg(long, conflicts_with_all = ["all", "parts", "faults", "works", "ways", "dead_first"])]
+    pub(crate) greetings: bool,
     /// The node that is broken is the first in the client's list
     #[arg(long)]
     pub(crate) dead_first: bool,

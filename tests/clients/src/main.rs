@@ -10,6 +10,7 @@
 //! proxy.rs      HAProxy before the nodes
 //! fault.rs      how the primary is broken
 //! round.rs      one fault
+//! greetings.rs  what libraries say when they connect
 //! plan.rs       one line of the table
 //! part.rs       everything, in parts
 //! document.rs   the document about it
@@ -20,6 +21,7 @@
 mod cli;
 mod document;
 mod fault;
+mod greetings;
 mod part;
 mod plan;
 mod probe;
@@ -81,6 +83,14 @@ fn run(options: &Options) -> Result<bool, Failure> {
         space::settle()?;
     }
     let net = options.inside.then(|| Net::build(round::NODES)).transpose()?;
+    if options.greetings {
+        return greetings::take_down(&mut Stage {
+            options,
+            programs: &programs,
+            interrupt: &interrupt,
+            net: None,
+        });
+    }
     let mut stage = Stage { options, programs: &programs, interrupt: &interrupt, net };
     let mut rows = Vec::new();
     for plan in plans {

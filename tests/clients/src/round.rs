@@ -158,15 +158,29 @@ fn longest(since: Duration, acks: &[Duration]) -> Duration {
     pairs.map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }
 
+/// Real servers on this machine.
+pub(crate) fn setup_for(options: &Options, places: Vec<Place>) -> Result<Setup, Failure> {
+    let server = server(options)?;
+    Ok(Setup {
+        server,
+        system: System::Plugin,
+        elections: true,
+        sentinel: true,
+        watchdog: true,
+        secure: false,
+        threads: 1,
+        places,
+    })
+}
+
 fn setup(options: &Options, plan: &Plan, redis: bool, places: Vec<Place>) -> Result<Setup, Failure> {
-    let (server, system) = if redis {
-        let sentinel = PathBuf::from("/usr/bin/redis-sentinel");
-        (PathBuf::from("/usr/bin/redis-server"), System::Redis { sentinel })
-    } else {
-        (server(options)?, System::Plugin)
-    };
+    let plain = setup_for(options, places)?;
     let watchdog = plan.fault != Fault::StopBare;
-    Ok(Setup { server, system, elections: true, sentinel: true, watchdog, secure: false, threads: 1, places })
+    if !redis {
+        return Ok(Setup { watchdog, ..plain });
+    }
+    let system = System::Redis { sentinel: PathBuf::from("/usr/bin/redis-sentinel") };
+    Ok(Setup { server: PathBuf::from("/usr/bin/redis-server"), system, watchdog, ..plain })
 }
 
 /// The server that is measured.
@@ -175,7 +189,7 @@ pub(crate) fn server(options: &Options) -> Result<PathBuf, Failure> {
 }
 
 /// Waits until all whom clients may ask name the same primary and know all others. Gives the primary.
-fn ready(cluster: &mut Cluster, interrupt: &Interrupt) -> Result<usize, Failure> {
+pub(crate) fn ready(cluster: &mut Cluster, interrupt: &Interrupt) -> Result<usize, Failure> {
     let found = interrupt.wait_for(READY_PATIENCE, || {
         cluster.check_alive()?;
         let named: Option<Vec<usize>> =

@@ -24,9 +24,9 @@ words! {
         /// The same, and there were so many that it gets no answer.
         Ignored,
         /// This server answers it, not kevy, and there is nothing to ask.
-        Own,
+        Answered,
         /// The same, and it is a write that passed the gate. It asks once more where it runs.
-        OwnWrite,
+        AnsweredWrite,
         /// A cut. It asks as a write does, and passes while the gate is shut for a handover (S6): it changes no data, and
         /// without one behind the last write no replica could say that it has all, and take over.
         Cut,
@@ -51,8 +51,8 @@ impl Verdict {
             Self::Refused => 2,
             Self::Intruder => 3,
             Self::Ignored => 4,
-            Self::Own => 5,
-            Self::OwnWrite => 6,
+            Self::Answered => 5,
+            Self::AnsweredWrite => 6,
             Self::Cut => 7,
             Self::Script => 8,
             Self::Plain => 9,
@@ -69,8 +69,8 @@ impl Verdict {
             1 => Self::Write,
             3 => Self::Intruder,
             4 => Self::Ignored,
-            5 => Self::Own,
-            6 => Self::OwnWrite,
+            5 => Self::Answered,
+            6 => Self::AnsweredWrite,
             7 => Self::Cut,
             8 => Self::Script,
             9 => Self::Plain,

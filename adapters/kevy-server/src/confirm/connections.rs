@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 /// Where connections come in.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Doors {
+pub(crate) struct Listeners {
     pub(crate) ports: Vec<u16>,
     /// For clients on the same machine.
     pub(crate) path: Option<PathBuf>,
@@ -36,7 +36,7 @@ pub(crate) enum Whose<'a> {
     Dead,
 }
 
-impl Doors {
+impl Listeners {
     /// Where clients of `kevy` come in.
     pub(crate) fn of_clients(kevy: &Config) -> Self {
         let mut ports = vec![kevy.server.port];
@@ -178,14 +178,14 @@ mod tests {
 
     #[test]
     fn the_accepted_ones_end_and_nothing_else_does() {
-        let (doors, others) =
+        let (listeners, others) =
             (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
-        let port = doors.local_addr().unwrap().port();
-        let (mut first, _held) = accepted(&doors);
-        let (mut second, mut kept) = accepted(&doors);
+        let port = listeners.local_addr().unwrap().port();
+        let (mut first, _held) = accepted(&listeners);
+        let (mut second, mut kept) = accepted(&listeners);
         let (mut other, mut other_end) = accepted(&others);
         let SocketAddr::V4(from) = first.local_addr().unwrap() else { panic!("an IPv4 address") };
-        let here = Doors { ports: vec![port], path: None };
+        let here = Listeners { ports: vec![port], path: None };
         assert_eq!(here.end(Whose::Of(&[from])).unwrap(), 1);
         assert_eq!(first.read(&mut [0; 8]).unwrap(), 0);
         kept.write_all(b"x").unwrap();
@@ -195,7 +195,7 @@ mod tests {
         assert!(kept.write_all(b"x").is_err(), "no answer leaves any more");
         other_end.write_all(b"x").unwrap();
         other.read_exact(&mut [0]).unwrap();
-        let (_new, _still) = accepted(&doors);
+        let (_new, _still) = accepted(&listeners);
         assert_eq!(here.end(Whose::Dead).unwrap(), 0);
     }
 }

@@ -3,7 +3,7 @@
 //! kevy gives them no time limit and no bound, and each costs a descriptor. A replica says it within a round trip, or two where it
 //! proves who it is.
 
-use crate::confirm::connections::{Doors, Whose, peer_of};
+use crate::confirm::connections::{Listeners, Whose, peer_of};
 use rustix::net::{Shutdown, shutdown};
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -28,7 +28,7 @@ impl Silent {
     /// Ends those that take too long, or are too many; says which. `known` are those that said what they want.
     pub(crate) fn look(
         &mut self,
-        streams: &Doors,
+        streams: &Listeners,
         known: impl Fn(&SocketAddrV4) -> bool,
         now: Instant,
     ) -> Vec<SocketAddrV4> {

@@ -6,7 +6,7 @@
 //! and closes. Shutting the socket down instead would leave kevy with an answer that it can never write, which it tries for
 //! ever (`docs/upstream.md`).
 
-use crate::confirm::connections::{Doors, Whose};
+use crate::confirm::connections::{Listeners, Whose};
 use crate::inline::Inline;
 use async_io::{Async, Timer};
 use futures::AsyncReadExt;
@@ -27,12 +27,12 @@ const CONNECT_MAX: Duration = Duration::from_millis(50);
 
 /// For the connections of kevy's clients.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sink(Doors);
+pub(crate) struct Sink(Listeners);
 
 impl Sink {
-    /// For clients that come in at `doors`.
-    pub(crate) fn new(doors: Doors) -> Self {
-        Self(doors)
+    /// For clients that come in at `listeners`.
+    pub(crate) fn new(listeners: Listeners) -> Self {
+        Self(listeners)
     }
 
     /// Leads clients' connections into a sink; says how many there were. `Err`: some may be left.
@@ -40,7 +40,7 @@ impl Sink {
         if whose == Whose::All && self.0.path.is_some() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "clients that come in over a path stay"));
         }
-        let found = Doors { path: None, ..self.0.clone() }.accepted(whose)?;
+        let found = Listeners { path: None, ..self.0.clone() }.accepted(whose)?;
         if found.is_empty() {
             return Ok(0);
         }
@@ -105,7 +105,7 @@ mod tests {
         let port = door.local_addr().unwrap().port();
         let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let server = door.accept().unwrap().0;
-        (client, server, Sink::new(Doors { ports: vec![port], path: None }))
+        (client, server, Sink::new(Listeners { ports: vec![port], path: None }))
     }
 
     #[test]

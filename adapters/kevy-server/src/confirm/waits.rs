@@ -5,7 +5,7 @@
 //! connections of all clients end if one of them may wait: which one does, kevy tells nobody. A client that is not answered
 //! does not take its write for confirmed. Before the same process reigns again the connections of replicas end too.
 
-use crate::confirm::connections::{Doors, Whose};
+use crate::confirm::connections::{Listeners, Whose};
 use crate::confirm::names::{Name, Row, Why};
 use crate::confirm::proof::Proofs;
 use crate::confirm::silent::Silent;
@@ -26,7 +26,7 @@ struct Setup {
     members: Vec<String>,
     /// Where nodes have keys.
     proofs: Option<Proofs>,
-    streams: Doors,
+    streams: Listeners,
     clients: Sink,
 }
 
@@ -54,7 +54,13 @@ impl Default for Waits {
 
 impl Waits {
     /// Makes known which nodes count, how they prove who they are, where their streams begin, and how clients are got rid of.
-    pub(crate) fn set_up(&self, members: Vec<String>, proofs: Option<Proofs>, streams: Doors, clients: Sink) {
+    pub(crate) fn set_up(
+        &self,
+        members: Vec<String>,
+        proofs: Option<Proofs>,
+        streams: Listeners,
+        clients: Sink,
+    ) {
         metrics::describe_counter!(
             "kevy_server_streams_refused_total",
             "Connections to the ports of the streams that were ended, by reason."

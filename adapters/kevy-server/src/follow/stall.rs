@@ -66,25 +66,25 @@ impl Stall {
 
 /// Wakes a thread that waits for its socket.
 #[derive(Debug)]
-pub(crate) struct Bell(OwnedFd);
+pub(crate) struct Waker(OwnedFd);
 
-impl Bell {
+impl Waker {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
     }
 
-    pub(crate) fn ring(&self) {
-        // It fails only where it rings already.
+    pub(crate) fn wake(&self) {
+        // It fails only where it is woken already.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Whether it rang; it is silent then.
-    pub(crate) fn rang(&self) -> bool {
+    /// Whether it was woken since this was last asked.
+    pub(crate) fn woken(&self) -> bool {
         rustix::io::read(&self.0, &mut [0; 8]).is_ok()
     }
 }
 
-impl AsFd for Bell {
+impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -114,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn a_bell_rings_once_however_often_it_was_rung() {
-        let bell = Bell::new().unwrap();
-        assert!(!bell.rang());
-        bell.ring();
-        bell.ring();
-        assert!(bell.rang() && !bell.rang());
+    fn who_waits_is_woken_once_however_often_it_was_asked() {
+        let waker = Waker::new().unwrap();
+        assert!(!waker.woken());
+        waker.wake();
+        waker.wake();
+        assert!(waker.woken() && !waker.woken());
     }
 }

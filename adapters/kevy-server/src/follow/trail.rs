@@ -20,6 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Frames of one question: kevy gives no more at once. And how large they may be together if they are like the ones before.
 const FRAMES_MAX: u64 = 4096;
 const FRAMES_BYTES: usize = 4 << 20;
+/// How many times as many are asked for in the next round, until they are that large: each round waits for a turn of a busy shard.
+const FASTER: u64 = 8;
 /// Questions of one round: as few as do, because the primary's shard answers them all before it turns to its clients.
 const QUESTIONS_MIN: u64 = 2;
 const QUESTIONS_MAX: u64 = 16;
@@ -182,7 +184,10 @@ impl Fetch {
                 std::thread::sleep(PAUSE);
             }
         }
-        Ok(())
+        // Nobody has to wait for this one any more.
+        self.feed.want_room(self.link.shard, u64::MAX, 0);
+        self.feed.send()?;
+        self.feed.room_answer()
     }
 
     /// Asks for what there was when the round before was answered. How many frames came.
@@ -200,6 +205,11 @@ impl Fetch {
         self.feed.room_answer()?;
         let (begun, mut largest, bytes) = (self.next, 1, self.bytes);
         for question in 0..questions {
+            if question > 0 {
+                // To take all that may need a while, in which the primary is not to believe that nobody is here.
+                self.feed.want_room(shard, self.next, self.frame_bytes);
+                self.feed.send()?;
+            }
             let asked = begun + question * self.count;
             let frames = match self.feed.answer(self.generation, asked, self.count)? {
                 Answer::Frames(frames) => frames,
@@ -223,12 +233,15 @@ impl Fetch {
         if generation != self.generation {
             return Err(io::Error::other(format!("its stream is {generation} now")));
         }
+        for _ in 1..questions {
+            self.feed.room_answer()?;
+        }
         let before = std::mem::replace(&mut self.lag, tail.saturating_sub(self.next));
         // Twice as many where they do not bring it nearer.
         self.questions = if self.lag > before { self.questions * 2 } else { self.questions / 2 };
         self.questions = self.questions.clamp(QUESTIONS_MIN, QUESTIONS_MAX);
         let fit = u64::try_from(FRAMES_BYTES / largest).unwrap_or(1);
-        self.count = (self.count * 2).min(fit).clamp(1, FRAMES_MAX);
+        self.count = (self.count * FASTER).min(fit).clamp(1, FRAMES_MAX);
         let frames = self.next - begun;
         if let Some(mean) = (self.bytes - bytes).checked_div(frames) {
             self.frame_bytes = usize::try_from(mean).unwrap_or(usize::MAX);

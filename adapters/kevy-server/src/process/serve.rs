@@ -5,7 +5,7 @@ use crate::clients::expiry::Keeper;
 use crate::clients::replies::Replies;
 use crate::clients::windows;
 use crate::config::ElectSettings;
-use crate::confirm::connections::{Doors, cluster_base};
+use crate::confirm::connections::{Listeners, cluster_base};
 use crate::confirm::proof::Proofs;
 use crate::confirm::silent::Silent;
 use crate::confirm::sink::Sink;
@@ -115,9 +115,14 @@ impl Server {
         let members = elect.data_nodes.iter().map(|node| node.id.to_string()).collect();
         let voters = elect.config.members().iter().filter(|member| member.kind == MemberKind::Voter);
         shards.set_voters(voters.map(|member| member.id.to_string()).collect());
-        let clients = Sink::new(Doors::of_clients(kevy));
+        let clients = Sink::new(Listeners::of_clients(kevy));
         let proofs = elect.links.keys().map(Proofs::of);
-        shards.waits().set_up(members, proofs, Doors::of_streams(replication_port, count), clients.clone());
+        shards.waits().set_up(
+            members,
+            proofs,
+            Listeners::of_streams(replication_port, count),
+            clients.clone(),
+        );
         let clients_max =
             descriptors::clients_max(kevy.server.max_clients, descriptors::raise(), count, elect.peers.len());
         if clients_max < kevy.server.max_clients {

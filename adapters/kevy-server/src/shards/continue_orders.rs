@@ -1,7 +1,7 @@
 //! Going on in another history without a copy: what a shard tells others for it, what it keeps, and the order to do so.
 //! Rules: `docs/protocol.md`, section "Continuation".
 
-use super::continue_state::Passage;
+use super::continue_state::ContinueState;
 use super::{Applied, Shards};
 use crate::continuation::path::{Beginnings, Told, Why};
 use crate::continuation::ring::Ring;
@@ -16,7 +16,7 @@ impl Shards {
     /// Bounds what each shard keeps of what it receives.
     pub(crate) fn keep_at_most(&self, bytes: usize) {
         for shard in &self.shards {
-            *shard.passage.kept() = Ring::new(bytes);
+            *shard.continued.kept() = Ring::new(bytes);
         }
     }
 
@@ -28,50 +28,50 @@ impl Shards {
             epoch: if reign == started { Epoch(reign) } else { Epoch::ZERO },
             flushes: state.flushes.load(Ordering::Acquire),
             shards: self.count(),
-            beginnings: state.passage.beginnings().clone(),
+            beginnings: state.continued.beginnings().clone(),
         }
     }
 
     /// A primary has told this, and this shard will know it too.
     pub(crate) fn learn(&self, shard: usize, beginnings: &Beginnings) {
-        let passage = &self.shards[shard].passage;
-        if passage.beginnings().learn(beginnings) {
-            passage.news.store(true, Ordering::Release);
+        let continued = &self.shards[shard].continued;
+        if continued.beginnings().learn(beginnings) {
+            continued.news.store(true, Ordering::Release);
         }
     }
 
     /// A record of the log was read back. The last ones are kept as if they had been received just now, for those who lack them.
     pub(super) fn note_read<A: ArgvView + ?Sized>(&self, shard: usize, read: Record, record: &A) {
-        let passage = &self.shards[shard].passage;
+        let continued = &self.shards[shard].continued;
         if read == Record::Correction {
-            return passage.kept().clear();
+            return continued.kept().clear();
         }
-        if passage.log_bytes.load(Ordering::Relaxed) == 0 {
+        if continued.log_bytes.load(Ordering::Relaxed) == 0 {
             let bytes = self.disk().filter(|disk| disk.logs).map_or(0, |disk| disk.log_bytes(shard));
-            passage.log_bytes.store(bytes.max(1), Ordering::Relaxed);
+            continued.log_bytes.store(bytes.max(1), Ordering::Relaxed);
         }
-        let done = passage.read_bytes.fetch_add(logged_bytes(record), Ordering::Relaxed);
+        let done = continued.read_bytes.fetch_add(logged_bytes(record), Ordering::Relaxed);
         let Record::Frame(at) = read else { return };
-        let mut kept = passage.kept();
-        let left = passage.log_bytes.load(Ordering::Relaxed).saturating_sub(done);
+        let mut kept = continued.kept();
+        let left = continued.log_bytes.load(Ordering::Relaxed).saturating_sub(done);
         // What would only make room for what comes after it costs a start nothing.
-        if passage.read_base.load(Ordering::Relaxed) || left <= 2 * kept.bytes_max() as u64 {
+        if continued.read_base.load(Ordering::Relaxed) || left <= 2 * kept.bytes_max() as u64 {
             kept.push(at, record);
         }
     }
 
     /// All of the log was read back.
     pub(super) fn end_reading(&self, shard: usize, beginnings: &Beginnings, damaged: bool) {
-        let passage = &self.shards[shard].passage;
-        passage.beginnings().learn(beginnings);
+        let continued = &self.shards[shard].continued;
+        continued.beginnings().learn(beginnings);
         if damaged {
-            passage.kept().clear();
+            continued.kept().clear();
         }
     }
 
     /// What is known of where histories began.
     pub(crate) fn beginnings(&self, shard: usize) -> Beginnings {
-        self.shards[shard].passage.beginnings().clone()
+        self.shards[shard].continued.beginnings().clone()
     }
 
     /// Where the data is, if that is certain. Only once nothing is on its way to the shard.
@@ -91,12 +91,12 @@ impl Shards {
 
     /// The frame at `at` was received from its primary.
     pub(crate) fn keep(&self, shard: usize, at: Place, argv: &Argv) {
-        self.shards[shard].passage.kept().push(at, argv);
+        self.shards[shard].continued.kept().push(at, argv);
     }
 
     /// An answer with up to `count` frames from `from` on; `None` where the first of them is not kept.
     pub(crate) fn kept(&self, shard: usize, from: Place, count: usize) -> Option<Vec<u8>> {
-        self.shards[shard].passage.kept().answer(from, count)
+        self.shards[shard].continued.kept().answer(from, count)
     }
 
     /// The history that this shard's own stream is, or was last, and how often it was flushed.
@@ -107,33 +107,33 @@ impl Shards {
 
     /// Bytes of frames that are kept.
     pub(crate) fn kept_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.passage.kept().bytes()).sum()
+        self.shards.iter().map(|shard| shard.continued.kept().bytes()).sum()
     }
 
     /// The same for who must not wait. `None`: a shard just puts some in, or gives some away.
     pub(crate) fn try_kept_bytes(&self) -> Option<usize> {
-        self.shards.iter().map(|shard| shard.passage.kept.try_lock().ok().map(|kept| kept.bytes())).sum()
+        self.shards.iter().map(|shard| shard.continued.kept.try_lock().ok().map(|kept| kept.bytes())).sum()
     }
 
     /// A copy is on its way into the shard.
     pub(crate) fn note_copy(&self, shard: usize, why: Option<Why>) {
-        self.shards[shard].passage.copies.fetch_add(1, Ordering::Relaxed);
+        self.shards[shard].continued.copies.fetch_add(1, Ordering::Relaxed);
         let why = why.map_or("unknown", Why::as_str);
         metrics::counter!("kevy_server_copies_total", "reason" => why).increment(1);
     }
 
     /// The shard goes on without a copy.
     pub(crate) fn note_continuation(&self, shard: usize, kind: &'static str) {
-        self.shards[shard].passage.continuations.fetch_add(1, Ordering::Relaxed);
+        self.shards[shard].continued.continuations.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("kevy_server_continuations_total", "kind" => kind).increment(1);
     }
 
     /// How often data of this node was copied, and how often it was continued.
     pub(crate) fn copies_and_continuations(&self) -> (u64, u64) {
-        let sum = |of: fn(&Passage) -> &AtomicU64| {
-            self.shards.iter().map(|shard| of(&shard.passage).load(Ordering::Relaxed)).sum()
+        let sum = |of: fn(&ContinueState) -> &AtomicU64| {
+            self.shards.iter().map(|shard| of(&shard.continued).load(Ordering::Relaxed)).sum()
         };
-        (sum(|passage| &passage.copies), sum(|passage| &passage.continuations))
+        (sum(|continued| &continued.copies), sum(|continued| &continued.continuations))
     }
 
     /// Orders a shard whose data is at `from` to go on at `to`, which is the same data. Says the order's number.
@@ -152,9 +152,9 @@ impl Shards {
 
     /// Whether that order was carried out; `None`: not yet.
     pub(crate) fn went_on(&self, shard: usize, number: u64) -> Option<bool> {
-        let passage = &self.shards[shard].passage;
-        let done = passage.done.load(Ordering::Acquire) >= number;
-        (done || passage.void.load(Ordering::Acquire) >= number).then_some(done)
+        let continued = &self.shards[shard].continued;
+        let done = continued.done.load(Ordering::Acquire) >= number;
+        (done || continued.void.load(Ordering::Acquire) >= number).then_some(done)
     }
 
     /// The order arrives, behind all that was sent before.
@@ -169,7 +169,7 @@ impl Shards {
         };
         let applied = state.applied.load(Ordering::Acquire);
         let held = self.ledger(shard).go_on(from, to, before, applied);
-        let outcome = if held.is_some() { &state.passage.done } else { &state.passage.void };
+        let outcome = if held.is_some() { &state.continued.done } else { &state.continued.void };
         outcome.store(number, Ordering::Release);
         held.map_or(Applied::Done, |held| {
             state.marked.fetch_max(number, Ordering::AcqRel);
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_counted_without_waiting_for_who_moves_it() {
         let shards = shards();
-        let giving = shards.shards[0].passage.kept();
+        let giving = shards.shards[0].continued.kept();
         assert_eq!(shards.try_kept_bytes(), None);
         drop(giving);
         assert_eq!(shards.try_kept_bytes(), Some(0));

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const KEPT_BYTES: usize = 1 << 20;
 
 /// One shard's.
-pub(super) struct Passage {
+pub(super) struct ContinueState {
     /// Where histories began on this shard's counterparts, and on itself.
     pub(super) beginnings: Mutex<Beginnings>,
     /// The cluster that the node belongs to.
@@ -32,7 +32,7 @@ pub(super) struct Passage {
     pub(super) continuations: AtomicU64,
 }
 
-impl Default for Passage {
+impl Default for ContinueState {
     fn default() -> Self {
         Self {
             beginnings: Mutex::default(),
@@ -50,7 +50,7 @@ impl Default for Passage {
     }
 }
 
-impl Passage {
+impl ContinueState {
     pub(super) fn beginnings(&self) -> MutexGuard<'_, Beginnings> {
         self.beginnings.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -29,7 +29,7 @@ impl Shards {
     pub(crate) fn belong(&self, cluster: ClusterId) {
         let mut news = false;
         for (number, shard) in self.shards.iter().enumerate() {
-            if shard.passage.belong(cluster) {
+            if shard.continued.belong(cluster) {
                 self.ledger(number).mark_anew();
                 news = true;
             }
@@ -41,7 +41,7 @@ impl Shards {
 
     /// The same, for what stands beside a keyspace.
     pub(crate) fn cluster_beside(&self, shard: usize) -> Vec<u8> {
-        self.shards[shard].passage.cluster()
+        self.shards[shard].continued.cluster()
     }
 
     /// A record of the log was applied.
@@ -70,7 +70,7 @@ impl Shards {
         let mut ledger = self.ledger(shard);
         let beginnings = ledger.replay().beginnings().clone();
         ledger.end_replay(damaged);
-        state.passage.belonged(ledger.replay().cluster());
+        state.continued.belonged(ledger.replay().cluster());
         let held = ledger.now(0);
         drop(ledger);
         self.end_reading(shard, &beginnings, damaged);
@@ -117,7 +117,7 @@ impl Shards {
     /// The record that says so, with the beginnings of histories and the cluster's id where the log does not have them all.
     pub(super) fn signed(&self, shard: usize, held: Held, number: u64) -> Vec<Vec<u8>> {
         let mut mark = held.mark(number);
-        mark.extend(self.shards[shard].passage.take_news().into_iter().flatten());
+        mark.extend(self.shards[shard].continued.take_news().into_iter().flatten());
         mark
     }
 

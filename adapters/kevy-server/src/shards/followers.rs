@@ -36,6 +36,8 @@ impl Shards {
         let rest = follower.rest(offset, self.buffer.load(Ordering::Relaxed), Instant::now());
         if !rest.is_zero() {
             std::thread::sleep(rest);
+            // Else the next tick is a tenth of a second away, and writers have that for themselves.
+            self.prolong(HURRY);
             let ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
             if throttle.rested_ms.fetch_add(ms, Ordering::Relaxed) == 0 {
                 log::warn!(
@@ -60,9 +62,23 @@ impl Shards {
         self.passes.get()
     }
 
-    /// Makes known who has a vote. Before that, everybody counts as much.
-    pub(crate) fn set_voters(&self, voters: Vec<String>) {
-        self.turns.set_voters(voters);
+    /// The members have changed who votes.
+    pub(crate) fn change_voters(self: &Arc<Self>, voters: Vec<String>) {
+        if self.set_voters(voters) {
+            self.hurry(HURRY);
+        }
+    }
+
+    /// Makes known who has a vote. Before that, everybody counts as much. Says whether a vote was taken.
+    pub(crate) fn set_voters(&self, voters: Vec<String>) -> bool {
+        let taken = self.turns.set_voters(voters);
+        if taken {
+            // Until each shard has looked at who is connected: kevy counts what that node has acknowledged (S11).
+            for shard in &self.shards {
+                shard.stale_replicas.store(usize::MAX, Ordering::SeqCst);
+            }
+        }
+        taken
     }
 
     /// Whether `node` has a vote, as far as that is known.

@@ -111,7 +111,7 @@ impl Shards {
                 ledger.replay().base(held, Tag::is_about(record));
                 ledger.replay().learn(Tag::beginnings_beside(record));
                 ledger.replay().belong(Tag::cluster_beside(record));
-                self.shards[shard].passage.read_base();
+                self.shards[shard].continued.read_base();
                 return Applied::Kevys;
             }
             let read = ledger.replay().take(record);

@@ -60,7 +60,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
-use continue_state::Passage;
+use continue_state::ContinueState;
 use copy_turns::Turns;
 use counters::{Rounds, Shutting};
 use throttle::Throttle;
@@ -187,7 +187,7 @@ struct Shard {
     cut: AtomicU64,
     shutting: Shutting,
     pace: Pace,
-    passage: Passage,
+    continued: ContinueState,
     throttle: Throttle,
 }
 
@@ -257,7 +257,7 @@ impl Shards {
             cut: AtomicU64::default(),
             shutting: Shutting::default(),
             pace: Pace::default(),
-            passage: Passage::default(),
+            continued: ContinueState::default(),
             throttle: Throttle::default(),
         };
         Self {

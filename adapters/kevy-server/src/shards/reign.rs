@@ -113,7 +113,7 @@ impl Shards {
             let place = ledger.place(shard.applied.load(Ordering::Acquire));
             ledger.reign(Epoch(ordered), before);
             drop(ledger);
-            shard.passage.begin(Epoch(ordered), place);
+            shard.continued.begin(Epoch(ordered), place);
             shard.started.store(ordered, Ordering::Release);
         }
         let tick_ms = match reign {

@@ -8,8 +8,7 @@ use std::time::Duration;
 impl Shards {
     /// Ticks are short, and idle shards are woken, until `duration` from now.
     pub fn hurry(self: &Arc<Self>, duration: Duration) {
-        let until = (self.born.elapsed() + duration).as_nanos();
-        self.urgent_until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.prolong(duration);
         if let Some(pulse) = self.pulse.get() {
             pulse.start(|| {
                 let shards = Arc::downgrade(self);
@@ -22,6 +21,12 @@ impl Shards {
                 }
             });
         }
+    }
+
+    /// Ticks are short, where shards are not idle, until `duration` from now.
+    pub(super) fn prolong(&self, duration: Duration) {
+        let until = (self.born.elapsed() + duration).as_nanos();
+        self.urgent_until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
     /// Whether the pulse is needed any longer.

@@ -14,9 +14,12 @@ const FREE_PART: u64 = 4;
 const REST: Duration = Duration::from_millis(5);
 /// The longest one.
 const REST_MAX: Duration = Duration::from_millis(40);
-/// A replica that has said nothing for so long is not waited for.
-const SILENCE_MAX: Duration = Duration::from_secs(1);
-/// For how long shards look around often behind a question.
+/// A replica that has said nothing for so long is not waited for. It says how far it is with every few megabytes that it has taken; where
+/// processors are short that takes a while.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Nor is one that lacks so many times what the buffer holds: it has to copy anew.
+const LOST_TIMES: u64 = 2;
+/// For how long shards look around often behind a question, or a rest: it is at their ticks that writers wait.
 pub(super) const HURRY: Duration = Duration::from_millis(200);
 
 /// One shard's.
@@ -43,6 +46,9 @@ impl Follower {
         }
         let behind = offset.saturating_sub(self.next).saturating_mul(self.frame_bytes);
         let times = behind / (buffer / FREE_PART).max(1);
+        if times >= FREE_PART * LOST_TIMES {
+            return Duration::ZERO;
+        }
         REST.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX)).min(REST_MAX)
     }
 }
@@ -59,7 +65,8 @@ mod tests {
         assert_eq!(rest(1_999), Duration::ZERO, "a quarter is free");
         assert_eq!(rest(2_000), REST);
         assert_eq!(rest(5_000), REST * 4, "full");
-        assert_eq!(rest(u64::MAX), REST_MAX);
+        assert_eq!(rest(8_999), REST * 7, "nearly twice of that, as far as one can tell");
+        assert_eq!(rest(9_000), Duration::ZERO, "no use");
         assert_eq!(rest(0), Duration::ZERO, "the stream began anew");
         assert_eq!(follower.rest(5_000, 400_000, now + SILENCE_MAX * 2), Duration::ZERO, "it has gone");
     }

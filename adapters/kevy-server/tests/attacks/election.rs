@@ -2,13 +2,13 @@
 
 use super::sockets::{dial, hold};
 use super::speaker::Speaker;
-use super::stage::{Attack, By, Cost, Doors, Stage};
+use super::stage::{Addresses, Attack, By, Cost, Stage};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-fn connect(doors: &Doors, node: usize) -> Option<TcpStream> {
+fn connect(doors: &Addresses, node: usize) -> Option<TcpStream> {
     dial(doors.election(node), Duration::from_secs(5))
 }
 

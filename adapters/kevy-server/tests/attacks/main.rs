@@ -19,3 +19,4 @@ mod sentinel;
 mod sockets;
 mod speaker;
 mod stage;
+mod streams;

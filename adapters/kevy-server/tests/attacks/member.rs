@@ -2,7 +2,7 @@
 //! epochs one by one; that is named in `docs/security.md`. Everything else that it does costs what is stated.
 
 use super::speaker::{Speaker, words};
-use super::stage::{Attack, By, Cost, Doors, Stage};
+use super::stage::{Addresses, Attack, By, Cost, Stage};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use std::time::Duration;
 const COST: Cost = Cost { memory_mb: 16, descriptors: 16, log_kb: 256 };
 
 /// The epoch in which the cluster is.
-fn epoch(doors: &Doors) -> u64 {
+fn epoch(doors: &Addresses) -> u64 {
     let told = (0..doors.running).filter_map(|node| doors.json(node, "/status")?["epoch"].as_u64());
     told.max().unwrap_or(1)
 }
 
 /// Says to one node what `frame` makes of its number, as often as it can and with at most so many in one go.
-fn flood(doors: &Doors, thread: usize, on: &AtomicBool, at_once: u64, frame: impl Fn(u64) -> Vec<u8>) {
+fn flood(doors: &Addresses, thread: usize, on: &AtomicBool, at_once: u64, frame: impl Fn(u64) -> Vec<u8>) {
     let mut number = 0;
     while on.load(Ordering::Relaxed) {
         let Some(mut speaker) = Speaker::member(doors, thread % doors.running) else {

@@ -1,11 +1,11 @@
 //! Strangers at the port that speaks Sentinel's protocol.
 
 use super::sockets::{dial, hold};
-use super::stage::{Attack, By, Cost, Doors, Stage};
+use super::stage::{Addresses, Attack, By, Cost, Stage};
 use std::net::TcpStream;
 use std::time::Duration;
 
-fn connect(doors: &Doors, node: usize) -> Option<TcpStream> {
+fn connect(doors: &Addresses, node: usize) -> Option<TcpStream> {
     dial(doors.sentinels[node], Duration::from_millis(100))
 }
 

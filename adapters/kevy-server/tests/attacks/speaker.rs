@@ -1,7 +1,7 @@
 //! Somebody who says what it likes on a connection to one node's election port: with a member's key, or with none that anybody has.
 
 use super::sockets::dial;
-use super::stage::Doors;
+use super::stage::Addresses;
 use kevy_elect_noise::{PROLOGUE, PrivateKey};
 use kevy_noise::{Frames, Initiator, Keypair, Transport, frame};
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ const RECORD: usize = 4000;
 
 impl Speaker {
     /// Speaks to `node` as the last member, whose process does not run.
-    pub fn member(doors: &Doors, node: usize) -> Option<Self> {
+    pub fn member(doors: &Addresses, node: usize) -> Option<Self> {
         let name = doors.secured.keys.len() - 1;
         let key = PrivateKey::load(&doors.secured.keys[name].0).unwrap();
         let mut speaker = Self::connect(doors, node, *key.expose())?;
@@ -30,7 +30,7 @@ impl Speaker {
     }
 
     /// Greets as far as the other end lets it.
-    pub fn connect(doors: &Doors, node: usize, secret: [u8; 32]) -> Option<Self> {
+    pub fn connect(doors: &Addresses, node: usize, secret: [u8; 32]) -> Option<Self> {
         let mut stream = dial(doors.election(node), Duration::from_secs(5))?;
         let own = Keypair::from_secret(secret);
         let theirs = *doors.secured.keys[node].1[0].as_bytes();

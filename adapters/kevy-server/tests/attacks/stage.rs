@@ -44,7 +44,7 @@ pub struct Cost {
 pub struct Attack {
     pub name: &'static str,
     /// What each of these threads does until it is told to end.
-    pub run: fn(&Doors, usize, &AtomicBool),
+    pub run: fn(&Addresses, usize, &AtomicBool),
     pub threads: usize,
     pub cost: Cost,
 }
@@ -53,7 +53,7 @@ impl Attack {
     fn begin<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        doors: &'scope Doors,
+        doors: &'scope Addresses,
         on: &'scope AtomicBool,
     ) {
         for thread in 0..self.threads {
@@ -67,7 +67,7 @@ impl Attack {
 }
 
 /// Where a cluster can be reached, and what an attacker who is a member knows.
-pub struct Doors {
+pub struct Addresses {
     pub secured: Secured,
     pub pages: Vec<u16>,
     pub sentinels: Vec<u16>,
@@ -75,7 +75,7 @@ pub struct Doors {
     pub running: usize,
 }
 
-impl Doors {
+impl Addresses {
     pub fn election(&self, node: usize) -> u16 {
         self.secured.cluster.ports[node] + 200
     }
@@ -113,7 +113,7 @@ impl Doors {
 }
 
 pub struct Stage {
-    pub doors: Arc<Doors>,
+    pub doors: Arc<Addresses>,
     pub by: By,
     nodes: Vec<Process>,
     normal: Duration,
@@ -131,7 +131,7 @@ impl Stage {
         // Client ports are four apart.
         let beside = |offset| secured.cluster.ports.iter().map(|port| port + offset).collect();
         let (pages, sentinels) = (beside(1), beside(2));
-        let doors = Arc::new(Doors { secured, pages, sentinels, running });
+        let doors = Arc::new(Addresses { secured, pages, sentinels, running });
         let nodes = (0..running).map(|node| doors.start(node)).collect();
         let mut stage = Self { doors, by, nodes, normal: Duration::ZERO, _alone: alone };
         stage.whole();
@@ -278,7 +278,7 @@ struct Usage {
 }
 
 impl Usage {
-    fn of(doors: &Doors, node: usize, process: &Process) -> Self {
+    fn of(doors: &Addresses, node: usize, process: &Process) -> Self {
         let pid = process.child.id();
         let pages = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
         let resident: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();

@@ -4,6 +4,7 @@
 //! `COMMAND DOCS` tells, so that a command that kevy adds is tried without anybody thinking of it.
 
 use crate::contents::{Contents, text};
+use crate::limit::Limit;
 use crate::syntax::Draw;
 use crate::wire::{Group, Wire, Words};
 use crate::world::World;
@@ -64,11 +65,15 @@ impl Command {
 }
 
 /// All commands, tried out on a server that may write.
-pub fn find(wire: &mut Wire, world: &mut World) -> Vec<Command> {
+pub fn find(wire: &mut Wire, world: &mut World, limit: &Limit) -> Vec<Command> {
     world.fill(wire);
     let pristine = Contents::of(wire);
     let known = known(wire);
-    known.into_iter().map(|known| try_out(wire, world, &pristine, known)).collect()
+    let try_out = |known: Known| {
+        limit.at(known.name.clone());
+        try_out(wire, world, &pristine, known)
+    };
+    known.into_iter().map(try_out).collect()
 }
 
 /// What the server says of a command.

@@ -14,7 +14,7 @@ fn a_shutdown_hands_over_or_is_refused_whichever_way_it_comes() {
     for shards in SHARDS {
         let cluster = Cluster::new(3, shards);
         let mut nodes = Process::start_three(&cluster, PATIENT);
-        for (turn, way) in Way::ALL.into_iter().enumerate() {
+        for (turn, way) in Way::ALL.iter().copied().enumerate() {
             let first = primary(&nodes);
             let write = format!("SET confirmed-{turn} {way:?}");
             confirmed(&nodes[first], &write);

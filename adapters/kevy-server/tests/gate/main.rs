@@ -14,6 +14,7 @@ mod browser;
 mod commands;
 mod contents;
 mod ending;
+mod limit;
 mod nulls;
 mod races;
 mod syntax;
@@ -26,6 +27,7 @@ use commands::Command;
 use common::{Cluster, Node};
 use contents::{Contents, text};
 use kevy_elect_plugin::host::FenceReason;
+use limit::Limit;
 use std::sync::OnceLock;
 use ways::Way;
 use wire::{Wire, show, words};
@@ -45,7 +47,8 @@ fn commands(shards: u16) -> &'static [Command] {
         let cluster = Cluster::new(1, shards);
         let node = cluster.start(0);
         node.promote(1);
-        let found = commands::find(&mut Wire::open(node.port), &mut World::new(shards));
+        let limit = Limit::start("trying out what the server knows");
+        let found = commands::find(&mut Wire::open(node.port), &mut World::new(shards), &limit);
         node.stop();
         found
     })
@@ -119,14 +122,16 @@ impl Shut {
 
 /// Sends every command in every way, and says what went wrong.
 fn try_everything(shut: &Shut, commands: &[Command]) -> Vec<String> {
+    let limit = Limit::start("trying everything on a node that may not write");
     let mut wrong = Vec::new();
     let mut wire = Wire::open(shut.node.port);
     let mut look = Wire::open(shut.node.port);
     let sha = text(&wire.ask_all(&[Way::prepare()])[0]);
     let mut before = Contents::of(&mut look);
     assert!(before.len() > 10, "there is something to change");
-    for way in Way::ALL {
+    for &way in Way::ALL {
         for some in commands.chunks(AT_ONCE) {
+            limit.at(format!("{way:?}, from {} on", some[0].name));
             for command in some {
                 let tries =
                     command.tries.iter().filter(|_| way.takes(command.blocks)).filter_map(|attempt| {
@@ -204,6 +209,7 @@ fn what_was_queued_before_the_gate_shut_changes_nothing_after_it() {
 /// The test is worth something only if what it sends does something where it may.
 #[test]
 fn what_is_tried_is_real() {
+    let limit = Limit::start("what_is_tried_is_real");
     for shards in SHARDS {
         let all = commands(shards);
         let mut never: Vec<&str> = all
@@ -224,7 +230,7 @@ fn what_is_tried_is_real() {
             all.len() - never.len(),
             all.len()
         );
-        for (way, of, still) in shares(shards) {
+        for (way, of, still) in shares(shards, &limit) {
             let changed = of - still.len();
             assert!(
                 changed * 10 >= of * way.least_tenths(),
@@ -235,7 +241,7 @@ fn what_is_tried_is_real() {
 }
 
 /// In each way that can change something: how many commands that do by themselves were tried, and which changed nothing.
-fn shares(shards: u16) -> Vec<(Way, usize, Vec<String>)> {
+fn shares(shards: u16, limit: &Limit) -> Vec<(Way, usize, Vec<String>)> {
     let cluster = Cluster::new(1, shards);
     let node = cluster.start(0);
     node.promote(1);
@@ -244,7 +250,7 @@ fn shares(shards: u16) -> Vec<(Way, usize, Vec<String>)> {
     let sha = text(&wire.ask_all(&[Way::prepare()])[0]);
     let pristine = Contents::of(&mut look);
     let mut all = Vec::new();
-    for (turn, way) in Way::ALL.into_iter().filter(|way| way.least_tenths() > 0).enumerate() {
+    for (turn, way) in Way::ALL.iter().copied().filter(|way| way.least_tenths() > 0).enumerate() {
         let (mut of, mut still) = (0, Vec::new());
         // A third of them; together the ways try all.
         for command in commands(shards).iter().skip(turn % 3).step_by(3) {
@@ -256,6 +262,7 @@ fn shares(shards: u16) -> Vec<(Way, usize, Vec<String>)> {
             let Some(attempt) = command.tries.iter().rfind(|attempt| attempt.changes) else { continue };
             let Some(group) = way.group(&attempt.words, &sha, true) else { continue };
             of += 1;
+            limit.at(format!("{way:?} {} on {shards} shards", show(&attempt.words)));
             let said = wire.exchange(&[group]);
             if pristine.difference(&Contents::of(&mut look)).is_empty() {
                 still.push(format!("{}: {said:?}", show(&attempt.words)));

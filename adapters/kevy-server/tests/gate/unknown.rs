@@ -20,7 +20,7 @@ pub fn let_through(shut: &Shut) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut wire = Wire::open(shut.node.port);
     let sha = text(&wire.ask_all(&[Way::prepare()])[0]);
-    for way in Way::ALL {
+    for &way in Way::ALL {
         let mut ask = |line: &str| wire.exchange(&[way.group(&words(line), &sha, false).unwrap()]).remove(0);
         for line in UNKNOWN {
             let said = ask(line);

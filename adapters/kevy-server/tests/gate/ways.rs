@@ -3,21 +3,22 @@
 use crate::wire::{Group, Words, words};
 use kevy_resp::Reply;
 
-/// A way in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    Plain,
-    SmallLetters,
-    Inline,
-    Resp3,
-    Multi,
-    Watched,
-    Eval,
-    EvalSha,
-    EvalRo,
-    EvalShaRo,
-    EvalInMulti,
-    Pipelined,
+kevy_elect_plugin::words! {
+    /// A way in.
+    pub enum Way {
+        Plain,
+        SmallLetters,
+        Inline,
+        Resp3,
+        Multi,
+        Watched,
+        Eval,
+        EvalSha,
+        EvalRo,
+        EvalShaRo,
+        EvalInMulti,
+        Pipelined,
+    }
 }
 
 /// Calls what the arguments say.
@@ -30,21 +31,6 @@ const EVERYWHERE: &str = "EXISTS a b c d e f g h i j k l m n o p";
 const INLINE_MAX: usize = 10_000;
 
 impl Way {
-    pub const ALL: [Self; 12] = [
-        Self::Plain,
-        Self::SmallLetters,
-        Self::Inline,
-        Self::Resp3,
-        Self::Multi,
-        Self::Watched,
-        Self::Eval,
-        Self::EvalSha,
-        Self::EvalRo,
-        Self::EvalShaRo,
-        Self::EvalInMulti,
-        Self::Pipelined,
-    ];
-
     /// On a node that may write, how many tenths of the commands that change something do so in this way too.
     pub fn least_tenths(self) -> usize {
         match self {

@@ -34,6 +34,8 @@ const NEWEST_MAX: usize = 25;
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How often the file may be written at once, and how long it takes until it may be once more.
 const WRITES: (u32, Duration) = (16, Duration::from_secs(1));
+/// Decisions that gave way to others.
+const LEFT_OUT: &str = "kevy_elect_history_left_out_total";
 
 /// What this node decided. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -62,6 +64,12 @@ impl History {
     /// Reads what earlier processes left in `file`. Lines that make no sense are left out: a history with a
     /// gap is better than no server.
     pub fn open(file: PathBuf) -> Self {
+        metrics::describe_counter!(
+            LEFT_OUT,
+            "Decisions that the history left out, because there were too many."
+        );
+        metrics::counter!(LEFT_OUT).increment(0);
+        own_file::describe();
         let decisions = read(&file).unwrap_or_else(|error| {
             if error.kind() != std::io::ErrorKind::NotFound {
                 log::warn!("{}: cannot be read: {error}; the history starts anew", file.display());
@@ -189,6 +197,7 @@ fn push_thinly(decisions: &mut VecDeque<Decision>, decision: Decision) {
         let gap = |at: &usize| decisions[at + 1].at_ms.abs_diff(decisions[*at].at_ms);
         let closest = (0..old).min_by_key(gap).unwrap_or_default();
         let Some(gone) = decisions.remove(closest) else { return };
+        metrics::counter!(LEFT_OUT).increment(1);
         // The place is now the next one's.
         decisions[closest].left_out += 1 + gone.left_out;
     }

@@ -24,6 +24,8 @@ const STALE: Duration = Duration::from_secs(3);
 const ASK_MAX: Duration = Duration::from_secs(1);
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
+/// Questions that brought nothing.
+const GIVEN_UP: &str = "kevy_elect_http_views_given_up_total";
 
 /// What all the others said. Cheap to clone.
 #[derive(Clone)]
@@ -58,6 +60,11 @@ pub(super) struct View {
 impl Views {
     /// `peers`: where the other members have their pages.
     pub fn new(cluster: &str, peers: &[(NodeId, String)]) -> Self {
+        metrics::describe_counter!(
+            GIVEN_UP,
+            "Questions to pages of other nodes that brought nothing in time, or too much."
+        );
+        metrics::counter!(GIVEN_UP).increment(0);
         let slots = peers.iter().map(|(peer, address)| Slot {
             peer: *peer,
             address: address.clone(),
@@ -119,6 +126,7 @@ impl Views {
     }
 
     fn keep(&self, number: usize, said: Result<View, String>) {
+        metrics::counter!(GIVEN_UP).increment(u64::from(said.is_err()));
         if let Some(slot) = self.lock().get_mut(number) {
             slot.busy = false;
             slot.said = Some(said);

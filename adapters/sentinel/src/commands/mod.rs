@@ -137,6 +137,7 @@ impl Session {
             }
             (b"HELLO", _) => client::hello(self, rest, context, reply.out),
             (b"AUTH", [_] | [_, _]) => client::auth(self, rest, context, &mut reply),
+            (b"AUTH", [_, ..]) => reply.error("ERR syntax error"),
             (b"CLIENT", [what, rest @ ..]) => client::answer(self, what, rest, &mut reply),
             (b"QUIT", _) => {
                 reply.ok();

@@ -102,12 +102,12 @@ impl ElectedCommands {
         resolved.route = self.reroute(own, args, std::mem::replace(&mut resolved.route, Route::Local));
         let verdict = match own {
             Overridden::Cut => Verdict::Cut,
-            Overridden::Expired => Verdict::OwnWrite,
-            _ => Verdict::Own,
+            Overridden::Expired => Verdict::AnsweredWrite,
+            _ => Verdict::Answered,
         };
         // Or kevy would wake nobody behind it. It changes nothing, and is sent where the gate is shut.
         resolved.is_write |= own == Overridden::Unblock;
-        if verdict != Verdict::Own {
+        if verdict != Verdict::Answered {
             resolved.is_write = true;
             if verdict.ask(self.shards()).is_err() {
                 return self.resolve_shut(args, resolved);

@@ -130,7 +130,7 @@ impl ElectedCommands {
             (_, asked) => asked,
         };
         match (verdict, asked) {
-            (Verdict::Write | Verdict::OwnWrite | Verdict::Cut, Err(denied)) => {
+            (Verdict::Write | Verdict::AnsweredWrite | Verdict::Cut, Err(denied)) => {
                 out.extend_from_slice(&replies::denied(denied));
                 // Or kevy would log it, and stream it.
                 propagation::set_override(propagation::Propagate::Suppress);
@@ -142,7 +142,7 @@ impl ElectedCommands {
             (Verdict::Intruder, _) => out.extend_from_slice(replies::BROWSER),
             (Verdict::Ignored, _) => {}
             (Verdict::Apart, _) => out.extend_from_slice(replies::APART),
-            (Verdict::Own | Verdict::OwnWrite | Verdict::Cut, _) => {
+            (Verdict::Answered | Verdict::AnsweredWrite | Verdict::Cut, _) => {
                 let own = args.first().and_then(Overridden::of);
                 return own.is_some_and(|own| self.answer(own, store, args, proto, out));
             }

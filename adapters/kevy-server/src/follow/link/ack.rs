@@ -66,7 +66,7 @@ impl Link {
         if self.origin.credentials.proves() {
             state.due = true;
             drop(state);
-            return self.bell.ring();
+            return self.waker.wake();
         }
         let Some(socket) = &state.socket else { return };
         let line = kevy_replicate::wire::encode_replconf_ack(ackable);

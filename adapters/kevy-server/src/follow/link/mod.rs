@@ -16,7 +16,7 @@ use crate::continuation::passes::Asker;
 use crate::continuation::path::Why;
 use crate::follow::addresses::Addresses;
 use crate::follow::keys::Credentials;
-use crate::follow::stall::{Bell, Stall};
+use crate::follow::stall::{Stall, Waker};
 use crate::position::cuts::Place;
 use crate::shards::Shards;
 use crate::shards::stream::turns;
@@ -96,7 +96,7 @@ pub(crate) struct Link {
     pub(crate) shards: Arc<Shards>,
     pub(crate) fleet: Arc<Shared>,
     /// Wakes the reading half: to look for frames that do not come, or to acknowledge.
-    pub(crate) bell: Bell,
+    pub(crate) waker: Waker,
     pub(crate) looks: AtomicBool,
     /// How often the shard had told of its own stream when this began: by then the gate was shut.
     views: u64,
@@ -236,7 +236,7 @@ impl Link {
             began_at: None,
             copy: None,
         };
-        let bell = Bell::new()?;
+        let waker = Waker::new()?;
         let views = shards.views_of(shard);
         Ok(Self {
             views,
@@ -244,7 +244,7 @@ impl Link {
             origin,
             shards,
             fleet,
-            bell,
+            waker,
             looks: AtomicBool::new(false),
             state: Mutex::new(state),
             closed: Condvar::new(),
@@ -322,7 +322,7 @@ impl Link {
     fn suspect_in(&self, state: &mut State, behind: bool) {
         if state.stall.suspect(Instant::now(), behind) {
             self.looks.store(true, Ordering::Release);
-            self.bell.ring();
+            self.waker.wake();
         }
     }
 

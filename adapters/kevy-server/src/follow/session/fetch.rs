@@ -16,7 +16,7 @@ impl Session<'_> {
         if !self.streaming {
             return Ok(());
         }
-        let looks = self.link.bell.rang() && self.link.looks.swap(false, Ordering::AcqRel);
+        let looks = self.link.waker.woken() && self.link.looks.swap(false, Ordering::AcqRel);
         if looks && self.catch_up.is_none() {
             self.catch_up = Some(CatchUp::new(self.link, socket).map_err(broken)?);
         }

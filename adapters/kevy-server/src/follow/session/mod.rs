@@ -157,7 +157,7 @@ impl<'a> Session<'a> {
             (None, false) => SNAPSHOT_SILENCE_MAX,
         };
         let timeout = Timespec::try_from(patience).map_err(|error| broken(error.to_string()))?;
-        let mut waits = [PollFd::new(socket, PollFlags::IN), PollFd::new(&self.link.bell, PollFlags::IN)];
+        let mut waits = [PollFd::new(socket, PollFlags::IN), PollFd::new(&self.link.waker, PollFlags::IN)];
         match poll(&mut waits, Some(&timeout)) {
             Ok(0) if self.catch_up.is_none() => Err(broken(format!("silent for {} s", patience.as_secs()))),
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
