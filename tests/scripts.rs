@@ -22,6 +22,7 @@ const SCRIPTS: &str = "tests/scripts";
 
 /// Sentences about what lies around the elector, and where they are looked at.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("H19", "kevy-server's tests/operations.rs: lost_quorum"),
     ("H17", "kevy-server's tests/attacks/member.rs"),
     ("L8", "elector/promise.rs: unit tests"),
     ("F7", "tests/support: every test with real drivers"),

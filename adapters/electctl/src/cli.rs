@@ -133,6 +133,21 @@ pub(crate) enum Command {
     /// On that node's machine, with its server stopped. WHAT ONLY THIS NODE HOLDS IS LOST TO THE CLUSTER. Nothing is removed: the
     /// files go to a directory beside them. See "Two clusters" in docs/runbooks.md.
     GiveUp(Node),
+    /// Makes the last survivor of a lost quorum the only voter
+    ///
+    /// On that node's machine, with its server stopped, when the machines of the others are gone for good. WHAT ONLY THEY HELD IS LOST, and if
+    /// one of them runs on where this node does not see it, two nodes write. Refused while a quorum answers. See "Lost quorum" in docs/operations.md.
+    Force {
+        /// The node, by its id in full
+        #[arg(value_name = "NODE")]
+        node: String,
+        /// Its file
+        #[arg(long, value_name = "PATH")]
+        config: PathBuf,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
     /// The primary hands its office over to another node, without losing a write
     ///
     /// Writes go on until that node is near; they are refused for some milliseconds, until it has everything and is elected. Refused,

@@ -179,6 +179,7 @@ fn action(decision: &Value) -> String {
         Some("followed") => format!("followed {to}"),
         Some("kept") => format!("kept {to} as its primary"),
         Some("promote-failed") => "could not become primary".to_owned(),
+        Some("forced") => format!("{to} was made the only voter by an operator"),
         Some("fenced") => "stopped taking writes".to_owned(),
         Some("unfenced") => "took writes again".to_owned(),
         _ => word(decision, "what"),

@@ -101,6 +101,7 @@ fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
         }
         Command::Admit(node) => orders::admit(node).map(say),
         Command::GiveUp(node) => orders::give_up(node).map(say),
+        Command::Force { node, config, json } => orders::force(node, config, *json).map(say),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "kevy-electctl", &mut script);

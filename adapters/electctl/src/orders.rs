@@ -2,10 +2,14 @@
 //! there can do anything with its data anyway, and nobody else can order it.
 
 use crate::cli::Node;
+use kevy_config::CliOverrides;
+use kevy_elect_ops::config::Settings;
+use kevy_elect_ops::forcing;
 use kevy_elect_ops::giving_up::{self, GivenUp};
 use kevy_elect_ops::order::Order;
 use kevy_elect_plugin::ids::{ClusterId, NodeId};
 use serde_json::json;
+use std::path::Path;
 
 fn ids(node: &Node) -> Result<(NodeId, ClusterId), String> {
     let id = NodeId::new(&node.node).map_err(|error| error.to_string())?;
@@ -51,13 +55,41 @@ pub(crate) fn give_up(node: &Node) -> Result<String, String> {
     ))
 }
 
+/// Makes a node the only voter.
+pub(crate) fn force(node: &str, config: &Path, as_json: bool) -> Result<String, String> {
+    let id = NodeId::new(node).map_err(|error| error.to_string())?;
+    let settings =
+        Settings::load(Some(config), [], CliOverrides::default()).map_err(|error| error.to_string())?;
+    let done = forcing::force(&settings, id)?;
+    let names = |nodes: &[NodeId]| nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ");
+    let lost = names(&done.lost);
+    if as_json {
+        let lost: Vec<String> = done.lost.iter().map(NodeId::to_string).collect();
+        let said = json!({ "node": node, "epoch": done.epoch.0, "lost": lost, "position": format!("{:?}", done.position) });
+        return Ok(format!("{said:#}\n"));
+    }
+    let there = match &done.answered[..] {
+        [] => String::new(),
+        some => format!(
+            "{} answer: they have no vote any more, follow, and what only they hold is lost.\n",
+            names(some)
+        ),
+    };
+    Ok(format!(
+        "{id} votes alone, from epoch {} on. Its record says that it holds {:?}, and what is on its disk behind that.\n\
+         EVERY WRITE THAT ONLY {lost} HELD IS LOST, also one that `WAIT` confirmed; nobody can know which.\n{there}\
+         {lost} must never start again with the data that they have: empty their directories first. One that runs on, and does not hear {id}, writes too.\n\
+         Start {id}; then give it company: `kevy-electctl members add NODE` for each node that follows it.\n",
+        done.epoch, done.position
+    ))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
     use kevy_elect_plugin::store::FileVoteStore;
     use std::fs;
-    use std::path::Path;
 
     fn node(dir: &Path, cluster: &str) -> Node {
         Node { node: "n1".to_owned(), cluster: cluster.to_owned(), data_dir: dir.to_owned(), json: false }

@@ -333,8 +333,42 @@ fn lost_quorum() {
             let server = site.server.clone();
             [0, 1].into_iter().for_each(|node| site.machines[node].start(&server));
         }
+        if number == 1 {
+            let there = |site: &Site| site.machines[0].data().join("elect").is_dir();
+            until("n1 has started", || there(site).then_some(()));
+        }
+        if number == 3 {
+            site.holds("kept", "1");
+            let force = r#"kevy-electctl force n3 --config "$CONFIG""#;
+            let refused = |site: &Site, why: &str| {
+                let said = site.command("n3", force);
+                assert!(!said.status.success(), "{said:?}");
+                assert!(String::from_utf8_lossy(&said.stderr).contains(why), "{said:?}");
+            };
+            refused(site, "stop the server first");
+            site.machines[2].stop();
+            refused(site, "they are a quorum");
+            let server = site.server.clone();
+            site.machines[2].start(&server);
+            site.write("kept", "2");
+            site.holds("kept", "2");
+            [0, 1].into_iter().for_each(|node| site.wipe(node));
+            let of_another = site.command("n3", r#"kevy-electctl force n1 --config "$CONFIG""#);
+            assert!(String::from_utf8_lossy(&of_another.stderr).contains("the file of n3"), "{of_another:?}");
+        }
+        if number == 4 {
+            site.write("alone", "1");
+        }
     });
-    site.holds("kept", "1");
+    site.holds("kept", "2");
+    site.holds("alone", "1");
+    let listed = site.command("console", "kevy-electctl members list --json");
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("\"quorum\": 2"), "{listed:?}");
+    let history = site.command("console", "kevy-electctl history");
+    assert!(String::from_utf8_lossy(&history.stdout).contains("only voter"), "{history:?}");
+    let metrics = common::metrics::scraped(site.machines[2].port + 2).unwrap();
+    let forced = common::metrics::labelled(&metrics, "kevy_server_forced_timestamp_seconds", &[]);
+    assert!(forced.is_some_and(|since| since > 0.0), "{forced:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! | [`members`] | who the members are, where they are, and who votes |
 //! | [`inline`] | runs the plugin's future on the thread that its events come from |
 //! | [`ending`], [`signals`] | the orderly end of the process, and who wishes for it |
+//! | `forcing` | makes the last survivor of a lost quorum the only voter |
 //! | [`order`] | what an operator leaves in the data directory of a node that lost its vote record |
 //! | [`stderr`] | a log that holds nobody up |
 //! | `man` | manual pages, made from a program's command line |
@@ -18,6 +19,8 @@
 
 pub mod config;
 pub mod ending;
+#[cfg(feature = "kevy")]
+pub mod forcing;
 pub mod giving_up;
 pub mod history;
 pub mod http;

@@ -12,6 +12,7 @@ use futures::executor::block_on;
 use kevy_config::Config;
 use kevy_elect_ops::config::{ElectSettings, Settings};
 use kevy_elect_ops::ending::Ending;
+use kevy_elect_ops::forcing;
 use kevy_elect_ops::history::{self, History};
 use kevy_elect_ops::http::{self, Facts, Pages, Program as Told, Views};
 use kevy_elect_ops::inline::Inline;
@@ -23,6 +24,7 @@ use kevy_elect_ops::supervised;
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumPlugin};
 use kevy_elect_plugin::transport::tcp::SocketWatch;
 use kevy_elect_watchdog::companion::Program;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -117,6 +119,7 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
     passes.set_received(move |peer| received.pass(peer));
     server.host().set_proven(move |peer| transport.address(peer).map(|address| address.ip()));
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
+    tell_forced(&kevy.server.data_dir);
     let decisions = History::open(kevy.server.data_dir.join(history::FILE));
     inline.spawn(order::follow(kevy.server.data_dir.clone(), node, Arc::clone(&plugin)));
     inline.spawn(decisions.clone().follow(node, Arc::clone(&plugin) as _));
@@ -215,6 +218,20 @@ fn end(
         // Shards that have stopped tell nobody that nothing is under way, and the watchdog would not wait.
         block_on(host.drain());
         stopper.stop(save);
+    }
+}
+
+/// An operator made this node the only voter once: that is told for good, because what was lost then is not found again.
+fn tell_forced(data_dir: &Path) {
+    metrics::describe_gauge!(
+        "kevy_server_forced_timestamp_seconds",
+        "When an operator last made this node the only voter (`kevy-electctl force`); 0: never."
+    );
+    let forced = forcing::last(data_dir);
+    metrics::gauge!("kevy_server_forced_timestamp_seconds")
+        .set(forced.as_ref().map_or(0.0, |(since, _)| *since as f64));
+    if let Some((_, mark)) = forced {
+        log::warn!("an operator made this node the only voter once: {mark:?}");
     }
 }
 

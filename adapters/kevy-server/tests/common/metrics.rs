@@ -16,7 +16,12 @@ pub fn with_pages(port: u16, more: &str) -> String {
 
 /// All metrics of the node, as they are scraped.
 pub fn metrics(node: &Process) -> Option<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", page(node.port))).ok()?;
+    scraped(page(node.port))
+}
+
+/// The same of the node with its pages there.
+pub fn scraped(page: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", page)).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;

@@ -19,7 +19,7 @@ pub(crate) struct Decision {
     /// Who tells it.
     pub(crate) node: String,
     pub(crate) epoch: u64,
-    /// `promoted`, `followed`, `kept`, `promote-failed`, `fenced` or `unfenced`.
+    /// `promoted`, `followed`, `kept`, `promote-failed`, `fenced`, `unfenced` or `forced`.
     pub(crate) what: String,
     /// The primary before.
     pub(crate) from: Option<String>,

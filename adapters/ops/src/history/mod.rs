@@ -11,6 +11,8 @@ use decision::Collector;
 use futures_lite::StreamExt;
 use futures_lite::future::or;
 use kevy_elect_plugin::event::{Event, EventKind};
+#[cfg(feature = "kevy")]
+use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::ids::NodeId;
 use kevy_elect_plugin::plugin::ElectPlugin;
 use kevy_elect_plugin::position::Progress;
@@ -116,6 +118,22 @@ impl History {
                 self.write();
             }
         }
+    }
+
+    /// An operator made `node` the only voter, while it did not run.
+    #[cfg(feature = "kevy")]
+    pub(crate) fn note_forced(&self, node: NodeId, epoch: Epoch, lost: &str, held: Progress) {
+        let decision = Decision {
+            at_ms: now_ms(),
+            node: node.to_string(),
+            epoch: epoch.0,
+            what: "forced".to_owned(),
+            to: Some(node.to_string()),
+            why: format!("an operator made it the only voter, at {held}, without {lost}"),
+            ..Decision::default()
+        };
+        push_thinly(&mut self.lock().decisions, decision);
+        self.write();
     }
 
     /// The decisions, the newest first.
