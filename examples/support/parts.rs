@@ -52,6 +52,8 @@ fn all(options: &Options, size: u64, file: &Path, args: &str) -> io::Result<Exit
             }
         }
     }
+    // Where nothing was left to run, it may be told by another command than before.
+    marks::publish(file, options.marks(), &table(args, &rows))?;
     println!("{}", table(args, &rows));
     Ok(ExitCode::SUCCESS)
 }

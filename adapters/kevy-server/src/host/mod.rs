@@ -321,7 +321,7 @@ impl ReplicationHost for KevyHost {
     }
 
     fn voters(&self, voters: &[NodeId]) {
-        self.shards.set_voters(voters.iter().map(NodeId::to_string).collect());
+        self.shards.change_voters(voters.iter().map(NodeId::to_string).collect());
     }
 
     async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {

@@ -3,6 +3,7 @@
 //! acknowledgements count for more, and then the one who has waited longest.
 
 use crate::confirm::names::{Name, Row};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ pub(super) struct Turns {
     now: Mutex<Now>,
     /// Those who have a vote.
     voters: RwLock<Option<Vec<String>>>,
+    /// How often a vote was taken.
+    taken: AtomicU64,
 }
 
 #[derive(Default)]
@@ -52,8 +55,21 @@ impl Turns {
         voters.as_ref().is_none_or(|voters| voters.iter().any(|voter| voter == node))
     }
 
-    pub(super) fn set_voters(&self, voters: Vec<String>) {
-        *self.voters.write().unwrap_or_else(PoisonError::into_inner) = Some(voters);
+    /// These have a vote from here on; says whether somebody has none any more.
+    pub(super) fn set_voters(&self, voters: Vec<String>) -> bool {
+        let mut known = self.voters.write().unwrap_or_else(PoisonError::into_inner);
+        let taken = known.iter().flatten().any(|voter| !voters.contains(voter));
+        *known = Some(voters);
+        drop(known);
+        if taken {
+            self.taken.fetch_add(1, Ordering::SeqCst);
+        }
+        taken
+    }
+
+    /// How often a vote was taken. Whoever looks at connections meanwhile has looked too early.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::SeqCst)
     }
 
     pub(super) fn take(&self, node: &str, now: Instant) -> bool {

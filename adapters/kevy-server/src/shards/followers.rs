@@ -62,9 +62,23 @@ impl Shards {
         self.passes.get()
     }
 
-    /// Makes known who has a vote. Before that, everybody counts as much.
-    pub(crate) fn set_voters(&self, voters: Vec<String>) {
-        self.turns.set_voters(voters);
+    /// The members have changed who votes.
+    pub(crate) fn change_voters(self: &Arc<Self>, voters: Vec<String>) {
+        if self.set_voters(voters) {
+            self.hurry(HURRY);
+        }
+    }
+
+    /// Makes known who has a vote. Before that, everybody counts as much. Says whether a vote was taken.
+    pub(crate) fn set_voters(&self, voters: Vec<String>) -> bool {
+        let taken = self.turns.set_voters(voters);
+        if taken {
+            // Until each shard has looked at who is connected: kevy counts what that node has acknowledged (S11).
+            for shard in &self.shards {
+                shard.stale_replicas.store(usize::MAX, Ordering::SeqCst);
+            }
+        }
+        taken
     }
 
     /// Whether `node` has a vote, as far as that is known.

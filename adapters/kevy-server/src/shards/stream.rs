@@ -29,7 +29,7 @@ impl Shards {
         let state = &self.shards[shard];
         state.offset.store(offset, Ordering::Release);
         let started = state.started.load(Ordering::Relaxed);
-        let mut wrong = 0;
+        let (mut wrong, taken) = (0, self.turns.taken());
         if !rows.is_empty() {
             let flushes = state.flushes.load(Ordering::Relaxed);
             let office = (reign != 0 && started == reign).then_some((Epoch(reign), flushes));
@@ -41,7 +41,10 @@ impl Shards {
                 wrong = judged.wrong;
             }
         }
-        state.stale_replicas.store(wrong, Ordering::Release);
+        state.stale_replicas.store(wrong, Ordering::SeqCst);
+        if self.turns.taken() != taken {
+            state.stale_replicas.store(usize::MAX, Ordering::SeqCst);
+        }
         self.waits.note_connected(shard, rows);
         let flushes = state.flushes.load(Ordering::Relaxed);
         let unnamed = started != 0 && state.named.load(Ordering::Relaxed) != started;
@@ -217,6 +220,34 @@ mod tests {
     use super::super::played::{apply, order, restore, shards};
     use super::*;
     use kevy_elect_plugin::position::Position;
+
+    #[test]
+    fn acknowledgements_of_who_has_no_vote_any_more_count_for_nothing_at_once() {
+        let (shards, _inboxes) = shards(1);
+        restore(&shards);
+        let all = ["n1", "n2", "n3"].map(str::to_owned);
+        shards.waits().set_up(all.to_vec(), None, Default::default(), Default::default());
+        shards.set_voters(all.to_vec());
+        shards.begin_reign(Epoch(7), &Position::NONE);
+        assert!(apply(&shards, 0, &order(7)));
+        shards.tick(0);
+        let row = |node: u16| Row {
+            name: format!("kevy-replica-n{node}.7.0-6004#0.1"),
+            peer: std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, node),
+            acknowledged: true,
+            beyond: false,
+        };
+        shards.note_stream(0, 3, &[row(2), row(3)]);
+        assert!(!shards.acks_are_stale());
+        shards.set_voters(all[..2].to_vec());
+        assert!(shards.acks_are_stale(), "before any tick has looked");
+        shards.note_stream(0, 3, &[row(2), row(3)]);
+        assert!(shards.acks_are_stale(), "it is there still");
+        shards.note_stream(0, 3, &[row(2)]);
+        assert!(!shards.acks_are_stale());
+        shards.set_voters(all.to_vec());
+        assert!(!shards.acks_are_stale(), "one more takes nothing from anybody");
+    }
 
     #[test]
     fn acknowledgements_count_again_once_no_replica_follows_the_flushed_stream() {
