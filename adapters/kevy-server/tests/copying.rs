@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Far more is written while a copy is made. Not less: what is written in a second is to fit.
-const BUFFER_BYTES: usize = 12 << 20;
+const BUFFER_BYTES: usize = 16 << 20;
 /// A copy takes so long at most, on a machine that has other work: as long as anybody waits for it.
 const COPY_MAX: Duration = Duration::from_secs(90);
 /// Of one batch of a writer.
