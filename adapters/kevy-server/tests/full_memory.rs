@@ -29,6 +29,11 @@ impl Group {
             true => ("/sys/fs/cgroup", "memory.max", "memory.current"),
             false => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
         };
+        if second {
+            // Else groups have no files about memory.
+            let all = PathBuf::from(top).join("cgroup.subtree_control");
+            std::fs::write(&all, "+memory").unwrap_or_else(|error| panic!("{}: {error}", all.display()));
+        }
         let group = Self { at: PathBuf::from(top).join(name), limit, used };
         std::fs::create_dir(&group.at).unwrap_or_else(|error| panic!("{}: {error}", group.at.display()));
         group.write(group.limit, LIMIT);
