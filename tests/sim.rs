@@ -283,6 +283,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::PromiseIsOwnTimeout, "timings", 3, 3),
     (Mutation::IdBeforeTimeUp, "seniority", 3, 320),
     (Mutation::VoteGoesToSenior, "seniority", 3, 52),
+    (Mutation::FailsBackAtOnce, "failback", 3, 3),
     (Mutation::TwoVotersAtOnce, "members", 5, 186),
     (Mutation::ListIgnoresData, "members", 5, 627),
 ];

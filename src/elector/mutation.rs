@@ -83,6 +83,8 @@ faults! {
         PauseIgnored,
         /// Where seniority decides, the id does before the time up.
         IdBeforeTimeUp,
+        /// The office goes back to who has a higher priority at once.
+        FailsBackAtOnce,
         /// A voter that hears of a more senior candidate votes for that one, too.
         VoteGoesToSenior,
         /// A change of who votes is of two voters.

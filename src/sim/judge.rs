@@ -6,7 +6,7 @@ use super::server::Act;
 use crate::config::{LossPolicy, MemberKind};
 use crate::event::{Event, EventKind, Outcome};
 use crate::fence::FenceReason;
-use crate::ids::Epoch;
+use crate::ids::{Epoch, NodeId};
 use crate::message::{Message, OfferKind};
 use crate::position::Position;
 use crate::sim::clock::MS;
@@ -256,6 +256,16 @@ impl Run {
     ) {
         self.stats.checks[Check::Seniority as usize] += 1;
         let found = self.invariants.seniors.on_won(node, epoch, up, others);
+        self.take(found);
+    }
+
+    /// A primary that has written since then begins to give its office back.
+    pub(super) fn judge_failback(&mut self, node: usize, to: NodeId, reigning_since: Option<u64>) {
+        let (Some(to), Some(delay)) = (self.number(to), self.plan.setup.failback) else { return };
+        self.stats.checks[Check::Failback as usize] += 1;
+        let reigned = reigning_since.map_or(0, |since| self.now - since);
+        let priorities = &self.plan.setup.priorities;
+        let found = self.invariants.failbacks.on_begin((node, to), priorities, reigned, delay);
         self.take(found);
     }
 

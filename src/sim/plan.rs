@@ -280,6 +280,9 @@ impl Plan {
         if profile.senior {
             plan.draw_seniority(&mut Rng::new(seed, 9));
         }
+        if profile.failback {
+            plan.draw_failback(&mut Rng::new(seed, 9));
+        }
         if profile.lies {
             plan.draw_lies(&mut Rng::new(seed, 7));
         }
@@ -325,6 +328,16 @@ impl Plan {
         setup.auto_elect = !rng.chance(150);
         if rng.chance(300) {
             setup.settling = setup.timeout / rng.between(1, 6) as u32;
+        }
+    }
+
+    fn draw_failback(&mut self, rng: &mut Rng) {
+        let setup = &mut self.setup;
+        setup.failback = Some(setup.timeout * rng.between(1, 4) as u32);
+        for (priority, kind) in setup.priorities.iter_mut().zip(&setup.kinds) {
+            if *kind == MemberKind::Voter {
+                *priority = rng.pick(&[50, 100, 100, 200]);
+            }
         }
     }
 

@@ -24,6 +24,8 @@ pub struct Profile {
     pub(super) timings: bool,
     /// Seniority decides who goes first.
     pub(super) senior: bool,
+    /// Members have priorities, and the one with the highest gets the office back.
+    pub(super) failback: bool,
     /// Epochs are far apart when it begins.
     pub(super) apart: bool,
     /// The protocol does not promise to survive this; violations are counted, not failures.
@@ -96,7 +98,7 @@ macro_rules! profile {
     (@ $name:literal, $about:literal, $kinds:expr $(, $flag:ident)*) => {
         Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: $kinds,
             unordered: false, drift: false, real: false, late: false, continues: false, lies: false,
-             senior: false, apart: false, timings: false, beyond: false } }
+             senior: false, failback: false, apart: false, timings: false, beyond: false } }
     };
 }
 
@@ -214,6 +216,12 @@ pub const PROFILES: &[Profile] = &[
         [Crash, Crash, QuickRestart, Pause, Cut, Partition, Operator, Resets, Host],
         senior,
         drift
+    ),
+    profile!(
+        "failback",
+        "members have priorities, and the one with the highest gets the office back",
+        [Crash, Crash, QuickRestart, Pause, Cut, Partition, Storm, Operator, Host],
+        failback
     ),
     profile!("twins", "second processes with a node's id", [Twin, Twin, Cut, Crash], real),
     profile!("server", "everything at once, with all the habits of real servers", server, drift),

@@ -52,6 +52,11 @@ impl Elector {
         !self.mutated(Mutation::IdBeforeTimeUp)
     }
 
+    /// H18: for how long a member of higher priority has to be ready before it gets the office.
+    pub(super) fn failback_after(&self, delay: Duration) -> Duration {
+        if self.mutated(Mutation::FailsBackAtOnce) { Duration::ZERO } else { delay }
+    }
+
     /// E3, E4: whether a message has to wait for a save: it may speak of what is not durable yet.
     pub(super) fn waits_for_save(&self, message: &Message) -> bool {
         let too_early = self.mutated(Mutation::VoteNotPersisted) && matches!(message, Message::Accept(_));

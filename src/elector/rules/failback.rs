@@ -11,7 +11,8 @@ impl Elector {
     pub(super) fn look_for_failback(&mut self, delay: Duration) {
         let now = self.now();
         let whom = self.may_fail_back().then(|| self.preferred_and_ready()).flatten();
-        let Some((whom, after)) = self.failback.note(whom, delay, now) else { return };
+        let after = self.failback_after(delay);
+        let Some((whom, after)) = self.failback.note(whom, after, now) else { return };
         self.failback.begin_anew();
         let to = self.id(whom);
         self.event(EventKind::FailsBack { to, after });

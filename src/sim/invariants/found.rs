@@ -25,6 +25,7 @@ words! {
         Cluster = "one cluster, and nobody's data for another (I2, I4)",
         Paused = "a paused cluster elects nobody (H15)",
         Seniority = "the most senior node wins (R3)",
+        Failback = "the office goes back after the delay (H18)",
     }
 }
 

@@ -6,6 +6,7 @@ pub(super) mod contents;
 pub(super) mod continued;
 pub(super) mod convergence;
 pub(super) mod epochs;
+pub(super) mod failback;
 pub(super) mod fence;
 mod found;
 pub(super) mod handed_over;
@@ -46,6 +47,7 @@ pub(super) struct Invariants {
     pub(super) reach: reach::Reach,
     pub(super) paused: paused::Paused,
     pub(super) seniors: seniority::Seniors,
+    pub(super) failbacks: failback::Failbacks,
 }
 
 impl Invariants {
@@ -70,6 +72,7 @@ impl Invariants {
             reach: reach::Reach::new(plan),
             paused: paused::Paused::default(),
             seniors: seniority::Seniors,
+            failbacks: failback::Failbacks,
         }
     }
 

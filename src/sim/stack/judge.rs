@@ -133,6 +133,9 @@ impl State {
         {
             self.run.judge_handed_over(node, event.epoch, successor);
         }
+        if let EventKind::FailsBack { to, .. } = event.kind {
+            self.run.judge_failback(node, to, self.nodes[node].reigning_since);
+        }
         if let EventKind::Members { generation, voters } = &event.kind {
             let voters: Vec<_> = voters.split(',').filter_map(|id| NodeId::new(id).ok()).collect();
             let voters: Vec<_> = voters.into_iter().filter_map(|id| self.run.number(id)).collect();

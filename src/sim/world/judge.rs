@@ -128,6 +128,10 @@ impl World {
             self.run.judge_handed_over(node, event.epoch, successor);
         }
         self.judge_seniority(node, event);
+        if let EventKind::FailsBack { to, .. } = event.kind {
+            let since = self.machines[node].process.as_ref().and_then(|process| process.reigning_since);
+            self.run.judge_failback(node, to, since);
+        }
         if let EventKind::Members { generation, .. } = event.kind {
             let voters = self.voters_of(node);
             self.run.judge_list(node, event.epoch, generation.epoch, voters);
