@@ -1,7 +1,6 @@
 //! H18: a primary gives the office back to a member of higher priority, after it has had it for the delay and not before.
 
-use super::INVARIANTS;
-use super::found::{Check, Found};
+use super::found::{Check, Found, INVARIANTS};
 use crate::time::{Duration, nanos};
 
 /// Of the delay, what has to have gone by in real time: the node's clock may be fast, and the event is told a moment late.
