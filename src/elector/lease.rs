@@ -131,6 +131,8 @@ impl Lease {
         for at in &self.echoed {
             at.map(age).hash(hasher);
         }
+        // Of voters who may not be counted any more: nothing else says it.
+        self.carried.map(age).hash(hasher);
     }
 
     /// Makes the lease as long as the promise, for a test of the simulator.

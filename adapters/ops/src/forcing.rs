@@ -5,7 +5,7 @@
 
 use crate::config::Settings;
 use crate::history::{self, History};
-use crate::own_file;
+use crate::own_file::{self, VOTE_FILE};
 use futures_lite::future::block_on;
 use kevy_elect_plugin::ids::{Epoch, NodeId};
 use kevy_elect_plugin::membership::{Generation, Membership};
@@ -17,7 +17,6 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const VOTE_FILE: &str = "elect/vote";
 /// The mark, for good.
 const MARK: &str = "elect/forced";
 const MARK_BYTES_MAX: u64 = 16 * 1024;

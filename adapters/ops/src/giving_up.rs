@@ -1,5 +1,6 @@
 //! Takes a node's data of one cluster out of the way, so that it can follow another one.
 
+use crate::own_file::VOTE_FILE;
 use kevy_elect_plugin::ids::ClusterId;
 use kevy_elect_plugin::store::FileVoteStore;
 use std::fs;
@@ -7,8 +8,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Where the vote record is, below the data directory.
-const VOTE_FILE: &str = "elect/vote";
 /// How the names of a server's own files begin; others in the data directory are left alone.
 const OWN: [&str; 4] = ["aof-", "dump-", "segs-", "elect"];
 

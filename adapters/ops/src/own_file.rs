@@ -13,6 +13,8 @@ use std::path::Path;
 pub(crate) const PRIVATE: u32 = 0o600;
 /// For others to read: an operator who is another user than the server leaves it.
 pub(crate) const SHOWN: u32 = 0o644;
+/// The vote record, below the data directory.
+pub(crate) const VOTE_FILE: &str = "elect/vote";
 /// Files that were left alone, each time.
 const REFUSED: &str = "kevy_elect_files_refused_total";
 

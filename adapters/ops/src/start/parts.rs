@@ -1,6 +1,7 @@
 //! What the election runs on.
 
 use crate::config::ElectSettings;
+use crate::own_file::VOTE_FILE;
 use kevy_elect_noise::NoiseSessions;
 use kevy_elect_plugin::clock::SystemClock;
 use kevy_elect_plugin::plugin::QuorumParts;
@@ -11,9 +12,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Where the vote record lives, below the data directory.
-const VOTE_FILE: &str = "elect/vote";
 
 /// The vote record below `data_dir`, links from `door` to all other members, which are given `passes`, and the system's clock.
 pub fn parts(
