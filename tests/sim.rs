@@ -100,6 +100,9 @@ fn seeds_that_found_something_hold() {
     holds(11_096, 5, "members");
     // A single voter had no lease from the moment in which a second one was added until that one had echoed.
     holds(9338, 3, "members");
+    // A voter that was never admitted, lost its vote and got it back, took what all had said when the cluster formed for lost records,
+    // passed over epochs, and so ended a primary that was well.
+    holds(1_045_337, 5, "members");
 }
 
 #[test]

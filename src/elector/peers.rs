@@ -105,6 +105,7 @@ impl Peers {
         let numbers = members.voters().iter().map(|voter| before(voter.id)).collect();
         for peer in &mut self.all {
             peer.told = None;
+            peer.forget_what_it_lacked();
             peer.voter = members.voters().iter().position(|voter| voter.id == peer.file.id);
             peer.member = counted(peer.file, peer.voter.map(|number| members.voters()[number].kind()));
         }
@@ -542,6 +543,11 @@ impl Peer {
         self.dead = true;
     }
 
+    /// A6: that it once had no record says nothing any more. Where it still has none, its next heartbeat says so.
+    fn forget_what_it_lacked(&mut self) {
+        (self.was_fresh, self.was_new, self.forgot) = (false, false, false);
+    }
+
     /// It gave up its office.
     pub(super) fn resigned(&mut self) {
         self.role = None;
@@ -554,9 +560,7 @@ impl Peer {
         self.has = None;
         self.role = None;
         self.standing = Standing::New;
-        self.was_fresh = false;
-        self.was_new = false;
-        self.forgot = false;
+        self.forget_what_it_lacked();
         self.progress = Progress::NONE;
         self.primary = None;
         self.health = Health::Good;
