@@ -14,9 +14,11 @@ mod election;
 mod error;
 #[cfg(feature = "kevy")]
 mod kevy;
+#[cfg(feature = "kevy")]
 mod members;
 mod secret;
 mod section;
+#[cfg(feature = "kevy")]
 mod sentinel;
 mod watchdog;
 
@@ -27,4 +29,5 @@ pub use error::SetupError;
 pub use kevy::{DataNode, ElectSettings, Links, Peer, Settings};
 pub use secret::Secret;
 pub use section::{ElectSection, KEYS, SECTION};
+#[cfg(feature = "kevy")]
 pub use sentinel::{SentinelAddresses, SentinelSettings};
