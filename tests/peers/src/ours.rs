@@ -123,26 +123,23 @@ impl Node for Ours {
     }
 
     fn told(message: &Message) -> Option<String> {
-        match message {
-            Message::Heartbeat(_) | Message::Echo(_) | Message::Rank(_) => None,
-            Message::PreOffer(m) => Some(format!("PREOFFER for epoch {}", m.epoch)),
-            Message::PreAccept(m) => Some(format!("PREACCEPT for epoch {}", m.epoch)),
-            Message::Offer(m) => Some(format!("OFFER for epoch {}", m.epoch)),
-            Message::Accept(m) => Some(format!("ACCEPT for epoch {}", m.epoch)),
-            Message::Reject(m) => Some(format!("REJECT ({:?}) for epoch {}", m.reason, m.epoch)),
-            Message::Announce(m) => Some(format!("ANNOUNCE of epoch {}", m.epoch)),
-            Message::Resign(m) => Some(format!("RESIGN of epoch {}", m.epoch)),
-            other => Some(format!("{other:?}")),
+        // A match on messages needs a last arm, since they may grow. One on verbs needs none: a new one does not compile before it is sorted in here.
+        match message.verb() {
+            Verb::Hb | Verb::Echo | Verb::Rank => return None,
+            Verb::Hello | Verb::PreOffer | Verb::PreAccept | Verb::Offer | Verb::Accept | Verb::Reject => {}
+            Verb::Announce | Verb::Resign | Verb::Members | Verb::Held => {}
         }
+        let verb = message.verb().as_str();
+        Some(match message {
+            Message::PreOffer(m) | Message::Offer(m) => format!("{verb} for epoch {}", m.epoch),
+            Message::PreAccept(m) | Message::Accept(m) => format!("{verb} for epoch {}", m.epoch),
+            Message::Reject(m) => format!("{verb} ({:?}) for epoch {}", m.reason, m.epoch),
+            Message::Announce(m) => format!("{verb} of epoch {}", m.epoch),
+            Message::Resign(m) => format!("{verb} of epoch {}", m.epoch),
+            other => format!("{other:?}"),
+        })
     }
 }
-
-/// A verb that is missing here has no words in `told` above.
-const _: fn(Verb) = |verb| match verb {
-    Verb::Hello | Verb::Hb | Verb::Echo | Verb::PreOffer | Verb::PreAccept | Verb::Offer => {}
-    Verb::Accept | Verb::Reject | Verb::Announce | Verb::Resign | Verb::Members | Verb::Held | Verb::Rank => {
-    }
-};
 
 /// Clocks that are far from zero, so that nothing saturates.
 const START: u64 = 1_000_000_000_000;
