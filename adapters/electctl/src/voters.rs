@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 /// How often it is looked whether a change has been made.
 const LOOK: Duration = Duration::from_millis(20);
-/// What a primary says that cannot begin a change, but may soon.
-const FENCED: &str = "this primary takes no writes now";
 /// How long after the operator's time is over.
 const AFTER: Duration = Duration::from_secs(5);
 
@@ -55,41 +53,31 @@ fn change(
     let milliseconds = (timeout * 1000).to_string();
     let words = [b"ELECT", b"MEMBERS".as_slice(), word.as_bytes(), node.as_bytes(), b"TIMEOUT"];
     let words = [&words[..], &[milliseconds.as_bytes()]].concat();
-    let (begun, patience) = (Instant::now(), Duration::from_secs(timeout) + AFTER);
-    'nodes: for asked in nodes {
+    for asked in nodes {
+        let voters = match asked.client.call_within(&words, PATIENCE) {
+            Ok(Reply::Bulk(voters)) => String::from_utf8_lossy(&voters).into_owned(),
+            Ok(Reply::Error(why)) if why.starts_with(ELSEWHERE) => continue,
+            Ok(Reply::Error(why)) => {
+                return Err(format!("{}: {}", asked.address, plain(why.trim_start_matches("ERR "))));
+            }
+            Ok(other) => return Err(format!("{}: no answer that is known: {other:?}", asked.address)),
+            Err(error) => return Err(format!("{}: {error}", asked.address)),
+        };
+        let (begun, patience) = (Instant::now(), Duration::from_secs(timeout) + AFTER);
         let mut waits = "nothing is known of it".to_owned();
-        // A primary that has just given a vote to a node is fenced until that one echoes: moments, in which it begins no change, or drops one.
         while begun.elapsed() < patience {
-            let voters = match asked.client.call_within(&words, PATIENCE) {
-                Ok(Reply::Bulk(voters)) => String::from_utf8_lossy(&voters).into_owned(),
-                Ok(Reply::Error(why)) if why.starts_with(ELSEWHERE) => continue 'nodes,
-                Ok(Reply::Error(why)) if why.contains(FENCED) && begun.elapsed().as_secs() < timeout => {
-                    why.clone_into(&mut waits);
-                    std::thread::sleep(LOOK);
-                    continue;
-                }
-                Ok(Reply::Error(why)) => {
-                    return Err(format!("{}: {}", asked.address, plain(why.trim_start_matches("ERR "))));
-                }
-                Ok(other) => return Err(format!("{}: no answer that is known: {other:?}", asked.address)),
-                Err(error) => return Err(format!("{}: {error}", asked.address)),
-            };
-            while begun.elapsed() < patience {
-                let said = told(asked)
-                    .map_err(|why| format!("{why}; `members list` tells what became of the change"))?;
-                match &said.change {
-                    Some(why) => why.clone_into(&mut waits),
-                    None if said.voters.join(",") == voters => return Ok(said),
-                    None => break,
-                }
-                std::thread::sleep(LOOK);
+            let said = told(asked)
+                .map_err(|why| format!("{why}; `members list` tells what became of the change"))?;
+            match said.change {
+                Some(why) => waits = why,
+                None if said.voters.join(",") == voters => return Ok(said),
+                None => break,
             }
-            if begun.elapsed().as_secs() >= timeout {
-                break;
-            }
+            std::thread::sleep(LOOK);
         }
         return Err(format!(
-            "nothing has changed in {timeout} s ({}); --timeout gives it more time",
+            "nothing has changed in {} s ({}); --timeout gives it more time",
+            begun.elapsed().as_secs(),
             plain(&waits)
         ));
     }
