@@ -61,8 +61,7 @@ pub(crate) fn force(node: &str, config: &Path, as_json: bool) -> Result<String, 
     let settings =
         Settings::load(Some(config), [], CliOverrides::default()).map_err(|error| error.to_string())?;
     let done = forcing::force(&settings, id)?;
-    let names = |nodes: &[NodeId]| nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ");
-    let lost = names(&done.lost);
+    let lost = forcing::names(&done.lost);
     if as_json {
         let lost: Vec<String> = done.lost.iter().map(NodeId::to_string).collect();
         let said = json!({ "node": node, "epoch": done.epoch.0, "lost": lost, "position": format!("{:?}", done.position) });
@@ -72,7 +71,7 @@ pub(crate) fn force(node: &str, config: &Path, as_json: bool) -> Result<String, 
         [] => String::new(),
         some => format!(
             "{} answer: they have no vote any more, follow, and what only they hold is lost.\n",
-            names(some)
+            forcing::names(some)
         ),
     };
     Ok(format!(

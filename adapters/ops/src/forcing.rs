@@ -20,7 +20,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The mark, for good.
 const MARK: &str = "elect/forced";
 const MARK_BYTES_MAX: u64 = 16 * 1024;
-/// So far the epoch goes: above all that the lost nodes can have begun without this one, and near enough for those that return to act on it at once (E10).
+/// So far the epoch goes: above all that the lost nodes can have begun without this one, and near enough for those that return to act on it at
+/// once (E10).
 const EPOCHS: u64 = 200;
 /// Who has not accepted a connection by then does not answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -89,6 +90,11 @@ pub fn force(settings: &Settings, typed: NodeId) -> Result<Forced, String> {
     Ok(Forced { epoch, lost, answered, position })
 }
 
+/// These nodes, as the mark, the history and what people are told spell them.
+pub fn names(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(",")
+}
+
 /// Since when, in seconds of Unix time, this node was last forced, and what the mark says. Told at every start.
 pub fn last(data_dir: &Path) -> Option<(u64, String)> {
     let text = String::from_utf8(own_file::read(&data_dir.join(MARK), MARK_BYTES_MAX, own_file::SHOWN).ok()?)
@@ -126,8 +132,4 @@ fn accepts(place: &str) -> bool {
     place
         .to_socket_addrs()
         .is_ok_and(|mut all| all.any(|address| TcpStream::connect_timeout(&address, PATIENCE).is_ok()))
-}
-
-fn names(nodes: &[NodeId]) -> String {
-    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(",")
 }

@@ -1,6 +1,6 @@
 //! Strangers at the election's port, which members alone may use.
 
-use super::sockets::{dial, hold};
+use super::sockets::{dial, half_greetings, held};
 use super::speaker::Speaker;
 use super::stage::{Addresses, Attack, By, Cost, Stage};
 use std::io::{Read, Write};
@@ -28,14 +28,7 @@ const GARBAGE: Attack = Attack {
     cost: COST,
 };
 
-const HELD: Attack = Attack {
-    name: "a thousand connections that are held, and half a greeting on each",
-    run: |doors, thread, on| {
-        hold(on, 330, &[0, 96, 1], || connect(doors, thread % 3));
-    },
-    threads: 3,
-    cost: COST,
-};
+const HELD: Attack = held(|doors, thread, on| half_greetings(on, || connect(doors, thread % 3)), COST);
 
 const PLAIN: Attack = Attack {
     name: "votes in a member's name, in plain",

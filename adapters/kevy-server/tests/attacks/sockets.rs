@@ -1,5 +1,6 @@
 //! Connections of those who mean ill.
 
+use super::stage::{Addresses, Attack, Cost};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::net::TcpStream;
@@ -28,4 +29,19 @@ pub fn hold(on: &AtomicBool, most: usize, words: &[u8], dial: impl Fn() -> Optio
             held.pop_front();
         }
     }
+}
+
+/// Holds a thousand connections at doors where greetings are said. `run`: [`half_greetings`] at one of them.
+pub const fn held(run: fn(&Addresses, usize, &AtomicBool), cost: Cost) -> Attack {
+    Attack {
+        name: "a thousand connections that are held, and half a greeting on each",
+        run,
+        threads: 3,
+        cost,
+    }
+}
+
+/// One thread's share of that.
+pub fn half_greetings(on: &AtomicBool, dial: impl Fn() -> Option<TcpStream>) {
+    hold(on, 330, &[0, 96, 1], dial);
 }

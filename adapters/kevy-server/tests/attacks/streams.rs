@@ -1,7 +1,7 @@
 //! Strangers at the ports of the streams, whose greetings kevy answers on the thread of the shard: at most 64 new connections in one turn, and its clients
 //! and streams in between.
 
-use super::sockets::{dial, hold};
+use super::sockets::{dial, half_greetings, held};
 use super::stage::{Addresses, Attack, By, Cost, Stage};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -31,14 +31,7 @@ const GREETED: Attack = Attack {
     cost: COST,
 };
 
-const HELD: Attack = Attack {
-    name: "a thousand connections that are held, and half a greeting on each",
-    run: |doors, thread, on| {
-        hold(on, 330, &[0, 96, 1], || connect(doors, thread % 3));
-    },
-    threads: 3,
-    cost: COST,
-};
+const HELD: Attack = held(|doors, thread, on| half_greetings(on, || connect(doors, thread % 3)), COST);
 
 #[test]
 fn strangers_at_the_ports_of_the_streams_change_nothing_and_cost_what_is_stated() {
