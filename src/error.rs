@@ -14,9 +14,9 @@ pub enum ElectError {
     Store(#[from] StoreError),
     /// The file does not name everybody who votes, or names one as something else: the lists were edited before the cluster was told.
     #[error(
-        "cannot start the election: the file's voters are {file}, and by this node's vote record those of the cluster are {record}: {voter} votes, and \
-         this file does not say so, or not as what. Put its entry back. Who votes is changed in the running cluster (kevy-electctl members add, \
-         kevy-electctl members remove), and the files afterwards"
+        "cannot start the election: the file's voters are {file}, and by this node's vote record those of the cluster are {record}: \
+         {voter} votes, and this file does not say so, or not as what. Put its entry back. Who votes is changed in the running \
+         cluster (kevy-electctl members add, kevy-electctl members remove), and the files afterwards"
     )]
     Members {
         /// Whom the file lacks, or calls a witness where it is none, or the other way round.

@@ -4,8 +4,9 @@
 //! Read from the source, because rustdoc gives out what it knows in a form that no stable toolchain promises. The compiler sees to it
 //! (`unreachable_pub`) that what is `pub` there can be reached.
 //!
-//! What grows is `non_exhaustive`: errors, enums, reports. What a user fills in stays open (`Options`, `Settings` and views of Sentinel, `Pages`, `Copying`,
-//! plans and habits of the simulator), and so does what somebody has to carry out case by case (`News` of the companion, `Task` of a command line).
+//! What grows is `non_exhaustive`: errors, enums, reports. What a user fills in stays open (`Options`, `Settings` and views of Sentinel, `Pages`,
+//! `Copying`, plans and habits of the simulator), and so does what somebody has to carry out case by case (`News` of the companion,
+//! `Task` of a command line).
 
 // Clippy knows only `#[test]` functions as tests, not the helpers beside them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -37,7 +38,8 @@ fn the_public_surfaces_are_what_is_written_down() {
         CRATES.iter().map(|(source, written, files_min)| check(source, written, *files_min)).collect();
     assert!(
         wrong.is_empty(),
-        "the public surface is not what is written down:{wrong}\nIf that is meant, `{REWRITE}` writes it down; CHANGELOG.md says what users have to do"
+        "the public surface is not what is written down:{wrong}\nIf that is meant, `{REWRITE}` writes it down; \
+         CHANGELOG.md says what users have to do"
     );
 }
 

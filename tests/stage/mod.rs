@@ -10,7 +10,7 @@
 //! | ... `witness=3`, `observer=4` | what these members are for; observers count on top |
 //! | ... `priority=(100,0,100)` | preference among candidates with equal data, node by node |
 //! | ... `policy=dominate`, `shards=2`, `crash-detection=off` | the keys of the configuration |
-//! | ... `rank=seniority`, `settling=300`, `peer-loss=off` | who goes first among equals; when an election follows a death that is seen, in ms; never |
+//! | ... `rank=seniority`, `settling=300`, `peer-loss=off` | who goes first among equals; an election so many ms after a death that is seen; never |
 //! | ... `failback=5000` | a node of higher priority gets the office back after so many ms |
 //! | ... `late=300` | a host lets go of its primary after up to so many milliseconds, says so after up to half of that, and twice more |
 //! | `run 300ms`, `run 1.5s` | time passes |
@@ -40,7 +40,7 @@
 //! | `pause 1`, `resume 1` | an operator pauses automatic elections in the whole cluster, or lets them go on, at n1 |
 //! | `offset 2=57`, `offset 2=(5,9)` | how far the data goes in the history that the node holds, per shard |
 //! | `write 1=5` | a client writes five frames, if the gate lets it |
-//! | `lie from=3 to=(1,2) bits=60` | n3 says a heartbeat of epoch 2^60 in its own name; `epoch=7`: of that one; `role=primary` as well; `echo` answers one instead |
+//! | `lie from=3 to=(1,2) bits=60` | n3 says a heartbeat of epoch 2^60 in its own name; `epoch=7`, `role=primary`: that one; `echo`: answers one |
 //! | `roles` | every node's role, epoch, primary, gate and position |
 //! | `show links` | from now on tells of `links`, `saves`, `host`, `heartbeats` too; `show` alone: of none |
 

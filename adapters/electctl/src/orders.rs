@@ -77,7 +77,8 @@ pub(crate) fn force(node: &str, config: &Path, as_json: bool) -> Result<String, 
     Ok(format!(
         "{id} votes alone, from epoch {} on. Its record says that it holds {:?}, and what is on its disk behind that.\n\
          EVERY WRITE THAT ONLY {lost} HELD IS LOST, also one that `WAIT` confirmed; nobody can know which.\n{there}\
-         {lost} must never start again with the data that they have: empty their directories first. One that runs on, and does not hear {id}, writes too.\n\
+         {lost} must never start again with the data that they have: empty their directories first. \
+         One that runs on, and does not hear {id}, writes too.\n\
          Start {id}; then give it company: `kevy-electctl members add NODE` for each node that follows it.\n",
         done.epoch, done.position
     ))

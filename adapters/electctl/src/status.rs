@@ -244,7 +244,9 @@ mod tests {
     fn a_copy_is_told_with_its_rate() {
         let mut copies = node("b", "replica", false, true);
         if let Ok(said) = &mut copies.said {
-            said["copy"] = json!({ "phase": "received", "bytes": 50_000_000, "bytes_per_second": 20_000_000, "rest_bytes": 30_000_000, "took_ms": 2500 });
+            said["copy"] = json!({
+                "phase": "received", "bytes": 50_000_000, "bytes_per_second": 20_000_000, "rest_bytes": 30_000_000, "took_ms": 2500
+            });
         }
         let text = remarks(&[copies]);
         assert!(

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 /// A tenth of the default election timeout.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// A heartbeat that was echoed within so long was in time (a bucket of the metric, in seconds): far from the timeout, on a machine that has other work.
+/// A heartbeat that was echoed within so long was in time (a bucket of the metric, in seconds): far from the timeout, on a machine that has other
+/// work.
 const IN_TIME: &str = "le=\"0.25\"";
 /// Fewer heartbeats than this say nothing.
 const HEARTBEATS_MIN: f64 = 8.0;

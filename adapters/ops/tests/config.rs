@@ -177,9 +177,10 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "",
         "quorum = 2\n",
         "kevy.toml:9: [elect] quorum = 2: there is no such key; the keys are enabled, heartbeat_interval_ms, \
-         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, auto_elect_on_peer_loss, settling_delay_ms, failback, failback_delay_ms, rank, loss_policy, watchdog, companion, realtime, shard_timeout_ms, cluster_name, http, \
-         http_public, http_peers, sentinel, sentinel_master, \
-         sentinel_password, sentinel_peers, sentinel_announce, continue_buffer_mb, move_between_shards, insecure, witnesses, observers, priorities",
+         election_timeout_ms, lease_ms, max_clock_drift_percent, crash_detection, auto_elect_on_peer_loss, \
+         settling_delay_ms, failback, failback_delay_ms, rank, loss_policy, watchdog, companion, realtime, shard_timeout_ms, \
+         cluster_name, http, http_public, http_peers, sentinel, sentinel_master, sentinel_password, sentinel_peers, \
+         sentinel_announce, continue_buffer_mb, move_between_shards, insecure, witnesses, observers, priorities",
     ),
     ("", "lease_ms = 0\n", "kevy.toml:9: [elect] lease_ms = 0: use whole milliseconds from 1 to 86400000"),
     (
@@ -201,7 +202,8 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "",
         "settling_delay_ms = 2000\n",
-        "kevy.toml:9: [elect] settling_delay_ms = 2000: settling delay 2000 ms: at most the election timeout, 1000 ms; to wait for that, say auto_elect_on_peer_loss = false",
+        "kevy.toml:9: [elect] settling_delay_ms = 2000: settling delay 2000 ms: at most the election timeout, 1000 ms; \
+         to wait for that, say auto_elect_on_peer_loss = false",
     ),
     (
         "",

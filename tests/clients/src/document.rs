@@ -7,12 +7,14 @@ use std::path::Path;
 
 const HEAD: &str = "# What applications see of a failover
 
-Written by `cargo clients --all --rounds 10 --beside 1 --markdown docs/evidence/clients.md`, as root, whole or in pieces (`--part`, `--client`): each line says how
-busy the machine was (load: of the last minute, at its end). The cluster's own gaps show that too; *over the cluster* is what a client adds.
+Written by `cargo clients --all --rounds 10 --beside 1 --markdown docs/evidence/clients.md`, as root, whole or in pieces (`--part`, `--client`): each
+line says how busy the machine was (load: of the last minute, at its end). The cluster's own gaps show that too; *over the cluster* is what a client
+adds.
 
-Gap: the longest time between two successes that the application saw, from the fault on, in milliseconds. Cluster: the same for somebody who asks every node all the time. 60000:
-it had not come back after a minute. Clients have the settings of docs/clients.md. Redis: the gap with Redis and three Sentinels (down-after 1 s) in the same run; whether its
-isolated primary goes on acknowledging writes, which its failover then drops, is not looked at. A line with a load of 10-25 is older than the settings in docs/clients.md are now.
+Gap: the longest time between two successes that the application saw, from the fault on, in milliseconds. Cluster: the same for somebody who asks
+every node all the time. 60000: it had not come back after a minute. Clients have the settings of docs/clients.md. Redis: the gap with Redis and three
+Sentinels (down-after 1 s) in the same run; whether its isolated primary goes on acknowledging writes, which its failover then drops, is not looked
+at. A line with a load of 10-25 is older than the settings in docs/clients.md are now.
 ";
 
 /// Puts what was run into the file: a line takes the place of the one that says the same, and all others stay. Called after every line, so

@@ -28,8 +28,9 @@ const ERRORS: [(&str, &str); 1] = [(
 
 const HEAD: &str = "# What libraries say when they connect
 
-Written by `cargo clients --greetings --markdown docs/evidence/greetings.md`: every library works through a relay that takes down what it sends, at its defaults and with the
-settings of docs/clients.md, until it has written twenty times: at the port for clients, and at a Sentinel port. It fails where anything is answered with an error that is not named below.
+Written by `cargo clients --greetings --markdown docs/evidence/greetings.md`: every library works through a relay that takes down what it sends, at
+its defaults and with the settings of docs/clients.md, until it has written twenty times: at the port for clients, and at a Sentinel port. It fails
+where anything is answered with an error that is not named below.
 `kevy-server/tests/handshake.rs` asks the same of a primary, a replica and a primary without a lease.
 
 ";

@@ -33,7 +33,8 @@ impl Row {
 }
 
 /// What stands above the lines, in Markdown.
-pub(crate) const HEAD: &str = "| client | way | work | fault | rounds | load | gap, median | worst | cluster, median | over the cluster, median | failed commands, median (worst) | Redis, median |\n\
+pub(crate) const HEAD: &str = "| client | way | work | fault | rounds | load | gap, median | worst | cluster, median | over the cluster, median \
+                               | failed commands, median (worst) | Redis, median |\n\
                                |---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n";
 
 /// In Markdown.

@@ -21,8 +21,8 @@ pub(super) fn records(looks: &[Look]) -> Vec<Finding> {
         .values()
         .filter(|of_one| of_one.len() > 1)
         .map(|of_one| {
-            let remedy = "The files differed when the cluster was formed, and then two primaries are possible. Stop the odd one, correct its file, and \
-                          start it with an empty data directory. docs/runbooks.md, KevyElectTermsDiffer.";
+            let remedy = "The files differed when the cluster was formed, and then two primaries are possible. Stop the odd one, \
+                          correct its file, and start it with an empty data directory. docs/runbooks.md, KevyElectTermsDiffer.";
             finding(true, "", format!("nodes count by different voters: {}", told(of_one)), remedy)
         })
         .collect();
@@ -65,8 +65,9 @@ pub(super) fn files(looks: &[Look]) -> Vec<Finding> {
     let mut found = Vec::new();
     let by_list = grouped(looks, list_of);
     if by_list.len() > 1 {
-        let remedy = "Make the files alike and restart the odd one. Who votes stands in the records and is the same meanwhile; but a node whose file lacks \
-                      another one has no link to it, and one whose file lacks a voter does not start again. docs/runbooks.md, KevyElectTermsDiffer.";
+        let remedy = "Make the files alike and restart the odd one. Who votes stands in the records and is the same meanwhile; \
+                      but a node whose file lacks another one has no link to it, and one whose file lacks a voter does not start again. \
+                      docs/runbooks.md, KevyElectTermsDiffer.";
         found.push(finding(
             false,
             "",

@@ -2,7 +2,7 @@
 //!
 //! | command | answer |
 //! |---|---|
-//! | `ELECT MEMBERS` | all members, where they are and what they are for, the list of voters by which this node counts, and what a change waits for: a [`MemberList`] |
+//! | `ELECT MEMBERS` | all members, where and what they are, who votes by this node's list, and what a change waits for: a [`MemberList`] |
 //! | `ELECT MEMBERS ADD node [TIMEOUT ms]`, `REMOVE node` | the voters that there are to be, or why nothing changes; at the primary |
 //!
 //! The answer comes when the change begins. Its end shows in `ELECT MEMBERS`.

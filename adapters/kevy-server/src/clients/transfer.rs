@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `ELECT TRANSFER [node] [TIMEOUT ms]` | the id of the node that is to take over, or why nobody is |
 //! | `ELECT STEPDOWN [TIMEOUT ms]` | the same, to whoever is best |
-//! | `FAILOVER [[TO] host port] [TIMEOUT ms]` | `OK`, or why not; the address is the one where clients reach the node (Redis says `TO`, kevy does not) |
+//! | `FAILOVER [[TO] host port] [TIMEOUT ms]` | `OK`, or why not; the address is where clients reach the node (Redis says `TO`, kevy does not) |
 //!
 //! The answer comes when the transfer begins. Whoever asked sees its end in `ROLE` of the other node.
 

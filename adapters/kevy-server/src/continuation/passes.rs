@@ -157,7 +157,8 @@ impl Passes {
             *said = Some(Instant::now());
             log::warn!(
                 target: "kevy_elect",
-                "elect event=question_refused why=\"somebody at the clients' port asks what only members may ask: histories, frames or a turn to copy\"",
+                "elect event=question_refused why=\"somebody at the clients' port asks what only members may ask: histories, frames \
+                 or a turn to copy\"",
             );
         }
     }

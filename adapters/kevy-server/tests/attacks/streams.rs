@@ -1,5 +1,5 @@
-//! Strangers at the ports of the streams, whose greetings kevy answers on the thread of the shard: at most 64 new connections in one turn, and its clients
-//! and streams in between.
+//! Strangers at the ports of the streams, whose greetings kevy answers on the thread of the shard: at most 64 new connections in one turn, and its
+//! clients and streams in between.
 
 use super::sockets::{dial, half_greetings, held};
 use super::stage::{Addresses, Attack, By, Cost, Stage};

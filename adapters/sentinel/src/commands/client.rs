@@ -38,7 +38,10 @@ pub(super) fn hello(session: &mut Session, rest: &[&[u8]], context: &Context<'_>
         }
     }
     if context.password.is_some() && !authenticated {
-        return reply.error("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time");
+        return reply.error(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be \
+             used to authenticate the client and select the RESP protocol version at the same time",
+        );
     }
     (session.version, session.authenticated) = (version, authenticated);
     session.name = name.unwrap_or_else(|| std::mem::take(&mut session.name));
@@ -64,7 +67,10 @@ pub(super) fn auth(session: &mut Session, rest: &[&[u8]], context: &Context<'_>,
         [user, password] => (*user, *password),
         [password] if context.password.is_some() => (USER, *password),
         _ => {
-            return reply.error("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?");
+            return reply.error(
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is \
+                 correct?",
+            );
         }
     };
     if !is_right(user, password, context) {
