@@ -57,7 +57,7 @@ pub struct Round {
     pub gap: Duration,
     /// The longest time without an acknowledgement of the new primary while the old one came back.
     pub stall: Duration,
-    /// How much of that this node's server was ready and had no processor; `None`: nobody counted.
+    /// How much of that its server, or the client that would have noticed, was ready and had no processor; `None`: nobody counted.
     pub stall_queued: Option<Duration>,
 }
 

@@ -1,5 +1,5 @@
-//! For how long a server's threads were ready to run and had no processor, as the kernel counts it. Where several nodes share one
-//! machine, that is what most stalls are made of; on machines of their own there are none of these.
+//! For how long a server's threads, and the client that measures it, were ready to run and had no processor, as the kernel counts it. Where
+//! several nodes share one machine, that is what most stalls are made of; on machines of their own there are none of these.
 
 use crate::clock::Clock;
 use std::fs::read_to_string;
@@ -21,18 +21,19 @@ pub struct Queued {
 
 struct Shared {
     over: AtomicBool,
-    /// When, and for how long by then, all threads together.
+    /// When, and for how long by then, all threads together: server and client wait for each other, so one after the other.
     looks: Mutex<Vec<(Duration, Duration)>>,
 }
 
 impl Queued {
-    /// Looks at the threads that serve clients in the process `pid`.
-    pub fn watch(pid: Option<u32>, clock: Clock) -> Self {
+    /// Looks at the threads that serve clients in the process `pid`, and at the thread of this process that is its `client`.
+    pub fn watch(pid: Option<u32>, client: Option<u32>, clock: Clock) -> Self {
         let shared = Arc::new(Shared { over: AtomicBool::new(false), looks: Mutex::default() });
         let watched = Arc::clone(&shared);
         let look = move |pid| {
-            let threads = serving(pid);
-            while !watched.over.load(Ordering::Acquire) && watched.look(pid, &threads, clock) {
+            let mut threads: Vec<_> = serving(pid).into_iter().map(|thread| (pid, thread)).collect();
+            threads.extend(client.map(|thread| (std::process::id(), thread)));
+            while !watched.over.load(Ordering::Acquire) && watched.look(&threads, clock) {
                 std::thread::sleep(INTERVAL);
             }
         };
@@ -58,8 +59,8 @@ impl Drop for Queued {
 }
 
 impl Shared {
-    fn look(&self, pid: u32, threads: &[u32], clock: Clock) -> bool {
-        let waited: Option<u64> = threads.iter().map(|thread| waited_ns(pid, *thread)).sum();
+    fn look(&self, threads: &[(u32, u32)], clock: Clock) -> bool {
+        let waited: Option<u64> = threads.iter().map(|(pid, thread)| waited_ns(*pid, *thread)).sum();
         let (Some(waited), at) = (waited, clock.now()) else { return false };
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         looks.push((at, Duration::from_nanos(waited)));
@@ -90,7 +91,7 @@ mod tests {
     #[test]
     fn it_counts_no_more_than_there_was_and_nothing_of_what_it_did_not_see() {
         let clock = Clock::start();
-        let queued = Queued::watch(Some(std::process::id()), clock);
+        let queued = Queued::watch(Some(std::process::id()), None, clock);
         let (begun, deadline) = (clock.now(), std::time::Instant::now() + Duration::from_secs(20));
         let seen = loop {
             let now = clock.now();
@@ -103,6 +104,6 @@ mod tests {
         };
         assert!(seen <= INTERVAL * 5);
         assert_eq!(queued.between(begun, clock.now() + Duration::from_secs(60)), None);
-        assert_eq!(Queued::watch(None, clock).between(begun, clock.now()), None);
+        assert_eq!(Queued::watch(None, None, clock).between(begun, clock.now()), None);
     }
 }

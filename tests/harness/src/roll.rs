@@ -33,7 +33,7 @@ pub struct Step {
     pub was_primary: bool,
     /// The longest time in which nobody acknowledged anything.
     pub stall: Duration,
-    /// How much of that the primary was ready and had no processor; `None`: nobody counted, or it was the one that was restarted.
+    /// How much of that the primary, or its client, was ready and had no processor; `None`: nobody counted, or it was the one that was restarted.
     pub stall_queued: Option<Duration>,
     /// From the start of its new process until it, and the third node, confirmed.
     pub rejoined: Duration,
@@ -62,7 +62,7 @@ impl Stage<'_> {
         for node in (0..nodes).filter(|node| *node != primary).chain([primary]) {
             self.progress.say(&format!("restarting {}", self.name(node)));
             let watched = self.cluster.pid(primary).filter(|_| node != primary);
-            let queued = Queued::watch(watched, self.clock);
+            let queued = Queued::watch(watched, self.writers.prober(primary), self.clock);
             let (from, before) = (self.clock.now(), Counts::read(self.cluster));
             self.cluster.terminate(node)?;
             self.cluster.ended_in_order(node, self.interrupt)?;

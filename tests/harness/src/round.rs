@@ -106,7 +106,7 @@ impl Stage<'_> {
             self.load.iter().for_each(|load| load.pause());
         }
         let at_return = Counts::read(self.cluster);
-        let queued = Queued::watch(self.cluster.pid(new), self.clock);
+        let queued = Queued::watch(self.cluster.pid(new), self.writers.prober(new), self.clock);
         let (mut resumed, mut ended_by_watchdog) = (None, false);
         let returned = match returned {
             Some(at) => at,

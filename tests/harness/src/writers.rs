@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::verdict::{Ack, Node};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ struct Shared {
 struct Door {
     open: Mutex<bool>,
     changed: Condvar,
+    /// The thread of that prober.
+    prober: OnceLock<u32>,
 }
 
 struct History {
@@ -123,6 +125,11 @@ impl Writers {
     /// Whether nothing is under way any more.
     pub fn paused(&self) -> bool {
         self.shared.parked.load(Ordering::Acquire) == self.threads.len()
+    }
+
+    /// The thread of this process that notices first when a node acknowledges nothing.
+    pub fn prober(&self, node: Node) -> Option<u32> {
+        self.shared.doors[node].prober.get().copied()
     }
 
     /// The acknowledgements since the last call.
@@ -194,6 +201,9 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn run(mut self) {
         let mut connection: Option<Client> = None;
+        if self.kind == Kind::Prober {
+            let _ = self.door().prober.set(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+        }
         loop {
             match self.state() {
                 END => return,
