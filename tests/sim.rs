@@ -103,6 +103,8 @@ fn seeds_that_found_something_hold() {
     // A voter that was never admitted, lost its vote and got it back, took what all had said when the cluster formed for lost records,
     // passed over epochs, and so ended a primary that was well.
     holds(1_045_337, 5, "members");
+    // A voter that counted by a list in which the primary had no vote promised it nothing, and named it in its echoes all the same.
+    holds(1_096_739, 5, "members");
 }
 
 #[test]
@@ -273,6 +275,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::TwoVotes, "calm", 3, 0),
     (Mutation::NoAdmission, "streams", 3, 132),
     (Mutation::NewVoterSupports, "forget", 3, 686),
+    (Mutation::NamesUnpromised, "members", 5, 1_096_739),
     (Mutation::SleepIgnored, "suspend", 5, 3),
     (Mutation::PositionIgnored, "logs", 3, 0),
     (Mutation::SettlesUnserved, "hung", 3, 946),

@@ -47,6 +47,8 @@ faults! {
         NoAdmission,
         /// A node without a record supports and follows the first primary it hears.
         NewVoterSupports,
+        /// An echo names a primary to which nothing was promised.
+        NamesUnpromised,
         /// The lease is not taken back when the machine slept.
         SleepIgnored,
         /// Data is not compared at all.

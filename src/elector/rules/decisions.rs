@@ -10,7 +10,7 @@ use crate::elector::machine::Elector;
 use crate::elector::mutation::Mutation;
 use crate::elector::peers::Peer;
 use crate::identity::Identity;
-use crate::ids::Epoch;
+use crate::ids::{Epoch, NodeId};
 use crate::membership::{Generation, Voter};
 use crate::message::{Echo, Heartbeat, Message, Standing};
 use crate::position::{Position, Progress};
@@ -218,6 +218,11 @@ impl Elector {
         let ours = member && echo.epoch == self.record.epoch() && echo.primary == Some(self.config.node);
         let counts = self.state.reign().is_some() && (ours || self.mutated(Mutation::EchoOfAnotherEpoch));
         self.peers[from].voter().filter(|_| counts)
+    }
+
+    /// L4: whom an echo names that goes with no promise. It is an answer, and no support.
+    pub(super) fn named_without_promise(&self) -> Option<NodeId> {
+        self.primary().filter(|_| self.mutated(Mutation::NamesUnpromised))
     }
 
     /// L6: whether what was echoed before a sleep of the machine is worth nothing after it.

@@ -6,7 +6,7 @@ use crate::elector::machine::Elector;
 use crate::elector::state::State;
 use crate::elector::timers::Timer;
 use crate::event::{EventKind, Outcome, Reason};
-use crate::ids::{Epoch, Round};
+use crate::ids::{Epoch, NodeId, Round};
 use crate::message::{Echo, Heartbeat, Message, Role, Standing};
 use crate::time::Duration;
 
@@ -83,7 +83,7 @@ impl Elector {
             Role::Candidate | Role::Replica
                 if heartbeat.standing == Standing::New && self.peers[from].voter().is_some() =>
             {
-                self.echo(from, heartbeat.round);
+                self.echo(from, heartbeat.round, self.named_without_promise());
             }
             Role::Candidate | Role::Replica if heartbeat.standing == Standing::New => self.tell_new(from),
             Role::Candidate | Role::Replica => {}
@@ -117,23 +117,25 @@ impl Elector {
     pub(super) fn on_heartbeat_ahead(&mut self, from: usize, heartbeat: &Heartbeat) {
         self.hear(from, heartbeat);
         if heartbeat.standing == Standing::New && self.peers[from].voter().is_some() {
-            self.echo(from, heartbeat.round);
+            self.echo(from, heartbeat.round, self.named_without_promise());
         }
         self.admit_if_known();
     }
 
-    fn echo(&mut self, to: usize, round: Round) {
+    /// Answers a heartbeat; `primary` is to whom this node has just promised (L4).
+    fn echo(&mut self, to: usize, round: Round, primary: Option<NodeId>) {
         let (epoch, standing) = (self.record.epoch(), self.record.standing());
-        let (primary, progress) = (self.primary(), self.data.progress());
+        let progress = self.data.progress();
         let echo = Echo { epoch, round, primary, standing, progress };
         self.send(to, Message::Echo(echo));
     }
 
     fn on_primary_heartbeat(&mut self, from: usize, heartbeat: &Heartbeat) {
         if heartbeat.epoch < self.record.epoch() || !self.peers[from].eligible() {
-            // It does not know yet that its reign is over: the echo's epoch tells it.
+            // It does not know yet that its reign is over: the echo's epoch tells it. Or this node counts by a list in which it cannot
+            // reign, and does not know yet of the one in which it does.
             self.note_two_primaries(from, heartbeat.epoch);
-            self.echo(from, heartbeat.round);
+            self.echo(from, heartbeat.round, self.named_without_promise());
             return;
         }
         if heartbeat.identity != self.record.identity() && !self.goes_on_with(from, heartbeat.identity) {
@@ -172,7 +174,7 @@ impl Elector {
                 if self.record.is_complete() {
                     self.promises.end_boot();
                 }
-                self.echo(from, heartbeat.round);
+                self.echo(from, heartbeat.round, self.primary());
             } else if self.peers.get_mut(from).lease_mismatch(Some(heartbeat.lease)) {
                 let (peer, lease) = (self.id(from), heartbeat.lease);
                 let lease_max = self.promises.length.lease_max();
