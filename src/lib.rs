@@ -140,7 +140,7 @@
 //!         match output {
 //!             // Save it; only when it is durable:
 //!             Output::Persist(seq, _state) => elector.handle_persisted(now, seq),
-//!             Output::Send(to, message) => println!("to {to}: {message:?}"),
+//!             Output::Send(to, message) => println!("to {:?}: {message:?}", to.ids()),
 //!             Output::Host(HostAction::Promote(epoch)) => elector.handle_host(now, HostReport::Promoted(epoch)),
 //!             Output::Host(HostAction::Detach(seq)) => {
 //!                 elector.handle_host(now, HostReport::Detached(seq, &Position::NONE));

@@ -67,8 +67,10 @@ impl Cluster {
             match output {
                 Output::Persist(seq, _) => node.handle_persisted(self.now, seq),
                 Output::Send(to, message) => {
-                    let to = self.ids.iter().position(|id| *id == to).unwrap();
-                    self.wire.push_back((at, to, message));
+                    for to in to.ids() {
+                        let to = self.ids.iter().position(|id| id == to).unwrap();
+                        self.wire.push_back((at, to, message.clone()));
+                    }
                 }
                 Output::Host(HostAction::Detach(seq)) => {
                     node.handle_host(self.now, HostReport::Detached(seq, &self.positions[at]));

@@ -212,11 +212,13 @@ impl Model {
                 self.frame.clear();
                 encode(&message, &mut self.frame);
                 let cost = &mut self.nodes[node].cost;
-                cost.messages += 1;
-                cost.bytes += self.frame.len() as u64;
-                if let Ok(to) = self.ids.binary_search(&to) {
-                    let at = self.now + DELAY + self.jitter();
-                    self.add(at, Event::Message { to, from: self.ids[node], message });
+                cost.messages += to.ids().len() as u64;
+                cost.bytes += (to.ids().len() * self.frame.len()) as u64;
+                for to in to.ids() {
+                    if let Ok(to) = self.ids.binary_search(to) {
+                        let at = self.now + DELAY + self.jitter();
+                        self.add(at, Event::Message { to, from: self.ids[node], message: message.clone() });
+                    }
                 }
             }
             Output::Host(HostAction::Promote(epoch)) => {

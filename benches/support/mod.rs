@@ -8,7 +8,7 @@ use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::elector::{Elector, HostAction, HostReport, Output};
 use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, NodeId, Round};
-use kevy_elect_plugin::message::{Echo, Grant, Heartbeat, Message, Role, Standing};
+use kevy_elect_plugin::message::{Echo, Grant, Heartbeat, Message, Offer, Role, Standing};
 use kevy_elect_plugin::position::{Position, Progress};
 use kevy_elect_plugin::time::{Duration, Instant};
 
@@ -64,20 +64,19 @@ impl Cluster {
     /// The node wins: from the expired timer to the announced victory, all answers included.
     pub fn elect(&mut self) {
         self.elector.handle_timeout(self.now);
-        let mut asked = Vec::new();
-        self.drain(|to, message| asked.push((to, message)));
-        while let Some((to, message)) = asked.pop() {
-            let answer = match message {
-                Message::PreOffer(o) => {
-                    Message::PreAccept(Grant { epoch: o.epoch, round: o.round, identity: None })
-                }
-                Message::Offer(o) => {
-                    Message::Accept(Grant { epoch: o.epoch, round: o.round, identity: None })
-                }
-                _ => continue,
-            };
-            self.elector.handle_message(self.now, to, answer);
-            self.drain(|to, message| asked.push((to, message)));
+        let mut answers = Vec::new();
+        let yes = |to, message: &Message| {
+            let grant = |o: &Offer| Grant { epoch: o.epoch, round: o.round, identity: None };
+            match message {
+                Message::PreOffer(offer) => Some((to, Message::PreAccept(grant(offer)))),
+                Message::Offer(offer) => Some((to, Message::Accept(grant(offer)))),
+                _ => None,
+            }
+        };
+        self.drain(|to, message| answers.extend(yes(to, message)));
+        while let Some((from, answer)) = answers.pop() {
+            self.elector.handle_message(self.now, from, answer);
+            self.drain(|to, message| answers.extend(yes(to, message)));
         }
         assert_eq!(self.elector.role(), Role::Primary);
     }
@@ -120,11 +119,11 @@ impl Cluster {
 
     /// The same of a replica: the second voter reigns.
     pub fn replica_interval(&mut self) {
-        self.replica_interval_with(|_, message| drop(std::hint::black_box(message)));
+        self.replica_interval_with(|_, message| _ = std::hint::black_box(message));
     }
 
     /// The same, giving what it sends in answer.
-    pub fn replica_interval_with(&mut self, mut sent: impl FnMut(NodeId, Message)) {
+    pub fn replica_interval_with(&mut self, mut sent: impl FnMut(NodeId, &Message)) {
         self.now += INTERVAL;
         self.round += 1;
         for peer in 1..self.voters {
@@ -141,7 +140,7 @@ impl Cluster {
         self.round += 1;
         self.hear(1, Epoch(1), Role::Primary, Some(self.ids[1]), Standing::Member);
         self.elector.handle_timeout(self.now);
-        self.drain(|_, message| drop(std::hint::black_box(message)));
+        self.drain(|_, message| _ = std::hint::black_box(message));
     }
 
     /// The second voter's id, who reigns over replicas and observers.
@@ -168,11 +167,11 @@ impl Cluster {
     }
 
     /// What a driver does, with a disk and a host that take no time.
-    fn drain(&mut self, mut sent: impl FnMut(NodeId, Message)) {
+    fn drain(&mut self, mut sent: impl FnMut(NodeId, &Message)) {
         while let Some(output) = self.elector.poll_output() {
             match output {
                 Output::Persist(seq, _) => self.elector.handle_persisted(self.now, seq),
-                Output::Send(to, message) => sent(to, message),
+                Output::Send(ref to, ref message) => to.ids().iter().for_each(|to| sent(*to, message)),
                 Output::Host(HostAction::Detach(seq)) => {
                     self.elector.handle_host(self.now, HostReport::Detached(seq, &Position::NONE));
                 }

@@ -389,8 +389,11 @@ impl Driver {
                     }
                 },
                 Some(Output::Send(to, message)) => {
-                    let sent = self.transport.send(to, &message);
-                    self.metrics.sent(self.shared.clock.now(), &message, sent);
+                    let now = self.shared.clock.now();
+                    for to in to.ids() {
+                        let sent = self.transport.send(*to, &message);
+                        self.metrics.sent(now, &message, sent);
+                    }
                 }
                 Some(Output::Host(action)) => {
                     transitions.start(action, self.fence_drops_promotion());

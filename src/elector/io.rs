@@ -9,6 +9,7 @@ use crate::pause::Pause;
 use crate::position::Position;
 use crate::state::HardState;
 use crate::time::Duration;
+use std::sync::Arc;
 
 /// Numbers the states that are to be saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -25,12 +26,31 @@ pub enum Output {
     /// Make this state durable, then call [`super::Elector::handle_persisted`]. A later state replaces an
     /// earlier one that is not being written yet; acknowledging the later one acknowledges both.
     Persist(PersistSeq, HardState),
-    /// Send this to a peer. May be lost.
-    Send(NodeId, Message),
+    /// Send this to each of these peers. May be lost.
+    Send(Receivers, Message),
     /// Tell the host to do this.
     Host(HostAction),
     /// Tell whoever listens.
     Event(Event),
+}
+
+/// Whom a message goes to. What all get is said once: most of what a node sends are heartbeats, to many at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receivers {
+    /// One peer.
+    One(NodeId),
+    /// All of these, in the order of their ids.
+    Many(Arc<[NodeId]>),
+}
+
+impl Receivers {
+    /// Their ids, in order.
+    pub fn ids(&self) -> &[NodeId] {
+        match self {
+            Self::One(id) => std::slice::from_ref(id),
+            Self::Many(ids) => ids,
+        }
+    }
 }
 
 /// What the host is to do.

@@ -26,6 +26,9 @@ use crate::state::HardState;
 use crate::time::Instant;
 use std::collections::VecDeque;
 
+/// So many outputs of one input are taken without making room for them.
+const OUTPUTS_AT_ONCE: usize = 32;
+
 /// One node's part in the election.
 #[derive(Debug, Clone)]
 pub struct Elector {
@@ -78,9 +81,8 @@ impl Elector {
             rng: Rng::new(seed),
             now,
             timers: Timers::default(),
-            // Room for one output of each kind to every member, and some events: the heartbeat path
-            // never grows it.
-            outputs: VecDeque::with_capacity(4 * peers.partners().len() + 32),
+            // The heartbeat path never grows it, however many members there are.
+            outputs: VecDeque::with_capacity(OUTPUTS_AT_ONCE),
             promises: Promises::new(&config, boots.then_some(now + record.promise())),
             admission: Admission::default(),
             approach: Approach::new(now),
@@ -107,13 +109,7 @@ impl Elector {
 
     /// What to do next. Drain to `None` after every input.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let next = self.outputs.pop_front();
-        if next.is_none() {
-            // Begins at its beginning again: a queue that wanders through its room, which is large where members
-            // are many, finds none of it in the processor's cache.
-            self.outputs.clear();
-        }
-        next
+        self.outputs.pop_front()
     }
 
     /// When to call [`Elector::handle_timeout`], if nothing else comes first.

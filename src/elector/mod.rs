@@ -47,7 +47,7 @@ mod timers;
 mod voters;
 
 pub use crate::fence::GateState;
-pub use io::{Command, DetachSeq, HostAction, HostReport, Output, PersistSeq};
+pub use io::{Command, DetachSeq, HostAction, HostReport, Output, PersistSeq, Receivers};
 pub use machine::Elector;
 #[cfg(feature = "sim")]
 pub use mutation::Mutation;

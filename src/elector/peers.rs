@@ -2,6 +2,7 @@
 
 #[cfg(feature = "sim")]
 use super::approach::Approach;
+use super::io::Receivers;
 use super::status::PeerStatus;
 use crate::config::{Config, Member, MemberKind};
 use crate::fence::Health;
@@ -13,6 +14,7 @@ use crate::pause::Pause;
 use crate::position::Progress;
 use crate::time::{Duration, Instant};
 use std::ops::Index;
+use std::sync::Arc;
 
 /// All members, this node included.
 #[derive(Debug, Clone)]
@@ -29,6 +31,9 @@ pub(super) struct Peers {
     /// Whom this node ever speaks with. Not all others: observers keep to the voters, so what an observer does
     /// does not grow with their number, nor what they all do with its square.
     partners: Vec<usize>,
+    /// The same for what is said to all of them, and to those of them who vote.
+    all_partners: Arc<[NodeId]>,
+    other_voters: Arc<[NodeId]>,
     /// How long a peer counts as reachable after its last heartbeat.
     timeout: Duration,
 }
@@ -94,7 +99,19 @@ impl Peers {
         let me = all.iter().position(|peer| peer.member.id == config.node).unwrap_or_default();
         let timeout = config.election_timeout;
         let (voters, generation) = (0, Generation::FILE);
-        let mut peers = Self { me, my_vote: None, voters, generation, partners: Vec::new(), all, timeout };
+        let (all_partners, other_voters) = ([].into(), [].into());
+        let partners = Vec::new();
+        let mut peers = Self {
+            me,
+            my_vote: None,
+            voters,
+            generation,
+            partners,
+            all_partners,
+            other_voters,
+            all,
+            timeout,
+        };
         peers.count_by(members.unwrap_or(&Membership::of_file(config)));
         peers
     }
@@ -112,6 +129,8 @@ impl Peers {
         let observer = self.all[self.me].voter.is_none();
         let partners = self.others().filter(|index| !observer || self.all[*index].voter.is_some());
         self.partners = partners.collect();
+        self.all_partners = self.partners.iter().map(|index| self.id(*index)).collect();
+        self.other_voters = self.other_voters().map(|index| self.id(index)).collect();
         self.my_vote = self.all[self.me].voter;
         self.voters = members.voters().len();
         self.generation = members.generation;
@@ -187,6 +206,16 @@ impl Peers {
     #[inline]
     pub(super) fn partners(&self) -> &[usize] {
         &self.partners
+    }
+
+    /// The same, as receivers.
+    pub(super) fn to_partners(&self) -> Receivers {
+        Receivers::Many(self.all_partners.clone())
+    }
+
+    /// All voters but this node, as receivers.
+    pub(super) fn to_voters(&self) -> Receivers {
+        Receivers::Many(self.other_voters.clone())
     }
 
     /// All voters but this node.
@@ -460,7 +489,7 @@ impl Peer {
     }
 
     fn reachable(&self, now: Instant, timeout: Duration) -> bool {
-        !self.dead && self.heard.is_some_and(|at| now.saturating_since(at) < timeout)
+        !self.dead && self.heard.is_some_and(|at| now < at + timeout)
     }
 
     /// Whether the outside has not been told that this peer is up, or is not.

@@ -2,7 +2,7 @@
 //!
 //! Persist, then speak: what is said of a change waits for its save.
 
-use super::io::{Output, PersistSeq};
+use super::io::{Output, PersistSeq, Receivers};
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
@@ -30,7 +30,7 @@ pub(super) struct Record {
     durable: PersistSeq,
     failing: bool,
     /// Messages that wait for `needed`, at most [`HELD_PER_MEMBER`] per member.
-    held: VecDeque<(NodeId, Message)>,
+    held: VecDeque<(Receivers, Message)>,
     held_max: usize,
     position_saved_at: Instant,
     /// The promise is shorter than the newest save says.
@@ -243,14 +243,14 @@ impl Record {
     }
 
     /// Keeps a message until what was decided before it is durable.
-    pub(super) fn hold(&mut self, to: NodeId, message: Message) {
+    pub(super) fn hold(&mut self, to: Receivers, message: Message) {
         if self.held.len() < self.held_max {
             self.held.push_back((to, message));
         }
     }
 
     /// A save is done. Gives what waited, if this was what it waited for.
-    pub(super) fn saved(&mut self, seq: PersistSeq) -> Option<VecDeque<(NodeId, Message)>> {
+    pub(super) fn saved(&mut self, seq: PersistSeq) -> Option<VecDeque<(Receivers, Message)>> {
         if !self.is_under_way(seq) {
             return None;
         }
@@ -321,7 +321,7 @@ impl Record {
 
     /// What waits for a save.
     #[cfg(feature = "sim")]
-    pub(super) fn held(&self) -> impl Iterator<Item = &(NodeId, Message)> {
+    pub(super) fn held(&self) -> impl Iterator<Item = &(Receivers, Message)> {
         self.held.iter()
     }
 }

@@ -98,18 +98,13 @@ impl Elector {
         if !self.asks_for_pre_votes() {
             return self.ask_for_votes();
         }
-        self.send_to_voters(&Message::PreOffer(offer));
+        self.send_to_voters(Message::PreOffer(offer));
         self.count_yes(self.peers.me());
     }
 
     /// What a campaign says, it says to all others whose votes count.
-    fn send_to_voters(&mut self, message: &Message) {
-        for number in 0..self.peers.partners().len() {
-            let member = self.peers.partners()[number];
-            if self.ballot(member).is_some() {
-                self.send(member, message.clone());
-            }
-        }
+    fn send_to_voters(&mut self, message: Message) {
+        self.send_to(self.electorate(), message);
     }
 
     /// A quorum would vote for us: let go of the old primary, then vote for ourselves, then ask.
@@ -146,7 +141,7 @@ impl Elector {
         }
         campaign.ask();
         let offer = Offer { epoch, round: campaign.round(), position: campaign.position().clone() };
-        self.send_to_voters(&Message::Offer(offer));
+        self.send_to_voters(Message::Offer(offer));
         self.count_yes(self.peers.me());
     }
 
@@ -243,7 +238,7 @@ impl Elector {
 
     /// A campaign for votes is given up for good: the promises that came with its votes may go.
     fn free_voters(&mut self, epoch: Epoch) {
-        self.send_to_voters(&Message::Resign(Resign { epoch, successor: None }));
+        self.send_to_voters(Message::Resign(Resign { epoch, successor: None }));
     }
 
     /// Ends the campaign without a win, frees those who voted for it, and plans the next one.

@@ -5,7 +5,7 @@
 
 use crate::config::{CrashDetection, LossPolicy, VOTERS_MAX};
 use crate::elector::approach::Approach;
-use crate::elector::io::DetachSeq;
+use crate::elector::io::{DetachSeq, Receivers};
 use crate::elector::machine::Elector;
 use crate::elector::mutation::Mutation;
 use crate::elector::peers::Peer;
@@ -22,6 +22,14 @@ impl Elector {
     pub(super) fn ballot(&self, member: usize) -> Option<usize> {
         let stranger = self.mutated(Mutation::VotesFromStrangers).then_some(VOTERS_MAX - 1);
         self.peers[member].voter().or(stranger)
+    }
+
+    /// E1: all others whose votes count.
+    pub(super) fn electorate(&self) -> Receivers {
+        match self.mutated(Mutation::VotesFromStrangers) {
+            true => self.peers.to_partners(),
+            false => self.peers.to_voters(),
+        }
     }
 
     /// E1: how many votes `yes` answers are, the last of them that of `voter`. Asked `again`, it still counts once.

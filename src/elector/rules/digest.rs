@@ -80,9 +80,11 @@ impl Elector {
         }
         self.digest_state(now, hasher);
         for (to, message) in self.record.held() {
-            let receiver = self.peers.index(*to).map(|index| rounds[index]).unwrap_or_default();
-            digest_message(message, mine, receiver, hasher);
-            to.hash(hasher);
+            for to in to.ids() {
+                let receiver = self.peers.index(*to).map(|index| rounds[index]).unwrap_or_default();
+                digest_message(message, mine, receiver, hasher);
+                to.hash(hasher);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Heartbeats and their echoes: who is there, who reigns, and for how long still.
 
 use super::HOST_TIMEOUTS;
-use crate::elector::io::HostAction;
+use crate::elector::io::{HostAction, Output, Receivers};
 use crate::elector::machine::Elector;
 use crate::elector::state::State;
 use crate::elector::timers::Timer;
@@ -48,17 +48,12 @@ impl Elector {
             identity: self.record.identity(),
             pause: self.record.pause(),
         };
-        for number in 0..self.peers.partners().len() {
-            let index = self.peers.partners()[number];
-            let wanted = if observing {
-                self.primary.is(index) || !self.primary.is_known() && self.peers[index].voter().is_some()
-            } else {
-                reigning || self.peers[index].voter().is_some()
-            };
-            if wanted {
-                self.send(index, Message::Heartbeat(heartbeat));
-            }
-        }
+        let to = match self.primary.index() {
+            Some(primary) if observing => Receivers::One(self.id(primary)),
+            _ if reigning && !observing => self.peers.to_partners(),
+            _ => self.peers.to_voters(),
+        };
+        self.output(Output::Send(to, Message::Heartbeat(heartbeat)));
     }
 
     /// Tells of peers that came and went.

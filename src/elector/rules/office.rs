@@ -50,10 +50,7 @@ impl Elector {
         self.enter(State::Reigning(promoted), Reason::Promoted);
         self.event(EventKind::Promoted { took });
         self.renew_lease();
-        let announce = Message::Announce(Announce { epoch });
-        for index in self.peers.others() {
-            self.send(index, announce.clone());
-        }
+        self.send_to(self.peers.to_partners(), Message::Announce(Announce { epoch }));
         self.send_heartbeats();
     }
 

@@ -1,6 +1,6 @@
 //! Persist, then speak: what depends on a save waits for it.
 
-use crate::elector::io::{Output, PersistSeq};
+use crate::elector::io::{Output, PersistSeq, Receivers};
 use crate::elector::machine::Elector;
 use crate::elector::record::Unsaved;
 use crate::event::{EventKind, Outcome, Reason};
@@ -34,7 +34,11 @@ impl Elector {
 
     /// Sends a message, once everything decided before it is durable.
     pub(super) fn send(&mut self, to: usize, message: Message) {
-        let to = self.id(to);
+        self.send_to(Receivers::One(self.id(to)), message);
+    }
+
+    /// The same, to each of these.
+    pub(super) fn send_to(&mut self, to: Receivers, message: Message) {
         if self.waits_for_save(&message) {
             self.record.hold(to, message);
         } else {

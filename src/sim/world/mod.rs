@@ -209,7 +209,9 @@ impl World {
             let Some(process) = &mut self.machines[node].process else { return };
             let Some(output) = process.elector.poll_output() else { return };
             match output {
-                Output::Send(to, message) => self.outbox.push((to, message)),
+                Output::Send(to, message) => {
+                    self.outbox.extend(to.ids().iter().map(|to| (*to, message.clone())));
+                }
                 Output::Persist(seq, state) => self.save(node, seq, state),
                 Output::Host(HostAction::Detach(seq)) if self.run.plan.setup.late == 0 => {
                     let position = self.detach(node);

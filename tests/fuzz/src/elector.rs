@@ -238,7 +238,9 @@ impl Node {
                     self.elector.handle_host(self.now, HostReport::Detached(seq, &position));
                 }
                 Output::Host(_) => {}
-                Output::Send(to, message) => self.judge_send(to, &message),
+                Output::Send(to, message) => {
+                    to.ids().iter().for_each(|to| self.judge_send(*to, &message));
+                }
                 Output::Event(event) => assert!(!event.to_string().is_empty()),
                 other => unreachable!("nothing here carries out {other:?}"),
             }

@@ -104,7 +104,10 @@ impl Machine {
         while let Some(output) = process.elector.poll_output() {
             match output {
                 Output::Persist(seq, state) => process.saving = Some((seq, state)),
-                Output::Send(to, message) => sent.extend(number(to).map(|to| (to, message))),
+                Output::Send(to, message) => {
+                    let receivers = to.ids().iter().filter_map(|to| number(*to));
+                    sent.extend(receivers.map(|to| (to, message.clone())));
+                }
                 Output::Host(HostAction::Detach(seq)) => {
                     process.elector.handle_host(now, HostReport::Detached(seq, &Position::NONE));
                 }

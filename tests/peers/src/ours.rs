@@ -27,7 +27,10 @@ impl Ours {
                     self.record = Some(state);
                     self.elector.handle_persisted(at, seq);
                 }
-                Output::Send(to, message) => out.extend(self.number(to).map(|to| (to, message))),
+                Output::Send(to, message) => {
+                    let receivers = to.ids().iter().filter_map(|to| self.number(*to));
+                    out.extend(receivers.map(|to| (to, message.clone())));
+                }
                 Output::Host(HostAction::Detach(seq)) => {
                     self.upstream = None;
                     let position = position(self.data);
