@@ -17,7 +17,7 @@ mod peer;
 #[cfg(test)]
 mod tests;
 
-pub(super) use peer::{Attempt, Beside, Direction, End, LinkId, QUIET_CHECKS};
+pub(super) use peer::{Attempt, Beside, Direction, End, LinkId};
 
 use super::api::{Directions, RefuseReason, SendError, TransportEvent, TransportStats};
 use super::greeting::TurnedAway;
@@ -37,10 +37,16 @@ use std::task::Waker;
 /// the transport's builder says otherwise.
 pub(crate) const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(2);
 
+/// How often silence is looked at, at most, while a peer may be silent.
+const LOOKS_PER_SILENCE_MAX: u32 = 8;
+
 #[derive(Debug)]
 pub(super) struct Links {
     peers: BTreeMap<NodeId, Peer>,
     stale_after: Duration,
+    /// How long a linked peer may say nothing, and when that was last looked at (T25).
+    patience: Option<Duration>,
+    looked: Instant,
     next_id: u64,
     inbox: Inbox,
     dropped: u64,
@@ -59,6 +65,8 @@ impl Links {
         Self {
             peers: peers.into_iter().map(|peer| (peer, Peer::default())).collect(),
             stale_after,
+            patience: None,
+            looked: Instant::ZERO,
             next_id: 0,
             inbox: Inbox::default(),
             dropped: 0,
@@ -69,6 +77,12 @@ impl Links {
             closer: None,
             runner: None,
         }
+    }
+
+    /// Peers that are linked and say nothing for so long are called for (T25).
+    pub(super) fn patient_for(mut self, silence: Duration) -> Self {
+        self.patience = Some(silence);
+        self
     }
 
     /// Its links are numbered from `first`. In a network where several processes of a node follow each other each
@@ -100,6 +114,8 @@ impl Links {
         address: Option<SocketAddr>,
         now: Instant,
     ) -> Result<LinkId, TurnedAway> {
+        // Whether a peer lives must not hang on what this node itself has to say.
+        self.look_for_silence(|| now);
         let turned_away = |reason, detail| TurnedAway { claimed: Some(peer), reason, detail };
         let Some(p) = self.peers.get_mut(&peer) else {
             return Err(turned_away(RefuseReason::UnknownNode, None));
@@ -200,9 +216,15 @@ impl Links {
 
     // ---- silence (T25) ----
 
-    /// Called in equal intervals: peers that say nothing are dialled beside the link that is there.
-    pub(super) fn check_silence(&mut self) {
-        self.peers.values_mut().for_each(|p| p.check_silence(&mut self.wakes));
+    /// Peers that say nothing are dialled beside the link that is there. Looked at while this node speaks, which it does at every heartbeat:
+    /// so it needs no timer of its own.
+    pub(super) fn look_for_silence(&mut self, now: impl FnOnce() -> Instant) {
+        let Some(patience) = self.patience else { return };
+        let now = now();
+        if now.saturating_since(self.looked) >= patience / LOOKS_PER_SILENCE_MAX {
+            self.looked = now;
+            self.peers.values_mut().for_each(|p| p.look_for_silence(now, patience, &mut self.wakes));
+        }
     }
 
     /// Whether `peer` is to be dialled beside the link that is there.

@@ -74,8 +74,10 @@ struct Silence {
     /// How many messages came in, now and when it was last looked at.
     heard: u64,
     seen: u64,
-    /// How often nothing had come in since the time before.
-    quiet: u8,
+    /// When it was first seen that nothing more came in.
+    since: Option<Instant>,
+    /// For too long.
+    silent: bool,
     called: Option<Beside>,
     /// When the outgoing link came up.
     out_since: Option<Instant>,
@@ -90,8 +92,6 @@ pub(in crate::transport) enum Beside {
     Answer,
 }
 
-/// How often in a row nothing came in before the peer counts as silent.
-pub(in crate::transport) const QUIET_CHECKS: u8 = 2;
 /// The shortest time between two links that are dialled because the peer did so: it would answer the second in the same way.
 const ANSWER_SPACING_MIN: Duration = Duration::from_secs(1);
 
@@ -135,7 +135,7 @@ impl Peer {
 
     /// Whether a link is there on which the peer was heard lately, as far as that is looked at.
     fn lives(&self) -> bool {
-        self.linked() && self.silence.quiet < QUIET_CHECKS
+        self.linked() && !self.silence.silent
     }
 
     /// Where the peer lives and where this is, if it is another process of it at another place (T31). Links of one direction are
@@ -304,14 +304,15 @@ impl Peer {
         self.silence.heard
     }
 
-    /// Called in equal intervals: calls for another link where nothing came in lately although the peer can send.
-    pub(super) fn check_silence(&mut self, wakes: &mut Wakes) {
+    /// Calls for another link where nothing has come in for so long although the peer can send.
+    pub(super) fn look_for_silence(&mut self, now: Instant, patience: Duration, wakes: &mut Wakes) {
         let linked = self.outgoing.is_some() && self.incoming.is_some();
         let silence = &mut self.silence;
         let quiet = linked && silence.heard == silence.seen;
-        silence.quiet = if quiet { silence.quiet.saturating_add(1) } else { 0 };
         silence.seen = silence.heard;
-        if silence.quiet == QUIET_CHECKS {
+        let since = *silence.since.insert(silence.since.filter(|_| quiet).unwrap_or(now));
+        let was_silent = std::mem::replace(&mut silence.silent, now.saturating_since(since) >= patience);
+        if silence.silent && !was_silent {
             self.call_beside(Beside::Silent, wakes);
         }
     }

@@ -6,14 +6,14 @@ use super::place::Place;
 use super::shared::Context;
 use super::spare::Spare;
 use super::stream::{Stopped, Stream, abort, read_more, read_ready, resets, tune, write_all, write_first};
-use super::timer::{after, now, within};
+use super::timer::{now, within};
 use super::watch::Watched;
 use crate::ids::NodeId;
 use crate::message::Hello;
 use crate::time::Duration;
 use crate::transport::api::RefuseReason;
 use crate::transport::greeting::{Channel, Greeting, TurnedAway};
-use crate::transport::links::{Beside, Direction, End, LinkId, QUIET_CHECKS};
+use crate::transport::links::{Beside, Direction, End, LinkId};
 use crate::transport::retry::Retry;
 use async_io::{Async, Timer};
 use futures::future::{Either, poll_fn, select};
@@ -73,14 +73,6 @@ pub(super) async fn keep_linked(context: Context<'_>, peer: NodeId, address: &st
                 Timer::after(spacing).await;
             }
         }
-    }
-}
-
-/// Looks for silent peers, for ever.
-pub(super) async fn watch_silence(context: Context<'_>, silence: Duration) {
-    loop {
-        after(silence / u32::from(QUIET_CHECKS)).await;
-        context.shared.links().check_silence();
     }
 }
 

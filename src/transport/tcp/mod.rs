@@ -59,7 +59,6 @@ pub struct TcpTransport {
     listen: Mutex<Option<Listen>>,
     peers: BTreeMap<NodeId, String>,
     seed: u64,
-    silence: Option<Duration>,
     greetings: u32,
     shared: Shared,
 }
@@ -165,7 +164,8 @@ impl TcpTransportBuilder {
         self
     }
 
-    /// How long a linked peer may say nothing before it is dialled beside the link that is there (T25): two or three heartbeats.
+    /// How long a linked peer may say nothing before it is dialled beside the link that is there (T25): two or three heartbeats. Looked at
+    /// when something is sent, to whomever.
     /// Default: for ever.
     pub fn silence(mut self, duration: Duration) -> Self {
         self.silence = Some(duration);
@@ -199,12 +199,14 @@ impl TcpTransportBuilder {
 
     /// The transport. It does nothing until it [runs](Transport::run).
     pub fn build(self) -> TcpTransport {
-        let links = Links::new(self.peers.keys().copied(), self.stale_after);
+        let mut links = Links::new(self.peers.keys().copied(), self.stale_after);
+        if let Some(silence) = self.silence {
+            links = links.patient_for(silence);
+        }
         TcpTransport {
             listen: Mutex::new(Some(self.listen)),
             peers: self.peers,
             seed: self.seed,
-            silence: self.silence,
             greetings: self.greetings,
             shared: Shared::new(links, self.sessions, self.watch, self.passes),
         }
@@ -237,9 +239,6 @@ impl Transport for TcpTransport {
                 work.push(dial::keep_linked(context, *peer, address, seed).boxed());
             }
         }
-        if let Some(silence) = self.silence {
-            work.push(dial::watch_silence(context, silence).boxed());
-        }
         let closed = poll_fn(|cx| match self.shared.links().is_closed(cx.waker()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
@@ -250,7 +249,9 @@ impl Transport for TcpTransport {
     }
 
     fn send(&self, to: NodeId, message: &Message) -> Result<(), SendError> {
-        self.shared.links().send(to, message)
+        let mut links = self.shared.links();
+        links.look_for_silence(now);
+        links.send(to, message)
     }
 
     async fn recv(&self) -> TransportEvent {

@@ -3,15 +3,10 @@
 use crate::clock::{Clock, SystemClock};
 use crate::time::{Duration, Instant};
 use async_io::Timer;
-use futures::future::{BoxFuture, Either, select};
+use futures::future::{Either, select};
 
 pub(super) fn now() -> Instant {
     SystemClock.now()
-}
-
-/// For what comes again and again: cheaper where it is waited for than a timer of async-io's.
-pub(super) fn after(duration: Duration) -> BoxFuture<'static, ()> {
-    SystemClock.timer(now() + duration)
 }
 
 /// `None`: the time is up.
