@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `ELECT HISTORY shard` | its epoch (0: it does not reign), flushes, number of shards, and where histories began |
 //! | `ELECT OWN shard` | the epoch and flushes of its own stream, the last one: `FEED.READ` has that, if it still has it |
-//! | `ELECT TRAIL shard next bytes` | 1: it is known that somebody who copies has the stream before `next`, frames of so many bytes |
+//! | `ELECT TRAIL shard next bytes` | 1: it is known that who asks has the stream before `next`, frames of so many bytes (0: not known); 2^64 - 1: it fetches no more |
 //! | `ELECT COPY shard node` | about how many bytes a copy has (1 at least), if this node may copy now; 0 while another one does |
 //! | `ELECT FRAMES shard epoch flushes offset count` | frames of that history that it received, as `FEED.READ` answers |
 //!
@@ -71,7 +71,7 @@ pub(crate) fn answer(shards: &Arc<Shards>, store: &Store, argv: &[Vec<u8>]) -> V
     }
     if argv[1].eq_ignore_ascii_case(TRAIL.as_bytes()) {
         if let (Some(next), Some(bytes)) = (number(argv, 3), number(argv, 4)) {
-            shards.note_follower(shard, next, bytes);
+            shards.note_follower(shard, asker.as_str(), (next < u64::MAX).then_some(next), bytes);
         }
         kevy_resp::encode_integer(&mut out, 1);
         return out;

@@ -125,7 +125,7 @@ pub(crate) fn describe() {
     metrics::gauge!("kevy_server_kept_bytes").set(0.0);
     metrics::describe_counter!(
         "kevy_server_writes_slowed_total",
-        "How often a shard of this primary rested, for up to 40 ms, so that a replica that copies could keep up with writers."
+        "How often a shard of this primary rested, for up to 40 ms, so that a replica could keep up with writers."
     );
     metrics::counter!("kevy_server_writes_slowed_total").increment(0);
     metrics::describe_gauge!(
@@ -229,9 +229,12 @@ impl Attempt<'_> {
                     known = Some(told);
                 }
                 Way::Here => {
+                    // First: writers wait for this node before the answer that it can go on (C18).
+                    self.feed.want_room(shard, place.offset, 0);
                     self.feed.want_tail(shard);
                     self.feed.want_history(shard);
                     self.feed.send()?;
+                    self.feed.room_answer()?;
                     let (generation, tail) = self.feed.tail_answer()?;
                     if self.feed.history_answer()?.is_none_or(|again| !same_stream(&again, &told)) {
                         continue;

@@ -83,6 +83,10 @@ impl Trail {
         let (mut feed, _) = link.origin.addresses.try_each(connect).map_err(io::Error::other)?;
         let (generation, tail) = feed.tail(link.shard)?;
         let next = at.unwrap_or(tail);
+        // Before anything depends on it: the thread that goes on with this may have to wait for a processor.
+        feed.want_room(link.shard, next, 0);
+        feed.send()?;
+        feed.room_answer()?;
         let handle = feed.handle()?;
         let mut state = link.state();
         if !state.open {

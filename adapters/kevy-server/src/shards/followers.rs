@@ -1,12 +1,23 @@
 //! Replicas that copy from this node: whose turn it is, and whether writers wait for one.
 
 use super::Shards;
-use super::throttle::{Follower, HURRY};
-use crate::confirm::names::Row;
+use super::throttle::{HURRY, Looked};
+use crate::confirm::names::{Judged, Name, Row};
 use crate::continuation::passes::Passes;
+use kevy_elect_plugin::ids::Epoch;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Instant;
+
+/// How far the members are whose connections to a stream stay.
+pub(super) fn of_members(rows: &[Row], judged: &Judged, office: (Epoch, u64)) -> Vec<(String, u64)> {
+    let stays = |row: &&Row| judged.end.iter().all(|(peer, _)| *peer != row.peer);
+    let of_this_stream = |row: &Row| {
+        let name = Name::read(&row.name).filter(|name| (name.epoch, name.flushes) == office)?;
+        Some((name.node, row.next))
+    };
+    rows.iter().filter(stays).filter_map(of_this_stream).collect()
+}
 
 impl Shards {
     /// What kevy keeps of each stream, in bytes.
@@ -19,33 +30,49 @@ impl Shards {
         self.buffer.load(Ordering::Relaxed)
     }
 
-    /// A replica has all of this shard's stream before `next`, and fetches the rest.
-    pub(crate) fn note_follower(self: &Arc<Self>, shard: usize, next: u64, frame_bytes: u64) {
-        let mut follower =
-            self.shards[shard].throttle.follower.lock().unwrap_or_else(PoisonError::into_inner);
-        *follower = Some(Follower { next, frame_bytes, heard: Instant::now() });
-        drop(follower);
+    /// A member has all of this shard's stream before `next`, and fetches the rest; `None`: it fetches no more.
+    pub(crate) fn note_follower(
+        self: &Arc<Self>,
+        shard: usize,
+        node: &str,
+        next: Option<u64>,
+        frame_bytes: u64,
+    ) {
+        self.shards[shard].throttle.replicas().note(node, next, frame_bytes, Instant::now());
         self.hurry(HURRY);
     }
 
-    /// The stream is at `offset`. Told at every tick, by the shard's thread.
-    pub(super) fn throttle(&self, shard: usize, offset: u64) {
+    /// The stream, of a reign and so many flushes in it, is at `offset`, and the members' connections to it are at `rows`. Told at
+    /// every tick, by the shard's thread.
+    pub(super) fn throttle(&self, shard: usize, stream: (u64, u64), offset: u64, rows: &[(String, u64)]) {
         let throttle = &self.shards[shard].throttle;
-        let follower = *throttle.follower.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(follower) = follower else { return };
-        let rest = follower.rest(offset, self.buffer.load(Ordering::Relaxed), Instant::now());
+        let (bytes, buffer) = (throttle.weight.mean(), self.buffer.load(Ordering::Relaxed));
+        let Looked { rest, lags } =
+            throttle.replicas().look(stream, offset, rows, bytes, buffer, Instant::now());
+        throttle.weight.on.store(lags, Ordering::Relaxed);
+        if lags {
+            // Else the next tick is a tenth of a second away, and writers have that for themselves.
+            self.prolong(HURRY);
+        }
         if !rest.is_zero() {
             std::thread::sleep(rest);
-            // Else the next tick is a tenth of a second away, and writers have that for themselves.
             self.prolong(HURRY);
             let ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
             if throttle.rested_ms.fetch_add(ms, Ordering::Relaxed) == 0 {
-                log::warn!(
-                    "shard {shard}: writers wait for a replica that copies, which cannot keep up with them"
-                );
+                log::warn!("shard {shard}: writers wait for a replica that cannot keep up with them");
             }
             metrics::counter!("kevy_server_writes_slowed_total").increment(1);
         }
+    }
+
+    /// Whether frames that this shard writes are to be weighed.
+    pub(crate) fn weighs(&self, shard: usize) -> bool {
+        self.shards[shard].throttle.weight.on.load(Ordering::Relaxed)
+    }
+
+    /// It wrote so many frames, of so many words and bytes in all.
+    pub(crate) fn weigh(&self, shard: usize, frames: u64, words: usize, bytes: usize) {
+        self.shards[shard].throttle.weight.add(frames, words, bytes);
     }
 
     /// For how long shards have rested so that a replica could keep up, in milliseconds.
@@ -94,5 +121,69 @@ impl Shards {
     /// The connections to a shard's stream are these.
     pub(super) fn look_at_turn(&self, rows: &[Row]) {
         self.turns.look(rows, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::played::{apply, order, restore, shards};
+    use super::*;
+    use kevy_elect_plugin::position::Position;
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
+    /// A primary's shard whose buffer holds a thousand frames.
+    fn primary() -> Arc<Shards> {
+        let (shards, _inboxes) = shards(1);
+        restore(&shards);
+        shards.waits().set_up(vec!["n2".to_owned()], None, Default::default(), Default::default());
+        shards.set_buffer(1_000 << 10);
+        shards.begin_reign(Epoch(7), &Position::NONE);
+        assert!(apply(&shards, 0, &order(7)));
+        shards.tick(0);
+        Arc::new(shards)
+    }
+
+    /// A connection of that node, for the stream after so many flushes.
+    fn row(node: &str, flushes: u64, next: u64) -> Row {
+        Row {
+            name: format!("kevy-replica-{node}.7.{flushes}-6004#0.1"),
+            peer: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
+            acknowledged: false,
+            beyond: false,
+            next,
+        }
+    }
+
+    /// The shard writes up to `offset`, frames of a kibibyte, and ticks.
+    fn tick(shards: &Shards, offset: u64, rows: &[Row]) {
+        if shards.weighs(0) {
+            shards.weigh(0, 100, 0, 100 << 10);
+        }
+        shards.note_stream(0, offset, rows);
+    }
+
+    #[test]
+    fn c18_a_replica_that_was_accepted_just_now_is_waited_for_before_it_has_said_anything() {
+        let shards = primary();
+        tick(&shards, 5_000, &[]);
+        tick(&shards, 5_500, &[row("n2", 0, 5_000)]);
+        assert!(
+            !shards.is_urgent() && !shards.weighs(0),
+            "it has all that was there when the shard looked last"
+        );
+        tick(&shards, 5_600, &[row("n2", 0, 5_000)]);
+        assert!(shards.is_urgent() && shards.weighs(0), "it does not keep up");
+        assert_eq!(shards.rested_ms(), 0, "nobody knows how large that is");
+        tick(&shards, 5_600, &[row("n2", 0, 5_000)]);
+        assert!(shards.rested_ms() > 0);
+    }
+
+    #[test]
+    fn c18_no_stranger_is_waited_for_nor_who_follows_another_stream() {
+        let shards = primary();
+        for offset in 0..5 {
+            tick(&shards, 5_000 + offset * 200, &[row("n9", 0, 5_000), row("n2", 1, 5_000)]);
+        }
+        assert!(shards.rested_ms() == 0 && !shards.weighs(0));
     }
 }

@@ -1,5 +1,6 @@
 //! A shard's own stream: how far it is, who follows it, and the cuts in it.
 
+use super::followers::of_members;
 use super::{Shard, Shards};
 use crate::confirm::names::{Row, judge};
 use crate::fitness::threads;
@@ -30,16 +31,18 @@ impl Shards {
         state.offset.store(offset, Ordering::Release);
         let started = state.started.load(Ordering::Relaxed);
         let (mut wrong, taken) = (0, self.turns.taken());
+        let mut replicas = Vec::new();
         if !rows.is_empty() {
             let flushes = state.flushes.load(Ordering::Relaxed);
             let office = (reign != 0 && started == reign).then_some((Epoch(reign), flushes));
             let judged =
                 judge(rows, office, |node, name| self.waits.knows(node, name), |node| self.votes(node));
-            self.waits.end_streams(judged.end);
-            if office.is_some() {
+            if let Some(office) = office {
                 self.look_at_turn(rows);
                 wrong = judged.wrong;
+                replicas = of_members(rows, &judged, office);
             }
+            self.waits.end_streams(judged.end);
         }
         state.stale_replicas.store(wrong, Ordering::SeqCst);
         if self.turns.taken() != taken {
@@ -61,7 +64,7 @@ impl Shards {
         let shut = if self.check().is_ok() { 0 } else { state.shut_views.load(Ordering::Relaxed) + 1 };
         state.shut_views.store(shut, Ordering::Relaxed);
         if reign != 0 && started == reign {
-            self.throttle(shard, offset);
+            self.throttle(shard, (reign, flushes), offset, &replicas);
         }
         state.viewed.store(self.nanos(), Ordering::Relaxed);
         self.note_told(shard);
@@ -236,6 +239,7 @@ mod tests {
             peer: std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, node),
             acknowledged: true,
             beyond: false,
+            next: 0,
         };
         shards.note_stream(0, 3, &[row(2), row(3)]);
         assert!(!shards.acks_are_stale());
@@ -262,6 +266,7 @@ mod tests {
             peer: std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1),
             acknowledged,
             beyond: false,
+            next: 0,
         };
         shards.note_stream(0, 3, &[row(0, true)]);
         assert!(!shards.acks_are_stale());

@@ -71,6 +71,8 @@ pub struct ElectedCommands {
     refuses_next: Cell<bool>,
     /// Whether every command needs a closer look: a browser is near, somebody speaks RESP3, or this node keeps no clients.
     wary: Cell<bool>,
+    /// Whether what is written is weighed.
+    weighs: Cell<bool>,
 }
 
 impl ElectedCommands {
@@ -80,6 +82,7 @@ impl ElectedCommands {
         let (shard, resolved, refused) = (Cell::new(None), Cell::new(false), Cell::new(false));
         let (browser, resp3, wary) = (Browser::default(), Cell::new(false), Cell::new(false));
         let (plain, waiting, refuses_next) = (Plain::get(), RefCell::default(), Cell::new(false));
+        let weighs = Cell::new(false);
         Self {
             kevy,
             replies,
@@ -94,6 +97,7 @@ impl ElectedCommands {
             waiting,
             refuses_next,
             wary,
+            weighs,
         }
     }
 
@@ -137,6 +141,7 @@ impl Clone for ElectedCommands {
             waiting: RefCell::default(),
             refuses_next: Cell::new(false),
             wary: Cell::new(false),
+            weighs: Cell::new(false),
         }
     }
 }
@@ -298,6 +303,7 @@ impl Commands for ElectedCommands {
             let rows: Vec<Row> =
                 replicas.iter().cloned().map(|row| Row::new(row, master_repl_offset)).collect();
             self.shards().note_stream(shard, master_repl_offset, &rows);
+            self.weighs.set(self.shards().weighs(shard));
         }
         self.kevy.on_replication_view(master_repl_offset, replicas);
     }

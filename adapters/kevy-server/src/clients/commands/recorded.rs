@@ -56,6 +56,11 @@ impl ElectedCommands {
     fn replace(&self, frames: Option<Vec<Frame>>) {
         if let Some(frames) = frames {
             self.record.fields.note(&frames);
+            if self.weighs.get() {
+                // Its own words are weighed already.
+                let words = || frames.iter().flatten();
+                self.shards().weigh(self.own_shard(), 0, words().count(), words().map(Vec::len).sum());
+            }
             set_override(effects::one(frames).map_or(Propagate::Suppress, Propagate::Replace));
         }
     }

@@ -98,6 +98,9 @@ impl ElectedCommands {
         if !passes && self.answer_verdict(verdict, store, args, proto, out) {
             return;
         }
+        if self.weighs.get() && verdict == Verdict::Write {
+            self.weigh(args);
+        }
         let short = match verdict {
             Verdict::Plain => !self.record.fields.are_due(),
             _ => verb != VerbId::UNKNOWN && args.len() <= 3,
@@ -113,6 +116,13 @@ impl ElectedCommands {
         self.recorded(store, args, out, |store, out| {
             self.kevy.dispatch_verb_into(store, args, verb, proto, out);
         });
+    }
+
+    /// A replica does not keep up: how much it lacks is a matter of how large frames are.
+    #[cold]
+    fn weigh<A: ArgvView + ?Sized>(&self, args: &A) {
+        let bytes = (0..args.len()).map(|i| args[i].len()).sum();
+        self.shards().weigh(self.own_shard(), 1, args.len(), bytes);
     }
 
     /// Answers what `verdict` keeps from kevy. False: kevy may answer it.
