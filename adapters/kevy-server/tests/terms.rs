@@ -67,3 +67,46 @@ fn w19_both_ends_name_what_differs_until_it_agrees() {
     until("they agree", || (!differs(0, "n2") && !differs(1, "n2")).then_some(()));
     until("it is said", || log(&cluster, 0).contains("event=terms_agree").then_some(()));
 }
+
+/// Says in n2's name, whose process does not run, that it is configured in this way.
+fn greet(port: u16, incarnation: u64, terms: &str) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port + 200)).unwrap();
+    let incarnation = incarnation.to_string();
+    let words = ["HELLO", "1", "kevy", "n2", &incarnation, terms];
+    let bulks: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+    stream.write_all(format!("*{}\r\n{bulks}", words.len()).as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    // A reset does as well.
+    drop(stream.read_to_end(&mut Vec::new()));
+}
+
+#[test]
+fn w19_a_member_that_lies_about_its_configuration_is_named_and_decides_nothing() {
+    const LIES: u64 = 400;
+    let cluster = Cluster::new(3, 1);
+    let start = |node| Process::start(&cluster, node, "http = \"127.0.0.1:0\"\n");
+    let nodes: Vec<Process> = (0..2).map(start).collect();
+    let reigns = primary(&nodes);
+    let standing = |node: usize| {
+        let status: serde_json::Value =
+            serde_json::from_str(page(&cluster, node, "/status").split_once("\r\n\r\n").unwrap().1).unwrap();
+        ["role", "epoch", "primary"].map(|what| status[what].to_string())
+    };
+    until("the other one follows", || (nodes[reigns].ask("SET k v")? == "OK").then_some(()));
+    until("and confirms", || (nodes[reigns].ask("WAIT 1 500")? == "1").then_some(()));
+    let before = [standing(0), standing(1)];
+    let now = u64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    for lie in 0..LIES {
+        let timeout = if lie % 2 == 0 { 1 } else { u64::MAX };
+        let entries = format!("@election_timeout_us:{timeout},n0@observer:0,n2@voter:255,@lie:{lie}");
+        greet(cluster.ports[lie as usize % 2], now + lie, &format!("{lie:016x},{entries}"));
+    }
+    for node in 0..2 {
+        until("it is said", || log(&cluster, node).contains("event=terms_differ").then_some(()));
+        let told = log(&cluster, node).matches("event=terms_differ").count();
+        assert!(told < LIES as usize, "n{node} says it {told} times");
+    }
+    assert_eq!([standing(0), standing(1)], before, "role, epoch or primary changed");
+    assert_eq!(nodes[reigns].ask("SET k w").as_deref(), Some("OK"));
+    assert_eq!(nodes[reigns].ask("WAIT 1 1000").as_deref(), Some("1"));
+}
