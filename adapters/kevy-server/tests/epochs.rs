@@ -5,6 +5,7 @@
 
 mod common;
 
+use common::metrics::{labelled, metrics, with_pages};
 use common::process::{Process, primary};
 use common::{Cluster, within};
 use futures::executor::block_on;
@@ -24,7 +25,7 @@ const MORE: &str = "election_timeout_ms = 600\nheartbeat_interval_ms = 60\nclust
 const PATIENCE: Duration = Duration::from_secs(90);
 
 fn start(cluster: &Cluster) -> Vec<Process> {
-    (0..3).map(|node| Process::start(cluster, node, MORE)).collect()
+    (0..3).map(|node| Process::start(cluster, node, &with_pages(cluster.ports[node], MORE))).collect()
 }
 
 /// The primary, once the other two confirm what it writes.
@@ -202,6 +203,15 @@ fn a_member_that_claims_epochs_far_ahead_stops_nothing_for_good_and_loses_no_con
                     scope.spawn(move || lie(port + 200, node, kind, pause, lies));
                 }
                 std::thread::sleep(EACH);
+                // The last lie is about all epochs that there are, and out of reach for as long as it is told.
+                if number == LIES.len() - 1 {
+                    let ahead = |node: &Process| {
+                        labelled(&metrics(node)?, "kevy_elect_peer_epochs_ahead", &["peer=\"n2\""])
+                    };
+                    let seen =
+                        within(PATIENCE, || nodes.iter().all(|node| ahead(node) > Some(1e12)).then_some(()));
+                    assert!(seen.is_some(), "{:?}", nodes.iter().map(ahead).collect::<Vec<_>>());
+                }
                 lies.store(false, Ordering::SeqCst);
             });
             let (ended, during) = (Instant::now(), count());

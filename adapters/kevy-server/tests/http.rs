@@ -244,6 +244,9 @@ fn a_copy_shows_how_far_it_is() {
         seen[4] |= all.is_some_and(|all| (120..180).contains(&(all / 1_000_000)));
         (status["lag"] == 0 && status["copy"].is_null()).then_some(())
     });
+    let metrics = get(http[last], "/metrics");
+    let copied = |line: &str| line.starts_with("kevy_server_copies_total{") && line.ends_with(" 1");
+    assert!(metrics.lines().any(copied), "{metrics}");
     assert_eq!(seen, [true; 5], "status, page, metric, INFO; the rest is what is not there yet of 150 MB");
 }
 

@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::metrics::{metric, with_pages};
 use common::process::Process;
 use common::{Cluster, until};
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ fn drained(mut link: TcpStream) {
 #[test]
 fn neither_strangers_nor_a_bad_peer_fill_the_log() {
     let cluster = Cluster::new(3, 1);
-    let node = Process::start(&cluster, 0, "");
+    let node = Process::start(&cluster, 0, &with_pages(cluster.ports[0], ""));
     until("it serves", || node.ask("PING"));
     let begun = Instant::now();
     let connect = || TcpStream::connect(("127.0.0.1", cluster.ports[0] + 200)).unwrap();
@@ -89,5 +90,7 @@ fn neither_strangers_nor_a_bad_peer_fill_the_log() {
         let most = burst + per_second * seconds;
         assert!(*count <= most, "{count} lines of {kind} in {seconds} s, {most} allowed");
     }
+    let left_out = metric(&node, "kevy_elect_log_lines_left_out_total").unwrap();
+    assert!(left_out > 1000.0, "{left_out} are counted");
     assert_eq!(node.ask("PING").as_deref(), Some("PONG"));
 }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::metrics::{metric, with_pages};
 use common::process::{Process, primary};
 use common::{Cluster, until, within};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -25,7 +26,7 @@ const ODD: [(&str, Put); 5] = [
 const SAID_MAX: u64 = 2048;
 
 fn start(cluster: &Cluster) -> Process {
-    let node = Process::start(cluster, 0, "");
+    let node = Process::start(cluster, 0, &with_pages(cluster.ports[0], ""));
     primary(std::slice::from_ref(&node));
     node
 }
@@ -49,6 +50,8 @@ fn what_is_no_file_of_ours_stays_as_it_is_and_the_server_serves() {
             put(&place, &precious);
             let (before, said) = (fs::symlink_metadata(&place).unwrap(), log(&cluster));
             let node = start(&cluster);
+            let refused = metric(&node, "kevy_elect_files_refused_total").unwrap();
+            assert!(refused >= 1.0 || name == "history.new", "{name}: {what}: {refused} are counted");
             // A decision that it would write there.
             node.signal(rustix::process::Signal::TERM);
             let mut node = node;

@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::metrics::{metric, with_pages};
 use common::process::{Process, confirmed, primary};
 use common::secured::Secured;
 use common::{Client, Cluster};
@@ -20,8 +21,11 @@ fn clusters() -> [(Secured, bool); 2] {
 
 fn start(cluster: &Secured, keys: bool, node: usize) -> Process {
     match keys {
-        true => cluster.start(node),
-        false => Process::start(&cluster.cluster, node, ""),
+        true => {
+            let more = with_pages(cluster.cluster.ports[node], "heartbeat_interval_ms = 50\n");
+            Process::start_file(&cluster.write_with(node, &more), cluster.cluster.ports[node])
+        }
+        false => Process::start(&cluster.cluster, node, &with_pages(cluster.cluster.ports[node], "")),
     }
 }
 
@@ -107,7 +111,9 @@ fn c16_a_stranger_is_told_nothing_of_histories_and_their_frames() {
         let first = primary(&nodes);
         confirmed(&nodes[first], "SET k v");
         for node in &nodes {
-            for question in [
+            let refused = || metric(node, "kevy_server_questions_refused_total").unwrap();
+            let before = refused();
+            let questions = [
                 "ELECT HISTORY 0",
                 "ELECT OWN 0",
                 "ELECT FRAMES 0 1 0 0 10",
@@ -116,10 +122,12 @@ fn c16_a_stranger_is_told_nothing_of_histories_and_their_frames() {
                 "ELECT HISTORY 0 BY n1 0000000000000001.1 00000000000000000000000000000000",
                 "ELECT HISTORY 7 BY nobody x y",
                 "ELECT HISTORY",
-            ] {
+            ];
+            for question in questions {
                 let answer = node.ask(question).unwrap();
                 assert!(answer.starts_with("-NOPERM"), "{question}: {answer}");
             }
+            assert_eq!(refused(), before + questions.len() as f64);
         }
     }
 }

@@ -23,6 +23,8 @@ const OTHERS: (u32, Duration) = (8192, Duration::from_millis(20));
 const PIPE_BYTES: usize = 1 << 20;
 /// A line that is longer is passed on in parts.
 const LINE_BYTES_MAX: usize = 16 * 1024;
+/// Lines that were left out.
+const LEFT_OUT: &str = "kevy_server_log_lines_left_out_total";
 /// Numbers below are for the standard streams.
 const FIRST_FREE: i32 = 3;
 
@@ -128,7 +130,7 @@ impl Limit {
         }
         if self.left == 0 {
             self.left_out += 1;
-            metrics::counter!("kevy_server_log_lines_left_out_total").increment(1);
+            metrics::counter!(LEFT_OUT).increment(1);
             return None;
         }
         self.left -= 1;
@@ -140,15 +142,19 @@ impl Limit {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
+    use crate::http::counted;
 
     #[test]
     fn a_flood_of_the_library_is_cut_and_counted_and_hides_nobody_elses_lines() {
         let start = Instant::now();
         let (mut limits, mut out) = (Limits::new("kevy: ", start), Vec::new());
-        for _ in 0..1000 {
-            limits.pass(start, b"kevy: shard 0 aof append failed\n", &mut out);
-            limits.pass(start, b"elect event=fenced\n", &mut out);
-        }
+        let left_out = counted(LEFT_OUT, || {
+            for _ in 0..1000 {
+                limits.pass(start, b"kevy: shard 0 aof append failed\n", &mut out);
+                limits.pass(start, b"elect event=fenced\n", &mut out);
+            }
+        });
+        assert_eq!(left_out, 1000 - u64::from(LIBRARY.0));
         let count = |out: &[u8], with: &str| String::from_utf8_lossy(out).matches(with).count();
         assert_eq!((count(&out, "aof"), count(&out, "fenced")), (LIBRARY.0 as usize, 1000));
         limits.pass(start + LIBRARY.1, b"kevy: again\n", &mut out);
@@ -160,7 +166,9 @@ mod tests {
     fn whatever_else_is_written_has_an_end() {
         let start = Instant::now();
         let (mut limits, mut out) = (Limits::new("kevy: ", start), Vec::new());
-        (0..20_000).for_each(|_| limits.pass(start, b"anything\n", &mut out));
+        let left_out =
+            counted(LEFT_OUT, || (0..20_000).for_each(|_| limits.pass(start, b"anything\n", &mut out)));
+        assert_eq!(left_out, 20_000 - u64::from(OTHERS.0));
         limits.pass(start + OTHERS.1, b"more\n", &mut out);
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.matches("anything").count(), OTHERS.0 as usize);

@@ -28,6 +28,8 @@ const BYTES_MAX: usize = 1 << 20;
 const MOVERS_MAX: usize = 1024;
 /// Wakes of one shard by one command; as many for each key.
 const WAKES_MAX: usize = 2 * KEYS_MAX;
+/// Clients that wait and are not told when nothing comes, because there is no room to remember for what.
+const FORGOTTEN: &str = "kevy_server_waits_forgotten_total";
 /// How old a generation gets while nobody waits.
 const GENERATION: Duration = Duration::from_secs(1);
 
@@ -39,6 +41,15 @@ const ROUNDS_MAX: usize = 64;
 const QUIET_ROUNDS: usize = 3;
 /// How long an answer has to reach its client before the connection is reset.
 const LEAVES_WITHIN: Duration = Duration::from_millis(10);
+
+/// Makes the count known, as zero.
+pub(crate) fn describe() {
+    metrics::describe_counter!(
+        FORGOTTEN,
+        "Waits of clients (BLPOP and its kind) that were not remembered, because there were too many, or their keys were too long."
+    );
+    metrics::counter!(FORGOTTEN).increment(0);
+}
 
 /// The keys of one shard that clients wait for.
 #[derive(Debug)]
@@ -71,7 +82,9 @@ impl Waiting {
         let Some(key) = args.get(key_at(args, kind)) else { return };
         if moves {
             self.blind |= self.movers.len() >= MOVERS_MAX;
-            if !self.blind {
+            if self.blind {
+                metrics::counter!(FORGOTTEN).increment(1);
+            } else {
                 self.movers.insert(key.to_vec());
             }
             return;
@@ -81,9 +94,11 @@ impl Waiting {
             return;
         }
         if key.len() > BYTES_MAX {
-            return;
+            return metrics::counter!(FORGOTTEN).increment(1);
         }
         if self.young.clients.len() >= KEYS_MAX || self.young.bytes + key.len() > BYTES_MAX {
+            let gone = self.old.clients.values().map(|clients| u64::from(*clients)).sum();
+            metrics::counter!(FORGOTTEN).increment(gone);
             self.rotate();
         }
         self.young.bytes += key.len();
@@ -179,6 +194,7 @@ impl Farewell {
 mod tests {
     use super::*;
     use kevy_rt::Argv;
+    use metrics_exporter_prometheus::PrometheusBuilder;
 
     fn note(waiting: &mut Waiting, line: &str, kind: BlockKind, moves: bool) {
         waiting.note(
@@ -205,22 +221,37 @@ mod tests {
         assert_eq!(wakes(&waiting), ["list", "list", "stream"]);
     }
 
+    /// So much `action` has the counter rise.
+    fn forgotten(action: impl FnOnce()) -> usize {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, action);
+        let text = recorder.handle().render();
+        text.lines().find_map(|line| line.strip_prefix(FORGOTTEN)?.trim().parse().ok()).unwrap_or(0)
+    }
+
     #[test]
     fn what_is_remembered_has_a_bound() {
         let mut waiting = Waiting::default();
-        for n in 0..3 * KEYS_MAX {
-            note(&mut waiting, &format!("BLPOP list{n} 0"), BlockKind::Blpop, false);
-        }
+        let gone = forgotten(|| {
+            for n in 0..3 * KEYS_MAX {
+                note(&mut waiting, &format!("BLPOP list{n} 0"), BlockKind::Blpop, false);
+            }
+        });
+        assert_eq!(gone, KEYS_MAX);
         let all = wakes(&waiting);
         assert!(all.len() <= 2 * KEYS_MAX && all.contains(&format!("list{}", 3 * KEYS_MAX - 1)));
         let long = "k".repeat(BYTES_MAX);
-        note(&mut waiting, &format!("BLPOP {long}x 0"), BlockKind::Blpop, false);
+        let too_long = format!("BLPOP {long}x 0");
+        assert_eq!(forgotten(|| note(&mut waiting, &too_long, BlockKind::Blpop, false)), 1);
         note(&mut waiting, &format!("BLPOP {long} 0"), BlockKind::Blpop, false);
         let all = wakes(&waiting);
         assert!(all.contains(&long) && all.iter().map(String::len).sum::<usize>() <= 2 * BYTES_MAX);
-        for n in 0..=MOVERS_MAX {
-            note(&mut waiting, &format!("BRPOPLPUSH from{n} to 0"), BlockKind::Brpoplpush, true);
-        }
+        let gone = forgotten(|| {
+            for n in 0..=MOVERS_MAX {
+                note(&mut waiting, &format!("BRPOPLPUSH from{n} to 0"), BlockKind::Brpoplpush, true);
+            }
+        });
+        assert_eq!(gone, 1);
         assert!(wakes(&waiting).is_empty(), "one of them may wait for any key");
     }
 }

@@ -14,6 +14,7 @@ mod streams;
 
 pub use crate::continuation::passes::Passes;
 
+use crate::clients::waiting;
 use crate::config::ElectSettings;
 use crate::continuation::gather::Gather;
 use crate::continuation::passes::Asker;
@@ -110,6 +111,7 @@ impl KevyHost {
         metrics::counter!("kevy_server_stream_fetched_total").increment(0);
         resume::describe();
         syncer::describe();
+        waiting::describe();
         let passes = Arc::new(Passes::new(settings.config.node())?);
         shards.set_passes(Arc::clone(&passes));
         let (state, said_stalled) = (Mutex::new(state), AtomicBool::default());

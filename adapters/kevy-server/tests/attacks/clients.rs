@@ -23,6 +23,7 @@ const HELD: Attack = Attack {
     },
     threads: 3,
     cost: Cost { memory_mb: 64, descriptors: CLIENTS_MAX, log_kb: 16 },
+    counted: None,
 };
 
 const ANNOUNCED: Attack = Attack {
@@ -32,6 +33,7 @@ const ANNOUNCED: Attack = Attack {
     },
     threads: 3,
     cost: Cost { memory_mb: 64, descriptors: CLIENTS_MAX, log_kb: 64 },
+    counted: None,
 };
 
 const GARBAGE: Attack = Attack {
@@ -45,6 +47,7 @@ const GARBAGE: Attack = Attack {
     },
     threads: 3,
     cost: Cost { memory_mb: 64, descriptors: CLIENTS_MAX, log_kb: 128 },
+    counted: None,
 };
 
 #[test]

@@ -26,9 +26,13 @@ const GARBAGE: Attack = Attack {
     },
     threads: 3,
     cost: COST,
+    counted: None,
 };
 
-const HELD: Attack = held(|doors, thread, on| half_greetings(on, || connect(doors, thread % 3)), COST);
+const TOO_MANY: (&str, &str) = ("kevy_elect_messages_dropped_total", "reason=\"too-many\"");
+
+const HELD: Attack =
+    held(|doors, thread, on| half_greetings(on, || connect(doors, thread % 3)), COST, TOO_MANY);
 
 const PLAIN: Attack = Attack {
     name: "votes in a member's name, in plain",
@@ -43,6 +47,7 @@ const PLAIN: Attack = Attack {
     },
     threads: 3,
     cost: COST,
+    counted: None,
 };
 
 const KEYED: Attack = Attack {
@@ -54,6 +59,7 @@ const KEYED: Attack = Attack {
     },
     threads: 3,
     cost: COST,
+    counted: Some(("kevy_elect_messages_dropped_total", "reason=\"key\"")),
 };
 
 #[test]

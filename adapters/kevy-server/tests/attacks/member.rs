@@ -44,6 +44,7 @@ const OFFERS: Attack = Attack {
     },
     threads: 4,
     cost: COST,
+    counted: Some(("kevy_elect_messages_dropped_total", "reason=\"flood\"")),
 };
 
 const IMPLAUSIBLE: Attack = Attack {
@@ -64,6 +65,7 @@ const IMPLAUSIBLE: Attack = Attack {
     },
     threads: 4,
     cost: COST,
+    counted: Some(("kevy_elect_log_lines_left_out_total", "")),
 };
 
 const UNKNOWN: Attack = Attack {
@@ -71,6 +73,7 @@ const UNKNOWN: Attack = Attack {
     run: |doors, thread, on| flood(doors, thread, on, 100, |_| words(&["X", "y"])),
     threads: 4,
     cost: COST,
+    counted: None,
 };
 
 const COMES_AND_GOES: Attack = Attack {
@@ -82,6 +85,7 @@ const COMES_AND_GOES: Attack = Attack {
     },
     threads: 4,
     cost: COST,
+    counted: None,
 };
 
 const RAISED: Attack = Attack {
@@ -96,6 +100,7 @@ const RAISED: Attack = Attack {
     },
     threads: 4,
     cost: COST,
+    counted: None,
 };
 
 /// Of the highest number that there is: nobody could end it (H17).
@@ -110,6 +115,7 @@ const PAUSED: Attack = Attack {
     },
     threads: 4,
     cost: COST,
+    counted: None,
 };
 
 #[test]

@@ -21,6 +21,7 @@ const HELD: Attack = Attack {
     },
     threads: 3,
     cost: COST,
+    counted: Some(("kevy_elect_http_closed_total", "reason=\"too-many\"")),
 };
 
 const ENDLESS: Attack = Attack {
@@ -36,6 +37,7 @@ const ENDLESS: Attack = Attack {
     },
     threads: 3,
     cost: COST,
+    counted: None,
 };
 
 const UNREAD: Attack = Attack {
@@ -45,6 +47,7 @@ const UNREAD: Attack = Attack {
     },
     threads: 3,
     cost: COST,
+    counted: None,
 };
 
 const SCRAPED: Attack = Attack {
@@ -60,6 +63,7 @@ const SCRAPED: Attack = Attack {
     },
     threads: 6,
     cost: COST,
+    counted: None,
 };
 
 #[test]

@@ -19,6 +19,7 @@ const HELD: Attack = Attack {
     },
     threads: 3,
     cost: COST,
+    counted: None,
 };
 
 const UNREAD: Attack = Attack {
@@ -29,6 +30,7 @@ const UNREAD: Attack = Attack {
     },
     threads: 3,
     cost: COST,
+    counted: None,
 };
 
 const ANNOUNCED: Attack = Attack {
@@ -39,6 +41,7 @@ const ANNOUNCED: Attack = Attack {
     },
     threads: 3,
     cost: COST,
+    counted: None,
 };
 
 #[test]

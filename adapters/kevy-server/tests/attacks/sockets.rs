@@ -31,14 +31,15 @@ pub fn hold(on: &AtomicBool, most: usize, words: &[u8], dial: impl Fn() -> Optio
     }
 }
 
-/// Holds a thousand connections at doors where greetings are said. `run`: [`half_greetings`] at one of them.
-pub const fn held(run: fn(&Addresses, usize, &AtomicBool), cost: Cost) -> Attack {
-    Attack {
-        name: "a thousand connections that are held, and half a greeting on each",
-        run,
-        threads: 3,
-        cost,
-    }
+/// Holds a thousand connections at doors where greetings are said. `run`: [`half_greetings`] at one of them; `counted`: by what the node counts
+/// those that had to go.
+pub const fn held(
+    run: fn(&Addresses, usize, &AtomicBool),
+    cost: Cost,
+    counted: (&'static str, &'static str),
+) -> Attack {
+    let name = "a thousand connections that are held, and half a greeting on each";
+    Attack { name, run, threads: 3, cost, counted: Some(counted) }
 }
 
 /// One thread's share of that.

@@ -1,5 +1,6 @@
 //! A cluster with keys, pages and Sentinel's protocol, somebody who writes to it, and what an attack may cost it.
 
+use crate::common::metrics::{labelled, scraped};
 use crate::common::process::{Process, primary};
 use crate::common::secured::Secured;
 use crate::common::{Cluster, until, within};
@@ -47,6 +48,8 @@ pub struct Attack {
     pub run: fn(&Addresses, usize, &AtomicBool),
     pub threads: usize,
     pub cost: Cost,
+    /// The counter of what was too much, and a label of it; its row in `docs/limits.md` names it.
+    pub counted: Option<(&'static str, &'static str)>,
 }
 
 impl Attack {
@@ -184,7 +187,7 @@ impl Stage {
                 until("a write is confirmed", || (confirmed.lock().unwrap().len() > than).then_some(()));
             };
             confirms(0);
-            let (before, office) = (self.usage(), self.office());
+            let (before, office, counted) = (self.usage(), self.office(), self.counted(attack));
             let attacking = AtomicBool::new(true);
             let count = std::thread::scope(|scope| {
                 let _over = Over(&attacking);
@@ -202,6 +205,8 @@ impl Stage {
             // Without attackers nothing stands in the way; a moment for what they left behind.
             confirms(count);
             println!("  {count} writes confirmed meanwhile");
+            let more = self.counted(attack);
+            assert!(attack.counted.is_none() || more > counted, "{}: {more}, {counted} before", attack.name);
             let room = within(GIVEN_BACK, || {
                 let least = Cost { descriptors: 4, ..attack.cost };
                 let pairs = self.usage().into_iter().zip(&before);
@@ -255,6 +260,15 @@ impl Stage {
             ["role", "epoch", "primary"].map(|what| said[what].to_string())
         };
         (0..self.doors.running).map(of).collect()
+    }
+
+    /// How much was too much so far, at all nodes together.
+    fn counted(&self, attack: &Attack) -> f64 {
+        let Some((name, label)) = attack.counted else { return 0.0 };
+        let of = |node: usize| {
+            until("its metrics are served", || labelled(&scraped(self.doors.pages[node])?, name, &[label]))
+        };
+        (0..self.doors.running).map(of).sum()
     }
 
     fn usage(&self) -> Vec<Usage> {

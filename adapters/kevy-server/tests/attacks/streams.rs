@@ -29,9 +29,13 @@ const GREETED: Attack = Attack {
     },
     threads: 6,
     cost: COST,
+    counted: None,
 };
 
-const HELD: Attack = held(|doors, thread, on| half_greetings(on, || connect(doors, thread % 3)), COST);
+const SILENT: (&str, &str) = ("kevy_server_streams_refused_total", "reason=\"silent\"");
+
+const HELD: Attack =
+    held(|doors, thread, on| half_greetings(on, || connect(doors, thread % 3)), COST, SILENT);
 
 #[test]
 fn strangers_at_the_ports_of_the_streams_change_nothing_and_cost_what_is_stated() {

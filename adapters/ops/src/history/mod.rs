@@ -298,7 +298,10 @@ mod tests {
         let days: Vec<u64> = (1..=40).map(|day| day * 86_400_000).collect();
         days.iter().for_each(|day| push_thinly(&mut decisions, at(*day)));
         let flood = 360_000;
-        (0..flood).for_each(|n| push_thinly(&mut decisions, at(days[39] + 3_600_000 + 5 * n)));
+        let counted = crate::http::counted(LEFT_OUT, || {
+            (0..flood).for_each(|n| push_thinly(&mut decisions, at(days[39] + 3_600_000 + 5 * n)));
+        });
+        assert_eq!(counted, 40 + flood - DECISIONS_MAX as u64);
         push_thinly(&mut decisions, at(days[39] + 7_200_000));
         assert_eq!(decisions.len(), DECISIONS_MAX);
         let kept: Vec<u64> = decisions.iter().map(|decision| decision.at_ms).collect();

@@ -53,6 +53,16 @@ fn recorder(cluster: &str, node: &str) -> Result<PrometheusRecorder, String> {
     Ok(builder.build_recorder())
 }
 
+/// How far `action` has this counter rise. On this thread alone.
+#[cfg(test)]
+pub(crate) fn counted(name: &str, action: impl FnOnce()) -> u64 {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, action);
+    let text = recorder.handle().render();
+    let value = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
+    text.lines().find_map(value).unwrap_or(0)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {

@@ -188,6 +188,7 @@ fn view(said: Said, peer: NodeId, cluster: &str) -> Result<View, String> {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
+    use crate::http::counted;
     use futures_lite::future::block_on;
     use std::io::{Read, Write};
     use std::net::TcpListener;
@@ -272,6 +273,21 @@ mod tests {
         block_on(views.settle());
         let all = views.all();
         assert!(all[0].1.is_ok() && all[1].1.is_err(), "{all:?}");
+    }
+
+    #[test]
+    fn what_brings_nothing_in_time_or_too_much_is_given_up_and_counted() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let silent_at = silent.local_addr().unwrap().to_string();
+        let (good, _) = peer(STATUS);
+        let bytes = usize::try_from(ANSWER_BYTES_MAX).unwrap();
+        let endless = STATUS.replace("{\"cluster", &(" ".repeat(bytes) + "{\"cluster"));
+        let (endless, _) = peer(endless.leak());
+        for (address, given_up) in [(silent_at, 1), (endless, 1), (good, 0)] {
+            let views = Views::new("c", &[(id("b"), address.clone())]);
+            let count = counted(GIVEN_UP, || views.keep(0, ask(&address, id("b"), "c")));
+            assert_eq!(count, given_up, "{:?}", views.all());
+        }
     }
 
     #[test]

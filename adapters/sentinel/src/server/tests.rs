@@ -1,6 +1,7 @@
 use super::*;
 use crate::members::three;
 use crate::view::MemberView;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
@@ -170,6 +171,10 @@ fn who_hears_no_quorum_sends_clients_away_at_once() {
 
 #[test]
 fn one_connection_too_many_costs_the_one_that_is_idle() {
+    // For all tests of this process: the server counts on a thread of its own.
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    metrics::set_global_recorder(recorder).unwrap();
     let (_, handle) = served(Some(0));
     let mut listener = Reader::connect(&handle);
     listener.send("SUBSCRIBE +switch-master");
@@ -193,6 +198,8 @@ fn one_connection_too_many_costs_the_one_that_is_idle() {
     assert_eq!(listener.line(), "*2");
     others[0].send("PING");
     assert_eq!(others[0].line(), "+PONG");
+    let counted = metrics.render();
+    assert!(counted.lines().any(|line| line == format!("{REFUSED} 1")), "{counted}");
 }
 
 #[test]
@@ -209,6 +216,40 @@ fn a_client_that_never_reads_keeps_nobody_waiting() {
     let mut other = Reader::connect(&handle);
     other.send("PING");
     assert_eq!(other.line(), "+PONG");
+}
+
+#[test]
+fn who_reads_nothing_of_what_waits_for_it_is_closed_and_counted() {
+    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (decided, members) = (Arc::new(Decided::default()), three("n1"));
+    let (now, view) = (Instant::now() + 2 * STALLED_MAX, decided.look(&members));
+    // Far more than the kernel takes for somebody who does not read, and what it takes at once.
+    for (bytes, closed) in [(64 << 20, 1), (1, 0)] {
+        let _reader = TcpStream::connect(door.local_addr().unwrap()).unwrap();
+        let stream = door.accept().unwrap().0;
+        stream.set_nonblocking(true).unwrap();
+        let (session, out, next) = (Session::new(1), vec![b'x'; bytes], Next::Read);
+        let mut client = Client { stream, session, out, next, active: now, gone: false };
+        let mut context = Context {
+            members: &members,
+            view: &view,
+            primary: None,
+            last: None,
+            now,
+            promise: PATIENCE,
+            password: None,
+            clients: 1,
+            subscribers: 0,
+            uptime: Duration::ZERO,
+            hand_over: &|| Ok(()),
+            forwarding: false,
+        };
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || client.go_on(false, false, &mut context));
+        let text = recorder.handle().render();
+        assert!(text.lines().any(|line| line == format!("{STALLED} {closed}")), "{bytes} bytes: {text}");
+        assert_eq!(client.gone, closed == 1, "{bytes} bytes");
+    }
 }
 
 #[test]
