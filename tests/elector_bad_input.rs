@@ -231,6 +231,35 @@ fn a_refusal_or_a_reset_alone_is_no_evidence_of_a_crash() {
     }
 }
 
+/// A6, E10: two of three seem to have lost their records, and one of these lies.
+#[test]
+fn one_member_that_says_it_lost_its_record_uses_no_epochs_up() {
+    let mut now = Instant::from_nanos(1_000_000_000);
+    let config = Config::builder(id("n2"), ["n1", "n2", "n3"].map(|n| Member::voter(id(n)))).build().unwrap();
+    let mut elector = Elector::new(config, None, 0, 1, now);
+    elector.handle_host(now, HostReport::Position { stream_epoch: Epoch(7), offsets: &[10] });
+    let told = Progress { stream_epoch: EPOCH_MAX, offset: 1 };
+    let lie = |round| match heartbeat(EPOCH_MAX.0, Role::Replica) {
+        Message::Heartbeat(said) => Message::Heartbeat(Heartbeat {
+            round: Round(round),
+            standing: Standing::New,
+            progress: told,
+            primary: None,
+            ..said
+        }),
+        other => other,
+    };
+    for round in 1..40 {
+        now += Duration::from_millis(100);
+        elector.handle_message(now, id("n1"), lie(round));
+        elector.handle_timeout(now);
+        drain(&mut elector, now);
+    }
+    let Status { epoch, standing, .. } = elector.status();
+    assert_eq!(standing, Standing::Member);
+    assert!(epoch.0 < 16 * EPOCH_STEP_MAX, "{epoch}");
+}
+
 /// Found by `cargo fuzz run elector`: the host's word went into every heartbeat, and peers end the link on one
 /// that they cannot read.
 #[test]

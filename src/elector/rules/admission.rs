@@ -6,7 +6,7 @@
 use crate::elector::machine::Elector;
 use crate::event::EventKind;
 use crate::identity::Identity;
-use crate::ids::{ClusterId, EPOCH_MAX, Epoch, Round};
+use crate::ids::{ClusterId, EPOCH_MAX, EPOCH_STEP_MAX, Epoch, Round};
 use crate::message::{Echo, Standing};
 
 /// How many epochs a node that is admitted by an order passes over, beyond the highest that anybody knows: those in which it, and
@@ -96,11 +96,13 @@ impl Elector {
         if self.record.epoch() >= beyond(held) {
             return Some(self.record.epoch());
         }
+        if !self.passes_over() {
+            return Some(self.record.epoch());
+        }
+        // What one member says must not use up the epochs (E10).
+        let reach = Epoch(of_data.max(self.record.epoch()).0.saturating_add(EPOCH_STEP_MAX));
         let said = self.peers.other_voters().map(|index| self.peers[index].epoch());
-        said.chain([held, self.record.epoch()]).max().map(|known| match self.passes_over() {
-            true => beyond(known),
-            false => self.record.epoch(),
-        })
+        said.chain([held, self.record.epoch()]).max().map(|known| beyond(known.min(reach)))
     }
 
     /// Whether so many members have answered who belong to one cluster, as far as they say; then, what the best of them says.
