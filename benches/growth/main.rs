@@ -4,6 +4,7 @@
 //! driver sets the gauges of its peers more than once per heartbeat interval.
 //! The primary's time is no such proof, because it depends on the processor's cache: `cargo instructions` is.
 
+mod driver;
 mod gauges;
 #[path = "../../examples/support/marks.rs"]
 mod marks;
@@ -19,7 +20,7 @@ mod support;
 
 use clap::Parser;
 use model::{Cost, Model};
-use report::{Row, SocketRow};
+use report::{DriverRow, Row, SocketRow};
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -44,6 +45,7 @@ const SHAPES: [(usize, usize); 11] =
     [(3, 0), (5, 0), (7, 0), (9, 0), (31, 0), (101, 0), (3, 10), (3, 30), (3, 100), (3, 300), (3, 1000)];
 const SOCKET_SHAPES: [(usize, usize); 9] =
     [(3, 0), (5, 0), (7, 0), (9, 0), (15, 0), (3, 12), (3, 47), (3, 97), (9, 91)];
+const DRIVER_SHAPES: [(usize, usize); 5] = [(3, 0), (3, 10), (3, 100), (3, 300), (3, 1000)];
 /// Elections per shape.
 const SEEDS: u64 = 5;
 /// Virtual time that is looked at.
@@ -71,13 +73,18 @@ fn run(markdown: Option<String>, svg: Option<String>, with_sockets: bool) -> Res
         eprintln!("{voters} voters, {observers} observers on virtual time");
         rows.push(simulate(voters, observers)?);
     }
+    let mut driver_rows = Vec::new();
+    for (voters, observers) in DRIVER_SHAPES {
+        eprintln!("{voters} voters, {observers} observers with their drivers");
+        driver_rows.push(drive(voters, observers)?);
+    }
     gauges::count()?;
     let mut socket_rows = Vec::new();
     for (voters, observers) in SOCKET_SHAPES.into_iter().filter(|_| with_sockets) {
         eprintln!("{voters} voters, {observers} observers over sockets");
         socket_rows.push(SocketRow { voters, observers, measured: sockets::measure(voters, observers)? });
     }
-    let section = report::markdown(&rows, &socket_rows);
+    let section = report::markdown(&rows, &driver_rows, &socket_rows);
     println!("{section}");
     if let Some(path) = markdown {
         marks::publish(path.as_ref(), "growth", &section)?;
@@ -119,6 +126,25 @@ fn simulate(voters: usize, observers: usize) -> Result<Row, Box<dyn Error>> {
             .then(|| per_second(&mut Cluster::observer(voters, observers), Cluster::observer_interval)),
         election: elections[elections.len() / 2],
     })
+}
+
+/// The medians of some elections with all that a node runs.
+fn drive(voters: usize, observers: usize) -> Result<DriverRow, Box<dyn Error>> {
+    let all =
+        (0..SEEDS).map(|seed| driver::measure(voters, observers, seed)).collect::<Result<Vec<_>, _>>()?;
+    let median = |value: fn(&driver::Measured) -> Duration| {
+        let mut values: Vec<_> = all.iter().map(value).collect();
+        values.sort();
+        values[values.len() / 2]
+    };
+    let measured = driver::Measured {
+        primary: median(|one| one.primary),
+        voter: median(|one| one.voter),
+        observer: (observers > 0).then(|| median(|one| one.observer.unwrap_or_default())),
+        election: median(|one| one.election),
+        winner: median(|one| one.winner),
+    };
+    Ok(DriverRow { voters, observers, measured })
 }
 
 /// Microseconds inside one elector per second of its life.
