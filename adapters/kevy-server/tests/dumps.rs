@@ -1,4 +1,5 @@
-//! A rewrite of the log, or a snapshot, that is under way while the office changes hands: deadlines come back as they were.
+//! A rewrite of the log, or a snapshot, that is under way while the office changes hands: deadlines come back as they were. And one that is
+//! under way while a primary is late, and keeps its office: it is not dropped.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -113,4 +114,26 @@ fn a_node_that_is_elected_while_it_rewrites_its_log_reads_the_right_deadlines_af
 #[test]
 fn a_node_that_is_elected_while_it_takes_a_snapshot_reads_the_right_deadlines_after_a_restart() {
     elected_while_it_dumps("BGSAVE");
+}
+
+#[test]
+fn a_primary_that_is_late_for_a_while_and_keeps_its_office_drops_no_dump() {
+    let cluster = Cluster::new(3, 1);
+    let nodes = Process::start_three(&cluster, PATIENT);
+    let first = primary(&nodes);
+    confirmed(&nodes[first], "SET probe 1");
+    let end = fill(&nodes[first]);
+    let log = cluster.dirs[first].0.join("log");
+    for command in ["BGREWRITEAOF", "BGSAVE"] {
+        nodes[first].ask(command).unwrap();
+        nodes[first].signal(Signal::STOP);
+        // Longer than a step of the clock that would spoil a dump.
+        std::thread::sleep(Duration::from_millis(1500));
+        nodes[first].signal(Signal::CONT);
+        until_dumped(&nodes[first], &log);
+    }
+    assert_eq!(primary(&nodes), first, "it has kept its office");
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(!said.contains("is dropped"), "{said}");
+    check(&nodes[first], end);
 }

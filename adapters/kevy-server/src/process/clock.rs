@@ -8,7 +8,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How late the store is told to be at first: at most this, and so before every deadline that there is. Not zero, and
 /// not twice the same, because kevy makes identities of snapshots out of it.
@@ -16,11 +16,12 @@ const FIRST_MS_MAX: u64 = 1 << 30;
 /// How exact the clock of a server without elections is.
 const ALONE: Duration = Duration::from_millis(5);
 
-/// A step of at least this is a leap: what was measured before it and is written behind it is off by too much.
+/// Where a step differs by at least this from the time that has passed, it is a leap: what was measured before it and is written
+/// behind it is off by too much. A step that only came late is none, however long it is.
 const LEAP_MS: u64 = 1_000;
 
-/// What the store was told last, in milliseconds since 1970.
-static TOLD: Mutex<u64> = Mutex::new(0);
+/// What the store was told last, in milliseconds since 1970, and when.
+static TOLD: Mutex<(u64, Option<Instant>)> = Mutex::new((0, None));
 
 /// Grows before a leap and after it, so it is odd meanwhile.
 static LEAPS: AtomicU64 = AtomicU64::new(0);
@@ -51,7 +52,7 @@ pub(crate) fn rest() {
         return;
     }
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    if *told == 0 || *told > FIRST_MS_MAX {
+    if told.0 == 0 || told.0 > FIRST_MS_MAX {
         let early = RandomState::new().hash_one(std::process::id()) % FIRST_MS_MAX + 1;
         tell(&mut told, early);
     }
@@ -67,18 +68,26 @@ pub(crate) fn advance() {
     // Waits for who tells it just now: with one of the two clocks set, a deadline would be off by all the time at rest.
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     let now = now_ms();
-    if now > *told {
+    if now > told.0 {
         tell(&mut told, now);
     }
 }
 
-fn tell(told: &mut u64, ms: u64) {
-    let leaps = u64::from(ms.abs_diff(*told) >= LEAP_MS);
+fn tell(told: &mut (u64, Option<Instant>), ms: u64) {
+    let now = Instant::now();
+    let passed = told.1.map_or(Duration::ZERO, |before| now.duration_since(before));
+    let leaps = u64::from(is_leap(told.0, ms, passed));
     LEAPS.fetch_add(leaps, Ordering::SeqCst);
-    *told = ms;
+    *told = (ms, Some(now));
     kevy_store::set_wall_clock_ms(ms);
     kevy_store::set_clock_ns(ms.saturating_mul(1_000_000));
     LEAPS.fetch_add(leaps, Ordering::SeqCst);
+}
+
+/// Whether the step between two moments is another one than the time that has passed between them.
+fn is_leap(from_ms: u64, to_ms: u64, passed: Duration) -> bool {
+    let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+    to_ms.abs_diff(from_ms.saturating_add(passed_ms)) >= LEAP_MS
 }
 
 /// How late it is, in milliseconds since 1970.
@@ -95,4 +104,21 @@ pub(crate) fn run_alone() -> std::io::Result<()> {
         advance();
     };
     std::thread::Builder::new().name("clock".to_owned()).spawn(forever).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_told_late_has_not_leapt() {
+        let passed = Duration::from_secs(30);
+        assert!(
+            !is_leap(5_000_000, 5_030_000, passed),
+            "its thread waited for a processor, or its node was fenced"
+        );
+        assert!(is_leap(5_000_000, 5_030_000, Duration::ZERO), "it was set");
+        assert!(is_leap(5_000_000, 5_001_000, passed), "also back");
+        assert!(is_leap(u64::from(u32::MAX), 1_800_000_000_000, passed), "it was at rest");
+    }
 }

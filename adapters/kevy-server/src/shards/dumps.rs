@@ -37,8 +37,8 @@ impl Shards {
             dumps.spoilt.store(true, Ordering::Relaxed);
             for file in disk.drop_dumps(shard) {
                 log::warn!(
-                    "shard {shard}: {file} is dropped: it was begun before this node took or lost the office, and would hold wrong \
-                     deadlines. A log is rewritten again; for a snapshot, send BGSAVE again"
+                    "shard {shard}: {file} is dropped: it was begun before this node took or lost the office, or before its clock was \
+                     set, and would hold wrong deadlines. A log is rewritten again; for a snapshot, send BGSAVE again"
                 );
             }
         }
