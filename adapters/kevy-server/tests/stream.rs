@@ -34,6 +34,11 @@ impl Large {
         Self { keys: vec![b"page:home".to_vec()], value: vec![b'v'; size] }
     }
 
+    /// `count` keys with values of `size` bytes, in one `MSET`.
+    fn values(count: usize, size: usize) -> Self {
+        Self { keys: (0..count).map(|n| format!("page:{n}").into_bytes()).collect(), value: vec![b'v'; size] }
+    }
+
     /// `count` keys of 90 bytes in one `MSET`.
     fn mset(count: usize) -> Self {
         let key = |n: usize| format!("{n:090}").into_bytes();
@@ -133,6 +138,13 @@ fn a_value_of_64_mib_is_confirmed_and_survives() {
 #[ignore = "takes six gigabytes of memory"]
 fn the_largest_value_is_confirmed_and_survives() {
     survives(1, &Large::value(kevy_resp::MAX_BULK_LEN));
+}
+
+/// kevy gives nobody an answer of more than 512 MiB, so nobody can fetch this frame: replicas copy.
+#[test]
+#[ignore = "takes eight gigabytes of memory"]
+fn a_command_that_nobody_can_fetch_is_confirmed_and_survives() {
+    survives(1, &Large::values(2, 300 << 20));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use crate::follow::feed::{Answer, Feed};
 use crate::follow::link::{End, Link};
 use kevy_rt::Argv;
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,10 @@ const FRAMES_BYTES: usize = 4 << 20;
 /// Questions before the stream's own connection is looked at again.
 const ROUNDS_MAX: usize = 16;
 
+/// So many times in a row the primary may end the connection in place of an answer. kevy does that where the answer has more than 512 MiB: it has
+/// put all of it together by then, so asking again costs the primary much and brings nothing.
+const CUT_OFF_MAX: u32 = 2;
+
 /// How a question ended.
 enum Round {
     Went,
@@ -45,6 +50,8 @@ pub(crate) struct CatchUp {
     /// How many frames to ask for: one, until it is known how large they are.
     count: u64,
     fetched: u64,
+    /// How often in a row the primary answered no question for one frame, and ended the connection.
+    cut_off: u32,
     over: bool,
 }
 
@@ -55,7 +62,17 @@ impl CatchUp {
         let address = SocketAddr::new(ip, link.origin.primary_client_port);
         let now = Instant::now();
         let link = Arc::clone(link);
-        Ok(Self { link, address, feed: None, last_large: now, retry: now, count: 1, fetched: 0, over: false })
+        Ok(Self {
+            link,
+            address,
+            feed: None,
+            last_large: now,
+            retry: now,
+            count: 1,
+            fetched: 0,
+            cut_off: 0,
+            over: false,
+        })
     }
 
     /// Whether there may be more to fetch.
@@ -81,7 +98,7 @@ impl CatchUp {
         for _ in 0..ROUNDS_MAX {
             let next = self.link.state().next;
             match self.round(generation, &mut pass, next) {
-                Ok(Round::Went) => {}
+                Ok(Round::Went) => self.cut_off = 0,
                 Ok(Round::Nothing) => {
                     self.link.state().stall.nothing();
                     // A look that found nothing at all was a false alarm.
@@ -96,9 +113,10 @@ impl CatchUp {
                     }
                     self.close();
                     self.retry = Instant::now() + RETRY_INTERVAL;
+                    self.cut_off = if self.count == 1 && is_end(&error) { self.cut_off + 1 } else { 0 };
                     let reason = format!("frame {next} does not come, and cannot be fetched: {error}");
                     self.link.complain(&reason);
-                    return Ok(Some((reason, false)));
+                    return Ok(Some((reason, self.cut_off >= CUT_OFF_MAX)));
                 }
             }
         }
@@ -112,14 +130,14 @@ impl CatchUp {
         generation: u64,
         pass: &mut impl FnMut(u64, Argv) -> Result<bool, End>,
         next: u64,
-    ) -> std::io::Result<Round> {
+    ) -> io::Result<Round> {
         let mut feed = match self.feed.take() {
             Some(feed) => feed,
             None => {
                 let feed = Feed::connect(&self.link.origin.asker, self.address, CONNECT_TIMEOUT)?;
                 let mut state = self.link.state();
                 if !state.open {
-                    return Err(std::io::ErrorKind::ConnectionAborted.into());
+                    return Err(ErrorKind::ConnectionAborted.into());
                 }
                 state.feed = Some(feed.handle()?);
                 feed
@@ -178,6 +196,11 @@ impl CatchUp {
             drop(socket.shutdown(Shutdown::Both));
         }
     }
+}
+
+/// Whether the other end ended the connection. One that is not there any more refuses the next one.
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
 
 impl Drop for CatchUp {
