@@ -103,7 +103,8 @@ fn a_copy_ends(shards: u16) {
     a.promote(3);
     b.follow(3, &a);
     b.wait_joined(3);
-    fill(&a, 150);
+    // Enough that more is written meanwhile than is kept, although writers wait.
+    fill(&a, 250);
     let writers = Writers::start(a.port, 2);
     let c = cluster.start_with(2, &small);
     let (begun, before) = (Instant::now(), writers.bytes());

@@ -61,16 +61,19 @@ pub(crate) struct Row {
     pub(crate) acknowledged: bool,
     /// It acknowledged more than there is. (It may well have more than this connection brought: see `follow/catch_up.rs`.)
     pub(crate) beyond: bool,
-    /// All before this it has, or is on its way to it.
-    pub(crate) next: u64,
+    /// All before this it has, as it says; else it was sent.
+    pub(crate) has: u64,
+    /// All before this was sent, or it has it.
+    pub(crate) sent: u64,
 }
 
 impl Row {
     /// In a stream that has come to `end`.
     pub(crate) fn new((name, address, port, sent, ack): kevy_rt::ReplicaViewRow, end: u64) -> Self {
         let beyond = ack.is_some_and(|ack| ack.acked_offset > end);
-        let next = ack.map_or(sent, |ack| ack.acked_offset.max(sent)).min(end);
-        Self { name, peer: SocketAddrV4::new(address, port), acknowledged: ack.is_some(), beyond, next }
+        let has = ack.map_or(sent, |ack| ack.acked_offset).min(end);
+        let (peer, sent) = (SocketAddrV4::new(address, port), sent.max(has).min(end));
+        Self { name, peer, acknowledged: ack.is_some(), beyond, has, sent }
     }
 }
 
@@ -173,7 +176,8 @@ mod tests {
             peer: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
             acknowledged,
             beyond: port == 7,
-            next: 0,
+            has: 0,
+            sent: 0,
         };
         let rows = [
             row(1, name("n1", 5, 1, 10).spell(6004, 0), true),

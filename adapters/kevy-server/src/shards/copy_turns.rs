@@ -129,7 +129,7 @@ mod tests {
     fn row(node: &str, acknowledged: bool) -> Row {
         let name = Name { node: node.to_owned(), epoch: Epoch(3), flushes: 0, dialled: 7 };
         let peer = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
-        Row { name: name.spell(6004, 0), peer, acknowledged, beyond: false, next: 0 }
+        Row { name: name.spell(6004, 0), peer, acknowledged, beyond: false, has: 0, sent: 0 }
     }
 
     #[test]

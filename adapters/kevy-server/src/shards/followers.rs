@@ -1,7 +1,7 @@
 //! Replicas that copy from this node: whose turn it is, and whether writers wait for one.
 
 use super::Shards;
-use super::throttle::{HURRY, Looked};
+use super::throttle::{HURRY, Looked, Reached};
 use crate::confirm::names::{Judged, Name, Row};
 use crate::continuation::passes::Passes;
 use kevy_elect_plugin::ids::Epoch;
@@ -10,11 +10,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// How far the members are whose connections to a stream stay.
-pub(super) fn of_members(rows: &[Row], judged: &Judged, office: (Epoch, u64)) -> Vec<(String, u64)> {
+pub(super) fn of_members(rows: &[Row], judged: &Judged, office: (Epoch, u64)) -> Vec<Reached> {
     let stays = |row: &&Row| judged.end.iter().all(|(peer, _)| *peer != row.peer);
     let of_this_stream = |row: &Row| {
         let name = Name::read(&row.name).filter(|name| (name.epoch, name.flushes) == office)?;
-        Some((name.node, row.next))
+        Some(Reached { node: name.node, has: row.has, sent: row.sent })
     };
     rows.iter().filter(stays).filter_map(of_this_stream).collect()
 }
@@ -44,7 +44,7 @@ impl Shards {
 
     /// The stream, of a reign and so many flushes in it, is at `offset`, and the members' connections to it are at `rows`. Told at
     /// every tick, by the shard's thread.
-    pub(super) fn throttle(&self, shard: usize, stream: (u64, u64), offset: u64, rows: &[(String, u64)]) {
+    pub(super) fn throttle(&self, shard: usize, stream: (u64, u64), offset: u64, rows: &[Reached]) {
         let throttle = &self.shards[shard].throttle;
         let (bytes, buffer) = (throttle.weight.mean(), self.buffer.load(Ordering::Relaxed));
         let Looked { rest, lags } =
@@ -150,7 +150,8 @@ mod tests {
             peer: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
             acknowledged: false,
             beyond: false,
-            next,
+            has: next,
+            sent: next,
         }
     }
 

@@ -239,7 +239,8 @@ mod tests {
             peer: std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, node),
             acknowledged: true,
             beyond: false,
-            next: 0,
+            has: 0,
+            sent: 0,
         };
         shards.note_stream(0, 3, &[row(2), row(3)]);
         assert!(!shards.acks_are_stale());
@@ -266,7 +267,8 @@ mod tests {
             peer: std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1),
             acknowledged,
             beyond: false,
-            next: 0,
+            has: 0,
+            sent: 0,
         };
         shards.note_stream(0, 3, &[row(0, true)]);
         assert!(!shards.acks_are_stale());

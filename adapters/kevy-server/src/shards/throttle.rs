@@ -57,13 +57,23 @@ pub(super) struct Replicas {
 }
 
 struct Replica {
-    node: String,
-    /// All before this it has, or is on its way to it.
-    next: u64,
-    /// When it came there, or said so.
+    reached: Reached,
+    /// What it said last when it was about to go on, or fetched.
+    said: u64,
+    /// When anything of that changed.
     heard: Instant,
     /// Whether it fetches beside its stream.
     fetches: bool,
+}
+
+/// How far a node is by its connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reached {
+    pub(super) node: String,
+    /// All before this it has, as it says; else it was sent. Between the two lies what kernels keep, which may be as much as the buffer.
+    pub(super) has: u64,
+    /// All before this was sent.
+    pub(super) sent: u64,
 }
 
 /// What a look at the replicas found.
@@ -79,12 +89,12 @@ impl Replicas {
     /// A node says how far it is; `None`: it fetches no more.
     pub(super) fn note(&mut self, node: &str, next: Option<u64>, frame_bytes: u64, now: Instant) {
         let Some(next) = next else {
-            let known = self.all.iter_mut().find(|replica| replica.node == node);
+            let known = self.all.iter_mut().find(|replica| replica.reached.node == node);
             known.into_iter().for_each(|replica| (replica.heard, replica.fetches) = (now, false));
             return;
         };
         let replica = self.of(node, now);
-        (replica.next, replica.heard, replica.fetches) = (next.max(replica.next), now, true);
+        (replica.said, replica.heard, replica.fetches) = (next.max(replica.said), now, true);
         if frame_bytes > 0 {
             self.told_bytes = frame_bytes;
         }
@@ -95,7 +105,7 @@ impl Replicas {
         &mut self,
         stream: (u64, u64),
         end: u64,
-        rows: &[(String, u64)],
+        rows: &[Reached],
         frame_bytes: u64,
         buffer: u64,
         now: Instant,
@@ -106,12 +116,16 @@ impl Replicas {
         }
         // What is beyond it was said of a stream before.
         self.all.retain(|replica| {
-            replica.next <= end && (replica.is_heard(now) || rows.iter().any(|row| row.0 == replica.node))
+            replica.said <= end
+                && (replica.is_heard(now) || rows.iter().any(|row| row.node == replica.reached.node))
         });
-        for (node, next) in rows {
-            let replica = self.of(node, now);
-            if *next > replica.next || *next == end {
-                (replica.next, replica.heard) = (*next, now);
+        for row in rows {
+            let replica = self.of(&row.node, now);
+            if replica.reached != *row {
+                (replica.reached, replica.heard) = (row.clone(), now);
+            }
+            if replica.has() == end {
+                replica.heard = now;
             }
         }
         let frame_bytes = if frame_bytes > 0 { frame_bytes } else { self.told_bytes };
@@ -119,16 +133,17 @@ impl Replicas {
         let heard = || self.all.iter().filter(|replica| replica.is_heard(now));
         Looked {
             rest: heard()
-                .map(|replica| rest((end - replica.next).saturating_mul(frame_bytes), buffer))
+                .map(|replica| rest(end.saturating_sub(replica.has()).saturating_mul(frame_bytes), buffer))
                 .max()
                 .unwrap_or_default(),
-            lags: heard().any(|replica| replica.next < before),
+            lags: heard().any(|replica| replica.sent() < before),
         }
     }
 
     fn of(&mut self, node: &str, now: Instant) -> &mut Replica {
-        let at = self.all.iter().position(|replica| replica.node == node).unwrap_or_else(|| {
-            self.all.push(Replica { node: node.to_owned(), next: 0, heard: now, fetches: false });
+        let at = self.all.iter().position(|replica| replica.reached.node == node).unwrap_or_else(|| {
+            let reached = Reached { node: node.to_owned(), has: 0, sent: 0 };
+            self.all.push(Replica { reached, said: 0, heard: now, fetches: false });
             self.all.len() - 1
         });
         &mut self.all[at]
@@ -136,6 +151,14 @@ impl Replicas {
 }
 
 impl Replica {
+    fn has(&self) -> u64 {
+        self.reached.has.max(self.said)
+    }
+
+    fn sent(&self) -> u64 {
+        self.reached.sent.max(self.said)
+    }
+
     fn is_heard(&self, now: Instant) -> bool {
         now.duration_since(self.heard) <= if self.fetches { FETCHES_SILENCE_MAX } else { SILENCE_MAX }
     }
@@ -188,8 +211,8 @@ mod tests {
     const BUFFER: u64 = 400_000;
     const STREAM: (u64, u64) = (7, 0);
 
-    fn rows(next: u64) -> Vec<(String, u64)> {
-        vec![("n2".to_owned(), next)]
+    fn rows(next: u64) -> Vec<Reached> {
+        vec![Reached { node: "n2".to_owned(), has: next, sent: next }]
     }
 
     #[test]
@@ -205,7 +228,7 @@ mod tests {
     #[test]
     fn who_was_accepted_just_now_is_waited_for_and_who_takes_nothing_is_not_for_long() {
         let (mut replicas, now) = (Replicas::default(), Instant::now());
-        let mut look = |rows: &[(String, u64)], end, later| {
+        let mut look = |rows: &[Reached], end, later| {
             let seen = replicas.look(STREAM, end, rows, 100, BUFFER, now + later);
             (seen.rest, seen.lags)
         };
@@ -242,6 +265,15 @@ mod tests {
             REST_MAX,
             "flushed"
         );
+    }
+
+    #[test]
+    fn what_was_sent_and_is_not_acknowledged_is_not_there() {
+        let (mut replicas, now) = (Replicas::default(), Instant::now());
+        replicas.look(STREAM, 9_000, &rows(9_000), 100, BUFFER, now);
+        let row = Reached { node: "n2".to_owned(), has: 9_000, sent: 10_000 };
+        let seen = replicas.look(STREAM, 10_000, &[row], 100, BUFFER, now);
+        assert_eq!(seen, Looked { rest: REST, lags: false });
     }
 
     #[test]

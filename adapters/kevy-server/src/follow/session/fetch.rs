@@ -54,16 +54,26 @@ impl Session<'_> {
                     self.link.shard
                 );
                 self.trail = Some(trail);
-                self.take_trail()
+                if let Some(error) = self.take_trail()? {
+                    // What kernels keep of the stream may be more than the primary does: it comes all the same.
+                    log::info!("shard {}: the stream goes on: {error}", self.link.shard);
+                }
+                Ok(())
             }
             // The stream may come up all the same.
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
-    /// Takes what was written while the copy came, if that was kept. Then a new connection goes on behind it.
-    pub(super) fn take_trail(&mut self) -> Result<(), End> {
-        let Some(mut trail) = self.trail.take() else { return Ok(()) };
+    /// What was written while a copy came. A stream that stood still meanwhile has lost its place, if any has it: a new one asks.
+    pub(super) fn take_trail_of_copy(&mut self) -> Result<(), End> {
+        self.take_trail()?.map_or(Ok(()), |error| Err(broken(error)))
+    }
+
+    /// Takes what was written while the copy came, if that was kept, or what is missing. Then a new connection goes on behind it. Says why
+    /// it cannot be had; the stream may have it all the same.
+    pub(super) fn take_trail(&mut self) -> Result<Option<String>, End> {
+        let Some(mut trail) = self.trail.take() else { return Ok(None) };
         let mut said = Instant::now();
         loop {
             match trail.next() {
@@ -76,10 +86,7 @@ impl Session<'_> {
                     }
                 }
                 Ok(Next::Close) => return Err(End::Over),
-                // The stream may have it all the same.
-                Err(error) => {
-                    return Err(broken(format!("what was written during the copy is not there: {error}")));
-                }
+                Err(error) => return Ok(Some(format!("what is missing cannot be fetched: {error}"))),
             }
         }
     }

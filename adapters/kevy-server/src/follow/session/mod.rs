@@ -97,7 +97,7 @@ impl<'a> Session<'a> {
         socket.set_nonblocking(true).map_err(|error| broken(error.to_string()))?;
         if self.streaming {
             self.link.ack(true);
-            self.take_trail()?;
+            self.take_trail_of_copy()?;
         }
         let proves = self.link.origin.credentials.proves();
         self.hasten(socket);
@@ -204,7 +204,7 @@ impl<'a> Session<'a> {
                 let (bytes, loading) =
                     self.snapshot.take().ok_or_else(|| broken("the end of a snapshot that never began"))?;
                 self.take_snapshot(bytes, ack_offset, loading)?;
-                self.take_trail()?;
+                self.take_trail_of_copy()?;
             }
             ReplicaEvent::Frame(frame) if self.streaming => {
                 if self.pass(frame.offset, frame.argv)? {
