@@ -48,6 +48,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("S8", "kevy-server's tests/cuts.rs"),
     ("M9", "the simulator: profile `members`"),
     ("M10", "src/elector/rules/members.rs"),
+    ("M12", "tests/taken_up.rs"),
+    ("M13", "tests/taken_up.rs, kevy-server's tests/reload.rs"),
     ("S9", "the simulator: invariant `contents`"),
     ("S10", "the simulator: profile `reigns`"),
     ("I5", "tests/wire: frames without the field are read as before"),

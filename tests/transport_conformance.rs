@@ -34,6 +34,8 @@ fn id(name: &str) -> NodeId {
 /// Makes the transports of one cluster of three: a, b, c.
 trait Fixture: Send + Sync {
     fn transport(&self, node: NodeId) -> Arc<dyn Transport>;
+    /// One more node, which knows the three and whom none of them knows, and where it is.
+    fn newcomer(&self, node: NodeId) -> (Arc<dyn Transport>, String);
 }
 
 struct Memory(MemoryNetwork);
@@ -41,6 +43,10 @@ struct Memory(MemoryNetwork);
 impl Fixture for Memory {
     fn transport(&self, node: NodeId) -> Arc<dyn Transport> {
         Arc::new(self.0.transport(node))
+    }
+
+    fn newcomer(&self, node: NodeId) -> (Arc<dyn Transport>, String) {
+        (self.transport(node), String::new())
     }
 }
 
@@ -56,6 +62,18 @@ impl Fixture for Tcp {
     fn transport(&self, node: NodeId) -> Arc<dyn Transport> {
         let door = self.doors.lock().unwrap().remove(&node);
         let door = door.unwrap_or_else(|| TcpListener::bind(self.addresses[&node]).unwrap());
+        self.behind(door, node)
+    }
+
+    fn newcomer(&self, node: NodeId) -> (Arc<dyn Transport>, String) {
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = door.local_addr().unwrap().to_string();
+        (self.behind(door, node), address)
+    }
+}
+
+impl Tcp {
+    fn behind(&self, door: TcpListener, node: NodeId) -> Arc<dyn Transport> {
         let mut builder = TcpTransport::with_listener(door).stale_after(STALE_AFTER);
         builder = builder.sessions(self.sessions.sessions(node));
         for (peer, address) in self.addresses.iter().filter(|(peer, _)| **peer != node) {
@@ -96,7 +114,11 @@ fn hello(node: &str, incarnation: u64) -> Hello {
 }
 
 fn start_as(fixture: &dyn Fixture, hello: Hello) -> Process {
-    let (transport, node) = (fixture.transport(hello.node), hello.node);
+    run(fixture.transport(hello.node), hello)
+}
+
+fn run(transport: Arc<dyn Transport>, hello: Hello) -> Process {
+    let node = hello.node;
     let running = transport.clone();
     let run = smol::spawn(async move { running.run(hello).await.unwrap() });
     Process { transport, node, run: Some(run) }
@@ -129,6 +151,16 @@ impl Process {
         loop {
             if let TransportEvent::Message { from, message } = self.next().await {
                 return (from, message);
+            }
+        }
+    }
+
+    /// What `peer` says that all members have to agree on, once that differs from what this one says, or does not any more.
+    async fn terms(&self, peer: &str) -> String {
+        loop {
+            match self.next().await {
+                TransportEvent::Terms { peer: p, terms } if p == id(peer) => return terms,
+                _ => {}
             }
         }
     }
@@ -357,6 +389,42 @@ async fn closing_writes_out_what_is_queued_and_then_ends_in_order(f: &dyn Fixtur
     a.run.take().unwrap().await;
 }
 
+async fn t43_a_peer_that_is_met_later_is_linked_and_whoever_was_linked_hears_of_it(f: &dyn Fixture) {
+    let said = |node, terms: &str| Hello { terms: terms.to_owned(), ..hello(node, 1) };
+    let (a, b) = (start_as(f, said("a", "old")), start_as(f, said("b", "old")));
+    assert_eq!((a.link("b").await, b.link("a").await), (up(1), up(1)));
+    let (transport, address) = f.newcomer(id("later"));
+    let later = run(transport, said("later", "new"));
+    assert_eq!(a.refusal().await, (Some(id("later")), RefuseReason::UnknownNode));
+    assert_eq!(a.transport.send(id("later"), &vote(1)), Err(SendError::UnknownPeer(id("later"))));
+
+    assert!(a.transport.can_meet());
+    for _ in 0..2 {
+        a.transport.meet(id("later"), &address, "new");
+    }
+    assert_eq!((a.link("later").await, later.link("a").await), (up(1), up(1)));
+    a.send("later", &vote(2)).await;
+    assert_eq!(later.message().await, (id("a"), vote(2)));
+    later.send("a", &vote(3)).await;
+    assert_eq!(a.message().await, (id("later"), vote(3)));
+    // Their links are as they were, for all that anybody is told, and one of them says something else than the other.
+    assert_eq!(b.terms("a").await, "new");
+    b.transport.meet(id("later"), &address, "new");
+    assert_eq!(later.link("b").await, up(1));
+    assert_eq!(b.terms("a").await, "new", "it is the same as here now");
+    b.send("a", &vote(4)).await;
+    loop {
+        match a.next().await {
+            TransportEvent::Message { from, message } => {
+                assert_eq!((from, message), (id("b"), vote(4)));
+                break;
+            }
+            TransportEvent::Link { peer, event } => panic!("{peer}: {event:?}"),
+            _ => {}
+        }
+    }
+}
+
 macro_rules! conformance {
     ($($test:ident),* $(,)?) => {
         mod memory_transport {
@@ -382,4 +450,5 @@ conformance! {
     a_cancelled_recv_loses_nothing,
     a_receiver_that_does_not_read_loses_no_vote_and_sees_them_in_order,
     closing_writes_out_what_is_queued_and_then_ends_in_order,
+    t43_a_peer_that_is_met_later_is_linked_and_whoever_was_linked_hears_of_it,
 }

@@ -376,6 +376,11 @@ impl Metrics {
         }
     }
 
+    /// One member more.
+    pub(super) fn meet(&mut self, peer: NodeId) {
+        self.peers.entry(peer).or_insert_with(|| PeerMetrics::new(peer));
+    }
+
     /// So many voters are needed from here on.
     pub(super) fn quorum(&self, needed: usize) {
         gauge!("kevy_elect_quorum_members_needed").set(needed as f64);

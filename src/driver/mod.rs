@@ -49,7 +49,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use transition::{Answer, Done, Transitions};
-use wishes::Wishes;
+use wishes::{Wish, Wishes};
 
 /// A machine that slept for longer than this has a clock that lags. Below it is what reading two clocks
 /// one after the other costs when the process is descheduled between them.
@@ -155,7 +155,7 @@ enum Input {
     Saved(save::Saved),
     Host(Done),
     Answer(Answer),
-    Command(Command),
+    Wish(Wish),
     Timer,
 }
 
@@ -177,7 +177,7 @@ impl Driver {
 
         let cluster = config.cluster().to_owned();
         let node = config.node();
-        let terms = Terms::of(&config);
+        let (mut in_force, mut terms) = (config.clone(), Terms::of(&config));
         let clock = self.shared.clock.clone();
         let mut elector = Elector::new(config, restored, clock.wall_ms(), seed, clock.now());
         let report =
@@ -301,7 +301,18 @@ impl Driver {
                     }
                 }
                 Input::Answer(answer) => self.on_answer(answer),
-                Input::Command(command) => {
+                Input::Wish(Wish::Meet(member, address)) => {
+                    if in_force.meet(member) {
+                        terms = Terms::of(&in_force);
+                        self.elector(|elector| elector.handle_command(now, Command::Meet(member)));
+                        self.shared.reign.name([member.id]);
+                        self.metrics.meet(member.id);
+                        // It may be on the list already (M12).
+                        self.tell_voters();
+                        self.transport.meet(member.id, &address, terms.text());
+                    }
+                }
+                Input::Wish(Wish::Command(command)) => {
                     closing |= command == Command::Shutdown;
                     let busy = matches!(command, Command::Shutdown | Command::Transfer { .. })
                         && self.host.is_busy();
@@ -441,15 +452,19 @@ impl Driver {
         self.shared.reign.set(elector.epoch(), elector.primary_index(), elector.role() == Role::Primary);
     }
 
+    fn tell_voters(&self) {
+        let (voters, quorum) =
+            self.elector(|elector| (elector.voters().collect::<Vec<_>>(), elector.quorum()));
+        self.host.voters(&voters);
+        self.metrics.quorum(quorum);
+    }
+
     fn tell(&self, event: Event) {
         if let EventKind::Paused { paused } = event.kind {
             self.shared.paused.store(paused, Ordering::Relaxed);
         }
         if let EventKind::Members { .. } = event.kind {
-            let (voters, quorum) =
-                self.elector(|elector| (elector.voters().collect::<Vec<_>>(), elector.quorum()));
-            self.host.voters(&voters);
-            self.metrics.quorum(quorum);
+            self.tell_voters();
         }
         if let EventKind::Belongs { cluster } = event.kind {
             self.host.belongs(cluster);
@@ -554,8 +569,8 @@ impl Sources {
         if let Poll::Ready(done) = transitions.poll(cx) {
             return Poll::Ready(Input::Host(done));
         }
-        if let Poll::Ready(command) = driver.shared.wishes.poll(cx) {
-            return Poll::Ready(Input::Command(command));
+        if let Poll::Ready(wish) = driver.shared.wishes.poll(cx) {
+            return Poll::Ready(Input::Wish(wish));
         }
         let overdue = deadline.is_some_and(|at| at <= clock.now());
         // Messages before timers, so that a process that was stopped first hears what it missed; but at

@@ -34,7 +34,7 @@ const OWN: u64 = 1 << 63;
 #[derive(Debug, Default)]
 pub(crate) struct ReignCell {
     /// In the order in which the elector counts them.
-    members: OnceLock<Box<[NodeId]>>,
+    members: Names,
     /// Stored before `word`, so it is never older than that.
     epoch: AtomicU64,
     /// From the highest bit: whether the reign is our own; one more than the index of the primary, or zero; the
@@ -42,10 +42,31 @@ pub(crate) struct ReignCell {
     word: AtomicU64,
 }
 
+/// Ids that only become more: the first ones, and those that came later. By the driver only are they added.
+#[derive(Debug, Default)]
+struct Names(OnceLock<(Box<[NodeId]>, Box<Self>)>);
+
+impl Names {
+    fn add(&self, ids: Box<[NodeId]>) {
+        match self.0.get() {
+            Some((_, more)) => more.add(ids),
+            None => drop(self.0.set((ids, Box::default()))),
+        }
+    }
+
+    fn get(&self, index: usize) -> Option<NodeId> {
+        let (ids, more) = self.0.get()?;
+        match ids.get(index) {
+            Some(id) => Some(*id),
+            None => more.get(index - ids.len()),
+        }
+    }
+}
+
 impl ReignCell {
-    /// Makes the members known. Before that nobody reigns.
-    pub(crate) fn name(&self, members: impl Iterator<Item = NodeId>) {
-        let _ = self.members.set(members.collect());
+    /// Makes more members known, before one of them reigns.
+    pub(crate) fn name(&self, members: impl IntoIterator<Item = NodeId>) {
+        self.members.add(members.into_iter().collect());
     }
 
     /// By the driver only: two writers could mix two reigns.
@@ -72,7 +93,7 @@ impl ReignCell {
         let index = ((word & !OWN) >> EPOCH_BITS) as usize;
         Reign {
             epoch: Epoch(epoch - behind),
-            primary: index.checked_sub(1).and_then(|at| self.members.get()?.get(at)).copied(),
+            primary: index.checked_sub(1).and_then(|at| self.members.get(at)),
             own: word & OWN != 0,
         }
     }
@@ -109,6 +130,17 @@ mod tests {
         }
         cell.end();
         assert_eq!(cell.get(), Reign { epoch: EPOCH_MAX, primary: Some(id(MEMBERS_MAX - 1)), own: false });
+    }
+
+    #[test]
+    fn members_that_come_later_reign_like_the_first() {
+        let cell = cell(3);
+        cell.name([id(3)]);
+        cell.name([id(4), id(5)]);
+        for primary in 0..6 {
+            cell.set(Epoch(1), Some(primary), false);
+            assert_eq!(cell.get().primary, Some(id(primary)));
+        }
     }
 
     #[test]

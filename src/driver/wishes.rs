@@ -1,11 +1,13 @@
 //! Orders of operators that the driver has not taken up yet.
 
 use crate::change::MembersChange;
+use crate::config::Member;
 use crate::elector::Command;
 use crate::ids::{ClusterId, NodeId};
 use crate::pause::Pause;
 use crate::time::Duration;
 use futures::task::AtomicWaker;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -17,8 +19,19 @@ pub(crate) struct Wishes {
     waker: AtomicWaker,
 }
 
+/// What an operator wants next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Of the elector alone.
+    Command(Command),
+    /// One more member, which listens there.
+    Meet(Member, String),
+}
+
 #[derive(Debug, Default)]
 struct Open {
+    /// As many as there may be members.
+    meet: BTreeMap<NodeId, (Member, String)>,
     pause: Option<Pause>,
     transfer: Option<(Option<NodeId>, Duration)>,
     members: Option<(MembersChange, Duration)>,
@@ -40,6 +53,10 @@ impl Wishes {
         self.add(|open| open.members = Some((change, patience)));
     }
 
+    pub(crate) fn meet(&self, member: Member, address: &str) {
+        self.add(|open| drop(open.meet.insert(member.id, (member, address.to_owned()))));
+    }
+
     pub(crate) fn shutdown(&self) {
         self.add(|open| open.shutdown = true);
     }
@@ -58,24 +75,28 @@ impl Wishes {
     }
 
     /// The next one, or wakes when there is one.
-    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Command> {
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Wish> {
         self.waker.register(cx.waker());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pause) = open.pause.take() {
-            Poll::Ready(Command::Pause(pause))
-        } else if let Some((to, patience)) = open.transfer.take() {
-            Poll::Ready(Command::Transfer { to, patience })
-        } else if let Some((change, patience)) = open.members.take() {
-            Poll::Ready(Command::Members { change, patience })
-        } else if let Some(cluster) = open.admit.take() {
-            Poll::Ready(Command::Admit(cluster))
-        } else if std::mem::take(&mut open.force) {
-            Poll::Ready(Command::Force)
-        } else if std::mem::take(&mut open.shutdown) {
-            Poll::Ready(Command::Shutdown)
-        } else {
-            Poll::Pending
+        if let Some((_, (member, address))) = open.meet.pop_first() {
+            return Poll::Ready(Wish::Meet(member, address));
         }
+        let command = if let Some(pause) = open.pause.take() {
+            Command::Pause(pause)
+        } else if let Some((to, patience)) = open.transfer.take() {
+            Command::Transfer { to, patience }
+        } else if let Some((change, patience)) = open.members.take() {
+            Command::Members { change, patience }
+        } else if let Some(cluster) = open.admit.take() {
+            Command::Admit(cluster)
+        } else if std::mem::take(&mut open.force) {
+            Command::Force
+        } else if std::mem::take(&mut open.shutdown) {
+            Command::Shutdown
+        } else {
+            return Poll::Pending;
+        };
+        Poll::Ready(Wish::Command(command))
     }
 }
 
@@ -87,15 +108,18 @@ mod tests {
     #[test]
     fn however_often_it_is_said_each_wish_comes_once_and_the_newest_counts() {
         let wishes = Wishes::default();
+        let n4 = Member::observer(NodeId::new("n4").unwrap());
         for round in 0..1000 {
             wishes.transfer(None, Duration::from_millis(round));
             wishes.pause(Pause { number: round, paused: round % 2 == 0 });
+            wishes.meet(n4, "h:1");
         }
         wishes.shutdown();
         let cx = Context::from_waker(Waker::noop());
+        assert_eq!(wishes.poll(&cx), Poll::Ready(Wish::Meet(n4, "h:1".to_owned())));
         let transfer = Command::Transfer { to: None, patience: Duration::from_millis(999) };
         for wish in [Command::Pause(Pause { number: 999, paused: false }), transfer, Command::Shutdown] {
-            assert_eq!(wishes.poll(&cx), Poll::Ready(wish));
+            assert_eq!(wishes.poll(&cx), Poll::Ready(Wish::Command(wish)));
         }
         assert_eq!(wishes.poll(&cx), Poll::Pending);
     }

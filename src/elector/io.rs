@@ -1,6 +1,7 @@
 //! What goes into the elector and what comes out, beside messages.
 
 use crate::change::MembersChange;
+use crate::config::Member;
 use crate::event::Event;
 use crate::fence::{FenceReason, Health};
 use crate::ids::{ClusterId, Epoch, NodeId};
@@ -130,6 +131,9 @@ pub enum Command {
         /// How long it may take until it is made.
         patience: Duration,
     },
+    /// One member more, which this node's file did not name when it started. It votes only if the list by which this node counts says so; one that
+    /// is known already changes nothing.
+    Meet(Member),
     /// Automatic elections are paused in the whole cluster, or are not any more: an order of [`super::Elector::next_pause`]. An earlier
     /// one than this node has changes nothing.
     Pause(Pause),

@@ -4,7 +4,7 @@
 use super::approach::Approach;
 use super::io::Receivers;
 use super::status::PeerStatus;
-use crate::config::{Config, Member, MemberKind};
+use crate::config::{Config, MEMBERS_MAX, Member, MemberKind};
 use crate::fence::Health;
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
@@ -19,8 +19,10 @@ use std::sync::Arc;
 /// All members, this node included.
 #[derive(Debug, Clone)]
 pub(super) struct Peers {
-    /// In the order of the configuration; our own entry is never looked at.
+    /// In the order of the configuration, then those that it met later: an index is good for ever. Our own entry is never looked at.
     all: Vec<Peer>,
+    /// Their indices in the order of their ids.
+    by_id: Vec<usize>,
     /// This node's index among them.
     me: usize,
     my_vote: Option<usize>,
@@ -51,6 +53,8 @@ pub(super) struct Peer {
     told: Option<Instant>,
     /// Its number among the voters, if it is one.
     voter: Option<usize>,
+    /// Its place in the order of ids.
+    order: usize,
     incarnation: Option<Incarnation>,
     linked: bool,
     /// A link to the present incarnation ended in order: half of the evidence of a crash.
@@ -100,7 +104,7 @@ impl Peers {
         let timeout = config.election_timeout;
         let (voters, generation) = (0, Generation::FILE);
         let (all_partners, other_voters) = ([].into(), [].into());
-        let partners = Vec::new();
+        let (by_id, partners) = (Vec::new(), Vec::new());
         let mut peers = Self {
             me,
             my_vote: None,
@@ -110,10 +114,36 @@ impl Peers {
             all_partners,
             other_voters,
             all,
+            by_id,
             timeout,
         };
+        peers.sort();
         peers.count_by(members.unwrap_or(&Membership::of_file(config)));
         peers
+    }
+
+    /// One more. It votes if it is on the list `members`, should that be the one that is counted by. `false`: it is known already, or
+    /// there is no room.
+    pub(super) fn meet(&mut self, file: Member, members: &Membership) -> bool {
+        if self.index(file.id).is_some() || self.all.len() >= MEMBERS_MAX {
+            return false;
+        }
+        let counted_by = self.counts_by(members);
+        self.all.push(Peer { member: counted(file, None), ..Peer::new(file) });
+        self.sort();
+        match counted_by {
+            true => drop(self.count_by(members)),
+            // A later list waits to be durable (M6): whoever is on it is numbered then.
+            false => self.choose_partners(),
+        }
+        true
+    }
+
+    fn sort(&mut self) {
+        let all = &mut self.all;
+        self.by_id = (0..all.len()).collect();
+        self.by_id.sort_by_key(|index| all[*index].file.id);
+        self.by_id.iter().enumerate().for_each(|(order, index)| all[*index].order = order);
     }
 
     /// From here on these vote. Gives, for each of them, under which number it was counted until now.
@@ -126,15 +156,19 @@ impl Peers {
             peer.voter = members.voters().iter().position(|voter| voter.id == peer.file.id);
             peer.member = counted(peer.file, peer.voter.map(|number| members.voters()[number].kind()));
         }
-        let observer = self.all[self.me].voter.is_none();
-        let partners = self.others().filter(|index| !observer || self.all[*index].voter.is_some());
-        self.partners = partners.collect();
-        self.all_partners = self.partners.iter().map(|index| self.id(*index)).collect();
-        self.other_voters = self.other_voters().map(|index| self.id(index)).collect();
+        self.choose_partners();
         self.my_vote = self.all[self.me].voter;
         self.voters = members.voters().len();
         self.generation = members.generation;
         numbers
+    }
+
+    fn choose_partners(&mut self) {
+        let observer = self.all[self.me].voter.is_none();
+        let others = self.by_id.iter().copied().filter(|index| *index != self.me);
+        self.partners = others.filter(|index| !observer || self.all[*index].voter.is_some()).collect();
+        self.all_partners = self.partners.iter().map(|index| self.id(*index)).collect();
+        self.other_voters = self.other_voters().map(|index| self.id(index)).collect();
     }
 
     /// How many vote.
@@ -188,7 +222,8 @@ impl Peers {
     }
 
     pub(super) fn index(&self, id: NodeId) -> Option<usize> {
-        self.all.binary_search_by(|peer| peer.member.id.cmp(&id)).ok()
+        let found = self.by_id.binary_search_by(|index| self.all[*index].member.id.cmp(&id));
+        found.ok().map(|order| self.by_id[order])
     }
 
     #[inline]
@@ -256,8 +291,9 @@ impl Peers {
 
     /// What this node believes about its peers.
     pub(super) fn status(&self, now: Instant) -> impl Iterator<Item = PeerStatus> + '_ {
-        self.others().map(move |index| {
-            let peer = &self.all[index];
+        let others = self.by_id.iter().filter(|index| **index != self.me);
+        others.map(move |index| {
+            let peer = &self.all[*index];
             PeerStatus {
                 member: peer.member,
                 up: peer.reachable(now, self.timeout),
@@ -303,6 +339,7 @@ impl Peer {
             has: None,
             told: None,
             voter: None,
+            order: 0,
             incarnation: None,
             linked: false,
             closed: false,
@@ -333,6 +370,12 @@ impl Peer {
 
     pub(super) fn id(&self) -> NodeId {
         self.member.id
+    }
+
+    /// Its place in the order of ids.
+    #[inline]
+    pub(super) fn order(&self) -> usize {
+        self.order
     }
 
     pub(super) fn eligible(&self) -> bool {

@@ -42,6 +42,13 @@ impl Ranks {
         }
     }
 
+    /// One member more.
+    pub(super) fn meet(&mut self) {
+        if self.are_seniority() {
+            self.said.push(None);
+        }
+    }
+
     #[inline]
     pub(super) fn are_seniority(&self) -> bool {
         self.rank == Rank::Seniority

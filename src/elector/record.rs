@@ -242,6 +242,11 @@ impl Record {
         Output::Persist(self.issued, self.hard.clone())
     }
 
+    /// One member more has to be told something.
+    pub(super) fn meet(&mut self) {
+        self.held_max += HELD_PER_MEMBER;
+    }
+
     /// Keeps a message until what was decided before it is durable.
     pub(super) fn hold(&mut self, to: Receivers, message: Message) {
         if self.held.len() < self.held_max {

@@ -2,9 +2,9 @@
 
 use super::api::{EVENT_BACKLOG, ElectPlugin};
 use super::snapshot::{ElectSnapshot, PeerSnapshot};
-use crate::change::{ChangeRefused, MembersChange};
+use crate::change::{ChangeRefused, MeetRefused, MembersChange};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, MEMBERS_MAX, Member};
 use crate::driver::{Driver, LogLimit, Metrics, Reign, Shared};
 use crate::elector::{Elector, GateState};
 use crate::error::ElectError;
@@ -112,6 +112,28 @@ impl QuorumPlugin {
     /// operator, where so many disks are lost that nobody can be elected. It is carried out once it makes sense (A5), or never.
     pub fn admit(&self, cluster: ClusterId) {
         self.shared.wishes.admit(cluster);
+    }
+
+    /// Makes one more member known, which listens at `address`: what a restart with it in the configuration would do, without the restart (M12).
+    /// It has no vote but by the list of the voters. One that is known changes nothing, wherever it is said to be.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not taken. Nothing has changed then.
+    pub fn meet(&self, member: Member, address: &str) -> Result<(), MeetRefused> {
+        let elector = self.shared.elector();
+        let elector = elector.as_ref().ok_or(MeetRefused::NotStarted)?;
+        if elector.knows(member.id) {
+            return Ok(());
+        }
+        if !self.transport.can_meet() {
+            return Err(MeetRefused::Transport);
+        }
+        if elector.members().count() >= MEMBERS_MAX {
+            return Err(MeetRefused::TooMany);
+        }
+        self.shared.wishes.meet(member, address);
+        Ok(())
     }
 
     /// Orders this node, the only one of its cluster that votes, to be elected, also while elections are paused. (Without that it elects

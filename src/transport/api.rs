@@ -137,6 +137,17 @@ pub trait Transport: Send + Sync + 'static {
         false
     }
 
+    /// Whether it takes up peers while it runs.
+    fn can_meet(&self) -> bool {
+        false
+    }
+
+    /// From here on `peer`, which listens at `address`, is one of its peers, too (T43). One that it has already it keeps as it is. Its greetings
+    /// say `terms` from here on, also to those that are linked. Nothing happens where it does not [take up peers](Transport::can_meet).
+    fn meet(&self, peer: NodeId, address: &str, terms: &str) {
+        let _ = (peer, address, terms);
+    }
+
     /// Writes out what is queued (bounded by a short time), then closes all links and the door.
     async fn close(&self);
 }

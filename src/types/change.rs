@@ -1,5 +1,6 @@
 //! A change of who votes: what is asked for, why it does not begin, and what it waits for. Sentences in `docs/protocol.md`, "Membership".
 
+use crate::config::MEMBERS_MAX;
 use crate::fence::FenceReason;
 use crate::ids::NodeId;
 use std::fmt;
@@ -50,7 +51,7 @@ pub enum ChangeRefused {
     Underway,
     /// It is in no list of this node.
     #[error(
-        "{0} is not in this node's file: add its entry to the file of every node, and restart them one by one, first"
+        "{0} is unknown to this node: add its entry to the file of every node, and have them read it (`members reload`), first"
     )]
     Unknown(NodeId),
     /// There is nothing to add.
@@ -65,6 +66,21 @@ pub enum ChangeRefused {
     /// Nobody could be elected, or the list is too long.
     #[error("the voters would be no list that can be: at least one holds data, and at most 127 are counted")]
     Impossible,
+}
+
+/// Why a member that a node's file did not name when it started is not made known to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MeetRefused {
+    /// Nothing is known of members yet.
+    #[error("the election has not started: try again when it has")]
+    NotStarted,
+    /// Its links are those of its start.
+    #[error("the transport of this node takes up no peers while it runs: restart it")]
+    Transport,
+    /// There is no room.
+    #[error("there are as many members as there may be ({MEMBERS_MAX})")]
+    TooMany,
 }
 
 /// What a change waits for. When the time is over, nothing has changed.

@@ -221,6 +221,15 @@ impl Config {
     pub fn failback(&self) -> Option<Duration> {
         self.failback
     }
+    /// One member more, as if it had been there from the start. `false`: it is there, or there is no room.
+    pub(crate) fn meet(&mut self, member: Member) -> bool {
+        match self.members.binary_search_by_key(&member.id, |member| member.id) {
+            Err(at) if self.members.len() < MEMBERS_MAX => self.members.insert(at, member),
+            _ => return false,
+        }
+        true
+    }
+
     /// The strict majority of the voters.
     pub fn quorum(&self) -> usize {
         self.voters() / 2 + 1

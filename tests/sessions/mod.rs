@@ -21,12 +21,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The sessions of `node`, which knows the keys of nodes `a`, `b` and `c`.
+    /// The sessions of `node`, which knows the keys of nodes `a`, `b`, `c` and `later`.
     pub fn sessions(self, node: NodeId) -> Arc<dyn Sessions> {
         match self {
             Self::Plain => Arc::new(PlainSessions),
             Self::Noise => {
-                let known = ["a", "b", "c"].map(|name| NodeId::new(name).unwrap());
+                let known = ["a", "b", "c", "later"].map(|name| NodeId::new(name).unwrap());
                 let listed = known.map(|node| (node, private(node).public()));
                 // A stranger has a key, too, and knows theirs.
                 Arc::new(NoiseSessions::new(&Keys::new(node, private(node), listed).unwrap()))

@@ -35,6 +35,8 @@ pub struct Wraps {
     pub host: Option<WrapHost>,
     pub transport: Option<WrapTransport>,
     pub config: Option<WrapConfig>,
+    /// So many of the nodes, the last ones, are observers in their own files, and in nobody else's.
+    pub strangers: usize,
 }
 
 /// Longest virtual time that anything here may take.
@@ -114,7 +116,8 @@ impl<'a> Cluster<'a> {
     /// A cluster with parts of the test's own, which may use the clock too.
     pub fn on_clock(clock: ManualClock, n: usize, seed: u64, spawn: Spawn<'a>, wraps: Wraps) -> Self {
         let ids: Vec<_> = (1..=n).map(|i| NodeId::new(&format!("n{i}")).unwrap()).collect();
-        let network = MemoryNetwork::builder(clock.clone(), seed, ids.iter().copied()).build();
+        let known = &ids[..n - wraps.strangers];
+        let network = MemoryNetwork::builder(clock.clone(), seed, known.iter().copied()).build();
         let mut cluster = Self { clock, network, nodes: Vec::new(), spawn, ids, wraps };
         for i in 0..n {
             let node = cluster.node(i, MemoryVoteStore::new());
@@ -125,7 +128,9 @@ impl<'a> Cluster<'a> {
 
     fn node(&self, i: usize, store: MemoryVoteStore) -> Node {
         let id = self.ids[i];
-        let members = self.ids.iter().map(|id| Member::voter(*id));
+        let known = self.ids.len() - self.wraps.strangers;
+        let own = self.ids.get(i).filter(|_| i >= known).map(|id| Member::observer(*id));
+        let members = self.ids[..known].iter().map(|id| Member::voter(*id)).chain(own);
         let transport = self.network.transport(id);
         let config = Config::builder(id, members);
         let config = match &self.wraps.config {

@@ -36,7 +36,8 @@ impl Elector {
         let without = self.peers.other_voters().filter(|index| self.peers[*index].was_fresh()).count() + 1;
         let quorum_fresh = silent && without >= self.peers.quorum() && waited;
         // Nobody at all has one: so the same, and the epochs that are said come of a lie while the cluster formed.
-        let nowhere = waited && self.peers.other_voters().all(|index| self.peers[index].said_new());
+        let new = self.peers.other_voters().filter(|index| self.peers[*index].said_new()).count();
+        let nowhere = waited && new + 1 == self.peers.voters();
         // Every quorum that our vote completed had `quorum - 1` others in it: so many answers meet it.
         let enough = self.peers.voters() + 1 - self.peers.quorum();
         let told = self.answers_of_one_cluster(enough);

@@ -39,7 +39,9 @@ impl Elector {
             .others()
             .filter(|index| self.peers[*index].priority() > ours)
             .filter(|index| self.comes_near(*index, patience, now).is_ok())
-            .max_by_key(|index| (self.peers[*index].priority(), std::cmp::Reverse(*index)))
+            .max_by_key(|index| {
+                (self.peers[*index].priority(), std::cmp::Reverse(self.peers[*index].order()))
+            })
     }
 
     /// The primary changes: whose reigns do not last is remembered.

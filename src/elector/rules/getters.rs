@@ -60,6 +60,11 @@ impl Elector {
         self.peers.all().iter().map(Peer::id)
     }
 
+    /// Whether it is one of them.
+    pub(crate) fn knows(&self, node: NodeId) -> bool {
+        self.peers.index(node).is_some()
+    }
+
     /// Who votes, and by which list that is. By its record; that of its file counts only where there is no record.
     pub fn membership(&self) -> Membership {
         self.record.members().cloned().unwrap_or_else(|| Membership::of_file(&self.config))

@@ -123,6 +123,7 @@ impl Elector {
             Command::Transfer { to, patience } => self.transfer(to, patience),
             Command::Shutdown => self.leave(),
             Command::Members { change, patience } => self.begin_change(change, patience),
+            Command::Meet(member) => self.meet(member),
             Command::Pause(pause) => self.on_pause(pause),
             Command::ClockJumped => self.on_clock_jump(),
             Command::Force => self.force(),

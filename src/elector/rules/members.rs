@@ -1,7 +1,7 @@
 //! Who votes: how that is learnt, and how a primary changes it (`docs/protocol.md`, "Membership").
 
 use crate::change::{ChangeRefused, Hindrance, MembersChange};
-use crate::config::MemberKind;
+use crate::config::{Member, MemberKind};
 use crate::elector::changing::Change;
 use crate::elector::machine::Elector;
 use crate::elector::reign::Reign;
@@ -19,6 +19,15 @@ const TOLD_EVERY_HEARTBEATS: u32 = 2;
 
 /// Learning who votes.
 impl Elector {
+    /// This node's file names one more (M12). Whoever votes, by whatever list, is the same as before.
+    #[cold]
+    pub(super) fn meet(&mut self, member: Member) {
+        if self.peers.meet(member, &self.membership()) {
+            self.ranks.meet();
+            self.record.meet();
+        }
+    }
+
     /// A member says who votes.
     #[cold]
     #[inline(never)]

@@ -18,14 +18,18 @@ impl Elector {
     /// A member's place, with this data.
     pub(super) fn place(&self, index: usize, progress: Progress) -> Place {
         if !self.ranks.are_seniority() {
-            return (Reverse(progress), Reverse((self.peers[index].priority().into(), 0)), index);
+            return (
+                Reverse(progress),
+                Reverse((self.peers[index].priority().into(), 0)),
+                self.peers[index].order(),
+            );
         }
         let seniority = match self.heeds_seniority() {
             true => self.ranks.counted(index, self.seniority_of(index)),
             false => (0, 0),
         };
         // The higher id goes first, as in the services for which this order was made.
-        (Reverse(progress), Reverse(seniority), self.peers.all().len() - index)
+        (Reverse(progress), Reverse(seniority), self.peers.all().len() - self.peers[index].order())
     }
 
     /// For how long this node has been up, in whole units; nothing where it gave its office up.
@@ -59,7 +63,8 @@ impl Elector {
     #[inline]
     pub(super) fn better_placed(&self) -> usize {
         let rank = |index: usize, progress: Progress| {
-            (Reverse(progress), Reverse(self.peers[index].priority()), index)
+            let peer = &self.peers[index];
+            (Reverse(progress), Reverse(peer.priority()), peer.order())
         };
         let mine = rank(self.peers.me(), self.data.progress());
         let better = self

@@ -43,6 +43,8 @@ const LOOKS_PER_SILENCE_MAX: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Links {
     peers: BTreeMap<NodeId, Peer>,
+    /// What greetings say that all members have to agree on, once that is something else than at the start.
+    terms: Option<String>,
     stale_after: Duration,
     /// How long a linked peer may say nothing, and when that was last looked at (T25).
     patience: Option<Duration>,
@@ -64,6 +66,7 @@ impl Links {
     pub(super) fn new(peers: impl IntoIterator<Item = NodeId>, stale_after: Duration) -> Self {
         Self {
             peers: peers.into_iter().map(|peer| (peer, Peer::default())).collect(),
+            terms: None,
             stale_after,
             patience: None,
             looked: Instant::ZERO,
@@ -94,6 +97,11 @@ impl Links {
         self
     }
 
+    #[cfg(feature = "test-util")]
+    pub(super) fn peer_ids(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.keys().copied()
+    }
+
     pub(super) fn peers(&self) -> usize {
         self.peers.len()
     }
@@ -101,6 +109,27 @@ impl Links {
     pub(super) fn directions(&self, peer: NodeId) -> Option<Directions> {
         let peer = self.peers.get(&peer)?;
         Some(Directions { out: peer.outgoing.is_some(), back: peer.incoming.is_some() })
+    }
+
+    // ---- peers that come later (T43) ----
+
+    /// From here on `peer` is one, and greetings say `terms`: to all to whom this end sends it is to say so. `false`: it is one already.
+    pub(super) fn meet(&mut self, peer: NodeId, terms: &str) -> bool {
+        let new = !self.peers.contains_key(&peer);
+        if new {
+            self.peers.insert(peer, Peer::default());
+        }
+        if self.terms.as_deref() != Some(terms) {
+            self.terms = Some(terms.to_owned());
+            self.peers.values_mut().for_each(|p| p.call_for_greeting(&mut self.wakes));
+        }
+        new
+    }
+
+    /// What is said to those who are greeted now.
+    pub(super) fn greeting(&self, hello: &Hello) -> Hello {
+        let terms = self.terms.as_ref().unwrap_or(&hello.terms).clone();
+        Hello { terms, ..hello.clone() }
     }
 
     // ---- links come and go ----
@@ -136,6 +165,10 @@ impl Links {
     /// The greeting of a link was `theirs`: tells where it differs from `ours` in what all members have to agree on, or does not any more.
     pub(super) fn compare(&mut self, ours: &Hello, theirs: &Hello) {
         let Some(p) = self.peers.get_mut(&theirs.node) else { return };
+        if self.terms.as_ref().is_some_and(|terms| *terms != ours.terms) {
+            // Said before it was something else.
+            return p.call_for_greeting(&mut self.wakes);
+        }
         let differs = if theirs.terms == ours.terms { "" } else { &theirs.terms };
         if p.differs != differs {
             p.differs = differs.to_owned();
@@ -238,12 +271,6 @@ impl Links {
     }
 
     // ---- messages out ----
-
-    /// Whether there is a link to send on.
-    #[cfg(feature = "test-util")]
-    pub(super) fn sends_to(&self, peer: NodeId) -> bool {
-        self.peers.get(&peer).is_some_and(|p| p.outgoing.is_some())
-    }
 
     pub(super) fn send(&mut self, to: NodeId, message: &Message) -> Result<(), SendError> {
         if self.closing {

@@ -90,6 +90,8 @@ pub(in crate::transport) enum Beside {
     Silent,
     /// It did so itself.
     Answer,
+    /// What greetings say is something else than it was told (T43).
+    News,
 }
 
 /// The shortest time between two links that are dialled because the peer did so: it would answer the second in the same way.
@@ -321,6 +323,13 @@ impl Peer {
         self.silence.called = Some(why);
         let task = self.outgoing.as_ref().and_then(|slot| slot.task.clone());
         task.into_iter().for_each(|task| wakes.add(task));
+    }
+
+    /// What greetings say has changed: whoever is linked is greeted again.
+    pub(super) fn call_for_greeting(&mut self, wakes: &mut Wakes) {
+        if self.outgoing.is_some() {
+            self.call_beside(Beside::News, wakes);
+        }
     }
 
     /// Whether another link was called for since this was last asked; the task of the outgoing link is woken at the next call.

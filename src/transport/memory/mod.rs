@@ -328,6 +328,15 @@ impl Transport for MemoryTransport {
         self.with_links(|links| links.directions(peer)).flatten()
     }
 
+    fn can_meet(&self) -> bool {
+        true
+    }
+
+    fn meet(&self, peer: NodeId, _: &str, terms: &str) {
+        let now = self.network.now();
+        self.network.lock().meet(now, self.node, self.process, peer, terms);
+    }
+
     async fn recv(&self) -> TransportEvent {
         poll_fn(|cx| match self.with_links(|links| links.receive(cx.waker())).flatten() {
             Some(event) => Poll::Ready(event),

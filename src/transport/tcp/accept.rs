@@ -28,7 +28,6 @@ pub(super) async fn accept_all(context: Context<'_>, listener: &Async<TcpListene
     let mut connections: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
     // Keeps the set from being empty, which would end the stream.
     connections.push(pending().boxed());
-    let connections_max = HELLO_PENDING_MAX + 2 * context.shared.links().peers() + 1;
     let mut number = 0;
     loop {
         let mut acceptable = std::pin::pin!(listener.readable());
@@ -51,6 +50,7 @@ pub(super) async fn accept_all(context: Context<'_>, listener: &Async<TcpListene
             }
         };
         number += 1;
+        let connections_max = HELLO_PENDING_MAX + 2 * context.shared.links().peers() + 1;
         if waiting.enter(number) || connections.len() > connections_max {
             context.shared.links().refuse(None, RefuseReason::TooMany, now());
         }
@@ -108,10 +108,11 @@ async fn serve(
     (waiting, number): (&Waiting, u64),
     greetings: &Greetings,
 ) {
-    let Context { shared, hello } = context;
+    let shared = context.shared;
+    let ours = shared.links().greeting(context.hello);
     let mut stream = Watched::new(stream);
     tune(&stream);
-    let mut greeting = Greeting::accept(hello, shared.sessions.accept());
+    let mut greeting = Greeting::accept(&ours, shared.sessions.accept());
     let heard = {
         let heard = std::pin::pin!(within(HELLO_TIMEOUT, greet(context, &mut greeting, &stream, greetings)));
         let removed = std::pin::pin!(waiting.removed(number));
@@ -133,7 +134,7 @@ async fn serve(
         let address = stream.get_ref().peer_addr().ok();
         let mut links = shared.links();
         let id = links.up(Direction::In, theirs.node, theirs.incarnation, address, now())?;
-        links.compare(hello, &theirs);
+        links.compare(&ours, &theirs);
         links.note_pass(theirs.node, theirs.pass);
         Ok((theirs.node, id))
     });

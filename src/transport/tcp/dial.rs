@@ -135,7 +135,7 @@ async fn dial_beside(context: Context<'_>, peer: NodeId) -> Linked {
             let over = match why {
                 Beside::Silent => context.shared.links().heard_so_far(peer) != heard,
                 // Later the kernel gives the old link up.
-                Beside::Answer => now().saturating_since(since) >= USER_TIMEOUT,
+                Beside::Answer | Beside::News => now().saturating_since(since) >= USER_TIMEOUT,
             };
             if over {
                 break;
@@ -196,12 +196,13 @@ async fn introduce(
     let shared = context.shared;
     let mut stream = Watched::new(stream);
     tune(&stream);
-    let turned_away = match greet(context, &stream, peer).await {
+    let ours = shared.hello_to(peer, context.hello);
+    let turned_away = match greet(context, &stream, peer, &ours).await {
         Ok((channel, theirs)) => {
             let up = shared.links().up(Direction::Out, peer, theirs.incarnation, Some(address), now());
             match up {
                 Ok(id) => {
-                    shared.links().compare(context.hello, &theirs);
+                    shared.links().compare(&ours, &theirs);
                     shared.tell_linked(&mut stream);
                     return Some(Linked { stream, channel, id });
                 }
@@ -223,9 +224,10 @@ async fn greet(
     context: Context<'_>,
     stream: &Stream,
     peer: NodeId,
+    ours: &Hello,
 ) -> Result<(Channel, Hello), Option<TurnedAway>> {
-    let (mut out, ours) = (Vec::new(), context.shared.hello_to(peer, context.hello));
-    let mut greeting = Greeting::dial(&ours, peer, context.shared.sessions.dial(peer), &mut out)?;
+    let mut out = Vec::new();
+    let mut greeting = Greeting::dial(ours, peer, context.shared.sessions.dial(peer), &mut out)?;
     let heard = within(HELLO_TIMEOUT, async {
         loop {
             if !out.is_empty() && !write_first(stream, &out) {

@@ -239,12 +239,19 @@ impl Transport for TcpTransport {
                 work.push(dial::keep_linked(context, *peer, address, seed).boxed());
             }
         }
+        // None of the tasks ends by itself.
+        let worked = poll_fn(|cx| {
+            for (peer, address) in self.shared.take_met(cx.waker()) {
+                let seed = self.seed.wrapping_add(self.shared.links().peers() as u64);
+                work.push(async move { dial::keep_linked(context, peer, &address, seed).await }.boxed());
+            }
+            work.poll_next_unpin(cx)
+        });
         let closed = poll_fn(|cx| match self.shared.links().is_closed(cx.waker()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         });
-        // None of the tasks ends by itself.
-        select(work.next(), closed).await;
+        select(worked, closed).await;
         Ok(())
     }
 
@@ -268,6 +275,14 @@ impl Transport for TcpTransport {
 
     fn proves(&self) -> bool {
         self.shared.sessions.prove()
+    }
+
+    fn can_meet(&self) -> bool {
+        true
+    }
+
+    fn meet(&self, peer: NodeId, address: &str, terms: &str) {
+        self.shared.meet(peer, address, terms);
     }
 
     async fn close(&self) {

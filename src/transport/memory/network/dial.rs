@@ -41,6 +41,20 @@ impl Network {
         }
     }
 
+    /// Another link takes the place of the one there is, so that both ends hear what the other one says now. Where a cut or a firewall is
+    /// between them the old one goes on.
+    pub(super) fn greet_again(&mut self, now: Instant, from: NodeId, to: NodeId) {
+        let cut = self.cuts.contains_key(&(from, to)) || self.cuts.contains_key(&(to, from));
+        let hello_of = |node: &NodeId| self.nodes.get(node).and_then(|process| process.hello.clone());
+        if let (Some(ours), Some(theirs)) = (hello_of(&from), hello_of(&to))
+            && !cut
+            && !self.refused.contains(&(from, to))
+            && let Err(turned_away) = self.link(now, &ours, &theirs, from, to)
+        {
+            self.refuse_at(now, from, turned_away);
+        }
+    }
+
     /// The greeting. Bytes take no time here: the attempt has waited for them already.
     fn link(
         &mut self,

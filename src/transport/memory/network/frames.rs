@@ -4,7 +4,7 @@ use super::{BACKPRESSURE_RETRY, Cut, Due, Network, ProcessId};
 use crate::ids::NodeId;
 use crate::message::Message;
 use crate::time::Instant;
-use crate::transport::api::{RefuseReason, SendError};
+use crate::transport::api::{Directions, RefuseReason, SendError};
 use crate::transport::incoming::{self, Received};
 use crate::transport::links::LinkId;
 use crate::transport::memory::conditions::IN_FLIGHT_MAX;
@@ -25,11 +25,10 @@ impl Network {
         if !runs && !self.fresh.contains_key(&id) {
             return Err(SendError::Closed);
         }
-        if to == from || !self.members.contains(&to) {
-            return Err(SendError::UnknownPeer(to));
-        }
-        if !self.links_of(from, id).is_some_and(|links| links.sends_to(to)) {
-            return Err(SendError::NoLink(to));
+        match self.links_of(from, id).and_then(|links| links.directions(to)) {
+            None => return Err(SendError::UnknownPeer(to)),
+            Some(Directions { out: false, .. }) => return Err(SendError::NoLink(to)),
+            Some(_) => {}
         }
         // It is gone, and its end is still under way to us.
         let Some(connection) = self.connections.get_mut(&(from, to)) else { return Ok(()) };

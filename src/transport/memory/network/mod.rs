@@ -165,15 +165,37 @@ impl Network {
         let Some(links) = self.fresh.remove(&id) else { return false };
         self.kill(now, node);
         self.dark.remove(&node);
+        let hello = links.greeting(&hello);
+        let peers: Vec<NodeId> = links.peer_ids().collect();
         self.nodes.insert(node, Process { id, hello: Some(hello), links, run: None });
-        for peer in self.members.clone() {
-            if peer != node {
-                let retry = Retry::new(self.rng.next());
-                self.dials.insert((node, peer), Dial { retry, number: 0 });
-                self.dial_at(now, node, peer);
-            }
-        }
+        peers.into_iter().for_each(|peer| self.begin_to_dial(now, node, peer));
         true
+    }
+
+    /// One more peer of this process (T43).
+    pub(in crate::transport::memory) fn meet(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        id: ProcessId,
+        peer: NodeId,
+        terms: &str,
+    ) {
+        let new = self.links_of(node, id).is_some_and(|links| links.meet(peer, terms));
+        let Some(process) = self.nodes.get_mut(&node).filter(|process| process.id == id) else { return };
+        let Some(hello) = process.hello.as_mut() else { return };
+        hello.terms = terms.to_owned();
+        if new {
+            self.begin_to_dial(now, node, peer);
+        }
+        let linked: Vec<_> = self.connections.keys().filter(|(from, _)| *from == node).copied().collect();
+        linked.into_iter().for_each(|(_, to)| self.greet_again(now, node, to));
+    }
+
+    fn begin_to_dial(&mut self, now: Instant, node: NodeId, peer: NodeId) {
+        let retry = Retry::new(self.rng.next());
+        self.dials.insert((node, peer), Dial { retry, number: 0 });
+        self.dial_at(now, node, peer);
     }
 
     pub(in crate::transport::memory) fn links_of(
