@@ -1,6 +1,5 @@
 //! A change of who votes: what is asked for, why it does not begin, and what it waits for. Sentences in `docs/protocol.md`, "Membership".
 
-use crate::config::MEMBERS_MAX;
 use crate::fence::FenceReason;
 use crate::ids::NodeId;
 use std::fmt;
@@ -79,7 +78,7 @@ pub enum MeetRefused {
     #[error("the transport of this node takes up no peers while it runs: restart it")]
     Transport,
     /// There is no room.
-    #[error("there are as many members as there may be ({MEMBERS_MAX})")]
+    #[error("there are as many members as there may be")]
     TooMany,
 }
 

@@ -222,7 +222,7 @@ impl Config {
         self.failback
     }
     /// One member more, as if it had been there from the start. `false`: it is there, or there is no room.
-    pub(crate) fn meet(&mut self, member: Member) -> bool {
+    pub fn meet(&mut self, member: Member) -> bool {
         match self.members.binary_search_by_key(&member.id, |member| member.id) {
             Err(at) if self.members.len() < MEMBERS_MAX => self.members.insert(at, member),
             _ => return false,

@@ -187,6 +187,11 @@ pub(crate) enum Command {
 pub(crate) enum Voters {
     /// Who votes, by which list each node counts, and what a change waits for
     List(Ordered),
+    /// Has every node read its file anew and take up the members that are new in it, without a restart
+    ///
+    /// They have no vote until `members add`. What else differs in a file is named, with what to do, and changes nothing; then this ends with 3.
+    /// A witness has no port for clients: send it SIGHUP, which does the same.
+    Reload(Ordered),
     /// Gives a node a vote
     ///
     /// It runs already, as an observer that holds what the primary holds, or as a witness, and stands in the files of all nodes.
@@ -342,7 +347,7 @@ impl Command {
             Self::Transfer(what) => &what.targets,
             Self::Pause(what) | Self::Resume(what) => &what.targets,
             Self::Bench { what: Bench::Failover(what) } => &what.targets,
-            Self::Members { what: Voters::List(what) } => &what.targets,
+            Self::Members { what: Voters::List(what) | Voters::Reload(what) } => &what.targets,
             Self::Members {
                 what: Voters::Add(what) | Voters::Remove(what) | Voters::Replace { what, .. },
             } => &what.targets,

@@ -11,6 +11,7 @@ mod history;
 mod orders;
 mod paint;
 mod pause;
+mod reload;
 mod status;
 mod targets;
 mod transfer;
@@ -108,7 +109,10 @@ fn run(cli: &Cli) -> Result<std::io::Result<ExitCode>, String> {
             Ok(std::io::stdout().write_all(&script).map(|()| ExitCode::SUCCESS))
         }
         Command::Transfer(what) => transfer::run(what, &cli.nodes).map(say),
-        Command::Members { what } => voters::run(what, &cli.nodes).map(say),
+        Command::Members { what } => {
+            let (text, in_force) = voters::run(what, &cli.nodes)?;
+            Ok(say(text).map(|code| if in_force { code } else { ExitCode::from(DIFFERENT) }))
+        }
         Command::Pause(what) => pause::run(what, true, &cli.nodes).map(say),
         Command::Resume(what) => pause::run(what, false, &cli.nodes).map(say),
         Command::History { json } => history::history(&discover::pages(&cli.nodes), *json).map(say),

@@ -3,6 +3,7 @@
 
 use crate::cli::{Changed, Voters};
 use crate::paint::{bad, bold, plain, table};
+use crate::reload;
 use crate::transfer::{ELSEWHERE, Node, PATIENCE, connect};
 use kevy_elect_compare::resp::Reply;
 use kevy_elect_ops::members::{ListedMember, MemberList};
@@ -13,8 +14,10 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long after the operator's time is over.
 const AFTER: Duration = Duration::from_secs(5);
 
-pub(crate) fn run(what: &Voters, pages: &[String]) -> Result<String, String> {
-    match what {
+/// What to say, and whether what the files say is in force.
+pub(crate) fn run(what: &Voters, pages: &[String]) -> Result<(String, bool), String> {
+    let said = match what {
+        Voters::Reload(what) => return reload::run(what, pages),
         Voters::List(what) => {
             let (mut nodes, silent) = connect(&what.targets.addresses(pages)?)?;
             let said = nodes.iter_mut().find_map(|node| told(node).ok());
@@ -25,7 +28,8 @@ pub(crate) fn run(what: &Voters, pages: &[String]) -> Result<String, String> {
         Voters::Remove(what) => changed(what, &[("REMOVE", &what.node)], pages),
         // The other way round there would be a voter less meanwhile.
         Voters::Replace { by, what } => changed(what, &[("ADD", by), ("REMOVE", &what.node)], pages),
-    }
+    };
+    said.map(|said| (said, true))
 }
 
 /// Makes these changes, one after the other.

@@ -10,8 +10,8 @@ use kevy_elect_plugin::transport::RefuseReason;
 use kevy_elect_plugin::transport::session::{Opened, Proven, RECORD_BYTES_MAX, Session, Sessions};
 use snow::{Builder, HandshakeState, TransportState};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// What both ends mix into the greeting, as kevy's elector does: a connection of another protocol that uses the same keys opens nothing
 /// here.
@@ -25,7 +25,7 @@ const SEALED_BYTES_MAX: usize = RECORD_BYTES_MAX - LENGTH_BYTES;
 /// Sessions that prove who speaks.
 pub struct NoiseSessions {
     own: [u8; 32],
-    peers: Arc<Peers>,
+    peers: RwLock<Arc<Peers>>,
 }
 
 /// The keys of peers, both ways.
@@ -43,10 +43,16 @@ struct Trusted {
 impl NoiseSessions {
     /// With the node's own key and those of its peers.
     pub fn new(keys: &Keys) -> Self {
-        let nodes = keys.peers().flat_map(|(node, keys)| keys.iter().map(move |key| (*key, node))).collect();
-        let trusted = |keys: &[PublicKey]| Trusted { keys: keys.to_vec(), next: AtomicUsize::new(0) };
-        let keys_of = keys.peers().map(|(node, keys)| (node, trusted(keys))).collect();
-        Self { own: *keys.own().expose(), peers: Arc::new(Peers { nodes, keys: keys_of }) }
+        Self { own: *keys.own().expose(), peers: RwLock::new(Arc::new(Peers::of(keys))) }
+    }
+
+    /// From here on these are the keys of the peers. Connections that are there go on.
+    pub fn trust(&self, keys: &Keys) {
+        *self.peers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Peers::of(keys));
+    }
+
+    fn peers(&self) -> Arc<Peers> {
+        Arc::clone(&self.peers.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn session(&self, make: impl FnOnce(Builder<'_>) -> Result<HandshakeState, snow::Error>) -> Noise {
@@ -54,14 +60,15 @@ impl NoiseSessions {
             make(Builder::new(pattern).local_private_key(&self.own)?.prologue(PROLOGUE)?)
         });
         let state = state.map_or(State::Over, |state| State::Greets(Box::new(state)));
-        Noise { state, kept: Vec::new(), scratch: Vec::new(), peers: Arc::clone(&self.peers), proven: None }
+        Noise { state, kept: Vec::new(), scratch: Vec::new(), peers: self.peers(), proven: None }
     }
 }
 
 impl Sessions for NoiseSessions {
     fn dial(&self, peer: NodeId) -> Box<dyn Session> {
         // Without a key it says nothing, and the link ends before it begins.
-        let key = self.peers.keys.get(&peer).and_then(Trusted::next);
+        let peers = self.peers();
+        let key = peers.keys.get(&peer).and_then(Trusted::next);
         Box::new(self.session(|builder| {
             let key = key.ok_or(snow::error::Prerequisite::RemotePublicKey)?;
             builder.remote_public_key(key.as_bytes())?.build_initiator()
@@ -74,6 +81,15 @@ impl Sessions for NoiseSessions {
 
     fn prove(&self) -> bool {
         true
+    }
+}
+
+impl Peers {
+    fn of(keys: &Keys) -> Self {
+        let nodes = keys.peers().flat_map(|(node, keys)| keys.iter().map(move |key| (*key, node))).collect();
+        let trusted = |keys: &[PublicKey]| Trusted { keys: keys.to_vec(), next: AtomicUsize::new(0) };
+        let keys = keys.peers().map(|(node, keys)| (node, trusted(keys))).collect();
+        Self { nodes, keys }
     }
 }
 

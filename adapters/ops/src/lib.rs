@@ -13,6 +13,7 @@
 //! | [`stderr`] | a log that holds nobody up |
 //! | `man` | manual pages, made from a program's command line |
 //! | `supervised` | what a service manager is told |
+//! | `reload` | members that are new in the file of a node that runs |
 //! | `start` | ports, log, store and transport of a program that reads a `kevy.toml` |
 //!
 //! With the feature `kevy`, [`config`] reads a whole `kevy.toml`, and there is `start`.
@@ -30,6 +31,8 @@ pub mod man;
 pub mod members;
 pub mod order;
 mod own_file;
+#[cfg(feature = "kevy")]
+pub mod reload;
 pub mod signals;
 #[cfg(feature = "kevy")]
 pub mod start;

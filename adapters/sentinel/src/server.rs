@@ -3,7 +3,7 @@
 use crate::commands::{Context, Next, Session};
 use crate::forward::Forward;
 use crate::limits::CONNECTIONS_MAX;
-use crate::members::Members;
+use crate::members::{Member, Members};
 use crate::switch::Switch;
 use crate::view::{Plugin, Source, VIEW_AGE_MAX, View};
 use kevy_elect_plugin::plugin::ElectPlugin;
@@ -12,7 +12,7 @@ use rustix::net::sockopt::set_socket_keepalive;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a client may read nothing of an answer that waits for it.
@@ -48,6 +48,8 @@ pub struct Settings {
 /// Wakes the server when the election has decided something.
 #[derive(Clone, Debug)]
 pub struct Handle {
+    /// Members that came since it was served, and that it has not taken up yet.
+    met: Arc<Mutex<Vec<Member>>>,
     bell: Arc<UnixStream>,
     at: SocketAddr,
 }
@@ -57,6 +59,12 @@ impl Handle {
     pub fn wake(&self) {
         // Full: it is ringing already.
         let _ = (&*self.bell).write(&[0]);
+    }
+
+    /// One more member. Clients are told of it, too, from then on.
+    pub fn meet(&self, member: Member) {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner).push(member);
+        self.wake();
     }
 
     /// Where it is served.
@@ -99,12 +107,13 @@ pub(crate) fn start(
     bell.set_nonblocking(true)?;
     rings.set_nonblocking(true)?;
     let bell = Arc::new(bell);
-    let now = Instant::now();
+    let (now, met) = (Instant::now(), Arc::<Mutex<Vec<Member>>>::default());
     let server = Server {
         view: source.look(&members),
         settings,
         at,
         members,
+        met: Arc::clone(&met),
         source,
         listener: Some(door),
         rings,
@@ -117,7 +126,7 @@ pub(crate) fn start(
         clients_ever: 0,
     };
     std::thread::Builder::new().name("sentinel".to_owned()).spawn(move || server.run())?;
-    Ok(Handle { bell, at })
+    Ok(Handle { met, bell, at })
 }
 
 fn listen(at: SocketAddr) -> io::Result<TcpListener> {
@@ -130,6 +139,7 @@ struct Server {
     settings: Settings,
     at: SocketAddr,
     members: Members,
+    met: Arc<Mutex<Vec<Member>>>,
     source: Box<dyn Source>,
     view: View,
     listener: Option<TcpListener>,
@@ -219,7 +229,10 @@ impl Server {
 
     /// Asks the election, tells listeners of a switch, and opens or closes the door.
     fn look(&mut self, now: Instant, decided: bool) {
-        if decided || now.saturating_duration_since(self.view.taken) >= VIEW_AGE_MAX {
+        let met = std::mem::take(&mut *self.met.lock().unwrap_or_else(PoisonError::into_inner));
+        let more = !met.is_empty();
+        self.members.all.extend(met);
+        if more || decided || now.saturating_duration_since(self.view.taken) >= VIEW_AGE_MAX {
             self.view = self.source.look(&self.members);
         }
         match self.view.primary(now) {

@@ -7,8 +7,10 @@ use kevy_elect_ops::history::{self, History};
 use kevy_elect_ops::http::{self, Facts, Pages, Program, Views};
 use kevy_elect_ops::inline::Inline;
 use kevy_elect_ops::order;
+use kevy_elect_ops::reload::{Reloader, Roster, Told};
 use kevy_elect_ops::signals;
-use kevy_elect_ops::start::{logging, parts, ports, priority, running};
+use kevy_elect_ops::start::parts::{self, Parts};
+use kevy_elect_ops::start::{logging, ports, priority, running};
 use kevy_elect_ops::supervised;
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumPlugin};
 use std::sync::Arc;
@@ -21,6 +23,7 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// Votes until it is told to stop. `Err` is what to tell the operator.
 pub fn run(settings: Settings) -> Result<(), String> {
+    let origin = settings.origin;
     let Some(elect) = settings.elect else {
         return Err("[elect] enabled is not true in this file, so there is nothing to vote about".to_owned());
     };
@@ -43,8 +46,15 @@ pub fn run(settings: Settings) -> Result<(), String> {
     let recorder = elect.http.map(|_| http::record_metrics(&cluster, node.as_str())).transpose()?;
     let inline = Inline::get().map_err(|error| format!("cannot open a pair of sockets: {error}"))?;
     priority::prefer_election(elect.realtime, inline)?;
-    let (parts, _) = parts::parts(&elect, &data_dir, door, None, None)?;
-    let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData));
+    let Parts { quorum, sessions, .. } = parts::parts(&elect, &data_dir, door, None, None)?;
+    let (plugin, election) = QuorumPlugin::start(quorum, |_| Arc::new(NoData));
+    let roster = Arc::new(Roster::new(elect.clone()));
+    let mut told: Vec<Told> = Vec::new();
+    if let Some(sessions) = sessions {
+        told.push(Box::new(move |in_force, _| {
+            in_force.links.keys().into_iter().for_each(|keys| sessions.trust(keys))
+        }));
+    }
     let decisions = History::open(data_dir.join(history::FILE));
     inline.spawn(order::follow(data_dir.clone(), node, Arc::clone(&plugin)));
     inline.spawn(decisions.clone().follow(node, Arc::clone(&plugin) as _));
@@ -55,19 +65,22 @@ pub fn run(settings: Settings) -> Result<(), String> {
             links: elect.links.as_str(),
             data_dir: data_dir.clone(),
         };
-        let client = |id| elect.data_node(id).map(|node| format!("{}:{}", node.host, node.client_port));
+        let views = Views::new(&cluster, &elect.http_peers);
+        let more = views.clone();
+        told.push(Box::new(move |in_force, node| {
+            let page = in_force.http_peers.iter().find(|(peer, _)| *peer == node);
+            page.into_iter().for_each(|(_, at)| more.meet(node, at));
+        }));
+        let (listed, place) = (Arc::clone(&roster), Arc::clone(&roster));
         let pages = Pages {
-            facts: Facts::new(program, &elect.config, &elect.http_peers, client),
+            facts: Facts::new(program, &elect.config, Box::new(move || listed.get().listed())),
             metrics,
-            place: Box::new({
-                let elect = elect.clone();
-                move |id| elect.place(id)
-            }),
+            place: Box::new(move |id| place.get().place(id)),
             plugin: Arc::clone(&plugin) as _,
             stall: Box::new(|| None),
             copying: Box::new(|| None),
             history: decisions,
-            views: Views::new(&cluster, &elect.http_peers),
+            views,
             cluster,
             links: elect.links.as_str(),
         };
@@ -75,6 +88,9 @@ pub fn run(settings: Settings) -> Result<(), String> {
             .map_err(|error| format!("cannot serve [elect] http at {address}: {error}"))?;
         eprintln!("kevy-witness: status page at http://{at}/");
     }
+    let reloader = Reloader::new(origin, roster, Arc::clone(&plugin), told);
+    signals::on_hangup(inline, move || drop(reloader.reload()))
+        .map_err(|error| format!("cannot handle signals: {error}"))?;
     let (ended, end) = sync_channel(1);
     let ending = Arc::new(Ending::default());
     ending.set(move |_| {

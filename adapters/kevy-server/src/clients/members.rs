@@ -1,8 +1,9 @@
-//! `ELECT MEMBERS`: who votes, and how an operator changes it (M1 to M10 of `docs/protocol.md`).
+//! `ELECT MEMBERS`: who votes, and how an operator changes it (M1 to M13 of `docs/protocol.md`).
 //!
 //! | command | answer |
 //! |---|---|
 //! | `ELECT MEMBERS` | all members, where and what they are, who votes by this node's list, and what a change waits for: a [`MemberList`] |
+//! | `ELECT MEMBERS RELOAD` | what came of reading this node's file anew: a [`Reloaded`]; at each node |
 //! | `ELECT MEMBERS ADD node [TIMEOUT ms]`, `REMOVE node` | the voters that there are to be, or why nothing changes; at the primary |
 //!
 //! The answer comes when the change begins. Its end shows in `ELECT MEMBERS`.
@@ -12,12 +13,17 @@ use crate::clients::transfer::patience;
 use crate::position::digest::VERB;
 #[cfg(doc)]
 use kevy_elect_ops::members::MemberList;
+#[cfg(doc)]
+use kevy_elect_ops::reload::Reloaded;
 use kevy_elect_plugin::change::{ChangeRefused, MembersChange};
 use kevy_elect_plugin::ids::NodeId;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+/// How long a file may take to be read.
+const RELOAD_MAX: Duration = Duration::from_millis(250);
 const WORD: &[u8] = b"MEMBERS";
-const USAGE: &str = "use ELECT MEMBERS [ADD node | REMOVE node [TIMEOUT ms]]";
+const USAGE: &str = "use ELECT MEMBERS [ADD node | REMOVE node [TIMEOUT ms]], or ELECT MEMBERS RELOAD";
 
 /// Whether `argv` is one of these.
 pub(crate) fn is_ours(argv: &[Vec<u8>]) -> bool {
@@ -37,6 +43,11 @@ pub(crate) fn answer(replies: &Replies, argv: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn said(replies: &Replies, words: &[&[u8]]) -> Result<String, String> {
+    if let [word] = words
+        && word.eq_ignore_ascii_case(b"RELOAD")
+    {
+        return reload(replies);
+    }
     let office = replies.shards.office().ok_or("the election has not started")?;
     let Some((change, patience)) = asked(words)? else {
         let list = office.members(&|node| replies.source.place(node));
@@ -49,6 +60,15 @@ fn said(replies: &Replies, words: &[&[u8]]) -> Result<String, String> {
         },
         _ => why.to_string(),
     })
+}
+
+/// The shard waits for that a little, and never for a disk that does not answer.
+fn reload(replies: &Replies) -> Result<String, String> {
+    let reloader = replies.shards.reloader().ok_or("the election has not started")?;
+    let (tell, told) = sync_channel(1);
+    blocking::unblock(move || drop(tell.try_send(reloader.reload()))).detach();
+    let late = |_| "the file is still being read: the log tells what comes of it".to_owned();
+    told.recv_timeout(RELOAD_MAX).map_err(late)?.map(|reloaded| reloaded.text())
 }
 
 /// What is wanted; `None`: to know.

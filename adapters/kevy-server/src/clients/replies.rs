@@ -46,7 +46,7 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// The member whose clients come to this address, as the configuration has it.
     fn node_at(&self, host: &str, port: u16) -> Option<NodeId>;
     /// Where the clients of a member come to.
-    fn address_of(&self, node: NodeId) -> Option<(&str, u16)>;
+    fn address_of(&self, node: NodeId) -> Option<(String, u16)>;
     /// Where a member is, for whom it concerns.
     fn place(&self, node: NodeId) -> Addresses;
 }

@@ -13,7 +13,7 @@ use crate::confirm::sink::Sink;
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 /// kevy parks nobody for longer, also not one who names no timeout.
@@ -23,11 +23,22 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 const SAID_INTERVAL: Duration = Duration::from_secs(1);
 
 struct Setup {
-    members: Vec<String>,
-    /// Where nodes have keys.
-    proofs: Option<Proofs>,
+    members: RwLock<Members>,
     streams: Listeners,
     clients: Sink,
+}
+
+/// Whose connections are known.
+struct Members {
+    names: Vec<String>,
+    /// Where nodes have keys.
+    proofs: Option<Proofs>,
+}
+
+impl Setup {
+    fn members(&self) -> RwLockReadGuard<'_, Members> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Who may be counted, and until when somebody may wait for it.
@@ -69,14 +80,24 @@ impl Waits {
             metrics::counter!("kevy_server_streams_refused_total", "reason" => why.as_str()).increment(0);
         }
         // A second time would be a mistake of this crate; the first stays.
-        drop(self.setup.set(Setup { members, proofs, streams, clients }));
+        let members = RwLock::new(Members { names: members, proofs });
+        drop(self.setup.set(Setup { members, streams, clients }));
+    }
+
+    /// One more member; all prove who they are by `proofs` from here on.
+    pub(crate) fn meet(&self, node: &str, proofs: Option<Proofs>) {
+        let Some(setup) = self.setup.get() else { return };
+        let mut members = setup.members.write().unwrap_or_else(PoisonError::into_inner);
+        members.names.push(node.to_owned());
+        members.proofs = proofs;
     }
 
     /// Whether a connection of this name is one of the member that it names: by its proof, where there are keys.
     pub(crate) fn knows(&self, node: &Name, name: &str) -> bool {
         let Some(setup) = self.setup.get() else { return false };
-        setup.members.contains(&node.node)
-            && setup.proofs.as_ref().is_none_or(|proofs| proofs.prove(&node.node, name))
+        let members = setup.members();
+        members.names.contains(&node.node)
+            && members.proofs.as_ref().is_none_or(|proofs| proofs.prove(&node.node, name))
     }
 
     /// The connections to a shard's stream that have said what they want.
@@ -124,7 +145,7 @@ impl Waits {
 
     /// Whether acknowledgements of `node` count.
     pub(crate) fn is_member(&self, node: &str) -> bool {
-        self.setup.get().is_some_and(|setup| setup.members.iter().any(|member| member == node))
+        self.setup.get().is_some_and(|setup| setup.members().names.iter().any(|member| member == node))
     }
 
     /// How clients are got rid of.

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// The word behind a question, before who asks, the question's number and the code.
@@ -25,6 +25,7 @@ const PROOF_WORDS: usize = 4;
 const CODE_BYTES: usize = 16;
 /// What the secret is used for, so that nothing that is made of it can be taken for something else.
 const PURPOSE: &[u8] = b"kevy-elect pass 1";
+const PURPOSE_PREPARED: &[u8] = b"kevy-elect prepared pass 1";
 /// Questions of one process that may overtake each other.
 const WINDOW: u64 = 4096;
 /// Processes of one node that are remembered; of an older one nothing is taken any more, and it cannot be alive.
@@ -48,6 +49,8 @@ pub struct Passes {
     asked: AtomicU64,
     answered: Mutex<BTreeMap<NodeId, VecDeque<Process>>>,
     said: Mutex<Option<Instant>>,
+    /// Members that came while this process ran: each has one of the passes that were prepared for such.
+    met: RwLock<Vec<NodeId>>,
 }
 
 /// A process that asked, the highest number of its questions, and those below that were used.
@@ -86,14 +89,38 @@ impl Passes {
             asked: AtomicU64::new(0),
             answered: Mutex::default(),
             said: Mutex::default(),
+            met: RwLock::default(),
         }
     }
 
     /// What `peer` is given.
     pub fn for_peer(&self, peer: NodeId) -> Pass {
+        let met = self.met.read().unwrap_or_else(PoisonError::into_inner).iter().position(|met| *met == peer);
+        match met {
+            Some(number) => self.prepared(number),
+            None => self.pass(PURPOSE, peer.as_str().as_bytes()),
+        }
+    }
+
+    /// `peer` came while this process ran, and was given nothing yet.
+    pub(crate) fn meet(&self, peer: NodeId) {
+        self.met.write().unwrap_or_else(PoisonError::into_inner).push(peer);
+    }
+
+    /// The passes of members that come while this process runs, the first one's first. What is made of them can be known before.
+    pub(crate) fn prepared(&self, number: usize) -> Pass {
+        self.pass(PURPOSE_PREPARED, &number.to_be_bytes())
+    }
+
+    fn pass(&self, purpose: &[u8], of: &[u8]) -> Pass {
         let mut bytes = [0; Pass::BYTES];
-        bytes.copy_from_slice(&hmac(&self.secret, &[PURPOSE, peer.as_str().as_bytes()])[..Pass::BYTES]);
+        bytes.copy_from_slice(&hmac(&self.secret, &[purpose, of])[..Pass::BYTES]);
         Pass::new(bytes)
+    }
+
+    /// What `node` has given to this process.
+    pub(crate) fn received(&self, node: NodeId) -> Option<Pass> {
+        self.received.get().and_then(|received| received(node))
     }
 
     /// Makes known what other nodes have given to this one. Before that it has nothing but for itself.
@@ -106,7 +133,7 @@ impl Passes {
     fn ask(&self, node: NodeId, question: &str) -> String {
         let pass = match node == self.own {
             true => Some(self.for_peer(node)),
-            false => self.received.get().and_then(|received| received(node)),
+            false => self.received(node),
         };
         let Some(pass) = pass else { return question.to_owned() };
         let number = self.asked.fetch_add(1, Ordering::Relaxed);

@@ -67,7 +67,8 @@ impl KevyHost {
 
     /// Lets clients go if the gate, which shuts now, is not open again when another node may reign.
     pub(super) fn look_after_clients(&self) {
-        let config = &self.settings.config;
+        let settings = self.settings();
+        let config = &settings.config;
         // What others promised when they heard the last heartbeat that the lease counts, and the one after it.
         let promise = config.election_timeout().saturating_sub(config.lease()) + config.heartbeat_interval();
         match Inline::get() {

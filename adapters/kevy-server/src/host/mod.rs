@@ -16,6 +16,7 @@ pub use crate::continuation::passes::Passes;
 
 use crate::clients::waiting;
 use crate::config::ElectSettings;
+use crate::confirm::proof::Proofs;
 use crate::continuation::gather::Gather;
 use crate::continuation::passes::Asker;
 use crate::continuation::resume;
@@ -31,13 +32,15 @@ use crate::position::syncer;
 use crate::shards::Shards;
 use async_trait::async_trait;
 use event_listener::listener;
+use kevy_elect_ops::config::{DataNode, Peer};
+use kevy_elect_ops::reload::Roster;
 use kevy_elect_plugin::host::{FenceReason, Health, HostError, ReplicationHost};
 use kevy_elect_plugin::ids::{ClusterId, Epoch, NodeId};
 use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::time::Instant;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 /// For how long shards look around often after this node may have to become primary, or has.
@@ -45,14 +48,14 @@ const HURRY: Duration = Duration::from_secs(2);
 
 /// The server's replication, as the plugin steers it.
 pub struct KevyHost {
-    settings: ElectSettings,
+    roster: Arc<Roster>,
     shards: Arc<Shards>,
     state: Mutex<State>,
     guard: Option<Guard>,
     watch: Watch,
     probe: Option<Arc<Probe>>,
     /// Where each peer is.
-    addresses: Vec<(NodeId, Arc<Addresses>)>,
+    addresses: RwLock<Vec<(NodeId, Arc<Addresses>)>>,
     proven: Arc<OnceLock<ProvenAddress>>,
     passes: Arc<Passes>,
     /// Whether it was said that a stream stands still.
@@ -87,12 +90,8 @@ impl KevyHost {
         let state = State { role: Role::Idle(Position::NONE), newest: Epoch::ZERO };
         let guard = settings.watchdog.map(Guard::new).transpose()?;
         let proven: Arc<OnceLock<ProvenAddress>> = Arc::default();
-        let addresses = settings.peers.iter().map(|peer| {
-            let (id, proven) = (peer.id, Arc::clone(&proven));
-            let proven: Proven = Arc::new(move || proven.get().and_then(|proven| proven(id)));
-            (id, Arc::new(Addresses::new(&peer.host, Some(proven))))
-        });
-        let addresses = addresses.collect();
+        let addresses = settings.peers.iter().map(|peer| (peer.id, reached(peer, &proven)));
+        let addresses = RwLock::new(addresses.collect());
         // There from the first scrape.
         metrics::describe_gauge!(
             "kevy_server_stream_stalled_seconds",
@@ -117,7 +116,7 @@ impl KevyHost {
         let (state, said_stalled) = (Mutex::new(state), AtomicBool::default());
         let watch = Watch::new(&settings.config, settings.shard_timeout);
         Ok(Self {
-            settings,
+            roster: Arc::new(Roster::new(settings)),
             shards,
             state,
             guard,
@@ -128,6 +127,32 @@ impl KevyHost {
             passes,
             said_stalled,
         })
+    }
+
+    /// Who the members are, and where.
+    pub fn roster(&self) -> Arc<Roster> {
+        Arc::clone(&self.roster)
+    }
+
+    /// One more member is in force: its stream is followed if it reigns, and it may follow this node's (M12).
+    pub fn meet(&self, in_force: &ElectSettings, node: NodeId) {
+        if let Some(peer) = in_force.peers.iter().find(|peer| peer.id == node) {
+            let at = reached(peer, &self.proven);
+            self.addresses.write().unwrap_or_else(PoisonError::into_inner).push((node, at));
+        }
+        self.passes.meet(node);
+        if in_force.data_node(node).is_some() {
+            self.shards.waits().meet(node.as_str(), in_force.links.keys().map(Proofs::of));
+        }
+    }
+
+    fn settings(&self) -> Arc<ElectSettings> {
+        self.roster.get()
+    }
+
+    fn addresses(&self, node: NodeId) -> Option<Arc<Addresses>> {
+        let all = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().find(|(known, _)| *known == node).map(|(_, at)| Arc::clone(at))
     }
 
     /// Makes known where the election's links lead: an address that works, also while names cannot be resolved.
@@ -231,9 +256,11 @@ impl KevyHost {
 
     /// Where the members are that are none of `but`.
     fn members(&self, but: &[NodeId]) -> Vec<Member> {
-        let address = |id| self.addresses.iter().find(|(known, _)| *known == id).map(|(_, a)| Arc::clone(a));
-        let others = self.settings.data_nodes.iter().filter(|peer| !but.contains(&peer.id));
-        others.filter_map(|peer| Some((address(peer.id)?, peer.client_port, self.asker(peer.id)))).collect()
+        let settings = self.settings();
+        let others = settings.data_nodes.iter().filter(|peer| !but.contains(&peer.id));
+        let member =
+            |peer: &DataNode| Some((self.addresses(peer.id)?, peer.client_port, self.asker(peer.id)));
+        others.filter_map(member).collect()
     }
 
     /// What is asked of `node`.
@@ -243,8 +270,9 @@ impl KevyHost {
 
     /// Takes from other members what they received of each shard's stream and this node did not.
     async fn gather(&self, epoch: Epoch) -> Result<(), HostError> {
-        let peers = self.members(&[self.settings.config.node()]);
-        let patience = self.settings.config.election_timeout();
+        let settings = self.settings();
+        let peers = self.members(&[settings.config.node()]);
+        let patience = settings.config.election_timeout();
         let gather = Arc::new(Gather::new(peers, Arc::clone(&self.shards), patience));
         {
             let mut state = self.state();
@@ -257,7 +285,7 @@ impl KevyHost {
     }
 
     fn origin(&self, epoch: Epoch, primary: NodeId) -> Result<Origin, HostError> {
-        let settings = &self.settings;
+        let settings = self.settings();
         let node = settings.config.node();
         let unknown = |id: NodeId| HostError::new(format!("node {id} is not in [cluster] peers"));
         let peer = settings.data_node(primary).ok_or_else(|| unknown(primary))?;
@@ -267,21 +295,23 @@ impl KevyHost {
         members.extend(self.members(&all.collect::<Vec<_>>()));
         Ok(Origin {
             epoch,
-            addresses: self
-                .addresses
-                .iter()
-                .find(|(id, _)| *id == primary)
-                .map(|(_, a)| Arc::clone(a))
-                .ok_or_else(|| unknown(primary))?,
+            addresses: self.addresses(primary).ok_or_else(|| unknown(primary))?,
             port: peer.replication_port,
             primary_client_port: peer.client_port,
-            credentials: Arc::new(Credentials::towards(settings.links.keys(), primary)),
+            credentials: Arc::new(Credentials::towards(settings.links.keys(), primary, &self.passes)),
             asker: self.asker(primary),
             node: node.to_string(),
             client_port: own.client_port,
             members: members.into(),
         })
     }
+}
+
+/// Where a peer is: as it is called, and where the election's link to it leads.
+fn reached(peer: &Peer, proven: &Arc<OnceLock<ProvenAddress>>) -> Arc<Addresses> {
+    let (id, proven) = (peer.id, Arc::clone(proven));
+    let proven: Proven = Arc::new(move || proven.get().and_then(|proven| proven(id)));
+    Arc::new(Addresses::new(&peer.host, Some(proven)))
 }
 
 /// What a node holds of the history of `epoch`.

@@ -69,20 +69,20 @@ fn copying(looks: &[Look]) -> Option<Copying> {
 
 impl Source for KevyHost {
     fn node(&self) -> NodeId {
-        self.settings.config.node()
+        self.settings().config.node()
     }
 
     fn node_at(&self, host: &str, port: u16) -> Option<NodeId> {
         let there = |peer: &&DataNode| peer.host == host && peer.client_port == port;
-        self.settings.data_nodes.iter().find(there).map(|peer| peer.id)
+        self.settings().data_nodes.iter().find(there).map(|peer| peer.id)
     }
 
-    fn address_of(&self, node: NodeId) -> Option<(&str, u16)> {
-        self.settings.data_node(node).map(|peer| (peer.host.as_str(), peer.client_port))
+    fn address_of(&self, node: NodeId) -> Option<(String, u16)> {
+        self.settings().data_node(node).map(|peer| (peer.host.clone(), peer.client_port))
     }
 
     fn place(&self, node: NodeId) -> Addresses {
-        self.settings.place(node)
+        self.settings().place(node)
     }
 
     fn stands_still(&self) -> bool {
@@ -90,9 +90,9 @@ impl Source for KevyHost {
     }
 
     fn upstream(&self) -> Upstream {
-        let state = self.state();
+        let (state, settings) = (self.state(), self.settings());
         let Role::Replica(fleet, _) = &state.role else {
-            let known = self.shards.standing().of.and_then(|id| self.settings.data_node(id));
+            let known = self.shards.standing().of.and_then(|id| settings.data_node(id));
             let (host, port) = known.map(|peer| (peer.host.clone(), peer.client_port)).unwrap_or_default();
             return Upstream { host, port, ..Upstream::default() };
         };
@@ -100,7 +100,7 @@ impl Source for KevyHost {
         drop(state);
         let looks = fleet.look();
         let copy = copying(&looks);
-        let peer = self.settings.data_node(fleet.primary());
+        let peer = settings.data_node(fleet.primary());
         let stalled = looks.iter().filter_map(|look| look.stalled).max();
         let stalled = stalled.filter(|stalled| *stalled >= stall::SAID_AFTER);
         let stands =

@@ -10,15 +10,17 @@ use crate::process::sentinel;
 use crate::process::serve::{Server, Stopper};
 use futures::executor::block_on;
 use kevy_config::Config;
-use kevy_elect_ops::config::{ElectSettings, Settings};
+use kevy_elect_ops::config::{ElectSettings, Origin, Settings};
 use kevy_elect_ops::ending::Ending;
 use kevy_elect_ops::forcing;
 use kevy_elect_ops::history::{self, History};
-use kevy_elect_ops::http::{self, Facts, Pages, Program as Told, Views};
+use kevy_elect_ops::http::{self, Facts, Pages, Program as About, Views};
 use kevy_elect_ops::inline::Inline;
 use kevy_elect_ops::order;
+use kevy_elect_ops::reload::{Reloader, Told};
 use kevy_elect_ops::signals;
-use kevy_elect_ops::start::{logging, parts, ports, priority, running};
+use kevy_elect_ops::start::parts::{self, Parts};
+use kevy_elect_ops::start::{logging, ports, priority, running};
 use kevy_elect_ops::stderr::Detour;
 use kevy_elect_ops::supervised;
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumPlugin};
@@ -63,7 +65,7 @@ pub fn run(settings: Settings, program: &Program) -> Result<(), String> {
     logging::begin(settings.kevy.log.level);
     banner(&settings.kevy);
     match settings.elect {
-        Some(elect) => serve(&settings.kevy, elect, program),
+        Some(elect) => serve(&settings.kevy, elect, settings.origin, program),
         None => {
             clock::run_alone().map_err(|error| format!("cannot start a thread for the clock: {error}"))?;
             supervised::alone();
@@ -91,7 +93,7 @@ fn banner(kevy: &Config) {
     }
 }
 
-fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), String> {
+fn serve(kevy: &Config, elect: ElectSettings, origin: Origin, program: &Program) -> Result<(), String> {
     let (http_at, http_peers, listen) = (elect.http, elect.http_peers.clone(), elect.listen);
     let links = elect.links.as_str();
     let (sentinel_at, promise) = (elect.sentinel.clone(), elect.config.election_timeout());
@@ -113,19 +115,32 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
         let passes = Arc::clone(&passes);
         Arc::new(move |peer| passes.for_peer(peer))
     };
-    let (parts, transport) = parts::parts(&elect, &kevy.server.data_dir, door, watch, Some(given))?;
-    let (plugin, election) = QuorumPlugin::start(parts, |_| server.host());
+    let Parts { quorum, transport, sessions } =
+        parts::parts(&elect, &kevy.server.data_dir, door, watch, Some(given))?;
+    let (plugin, election) = QuorumPlugin::start(quorum, |_| server.host());
     let received = Arc::clone(&transport);
     passes.set_received(move |peer| received.pass(peer));
     server.host().set_proven(move |peer| transport.address(peer).map(|address| address.ip()));
     server.set_office(Arc::new(PluginOffice(Arc::clone(&plugin) as _)));
     tell_forced(&kevy.server.data_dir);
+    let (host, roster) = (server.host(), server.host().roster());
+    let mut told: Vec<Told> = vec![Box::new(move |in_force, node| host.meet(in_force, node))];
+    if let Some(sessions) = sessions {
+        told.push(Box::new(move |in_force, _| {
+            in_force.links.keys().into_iter().for_each(|keys| sessions.trust(keys))
+        }));
+    }
     let decisions = History::open(kevy.server.data_dir.join(history::FILE));
     inline.spawn(order::follow(kevy.server.data_dir.clone(), node, Arc::clone(&plugin)));
     inline.spawn(decisions.clone().follow(node, Arc::clone(&plugin) as _));
     if let (Some(address), Some(metrics)) = (http_at, recorder) {
         let wrong = |error| format!("cannot serve [elect] http at {address}: {error}");
         let views = Views::new(&cluster, &http_peers);
+        let more = views.clone();
+        told.push(Box::new(move |in_force, node| {
+            let page = in_force.http_peers.iter().find(|(peer, _)| *peer == node);
+            page.into_iter().for_each(|(_, at)| more.meet(node, at));
+        }));
         let host = server.host();
         let stall = Box::new(move || {
             let upstream = host.upstream();
@@ -133,20 +148,17 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
         });
         let host = server.host();
         let copying = Box::new(move || host.upstream().copy);
-        let told = Told {
+        let told_of = About {
             name: "kevy-server",
             version: env!("CARGO_PKG_VERSION"),
             links,
             data_dir: kevy.server.data_dir.clone(),
         };
-        let client = |id| elect.data_node(id).map(|node| format!("{}:{}", node.host, node.client_port));
+        let (listed, place) = (Arc::clone(&roster), Arc::clone(&roster));
         let pages = Pages {
-            facts: Facts::new(told, &elect.config, &http_peers, client),
+            facts: Facts::new(told_of, &elect.config, Box::new(move || listed.get().listed())),
             metrics,
-            place: Box::new({
-                let elect = elect.clone();
-                move |id| elect.place(id)
-            }),
+            place: Box::new(move |id| place.get().place(id)),
             plugin: Arc::clone(&plugin) as _,
             stall,
             copying,
@@ -160,9 +172,19 @@ fn serve(kevy: &Config, elect: ElectSettings, program: &Program) -> Result<(), S
     }
     if let Some(settings) = sentinel_at {
         let (name, plugin) = (settings.name.clone(), Arc::clone(&plugin) as _);
-        let at = sentinel::serve(settings, node.as_str(), promise, plugin, inline)?;
+        let served = sentinel::serve(settings, node.as_str(), promise, plugin, inline)?;
+        let at = served.address();
         eprintln!("kevy-server: clients that speak Sentinel's protocol find the primary of {name} at {at}");
+        told.push(Box::new(move |in_force, node| {
+            let all = in_force.sentinel.iter().flat_map(|settings| &settings.members);
+            let new = all.filter(|(id, _)| id == node.as_str()).cloned();
+            new.for_each(|new| served.meet(sentinel::member(new)));
+        }));
     }
+    let reloader = Arc::new(Reloader::new(origin, roster, Arc::clone(&plugin), told));
+    server.set_reloader(Arc::clone(&reloader));
+    signals::on_hangup(inline, move || drop(reloader.reload()))
+        .map_err(|error| format!("cannot handle signals: {error}"))?;
     let ending = Arc::new(Ending::default());
     ending.set(end(inline, &plugin, server.host(), server.stopper()));
     server.set_ending(Arc::clone(&ending));

@@ -27,6 +27,7 @@ use crate::process::reactor;
 use crate::shards::Shards;
 use kevy::{KevyCommands, RuntimeState};
 use kevy_config::{Config, ReplicationRole};
+use kevy_elect_ops::reload::Reloader;
 use kevy_elect_plugin::config::MemberKind;
 use kevy_persist::{Fsync, ReplayMode, Routing};
 use kevy_rt::{Runtime, replica_inbox_pair};
@@ -134,8 +135,9 @@ impl Server {
                 descriptors::raise().unwrap_or(u64::MAX),
             );
         }
-        let followers = elect.links.keys().map(keys::of_followers);
+        let own_keys = elect.links.keys().cloned();
         let host = KevyHost::new(elect, Arc::clone(&shards))?;
+        let followers = own_keys.map(|own| keys::of_followers(&own, &host.passes()));
         let always = kevy.persistence.appendfsync == Fsync::Always;
         let log_dir = kevy.persistence.aof.then_some(kevy.server.data_dir.as_path());
         if let Some(dir) = log_dir {
@@ -183,6 +185,11 @@ impl Server {
     /// Makes known who decides about writes. Before that, none pass.
     pub fn set_office(&self, office: Arc<dyn Office>) {
         self.shards.set_office(office);
+    }
+
+    /// Makes known what reads the file anew. Before that nobody does.
+    pub(crate) fn set_reloader(&self, reloader: Arc<Reloader>) {
+        self.shards.set_reloader(reloader);
     }
 
     /// Makes known what ends the process, for clients who wish so. Before that they wish in vain.

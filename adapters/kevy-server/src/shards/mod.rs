@@ -49,6 +49,7 @@ use crate::position::ledger::Ledger;
 use crate::position::marks::Before;
 use crate::position::pace::Pace;
 use event_listener::Event;
+use kevy_elect_ops::reload::Reloader;
 use kevy_elect_plugin::host::FenceReason;
 use kevy_elect_plugin::ids::Epoch;
 use kevy_elect_plugin::plugin::Denied;
@@ -92,6 +93,7 @@ pub struct Shards {
     born: Instant,
     pulse: OnceLock<Pulse>,
     ending: OnceLock<Arc<Ending>>,
+    reloader: OnceLock<Arc<Reloader>>,
     disk: OnceLock<Disk>,
     /// Whether a replica acknowledges only what is on its disk.
     acks_after_sync: AtomicBool,
@@ -271,6 +273,7 @@ impl Shards {
             born: Instant::now(),
             pulse: OnceLock::new(),
             ending: OnceLock::new(),
+            reloader: OnceLock::new(),
             disk: OnceLock::new(),
             acks_after_sync: AtomicBool::new(false),
             syncs_every_second: AtomicBool::new(false),
@@ -304,6 +307,16 @@ impl Shards {
     /// Makes known what ends the process, if this is a process's server.
     pub(crate) fn set_ending(&self, ending: Arc<Ending>) {
         drop(self.ending.set(ending));
+    }
+
+    /// Makes known what reads the file anew, for operators.
+    pub(crate) fn set_reloader(&self, reloader: Arc<Reloader>) {
+        drop(self.reloader.set(reloader));
+    }
+
+    /// What reads the file anew.
+    pub(crate) fn reloader(&self) -> Option<Arc<Reloader>> {
+        self.reloader.get().cloned()
     }
 
     /// Makes known where the logs are, if there are any. Before that, there are none.

@@ -6,6 +6,7 @@
 pub mod contents;
 pub mod disk;
 pub mod following;
+pub mod load;
 pub mod metrics;
 pub mod process;
 pub mod rolling;

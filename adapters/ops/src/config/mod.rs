@@ -26,7 +26,7 @@ pub use document::Document;
 pub use election::{Election, Host};
 pub use error::SetupError;
 #[cfg(feature = "kevy")]
-pub use kevy::{DataNode, ElectSettings, Links, Peer, Settings};
+pub use kevy::{DataNode, ElectSettings, Links, Origin, Peer, Settings};
 pub use secret::Secret;
 pub use section::{ElectSection, KEYS, SECTION};
 #[cfg(feature = "kevy")]

@@ -8,14 +8,28 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What does not change while the process runs.
+/// A member, and where it is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is for.
+    pub member: Member,
+    /// Its pages.
+    pub page: Option<String>,
+    /// Its data.
+    pub client: Option<String>,
+}
+
+/// Says who the members are, of those that are in force.
+pub type Members = Box<dyn Fn() -> Vec<Listed> + Send + Sync>;
+
+/// What changes only with the members while the process runs.
 pub struct Facts {
     program: &'static str,
     version: &'static str,
     node: NodeId,
     cluster: String,
     links: &'static str,
-    members: Vec<Value>,
+    members: Members,
     times: Value,
     data_dir: PathBuf,
 }
@@ -33,30 +47,15 @@ pub struct Program {
 }
 
 impl Facts {
-    /// `pages`: where the other members have theirs. `clients`: where a member's data is reached.
-    pub fn new(
-        program: Program,
-        config: &Config,
-        pages: &[(NodeId, String)],
-        clients: impl Fn(NodeId) -> Option<String>,
-    ) -> Self {
-        let page = |id: NodeId| pages.iter().find(|(peer, _)| *peer == id).map(|(_, at)| at.clone());
-        let of = |member: &Member| {
-            json!({
-                "id": member.id.as_str(),
-                "kind": member.kind.as_str(),
-                "priority": member.priority,
-                "page": page(member.id),
-                "client": clients(member.id),
-            })
-        };
+    /// Of a node that was told this.
+    pub fn new(program: Program, config: &Config, members: Members) -> Self {
         Self {
             program: program.name,
             version: program.version,
             node: config.node(),
             cluster: config.cluster().to_owned(),
             links: program.links,
-            members: config.members().iter().map(of).collect(),
+            members,
             times: json!({
                 "heartbeat_ms": ms(config.heartbeat_interval()),
                 "election_timeout_ms": ms(config.election_timeout()),
@@ -72,6 +71,16 @@ impl Facts {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // One is that of the directory itself.
         let open = std::fs::read_dir("/proc/self/fd").ok().map(|all| all.count().saturating_sub(1));
+        let of = |Listed { member, page, client }: Listed| {
+            json!({
+                "id": member.id.as_str(),
+                "kind": member.kind.as_str(),
+                "priority": member.priority,
+                "page": page,
+                "client": client,
+            })
+        };
+        let members: Vec<Value> = (self.members)().into_iter().map(of).collect();
         let disk = rustix::fs::statvfs(&self.data_dir).ok();
         json!({
             "program": self.program,
@@ -80,7 +89,7 @@ impl Facts {
             "cluster": self.cluster,
             "links": self.links,
             "now_ms": ms(since_1970),
-            "members": self.members,
+            "members": members,
             "times": self.times,
             "descriptors": { "open": open, "limit": getrlimit(Resource::Nofile).current },
             "disk": disk.map(|disk| json!({

@@ -25,7 +25,7 @@ mod status;
 mod views;
 
 pub use copying::{Copying, Phase};
-pub use facts::{Facts, Program};
+pub use facts::{Facts, Listed, Members, Program};
 pub use pages::{Pages, Place};
 pub use server::serve;
 pub use views::Views;

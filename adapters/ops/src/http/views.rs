@@ -65,15 +65,16 @@ impl Views {
             "Questions to pages of other nodes that brought nothing in time, or too much."
         );
         metrics::counter!(GIVEN_UP).increment(0);
-        let slots = peers.iter().map(|(peer, address)| Slot {
-            peer: *peer,
-            address: address.clone(),
-            asked: None,
-            busy: false,
-            said: None,
-        });
-        let slots = Mutex::new(slots.collect());
-        Self(Arc::new(Inner { cluster: cluster.to_owned(), slots, news: Event::new() }))
+        let views = Inner { cluster: cluster.to_owned(), slots: Mutex::default(), news: Event::new() };
+        let views = Self(Arc::new(views));
+        peers.iter().for_each(|(peer, address)| views.meet(*peer, address));
+        views
+    }
+
+    /// One more, whose pages are there.
+    pub fn meet(&self, peer: NodeId, address: &str) {
+        let address = address.to_owned();
+        self.lock().push(Slot { peer, address, asked: None, busy: false, said: None });
     }
 
     /// Asks those whose last answer is old, and waits for them, though not for long.

@@ -13,6 +13,16 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
+/// What an election runs on, and what of it somebody else needs as well.
+pub struct Parts {
+    /// For the plugin.
+    pub quorum: QuorumParts,
+    /// Its links.
+    pub transport: Arc<TcpTransport>,
+    /// What proves who is at their other ends, where there are keys.
+    pub sessions: Option<Arc<NoiseSessions>>,
+}
+
 /// The vote record below `data_dir`, links from `door` to all other members, which are given `passes`, and the system's clock.
 pub fn parts(
     elect: &ElectSettings,
@@ -20,7 +30,7 @@ pub fn parts(
     door: TcpListener,
     watch: Option<Arc<dyn SocketWatch>>,
     passes: Option<Arc<dyn Passes>>,
-) -> Result<(QuorumParts, Arc<TcpTransport>), String> {
+) -> Result<Parts, String> {
     let store = FileVoteStore::open(data_dir.join(VOTE_FILE)).map_err(|error| error.to_string())?;
     let node = elect.config.node();
     let seed = RandomState::new().hash_one(node);
@@ -31,8 +41,9 @@ pub fn parts(
     for peer in elect.peers.iter().filter(|peer| peer.id != node) {
         transport = transport.peer(peer.id, format!("{}:{}", peer.host, peer.elect_port));
     }
-    if let Some(keys) = elect.links.keys() {
-        transport = transport.sessions(Arc::new(NoiseSessions::new(keys)));
+    let sessions = elect.links.keys().map(|keys| Arc::new(NoiseSessions::new(keys)));
+    if let Some(sessions) = &sessions {
+        transport = transport.sessions(Arc::clone(sessions) as _);
     }
     if let Some(watch) = watch {
         transport = transport.watch(watch);
@@ -41,12 +52,12 @@ pub fn parts(
         transport = transport.passes(passes);
     }
     let transport = Arc::new(transport.build());
-    let parts = QuorumParts {
+    let quorum = QuorumParts {
         config: elect.config.clone(),
         clock: Arc::new(SystemClock::new()),
         store: Arc::new(store),
         transport: Arc::clone(&transport) as _,
         seed,
     };
-    Ok((parts, transport))
+    Ok(Parts { quorum, transport, sessions })
 }

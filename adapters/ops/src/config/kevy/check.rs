@@ -7,6 +7,7 @@ use crate::config::error::SetupError;
 use crate::config::members;
 use crate::config::section::{ElectSection, SECTION};
 use crate::config::sentinel::{self, SentinelSettings};
+use crate::http::Listed;
 use crate::members::Addresses;
 use kevy_config::{Config as KevyConfig, PeerEntry, ReplicationRole};
 use kevy_elect_plugin::config::{Config, Member, MemberKind};
@@ -68,6 +69,18 @@ impl ElectSettings {
             election: election.map(|peer| format!("{}:{}", peer.host, peer.elect_port)),
             clients: self.data_node(id).map(|node| format!("{}:{}", node.host, node.client_port)),
         }
+    }
+
+    /// All members, and where they are reached.
+    pub fn listed(&self) -> Vec<Listed> {
+        let page =
+            |id: NodeId| self.http_peers.iter().find(|(peer, _)| *peer == id).map(|(_, at)| at.clone());
+        let listed = |member: &Member| Listed {
+            member: *member,
+            page: page(member.id),
+            client: self.place(member.id).clients,
+        };
+        self.config.members().iter().map(listed).collect()
     }
 
     /// Whether this node votes and holds no data.

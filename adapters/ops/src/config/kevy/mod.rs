@@ -19,12 +19,29 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
+    /// Where all of this was read.
+    pub origin: Origin,
     /// kevy's part. `server.threads` is the true number of shards.
     pub kevy: Config,
     /// The election's part; `None`: behave as plain kevy.
     pub elect: Option<ElectSettings>,
     /// Things that are allowed and probably not meant, for the log.
     pub warnings: Vec<String>,
+}
+
+/// Where settings were read, so that they can be read anew.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    file: Option<PathBuf>,
+    env: Vec<(String, String)>,
+    cli: CliOverrides,
+}
+
+impl Origin {
+    /// What stands there now, with the environment and the command line of the start.
+    pub fn read(&self) -> Result<Settings, SetupError> {
+        Settings::load(self.file.as_deref(), self.env.clone(), self.cli.clone())
+    }
 }
 
 impl Settings {
@@ -46,26 +63,22 @@ impl Settings {
             })?,
             None => String::new(),
         };
-        let loaded = Self::from_text(&text, found.as_deref(), env, cli);
-        loaded.map_err(|error| SetupError { file: found, ..error })
+        let origin = Origin { file: found, env, cli };
+        let loaded = Self::from_text(&text, origin.clone());
+        loaded.map_err(|error| SetupError { file: origin.file, ..error })
     }
 
-    fn from_text(
-        text: &str,
-        file: Option<&Path>,
-        env: Vec<(String, String)>,
-        cli: CliOverrides,
-    ) -> Result<Self, SetupError> {
+    fn from_text(text: &str, origin: Origin) -> Result<Self, SetupError> {
         let document = Document::parse(text)?;
         let section = ElectSection::read(&document)?;
         let named = |error| from_kevy(error, &document);
         // Without a source path CONFIG REWRITE has no file to write: it would drop the lines it does not
         // know, and the node would come back as a plain server that anyone may write to.
-        let source = file.filter(|_| !document.has(SECTION));
+        let source = origin.file.as_deref().filter(|_| !document.has(SECTION));
         let mut kevy = Config::from_toml_str(&document.without(SECTION), source).map_err(named)?;
         let before = kevy.clone();
-        kevy.merge_env(env).map_err(named)?;
-        kevy.merge_cli(cli).map_err(named)?;
+        kevy.merge_env(origin.env.clone()).map_err(named)?;
+        kevy.merge_cli(origin.cli.clone()).map_err(named)?;
         if kevy.server.threads == 0 {
             kevy.server.threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         }
@@ -79,7 +92,7 @@ impl Settings {
             true => Some(check::check(&section, &kevy, &before, &document, &mut warnings)?),
             false => None,
         };
-        Ok(Self { kevy, elect, warnings })
+        Ok(Self { origin, kevy, elect, warnings })
     }
 }
 
