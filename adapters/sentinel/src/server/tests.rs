@@ -286,3 +286,21 @@ fn the_wish_of_a_client_reaches_the_election() {
     assert_eq!(client.line(), "+PONG");
     assert!(decided.stepped_down.load(Ordering::Acquire));
 }
+
+#[test]
+fn a_member_that_comes_later_reigns_for_clients_like_the_first() {
+    let (decided, handle) = served(Some(0));
+    let new = Member { id: "n4".to_owned(), port: 7004, sentinel_port: 17004, ..three("n1").all[0].clone() };
+    handle.meet(new);
+    set(&decided, &handle, Some(3));
+    let mut client = Reader::connect(&handle);
+    let told = |client: &mut Reader| {
+        client.send("SENTINEL GET-MASTER-ADDR-BY-NAME mymaster");
+        std::iter::repeat_with(|| client.line()).take(5).collect::<Vec<_>>()
+    };
+    // The server looks once it is woken.
+    let begun = Instant::now();
+    while told(&mut client)[4] != "7004" {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", told(&mut client));
+    }
+}
