@@ -157,7 +157,10 @@ impl Process {
 
     /// What `peer` says that all members have to agree on, once that differs from what this one says, or does not any more.
     async fn terms(&self, peer: &str) -> String {
+        let began = std::time::Instant::now();
         loop {
+            // Others may go on being refused.
+            assert!(began.elapsed() < PATIENCE, "{} waits in vain for what {peer} says", self.node);
             match self.next().await {
                 TransportEvent::Terms { peer: p, terms } if p == id(peer) => return terms,
                 _ => {}
