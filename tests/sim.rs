@@ -105,6 +105,8 @@ fn seeds_that_found_something_hold() {
     holds(1_045_337, 5, "members");
     // A voter that counted by a list in which the primary had no vote promised it nothing, and named it in its echoes all the same.
     holds(1_096_739, 5, "members");
+    // A voter that was told the list in which the primary reigns before it was in that list's epoch was never told again.
+    holds(1_222_978, 5, "members");
 }
 
 #[test]

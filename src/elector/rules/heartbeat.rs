@@ -131,6 +131,7 @@ impl Elector {
             // reign, and does not know yet of the one in which it does.
             self.note_two_primaries(from, heartbeat.epoch);
             self.echo(from, heartbeat.round, self.named_without_promise());
+            self.ask_for_later_list(from, heartbeat.epoch);
             return;
         }
         if heartbeat.identity != self.record.identity() && !self.goes_on_with(from, heartbeat.identity) {

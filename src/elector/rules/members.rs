@@ -8,6 +8,7 @@ use crate::elector::reign::Reign;
 use crate::elector::timers::Timer;
 use crate::event::EventKind;
 use crate::fence::FenceReason;
+use crate::ids::Epoch;
 use crate::membership::{Generation, Membership, Voter};
 use crate::message::Message;
 use crate::time::{Duration, Instant};
@@ -115,6 +116,16 @@ impl Elector {
     pub(super) fn tell_if_it_lacks(&mut self, peer: usize) {
         if self.peers.generation() > Generation::FILE && self.lacks(peer) {
             self.timers.set_earlier(Timer::Members, self.now());
+        }
+    }
+
+    /// A primary of this node's epoch cannot reign by the list that this node counts by: it has a later one, which this node could not take
+    /// when it was told (M7). It is told again once it says what it has.
+    #[cold]
+    pub(super) fn ask_for_later_list(&mut self, primary: usize, epoch: Epoch) {
+        let has_later = self.peers[primary].has() > Some(self.record.generation());
+        if epoch == self.record.epoch() && has_later && !self.record.pending() {
+            self.tell_members(primary);
         }
     }
 
