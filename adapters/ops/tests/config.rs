@@ -90,7 +90,15 @@ fn the_watchdog_gets_its_time_out_of_the_lease() {
     assert_eq!(watched("lease_ms = 500\n"), (500, Some(470)));
     assert_eq!(watched("election_timeout_ms = 400\nheartbeat_interval_ms = 40\n"), (343, Some(38)));
     let single = GOOD.replace(", \"b@10.0.0.2:6204:6004\", \"c@10.0.0.3:6204:6004\"", "");
-    assert_eq!(load(&single).unwrap().elect.unwrap().watchdog, None, "nobody could take over");
+    assert!(
+        load(&single).unwrap().elect.unwrap().watchdog.is_some(),
+        "it may get another voter while it runs"
+    );
+    let observer = GOOD.replace("[elect]", "[elect]\nobservers = \"a\"");
+    assert!(
+        load(&observer).unwrap().elect.unwrap().watchdog.is_some(),
+        "it may be given a vote while it runs"
+    );
 }
 
 #[test]

@@ -83,6 +83,13 @@ impl Guard {
         state.up = false;
     }
 
+    /// It is not needed for now.
+    pub(crate) fn rest(&self) {
+        if self.is_up() {
+            self.stand_down(self.reading());
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,5 +128,16 @@ mod tests {
         assert!(guard.is_up());
         guard.stand_down(guard.reading());
         assert!(!guard.is_up());
+    }
+
+    #[test]
+    fn it_rests_while_there_is_one_voter_and_is_up_again_with_the_next_lease() {
+        let far = SystemClock::new().now() + Duration::from_secs(3600);
+        let guard = Guard::new(Duration::from_millis(25)).unwrap();
+        guard.put_off(far);
+        guard.rest();
+        assert!(!guard.is_up());
+        guard.put_off(far);
+        assert!(guard.is_up());
     }
 }

@@ -55,6 +55,11 @@ impl Turns {
         voters.as_ref().is_none_or(|voters| voters.iter().any(|voter| voter == node))
     }
 
+    pub(super) fn has_one_voter(&self) -> bool {
+        let voters = self.voters.read().unwrap_or_else(PoisonError::into_inner);
+        voters.as_ref().is_some_and(|voters| voters.len() == 1)
+    }
+
     /// These have a vote from here on; says whether somebody has none any more.
     pub(super) fn set_voters(&self, voters: Vec<String>) -> bool {
         let mut known = self.voters.write().unwrap_or_else(PoisonError::into_inner);

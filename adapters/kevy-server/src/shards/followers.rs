@@ -113,6 +113,11 @@ impl Shards {
         self.turns.votes(node)
     }
 
+    /// Whether nobody but one node has a vote. `false` where that is not known.
+    pub(crate) fn has_one_voter(&self) -> bool {
+        self.turns.has_one_voter()
+    }
+
     /// Whether `node` may copy from this primary now. Then it is its turn until it has joined, or given up.
     pub(crate) fn may_copy(&self, node: &str) -> bool {
         self.waits.is_member(node) && self.turns.take(node, Instant::now())

@@ -4,7 +4,7 @@ use super::document::Document;
 use super::error::SetupError;
 use super::section::{ElectSection, KEYS, SECTION};
 use super::watchdog;
-use kevy_elect_plugin::config::{Config, ConfigBuilder, ConfigError, Member};
+use kevy_elect_plugin::config::{Config, ConfigBuilder, ConfigError, Member, MemberKind};
 use kevy_elect_plugin::ids::NodeId;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -60,6 +60,12 @@ impl Host<'_> {
     fn may_reign(&self) -> bool {
         self.members.iter().any(|(member, _)| member.id == self.node && member.eligible())
     }
+
+    /// Whether it may be, now or once it is given a vote.
+    fn may_come_to_reign(&self) -> bool {
+        let observes = |member: &Member| member.id == self.node && member.kind == MemberKind::Observer;
+        self.may_reign() || self.members.iter().any(|(member, _)| observes(member))
+    }
 }
 
 impl Election {
@@ -72,7 +78,7 @@ impl Election {
     ) -> Result<Self, SetupError> {
         let watched = watched(section, host, document, warnings)?;
         let config = config(section, watched, host, document)?;
-        let watchdog = (watched && host.may_reign()).then(|| watchdog::slack(&config));
+        let watchdog = (watched && host.may_come_to_reign()).then(|| watchdog::slack(&config));
         if let Some(slack) = watchdog.filter(|slack| *slack < watchdog::SLACK_MIN) {
             let lease_max = config.lease() + slack;
             let reason = format!(
@@ -185,7 +191,7 @@ fn watched(
         let reason = "only Linux has timers that end a stopped process; remove it".to_owned();
         return Err(document.error(SECTION, "watchdog", true, reason));
     }
-    let watched = section.watchdog.unwrap_or(supported) && host.has_successors();
+    let watched = section.watchdog.unwrap_or(supported);
     if !watched && host.has_successors() && host.may_reign() {
         warnings.push(
             "without a watchdog, a primary that is stopped in the middle of a write and continued after its lease may \
