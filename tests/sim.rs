@@ -243,6 +243,18 @@ fn what_was_confirmed_and_synced_survives_a_power_cut_of_all() {
     assert!(lost > 0, "what was only received is confirmed, and nobody notices");
 }
 
+/// Members with an id keep it, whatever a liar says: the invariants. This is the limit of that.
+#[test]
+fn a_liar_misleads_who_has_no_id_and_the_cluster_is_whole_again_once_it_is_gone() {
+    let mut stats = Stats::default();
+    (0..100).for_each(|seed| {
+        let outcome = run(&Plan::draw(seed, 5, Profile::named("liar").unwrap()), false);
+        assert!(outcome.violation.is_none(), "seed {seed}: {:?}", outcome.violation);
+        stats.add(&outcome.stats);
+    });
+    assert!(stats.misled > 0, "{stats:#?}");
+}
+
 #[test]
 fn replicas_continue_and_copy() {
     let mut stats = Stats::default();
@@ -287,6 +299,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::ClaimsOfObservers, "liar", 3, 0),
     (Mutation::ClaimsOutliveLinks, "liar", 3, 86),
     (Mutation::JumpsAreFree, "liar", 3, 6),
+    (Mutation::IdNotKept, "liar", 3, 1),
     (Mutation::AdmittedOutOfReach, "apart", 3, 579),
     (Mutation::PromiseIsOwnTimeout, "timings", 3, 3),
     (Mutation::IdBeforeTimeUp, "seniority", 3, 320),

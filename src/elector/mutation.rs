@@ -57,6 +57,8 @@ faults! {
         IdSettledAlone,
         /// A winner does not go on with the id that its voters have.
         IdOfVotersIgnored,
+        /// A node that has an id takes another one from whoever says it.
+        IdNotKept,
         /// Members of another cluster count as members.
         ForeignersCount,
         /// A node that lost its record follows whoever it hears, whatever its data says.

@@ -125,6 +125,9 @@ pub enum FaultKind {
         to: u32,
         /// It is gone for good afterwards. Otherwise it is started anew, and honest.
         removed: bool,
+        /// It also says that it belongs to clusters that are none, and votes and admits in their names. Afterwards an operator takes away the
+        /// records of those who believed it. (By the electors alone: `stack::run` leaves it out.)
+        ids: bool,
     },
     /// The host says that it serves, but badly.
     Ailing,

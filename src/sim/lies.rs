@@ -1,9 +1,11 @@
 //! What a member says that lies.
 
+use super::plan::cluster;
 use super::run::Run;
 use crate::config::MemberKind;
 use crate::fence::Health;
-use crate::ids::{EPOCH_MAX, EPOCH_NEAR, EPOCH_STEP_MAX, Epoch, NodeId, Round};
+use crate::identity::Identity;
+use crate::ids::{ClusterId, EPOCH_MAX, EPOCH_NEAR, EPOCH_STEP_MAX, Epoch, NodeId, Round};
 use crate::membership::{Generation, Membership, Voter};
 use crate::message::{
     Announce, Echo, Grant, Heartbeat, Message, Offer, OfferKind, Reject, RejectReason, Resign, Role,
@@ -76,6 +78,19 @@ pub(super) fn lie(run: &mut Run, liar: usize, theirs: Epoch) -> Message {
             lease: Duration::from_millis(rng.pick(&[0, 300, 900, 90_000])),
             health: rng.pick(Health::ALL),
         }),
+    }
+}
+
+/// Has it say that it belongs to another cluster than the one that there is.
+pub(super) fn belie(run: &mut Run, message: &mut Message, theirs: Epoch) {
+    let cluster =
+        run.rng.pick(&[cluster(), ClusterId::from_bits(2), ClusterId::from_bits(2), ClusterId::from_bits(3)]);
+    let proposed = run.rng.pick(&[None, None, None, Some(theirs), Some(EPOCH_MAX)]);
+    let said = run.rng.chance(800).then_some(Identity { cluster, proposed });
+    match message {
+        Message::Heartbeat(heartbeat) => heartbeat.identity = said,
+        Message::Accept(grant) | Message::PreAccept(grant) => grant.identity = said,
+        _ => {}
     }
 }
 

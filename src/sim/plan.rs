@@ -9,7 +9,8 @@ use super::server_mutation::ServerMutation;
 use crate::config::{Config, ConfigError, CrashDetection, LossPolicy, Member, MemberKind};
 use crate::driver::DriverMutation;
 use crate::elector::Mutation;
-use crate::ids::{EPOCH_STEP_MAX, Epoch, NodeId};
+use crate::identity::Identity;
+use crate::ids::{ClusterId, EPOCH_STEP_MAX, Epoch, NodeId};
 use crate::rank::Rank;
 use crate::time::Duration;
 
@@ -61,6 +62,8 @@ pub struct Setup {
     pub lies: bool,
     /// The epoch in each node's record when it first starts; none: it has no record.
     pub epochs: Vec<Epoch>,
+    /// Whether that record says the cluster's id; none: nobody's does, and the first primary draws one.
+    pub belongs: Vec<bool>,
     /// No clients write by themselves.
     pub quiet: bool,
     /// More voters than any protocol survives may lose their records: then only what an operator decides counts.
@@ -123,6 +126,11 @@ impl Setup {
         }
     }
 
+    /// The id of the cluster, where a node's record says it from the beginning.
+    pub(super) fn identity(&self, node: usize) -> Option<Identity> {
+        self.belongs.get(node).filter(|belongs| **belongs).map(|_| Identity::settled(cluster()))
+    }
+
     /// How many members there are.
     pub fn members(&self) -> usize {
         self.kinds.len()
@@ -179,6 +187,7 @@ impl Plan {
             steady: false,
             lies: false,
             epochs: Vec::new(),
+            belongs: Vec::new(),
             quiet: false,
             forgetful: false,
             habits: None,
@@ -342,16 +351,20 @@ impl Plan {
     }
 
     fn draw_lies(&mut self, rng: &mut Rng) {
-        let (setup, window) = (&mut self.setup, self.heal_at);
+        let (seed, setup, window) = (self.seed, &mut self.setup, self.heal_at);
         let voters = setup.voters();
         setup.lies = true;
         // It had formed before: a lie while it forms can have some admitted and others not, which only an operator ends.
         setup.epochs = vec![Epoch(1); setup.members()];
         // Histories that only lies led to can be incomparable for good.
         (setup.shards, setup.loss_policy) = (1, LossPolicy::Sum);
+        // Drawn apart: where it does not, the run is the one that it was before.
+        let mut apart = Rng::new(seed, 10);
+        let ids = apart.chance(300);
         let lie = |rng: &mut Rng, node, at, lasts, removed| {
             let to = if rng.chance(600) { u32::MAX } else { rng.next() as u32 };
-            Fault { at, lasts, target: Target { node, primary: false }, kind: FaultKind::Lie { to, removed } }
+            let kind = FaultKind::Lie { to, removed, ids };
+            Fault { at, lasts, target: Target { node, primary: false }, kind }
         };
         let first = rng.below(voters as u64) as usize;
         let pause = 4 * crate::time::nanos(setup.timeout);
@@ -368,8 +381,30 @@ impl Plan {
             let removed = voters > 2 && rng.chance(600);
             self.faults.push(lie(rng, first, at, lasts, removed));
         }
+        if ids {
+            self.draw_belonging(&mut apart, first);
+        }
         self.faults.sort_by_key(|fault| fault.at);
     }
+
+    /// Who does not know its cluster yet can be told anything: no more of them than may be without a record, a liar that is gone afterwards included.
+    fn draw_belonging(&mut self, rng: &mut Rng, liar: usize) {
+        let goes = |fault: &&Fault| matches!(fault.kind, FaultKind::Lie { removed: true, .. });
+        let gone = self.faults.iter().filter(goes).count();
+        let setup = &mut self.setup;
+        let voters = setup.voters();
+        let room = (voters - (voters / 2 + 1)).saturating_sub(gone);
+        setup.belongs = vec![true; setup.members()];
+        for _ in 0..room {
+            let node = rng.below(voters as u64) as usize;
+            setup.belongs[node] = node == liar || rng.chance(200);
+        }
+    }
+}
+
+/// The id of a cluster that has one when a run begins.
+pub(super) fn cluster() -> ClusterId {
+    ClusterId::from_bits(1)
 }
 
 /// By how many steps of [`EPOCH_STEP_MAX`] epochs may be apart when a run begins.

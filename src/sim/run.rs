@@ -6,6 +6,7 @@ use super::plan::Plan;
 use super::rng::Rng;
 use super::server::Server;
 use super::stats::Stats;
+use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::Standing;
 use crate::position::{Position, Progress};
@@ -13,13 +14,14 @@ use crate::state::HardState;
 use crate::time::Duration;
 
 /// What the others promise by themselves while a member lies.
-const BESIDE_LIES: [&str; 6] = [
+const BESIDE_LIES: [&str; 7] = [
     "one vote per epoch (E2)",
     "vote durable before spoken (E3)",
     "epochs only grow (E4)",
     "settles after the heal (E6)",
     "fence before resignation (F2)",
     "no single node moves another one far (E10)",
+    "an id that is settled stays (I3)",
 ];
 
 /// What waits until epochs have come together: a healthy primary steps towards the highest.
@@ -121,9 +123,9 @@ impl Run {
 }
 
 /// What a member has on its disk where the run does not begin with a new cluster.
-pub(super) fn member_in(epoch: Epoch) -> HardState {
+pub(super) fn member_in(epoch: Epoch, identity: Option<Identity>) -> HardState {
     HardState {
-        identity: None,
+        identity,
         members: None,
         promise: Duration::from_secs(1),
         pause: None,

@@ -31,6 +31,8 @@ pub struct Stats {
     pub promoted: u64,
     /// Nodes admitted as voters.
     pub admitted: u64,
+    /// Nodes without an id that believed a liar's.
+    pub misled: u64,
     /// Healthy primaries that an epoch from before their recovery deposed.
     pub deposed_by_old_epoch: u64,
     /// Runs in which lost copies left nobody who may be elected under `dominate`.
@@ -80,6 +82,7 @@ impl Stats {
             (&mut self.campaigns, other.campaigns),
             (&mut self.promoted, other.promoted),
             (&mut self.admitted, other.admitted),
+            (&mut self.misled, other.misled),
             (&mut self.deposed_by_old_epoch, other.deposed_by_old_epoch),
             (&mut self.stuck_by_policy, other.stuck_by_policy),
             (&mut self.answered_late, other.answered_late),

@@ -117,7 +117,7 @@ const LAYERS: &[Layer] = &[
             crates: &["async_channel", "async_trait", "futures", "thiserror"], never: NO_IO },
     // Virtual time only: a seed must reproduce a run.
     Layer { name: "sim",
-            may: &["rng", "words", "ids", "time", "position", "config", "bounds", "message", "wire", "fence", "link", "state",
+            may: &["rng", "words", "ids", "identity", "time", "position", "config", "bounds", "message", "wire", "fence", "link", "state",
                    "host", "membership", "change", "pause", "rank", "transfer", "event", "clock", "store", "transport", "error",
                    "elector", "driver", "plugin"],
             crates: &["async_trait", "futures", "thiserror"],

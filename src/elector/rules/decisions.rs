@@ -301,6 +301,11 @@ impl Elector {
         told.filter(|_| !self.mutated(Mutation::IdOfVotersIgnored))
     }
 
+    /// I3: whether an id that is settled stays.
+    pub(super) fn keeps_id(&self) -> bool {
+        !self.mutated(Mutation::IdNotKept)
+    }
+
     /// I4: whether nothing that this peer says counts.
     pub(super) fn ignores(&self, peer: usize) -> bool {
         self.peers[peer].is_foreign() && !self.mutated(Mutation::ForeignersCount)

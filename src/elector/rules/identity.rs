@@ -134,9 +134,10 @@ impl Elector {
         let settled = |identity: Option<Identity>| identity.filter(Identity::is_settled);
         let (ours, theirs) = (settled(self.record.identity()), settled(self.peers[peer].identity()));
         match (ours, theirs) {
-            (Some(ours), Some(theirs)) if ours.cluster != theirs.cluster => {
-                self.estrange(peer, theirs, ours);
-            }
+            (Some(ours), Some(theirs)) if ours.cluster != theirs.cluster => match self.keeps_id() {
+                true => self.estrange(peer, theirs, ours),
+                false => self.belong(theirs),
+            },
             _ => _ = self.peers.get_mut(peer).set_foreign(false),
         }
     }

@@ -3,6 +3,8 @@
 //!
 //! The bound is [`Bounds::settled`], and what hosts, disks and the network of the plan take. A host that had just begun to
 //! hang costs its promotion time.
+//!
+//! Who had no id and believed a liar's waits for an operator (I4). Here he comes as soon as the liar has gone.
 
 use super::found::Found;
 use crate::bounds::Bounds;

@@ -23,6 +23,7 @@ words! {
         Reach = "no single node moves another one far (E10)",
         Admission = "admitted knowing the elections that it decided (A4)",
         Cluster = "one cluster, and nobody's data for another (I2, I4)",
+        Identities = "an id that is settled stays (I3)",
         Paused = "a paused cluster elects nobody (H15)",
         Seniority = "the most senior node wins (R3)",
         Failback = "the office goes back after the delay (H18)",

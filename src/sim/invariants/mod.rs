@@ -11,6 +11,7 @@ pub(super) mod fence;
 mod found;
 pub(super) mod handed_over;
 pub(super) mod healthy;
+pub(super) mod identity;
 pub(super) mod lease;
 pub(super) mod one_primary;
 pub(super) mod one_writer;
@@ -48,6 +49,7 @@ pub(super) struct Invariants {
     pub(super) paused: paused::Paused,
     pub(super) seniors: seniority::Seniors,
     pub(super) failbacks: failback::Failbacks,
+    pub(super) identities: identity::Identities,
 }
 
 impl Invariants {
@@ -73,6 +75,7 @@ impl Invariants {
             paused: paused::Paused::default(),
             seniors: seniority::Seniors,
             failbacks: failback::Failbacks,
+            identities: identity::Identities::new(nodes),
         }
     }
 
@@ -80,5 +83,6 @@ impl Invariants {
     pub(super) fn forgot(&mut self, node: usize) {
         self.votes.forgot(node);
         self.epochs.forgot(node);
+        self.identities.forgot(node);
     }
 }

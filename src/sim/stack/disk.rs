@@ -34,7 +34,7 @@ impl Disk {
     pub(super) fn with_epoch(epoch: Option<Epoch>) -> Self {
         let mut disk = Self::default();
         if let Some(epoch) = epoch {
-            disk.keep(member_in(epoch));
+            disk.keep(member_in(epoch, None));
             disk.before = None;
         }
         disk

@@ -4,6 +4,7 @@ use super::disk::Write;
 use super::event::Event;
 use super::state::{Scene, State};
 use crate::sim::clock::MS;
+use crate::sim::invariants::Check;
 use crate::state::HardState;
 use crate::store::{StoreError, VoteStore, decode_position, decode_vote};
 use async_trait::async_trait;
@@ -86,6 +87,9 @@ impl State {
         // A save that fails may have reached the disk all the same.
         if !failed || self.run.rng.chance(300) {
             self.run.invariants.epochs.on_saved(node, &write.state);
+            let found = self.run.invariants.identities.on_saved(node, &write.state);
+            self.run.stats.checks[Check::Identities as usize] += 1;
+            self.run.take(found);
             self.nodes[node].disk.keep(write.state);
         }
         write.waker.into_iter().for_each(Waker::wake);

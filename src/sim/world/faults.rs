@@ -10,6 +10,7 @@ use crate::pause::Pause;
 use crate::sim::clock::MS;
 use crate::sim::fault::{FaultKind, Loss};
 use crate::sim::impairments::{Active, Life};
+use crate::sim::invariants::Check;
 use crate::sim::note::What;
 use crate::state::HardState;
 use crate::time::nanos;
@@ -114,7 +115,12 @@ impl World {
             | FaultKind::FailingHost
             | FaultKind::HangingHost
             | FaultKind::LowMemory
-            | FaultKind::Lie { .. } => {}
+            | FaultKind::Lie { ids: false, .. } => {}
+            // What a process said first of its cluster counts for as long as it lives, so it lies from its start.
+            FaultKind::Lie { ids: true, .. } => {
+                self.stop(node);
+                self.start(node);
+            }
             FaultKind::Unhealthy | FaultKind::Ailing => self.tell_health(node),
             FaultKind::StepDown | FaultKind::Transfer { .. } => {
                 if !self.machines[node].runs() {
@@ -219,7 +225,8 @@ impl World {
     fn may_forget(&self, node: usize) -> bool {
         let without = |n: &usize| {
             let record = &self.machines[*n].disk.record;
-            *n != node && record.as_ref().is_none_or(|record| record.standing == Standing::New)
+            let is_new = record.as_ref().is_none_or(|record| record.standing == Standing::New);
+            *n != node && (is_new || self.is_easily_misled(*n))
         };
         // Who lies of its epoch is no better than one that has forgotten it.
         let liars = usize::from(self.run.plan.setup.lies);
@@ -314,6 +321,7 @@ impl World {
                 } else {
                     self.start(node);
                 }
+                self.give_up_false_ids();
             }
             FaultKind::Unhealthy | FaultKind::Ailing => self.tell_health(node),
             FaultKind::OperatorPause => {
@@ -429,6 +437,9 @@ impl World {
         // A save that fails may have reached the disk all the same.
         if !failed || self.run.rng.chance(300) {
             self.run.invariants.epochs.on_saved(node, &state);
+            let found = self.run.invariants.identities.on_saved(node, &state);
+            self.run.stats.checks[Check::Identities as usize] += 1;
+            self.run.take(found);
             self.note(node, || What::Saved(state.clone()));
             let disk = &mut self.machines[node].disk;
             disk.before = disk.record.replace(state);

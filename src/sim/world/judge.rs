@@ -230,6 +230,8 @@ impl World {
 
     /// Whether the cluster has settled: one writer, and everybody has joined it.
     pub(super) fn on_probe(&mut self) {
+        // What was said last may have come in, or be saved, after its liar had gone.
+        self.give_up_false_ids();
         let settled = self.settled_now();
         let Self { run, machines, .. } = self;
         let joined: Vec<_> = run.servers.iter().map(|server| server.joined).collect();

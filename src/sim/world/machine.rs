@@ -2,6 +2,7 @@
 
 use super::event::Event;
 use crate::elector::{DetachSeq, Elector, GateState, PersistSeq};
+use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::sim::clock::DriftClock;
 use crate::sim::data::Offsets;
@@ -42,9 +43,9 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Of a member that has been in this epoch, or of a new one.
-    pub(super) fn with_epoch(epoch: Option<Epoch>) -> Self {
-        Self { record: epoch.map(member_in), ..Self::default() }
+    /// Of a member of this cluster that has been in this epoch, or of a new one.
+    pub(super) fn with_epoch(epoch: Option<Epoch>, identity: Option<Identity>) -> Self {
+        Self { record: epoch.map(|epoch| member_in(epoch, identity)), ..Self::default() }
     }
 }
 

@@ -70,7 +70,7 @@ impl World {
                     1_000_000_000 + rng.below(1_000_000) * MS,
                     plan.setup.of_bound[node] * drift_ppm / 1_000_000,
                 ),
-                disk: Disk::with_epoch(plan.setup.epochs.get(node).copied()),
+                disk: Disk::with_epoch(plan.setup.epochs.get(node).copied(), plan.setup.identity(node)),
                 jobs: Jobs::default(),
                 process: None,
                 dark: false,
@@ -196,6 +196,7 @@ impl World {
                 self.judge_send(node, to, &message);
                 self.note_sent(node, to, &message);
                 self.run.mix(message.verb() as u64);
+                let message = self.belied(node, to, message);
                 self.send_message(node, to, message);
             }
         }
