@@ -187,7 +187,6 @@ impl Record {
 
     /// This node belongs to this cluster, for good if that is settled.
     pub(super) fn belong(&mut self, identity: Identity) -> Unsaved {
-        debug_assert!(identity.outranks(self.hard.identity));
         self.hard.identity = Some(identity);
         Unsaved(())
     }

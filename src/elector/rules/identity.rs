@@ -79,6 +79,7 @@ impl Elector {
     }
 
     fn belong(&mut self, identity: Identity) {
+        debug_assert!(!self.keeps_id() || identity.outranks(self.record.identity()));
         let unsaved = self.record.belong(identity);
         self.persist_before_speaking(unsaved);
     }
