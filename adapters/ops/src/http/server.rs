@@ -47,6 +47,10 @@ const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nC
 
 /// Serves `pages` at an open port for the rest of the process's life. Says where.
 pub fn serve(listener: TcpListener, pages: Pages) -> std::io::Result<SocketAddr> {
+    metrics::describe_counter!(
+        CLOSED,
+        "Connections to the pages that were closed without an answer: `too-many` at once, `too-slow` to ask."
+    );
     // There from the first scrape.
     for reason in ["too-many", "too-slow"] {
         metrics::counter!(CLOSED, "reason" => reason).increment(0);
