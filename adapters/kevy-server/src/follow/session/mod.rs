@@ -42,8 +42,8 @@ const HASTE_MAX: Duration = Duration::from_secs(1);
 /// Between two looks for frames that the stream does not bring.
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(5);
 /// Frames and bytes that may wait in a shard's inbox before the stream is read on. A promotion waits until
-/// they are applied: at a million frames a second this many take 8 ms.
-pub(crate) const INBOX_FRAMES_MAX: u64 = 8_192;
+/// they are applied: this many take 2 ms where nothing is stored yet, and 6 in a table of some gigabytes, each of whose places is far away.
+pub(crate) const INBOX_FRAMES_MAX: u64 = 2_048;
 const INBOX_BYTES_MAX: usize = 64 << 20;
 
 /// Between two times that it is said how much of a copy has come.
@@ -274,19 +274,24 @@ impl<'a> Session<'a> {
     }
     /// Reads no further while the shard is far behind.
     fn wait_for_room(&mut self) {
-        const LOOK_INTERVAL: Duration = Duration::from_micros(500);
+        const LOOK_INTERVAL: Duration = Duration::from_micros(250);
         let link = self.link;
-        let outstanding = link.shards.outstanding(link.shard);
-        if outstanding == 0 {
+        let outstanding = || link.shards.outstanding(link.shard);
+        if outstanding() == 0 {
             self.bytes = 0;
         }
-        if outstanding < INBOX_FRAMES_MAX && self.bytes < INBOX_BYTES_MAX {
-            return;
-        }
-        while link.state().open && link.shards.outstanding(link.shard) > 0 {
+        // Where it is not for their bytes, the shard is not left without work meanwhile.
+        let enough = match (outstanding() < INBOX_FRAMES_MAX, self.bytes < INBOX_BYTES_MAX) {
+            (true, true) => return,
+            (false, true) => INBOX_FRAMES_MAX / 2,
+            (_, false) => 0,
+        };
+        while link.state().open && outstanding() > enough {
             std::thread::sleep(LOOK_INTERVAL);
         }
-        self.bytes = 0;
+        if enough == 0 {
+            self.bytes = 0;
+        }
     }
 }
 
