@@ -42,6 +42,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("F20", "kevy-server's tests/scripts.rs"),
     ("F22", "kevy-server's tests/letting_go.rs"),
     ("F24", "kevy-server's tests/letting_go.rs"),
+    ("F25", "tests/voters_first.rs"),
     ("H6", "kevy-server's tests/busy.rs, and its unit tests of fitness/watch.rs"),
     ("S6", "kevy-server's tests/cuts.rs"),
     ("S7", "kevy-server's tests/cuts.rs"),

@@ -428,6 +428,20 @@ async fn t43_a_peer_that_is_met_later_is_linked_and_whoever_was_linked_hears_of_
     }
 }
 
+async fn what_is_said_to_all_comes_to_each_and_who_is_not_linked_is_named(f: &dyn Fixture) {
+    let (a, b, c) = (start(f, "a", 1), start(f, "b", 1), start(f, "c", 1));
+    // Once both are linked.
+    (a.send("b", &vote(1)).await, a.send("c", &vote(1)).await);
+    let to = ["nobody", "b", "c"].map(id);
+    assert_eq!(a.transport.send_all(&to, &vote(2)), [SendError::UnknownPeer(id("nobody"))]);
+    assert_eq!(a.transport.send_all(&[], &vote(3)), []);
+    for node in [&b, &c] {
+        for round in [1, 2] {
+            assert_eq!(node.message().await, (id("a"), vote(round)));
+        }
+    }
+}
+
 macro_rules! conformance {
     ($($test:ident),* $(,)?) => {
         mod memory_transport {
@@ -453,5 +467,6 @@ conformance! {
     a_cancelled_recv_loses_nothing,
     a_receiver_that_does_not_read_loses_no_vote_and_sees_them_in_order,
     closing_writes_out_what_is_queued_and_then_ends_in_order,
+    what_is_said_to_all_comes_to_each_and_who_is_not_linked_is_named,
     t43_a_peer_that_is_met_later_is_linked_and_whoever_was_linked_hears_of_it,
 }

@@ -4,11 +4,12 @@
 use async_trait::async_trait;
 use kevy_elect_plugin::clock::{Clock, ManualClock};
 use kevy_elect_plugin::config::{Config, Member};
-use kevy_elect_plugin::host::NoData;
-use kevy_elect_plugin::ids::{Incarnation, NodeId};
+use kevy_elect_plugin::host::{HostError, NoData, ReplicationHost};
+use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId};
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::message::{Hello, Message};
 use kevy_elect_plugin::plugin::{ElectPlugin, QuorumParts, QuorumPlugin};
+use kevy_elect_plugin::position::Position;
 use kevy_elect_plugin::store::MemoryVoteStore;
 use kevy_elect_plugin::time::{Duration, Instant};
 use kevy_elect_plugin::transport::{SendError, Transport, TransportError, TransportEvent};
@@ -36,7 +37,9 @@ pub(crate) struct Measured {
     pub(crate) observer: Option<Duration>,
     /// From the primary's death to the next open gate: virtual time.
     pub(crate) election: Duration,
-    /// The processor time of the next primary in it.
+    /// The processor time of the next primary in it: until it takes writes, until all voters have been told, and in the whole instant in which that happens.
+    pub(crate) opened: Duration,
+    pub(crate) told: Duration,
     pub(crate) winner: Duration,
 }
 
@@ -55,13 +58,18 @@ pub(crate) fn measure(voters: usize, observers: usize, seed: u64) -> Result<Meas
     };
     let before = cluster.spent();
     cluster.end(primary);
+    lock(&cluster.network).marks.fill(Marks::default());
     let election = cluster.run(PATIENCE, |cluster| cluster.writes(Some(primary)).is_some());
     let winner = cluster.writes(Some(primary)).ok_or("nobody took over")?;
+    let Marks { opened, told } = lock(&cluster.network).marks[winner];
+    let since = |mark: Option<Duration>| Some(mark? - before[winner]);
     Ok(Measured {
         primary: spent[primary].div_f64(seconds),
         voter: mean(&mut (0..voters).filter(|node| *node != primary), voters - 1),
         observer: (observers > 0).then(|| mean(&mut (voters..voters + observers), observers)),
         election: election.ok_or("nobody took over")?,
+        opened: since(opened).ok_or("the host was told of no lease")?,
+        told: since(told).ok_or("nobody was told")?,
         winner: cluster.spent()[winner] - before[winner],
     })
 }
@@ -98,13 +106,15 @@ impl Cluster {
                 transport: Arc::new(transport),
                 seed: seed * 10_000 + node as u64,
             };
-            let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(NoData::new()));
+            let host = Host { node, network: Arc::clone(&cluster.network), inner: NoData::new() };
+            let (plugin, election) = QuorumPlugin::start(parts, |_| Arc::new(host));
             if node < voters {
                 cluster.voters.push(plugin);
             }
             let (network, mut election) = (Arc::clone(&cluster.network), Box::pin(election));
             cluster.tasks.push(Some(cluster.executor.spawn(poll_fn(move |cx| {
                 let begun = std::time::Instant::now();
+                lock(&network).begun = begun;
                 let polled = election.as_mut().poll(cx).map(drop);
                 lock(&network).spent[node] += begun.elapsed();
                 polled
@@ -152,17 +162,32 @@ struct Network {
     ids: Vec<NodeId>,
     voters: usize,
     sent: u64,
-    due: BTreeMap<(Instant, u64), (usize, TransportEvent)>,
+    due: BTreeMap<(Instant, u64), (usize, Arrival)>,
     nodes: Vec<Inbox>,
-    /// The processor time of each node's election.
+    /// The processor time of each node's election, without the poll that goes on; when that began.
     spent: Vec<Duration>,
+    begun: std::time::Instant,
+    marks: Vec<Marks>,
+}
+
+/// What comes to a node. Frames are read by whom they come to.
+enum Arrival {
+    Link(TransportEvent),
+    Frame(NodeId, Arc<[u8]>),
+}
+
+/// How much processor time a node had taken when its gate opened, and when the last voter was told of that.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marks {
+    opened: Option<Duration>,
+    told: Option<Duration>,
 }
 
 #[derive(Default)]
 struct Inbox {
     /// Its process, while it runs.
     runs: Option<Incarnation>,
-    events: VecDeque<TransportEvent>,
+    events: VecDeque<Arrival>,
     receiver: Option<Waker>,
 }
 
@@ -170,7 +195,8 @@ impl Network {
     fn new(ids: Vec<NodeId>, voters: usize) -> Self {
         let (nodes, spent) =
             (ids.iter().map(|_| Inbox::default()).collect(), vec![Duration::ZERO; ids.len()]);
-        Self { ids, voters, sent: 0, due: BTreeMap::new(), nodes, spent }
+        let (begun, marks) = (std::time::Instant::now(), vec![Marks::default(); ids.len()]);
+        Self { ids, voters, sent: 0, due: BTreeMap::new(), nodes, spent, begun, marks }
     }
 
     /// Observers are linked to voters only.
@@ -179,13 +205,18 @@ impl Network {
         (0..known).filter(move |peer| *peer != node)
     }
 
-    fn add(&mut self, now: Instant, to: usize, event: TransportEvent) {
+    fn add(&mut self, now: Instant, to: usize, what: Arrival) {
         self.sent += 1;
-        self.due.insert((now + DELAY, self.sent), (to, event));
+        self.due.insert((now + DELAY, self.sent), (to, what));
+    }
+
+    /// What the node that is polled has taken so far.
+    fn taken(&self, node: usize) -> Duration {
+        self.spent[node] + self.begun.elapsed()
     }
 
     fn tell(&mut self, now: Instant, to: usize, of: usize, event: LinkEvent) {
-        self.add(now, to, TransportEvent::Link { peer: self.ids[of], event });
+        self.add(now, to, Arrival::Link(TransportEvent::Link { peer: self.ids[of], event }));
     }
 
     fn begin(&mut self, node: usize, incarnation: Incarnation, now: Instant) {
@@ -233,15 +264,15 @@ impl Transport for Wire {
     fn send(&self, to: NodeId, message: &Message) -> Result<(), SendError> {
         let mut frame = Vec::new();
         encode(message, &mut frame);
-        let Ok(Some((Frame::Message(message), _))) = decode(&frame) else { return Err(SendError::Closed) };
         let mut network = lock(&self.network);
-        let receiver = network.ids.binary_search(&to).map_err(|_| SendError::UnknownPeer(to))?;
-        if network.nodes[receiver].runs.is_none() {
-            return Err(SendError::NoLink(to));
-        }
-        let from = network.ids[self.node];
-        network.add(self.clock.now(), receiver, TransportEvent::Message { from, message });
-        Ok(())
+        self.add(&mut network, to, message, &frame.into())
+    }
+
+    fn send_all(&self, to: &[NodeId], message: &Message) -> Vec<SendError> {
+        let mut frame = Vec::new();
+        encode(message, &mut frame);
+        let (frame, mut network) = (frame.into(), lock(&self.network));
+        to.iter().filter_map(|to| self.add(&mut network, *to, message, &frame).err()).collect()
     }
 
     async fn recv(&self) -> TransportEvent {
@@ -249,7 +280,13 @@ impl Transport for Wire {
             let mut network = lock(&self.network);
             let inbox = &mut network.nodes[self.node];
             match inbox.events.pop_front() {
-                Some(event) => Poll::Ready(event),
+                Some(Arrival::Link(event)) => Poll::Ready(event),
+                Some(Arrival::Frame(from, frame)) => match decode(&frame) {
+                    Ok(Some((Frame::Message(message), _))) => {
+                        Poll::Ready(TransportEvent::Message { from, message })
+                    }
+                    other => unreachable!("{other:?} was sent as a message"),
+                },
                 None => {
                     inbox.receiver = Some(cx.waker().clone());
                     Poll::Pending
@@ -260,6 +297,52 @@ impl Transport for Wire {
     }
 
     async fn close(&self) {}
+}
+
+impl Wire {
+    fn add(
+        &self,
+        network: &mut Network,
+        to: NodeId,
+        message: &Message,
+        frame: &Arc<[u8]>,
+    ) -> Result<(), SendError> {
+        let receiver = network.ids.binary_search(&to).map_err(|_| SendError::UnknownPeer(to))?;
+        if network.nodes[receiver].runs.is_none() {
+            return Err(SendError::NoLink(to));
+        }
+        let from = network.ids[self.node];
+        network.add(self.clock.now(), receiver, Arrival::Frame(from, Arc::clone(frame)));
+        if receiver < network.voters && matches!(message, Message::Announce(_)) {
+            network.marks[self.node].told = Some(network.taken(self.node));
+        }
+        Ok(())
+    }
+}
+
+/// Notes when its node's gate opens: it is told right before.
+struct Host {
+    node: usize,
+    network: Arc<Mutex<Network>>,
+    inner: NoData,
+}
+
+#[async_trait]
+impl ReplicationHost for Host {
+    async fn promote(&self, epoch: Epoch) -> Result<(), HostError> {
+        self.inner.promote(epoch).await
+    }
+    async fn follow(&self, epoch: Epoch, primary: NodeId) -> Result<(), HostError> {
+        self.inner.follow(epoch, primary).await
+    }
+    async fn detach(&self) -> Result<Position, HostError> {
+        self.inner.detach().await
+    }
+    fn lease_renewed(&self, _: Instant) {
+        let mut network = lock(&self.network);
+        let taken = network.taken(self.node);
+        network.marks[self.node].opened.get_or_insert(taken);
+    }
 }
 
 fn lock(network: &Mutex<Network>) -> MutexGuard<'_, Network> {

@@ -39,6 +39,9 @@ struct Options {
     /// Only on virtual time
     #[arg(long)]
     without_sockets: bool,
+    /// Only whole nodes on virtual time: what an election costs beside observers
+    #[arg(long, conflicts_with_all = ["markdown", "svg"])]
+    drivers: bool,
 }
 
 const SHAPES: [(usize, usize); 11] =
@@ -56,8 +59,15 @@ const BATCHES: u32 = 60;
 const BATCH: u32 = 50;
 
 fn main() -> ExitCode {
-    let Options { markdown, svg, without_sockets } = Options::parse();
-    match run(markdown, svg, !without_sockets) {
+    let options = Options::parse();
+    let outcome = match options.drivers {
+        true => drivers().map(|rows| {
+            println!("{}", report::drivers(&rows));
+            report::is_soon(&rows)
+        }),
+        false => run(options),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -67,20 +77,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(markdown: Option<String>, svg: Option<String>, with_sockets: bool) -> Result<bool, Box<dyn Error>> {
+fn run(Options { markdown, svg, without_sockets, .. }: Options) -> Result<bool, Box<dyn Error>> {
     let mut rows = Vec::new();
     for (voters, observers) in SHAPES {
         eprintln!("{voters} voters, {observers} observers on virtual time");
         rows.push(simulate(voters, observers)?);
     }
-    let mut driver_rows = Vec::new();
-    for (voters, observers) in DRIVER_SHAPES {
-        eprintln!("{voters} voters, {observers} observers with their drivers");
-        driver_rows.push(drive(voters, observers)?);
-    }
+    let driver_rows = drivers()?;
     gauges::count()?;
     let mut socket_rows = Vec::new();
-    for (voters, observers) in SOCKET_SHAPES.into_iter().filter(|_| with_sockets) {
+    for (voters, observers) in SOCKET_SHAPES.into_iter().filter(|_| !without_sockets) {
         eprintln!("{voters} voters, {observers} observers over sockets");
         socket_rows.push(SocketRow { voters, observers, measured: sockets::measure(voters, observers)? });
     }
@@ -92,7 +98,16 @@ fn run(markdown: Option<String>, svg: Option<String>, with_sockets: bool) -> Res
     if let Some(path) = svg {
         std::fs::write(path, report::svg(&rows))?;
     }
-    Ok(report::is_linear(&rows) && report::gauges_are_rare(&socket_rows))
+    Ok(report::is_linear(&rows) && report::is_soon(&driver_rows) && report::gauges_are_rare(&socket_rows))
+}
+
+/// Whole nodes, on virtual time.
+fn drivers() -> Result<Vec<DriverRow>, Box<dyn Error>> {
+    let rows = DRIVER_SHAPES.into_iter().map(|(voters, observers)| {
+        eprintln!("{voters} voters, {observers} observers with their drivers");
+        drive(voters, observers)
+    });
+    rows.collect()
 }
 
 fn simulate(voters: usize, observers: usize) -> Result<Row, Box<dyn Error>> {
@@ -142,6 +157,8 @@ fn drive(voters: usize, observers: usize) -> Result<DriverRow, Box<dyn Error>> {
         voter: median(|one| one.voter),
         observer: (observers > 0).then(|| median(|one| one.observer.unwrap_or_default())),
         election: median(|one| one.election),
+        opened: median(|one| one.opened),
+        told: median(|one| one.told),
         winner: median(|one| one.winner),
     };
     Ok(DriverRow { voters, observers, measured })

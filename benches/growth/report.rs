@@ -73,7 +73,7 @@ pub(crate) fn markdown(rows: &[Row], driver_rows: &[DriverRow], socket_rows: &[S
             many.observer_us.unwrap_or_default() / few.observer_us.unwrap_or(f64::NAN),
         );
     }
-    drivers(&mut text, driver_rows);
+    text.push_str(&drivers(driver_rows));
     if !socket_rows.is_empty() {
         text.push_str(
             "\nOver real sockets on loopback, all nodes in one process on one thread. Processor time is that of the whole \
@@ -97,30 +97,44 @@ pub(crate) fn markdown(rows: &[Row], driver_rows: &[DriverRow], socket_rows: &[S
 }
 
 /// What whole nodes take.
-fn drivers(text: &mut String, rows: &[DriverRow]) {
-    text.push_str(
-        "\nWith all that a node runs, on virtual time: plugin, driver and codec, votes and the network in memory, 0.25 ms per message, saves and promotions in no time, no recorder of metrics, frames read in the time of who sends them; medians of 5. Processor \
-         time is that of the polls of one node's election, per second of virtual time. An election is the virtual time to the next open gate, and the processor time that \
-         the winner took in it, which a real one pays on top.\n\n\
-         | voters | observers | primary (µs/s) | another voter | an observer | election (ms) | the winner's processor (ms) | both, to none |\n\
-         |--:|--:|--:|--:|--:|--:|--:|--:|\n",
+pub(crate) fn drivers(rows: &[DriverRow]) -> String {
+    let mut text = String::from(
+        "\nWith all that a node runs, on virtual time: plugin, driver and codec, votes and the network in memory, 0.25 ms per message, saves and promotions in no time, no recorder of metrics; medians of 5. Processor \
+         time is that of the polls of one node's election, per second of virtual time. An election is the virtual time from the primary's death to the next open gate, and the processor time that the winner takes \
+         in it, which a real one pays on top: until its gate opens, until every voter has been told so, and with all that it says to observers in the same instant, behind that.\n\n\
+         | voters | observers | primary (µs/s) | another voter | an observer | election (ms) | the winner's processor until it takes writes (ms) | until voters are told | until everybody is told | until it takes writes, to none | until everybody is told, to none |\n\
+         |--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
-    let whole = |row: &DriverRow| (row.measured.election + row.measured.winner).as_secs_f64();
-    let alone = rows.iter().find(|row| row.observers == 0).map_or(f64::NAN, whole);
     let micros = |time: Duration| format!("{:.0}", time.as_secs_f64() * 1e6);
-    for row in rows {
-        let DriverRow { voters, observers, measured } = row;
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    for DriverRow { voters, observers, measured } in rows {
         let _ = writeln!(
             text,
-            "| {voters} | {observers} | {} | {} | {} | {:.2} | {:.2} | {:.2}x |",
+            "| {voters} | {observers} | {} | {} | {} | {:.2} | {:.3} | {:.3} | {:.3} | {:.2}x | {:.2}x |",
             micros(measured.primary),
             micros(measured.voter),
             measured.observer.map_or_else(|| "–".to_owned(), micros),
-            measured.election.as_secs_f64() * 1e3,
-            measured.winner.as_secs_f64() * 1e3,
-            whole(row) / alone,
+            millis(measured.election),
+            millis(measured.opened),
+            millis(measured.told),
+            millis(measured.winner),
+            to_none(rows, measured, |measured| measured.opened),
+            to_none(rows, measured, |measured| measured.winner),
         );
     }
+    text
+}
+
+/// An election, up to a mark on the winner's processor, as a multiple of what it takes without observers.
+fn to_none(rows: &[DriverRow], measured: &driver::Measured, mark: fn(&driver::Measured) -> Duration) -> f64 {
+    let whole = |measured: &driver::Measured| (measured.election + mark(measured)).as_secs_f64();
+    let alone = rows.iter().find(|row| row.observers == 0).map_or(f64::NAN, |row| whole(&row.measured));
+    whole(measured) / alone
+}
+
+/// Whether the winner takes writes as soon beside observers as without.
+pub(crate) fn is_soon(rows: &[DriverRow]) -> bool {
+    rows.iter().all(|row| to_none(rows, &row.measured, |measured| measured.opened) <= 1.2)
 }
 
 /// Whether the messages do not grow faster than the observers, and an observer's own time not at all.

@@ -62,6 +62,15 @@ impl Transport for Counted {
         self.1.bytes.fetch_add(frame.len() as u64, Ordering::Relaxed);
         Ok(())
     }
+    fn send_all(&self, to: &[NodeId], message: &Message) -> Vec<SendError> {
+        let refused = self.0.send_all(to, message);
+        let (mut frame, sent) = (Vec::new(), (to.len() - refused.len()) as u64);
+        encode(message, &mut frame);
+        self.1.messages.fetch_add(sent, Ordering::Relaxed);
+        self.1.bytes.fetch_add(sent * frame.len() as u64, Ordering::Relaxed);
+        refused
+    }
+
     async fn recv(&self) -> TransportEvent {
         self.0.recv().await
     }

@@ -6,10 +6,10 @@
 use super::catalog::{self, FAILOVER_REASONS, HOST_CALLS, LOSSES, PHASES, TOLD};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::elector::{Elector, GateState};
+use crate::elector::{Elector, GateState, Signs};
 use crate::event::{Event, EventKind, Outcome, Reason};
 use crate::fence::{FenceReason, Health};
-use crate::ids::{NodeId, Round};
+use crate::ids::{Epoch, NodeId, Round};
 use crate::message::{Message, OfferKind, RejectReason, Role, Verb};
 use crate::time::{Duration, Instant};
 use crate::transfer::TransferOutcome;
@@ -52,7 +52,9 @@ pub(crate) struct Metrics {
     election_duration: Histogram,
     phases: BTreeMap<(&'static str, &'static str), Histogram>,
     unavailable: Histogram,
-    peers: BTreeMap<NodeId, PeerMetrics>,
+    /// By the numbers under which the elector counts members; `None`: this node.
+    peers: Vec<Option<PeerMetrics>>,
+    number: BTreeMap<NodeId, usize>,
     interval: Duration,
     recent: Mutex<Recent>,
 }
@@ -76,6 +78,8 @@ struct Recent {
     gauges_due: Instant,
     /// Something was told since they were set: what they say of this node may have changed.
     told: bool,
+    /// A link or the list has changed since: what they say of members with whom this node does not speak may have, too.
+    moved: bool,
 }
 
 /// The failover that is under way, seen from this node.
@@ -130,9 +134,9 @@ impl Metrics {
         };
         gauge!("kevy_elect_lease_duration_seconds").set(config.lease().as_secs_f64());
         gauge!("kevy_elect_quorum_members_needed").set(config.quorum() as f64);
-        let peers = config.members().iter().filter(|member| member.id != config.node());
+        let (node, members) = (config.node(), config.members());
         let metrics = Self {
-            node: config.node(),
+            node,
             epoch: gauge!("kevy_elect_epoch"),
             roles: Role::ALL
                 .iter()
@@ -182,13 +186,18 @@ impl Metrics {
             election_duration: histogram!("kevy_elect_election_duration_seconds"),
             phases,
             unavailable: histogram!("kevy_elect_write_unavailable_seconds"),
-            peers: peers.map(|member| (member.id, PeerMetrics::new(member.id))).collect(),
+            number: members.iter().enumerate().map(|(number, member)| (member.id, number)).collect(),
+            peers: members
+                .iter()
+                .map(|member| (member.id != node).then(|| PeerMetrics::new(member.id)))
+                .collect(),
             recent: Mutex::new(Recent {
                 rounds: [(Round(0), Instant::ZERO); ROUNDS],
                 failover: None,
                 fenced: None,
                 gauges_due: Instant::ZERO,
                 told: true,
+                moved: true,
             }),
             interval: config.heartbeat_interval(),
         };
@@ -200,13 +209,16 @@ impl Metrics {
         self.node
     }
 
-    pub(super) fn sent(&self, now: Instant, message: &Message, sent: Result<(), SendError>) {
-        if let Err(error) = sent {
+    /// A message went `to` so many, but for those to whom it was `refused`.
+    pub(super) fn sent(&self, now: Instant, message: &Message, to: usize, refused: &[SendError]) {
+        for error in refused {
             self.lose(if matches!(error, SendError::QueueFull(_)) { "queue-full" } else { "no-link" });
+        }
+        if to == refused.len() {
             return;
         }
         if let Some(counter) = self.sent.get(&message.verb()) {
-            counter.increment(1);
+            counter.increment((to - refused.len()) as u64);
         }
         if let Message::Heartbeat(heartbeat) = message {
             let slot = (heartbeat.round.0 % ROUNDS as u64) as usize;
@@ -218,12 +230,17 @@ impl Metrics {
         if let Some(counter) = self.received.get(&message.verb()) {
             counter.increment(1);
         }
-        if let (Message::Echo(echo), Some(peer)) = (message, self.peers.get(&from)) {
+        if let (Message::Echo(echo), Some(peer)) = (message, self.peer(&from)) {
             let (round, at) = self.recent().rounds[(echo.round.0 % ROUNDS as u64) as usize];
             if round == echo.round {
                 peer.rtt.record(now.saturating_since(at).as_secs_f64());
             }
         }
+    }
+
+    /// A link came or went.
+    pub(super) fn moved(&self) {
+        self.recent().moved = true;
     }
 
     /// Whether links prove who speaks.
@@ -307,6 +324,7 @@ impl Metrics {
             }
             EventKind::PeerUp { peer } => self.set_up(peer, true),
             EventKind::PeerDown { peer } => self.set_up(peer, false),
+            EventKind::Members { .. } => self.moved(),
             EventKind::PromoteFailed { .. } => self.host_failed("promote"),
             EventKind::FollowFailed { .. } => self.host_failed("follow"),
             EventKind::Implausible { .. } => self.lose("implausible"),
@@ -365,20 +383,25 @@ impl Metrics {
 
     /// Whether a peer's configuration differs from this node's.
     pub(super) fn differs(&self, peer: NodeId, differs: bool) {
-        if let Some(metrics) = self.peers.get(&peer) {
+        if let Some(metrics) = self.peer(&peer) {
             metrics.differs.set(if differs { 1.0 } else { 0.0 });
         }
     }
 
     fn set_up(&self, peer: &NodeId, up: bool) {
-        if let Some(metrics) = self.peers.get(peer) {
+        if let Some(metrics) = self.peer(peer) {
             metrics.up.set(if up { 1.0 } else { 0.0 });
         }
     }
 
     /// One member more.
     pub(super) fn meet(&mut self, peer: NodeId) {
-        self.peers.entry(peer).or_insert_with(|| PeerMetrics::new(peer));
+        self.number.insert(peer, self.peers.len());
+        self.peers.push(Some(PeerMetrics::new(peer)));
+    }
+
+    fn peer(&self, peer: &NodeId) -> Option<&PeerMetrics> {
+        self.peers.get(*self.number.get(peer)?)?.as_ref()
     }
 
     /// So many voters are needed from here on.
@@ -391,19 +414,20 @@ impl Metrics {
     /// theirs would be set as often as their number squared.
     pub(super) fn observe(&self, elector: &Elector, clock: &dyn Clock) {
         let now = clock.now();
-        let (due, told) = {
+        let (due, told, moved) = {
             let mut recent = self.recent();
             let due = now >= recent.gauges_due;
             if due {
                 recent.gauges_due = now + self.interval;
             }
-            (due, std::mem::take(&mut recent.told))
+            let moved = due && std::mem::take(&mut recent.moved);
+            (due, std::mem::take(&mut recent.told), moved)
         };
         if due || told {
             self.observe_node(elector, now);
         }
         if due {
-            self.observe_peers(elector, now, clock.wall_ms());
+            self.observe_peers(elector.signs(moved), elector.epoch(), now, clock.wall_ms());
         }
     }
 
@@ -426,19 +450,23 @@ impl Metrics {
         }
     }
 
-    fn observe_peers(&self, elector: &Elector, now: Instant, wall_ms: u64) {
-        let own = elector.epoch().0;
-        for peer in elector.peers() {
-            if let Some(metrics) = self.peers.get(&peer.member.id) {
-                metrics.up.set(if peer.up { 1.0 } else { 0.0 });
-                metrics.linked.set(if peer.linked { 1.0 } else { 0.0 });
-                metrics.foreign.set(if peer.foreign { 1.0 } else { 0.0 });
-                let ahead = if peer.up { peer.epoch.0.saturating_sub(own) } else { 0 };
-                metrics.epochs_ahead.set(ahead as f64);
-                if let Some(heard) = peer.heard {
-                    let ago = now.saturating_since(heard).as_secs_f64();
-                    metrics.last_heartbeat.set(wall_ms as f64 / 1e3 - ago);
-                }
+    fn observe_peers(
+        &self,
+        signs: impl Iterator<Item = (usize, Signs)>,
+        own: Epoch,
+        now: Instant,
+        wall_ms: u64,
+    ) {
+        for (number, signs) in signs {
+            let Some(metrics) = self.peers.get(number).and_then(Option::as_ref) else { continue };
+            metrics.up.set(if signs.up { 1.0 } else { 0.0 });
+            metrics.linked.set(if signs.linked { 1.0 } else { 0.0 });
+            metrics.foreign.set(if signs.foreign { 1.0 } else { 0.0 });
+            let ahead = if signs.up { signs.epoch.0.saturating_sub(own.0) } else { 0 };
+            metrics.epochs_ahead.set(ahead as f64);
+            if let Some(heard) = signs.heard {
+                let ago = now.saturating_since(heard).as_secs_f64();
+                metrics.last_heartbeat.set(wall_ms as f64 / 1e3 - ago);
             }
         }
     }

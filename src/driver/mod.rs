@@ -260,6 +260,7 @@ impl Driver {
                     self.elector(|elector| elector.handle_message(now, from, message));
                 }
                 Input::Transport(TransportEvent::Link { peer, event }) => {
+                    self.metrics.moved();
                     self.elector(|elector| elector.handle_link(now, peer, event));
                 }
                 Input::Transport(TransportEvent::Terms { peer, terms: theirs }) => {
@@ -401,10 +402,8 @@ impl Driver {
                 },
                 Some(Output::Send(to, message)) => {
                     let now = self.shared.clock.now();
-                    for to in to.ids() {
-                        let sent = self.transport.send(*to, &message);
-                        self.metrics.sent(now, &message, sent);
-                    }
+                    let refused = self.transport.send_all(to.ids(), &message);
+                    self.metrics.sent(now, &message, to.ids().len(), &refused);
                 }
                 Some(Output::Host(action)) => {
                     transitions.start(action, self.fence_drops_promotion());

@@ -40,12 +40,12 @@ pub enum Output {
 pub enum Receivers {
     /// One peer.
     One(NodeId),
-    /// All of these, in the order of their ids.
+    /// All of these, in this order: those first who vote.
     Many(Arc<[NodeId]>),
 }
 
 impl Receivers {
-    /// Their ids, in order.
+    /// Their ids, in the order in which they are to be told.
     pub fn ids(&self) -> &[NodeId] {
         match self {
             Self::One(id) => std::slice::from_ref(id),

@@ -53,4 +53,5 @@ pub use machine::Elector;
 pub use mutation::Mutation;
 #[cfg(feature = "sim")]
 pub use rules::{Rounds, digest_message};
+pub(crate) use status::Signs;
 pub use status::{PeerStatus, Status};

@@ -3,7 +3,7 @@
 #[cfg(feature = "sim")]
 use super::approach::Approach;
 use super::io::Receivers;
-use super::status::PeerStatus;
+use super::status::{PeerStatus, Signs};
 use crate::config::{Config, MEMBERS_MAX, Member, MemberKind};
 use crate::fence::Health;
 use crate::identity::Identity;
@@ -30,12 +30,15 @@ pub(super) struct Peers {
     voters: usize,
     /// By which membership that is.
     generation: Generation,
-    /// Whom this node ever speaks with. Not all others: observers keep to the voters, so what an observer does
-    /// does not grow with their number, nor what they all do with its square.
+    /// Whom this node ever speaks with: first those who vote, so that nobody waits behind observers on whom an office hangs. Not all others:
+    /// observers keep to the voters, so what an observer does does not grow with their number, nor what they all do with its square.
     partners: Vec<usize>,
-    /// The same for what is said to all of them, and to those of them who vote.
-    all_partners: Arc<[NodeId]>,
-    other_voters: Arc<[NodeId]>,
+    /// How many of them vote.
+    partners_voting: usize,
+    /// The same for what is said to all of them, to those of them who vote, and to the others.
+    to_partners: Arc<[NodeId]>,
+    to_voters: Arc<[NodeId]>,
+    to_observers: Arc<[NodeId]>,
     /// How long a peer counts as reachable after its last heartbeat.
     timeout: Duration,
 }
@@ -103,16 +106,18 @@ impl Peers {
         let me = all.iter().position(|peer| peer.member.id == config.node).unwrap_or_default();
         let timeout = config.election_timeout;
         let (voters, generation) = (0, Generation::FILE);
-        let (all_partners, other_voters) = ([].into(), [].into());
-        let (by_id, partners) = (Vec::new(), Vec::new());
+        let (to_partners, to_voters, to_observers) = ([].into(), [].into(), [].into());
+        let (by_id, partners, partners_voting) = (Vec::new(), Vec::new(), 0);
         let mut peers = Self {
             me,
             my_vote: None,
             voters,
             generation,
             partners,
-            all_partners,
-            other_voters,
+            partners_voting,
+            to_partners,
+            to_voters,
+            to_observers,
             all,
             by_id,
             timeout,
@@ -164,11 +169,17 @@ impl Peers {
     }
 
     fn choose_partners(&mut self) {
-        let observer = self.all[self.me].voter.is_none();
         let others = self.by_id.iter().copied().filter(|index| *index != self.me);
-        self.partners = others.filter(|index| !observer || self.all[*index].voter.is_some()).collect();
-        self.all_partners = self.partners.iter().map(|index| self.id(*index)).collect();
-        self.other_voters = self.other_voters().map(|index| self.id(index)).collect();
+        let (mut partners, observers): (Vec<_>, Vec<_>) =
+            others.partition(|index| self.all[*index].voter.is_some());
+        self.partners_voting = partners.len();
+        if self.all[self.me].voter.is_some() {
+            partners.extend(observers);
+        }
+        let ids: Vec<_> = partners.iter().map(|index| self.id(*index)).collect();
+        let (voters, observers) = ids.split_at(self.partners_voting);
+        (self.to_voters, self.to_observers) = (voters.into(), observers.into());
+        (self.partners, self.to_partners) = (partners, ids.into());
     }
 
     /// How many vote.
@@ -237,7 +248,7 @@ impl Peers {
         (0..self.all.len()).filter(move |index| *index != me)
     }
 
-    /// Whom this node ever speaks with.
+    /// Whom this node ever speaks with, those first who vote.
     #[inline]
     pub(super) fn partners(&self) -> &[usize] {
         &self.partners
@@ -245,17 +256,22 @@ impl Peers {
 
     /// The same, as receivers.
     pub(super) fn to_partners(&self) -> Receivers {
-        Receivers::Many(self.all_partners.clone())
+        Receivers::Many(self.to_partners.clone())
     }
 
     /// All voters but this node, as receivers.
     pub(super) fn to_voters(&self) -> Receivers {
-        Receivers::Many(self.other_voters.clone())
+        Receivers::Many(self.to_voters.clone())
+    }
+
+    /// Those that do not vote, as receivers; `None`: there is nobody.
+    pub(super) fn to_observers(&self) -> Option<Receivers> {
+        (!self.to_observers.is_empty()).then(|| Receivers::Many(self.to_observers.clone()))
     }
 
     /// All voters but this node.
     pub(super) fn other_voters(&self) -> impl Iterator<Item = usize> + '_ {
-        self.partners.iter().copied().filter(|index| self.all[*index].voter.is_some())
+        self.partners[..self.partners_voting].iter().copied()
     }
 
     /// Heard within an election timeout and not known to be dead.
@@ -287,6 +303,16 @@ impl Peers {
         let peer = &mut self.all[index];
         let up = peer.reachable(now, self.timeout);
         peer.is_news(up).then_some(up)
+    }
+
+    /// The signs of those with whom this node speaks, or of all.
+    pub(super) fn signs(&self, now: Instant, all: bool) -> impl Iterator<Item = (usize, Signs)> + '_ {
+        let indices = if all { &self.by_id } else { &self.partners };
+        indices.iter().map(move |index| {
+            let peer = &self.all[*index];
+            let (up, linked, foreign) = (peer.reachable(now, self.timeout), peer.linked, peer.foreign);
+            (*index, Signs { up, linked, foreign, epoch: peer.epoch, heard: peer.heard })
+        })
     }
 
     /// What this node believes about its peers.

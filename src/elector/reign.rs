@@ -91,6 +91,11 @@ impl Reign {
         self.promoted && self.fenced.is_none() && !self.opened
     }
 
+    /// Whether writes have passed in it.
+    pub(super) fn opened(&self) -> bool {
+        self.opened
+    }
+
     pub(super) fn open(&mut self) {
         self.opened = true;
     }

@@ -51,6 +51,16 @@ pub struct Status {
     pub admit: Option<ClusterId>,
 }
 
+/// What is shown of a peer by numbers: the part of [`PeerStatus`] that costs nothing to take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Signs {
+    pub(crate) up: bool,
+    pub(crate) linked: bool,
+    pub(crate) foreign: bool,
+    pub(crate) epoch: Epoch,
+    pub(crate) heard: Option<Instant>,
+}
+
 /// What this node believes about a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

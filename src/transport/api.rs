@@ -117,6 +117,12 @@ pub trait Transport: Send + Sync + 'static {
     /// vote or an answer to one; a peer without a link gets nothing.
     fn send(&self, to: NodeId, message: &Message) -> Result<(), SendError>;
 
+    /// The same to each of these, in this order, and the errors of those to whom it was not queued. A transport that writes the frame once for
+    /// all of them makes many receivers cheap.
+    fn send_all(&self, to: &[NodeId], message: &Message) -> Vec<SendError> {
+        to.iter().filter_map(|to| self.send(*to, message).err()).collect()
+    }
+
     /// The next thing that came in. Cancelling the future loses nothing. One receiver at a time.
     async fn recv(&self) -> TransportEvent;
 

@@ -1,7 +1,5 @@
 //! What waits to be written to one peer.
 
-use crate::message::Message;
-use crate::wire;
 use std::collections::VecDeque;
 
 /// The most frames that wait for one peer: six seconds of heartbeats, or every vote of several elections.
@@ -33,7 +31,8 @@ pub(super) enum Pushed {
 }
 
 impl Outbox {
-    pub(super) fn push(&mut self, message: &Message) -> Pushed {
+    /// A frame more. One that is `repeated` by later ones may give up its place.
+    pub(super) fn push(&mut self, frame: &[u8], repeated: bool) -> Pushed {
         let mut outcome = Pushed::Queued;
         if self.frames.len() >= OUTBOX_FRAMES_MAX {
             let Some(oldest) = self.frames.iter().position(|frame| frame.droppable) else {
@@ -45,10 +44,8 @@ impl Outbox {
             }
             outcome = Pushed::DroppedOldest;
         }
-        let before = self.bytes.len();
-        wire::encode(message, &mut self.bytes);
-        let droppable = message.verb().is_repeated();
-        self.frames.push_back(Queued { bytes: self.bytes.len() - before, droppable });
+        self.bytes.extend_from_slice(frame);
+        self.frames.push_back(Queued { bytes: frame.len(), droppable: repeated });
         outcome
     }
 
@@ -74,7 +71,8 @@ impl Outbox {
 mod tests {
     use super::*;
     use crate::ids::{Epoch, Round};
-    use crate::message::{Echo, Grant, Standing};
+    use crate::message::{Echo, Grant, Message, Standing};
+    use crate::wire;
 
     fn echo(round: u64) -> Message {
         Message::Echo(Echo {
@@ -88,6 +86,12 @@ mod tests {
 
     fn vote(round: u64) -> Message {
         Message::Accept(Grant { epoch: Epoch(1), round: Round(round), identity: None })
+    }
+
+    fn push(outbox: &mut Outbox, message: &Message) -> Pushed {
+        let mut frame = Vec::new();
+        wire::encode(message, &mut frame);
+        outbox.push(&frame, message.verb().is_repeated())
     }
 
     fn drain(outbox: &mut Outbox) -> Vec<Message> {
@@ -106,12 +110,12 @@ mod tests {
     #[test]
     fn a_full_box_gives_up_its_oldest_heartbeat_or_echo_and_never_a_vote() {
         let mut outbox = Outbox::default();
-        outbox.push(&vote(0));
+        push(&mut outbox, &vote(0));
         for round in 1..OUTBOX_FRAMES_MAX as u64 {
-            assert_eq!(outbox.push(&echo(round)), Pushed::Queued);
+            assert_eq!(push(&mut outbox, &echo(round)), Pushed::Queued);
         }
-        assert_eq!(outbox.push(&echo(1000)), Pushed::DroppedOldest);
-        assert_eq!(outbox.push(&vote(1001)), Pushed::DroppedOldest);
+        assert_eq!(push(&mut outbox, &echo(1000)), Pushed::DroppedOldest);
+        assert_eq!(push(&mut outbox, &vote(1001)), Pushed::DroppedOldest);
         let all = drain(&mut outbox);
         assert_eq!(all.len(), OUTBOX_FRAMES_MAX);
         assert_eq!(all[0], vote(0));
@@ -123,10 +127,10 @@ mod tests {
     fn a_box_full_of_votes_refuses_more_and_keeps_all() {
         let mut outbox = Outbox::default();
         for round in 0..OUTBOX_FRAMES_MAX as u64 {
-            outbox.push(&vote(round));
+            push(&mut outbox, &vote(round));
         }
-        assert_eq!(outbox.push(&echo(1)), Pushed::Full);
-        assert_eq!(outbox.push(&vote(1)), Pushed::Full);
+        assert_eq!(push(&mut outbox, &echo(1)), Pushed::Full);
+        assert_eq!(push(&mut outbox, &vote(1)), Pushed::Full);
         assert_eq!(drain(&mut outbox).len(), OUTBOX_FRAMES_MAX);
         assert!(outbox.is_empty());
     }

@@ -5,7 +5,7 @@ use crate::config::{Config, Member};
 use crate::elector::machine::Elector;
 use crate::elector::peers::Peer;
 use crate::elector::reign::Reign;
-use crate::elector::status::{PeerStatus, Status};
+use crate::elector::status::{PeerStatus, Signs, Status};
 use crate::fence::{Denied, FenceReason, GateState};
 use crate::identity::Identity;
 use crate::ids::{ClusterId, Epoch, NodeId};
@@ -133,6 +133,12 @@ impl Elector {
     /// What this node believes about its peers, in the order of their ids.
     pub fn peers(&self) -> impl Iterator<Item = PeerStatus> + '_ {
         self.peers.status(self.now())
+    }
+
+    /// The signs of those with whom this node speaks, or of `everybody`, each under its number among [`Elector::members`]. Of the others nothing
+    /// changes but with a link or the list.
+    pub(crate) fn signs(&self, everybody: bool) -> impl Iterator<Item = (usize, Signs)> + '_ {
+        self.peers.signs(self.now(), everybody)
     }
 
     /// How long the lease still runs.

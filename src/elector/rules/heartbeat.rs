@@ -3,6 +3,7 @@
 use super::HOST_TIMEOUTS;
 use crate::elector::io::{HostAction, Output, Receivers};
 use crate::elector::machine::Elector;
+use crate::elector::reign::Reign;
 use crate::elector::state::State;
 use crate::elector::timers::Timer;
 use crate::event::{EventKind, Outcome, Reason};
@@ -25,16 +26,26 @@ impl Elector {
         self.settle_if_held();
     }
 
-    /// One round of heartbeats: voters to all voters, a primary to everybody, an observer to its primary.
+    /// One round of heartbeats: voters to all voters, a primary to everybody once its gate has been open (F25), an observer to its primary.
     /// So the cost per observer does not grow with the number of observers.
     pub(super) fn send_heartbeats(&mut self) {
+        let to = match self.primary.index() {
+            Some(primary) if self.peers.my_vote().is_none() => Receivers::One(self.id(primary)),
+            _ if self.state.reign().is_some_and(Reign::opened) => self.peers.to_partners(),
+            _ => self.peers.to_voters(),
+        };
+        self.send_round(to);
+    }
+
+    /// One round to these alone.
+    pub(super) fn send_round(&mut self, to: Receivers) {
         // Speaking of an epoch that is not durable could make it go back in the eyes of others.
         if self.record.pending() {
             return;
         }
         self.tell_rank();
         let round = self.lease.next_round(self.now());
-        let (reigning, observing) = (self.state.reign().is_some(), self.peers.my_vote().is_none());
+        let reigning = self.state.reign().is_some();
         let heartbeat = Heartbeat {
             epoch: self.record.epoch(),
             round,
@@ -47,11 +58,6 @@ impl Elector {
             health: self.health(),
             identity: self.record.identity(),
             pause: self.record.pause(),
-        };
-        let to = match self.primary.index() {
-            Some(primary) if observing => Receivers::One(self.id(primary)),
-            _ if reigning && !observing => self.peers.to_partners(),
-            _ => self.peers.to_voters(),
         };
         self.output(Output::Send(to, Message::Heartbeat(heartbeat)));
     }

@@ -49,9 +49,9 @@ impl Elector {
         self.end_plan();
         self.enter(State::Reigning(promoted), Reason::Promoted);
         self.event(EventKind::Promoted { took });
-        self.renew_lease();
-        self.send_to(self.peers.to_partners(), Message::Announce(Announce { epoch }));
+        self.send_to(self.peers.to_voters(), Message::Announce(Announce { epoch }));
         self.send_heartbeats();
+        self.renew_lease();
     }
 
     pub(super) fn on_promote_failed(&mut self, epoch: Epoch, error: &str) {
@@ -101,6 +101,10 @@ impl Elector {
         let took = reign.took(now);
         self.judging.close();
         self.event(EventKind::Writable { took });
+        // However many there are, no write has waited for them, and no voter.
+        if let Some(observers) = self.peers.to_observers() {
+            self.send_round(observers);
+        }
     }
 
     pub(super) fn on_lease_over(&mut self) {
@@ -216,10 +220,7 @@ impl Elector {
         if planned {
             self.plan();
         }
-        let resign = Message::Resign(Resign { epoch, successor });
-        for index in self.peers.others() {
-            self.send(index, resign.clone());
-        }
+        self.send_to(self.peers.to_partners(), Message::Resign(Resign { epoch, successor }));
         // Whoever could not serve lets the others try first.
         self.schedule_campaign(self.now() + self.config.election_timeout);
     }

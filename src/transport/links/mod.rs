@@ -28,6 +28,7 @@ use crate::ids::{Incarnation, NodeId};
 use crate::link::LinkEvent;
 use crate::message::{Hello, Message, Pass};
 use crate::time::{Duration, Instant};
+use crate::wire;
 use peer::{NewLink, Peer};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -52,6 +53,8 @@ pub(super) struct Links {
     next_id: u64,
     inbox: Inbox,
     dropped: u64,
+    /// What is sent, before it is copied to each whom it goes to.
+    frame: Vec<u8>,
     /// No more messages are taken; everything is at its end; something runs.
     closing: bool,
     closed: bool,
@@ -73,6 +76,7 @@ impl Links {
             next_id: 0,
             inbox: Inbox::default(),
             dropped: 0,
+            frame: Vec::new(),
             closing: false,
             closed: false,
             running: false,
@@ -273,12 +277,27 @@ impl Links {
     // ---- messages out ----
 
     pub(super) fn send(&mut self, to: NodeId, message: &Message) -> Result<(), SendError> {
+        self.send_all(&[to], message).pop().map_or(Ok(()), Err)
+    }
+
+    /// The frame is written once, and copied to each.
+    pub(super) fn send_all(&mut self, to: &[NodeId], message: &Message) -> Vec<SendError> {
+        let mut frame = std::mem::take(&mut self.frame);
+        frame.clear();
+        wire::encode(message, &mut frame);
+        let repeated = message.verb().is_repeated();
+        let refused = to.iter().filter_map(|to| self.queue(*to, &frame, repeated).err()).collect();
+        self.frame = frame;
+        refused
+    }
+
+    fn queue(&mut self, to: NodeId, frame: &[u8], repeated: bool) -> Result<(), SendError> {
         if self.closing {
             return Err(SendError::Closed);
         }
         let p = self.peers.get_mut(&to).ok_or(SendError::UnknownPeer(to))?;
         let slot = p.outgoing.as_mut().ok_or(SendError::NoLink(to))?;
-        match p.outbox.push(message) {
+        match p.outbox.push(frame, repeated) {
             Pushed::Full => return Err(SendError::QueueFull(to)),
             Pushed::DroppedOldest => self.dropped += 1,
             Pushed::Queued => {}

@@ -261,6 +261,12 @@ impl Transport for TcpTransport {
         links.send(to, message)
     }
 
+    fn send_all(&self, to: &[NodeId], message: &Message) -> Vec<SendError> {
+        let mut links = self.shared.links();
+        links.look_for_silence(now);
+        links.send_all(to, message)
+    }
+
     async fn recv(&self) -> TransportEvent {
         poll_fn(|cx| self.shared.links().receive(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await
     }
