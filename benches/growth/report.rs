@@ -145,12 +145,13 @@ pub(crate) fn is_linear(rows: &[Row]) -> bool {
     caused(rows, many) / caused(rows, few) <= times * 1.01 && own <= SLACK
 }
 
-/// Whether no node sets more than three gauges for each other member and a dozen of its own per heartbeat interval, with
+/// Whether no node sets more than five gauges for each member with whom it speaks and twenty of its own per heartbeat interval, with
 /// some allowance for wakes that come early.
 pub(crate) fn gauges_are_rare(rows: &[SocketRow]) -> bool {
     rows.iter().all(|row| {
         let nodes = row.voters + row.observers;
-        row.measured.gauges <= (nodes * (3 * nodes + 12)) as f64 * 10.0 * 1.2
+        let spoken_with = row.voters * (nodes - 1) + row.observers * row.voters;
+        row.measured.gauges <= (5 * spoken_with + 20 * nodes) as f64 * 10.0 * 1.2
     })
 }
 
