@@ -51,6 +51,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("M10", "src/elector/rules/members.rs"),
     ("M12", "tests/taken_up.rs"),
     ("M13", "tests/taken_up.rs, kevy-server's tests/reload.rs"),
+    ("M14", "tests/taken_up.rs, kevy-server's tests/relocated.rs"),
     ("S9", "the simulator: invariant `contents`"),
     ("S10", "the simulator: profile `reigns`"),
     ("I5", "tests/wire: frames without the field are read as before"),

@@ -140,6 +140,31 @@ fn m13_a_voter_that_does_not_know_a_new_one_counts_it_all_the_same_and_goes_with
     }
 }
 
+#[test]
+fn m14_where_members_are_looked_for_is_nothing_by_which_anybody_decides() {
+    with_cluster(0, async |cluster| {
+        let primary = first(cluster).await;
+        let seen = |cluster: &Cluster<'_>| {
+            (0..NEW)
+                .map(|node| look(cluster, node))
+                .map(|node| (node.epoch, node.primary, node.membership, node.quorum, node.incarnation))
+                .collect::<Vec<_>>()
+        };
+        let before = seen(cluster);
+        let members: Vec<NodeId> = cluster.nodes.iter().map(|node| node.id).collect();
+        for (node, moved) in (0..NEW).flat_map(|node| members.iter().map(move |moved| (node, *moved))) {
+            cluster.nodes[node].plugin.relocate(moved, "elsewhere:1").unwrap();
+        }
+        cluster
+            .for_time(Duration::from_secs(3), |cluster| {
+                assert_eq!((cluster.writable(), seen(cluster)), (Some(primary), before.clone()));
+            })
+            .await;
+        let new = members[NEW];
+        assert!((0..NEW).all(|node| look(cluster, node).peers.iter().all(|peer| peer.id != new)));
+    });
+}
+
 /// Whoever lost its record is admitted where nobody has one. Of a voter that it does not know it cannot know that.
 #[test]
 fn a3_a_voter_that_is_not_known_may_have_a_record() {

@@ -36,6 +36,10 @@ trait Fixture: Send + Sync {
     fn transport(&self, node: NodeId) -> Arc<dyn Transport>;
     /// One more node, which knows the three and whom none of them knows, and where it is.
     fn newcomer(&self, node: NodeId) -> (Arc<dyn Transport>, String);
+    /// One of the three, which is not where it was, and where it is.
+    fn moved(&self, node: NodeId) -> (Arc<dyn Transport>, String) {
+        self.newcomer(node)
+    }
 }
 
 struct Memory(MemoryNetwork);
@@ -428,6 +432,34 @@ async fn t43_a_peer_that_is_met_later_is_linked_and_whoever_was_linked_hears_of_
     }
 }
 
+async fn t44_a_peer_that_moved_is_found_whether_that_is_told_before_it_does_or_after(f: &dyn Fixture) {
+    let (a, mut b) = (start(f, "a", 1), start(f, "b", 1));
+    assert_eq!((a.link("b").await, b.link("a").await), (up(1), up(1)));
+    for (incarnation, before) in [(2, true), (3, false)] {
+        let (transport, address) = f.moved(id("b"));
+        let tell = || [id("b"), id("nobody")].map(|peer| a.transport.relocate(peer, &address));
+        if before {
+            tell();
+            // The link that stands stays.
+            a.send("b", &vote(incarnation)).await;
+            assert_eq!(b.message().await, (id("a"), vote(incarnation)));
+        }
+        b.end().await;
+        // What was lost is looked for where it was: otherwise nobody would know that the process is gone.
+        assert_eq!((a.link("b").await, a.link("b").await), (LinkEvent::Closed, LinkEvent::Refused));
+        b = run(transport, hello("b", incarnation));
+        assert_eq!((a.link("b").await, b.link("a").await), (up(incarnation), up(1)));
+        b.send("a", &vote(incarnation)).await;
+        assert_eq!(a.message().await, (id("b"), vote(incarnation)));
+        if !before {
+            tell();
+        }
+        a.send("b", &vote(incarnation)).await;
+        assert_eq!(b.message().await, (id("a"), vote(incarnation)));
+    }
+    assert_eq!(a.transport.send(id("nobody"), &vote(1)), Err(SendError::UnknownPeer(id("nobody"))));
+}
+
 async fn what_is_said_to_all_comes_to_each_and_who_is_not_linked_is_named(f: &dyn Fixture) {
     let (a, b, c) = (start(f, "a", 1), start(f, "b", 1), start(f, "c", 1));
     // Once both are linked.
@@ -467,6 +499,7 @@ conformance! {
     a_cancelled_recv_loses_nothing,
     a_receiver_that_does_not_read_loses_no_vote_and_sees_them_in_order,
     closing_writes_out_what_is_queued_and_then_ends_in_order,
+    t44_a_peer_that_moved_is_found_whether_that_is_told_before_it_does_or_after,
     what_is_said_to_all_comes_to_each_and_who_is_not_linked_is_named,
     t43_a_peer_that_is_met_later_is_linked_and_whoever_was_linked_hears_of_it,
 }

@@ -313,6 +313,8 @@ impl Driver {
                         self.transport.meet(member.id, &address, terms.text());
                     }
                 }
+                // No rule of the election asks where a member is (M14).
+                Input::Wish(Wish::Relocate(node, address)) => self.transport.relocate(node, &address),
                 Input::Wish(Wish::Command(command)) => {
                     closing |= command == Command::Shutdown;
                     let busy = matches!(command, Command::Shutdown | Command::Transfer { .. })

@@ -26,12 +26,15 @@ pub(crate) enum Wish {
     Command(Command),
     /// One more member, which listens there.
     Meet(Member, String),
+    /// A member listens there from now on.
+    Relocate(NodeId, String),
 }
 
 #[derive(Debug, Default)]
 struct Open {
     /// As many as there may be members.
     meet: BTreeMap<NodeId, (Member, String)>,
+    relocate: BTreeMap<NodeId, String>,
     pause: Option<Pause>,
     transfer: Option<(Option<NodeId>, Duration)>,
     members: Option<(MembersChange, Duration)>,
@@ -57,6 +60,10 @@ impl Wishes {
         self.add(|open| drop(open.meet.insert(member.id, (member, address.to_owned()))));
     }
 
+    pub(crate) fn relocate(&self, node: NodeId, address: &str) {
+        self.add(|open| drop(open.relocate.insert(node, address.to_owned())));
+    }
+
     pub(crate) fn shutdown(&self) {
         self.add(|open| open.shutdown = true);
     }
@@ -80,6 +87,10 @@ impl Wishes {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, (member, address))) = open.meet.pop_first() {
             return Poll::Ready(Wish::Meet(member, address));
+        }
+        // Behind those that are met: one of them may have moved since.
+        if let Some((node, address)) = open.relocate.pop_first() {
+            return Poll::Ready(Wish::Relocate(node, address));
         }
         let command = if let Some(pause) = open.pause.take() {
             Command::Pause(pause)
@@ -112,11 +123,13 @@ mod tests {
         for round in 0..1000 {
             wishes.transfer(None, Duration::from_millis(round));
             wishes.pause(Pause { number: round, paused: round % 2 == 0 });
+            wishes.relocate(n4.id, if round < 999 { "h:2" } else { "h:3" });
             wishes.meet(n4, "h:1");
         }
         wishes.shutdown();
         let cx = Context::from_waker(Waker::noop());
         assert_eq!(wishes.poll(&cx), Poll::Ready(Wish::Meet(n4, "h:1".to_owned())));
+        assert_eq!(wishes.poll(&cx), Poll::Ready(Wish::Relocate(n4.id, "h:3".to_owned())));
         let transfer = Command::Transfer { to: None, patience: Duration::from_millis(999) };
         for wish in [Command::Pause(Pause { number: 999, paused: false }), transfer, Command::Shutdown] {
             assert_eq!(wishes.poll(&cx), Poll::Ready(Wish::Command(wish)));

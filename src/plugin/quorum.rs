@@ -136,6 +136,21 @@ impl QuorumPlugin {
         Ok(())
     }
 
+    /// A member listens at `address` from now on: what a restart with it in the configuration would do, without the restart (M14). The link that
+    /// there is stays until it ends. One that is not known changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not taken. Nothing has changed then.
+    pub fn relocate(&self, node: NodeId, address: &str) -> Result<(), MeetRefused> {
+        self.shared.elector().as_ref().ok_or(MeetRefused::NotStarted)?;
+        if !self.transport.can_meet() {
+            return Err(MeetRefused::Transport);
+        }
+        self.shared.wishes.relocate(node, address);
+        Ok(())
+    }
+
     /// Orders this node, the only one of its cluster that votes, to be elected, also while elections are paused. (Without that it elects
     /// itself by itself.) Where others vote it is refused: this order goes around nobody.
     pub fn force_primary(&self) -> Result<(), ForceRefused> {

@@ -154,6 +154,12 @@ pub trait Transport: Send + Sync + 'static {
         let _ = (peer, address, terms);
     }
 
+    /// From here on `peer` is looked for at `address` (T44). The link that there is stays until it ends; whoever is no peer stays none. Nothing
+    /// happens where it does not [take up peers](Transport::can_meet), or knows no addresses.
+    fn relocate(&self, peer: NodeId, address: &str) {
+        let _ = (peer, address);
+    }
+
     /// Writes out what is queued (bounded by a short time), then closes all links and the door.
     async fn close(&self);
 }

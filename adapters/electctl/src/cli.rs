@@ -187,9 +187,9 @@ pub(crate) enum Command {
 pub(crate) enum Voters {
     /// Who votes, by which list each node counts, and what a change waits for
     List(Ordered),
-    /// Has every node read its file anew and take up the members that are new in it, without a restart
+    /// Has every node read its file anew and take up the members that are new in it, and where the others are, without a restart
     ///
-    /// They have no vote until `members add`. What else differs in a file is named, with what to do, and changes nothing; then this ends with 3.
+    /// New ones have no vote until `members add`. What else differs in a file is named, with what to do, and changes nothing; then this ends with 3.
     /// A witness has no port for clients: send it SIGHUP, which does the same.
     Reload(Ordered),
     /// Gives a node a vote

@@ -1,4 +1,5 @@
-//! `members reload`: every node reads its file anew, takes up members that are new in it, and tells what else it says.
+//! `members reload`: every node reads its file anew, takes up members that are new in it and the places of those that moved, and tells what else it
+//! says.
 
 use crate::cli::Ordered;
 use crate::paint::{bad, bold, plain, table};
@@ -34,21 +35,24 @@ fn shown(said: &[Said], silent: &str, as_json: bool) -> String {
     if as_json {
         let of = |(address, said): &Said| match said {
             Ok(said) => {
-                json!({ "address": address, "node": said.node, "taken": said.taken, "waits": said.waits })
+                json!({ "address": address, "node": said.node, "taken": said.taken, "moved": said.moved, "waits": said.waits })
             }
             Err(why) => json!({ "address": address, "error": why }),
         };
         return format!("{:#}\n", Value::Array(said.iter().map(of).collect()));
     }
-    let titles = ["node", "clients at", "taken up", "not in force"].iter().map(|title| bold(title)).collect();
+    let titles =
+        ["node", "clients at", "taken up", "moved", "not in force"].iter().map(|title| bold(title)).collect();
     let row = |(address, said): &Said| match said {
         Ok(said) => {
-            let taken = if said.taken.is_empty() { "nobody new".to_owned() } else { said.taken.join(", ") };
+            let named =
+                |all: &[String], none: &str| if all.is_empty() { none.to_owned() } else { all.join(", ") };
+            let (taken, moved) = (named(&said.taken, "nobody new"), named(&said.moved, "-"));
             let waits =
                 if said.waits.is_empty() { "-".to_owned() } else { bad(&said.waits.len().to_string()) };
-            vec![bold(&plain(&said.node)), plain(address), plain(&taken), waits]
+            vec![bold(&plain(&said.node)), plain(address), plain(&taken), plain(&moved), waits]
         }
-        Err(_) => vec!["-".to_owned(), plain(address), "-".to_owned(), bad("all")],
+        Err(_) => vec!["-".to_owned(), plain(address), "-".to_owned(), "-".to_owned(), bad("all")],
     };
     let rows: Vec<_> = std::iter::once(titles).chain(said.iter().map(row)).collect();
     let mut text = table(&rows);
@@ -76,6 +80,7 @@ mod tests {
         let said = Reloaded {
             node: "n1".to_owned(),
             taken: vec!["n4".to_owned()],
+            moved: vec!["n3".to_owned()],
             waits: vec!["http is odd".to_owned()],
         };
         let all = [
@@ -83,9 +88,13 @@ mod tests {
             ("n2:6004".to_owned(), Err("nothing has changed: line 3\x1b[".to_owned())),
         ];
         let text = shown(&all, "; n3:6004: refused", false);
-        for words in
-            ["n4", "n1: http is odd.", "n2:6004: nothing has changed: line 3", "Not asked; n3:6004: refused."]
-        {
+        for words in [
+            "n4",
+            "n3",
+            "n1: http is odd.",
+            "n2:6004: nothing has changed: line 3",
+            "Not asked; n3:6004: refused.",
+        ] {
             assert!(text.contains(words), "{text}");
         }
         assert!(!text.contains("\x1b["), "what a node says is no colour: {text:?}");

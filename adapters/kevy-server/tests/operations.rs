@@ -387,15 +387,28 @@ fn backup_and_restore() {
 #[test]
 fn moving_to_other_machines() {
     let mut site = Site::started();
+    let (old, new) = (site.machines[2].port, free_port(1));
+    let mut others = Vec::new();
     site.play("Moving to other machines", |site, number| {
-        if number == 1 {
-            site.machines.iter_mut().for_each(|machine| machine.port = free_port(1));
+        let starts = |site: &Site| {
+            site.machines[..2].iter().map(|one| one.process.as_ref().unwrap().child.id()).collect::<Vec<_>>()
+        };
+        if number == 0 {
+            others = starts(site);
+            site.machines[2].port = new;
             for machine in &site.machines {
                 fs::write(machine.config().with_extension("toml.new"), site.file(machine)).unwrap();
             }
+            site.machines[2].port = old;
         }
+        if number == 3 {
+            site.machines[2].port = new;
+        }
+        assert_eq!(starts(site), others, "nobody else is restarted");
     });
     site.holds("kept", "1");
+    site.write("after", "1");
+    site.holds("after", "1");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! A node's file, read anew while it runs: members that are new in it are taken up, and nothing else is (M12 and M13 of
-//! `docs/protocol.md`).
+//! A node's file, read anew while it runs: members that are new in it are taken up, those that it names elsewhere are looked for there, and
+//! nothing else is taken (M12 to M14 of `docs/protocol.md`).
 //!
 //! A signal or an operator's order asks for it. Whatever else the file says by now is told entry by entry, with what to do; a file that cannot
 //! be read changes nothing.
 
-use crate::config::{ElectSettings, Links, Origin, Peer, SentinelSettings};
+use crate::config::{DataNode, ElectSettings, Links, Origin, Peer, SentinelAddresses, SentinelSettings};
 use kevy_elect_noise::Keys;
 use kevy_elect_plugin::config::{MEMBERS_MAX, Member};
 use kevy_elect_plugin::ids::{Incarnation, NodeId};
@@ -46,6 +46,9 @@ pub struct Reloaded {
     pub node: String,
     /// The members that were taken up.
     pub taken: Vec<String>,
+    /// The members that are looked for elsewhere from now on. (Releases before do not say it.)
+    #[serde(default)]
+    pub moved: Vec<String>,
     /// What else differs from what is in force, and what to do about it.
     pub waits: Vec<String>,
 }
@@ -63,7 +66,7 @@ impl Reloaded {
     }
 }
 
-/// Is told of each member that was taken up, with what is in force then.
+/// Is told of each member that was taken up or has moved, with what is in force then.
 pub type Told = Box<dyn Fn(&ElectSettings, NodeId) + Send + Sync>;
 
 /// Reads the file of this process anew.
@@ -82,7 +85,7 @@ impl Reloader {
         Self { origin, roster, plugin, told, busy: Mutex::default() }
     }
 
-    /// Reads it, takes up whom it names beside those that are known, and tells what else it says. `Err`: why nothing has changed.
+    /// Reads it, takes up whom it names beside those that are known, and where these are now, and tells what else it says. `Err`: why nothing has changed.
     pub fn reload(&self) -> Result<Reloaded, String> {
         let _one = match self.busy.try_lock() {
             Ok(one) => one,
@@ -92,8 +95,8 @@ impl Reloader {
         let outcome = self.take_up();
         match &outcome {
             Ok(reloaded) => {
-                let Reloaded { node, taken, waits } = reloaded;
-                log::info!(target: "kevy_elect", "elect event=reloaded taken={:?} waits={} node={node}", taken.join(","), waits.len());
+                let Reloaded { node, taken, moved, waits } = reloaded;
+                log::info!(target: "kevy_elect", "elect event=reloaded taken={:?} moved={:?} waits={} node={node}", taken.join(","), moved.join(","), waits.len());
                 for what in waits {
                     log::warn!(target: "kevy_elect", "elect event=reload_waits what={what:?} node={node}");
                 }
@@ -125,7 +128,17 @@ impl Reloader {
             }
         }
         let mut waits = differences(&in_force, &read);
-        let mut taken = Vec::new();
+        let (mut taken, mut moved) = (Vec::new(), Vec::new());
+        // All at once: two may have changed places.
+        let movers: Vec<_> = movers(&in_force, &read).collect();
+        in_force = relocated(in_force, &read, &movers);
+        self.roster.set(in_force.clone());
+        for id in movers {
+            self.told.iter().for_each(|told| told(&in_force, id));
+            let at = in_force.place(id).election.unwrap_or_default();
+            self.plugin.relocate(id, &at).map_err(|error| error.to_string())?;
+            moved.push(id.to_string());
+        }
         for peer in &read.peers {
             if in_force.peers.iter().any(|known| known.id == peer.id) {
                 continue;
@@ -153,8 +166,65 @@ impl Reloader {
             self.plugin.meet(*member, &address).map_err(|error| error.to_string())?;
             taken.push(id.to_string());
         }
-        Ok(Reloaded { node: in_force.config.node().to_string(), taken, waits })
+        Ok(Reloaded { node: in_force.config.node().to_string(), taken, moved, waits })
     }
+}
+
+/// Where a member is: for elections, with its data, with its pages, and for clients that speak Sentinel's protocol.
+type Whereabouts<'a> =
+    (Option<&'a Peer>, Option<&'a DataNode>, Option<&'a String>, Option<&'a SentinelAddresses>);
+
+fn whereabouts(of: &ElectSettings, id: NodeId) -> Whereabouts<'_> {
+    let page = of.http_peers.iter().find(|(peer, _)| *peer == id).map(|(_, at)| at);
+    let sentinel = of.sentinel.iter().flat_map(|settings| &settings.members);
+    let sentinel = sentinel.clone().find(|(name, _)| name == id.as_str()).map(|(_, at)| at);
+    (of.peers.iter().find(|peer| peer.id == id), of.data_node(id), page, sentinel)
+}
+
+/// Whether the file names a member elsewhere than it is in force. Pages, and what Sentinel's clients are told, count where both have them.
+fn is_elsewhere(in_force: &ElectSettings, read: &ElectSettings, id: NodeId) -> bool {
+    let (here, there) = (whereabouts(in_force, id), whereabouts(read, id));
+    (here.0, here.1) != (there.0, there.1)
+        || here.2.zip(there.2).is_some_and(|(here, there)| here != there)
+        || here.3.zip(there.3).is_some_and(|(here, there)| here != there)
+}
+
+/// The members that the file names elsewhere, and that can be looked for there. This node itself is not looked for.
+fn movers<'a>(in_force: &'a ElectSettings, read: &'a ElectSettings) -> impl Iterator<Item = NodeId> + 'a {
+    let known = in_force.peers.iter().map(|peer| peer.id).filter(|id| *id != in_force.config.node());
+    known.filter(|id| is_elsewhere(in_force, read, *id) && stays(in_force, read, *id).is_none())
+}
+
+/// Why a member that the file names elsewhere is looked for where it was all the same.
+fn stays(in_force: &ElectSettings, read: &ElectSettings, id: NodeId) -> Option<String> {
+    let (here, there) = (whereabouts(in_force, id), whereabouts(read, id));
+    let (Some(_), Some(peer)) = (here.0, there.0) else { return Some("it is not in both".to_owned()) };
+    if here.1.is_some() != there.1.is_some() {
+        return Some("it has data on one side only".to_owned());
+    }
+    let other = in_force.peers.iter().find(|other| {
+        other.id != id
+            && (&other.host, other.elect_port) == (&peer.host, peer.elect_port)
+            && read.peers.iter().all(|named| named.id != other.id)
+    });
+    other.map(|other| format!("{} is there until this node is restarted", other.id))
+}
+
+/// What is in force, with these where the file says.
+fn relocated(mut in_force: ElectSettings, read: &ElectSettings, movers: &[NodeId]) -> ElectSettings {
+    for id in movers {
+        let (peer, data, page, sentinel) = whereabouts(read, *id);
+        let known = in_force.peers.iter_mut().find(|known| known.id == *id);
+        known.zip(peer).into_iter().for_each(|(known, peer)| peer.clone_into(known));
+        let known = in_force.data_nodes.iter_mut().find(|known| known.id == *id);
+        known.zip(data).into_iter().for_each(|(known, data)| data.clone_into(known));
+        let known = in_force.http_peers.iter_mut().find(|(known, _)| known == id);
+        known.zip(page).into_iter().for_each(|((_, known), at)| at.clone_into(known));
+        let members = in_force.sentinel.iter_mut().flat_map(|settings| &mut settings.members);
+        let known = members.into_iter().find(|(known, _)| known == id.as_str());
+        known.zip(sentinel).into_iter().for_each(|((_, known), at)| at.clone_into(known));
+    }
+    in_force
 }
 
 /// What is in force, with one more of those that the file names.
@@ -169,7 +239,7 @@ fn with(
         more.peers.iter().find(|other| (&other.host, other.elect_port) == (&peer.host, peer.elect_port))
     {
         return Err(format!(
-            "it has the host and the port of {}, which is a member until this node is restarted",
+            "it has the host and the port of {}, which is there until this node is restarted",
             other.id
         ));
     }
@@ -211,17 +281,14 @@ fn differences(in_force: &ElectSettings, read: &ElectSettings) -> Vec<String> {
             )),
         }
     }
-    let of = |settings: &ElectSettings, id: NodeId| {
-        let (peer, data) =
-            (settings.peers.iter().find(|peer| peer.id == id).cloned(), settings.data_node(id).cloned());
-        let keys = settings.links.keys().map(|keys| keys.of(id).to_vec());
-        (peer, data, keys)
-    };
+    let keys = |settings: &ElectSettings, id: NodeId| settings.links.keys().map(|keys| keys.of(id).to_vec());
     for id in
         in_force.peers.iter().map(|peer| peer.id).filter(|id| read.peers.iter().any(|peer| peer.id == *id))
     {
-        let ((peer, data, keys), (read_peer, read_data, read_keys)) = (of(in_force, id), of(read, id));
-        if (peer, data) != (read_peer, read_data) {
+        let (keys, read_keys) = (keys(in_force, id), keys(read, id));
+        let own = id == in_force.config.node();
+        let why = if own { Some("it is this node".to_owned()) } else { stays(in_force, read, id) };
+        if let Some(why) = why.filter(|_| is_elsewhere(in_force, read, id)) {
             let (here, there) = (in_force.place(id), read.place(id));
             let shown = |at: &crate::members::Addresses| {
                 format!(
@@ -231,7 +298,7 @@ fn differences(in_force: &ElectSettings, read: &ElectSettings) -> Vec<String> {
                 )
             };
             differs.push(format!(
-                "member {id} is at {} in the file, and at {} here: {RESTART}",
+                "member {id} is at {} in the file, and at {} here, because {why}: {RESTART}",
                 shown(&there),
                 shown(&here)
             ));
@@ -308,13 +375,21 @@ election_timeout_ms = 1000
         let named = differences(&here, &settings(&moved));
         for (what, times) in [
             ("election_timeout_us is 2000000 in the file, and 1000000 in force: restart", 1),
-            ("member n2 is at 127.0.0.1:7205 and 127.0.0.1:7005 in the file, and at 127.0.0.1:6205", 1),
+            ("n2", 0),
             ("http is something else", 1),
             ("n3", 0),
             ("n1", 0),
         ] {
             assert_eq!(named.iter().filter(|line| line.contains(what)).count(), times, "{what}: {named:#?}");
         }
+        let read = settings(&moved);
+        assert_eq!(movers(&here, &read).map(|id| id.to_string()).collect::<Vec<_>>(), ["n2"]);
+        let id = read.peers[1].id;
+        let moved = relocated(here.clone(), &read, &[id]);
+        assert_eq!(whereabouts(&moved, id), whereabouts(&read, id));
+        assert_eq!((moved.place(id), moved.peers.len()), (read.place(id), 2));
+        assert_eq!(movers(&moved, &read).count(), 0);
+
         let gone = FILE.replace(", \"n2@127.0.0.1:6205:6005\"", "");
         let named = differences(&here, &settings(&gone));
         assert!(
@@ -323,11 +398,39 @@ election_timeout_ms = 1000
         );
     }
 
+    /// Two that change places are taken, and where a third one is that the file does not name any more nobody goes.
+    #[test]
+    fn members_may_change_places_and_take_nobodys() {
+        let file = added(FILE);
+        let here = settings(&file);
+        let swapped =
+            file.replace("6205:6005", "X").replace("6206:6006", "6205:6005").replace("X", "6206:6006");
+        let read = settings(&swapped);
+        let all: Vec<_> = movers(&here, &read).collect();
+        assert_eq!(all.len(), 2);
+        assert_eq!(relocated(here.clone(), &read, &all).listed(), read.listed());
+        let read = settings(&FILE.replace("6205:6005", "6206:6006"));
+        assert_eq!(movers(&here, &read).count(), 0);
+        let named = differences(&here, &read);
+        let why = "because n3 is there until this node is restarted: restart this node";
+        assert!(
+            named.iter().any(|line| line.starts_with("member n2 is at") && line.contains(why)),
+            "{named:#?}"
+        );
+        // This node's own place takes its restart.
+        let read = settings(&file.replace("6204:6004", "7204:7004").replace("port = 6004", "port = 7004"));
+        assert_eq!(movers(&here, &read).count(), 0);
+        let named = differences(&here, &read);
+        assert!(named.iter().any(|line| line.contains("because it is this node: restart")), "{named:#?}");
+    }
+
     #[test]
     fn what_came_of_it_is_read_as_it_was_said() {
-        let said =
-            Reloaded { node: "n1".to_owned(), taken: vec!["n3".to_owned()], waits: vec!["x".to_owned()] };
+        let [taken, moved, waits] = ["n3", "n2", "x"].map(|word| vec![word.to_owned()]);
+        let said = Reloaded { node: "n1".to_owned(), taken, moved, waits };
         assert_eq!(Reloaded::read(&said.text()), Ok(said));
+        let before = Reloaded::read(r#"{"node": "n1", "taken": [], "waits": []}"#).unwrap();
+        assert_eq!(before.moved, Vec::<String>::new());
         assert!(Reloaded::read("-ERR").is_err());
     }
 }

@@ -61,7 +61,7 @@ impl Handle {
         let _ = (&*self.bell).write(&[0]);
     }
 
-    /// One more member. Clients are told of it, too, from then on.
+    /// One more member. Clients are told of it, too, from then on. Or one that is known, which is elsewhere now.
     pub fn meet(&self, member: Member) {
         self.met.lock().unwrap_or_else(PoisonError::into_inner).push(member);
         self.wake();
@@ -231,7 +231,12 @@ impl Server {
     fn look(&mut self, now: Instant, decided: bool) {
         let met = std::mem::take(&mut *self.met.lock().unwrap_or_else(PoisonError::into_inner));
         let more = !met.is_empty();
-        self.members.all.extend(met);
+        for member in met {
+            match self.members.all.iter_mut().find(|known| known.id == member.id) {
+                Some(known) => *known = member,
+                None => self.members.all.push(member),
+            }
+        }
         if more || decided || now.saturating_duration_since(self.view.taken) >= VIEW_AGE_MAX {
             self.view = self.source.look(&self.members);
         }

@@ -130,6 +130,13 @@ impl Links {
         new
     }
 
+    /// The peer is to be looked for elsewhere (T44): at once where no link leads to it.
+    pub(super) fn seek(&mut self, peer: NodeId) {
+        if let Some(p) = self.peers.get_mut(&peer).filter(|p| p.outgoing.is_none()) {
+            p.call_dialler(&mut self.wakes);
+        }
+    }
+
     /// What is said to those who are greeted now.
     pub(super) fn greeting(&self, hello: &Hello) -> Hello {
         let terms = self.terms.as_ref().unwrap_or(&hello.terms).clone();

@@ -339,7 +339,7 @@ impl Peer {
 
     // ---- the one who dials ----
 
-    fn call_dialler(&mut self, wakes: &mut Wakes) {
+    pub(super) fn call_dialler(&mut self, wakes: &mut Wakes) {
         self.redial = true;
         self.dialler.take().into_iter().for_each(|dialler| wakes.add(dialler));
     }

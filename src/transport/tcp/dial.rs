@@ -30,11 +30,11 @@ struct Linked {
 }
 
 /// Dials `peer` whenever we have no link to it, for ever.
-pub(super) async fn keep_linked(context: Context<'_>, peer: NodeId, address: &str, seed: u64) {
+pub(super) async fn keep_linked(context: Context<'_>, peer: NodeId, seed: u64) {
     let mut pause = Retry::new(seed);
     // Whether this attempt was called for by the end of a link.
     let mut urgent = false;
-    let (mut place, mut spare) = (Place::new(address), Spare::default());
+    let (mut place, mut spare) = (Place::default(), Spare::default());
     loop {
         context.shared.room().await;
         let began = now();
@@ -158,7 +158,7 @@ async fn wait(context: Context<'_>, peer: NodeId, time: Duration) -> bool {
 async fn dial(
     context: Context<'_>,
     peer: NodeId,
-    place: &mut Place<'_>,
+    place: &mut Place,
     spare: &mut Spare,
     urgent: bool,
 ) -> Option<Linked> {

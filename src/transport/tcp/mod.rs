@@ -57,7 +57,8 @@ use watch::Watched;
 #[derive(Debug)]
 pub struct TcpTransport {
     listen: Mutex<Option<Listen>>,
-    peers: BTreeMap<NodeId, String>,
+    /// Those that were peers when it was built.
+    peers: Vec<NodeId>,
     seed: u64,
     greetings: u32,
     shared: Shared,
@@ -205,10 +206,10 @@ impl TcpTransportBuilder {
         }
         TcpTransport {
             listen: Mutex::new(Some(self.listen)),
-            peers: self.peers,
+            peers: self.peers.keys().copied().collect(),
             seed: self.seed,
             greetings: self.greetings,
-            shared: Shared::new(links, self.sessions, self.watch, self.passes),
+            shared: Shared::new(links, self.peers, self.sessions, self.watch, self.passes),
         }
     }
 }
@@ -233,17 +234,17 @@ impl Transport for TcpTransport {
         let mut work = FuturesUnordered::new();
         let context = Context { shared: &self.shared, hello: &hello };
         work.push(accept::accept_all(context, &listener, Greetings::new(self.greetings, now())).boxed());
-        for (number, (peer, address)) in (0..).zip(&self.peers) {
+        for (number, peer) in (0..).zip(&self.peers) {
             if *peer != hello.node {
                 let seed = self.seed.wrapping_add(number);
-                work.push(dial::keep_linked(context, *peer, address, seed).boxed());
+                work.push(dial::keep_linked(context, *peer, seed).boxed());
             }
         }
         // None of the tasks ends by itself.
         let worked = poll_fn(|cx| {
-            for (peer, address) in self.shared.take_met(cx.waker()) {
+            for peer in self.shared.take_met(cx.waker()) {
                 let seed = self.seed.wrapping_add(self.shared.links().peers() as u64);
-                work.push(async move { dial::keep_linked(context, peer, &address, seed).await }.boxed());
+                work.push(dial::keep_linked(context, peer, seed).boxed());
             }
             work.poll_next_unpin(cx)
         });
@@ -289,6 +290,10 @@ impl Transport for TcpTransport {
 
     fn meet(&self, peer: NodeId, address: &str, terms: &str) {
         self.shared.meet(peer, address, terms);
+    }
+
+    fn relocate(&self, peer: NodeId, address: &str) {
+        self.shared.relocate(peer, address);
     }
 
     async fn close(&self) {

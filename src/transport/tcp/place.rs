@@ -8,24 +8,20 @@ use crate::time::{Duration, Instant};
 use async_io::Timer;
 use futures::future::{BoxFuture, Either, FutureExt, select};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 
 /// Where a peer is.
-pub(super) struct Place<'a> {
-    /// `host:port`.
-    address: &'a str,
-    /// A look-up under way. The next attempt waits for the same one.
-    looking: Option<BoxFuture<'a, Vec<SocketAddr>>>,
+#[derive(Default)]
+pub(super) struct Place {
+    /// A look-up under way, and of what: the next attempt waits for the same one, unless the peer is looked for elsewhere by then.
+    looking: Option<(Arc<str>, BoxFuture<'static, Vec<SocketAddr>>)>,
     /// When the last link ended.
     lost: Option<Instant>,
     /// How long it took to connect when that last went well.
     took: Duration,
 }
 
-impl<'a> Place<'a> {
-    pub(super) fn new(address: &'a str) -> Self {
-        Self { address, looking: None, lost: None, took: Duration::ZERO }
-    }
-
+impl Place {
     /// The link to the peer has ended.
     pub(super) fn lost(&mut self) {
         self.lost = Some(now());
@@ -51,11 +47,13 @@ impl<'a> Place<'a> {
             let soon = CONNECT_AFTER_LOSS_TIMEOUT.max(2 * self.took).min(CONNECT_TIMEOUT);
             return (vec![lost], if urgent { soon } else { CONNECT_TIMEOUT });
         }
-        let looking = self.looking.take().unwrap_or_else(|| resolve(self.address).boxed());
+        let Some(name) = shared.place(peer) else { return (Vec::new(), CONNECT_TIMEOUT) };
+        let looking = self.looking.take().filter(|(of, _)| *of == name).map(|(_, looking)| looking);
+        let looking = looking.unwrap_or_else(|| resolve(Arc::clone(&name)).boxed());
         let found = match select(looking, Timer::after(RESOLVE_TIMEOUT)).await {
             Either::Left((found, _)) => found,
             Either::Right((_, looking)) => {
-                self.looking = Some(looking);
+                self.looking = Some((name, looking));
                 Vec::new()
             }
         };
@@ -66,11 +64,10 @@ impl<'a> Place<'a> {
 }
 
 /// The addresses behind `host:port`. Names are looked up on a thread of their own: that can take seconds.
-async fn resolve(address: &str) -> Vec<SocketAddr> {
+async fn resolve(address: Arc<str>) -> Vec<SocketAddr> {
     if let Ok(address) = address.parse() {
         return vec![address];
     }
-    let address = address.to_owned();
     blocking::unblock(move || {
         address.to_socket_addrs().map(|found| found.take(ADDRESSES_MAX).collect()).unwrap_or_default()
     })
@@ -83,16 +80,15 @@ mod tests {
     use crate::ids::Incarnation;
     use crate::transport::links::{Direction, End, Links};
     use crate::transport::session::PlainSessions;
-    use std::sync::Arc;
 
     #[test]
     fn t12_the_first_attempt_after_a_loss_is_given_up_soon_and_between_sites_not_before_an_answer_can_come() {
         let (peer, address) = (NodeId::new("b").unwrap(), SocketAddr::from(([127, 0, 0, 1], 1)));
         let shared =
-            Shared::new(Links::new([peer], Duration::from_secs(2)), Arc::new(PlainSessions), None, None);
+            Shared::new(Links::new([peer], Duration::from_secs(2)), [], Arc::new(PlainSessions), None, None);
         let up = shared.links().up(Direction::Out, peer, Incarnation(1), Some(address), now());
         shared.links().end(Direction::Out, peer, up.unwrap(), End::Clean, now());
-        let mut place = Place::new("nowhere");
+        let mut place = Place::default();
         place.lost();
         for (took, limit) in [(0, 25), (5, 25), (80, 160), (10_000, 500)] {
             place.connected(Duration::from_millis(took));

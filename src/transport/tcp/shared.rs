@@ -10,15 +10,18 @@ use crate::transport::session::Sessions;
 use crate::transport::wakes::Locked;
 use async_io::Async;
 use futures::future::poll_fn;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 pub(super) struct Shared {
     links: Mutex<Links>,
-    /// Peers that nobody dials yet, and where they are.
+    /// Peers that nobody dials yet.
     met: Mutex<Met>,
+    /// Where each peer is looked for: `host:port`.
+    places: Mutex<BTreeMap<NodeId, Arc<str>>>,
     pub(super) sessions: Arc<dyn Sessions>,
     watch: Option<Arc<dyn SocketWatch>>,
     passes: Option<Arc<dyn Passes>>,
@@ -33,7 +36,7 @@ impl fmt::Debug for Shared {
 /// What is to be dialled from now on, and who does it.
 #[derive(Default)]
 struct Met {
-    peers: Vec<(NodeId, String)>,
+    peers: Vec<NodeId>,
     runner: Option<Waker>,
 }
 
@@ -48,11 +51,14 @@ pub(super) struct Context<'a> {
 impl Shared {
     pub(super) fn new(
         links: Links,
+        places: impl IntoIterator<Item = (NodeId, String)>,
         sessions: Arc<dyn Sessions>,
         watch: Option<Arc<dyn SocketWatch>>,
         passes: Option<Arc<dyn Passes>>,
     ) -> Self {
-        Self { links: Mutex::new(links), met: Mutex::default(), sessions, watch, passes }
+        let places = places.into_iter().map(|(peer, address)| (peer, address.into())).collect();
+        let (links, places) = (Mutex::new(links), Mutex::new(places));
+        Self { links, met: Mutex::default(), places, sessions, watch, passes }
     }
 
     /// What this node says to `peer`, which it dials.
@@ -64,14 +70,33 @@ impl Shared {
     /// One more peer, which is to be dialled there.
     pub(super) fn meet(&self, peer: NodeId, address: &str, terms: &str) {
         if self.links().meet(peer, terms) {
+            self.places().insert(peer, address.into());
             let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-            met.peers.push((peer, address.to_owned()));
+            met.peers.push(peer);
             met.runner.take().into_iter().for_each(Waker::wake);
         }
     }
 
+    /// The peer is to be dialled there from now on (T44).
+    pub(super) fn relocate(&self, peer: NodeId, address: &str) {
+        let mut places = self.places();
+        let Some(place) = places.get_mut(&peer).filter(|place| ***place != *address) else { return };
+        *place = address.into();
+        drop(places);
+        self.links().seek(peer);
+    }
+
+    /// Where a peer is looked for now.
+    pub(super) fn place(&self, peer: NodeId) -> Option<Arc<str>> {
+        self.places().get(&peer).cloned()
+    }
+
+    fn places(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<str>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Those that nobody dials yet; `runner` is woken when there are more.
-    pub(super) fn take_met(&self, runner: &Waker) -> Vec<(NodeId, String)> {
+    pub(super) fn take_met(&self, runner: &Waker) -> Vec<NodeId> {
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         met.runner = Some(runner.clone());
         std::mem::take(&mut met.peers)

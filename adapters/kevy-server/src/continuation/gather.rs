@@ -53,10 +53,10 @@ impl Gather {
         let until = Instant::now() + self.patience;
         let Some(places) = self.places(until) else { return };
         let (found, finds) = channel();
-        for (addresses, port, asker) in self.peers.clone() {
+        for (addresses, asker) in self.peers.clone() {
             let (found, places, patience) = (found.clone(), places.clone(), self.patience);
             let ask = move || {
-                if let Ok(frames) = ask((&addresses, port, &asker), &places, patience) {
+                if let Ok(frames) = ask((&addresses, &asker), &places, patience) {
                     // Nobody may wait any more.
                     drop(found.send(frames));
                 }
@@ -115,11 +115,11 @@ impl Gather {
 
 /// What a peer has behind `places`, shard by shard.
 fn ask(
-    (addresses, port, asker): (&Addresses, u16, &Asker),
+    (addresses, asker): (&Addresses, &Asker),
     places: &[Place],
     patience: Duration,
 ) -> io::Result<Vec<Frames>> {
-    let until = Instant::now() + patience;
+    let (until, port) = (Instant::now() + patience, addresses.site().client_port);
     let connect =
         |ip| Feed::connect(asker, SocketAddr::new(ip, port), patience).map_err(|error| error.to_string());
     let (mut feed, _) = addresses.try_each(connect).map_err(io::Error::other)?;

@@ -148,7 +148,7 @@ pub(crate) fn describe() {
 }
 
 fn connect(link: &Arc<Link>) -> Result<Feed, Stop> {
-    let (port, asker) = (link.origin.primary_client_port, &link.origin.asker);
+    let (port, asker) = (link.origin.addresses.site().client_port, &link.origin.asker);
     let connect = |ip| {
         Feed::connect(asker, SocketAddr::new(ip, port), CONNECT_TIMEOUT).map_err(|error| error.to_string())
     };
@@ -485,9 +485,10 @@ impl Attempt<'_> {
     }
 }
 
-fn ask_member((addresses, port, asker): &Member) -> io::Result<Feed> {
+fn ask_member((addresses, asker): &Member) -> io::Result<Feed> {
+    let port = addresses.site().client_port;
     let connect = |ip| {
-        Feed::connect(asker, SocketAddr::new(ip, *port), MEMBER_TIMEOUT).map_err(|error| error.to_string())
+        Feed::connect(asker, SocketAddr::new(ip, port), MEMBER_TIMEOUT).map_err(|error| error.to_string())
     };
     let (feed, _) = addresses.try_each(connect).map_err(io::Error::other)?;
     feed.set_patience(MEMBER_TIMEOUT)?;

@@ -1,4 +1,4 @@
-//! Where a host is, also while its name cannot be resolved.
+//! Where a member is, also while its name cannot be resolved, and when it has moved.
 //!
 //! A name server that hangs would keep a replica from following a primary whose address is known: the election's own
 //! link to it is up. So what works is tried first, and names are looked up on another thread, for a bounded time.
@@ -16,15 +16,24 @@ const ADDRESSES_MAX: usize = 8;
 /// Says where the election's link to a node leads.
 pub(crate) type Proven = Arc<dyn Fn() -> Option<IpAddr> + Send + Sync>;
 
-/// The addresses of one host.
+/// Where a member is, by its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Site {
+    pub(crate) host: String,
+    /// The port of its first shard's stream.
+    pub(crate) stream_port: u16,
+    /// The port for clients.
+    pub(crate) client_port: u16,
+}
+
+/// The addresses of one member. Whoever holds them sees where it has moved to.
 pub(crate) struct Addresses {
-    host: String,
     proven: Option<Proven>,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
+    site: Site,
     /// Where a connection was made last.
     worked: Option<IpAddr>,
     /// A look-up under way; whoever waits for it has taken it, so there are as many as streams at most.
@@ -33,18 +42,27 @@ struct State {
 
 impl std::fmt::Debug for Addresses {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.host)
+        f.write_str(&self.site().host)
     }
 }
 
 impl Addresses {
-    pub(crate) fn new(host: &str, proven: Option<Proven>) -> Self {
-        Self { host: host.to_owned(), proven, state: Mutex::default() }
+    pub(crate) fn new(site: Site, proven: Option<Proven>) -> Self {
+        Self { proven, state: Mutex::new(State { site, worked: None, looks: None }) }
     }
 
-    /// As it is called in the configuration.
-    pub(crate) fn host(&self) -> &str {
-        &self.host
+    /// As the file says.
+    pub(crate) fn site(&self) -> Site {
+        self.state().site.clone()
+    }
+
+    /// From here on it is there. Connections that stand are not touched.
+    pub(crate) fn relocate(&self, site: Site) {
+        let mut state = self.state();
+        if state.site.host != site.host {
+            (state.worked, state.looks) = (None, None);
+        }
+        state.site = site;
     }
 
     /// A connection to `address` was made.
@@ -79,45 +97,49 @@ impl Addresses {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| format!("the name {} has no address", self.host)))
+        Err(last.unwrap_or_else(|| format!("the name {} has no address", self.site().host)))
     }
 
     fn resolve(&self) -> Result<Vec<IpAddr>, String> {
-        if let Ok(address) = self.host.trim_matches(['[', ']']).parse() {
+        let host = self.site().host;
+        if let Ok(address) = host.trim_matches(['[', ']']).parse() {
             return Ok(vec![address]);
         }
         let looks = match self.state().looks.take() {
             Some(looks) => looks,
-            None => self.look()?,
+            None => look(host.clone())?,
         };
         match looks.recv_timeout(RESOLVE_TIMEOUT) {
             Ok(found) => found,
             Err(RecvTimeoutError::Timeout) => {
-                self.state().looks = Some(looks);
-                Err(format!("no name server told the address of {} within {RESOLVE_TIMEOUT:?}", self.host))
+                let mut state = self.state();
+                if state.site.host == host {
+                    state.looks = Some(looks);
+                }
+                Err(format!("no name server told the address of {host} within {RESOLVE_TIMEOUT:?}"))
             }
-            Err(RecvTimeoutError::Disconnected) => Err(format!("the look-up of {} ended", self.host)),
+            Err(RecvTimeoutError::Disconnected) => Err(format!("the look-up of {host} ended")),
         }
-    }
-
-    fn look(&self) -> Result<Receiver<Result<Vec<IpAddr>, String>>, String> {
-        let (found, looks) = channel();
-        let host = self.host.clone();
-        std::thread::Builder::new()
-            .name("resolve".to_owned())
-            .spawn(move || {
-                let addresses = (host.as_str(), 0).to_socket_addrs();
-                let ips = addresses.map(|all| all.map(|address| address.ip()).collect());
-                // Nobody may wait any more.
-                let _ = found.send(ips.map_err(|error| format!("cannot look up {host}: {error}")));
-            })
-            .map_err(|error| format!("cannot start a thread to look up {}: {error}", self.host))?;
-        Ok(looks)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn look(host: String) -> Result<Receiver<Result<Vec<IpAddr>, String>>, String> {
+    let (found, looks) = channel();
+    let named = host.clone();
+    std::thread::Builder::new()
+        .name("resolve".to_owned())
+        .spawn(move || {
+            let addresses = (host.as_str(), 0).to_socket_addrs();
+            let ips = addresses.map(|all| all.map(|address| address.ip()).collect());
+            // Nobody may wait any more.
+            let _ = found.send(ips.map_err(|error| format!("cannot look up {host}: {error}")));
+        })
+        .map_err(|error| format!("cannot start a thread to look up {named}: {error}"))?;
+    Ok(looks)
 }
 
 #[cfg(test)]
@@ -129,10 +151,14 @@ mod tests {
     const PROVEN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
     const WORKED: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
 
+    fn at(host: &str) -> Site {
+        Site { host: host.to_owned(), stream_port: 1, client_port: 2 }
+    }
+
     /// A name whose server never answers.
     fn hanging(proven: bool) -> (Addresses, std::sync::mpsc::Sender<Result<Vec<IpAddr>, String>>) {
         let proven: Option<Proven> = proven.then(|| Arc::new(|| Some(PROVEN)) as _);
-        let addresses = Addresses::new("db.example", proven);
+        let addresses = Addresses::new(at("db.example"), proven);
         let (server, looks) = channel();
         addresses.state().looks = Some(looks);
         (addresses, server)
@@ -156,12 +182,25 @@ mod tests {
     }
 
     #[test]
+    fn who_has_moved_is_not_looked_for_where_it_was() {
+        let (addresses, server) = hanging(false);
+        addresses.worked(WORKED);
+        let moved = Site { stream_port: 3, ..at("127.0.0.3") };
+        addresses.relocate(moved.clone());
+        assert_eq!(addresses.site(), moved);
+        drop(server);
+        let found =
+            addresses.try_each(|address| if address == WORKED { Err("gone".to_owned()) } else { Ok(()) });
+        assert_eq!(found.unwrap().1, IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3)));
+    }
+
+    #[test]
     fn an_address_is_no_name() {
         for host in ["127.0.0.1", "::1", "[::1]"] {
-            assert!(Addresses::new(host, None).try_each(|ip| Ok(ip.is_loopback())).unwrap().0, "{host}");
+            assert!(Addresses::new(at(host), None).try_each(|ip| Ok(ip.is_loopback())).unwrap().0, "{host}");
         }
         assert_eq!(
-            Addresses::new("127.0.0.1", None).try_each(|_| Err::<(), _>("no".to_owned())),
+            Addresses::new(at("127.0.0.1"), None).try_each(|_| Err::<(), _>("no".to_owned())),
             Err("no".to_owned())
         );
     }

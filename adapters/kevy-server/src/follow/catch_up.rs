@@ -59,7 +59,7 @@ impl CatchUp {
     /// From the client port of the host at the other end of `stream`.
     pub(crate) fn new(link: &Arc<Link>, stream: &TcpStream) -> Result<Self, String> {
         let ip = stream.peer_addr().map_err(|error| error.to_string())?.ip();
-        let address = SocketAddr::new(ip, link.origin.primary_client_port);
+        let address = SocketAddr::new(ip, link.origin.addresses.site().client_port);
         let now = Instant::now();
         let link = Arc::clone(link);
         Ok(Self {

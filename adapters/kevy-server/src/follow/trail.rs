@@ -75,7 +75,7 @@ impl Trail {
     pub(crate) fn start(link: &Arc<Link>, at: Option<u64>) -> io::Result<Self> {
         let disk = link.shards.disk().ok_or_else(|| io::Error::other("there is no directory for it"))?;
         let (into, from) = disk.scratch(link.shard)?;
-        let (port, asker) = (link.origin.primary_client_port, &link.origin.asker);
+        let (port, asker) = (link.origin.addresses.site().client_port, &link.origin.asker);
         let connect = |ip| {
             Feed::connect(asker, SocketAddr::new(ip, port), CONNECT_TIMEOUT)
                 .map_err(|error| error.to_string())

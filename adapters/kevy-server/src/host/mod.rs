@@ -23,7 +23,7 @@ use crate::continuation::resume;
 use crate::fitness::guard::Guard;
 use crate::fitness::probe::Probe;
 use crate::fitness::watch::{Watch, Work};
-use crate::follow::addresses::{Addresses, Proven};
+use crate::follow::addresses::{Addresses, Proven, Site};
 use crate::follow::fleet::{Fleet, Held};
 use crate::follow::keys::Credentials;
 use crate::follow::link::{Member, Origin, Reached};
@@ -90,7 +90,7 @@ impl KevyHost {
         let state = State { role: Role::Idle(Position::NONE), newest: Epoch::ZERO };
         let guard = settings.watchdog.map(Guard::new).transpose()?;
         let proven: Arc<OnceLock<ProvenAddress>> = Arc::default();
-        let addresses = settings.peers.iter().map(|peer| (peer.id, reached(peer, &proven)));
+        let addresses = settings.peers.iter().map(|peer| (peer.id, reached(&settings, peer, &proven)));
         let addresses = RwLock::new(addresses.collect());
         // There from the first scrape.
         metrics::describe_gauge!(
@@ -134,12 +134,15 @@ impl KevyHost {
         Arc::clone(&self.roster)
     }
 
-    /// One more member is in force: its stream is followed if it reigns, and it may follow this node's (M12).
+    /// One more member is in force: its stream is followed if it reigns, and it may follow this node's (M12). Or one is in force at another place
+    /// (M14): what is followed there is dialled there from the next attempt on.
     pub fn meet(&self, in_force: &ElectSettings, node: NodeId) {
-        if let Some(peer) = in_force.peers.iter().find(|peer| peer.id == node) {
-            let at = reached(peer, &self.proven);
-            self.addresses.write().unwrap_or_else(PoisonError::into_inner).push((node, at));
+        let Some(peer) = in_force.peers.iter().find(|peer| peer.id == node) else { return };
+        if let Some(known) = self.addresses(node) {
+            return known.relocate(site(in_force, peer));
         }
+        let at = reached(in_force, peer, &self.proven);
+        self.addresses.write().unwrap_or_else(PoisonError::into_inner).push((node, at));
         self.passes.meet(node);
         if in_force.data_node(node).is_some() {
             self.shards.waits().meet(node.as_str(), in_force.links.keys().map(Proofs::of));
@@ -258,8 +261,7 @@ impl KevyHost {
     fn members(&self, but: &[NodeId]) -> Vec<Member> {
         let settings = self.settings();
         let others = settings.data_nodes.iter().filter(|peer| !but.contains(&peer.id));
-        let member =
-            |peer: &DataNode| Some((self.addresses(peer.id)?, peer.client_port, self.asker(peer.id)));
+        let member = |peer: &DataNode| Some((self.addresses(peer.id)?, self.asker(peer.id)));
         others.filter_map(member).collect()
     }
 
@@ -288,7 +290,7 @@ impl KevyHost {
         let settings = self.settings();
         let node = settings.config.node();
         let unknown = |id: NodeId| HostError::new(format!("node {id} is not in [cluster] peers"));
-        let peer = settings.data_node(primary).ok_or_else(|| unknown(primary))?;
+        settings.data_node(primary).ok_or_else(|| unknown(primary))?;
         let own = settings.data_node(node).ok_or_else(|| unknown(node))?;
         let mut members = self.members(&[node, primary]);
         let all = settings.data_nodes.iter().map(|peer| peer.id).filter(|id| *id != node);
@@ -296,8 +298,6 @@ impl KevyHost {
         Ok(Origin {
             epoch,
             addresses: self.addresses(primary).ok_or_else(|| unknown(primary))?,
-            port: peer.replication_port,
-            primary_client_port: peer.client_port,
             credentials: Arc::new(Credentials::towards(settings.links.keys(), primary, &self.passes)),
             asker: self.asker(primary),
             node: node.to_string(),
@@ -307,11 +307,18 @@ impl KevyHost {
     }
 }
 
+/// Where a peer is by the file.
+fn site(settings: &ElectSettings, peer: &Peer) -> Site {
+    let data = settings.data_node(peer.id);
+    let (stream_port, client_port) = data.map_or((0, 0), |data| (data.replication_port, data.client_port));
+    Site { host: peer.host.clone(), stream_port, client_port }
+}
+
 /// Where a peer is: as it is called, and where the election's link to it leads.
-fn reached(peer: &Peer, proven: &Arc<OnceLock<ProvenAddress>>) -> Arc<Addresses> {
+fn reached(settings: &ElectSettings, peer: &Peer, proven: &Arc<OnceLock<ProvenAddress>>) -> Arc<Addresses> {
     let (id, proven) = (peer.id, Arc::clone(proven));
     let proven: Proven = Arc::new(move || proven.get().and_then(|proven| proven(id)));
-    Arc::new(Addresses::new(&peer.host, Some(proven)))
+    Arc::new(Addresses::new(site(settings, peer), Some(proven)))
 }
 
 /// What a node holds of the history of `epoch`.

@@ -71,10 +71,14 @@ impl Views {
         views
     }
 
-    /// One more, whose pages are there.
+    /// One more, whose pages are there; or one that is known, whose pages are there now.
     pub fn meet(&self, peer: NodeId, address: &str) {
-        let address = address.to_owned();
-        self.lock().push(Slot { peer, address, asked: None, busy: false, said: None });
+        let (address, mut slots) = (address.to_owned(), self.lock());
+        match slots.iter_mut().find(|slot| slot.peer == peer) {
+            // What is under way from the old place is kept until the next question.
+            Some(slot) => slot.address = address,
+            None => slots.push(Slot { peer, address, asked: None, busy: false, said: None }),
+        }
     }
 
     /// Asks those whose last answer is old, and waits for them, though not for long.

@@ -291,7 +291,7 @@ fn the_wish_of_a_client_reaches_the_election() {
 fn a_member_that_comes_later_reigns_for_clients_like_the_first() {
     let (decided, handle) = served(Some(0));
     let new = Member { id: "n4".to_owned(), port: 7004, sentinel_port: 17004, ..three("n1").all[0].clone() };
-    handle.meet(new);
+    handle.meet(new.clone());
     set(&decided, &handle, Some(3));
     let mut client = Reader::connect(&handle);
     let told = |client: &mut Reader| {
@@ -301,6 +301,11 @@ fn a_member_that_comes_later_reigns_for_clients_like_the_first() {
     // The server looks once it is woken.
     let begun = Instant::now();
     while told(&mut client)[4] != "7004" {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", told(&mut client));
+    }
+    // And it may move.
+    handle.meet(Member { port: 8004, ..new });
+    while told(&mut client)[4] != "8004" {
         assert!(begun.elapsed() < PATIENCE, "{:?}", told(&mut client));
     }
 }

@@ -33,12 +33,8 @@ const TRIES_MAX: usize = 200;
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
     pub(crate) epoch: Epoch,
-    /// Where the primary's host is.
+    /// Where the primary is.
     pub(crate) addresses: Arc<Addresses>,
-    /// The port of the first shard's stream.
-    pub(crate) port: u16,
-    /// The port for clients.
-    pub(crate) primary_client_port: u16,
     /// What the primary has to prove.
     pub(crate) credentials: Arc<Credentials>,
     /// What is asked of it at its client port.
@@ -50,8 +46,8 @@ pub(crate) struct Origin {
     pub(crate) members: Arc<[Member]>,
 }
 
-/// A member: where its host is, its port for clients, and what is asked of it there.
-pub(crate) type Member = (Arc<Addresses>, u16, Asker);
+/// A member: where it is, and what is asked of it there.
+pub(crate) type Member = (Arc<Addresses>, Asker);
 
 /// What the links of one fleet share.
 pub(crate) struct Shared {

@@ -44,7 +44,7 @@ impl Link {
             };
             // Told once, not with every attempt.
             if let Some(reason) = trouble.as_ref().filter(|_| trouble != state.trouble) {
-                let (host, port) = (self.origin.addresses.host(), self.port());
+                let (host, port) = (self.origin.addresses.site().host, self.port());
                 eprintln!(
                     "kevy-server: shard {}: stream of {host}:{port}: {reason}; trying again",
                     self.shard
@@ -57,7 +57,7 @@ impl Link {
     }
 
     fn port(&self) -> u32 {
-        u32::from(self.origin.port) + self.shard as u32
+        u32::from(self.origin.addresses.site().stream_port) + self.shard as u32
     }
 
     /// One connection, from dialling to its end.

@@ -299,7 +299,7 @@ impl<'a> Session<'a> {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 pub(super) mod tests {
     use super::*;
-    use crate::follow::addresses::Addresses;
+    use crate::follow::addresses::{Addresses, Site};
     use crate::follow::link::{Origin, Reached, Shared};
     use crate::shards::Shards;
     use kevy_elect_plugin::ids::Epoch;
@@ -312,9 +312,10 @@ pub(super) mod tests {
         let (sender, inbox) = kevy_rt::replica_inbox_pair();
         let origin = Origin {
             epoch: Epoch(5),
-            addresses: Arc::new(Addresses::new("127.0.0.1", None)),
-            port: 1,
-            primary_client_port: 1,
+            addresses: Arc::new(Addresses::new(
+                Site { host: "127.0.0.1".to_owned(), stream_port: 1, client_port: 1 },
+                None,
+            )),
             credentials: Arc::new(crate::follow::keys::Credentials::towards_self(None)),
             asker: crate::continuation::passes::tests::asker(),
             node: "n1".to_owned(),
