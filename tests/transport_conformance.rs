@@ -463,7 +463,8 @@ async fn t44_a_peer_that_moved_is_found_whether_that_is_told_before_it_does_or_a
 async fn what_is_said_to_all_comes_to_each_and_who_is_not_linked_is_named(f: &dyn Fixture) {
     let (a, b, c) = (start(f, "a", 1), start(f, "b", 1), start(f, "c", 1));
     // Once both are linked.
-    (a.send("b", &vote(1)).await, a.send("c", &vote(1)).await);
+    a.send("b", &vote(1)).await;
+    a.send("c", &vote(1)).await;
     let to = ["nobody", "b", "c"].map(id);
     assert_eq!(a.transport.send_all(&to, &vote(2)), [SendError::UnknownPeer(id("nobody"))]);
     assert_eq!(a.transport.send_all(&[], &vote(3)), []);
