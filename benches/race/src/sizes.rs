@@ -200,12 +200,15 @@ const fn measure(
 }
 
 /// What is told of each course in which the primary goes.
-const FAILOVER: [Measure; 13] = [
+const FAILOVER: [Measure; 15] = [
     measure("rounds", 0, "", |l, c| Some(l.of(c).count() as f64)),
     measure("rounds that failed", 0, "0", Laps::failures),
     measure("first write, median (ms)", 1, "", |l, c| median(l.of(c).map(|r| ms(r.failover())))),
     measure("first confirmed write, median (ms)", 1, "60", |l, c| median(l.of(c).filter_map(confirmed))),
     measure("first confirmed write, slowest (ms)", 1, "", |l, c| most(l.of(c).filter_map(confirmed))),
+    measure("of that, a processor was away (ms)", 1, "", |l, c| {
+        of_longest(l.of(c).filter_map(|r| Some((r.confirmed()?, r.away))))
+    }),
     measure("copied anew by survivors", 0, "0", |l, c| {
         total(l.of(c).map(|r| Some(r.copied?.survivors.snapshots)))
     }),
@@ -227,11 +230,14 @@ const FAILOVER: [Measure; 13] = [
     measure("copied anew by it", 0, "", |l, c| total(l.of(c).map(|r| Some(r.copied?.returned.snapshots)))),
     measure("longest write stall while it comes back (ms)", 1, "", |l, c| most(l.of(c).map(|r| ms(r.stall)))),
     measure("of that, ready and without a processor (ms)", 1, "", |l, c| {
-        queued(l.of(c).map(|r| (r.stall, r.stall_queued)))
+        of_longest(l.of(c).map(|r| (r.stall, r.stall_queued)))
+    }),
+    measure("of that, a processor was away (ms)", 1, "", |l, c| {
+        of_longest(l.of(c).map(|r| (r.stall, r.stall_away)))
     }),
 ];
 
-const ROLL: [Measure; 8] = [
+const ROLL: [Measure; 9] = [
     measure("rounds", 0, "", |l, _| Some(l.rolls.len() as f64)),
     measure("rounds that failed", 0, "0", Laps::failures),
     measure("copied anew by anybody", 0, "0", |l, _| {
@@ -244,7 +250,10 @@ const ROLL: [Measure; 8] = [
         most(l.steps().filter(|step| !step.was_primary).map(|step| ms(step.stall)))
     }),
     measure("of that, ready and without a processor (ms)", 1, "", |l, _| {
-        queued(l.steps().filter(|step| !step.was_primary).map(|step| (step.stall, step.stall_queued)))
+        of_longest(l.steps().filter(|step| !step.was_primary).map(|step| (step.stall, step.stall_queued)))
+    }),
+    measure("of that, a processor was away (ms)", 1, "", |l, _| {
+        of_longest(l.steps().filter(|step| !step.was_primary).map(|step| (step.stall, step.stall_away)))
     }),
     measure("longest write stall as the primary is (ms)", 1, "", |l, _| {
         most(l.steps().filter(|step| step.was_primary).map(|step| ms(step.stall)))
@@ -389,9 +398,9 @@ fn most(values: impl Iterator<Item = f64>) -> Option<f64> {
     values.reduce(f64::max)
 }
 
-/// What the longest stall is made of.
-fn queued(stalls: impl Iterator<Item = (Duration, Option<Duration>)>) -> Option<f64> {
-    stalls.max_by_key(|(stall, _)| *stall).and_then(|(_, queued)| queued).map(ms)
+/// A part of the longest one.
+fn of_longest(times: impl Iterator<Item = (Duration, Option<Duration>)>) -> Option<f64> {
+    times.max_by_key(|(time, _)| *time).and_then(|(_, part)| part).map(ms)
 }
 
 /// `None` where one of them is not known, or there is none.
@@ -410,6 +419,7 @@ mod tests {
             was_primary,
             stall: Duration::from_millis(stall),
             stall_queued: Some(Duration::from_millis(stall / 3)),
+            stall_away: Some(Duration::from_millis(stall / 4)),
             rejoined: Duration::from_secs(1),
             copied: None,
             loading: 2,

@@ -39,7 +39,9 @@ WHAT IS MEASURED
     loading       reads that the survivors refused because data came in anew (-LOADING)
     gap_ms        the longest time without any acknowledged write until the new primary's first one
     stall_ms      the longest time without an acknowledged write while the old primary came back;
-                  stall_queued_ms of it the new primary, or its client, was ready to run and had no processor
+                  stall_queued_ms of it the new primary, or its client, was ready to run and had no processor,
+                  and stall_away_ms of it the host of this machine ran nothing of it on at least one processor
+    away_ms       the latter from the fault to the first confirmed write; null without real-time priorities
     lost_waited   writes acknowledged with +OK, confirmed by WAIT, and gone or changed afterwards
     dual_ack_ms   how long a node went on acknowledging writes that were sent to it after another
                   node had already acknowledged one; after SIGCONT: any acknowledgement at all

@@ -39,8 +39,11 @@ struct Line<'a> {
     loading: usize,
     /// The longest time without an acknowledged write while the old primary came back.
     gap_ms: f64,
+    /// For how long a processor was away from the fault to the first confirmed write.
+    away_ms: Option<f64>,
     stall_ms: f64,
     stall_queued_ms: Option<f64>,
+    stall_away_ms: Option<f64>,
     acked: usize,
     acked_waited: usize,
     lost_waited: usize,
@@ -70,8 +73,10 @@ pub(crate) fn line(round: &Round, names: &[String], options: &Options) -> String
         return_snapshots: round.copied.map(|copied| copied.returned.snapshots),
         loading: round.loading,
         gap_ms: ms(round.gap),
+        away_ms: round.away.map(ms),
         stall_ms: ms(round.stall),
         stall_queued_ms: round.stall_queued.map(ms),
+        stall_away_ms: round.stall_away.map(ms),
         acked: round.acked,
         acked_waited: round.waited,
         lost_waited: round.lost.waited,
@@ -101,7 +106,7 @@ mod tests {
     fn a_round_is_one_object_on_one_line() {
         assert_eq!(
             line(&round(), &names(), &options()),
-            r#"{"round":1,"fault":"kill","restart":"later","old_primary":"n1","new_primary":"n2","data_bytes":1000000000,"load":true,"failover_ms":12.0,"confirmed_ms":21.0,"detect_ms":1.2,"elect_ms":2.2,"promote_ms":4.7,"rejoined_ms":480.5,"return_ms":160.5,"snapshots":0,"frames":7,"return_snapshots":1,"loading":0,"gap_ms":12.0,"stall_ms":1.5,"stall_queued_ms":1.2,"acked":2134,"acked_waited":1201,"lost_waited":0,"lost_unwaited":0,"dual_ack_ms":0.0}"#
+            r#"{"round":1,"fault":"kill","restart":"later","old_primary":"n1","new_primary":"n2","data_bytes":1000000000,"load":true,"failover_ms":12.0,"confirmed_ms":21.0,"detect_ms":1.2,"elect_ms":2.2,"promote_ms":4.7,"rejoined_ms":480.5,"return_ms":160.5,"snapshots":0,"frames":7,"return_snapshots":1,"loading":0,"gap_ms":12.0,"away_ms":0.5,"stall_ms":1.5,"stall_queued_ms":1.2,"stall_away_ms":0.3,"acked":2134,"acked_waited":1201,"lost_waited":0,"lost_unwaited":0,"dual_ack_ms":0.0}"#
         );
     }
 

@@ -83,6 +83,9 @@ pub(crate) fn verdict(round: &Round, names: &[String], style: Style) -> String {
     if let Some(queued) = round.stall_queued {
         let _ = writeln!(text, "  {:<36}{:>10}", "  of that, waiting for a processor", ms(queued));
     }
+    if let Some(away) = round.stall_away {
+        let _ = writeln!(text, "  {:<36}{:>10}", "  of that, a processor was away", ms(away));
+    }
     let _ = write!(
         text,
         "  {:<36}{:>10}\n  {:<36}{:>10}\n",
@@ -201,6 +204,7 @@ pub(crate) mod tests {
             gap: Duration::from_millis(12),
             stall: Duration::from_micros(1_500),
             stall_queued: Some(Duration::from_micros(1_200)),
+            stall_away: Some(Duration::from_micros(300)),
         }
     }
 

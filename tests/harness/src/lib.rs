@@ -1,6 +1,7 @@
 //! What `cargo demo`, `cargo chaos` and `cargo race` share: real servers as child processes, clients that
 //! write without pause, faults, and a judge who trusts only what the clients saw.
 
+pub mod away;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

@@ -55,10 +55,15 @@ pub struct Round {
     pub loading: usize,
     /// The longest time without any acknowledgement from the fault until the new primary's first one.
     pub gap: Duration,
+    /// For how long a processor of this machine was away ([`crate::away`]) from the fault to the first confirmed write, or to the first one
+    /// where none was; `None`: nobody counted.
+    pub away: Option<Duration>,
     /// The longest time without an acknowledgement of the new primary while the old one came back.
     pub stall: Duration,
     /// How much of that its server, or the client that would have noticed, was ready and had no processor; `None`: nobody counted.
     pub stall_queued: Option<Duration>,
+    /// For how long of it a processor of this machine was away.
+    pub stall_away: Option<Duration>,
 }
 
 /// A server's log line.

@@ -1,5 +1,6 @@
 //! All nodes are stopped in order and started again, one after the other, as for an upgrade.
 
+use crate::away::Away;
 use crate::copying::{Copied, Counts};
 use crate::failure::Failure;
 use crate::outcome::elections;
@@ -35,6 +36,8 @@ pub struct Step {
     pub stall: Duration,
     /// How much of that the primary, or its client, was ready and had no processor; `None`: nobody counted, or it was the one that was restarted.
     pub stall_queued: Option<Duration>,
+    /// For how long of it a processor of this machine was away ([`crate::away`]).
+    pub stall_away: Option<Duration>,
     /// From the start of its new process until it, and the third node, confirmed.
     pub rejoined: Duration,
     /// What was copied.
@@ -53,7 +56,7 @@ impl Roll {
 impl Stage<'_> {
     /// Restarts all nodes in order, one after the other, while clients write. Gives the confirmed writes too.
     pub fn roll(&mut self) -> Result<(Roll, Vec<Ack>), Failure> {
-        let begun = self.clock.now();
+        let (begun, away) = (self.clock.now(), Away::watch(self.clock));
         self.writers.go();
         self.load.iter().for_each(|load| load.steady());
         let primary = self.warm_up()?;
@@ -75,8 +78,17 @@ impl Stage<'_> {
             let loading = (0..nodes).filter(|other| *other != node).map(refused).sum();
             spans.push((from, whole, queued));
             let (was_primary, stall, rejoined) = (node == primary, Duration::ZERO, whole - started);
-            let stall_queued = None;
-            steps.push(Step { node, was_primary, stall, stall_queued, rejoined, copied, loading });
+            let (stall_queued, stall_away) = (None, None);
+            steps.push(Step {
+                node,
+                was_primary,
+                stall,
+                stall_queued,
+                stall_away,
+                rejoined,
+                copied,
+                loading,
+            });
             self.interrupt.rest(PAUSE)?;
         }
         self.load.iter().for_each(|load| load.pause());
@@ -84,6 +96,7 @@ impl Stage<'_> {
         for (step, (from, whole, queued)) in steps.iter_mut().zip(spans) {
             let (stalled, went_on) = verdict::longest(&acks, from, whole);
             (step.stall, step.stall_queued) = (went_on - stalled, queued.between(stalled, went_on));
+            step.stall_away = away.between(stalled, went_on);
         }
         let lost = verdict::lost(&acks, &self.read_back(last, &acks)?);
         let dual = verdict::dual(&acks, &elections(&self.events(begun)), None);

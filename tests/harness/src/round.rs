@@ -1,5 +1,6 @@
 //! One round: load, fault, take-over, recovery, verdict.
 
+use crate::away::Away;
 use crate::client::{Client, Reply};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Resumption};
@@ -76,7 +77,7 @@ impl Stage<'_> {
         restart: Restart,
         links: &mut dyn Links,
     ) -> Result<(Round, Vec<Ack>), Failure> {
-        let begun = self.clock.now();
+        let (begun, away) = (self.clock.now(), Away::watch(self.clock));
         let planned = matches!(fault, Fault::Term | Fault::Transfer);
         self.writers.go();
         self.work(fault);
@@ -173,8 +174,10 @@ impl Stage<'_> {
             copied: before.copied(&at_return, &after, old, restarted),
             loading: survivors.map(refused).sum(),
             gap: verdict::outage(&acks, struck, first.replied + Duration::from_nanos(1)),
+            away: away.between(struck, first_waited.and_then(|ack| ack.waited).unwrap_or(first.replied)),
             stall: went_on - stalled,
             stall_queued: queued.between(stalled, went_on),
+            stall_away: away.between(stalled, went_on),
         };
         Ok((round, waited))
     }
