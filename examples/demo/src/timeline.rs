@@ -202,6 +202,7 @@ pub(crate) mod tests {
             }),
             loading: 0,
             gap: Duration::from_millis(12),
+            away: Some(Duration::from_micros(500)),
             stall: Duration::from_micros(1_500),
             stall_queued: Some(Duration::from_micros(1_200)),
             stall_away: Some(Duration::from_micros(300)),
@@ -229,6 +230,7 @@ pub(crate) mod tests {
   n1 whole again (WAIT 2) after         160.5 ms
   longest write stall meanwhile           1.5 ms
     of that, waiting for a processor      1.2 ms
+    of that, a processor was away         0.3 ms
   writes acknowledged                      2 134
   of these, confirmed by WAIT 1            1 201
   confirmed writes lost                        0  ✓
