@@ -207,9 +207,11 @@ impl Elector {
         if self.state.reign().is_none() {
             return;
         }
-        self.end_transfer(TransferOutcome::HandedOver, successor);
         let epoch = self.record.epoch();
         let planned = successor.is_some();
+        // Who resigns in favour of nobody has handed nothing over, whatever an operator wanted (H9).
+        let outcome = if planned { TransferOutcome::HandedOver } else { TransferOutcome::Overtaken };
+        self.end_transfer(outcome, successor);
         if self.stops_before_it_resigns() {
             self.leave_office(fence, self.primary.cause());
         }
