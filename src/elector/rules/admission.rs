@@ -120,10 +120,11 @@ impl Elector {
         })
     }
 
-    /// What the voters who have answered belong to.
+    /// What the voters who have answered belong to. Of a process that came since then it is not known before it is heard (I3).
     fn answers(&self) -> impl Iterator<Item = Option<Identity>> + '_ {
         let answered = |index: &usize| {
-            self.peers[*index].voter().is_some_and(|voter| self.admission.has_answer_of(voter))
+            let peer = &self.peers[*index];
+            peer.heard().is_some() && peer.voter().is_some_and(|voter| self.admission.has_answer_of(voter))
         };
         self.peers.other_voters().filter(answered).map(|index| self.peers[index].identity())
     }
