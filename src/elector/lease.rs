@@ -94,8 +94,10 @@ impl Lease {
 
     /// What `voter` promised does not count any more.
     pub(super) fn unsupported(&mut self, voter: usize) {
-        self.echoed[voter] = None;
-        (self.start, self.carried) = (None, None);
+        let echoed = self.echoed[voter].take();
+        self.start = None;
+        // Who had not echoed by then is none of the quorum that it is of.
+        self.carried = self.carried.filter(|carried| echoed < Some(*carried));
     }
 
     /// Other voters count from here on: `before` says under which number each of them was counted until now.
