@@ -7,5 +7,6 @@ pub(crate) mod memory;
 pub(crate) mod probe;
 pub(crate) mod pulse;
 pub(crate) mod reset_clients;
+pub(crate) mod serving;
 pub(crate) mod threads;
 pub(crate) mod watch;

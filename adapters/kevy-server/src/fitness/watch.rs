@@ -11,9 +11,9 @@ use kevy_elect_plugin::host::Health;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A shard that has work of the server's own in hand, a snapshot of its data for example, may take so many times longer:
-/// a handover would only bring the same work to the next node.
-const OWN_WORK: u32 = 10;
+/// A shard that computes and is at no command has work of the server's own in hand, a copy of its data for example, and may take so many
+/// times longer: a handover would only bring the same work to the next node. A minute, by default, is enough for two hundred million keys.
+const OWN_WORK: u32 = 60;
 /// A shard may stand still for so many times longer if it waits for a processor, and not for anything else.
 const STARVED: u32 = 10;
 /// The part of the bound from which on it is looked what a shard that stands still is at.
@@ -61,9 +61,10 @@ struct State {
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     views: u64,
-    /// For how long it has told nothing, and how much of that was its own doing.
+    /// For how long it has told nothing, how much of that was its own doing, and for how much of that it was seen to wait for something.
     still: Duration,
     own: Duration,
+    waited: Duration,
     /// The processor time that it had had when it was looked at last.
     used: Option<Duration>,
 }
@@ -73,6 +74,9 @@ impl Seen {
     fn stand(&mut self, passed: Duration, look: Option<Look>) {
         let had = look.zip(self.used).map(|(look, used)| look.used.saturating_sub(used));
         self.still += passed;
+        if look.is_some_and(|look| !look.runs) {
+            self.waited += passed;
+        }
         self.own += match had {
             Some(had) if look.is_some_and(|look| look.runs) => had.min(passed),
             _ => passed,
@@ -125,17 +129,7 @@ impl Watch {
             } else {
                 *seen = Seen { views, ..Seen::default() };
             }
-            let (own, still) = match work {
-                Work::Promotes => {
-                    let soon = PROMOTION_MIN.max(self.heartbeat * PROMOTION_HEARTBEATS).min(self.timeout);
-                    (soon, soon)
-                }
-                Work::Serves if own_work => (self.timeout * OWN_WORK, self.timeout * OWN_WORK),
-                Work::Serves => (self.timeout, self.timeout * STARVED),
-            };
-            if (seen.own >= own || seen.still >= still)
-                && stuck.is_none_or(|(_, longest)| seen.still > longest)
-            {
+            if self.is_stuck(seen, work, own_work) && stuck.is_none_or(|(_, longest)| seen.still > longest) {
                 stuck = Some((shard, seen.still));
             }
         }
@@ -149,6 +143,21 @@ impl Watch {
             }
         }
         if state.stuck.is_some() { Health::Stuck } else { Health::Good }
+    }
+
+    fn is_stuck(&self, seen: &Seen, work: Work, own_work: bool) -> bool {
+        match work {
+            Work::Promotes => {
+                let soon = PROMOTION_MIN.max(self.heartbeat * PROMOTION_HEARTBEATS).min(self.timeout);
+                seen.own >= soon || seen.still >= soon
+            }
+            // Nobody looks at the first part of it.
+            Work::Serves if own_work => {
+                seen.waited >= self.timeout - self.timeout / LOOK_PART
+                    || seen.still >= self.timeout * OWN_WORK
+            }
+            Work::Serves => seen.own >= self.timeout || seen.still >= self.timeout * STARVED,
+        }
     }
 
     /// What was found, for people.
@@ -228,14 +237,26 @@ mod tests {
     }
 
     #[test]
-    fn who_is_to_be_promoted_has_less_time_and_a_snapshot_more() {
+    fn who_is_to_be_promoted_has_less_time_and_work_of_the_servers_own_more() {
         let mut scene = Scene::new();
         scene.pass(200, [true, true], Work::Serves, false);
         assert_eq!(scene.pass(400, [true, false], Work::Promotes, false), Health::Stuck);
         let mut scene = Scene::new();
         scene.pass(200, [true, true], Work::Serves, false);
-        assert_eq!(scene.pass(9_000, [false, true], Work::Serves, true), Health::Good);
+        assert_eq!(scene.pass(59_000, [false, true], Work::Serves, true), Health::Good);
         assert_eq!(scene.pass(2_000, [false, true], Work::Serves, true), Health::Stuck);
+    }
+
+    #[test]
+    fn who_waits_for_something_else_at_its_own_work_has_no_more_time_and_who_is_at_a_command_neither() {
+        let mut scene = Scene::new();
+        scene.pass(200, [true, true], Work::Serves, false);
+        (scene.percent, scene.runs) = (0, false);
+        assert_eq!(scene.pass(1_100, [false, true], Work::Serves, true), Health::Stuck, "a disk, perhaps");
+        let mut scene = Scene::new();
+        scene.pass(200, [true, true], Work::Serves, false);
+        assert_eq!(scene.pass(5_000, [false, true], Work::Serves, true), Health::Good);
+        assert_eq!(scene.pass(100, [false, true], Work::Serves, false), Health::Stuck, "a command after all");
     }
 
     #[test]

@@ -42,6 +42,7 @@ use crate::continuation::passes::Passes;
 use crate::continuation::pins::Pins;
 use crate::ending::Ending;
 use crate::fitness::pulse::Pulse;
+use crate::fitness::serving::Serving;
 use crate::office::{Office, Standing};
 use crate::position::cutter::Cutter;
 use crate::position::disk::Disk;
@@ -167,8 +168,8 @@ struct Shard {
     shut_views: AtomicU64,
     /// The newest turns that it has taken.
     turned: AtomicU64,
-    /// Whether it began a snapshot of its data since.
-    own_work: AtomicBool,
+    /// Whether it is at a command, once its thread runs.
+    serving: OnceLock<Serving>,
     /// kevy's offset in its own stream.
     offset: AtomicU64,
     flushes: AtomicU64,
@@ -246,7 +247,7 @@ impl Shards {
             viewed: AtomicU64::default(),
             shut_views: AtomicU64::default(),
             turned: AtomicU64::default(),
-            own_work: AtomicBool::default(),
+            serving: OnceLock::new(),
             offset: AtomicU64::default(),
             flushes: AtomicU64::default(),
             sent: AtomicU64::default(),

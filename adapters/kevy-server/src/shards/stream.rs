@@ -3,6 +3,7 @@
 use super::followers::of_members;
 use super::{Shard, Shards};
 use crate::confirm::names::{Row, judge};
+use crate::fitness::serving::Serving;
 use crate::fitness::threads;
 use crate::position::offset::position_offset;
 use crate::position::tag::Tag;
@@ -60,7 +61,6 @@ impl Shards {
             self.order_mark(shard, 0, 0);
         }
         self.note_seen(shard);
-        state.own_work.store(false, Ordering::Relaxed);
         let shut = if self.check().is_ok() { 0 } else { state.shut_views.load(Ordering::Relaxed) + 1 };
         state.shut_views.store(shut, Ordering::Relaxed);
         if reign != 0 && started == reign {
@@ -113,7 +113,6 @@ impl Shards {
 
     /// The mark for a snapshot of this shard, which begins now.
     pub fn tag(&self, shard: usize) -> Tag {
-        self.shards[shard].own_work.store(true, Ordering::Relaxed);
         self.note_dump(shard);
         let (reign, state) = (self.reign.load(Ordering::Acquire), &self.shards[shard]);
         let reigns = reign != 0 && state.started.load(Ordering::Acquire) == reign;
@@ -163,9 +162,11 @@ impl Shards {
         u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// The calling thread is this shard's.
-    pub(crate) fn note_thread(&self, shard: usize) {
+    /// The calling thread is this shard's, and that tells whether it is at a command.
+    pub(crate) fn note_thread(&self, shard: usize, serving: &Serving) {
         self.shards[shard].thread.store(threads::thread().unwrap_or(0), Ordering::Relaxed);
+        // A shard starts once.
+        drop(self.shards[shard].serving.set(serving.clone()));
     }
 
     /// This shard's thread, where it is known.
@@ -173,9 +174,9 @@ impl Shards {
         Some(self.shards[shard].thread.load(Ordering::Relaxed)).filter(|thread| *thread != 0)
     }
 
-    /// Whether this shard has begun a snapshot of its data since it last told its offset.
+    /// Whether this shard is at no command that somebody sent.
     pub(crate) fn is_at_own_work(&self, shard: usize) -> bool {
-        self.shards[shard].own_work.load(Ordering::Relaxed)
+        self.shards[shard].serving.get().is_some_and(|serving| !serving.now())
     }
 
     /// A replica has not acknowledged all of this shard's stream, which has come to `offset`: it needs a cut to do so, unless it lacks

@@ -26,6 +26,7 @@ use crate::clients::windows;
 use crate::confirm::names::{Name, Row};
 use crate::continuation::history;
 use crate::fitness::companion;
+use crate::fitness::serving::Serving;
 use crate::position::digest;
 use crate::position::syncer;
 use crate::position::tag::Tag;
@@ -73,6 +74,8 @@ pub struct ElectedCommands {
     wary: Cell<bool>,
     /// Whether what is written is weighed.
     weighs: Cell<bool>,
+    /// Whether this shard is at a command.
+    serving: Serving,
 }
 
 impl ElectedCommands {
@@ -82,7 +85,7 @@ impl ElectedCommands {
         let (shard, resolved, refused) = (Cell::new(None), Cell::new(false), Cell::new(false));
         let (browser, resp3, wary) = (Browser::default(), Cell::new(false), Cell::new(false));
         let (plain, waiting, refuses_next) = (Plain::get(), RefCell::default(), Cell::new(false));
-        let weighs = Cell::new(false);
+        let (weighs, serving) = (Cell::new(false), Serving::default());
         Self {
             kevy,
             replies,
@@ -98,6 +101,7 @@ impl ElectedCommands {
             refuses_next,
             wary,
             weighs,
+            serving,
         }
     }
 
@@ -142,6 +146,7 @@ impl Clone for ElectedCommands {
             refuses_next: Cell::new(false),
             wary: Cell::new(false),
             weighs: Cell::new(false),
+            serving: Serving::default(),
         }
     }
 }
@@ -181,6 +186,7 @@ impl Commands for ElectedCommands {
     }
 
     fn dispatch_into<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
+        self.serving.begin();
         if self.intercept(store, args, out) {
             return;
         }
@@ -195,6 +201,7 @@ impl Commands for ElectedCommands {
     }
 
     fn dispatch_into_resp3<A: ArgvView + ?Sized>(&self, store: &mut Store, args: &A, out: &mut Vec<u8>) {
+        self.serving.begin();
         if self.intercept(store, args, out) {
             return;
         }
@@ -218,6 +225,7 @@ impl Commands for ElectedCommands {
         proto: RespVersion,
         out: &mut Vec<u8>,
     ) {
+        self.serving.begin();
         // One call, so that it is no call at all.
         let from = out.len();
         self.run(store, args, verb, proto, out);
@@ -256,7 +264,7 @@ impl Commands for ElectedCommands {
     fn on_shard_start(&self, shard: usize) {
         self.shard.set(Some(shard));
         companion::shard_begins(shard);
-        self.shards().note_thread(shard);
+        self.shards().note_thread(shard, &self.serving);
         self.kevy.on_shard_start(shard);
         scripts::install(self.kevy.state(), self.shards(), shard);
     }
@@ -429,6 +437,7 @@ impl Commands for ElectedCommands {
         self.kevy.shutdown_save_requested()
     }
     fn extension_op(&self, store: &mut Store, argv: &[Vec<u8>]) -> Vec<u8> {
+        self.serving.begin();
         if history::is_ours(argv) {
             return history::answer(self.shards(), store, argv);
         }
@@ -489,6 +498,7 @@ impl Commands for ElectedCommands {
     fn take_ext_out(&self) -> Vec<(usize, Vec<u8>)> {
         // Asked after every write, and at the end of every turn of the shard's loop.
         self.browser.turn();
+        self.serving.end();
         self.kevy.take_ext_out()
     }
     fn apply_ext(&self, store: &mut Store, payload: &[u8]) {
