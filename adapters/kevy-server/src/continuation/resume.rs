@@ -383,6 +383,7 @@ impl Attempt<'_> {
             if frames == 0 {
                 return Ok(false);
             }
+            self.count(frames);
             self.wait_for_room()?;
             // Not all that was asked for: an answer has only so many bytes, and some frames are larger than others.
             let step = if frames < count { frames - frames / 8 } else { frames };
@@ -414,6 +415,7 @@ impl Attempt<'_> {
                 let Answer::Frames(frames) = feed.kept_answer(due(question), count(question))? else {
                     continue;
                 };
+                let before = next.offset;
                 for _ in 0..frames {
                     let (offset, argv) = member.as_deref_mut().unwrap_or(&mut self.feed).frame()?;
                     // What comes behind an answer that was too short is asked for once more.
@@ -422,6 +424,7 @@ impl Attempt<'_> {
                         next.offset += 1;
                     }
                 }
+                self.count(next.offset - before);
                 self.wait_for_room()?;
             }
             if next.offset < begun.offset + questions * step {
@@ -439,16 +442,20 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    fn pass(&mut self, at: Place, argv: Argv) -> Result<(), Stop> {
+    fn pass(&self, at: Place, argv: Argv) -> Result<(), Stop> {
         let (link, shard) = (self.link, self.link.shard);
         let _state = open(link)?;
         link.shards.keep(shard, at, &argv);
         if !link.shards.send_frame(shard, at.offset, argv) {
             return Err(Stop::End(End::Broken("this server has stopped".to_owned())));
         }
-        self.fetched += 1;
-        metrics::counter!("kevy_server_continue_fetched_total").increment(1);
         Ok(())
+    }
+
+    /// So many frames were fetched.
+    fn count(&mut self, frames: u64) {
+        self.fetched += frames;
+        metrics::counter!("kevy_server_continue_fetched_total").increment(frames);
     }
 
     /// The shard is at `place` of the primary's history: the stream goes on there.

@@ -24,6 +24,8 @@ const AHEAD_BYTES: usize = 1 << 20;
 const HISTORY_BYTES_MAX: u64 = 16 << 10;
 /// The longest line: a number, or the text of an error.
 const LINE_BYTES_MAX: u64 = 512;
+/// What is read at once. After a failover under load thousands of small frames are fetched while somebody waits for them.
+const READ_BYTES: usize = 64 << 10;
 
 /// What a primary answers.
 #[derive(Debug, PartialEq)]
@@ -52,7 +54,11 @@ impl Feed {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         socket.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-        Ok(Self { reader: BufReader::new(socket), out: Vec::new(), asker: asker.clone() })
+        Ok(Self {
+            reader: BufReader::with_capacity(READ_BYTES, socket),
+            out: Vec::new(),
+            asker: asker.clone(),
+        })
     }
 
     /// Waits no longer than this for an answer, in place of what suits large frames.
@@ -276,37 +282,52 @@ fn told((answer, next): (Answer, u64), offset: u64) -> Answer {
 
 /// Takes apart `*2 :offset *words`.
 fn frame(from: &mut impl BufRead) -> io::Result<(u64, Argv)> {
-    expect(&line(from)?, '*', 2)?;
-    Ok((number(&line(from)?, ':')?, argv(from)?))
+    let mut text = Vec::new();
+    expect(read_line(from, &mut text)?, '*', 2)?;
+    Ok((number(read_line(from, &mut text)?, ':')?, argv(from, &mut text)?))
 }
 
-fn argv(from: &mut impl BufRead) -> io::Result<Argv> {
-    let count = number(&line(from)?, '*')?;
+fn argv(from: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<Argv> {
+    let count = number(read_line(from, text)?, '*')?;
     let mut argv = Argv::default();
     let (mut left, mut word) = (FRAME_BYTES_MAX, Vec::new());
     for _ in 0..count {
-        let size = usize::try_from(number(&line(from)?, '$')?).unwrap_or(usize::MAX);
+        let size = usize::try_from(number(read_line(from, text)?, '$')?).unwrap_or(usize::MAX);
         left = left.checked_sub(size).ok_or_else(|| garbage("a frame above 1 GiB".to_owned()))?;
-        word.clear();
-        word.reserve(size.min(AHEAD_BYTES));
-        if from.take(size as u64).read_to_end(&mut word)? != size {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let mut end = [0; 2];
-        from.read_exact(&mut end)?;
+        read_word(from, size, &mut word)?;
         argv.push(&word);
+        from.read_exact(&mut [0; 2])?;
     }
     Ok(argv)
 }
 
-fn line(from: &mut impl BufRead) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    from.take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes)?;
-    if bytes.is_empty() {
+/// The next `size` bytes. As many as are said to come get room at once only while they are few.
+fn read_word(from: &mut impl BufRead, size: usize, into: &mut Vec<u8>) -> io::Result<()> {
+    into.clear();
+    if size <= AHEAD_BYTES {
+        into.resize(size, 0);
+        return from.read_exact(into);
+    }
+    into.reserve(AHEAD_BYTES);
+    if from.take(size as u64).read_to_end(into)? != size {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let text = bytes.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok());
-    text.map(str::to_owned).ok_or_else(|| garbage("a line that does not end, or is no text".to_owned()))
+    Ok(())
+}
+
+fn line(from: &mut impl BufRead) -> io::Result<String> {
+    read_line(from, &mut Vec::new()).map(str::to_owned)
+}
+
+/// A line, in place of the one that was read `into` there before.
+fn read_line<'a>(from: &mut impl BufRead, into: &'a mut Vec<u8>) -> io::Result<&'a str> {
+    into.clear();
+    from.take(LINE_BYTES_MAX).read_until(b'\n', into)?;
+    if into.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let text = into.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok());
+    text.ok_or_else(|| garbage("a line that does not end, or is no text".to_owned()))
 }
 
 fn number(line: &str, kind: char) -> io::Result<u64> {
