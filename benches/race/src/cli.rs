@@ -1,5 +1,6 @@
 //! What the person asked for.
 
+use crate::sizes::Course;
 use clap::Parser;
 use kevy_elect_harness::cli::{count, named, seconds};
 use kevy_elect_harness::data::{Size, VALUE_BYTES, VALUE_BYTES_MAX};
@@ -74,6 +75,9 @@ pub(crate) struct Options {
     /// With --data: no new round of a course after so long
     #[arg(long, value_name = "SECONDS", default_value = BUDGET_S, value_parser = seconds(1, BUDGET_S_MAX))]
     pub(crate) budget: Duration,
+    /// With --data: only this course (may be given several times; default: all)
+    #[arg(long = "course", value_name = "NAME", requires = "data", value_parser = named(Course::ALL, Course::name, Course::spelled))]
+    pub(crate) courses: Vec<Course>,
     /// Only this fault (may be given several times; default: all, isolate only as root)
     #[arg(long = "fault", value_name = "NAME",
           value_parser = named(&[Fault::Kill, Fault::Stop, Fault::Isolate], Fault::name, Fault::spelled))]
@@ -133,6 +137,9 @@ impl Options {
         } else if !options.data.is_empty() {
             // Everything happens on one machine's loopback.
             options.faults.clear();
+            if options.courses.is_empty() {
+                options.courses = Course::ALL.to_vec();
+            }
         } else if options.faults.is_empty() {
             options.faults = vec![Fault::Kill, Fault::Stop];
             if root {

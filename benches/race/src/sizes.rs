@@ -28,13 +28,13 @@ words! {
     /// What is done to a cluster.
     pub(crate) enum Course {
         /// `kill -9` of the primary while hardly anybody writes.
-        Idle = "kill -9, idle",
+        Idle = "idle" => "kill -9, idle",
         /// The same while clients write as fast as it answers.
-        Loaded = "kill -9 under load",
+        Loaded = "loaded" => "kill -9 under load",
         /// SIGTERM of the primary under a steady load.
-        Handover = "planned handover under load",
+        Handover = "handover" => "planned handover under load",
         /// All three, one after the other, stopped in order and started again, under a steady load.
-        Roll = "rolling restart under load",
+        Roll = "roll" => "rolling restart under load",
     }
 }
 
@@ -71,7 +71,7 @@ impl Race<'_> {
             differing: None,
             memory: Memory::default(),
         };
-        let mut courses = Course::ALL;
+        let mut courses = &self.options.courses[..];
         while !courses.is_empty() {
             courses = match self.cluster(courses, &mut laps) {
                 Ok(left) => left,
@@ -138,7 +138,7 @@ impl Race<'_> {
         let text = failure.to_string();
         let first = text.lines().next().unwrap_or_default().to_owned();
         self.progress.round(0, 0);
-        self.progress.note(&format!("{}: {first}", course.as_str()));
+        self.progress.note(&format!("{}: {first}", course.spelled()));
         laps.failed.push((course, first));
     }
 
@@ -155,7 +155,7 @@ impl Race<'_> {
             Course::Roll => {
                 let (roll, _) = stage.roll()?;
                 let stall = roll.steps.iter().map(|step| step.stall).max().unwrap_or_default();
-                self.told(&format!("{:<28} longest stall {:>9.1} ms", course.as_str(), ms(stall)));
+                self.told(&format!("{:<28} longest stall {:>9.1} ms", course.spelled(), ms(stall)));
                 laps.rolls.push(roll);
                 return Ok(());
             }
@@ -163,7 +163,7 @@ impl Race<'_> {
         let (round, _) = stage.play(number, fault, Restart::Later, &mut Uncut)?;
         self.told(&format!(
             "{:<28} first write {:>9.1} ms   confirmed {:>9.1} ms   whole again {:>7.1} s   longest stall {:>9.1} ms",
-            course.as_str(),
+            course.spelled(),
             ms(round.failover()),
             round.confirmed().map_or(f64::NAN, ms),
             round.rejoined().as_secs_f64(),
@@ -323,8 +323,8 @@ pub(crate) fn rows(all: &[Laps]) -> Vec<Vec<String>> {
         let roll = ROLL.iter().map(|m| (Some(Course::Roll), m));
         for (course, m) in failovers.chain(roll).chain(ALL.iter().map(|m| (None, m))) {
             let of = |racer| (m.value)(find(racer, *size)?, course.unwrap_or(Course::Idle));
-            let name =
-                course.map_or_else(|| m.what.to_owned(), |course| format!("{}: {}", course.as_str(), m.what));
+            let name = course
+                .map_or_else(|| m.what.to_owned(), |course| format!("{}: {}", course.spelled(), m.what));
             table.push(row(format!("{size}: {name}"), m.digits, m.ratio, m.bar, &of));
         }
     }
@@ -334,7 +334,7 @@ pub(crate) fn rows(all: &[Laps]) -> Vec<Vec<String>> {
                 let at = |size| median(find(racer, size)?.of(course).filter_map(value));
                 Some(at(most)? / at(least)?)
             };
-            table.push(row(format!("{most} / {least}: {}: {what}", course.as_str()), 2, false, "2", &of));
+            table.push(row(format!("{most} / {least}: {}: {what}", course.spelled()), 2, false, "2", &of));
         }
     }
     // Rows in which nobody has anything.
@@ -347,7 +347,7 @@ pub(crate) fn rows(all: &[Laps]) -> Vec<Vec<String>> {
 pub(crate) fn failures(all: &[Laps]) -> Vec<String> {
     let of = |laps: &Laps| {
         let told = |(course, why): &(Course, String)| {
-            format!("{}, {}: {}: {why}", laps.racer.spelled(), laps.size, course.as_str())
+            format!("{}, {}: {}: {why}", laps.racer.spelled(), laps.size, course.spelled())
         };
         laps.failed.iter().map(told).collect::<Vec<_>>()
     };
