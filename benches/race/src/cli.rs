@@ -1,6 +1,6 @@
 //! What the person asked for.
 
-use crate::sizes::Course;
+use crate::sizes::{Course, Weight};
 use clap::Parser;
 use kevy_elect_harness::cli::{count, named, seconds};
 use kevy_elect_harness::data::{Size, VALUE_BYTES, VALUE_BYTES_MAX};
@@ -75,6 +75,10 @@ pub(crate) struct Options {
     /// With --data: no new round of a course after so long
     #[arg(long, value_name = "SECONDS", default_value = BUDGET_S, value_parser = seconds(1, BUDGET_S_MAX))]
     pub(crate) budget: Duration,
+    /// With --data: the smallest size once more, and with each primary that is killed a process dies that holds as much memory as the largest size and
+    /// does nothing: what of a difference is the kernel's work of taking memory back
+    #[arg(long, requires = "data")]
+    pub(crate) ballast: bool,
     /// With --data: only this course (may be given several times; default: all)
     #[arg(long = "course", value_name = "NAME", requires = "data", value_parser = named(Course::ALL, Course::name, Course::spelled))]
     pub(crate) courses: Vec<Course>,
@@ -152,6 +156,18 @@ impl Options {
         Ok(options)
     }
 
+    /// What the nodes hold, one after the other.
+    pub(crate) fn weights(&self) -> Vec<Weight> {
+        let mut weights: Vec<_> =
+            self.data.iter().map(|size| Weight { size: *size, ballast: Size(0) }).collect();
+        if let (true, Some(least), Some(most)) =
+            (self.ballast, self.data.iter().min(), self.data.iter().max())
+        {
+            weights.insert(1, Weight { size: *least, ballast: *most });
+        }
+        weights
+    }
+
     /// The same for so many rounds, with keys or without.
     pub(crate) fn turn(&self, secure: bool, rounds: u32) -> Self {
         Self { secure, rounds, ..self.clone() }
@@ -182,7 +198,17 @@ mod tests {
         let keys = options(&["--keys"], true).unwrap();
         assert_eq!((keys.rounds, keys.racers, keys.faults), (20, vec![Racer::Plugin], vec![]));
         let data = options(&["--data", "0,1gb"], true).unwrap();
-        assert_eq!((data.data, data.rounds, data.faults), (vec![Size(0), Size(1_000_000_000)], 10, vec![]));
+        assert_eq!(
+            (&data.data[..], data.rounds, &data.faults[..]),
+            (&[Size(0), Size(1_000_000_000)][..], 10, &[][..])
+        );
+        assert_eq!((data.courses.len(), data.weights().len()), (4, 2));
+        let beside = options(&["--data", "0,1gb", "--ballast", "--course", "loaded"], true).unwrap();
+        let told: Vec<_> = beside.weights().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (beside.courses.len(), told.join("; ")),
+            (1, "no data; no data, ballast of 1 GB; 1 GB".to_owned())
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `cargo race`: three systems, the same faults, the same client, one machine, one run.
 
+mod ballast;
 mod binaries;
 mod cli;
 mod idle;
@@ -59,7 +60,8 @@ pub(crate) struct Course {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = guard::play_part(std::env::args_os().skip(1)) {
+    let arguments = || std::env::args_os().skip(1);
+    if let Some(code) = guard::play_part(arguments()).or_else(|| ballast::play_part(arguments())) {
         return code;
     }
     let root = rustix::process::geteuid().is_root();
@@ -165,11 +167,11 @@ fn compare_sizes(
     progress: &Progress,
 ) -> Result<(), Failure> {
     let mut all = Vec::new();
-    for size in &options.data {
+    for weight in options.weights() {
         for entry in entries {
-            eprintln!("{}", Style::detect().strong(&format!("{}, {size}", entry.racer.spelled())));
+            eprintln!("{}", Style::detect().strong(&format!("{}, {weight}", entry.racer.spelled())));
             let race = Race { options, entry, interrupt, progress, clock: Clock::start() };
-            all.push(race.laps(*size)?);
+            all.push(race.laps(weight)?);
         }
     }
     progress.clear();
@@ -304,7 +306,15 @@ impl Race<'_> {
     }
 
     fn stage<'a>(&'a self, cluster: &'a mut Cluster, writers: &'a Writers) -> Stage<'a> {
-        let (readers, load, interrupt) = (None, None, self.interrupt);
-        Stage { cluster, writers, readers, load, interrupt, clock: self.clock, progress: self.progress }
+        Stage {
+            cluster,
+            writers,
+            readers: None,
+            load: None,
+            beside: None,
+            interrupt: self.interrupt,
+            clock: self.clock,
+            progress: self.progress,
+        }
     }
 }

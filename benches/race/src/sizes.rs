@@ -3,6 +3,7 @@
 //! Each system is filled once for each size, and then broken in each way for as long as `--budget` lasts. A
 //! cluster that does not become whole again is counted, and its other courses are run on a new one.
 
+use crate::ballast::Ballast;
 use crate::cli::Racer;
 use crate::memory::{self, Memory};
 use crate::{NODES, Race};
@@ -38,10 +39,31 @@ words! {
     }
 }
 
+impl Course {
+    /// Whether the primary is killed.
+    const fn kills(self) -> bool {
+        matches!(self, Self::Idle | Self::Loaded)
+    }
+}
+
+/// What the nodes hold, and what is held by a process that dies with each primary that is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Weight {
+    pub(crate) size: Size,
+    pub(crate) ballast: Size,
+}
+
+impl std::fmt::Display for Weight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.size.fmt(f)?;
+        if self.ballast > Size(0) { write!(f, ", ballast of {}", self.ballast) } else { Ok(()) }
+    }
+}
+
 /// One system with so much data.
 pub(crate) struct Laps {
     pub(crate) racer: Racer,
-    pub(crate) size: Size,
+    pub(crate) weight: Weight,
     /// How long a frame of the load is, about.
     frame_bytes: usize,
     /// How long it took to fill all nodes.
@@ -58,11 +80,11 @@ pub(crate) struct Laps {
 
 impl Race<'_> {
     /// Everything that one system goes through with data of one size.
-    pub(crate) fn laps(&self, size: Size) -> Result<Laps, Failure> {
+    pub(crate) fn laps(&self, weight: Weight) -> Result<Laps, Failure> {
         let (fill, rounds) = (Duration::ZERO, Vec::new());
         let mut laps = Laps {
             racer: self.entry.racer,
-            size,
+            weight,
             frame_bytes: FRAME_BYTES + self.options.value_bytes,
             fill,
             rounds,
@@ -71,7 +93,11 @@ impl Race<'_> {
             differing: None,
             memory: Memory::default(),
         };
-        let mut courses = &self.options.courses[..];
+        let mut courses: &[Course] = &self.options.courses;
+        let kills: Vec<Course> = courses.iter().copied().filter(|course| course.kills()).collect();
+        if weight.ballast > Size(0) {
+            courses = &kills;
+        }
         while !courses.is_empty() {
             courses = match self.cluster(courses, &mut laps) {
                 Ok(left) => left,
@@ -90,7 +116,7 @@ impl Race<'_> {
 
     /// As many of the courses as one cluster stands. Gives those that are left.
     fn cluster<'a>(&self, courses: &'a [Course], laps: &mut Laps) -> Result<&'a [Course], Failure> {
-        let data = Data::new(laps.size, self.options.value_bytes);
+        let data = Data::new(laps.weight.size, self.options.value_bytes);
         let mut cluster = self.start(true, vec![Place::Loopback; NODES])?;
         self.wait_for_sentinels(&cluster)?;
         let servers: Vec<_> = cluster.members.iter().map(Member::address).collect();
@@ -160,7 +186,13 @@ impl Race<'_> {
                 return Ok(());
             }
         };
-        let (round, _) = stage.play(number, fault, Restart::Later, &mut Uncut)?;
+        let ballast = match laps.weight.ballast {
+            Size(0) => None,
+            size => Some(Ballast::load(size, self.options.value_bytes)?),
+        };
+        let kill = || ballast.iter().try_for_each(Ballast::kill);
+        let (round, _) =
+            Stage { beside: Some(&kill), ..stage.again() }.play(number, fault, Restart::Later, &mut Uncut)?;
         self.told(&format!(
             "{:<28} first write {:>9.1} ms   confirmed {:>9.1} ms   whole again {:>7.1} s   longest stall {:>9.1} ms",
             course.spelled(),
@@ -265,7 +297,9 @@ const ROLL: [Measure; 9] = [
 
 /// What is told of all courses together.
 const ALL: [Measure; 9] = [
-    measure("filled within (s)", 0, "60", |l, _| Some(l.fill.as_secs_f64()).filter(|_| l.size > Size(0))),
+    measure("filled within (s)", 0, "60", |l, _| {
+        Some(l.fill.as_secs_f64()).filter(|_| l.weight.size > Size(0))
+    }),
     measure("memory of the primary when filled (MiB)", 1, "", |l, _| l.memory.primary),
     measure("memory of a replica when filled (MiB)", 1, "", |l, _| l.memory.replica),
     measure("of that, frames that it keeps for others (MiB)", 1, "", |l, _| l.memory.kept),
@@ -294,13 +328,13 @@ const FLAT: [(&str, Course, OfRound); 4] = [
 
 /// What was measured, as rows of cells; the first row is the head.
 pub(crate) fn rows(all: &[Laps]) -> Vec<Vec<String>> {
-    let (mut racers, mut sizes) = (Vec::new(), Vec::new());
+    let (mut racers, mut weights) = (Vec::new(), Vec::new());
     for laps in all {
         racers.extend((!racers.contains(&laps.racer)).then_some(laps.racer));
-        sizes.extend((!sizes.contains(&laps.size)).then_some(laps.size));
+        weights.extend((!weights.contains(&laps.weight)).then_some(laps.weight));
     }
     let others: Vec<_> = racers.iter().copied().filter(|racer| *racer != Racer::Plugin).collect();
-    let find = |racer, size| all.iter().find(|laps| (laps.racer, laps.size) == (racer, size));
+    let find = |racer, weight| all.iter().find(|laps| (laps.racer, laps.weight) == (racer, weight));
     let row = |name: String, digits: usize, ratio: bool, bar: &str, of: &dyn Fn(Racer) -> Option<f64>| {
         let show =
             |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"));
@@ -316,25 +350,37 @@ pub(crate) fn rows(all: &[Laps]) -> Vec<Vec<String>> {
     let head = std::iter::once(String::new()).chain(head);
     let head = head.chain(others.iter().map(|racer| format!("{} / plugin", racer.name())));
     let mut table = vec![head.chain(["bar".to_owned()]).collect()];
-    for size in &sizes {
+    for weight in &weights {
         let failovers = [Course::Idle, Course::Loaded, Course::Handover];
         let failovers =
             failovers.into_iter().flat_map(|course| FAILOVER.iter().map(move |m| (Some(course), m)));
         let roll = ROLL.iter().map(|m| (Some(Course::Roll), m));
-        for (course, m) in failovers.chain(roll).chain(ALL.iter().map(|m| (None, m))) {
-            let of = |racer| (m.value)(find(racer, *size)?, course.unwrap_or(Course::Idle));
+        let run = |course: Option<Course>| {
+            course.is_none_or(|course| all.iter().any(|laps| laps.weight == *weight && laps.ran(course)))
+        };
+        let measures = failovers.chain(roll).chain(ALL.iter().map(|m| (None, m)));
+        for (course, m) in measures.filter(|(course, _)| run(*course)) {
+            let of = |racer| (m.value)(find(racer, *weight)?, course.unwrap_or(Course::Idle));
             let name = course
                 .map_or_else(|| m.what.to_owned(), |course| format!("{}: {}", course.spelled(), m.what));
-            table.push(row(format!("{size}: {name}"), m.digits, m.ratio, m.bar, &of));
+            table.push(row(format!("{weight}: {name}"), m.digits, m.ratio, m.bar, &of));
         }
     }
-    if let [least, .., most] = sizes[..] {
-        for (what, course, value) in FLAT {
-            let of = |racer| {
-                let at = |size| median(find(racer, size)?.of(course).filter_map(value));
-                Some(at(most)? / at(least)?)
-            };
-            table.push(row(format!("{most} / {least}: {}: {what}", course.spelled()), 2, false, "2", &of));
+    if let [lighter @ .., most] = &weights[..] {
+        for least in lighter.iter().filter(|weight| weight.size == lighter[0].size) {
+            for (what, course, value) in FLAT {
+                let of = |racer| {
+                    let at = |weight| median(find(racer, weight)?.of(course).filter_map(value));
+                    Some(at(*most)? / at(*least)?)
+                };
+                table.push(row(
+                    format!("{most} / {least}: {}: {what}", course.spelled()),
+                    2,
+                    false,
+                    "2",
+                    &of,
+                ));
+            }
         }
     }
     // Rows in which nobody has anything.
@@ -347,7 +393,7 @@ pub(crate) fn rows(all: &[Laps]) -> Vec<Vec<String>> {
 pub(crate) fn failures(all: &[Laps]) -> Vec<String> {
     let of = |laps: &Laps| {
         let told = |(course, why): &(Course, String)| {
-            format!("{}, {}: {}: {why}", laps.racer.spelled(), laps.size, course.spelled())
+            format!("{}, {}: {}: {why}", laps.racer.spelled(), laps.weight, course.spelled())
         };
         laps.failed.iter().map(told).collect::<Vec<_>>()
     };
@@ -365,7 +411,7 @@ pub(crate) fn introduction(rounds: u32, budget: Duration, value_bytes: usize) ->
          answers until the first confirmed write; a steady load is 20 000 writes per second, also while nodes come back. The old \
          primary is started again after the first confirmed write, and is whole again when `WAIT 2` says 2. Copies as \
          the servers count them, which kevy's own elector does not. A stall is the longest time without any acknowledged write; the clients \
-         write every millisecond. Where all nodes share a machine, most of it is time in which the primary was ready to run and the processors \
+         write every millisecond. Ballast: with the primary a process dies that holds so much memory and does nothing. Where all nodes share a machine, most of it is time in which the primary was ready to run and the processors \
          were at others' work (`schedstat`); that is told apart.\n\n",
         std::thread::available_parallelism().map_or(0, usize::from),
         budget.as_secs(),
@@ -375,6 +421,13 @@ pub(crate) fn introduction(rounds: u32, budget: Duration, value_bytes: usize) ->
 impl Laps {
     fn of(&self, course: Course) -> impl Iterator<Item = &Round> {
         self.rounds.iter().filter(move |(of, _)| *of == course).map(|(_, round)| round)
+    }
+
+    /// Whether it was tried.
+    fn ran(&self, course: Course) -> bool {
+        self.of(course).next().is_some()
+            || self.failed.iter().any(|(of, _)| *of == course)
+            || (course == Course::Roll && !self.rolls.is_empty())
     }
 
     fn failures(&self, course: Course) -> Option<f64> {
@@ -430,7 +483,8 @@ mod tests {
         let memory = Memory { primary: Some(300.0), ..Memory::default() };
         let failed = vec![(Course::Roll, "nobody came back within 60 s".to_owned())];
         let (rounds, rolls, frame_bytes) = (vec![], vec![roll], 250);
-        Laps { racer, size: Size(size), frame_bytes, fill, rounds, rolls, failed, differing, memory }
+        let weight = Weight { size: Size(size), ballast: Size(0) };
+        Laps { racer, weight, frame_bytes, fill, rounds, rolls, failed, differing, memory }
     }
 
     #[test]
@@ -456,6 +510,7 @@ mod tests {
         assert_eq!(row("keys that differ in the end"), "0 – – 0");
         assert_eq!(row("memory of the primary when filled (MiB)"), "300.0 300.0 1.0x ");
         assert!(!rows.iter().any(|row| row[0].contains("copied anew by anybody")), "nobody counted");
+        assert!(!rows.iter().any(|row| row[0].contains("kill -9")), "nobody tried");
     }
 
     #[test]

@@ -75,9 +75,17 @@ pub(crate) fn compare(
             let mut cluster = Cluster::up(&setup, clock, interrupt)?;
             let writers = Writers::start(&[], 1, clock)?;
             let (readers, load) = (None, None);
-            let primary =
-                Stage { cluster: &mut cluster, writers: &writers, readers, load, interrupt, clock, progress }
-                    .whole()?;
+            let primary = Stage {
+                cluster: &mut cluster,
+                writers: &writers,
+                readers,
+                load,
+                beside: None,
+                interrupt,
+                clock,
+                progress,
+            }
+            .whole()?;
             clusters.push((cluster, primary));
         }
         for pipeline in PIPELINES {

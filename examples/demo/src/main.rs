@@ -75,6 +75,7 @@ fn run(options: &Options) -> Result<bool, Failure> {
         writers: &writers,
         readers: readers.as_ref(),
         load: load.as_ref(),
+        beside: None,
         interrupt: &interrupt,
         clock,
         progress: &progress,

@@ -150,12 +150,12 @@ impl<'a> Run<'a> {
         let (chosen, seed) = (&self.options.ways, self.options.seed);
         let ways = Ways::start(chosen, servers.clone(), nodes / 2, clock, seed)?;
         let clients = Clients::start(servers, net.spaces(), believed, clock, seed)?;
-        let (readers, load) = (None, None);
         let stage = Stage {
             cluster: &mut cluster,
             writers: &writers,
-            readers,
-            load,
+            readers: None,
+            load: None,
+            beside: None,
             interrupt,
             clock,
             progress: &progress,

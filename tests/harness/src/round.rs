@@ -60,6 +60,8 @@ pub struct Stage<'a> {
     pub readers: Option<&'a Readers>,
     /// What keeps the servers busy, if anything does.
     pub load: Option<&'a Load>,
+    /// What is done right before a primary is killed.
+    pub beside: Option<&'a dyn Fn() -> Result<(), Failure>>,
     /// Ctrl-C.
     pub interrupt: &'a Interrupt,
     /// What every instant is read from.
@@ -69,6 +71,11 @@ pub struct Stage<'a> {
 }
 
 impl Stage<'_> {
+    /// The same stage.
+    pub fn again(&mut self) -> Stage<'_> {
+        Stage { cluster: &mut *self.cluster, ..*self }
+    }
+
     /// Plays a round. Gives its report, and the waited writes for the audit at the end.
     pub fn play(
         &mut self,
@@ -295,7 +302,10 @@ impl Stage<'_> {
         links: &mut dyn Links,
     ) -> Result<Option<Duration>, Failure> {
         match fault {
-            Fault::Kill => self.cluster.kill(node)?,
+            Fault::Kill => {
+                self.beside.iter().try_for_each(|beside| beside())?;
+                self.cluster.kill(node)?;
+            }
             Fault::Stop => {
                 self.cluster.stop(node)?;
                 return Ok(None);
