@@ -5,52 +5,23 @@
 #![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod losses;
+
 use kevy_elect_plugin::config::MemberKind;
 use kevy_elect_plugin::ids::{Epoch, NodeId};
-use kevy_elect_plugin::message::Role;
-use kevy_elect_plugin::sim::{Cluster, FaultKind, Loss, Mutation, PROFILES, Plan, Profile};
-use std::time::Duration;
+use kevy_elect_plugin::sim::{Loss, Mutation};
+use losses::{Draw, World};
 
 const SEEDS: u64 = 400;
 
-/// A generator that is good enough to draw a situation.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
-
-struct World {
-    cluster: Cluster,
-    nodes: Vec<NodeId>,
-    down: Vec<usize>,
-}
-
 impl World {
-    fn new(seed: u64, voters: usize, mutation: Option<Mutation>) -> Self {
-        let calm = Profile::named("calm").unwrap_or(PROFILES[0]);
-        let mut plan = Plan::draw(seed, voters, calm);
-        plan.mutation = mutation;
+    /// Of voters alone.
+    fn of(seed: u64, voters: usize, mutation: Option<Mutation>) -> Self {
+        let mut plan = Self::plan(seed, voters, mutation);
         plan.setup.kinds = vec![MemberKind::Voter; voters];
         plan.setup.priorities.truncate(voters);
         plan.setup.of_bound.truncate(voters);
-        (plan.setup.forgetful, plan.setup.habits) = (true, None);
-        let nodes: Vec<NodeId> = (1..=voters).map(|n| NodeId::new(&format!("n{n}")).unwrap()).collect();
-        let cluster = Cluster::with_plan(plan, nodes.iter().map(|node| (*node, Role::Replica)));
-        Self { cluster, nodes, down: Vec::new() }
-    }
-
-    fn run(&mut self, ms: u64) {
-        self.cluster.run_for(Duration::from_millis(ms));
-    }
-
-    fn write(&mut self, frames: u64) {
-        if let Some(primary) = self.cluster.current_primary() {
-            let _ = self.cluster.write(primary, 0, frames);
-        }
+        Self::new(plan)
     }
 
     /// Lets time pass until somebody writes; says whether that came to be.
@@ -69,22 +40,13 @@ impl World {
                 self.nodes.iter().all(|node| self.cluster.position(*node).stream_epoch() > Epoch::ZERO)
             })
     }
-
-    fn crash(&mut self, node: usize, loss: Loss) {
-        let kind = FaultKind::Crash { power: false, loss };
-        self.down.extend(self.cluster.begin_fault(self.nodes[node], kind));
-    }
-
-    fn revive(&mut self) {
-        std::mem::take(&mut self.down).into_iter().for_each(|fault| self.cluster.end_fault(fault));
-    }
 }
 
 /// What went wrong in one situation, if anything did.
 fn went_wrong(seed: u64, mutation: Option<Mutation>) -> Option<String> {
     let draw = &mut Draw(seed ^ 0xf0_9077);
     let voters = [3, 3, 5][draw.below(3) as usize];
-    let mut world = World::new(seed, voters, mutation);
+    let mut world = World::of(seed, voters, mutation);
     if !world.all_joined_within(20_000) {
         return Some("no cluster has formed".to_owned());
     }

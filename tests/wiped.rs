@@ -4,45 +4,15 @@
 #![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod losses;
+
 use kevy_elect_plugin::ids::{ClusterId, NodeId};
-use kevy_elect_plugin::message::Role;
-use kevy_elect_plugin::sim::{Cluster, FaultKind, Loss, Mutation, PROFILES, Plan, Profile};
-use std::time::Duration;
+use kevy_elect_plugin::sim::{Loss, Mutation};
+use losses::{Draw, World};
 
 const SEEDS: u64 = 300;
 
-/// A generator that is good enough to draw a situation.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
-
-struct World {
-    cluster: Cluster,
-    nodes: Vec<NodeId>,
-    down: Vec<usize>,
-}
-
 impl World {
-    fn new(seed: u64, nodes: usize, mutation: Option<Mutation>) -> Self {
-        let calm = Profile::named("calm").unwrap_or(PROFILES[0]);
-        let mut plan = Plan::draw(seed, nodes, calm);
-        plan.mutation = mutation;
-        (plan.setup.forgetful, plan.setup.habits) = (true, None);
-        let members = plan.setup.members();
-        let nodes: Vec<NodeId> = (1..=members).map(|n| NodeId::new(&format!("n{n}")).unwrap()).collect();
-        let cluster = Cluster::with_plan(plan, nodes.iter().map(|node| (*node, Role::Replica)));
-        Self { cluster, nodes, down: Vec::new() }
-    }
-
-    fn run(&mut self, ms: u64) {
-        self.cluster.run_for(Duration::from_millis(ms));
-    }
-
     /// Lets time pass until somebody writes, and everybody knows to which cluster it belongs.
     fn forms(&mut self, of: &[usize]) -> Option<ClusterId> {
         for _ in 0..400 {
@@ -62,28 +32,17 @@ impl World {
     fn id_of(&self, node: usize) -> Option<ClusterId> {
         self.cluster.elector(self.nodes[node])?.cluster()
     }
-
-    fn crash(&mut self, node: usize, loss: Loss) {
-        let kind = FaultKind::Crash { power: false, loss };
-        self.down.extend(self.cluster.begin_fault(self.nodes[node], kind));
-    }
-
-    fn revive(&mut self) {
-        std::mem::take(&mut self.down).into_iter().for_each(|fault| self.cluster.end_fault(fault));
-    }
 }
 
 /// What became of the data of one node that kept it; `None`: nothing happened to it.
 fn overwritten(seed: u64, mutation: Option<Mutation>) -> Option<String> {
     let draw = &mut Draw(seed ^ 0x5eed);
     let voters = [3, 3, 5][draw.below(3) as usize];
-    let mut world = World::new(seed, voters, mutation);
+    let mut world = World::new(World::plan(seed, voters, mutation));
     let electors: Vec<usize> = (0..voters).collect();
     let Some(old) = world.forms(&electors) else { return Some("no cluster has formed".to_owned()) };
     for _ in 0..5 {
-        if let Some(primary) = world.cluster.current_primary() {
-            let _ = world.cluster.write(primary, 0, 1 + draw.below(9));
-        }
+        world.write(1 + draw.below(9));
         world.run(draw.below(300));
     }
     world.run(2_000);
@@ -120,9 +79,7 @@ fn overwritten(seed: u64, mutation: Option<Mutation>) -> Option<String> {
     }
     world.run(3_000 + draw.below(4_000));
     for _ in 0..3 {
-        if let Some(primary) = world.cluster.current_primary() {
-            let _ = world.cluster.write(primary, 0, 1);
-        }
+        world.write(1);
         world.run(draw.below(200));
     }
     world.revive();
