@@ -6,7 +6,6 @@
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::elector::{Elector, HostAction, HostReport, Output, Status};
 use kevy_elect_plugin::event::EventKind;
-use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{EPOCH_MAX, EPOCH_NEAR, EPOCH_STEP_MAX, Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::membership::{Generation, Membership};
@@ -71,11 +70,8 @@ fn heartbeat(epoch: u64, role: Role) -> Message {
         standing: Standing::Member,
         progress: Progress { stream_epoch: Epoch(epoch), offset: OFFSET_MAX },
         primary,
-        promise: Duration::ZERO,
         lease: Duration::from_millis(900),
-        health: Health::Good,
-        identity: None,
-        pause: None,
+        ..Heartbeat::blank()
     })
 }
 

@@ -12,13 +12,11 @@ use kevy_elect_plugin::clock::{Clock, ManualClock};
 use kevy_elect_plugin::config::{Config, Member, MemberKind};
 use kevy_elect_plugin::elector::{Elector, Output};
 use kevy_elect_plugin::event::EventKind;
-use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::membership::{Generation, Membership};
-use kevy_elect_plugin::message::{Heartbeat, Message, Role, Standing};
+use kevy_elect_plugin::message::{Heartbeat, Message, Standing};
 use kevy_elect_plugin::plugin::{ElectPlugin, ElectSnapshot};
-use kevy_elect_plugin::position::Progress;
 use kevy_elect_plugin::time::{Duration, Instant};
 use support::{Cluster, Wraps};
 
@@ -175,19 +173,7 @@ fn a3_a_voter_that_is_not_known_may_have_a_record() {
         let of_all = Config::builder(n1, list.into_iter().chain(more).map(Member::voter)).build().unwrap();
         let mut elector = Elector::new(config, None, 1, 1, at(0));
         let heartbeat = |round| {
-            Message::Heartbeat(Heartbeat {
-                epoch: Epoch(1),
-                round: Round(round),
-                role: Role::Replica,
-                standing: Standing::New,
-                progress: Progress::NONE,
-                primary: None,
-                promise: Duration::ZERO,
-                lease: Duration::ZERO,
-                health: Health::Good,
-                identity: None,
-                pause: None,
-            })
+            Message::Heartbeat(Heartbeat { epoch: Epoch(1), round: Round(round), ..Heartbeat::blank() })
         };
         let mut admitted = false;
         for ms in (0..5000).step_by(100) {

@@ -8,7 +8,6 @@ mod sessions;
 
 use futures::FutureExt;
 use kevy_elect_plugin::clock::SystemClock;
-use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::message::{Grant, Heartbeat, Hello, Message, Resign, Role, Standing};
 use kevy_elect_plugin::position::Progress;
@@ -211,11 +210,8 @@ fn heartbeat(round: u64) -> Message {
         standing: Standing::Member,
         progress: Progress { stream_epoch: Epoch(1), offset: 12 },
         primary: Some(id("a")),
-        promise: Duration::ZERO,
         lease: Duration::from_millis(900),
-        health: Health::Good,
-        identity: None,
-        pause: None,
+        ..Heartbeat::blank()
     })
 }
 

@@ -4,7 +4,6 @@
 
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::elector::{Elector, GateState, HostAction, HostReport, Output};
-use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::message::{Echo, Grant, Heartbeat, Message, Role, Standing, Verb};
@@ -20,19 +19,7 @@ fn id(name: &str) -> NodeId {
 }
 
 fn new() -> Message {
-    Message::Heartbeat(Heartbeat {
-        epoch: Epoch::ZERO,
-        round: Round(1),
-        role: Role::Replica,
-        standing: Standing::New,
-        progress: Progress::NONE,
-        primary: None,
-        promise: Duration::ZERO,
-        lease: Duration::ZERO,
-        health: Health::Good,
-        identity: None,
-        pause: None,
-    })
+    Message::Heartbeat(Heartbeat { round: Round(1), ..Heartbeat::blank() })
 }
 
 /// The first voter. Its peers are the test.

@@ -134,6 +134,29 @@ pub struct Heartbeat {
     pub pause: Option<Pause>,
 }
 
+impl Heartbeat {
+    /// What a node says that knows nothing.
+    pub(crate) const BLANK: Self = Self {
+        epoch: Epoch::ZERO,
+        round: Round(0),
+        role: Role::Replica,
+        standing: Standing::New,
+        progress: Progress::NONE,
+        primary: None,
+        promise: Duration::ZERO,
+        lease: Duration::ZERO,
+        health: Health::Good,
+        identity: None,
+        pause: None,
+    };
+
+    /// What a node says that knows nothing, for tests that say the rest.
+    #[cfg(feature = "test-util")]
+    pub const fn blank() -> Self {
+        Self::BLANK
+    }
+}
+
 /// The answer to a primary's heartbeat (which renews its lease) or to one of a [`Standing::New`] node
 /// (which learns what it may have forgotten).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -35,7 +35,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, DecodeError> {
     // them several times, which takes as long as reading them.
     match verb {
         [b'H', b'B'] => {
-            let mut hb = HEARTBEAT_BLANK;
+            let mut hb = Heartbeat::BLANK;
             if reader.named("HB").heartbeat(&mut hb).and_then(|()| reader.rest()).is_err() {
                 return reader.stopped();
             }
@@ -50,20 +50,6 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, DecodeError> {
 
 /// The longest word for what is wrong with a node.
 const HEALTH_BYTES_MAX: usize = 32;
-
-const HEARTBEAT_BLANK: Heartbeat = Heartbeat {
-    epoch: Epoch::ZERO,
-    round: Round(0),
-    role: Role::Replica,
-    standing: Standing::New,
-    progress: Progress::NONE,
-    primary: None,
-    promise: Duration::ZERO,
-    lease: Duration::ZERO,
-    health: Health::Good,
-    identity: None,
-    pause: None,
-};
 
 /// Reading ended before the end of the frame: with [`Reader::error`], or for want of more bytes. Without
 /// the error in it, results stay small enough for registers, which halves the time of a heartbeat.
@@ -137,7 +123,7 @@ impl<'a> Reader<'a> {
         Ok(Frame::Message(match verb {
             Verb::Hello => return Ok(Frame::Hello(self.hello()?)),
             Verb::Hb => {
-                let mut hb = HEARTBEAT_BLANK;
+                let mut hb = Heartbeat::BLANK;
                 self.heartbeat(&mut hb)?;
                 Message::Heartbeat(hb)
             }

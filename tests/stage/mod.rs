@@ -49,7 +49,6 @@ pub(crate) mod words;
 use datadriven::TestCase;
 use kevy_elect_plugin::config::{CrashDetection, LossPolicy, MemberKind};
 use kevy_elect_plugin::elector::GateState;
-use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::message::{Echo, Heartbeat, Message, Role, Standing};
@@ -374,20 +373,7 @@ impl Stage {
         let message = if flag(case, "echo") {
             Message::Echo(Echo { epoch, round, primary: None, standing, progress })
         } else {
-            let (primary, lease, health) = (None, Duration::ZERO, Health::Good);
-            Message::Heartbeat(Heartbeat {
-                epoch,
-                round,
-                role,
-                standing,
-                progress,
-                primary,
-                promise: Duration::ZERO,
-                lease,
-                health,
-                identity: None,
-                pause: None,
-            })
+            Message::Heartbeat(Heartbeat { epoch, round, role, standing, ..Heartbeat::blank() })
         };
         for to in case.args.remove("to").ok_or("to whom? say `to=(1,2)`")? {
             let to = self.node(&to)?;

@@ -23,11 +23,8 @@ pub(crate) fn heartbeat() -> Heartbeat {
         standing: Standing::Member,
         progress: Progress { stream_epoch: Epoch(7), offset: 48213 },
         primary: Some(id("n1")),
-        promise: Duration::ZERO,
         lease: Duration::from_micros(970_297),
-        health: Health::Good,
-        identity: None,
-        pause: None,
+        ..Heartbeat::blank()
     }
 }
 
