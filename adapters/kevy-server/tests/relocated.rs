@@ -114,26 +114,45 @@ fn dies_and_is_replaced(nodes: &mut [Process], dies: usize, load: &Load) {
     }
 }
 
-/// The others are told before it moves.
-fn a_replica_moves(mut nodes: Nodes) {
+/// Three nodes that are written to. One of them has new ports, which nobody has been told and which take its restart.
+struct Moving<'a> {
+    nodes: &'a mut Nodes,
+    all: &'a mut [Process],
+    load: &'a Load,
+    /// The first primary, and the two behind it.
+    order: [usize; 3],
+    /// Where its clients will be.
+    now: String,
+}
+
+/// Which of them moves is said by how far it is behind the first primary.
+fn under_load(mut nodes: Nodes, behind: usize, moves: impl FnOnce(Moving<'_>)) {
     let mut all: Vec<Process> = (0..3).map(|node| nodes.start(node)).collect();
     let first = primary(&all);
-    let [moves, other] = [1, 2].map(|step| (first + step) % 3);
+    let order = [0, 1, 2].map(|step| (first + step) % 3);
     until("replicas are there", || (all[first].ask("WAIT 2 1000")? == "2").then_some(()));
-    let begun = epoch(&all[first]).unwrap();
-    let was = place(&all[first], moves).unwrap();
     let mut ports = nodes.cluster().ports.clone();
-    nodes.relocate(moves);
-    ports.push(nodes.cluster().ports[moves]);
+    nodes.relocate(order[behind]);
+    let port = nodes.cluster().ports[order[behind]];
+    ports.push(port);
     let load = Load::default();
     load.replicas.store(1, Ordering::SeqCst);
     std::thread::scope(|scope| {
         let _over = load.ends();
         scope.spawn(|| load.run(&ports));
         load.goes_on();
+        let now = format!("127.0.0.1:{port}");
+        moves(Moving { nodes: &mut nodes, all: &mut all, load: &load, order, now });
+    });
+}
+
+/// The others are told before it moves.
+fn a_replica_moves(nodes: Nodes) {
+    under_load(nodes, 1, |Moving { nodes, all, load, order: [first, moves, other], now }| {
+        let begun = epoch(&all[first]).unwrap();
+        let was = place(&all[first], moves).unwrap();
         load.refused.store(0, Ordering::SeqCst);
-        [first, other].into_iter().for_each(|node| reload(&nodes, node, &all[node], moves));
-        let now = format!("127.0.0.1:{}", ports[3]);
+        [first, other].into_iter().for_each(|node| reload(nodes, node, &all[node], moves));
         assert_ne!(was, now);
         for node in [first, other] {
             assert_eq!(place(&all[node], moves), Some(now.clone()));
@@ -148,35 +167,23 @@ fn a_replica_moves(mut nodes: Nodes) {
         load.goes_on();
         assert_eq!(load.refused.load(Ordering::SeqCst), 0, "no write was refused");
         assert_eq!(epoch(&all[first]), Some(begun), "nobody was elected");
-        transfer(&all, moves);
+        transfer(all, moves);
         load.goes_on();
-        dies_and_is_replaced(&mut all, moves, &load);
+        dies_and_is_replaced(all, moves, load);
     });
 }
 
 /// The others are told after it has moved, one of them only once it reigns.
-fn the_primary_moves(mut nodes: Nodes) {
-    let mut all: Vec<Process> = (0..3).map(|node| nodes.start(node)).collect();
-    let moves = primary(&all);
-    let [told, untold] = [1, 2].map(|step| (moves + step) % 3);
-    until("replicas are there", || (all[moves].ask("WAIT 2 1000")? == "2").then_some(()));
-    let mut ports = nodes.cluster().ports.clone();
-    nodes.relocate(moves);
-    ports.push(nodes.cluster().ports[moves]);
-    let load = Load::default();
-    load.replicas.store(1, Ordering::SeqCst);
-    std::thread::scope(|scope| {
-        let _over = load.ends();
-        scope.spawn(|| load.run(&ports));
-        load.goes_on();
+fn the_primary_moves(nodes: Nodes) {
+    under_load(nodes, 0, |Moving { nodes, all, load, order: [moves, told, untold], now }| {
         stop(&mut all[moves]);
         all[moves] = nodes.start(moves);
         load.goes_on();
-        reload(&nodes, told, &all[told], moves);
+        reload(nodes, told, &all[told], moves);
         // Whoever of these two reigns, the moved one follows once it is found.
-        transfer(&all, told);
+        transfer(all, told);
         load.goes_on();
-        transfer(&all, moves);
+        transfer(all, moves);
         // The one that was not told hears that it reigns, and looks for its stream where it was.
         load.goes_on();
         until("the untold one knows who reigns", || {
@@ -188,8 +195,8 @@ fn the_primary_moves(mut nodes: Nodes) {
         all[untold].signal(Signal::HUP);
         load.replicas.store(2, Ordering::SeqCst);
         load.goes_on();
-        assert_eq!(place(&all[untold], moves), Some(format!("127.0.0.1:{}", ports[3])));
-        dies_and_is_replaced(&mut all, moves, &load);
+        assert_eq!(place(&all[untold], moves), Some(now));
+        dies_and_is_replaced(all, moves, load);
     });
 }
 
