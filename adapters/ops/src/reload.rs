@@ -131,12 +131,16 @@ impl Reloader {
         let (mut taken, mut moved) = (Vec::new(), Vec::new());
         // All at once: two may have changed places.
         let movers: Vec<_> = movers(&in_force, &read).collect();
-        in_force = relocated(in_force, &read, &movers);
+        let there = relocated(in_force.clone(), &read, &movers);
+        // The election first, because it may refuse, and then refuses each of them.
+        for id in &movers {
+            let at = there.place(*id).election.unwrap_or_default();
+            self.plugin.relocate(*id, &at).map_err(|error| nothing(error.to_string()))?;
+        }
+        in_force = there;
         self.roster.set(in_force.clone());
         for id in movers {
             self.told.iter().for_each(|told| told(&in_force, id));
-            let at = in_force.place(id).election.unwrap_or_default();
-            self.plugin.relocate(id, &at).map_err(|error| error.to_string())?;
             moved.push(id.to_string());
         }
         for peer in &read.peers {
@@ -153,17 +157,23 @@ impl Reloader {
                 ));
                 continue;
             }
-            match with(&in_force, &read, peer, *member) {
-                Ok(more) => in_force = more,
+            let more = match with(&in_force, &read, peer, *member) {
+                Ok(more) => more,
                 Err(why) => {
                     waits.push(format!("member {id} is not taken up: {why}"));
                     continue;
                 }
-            }
+            };
             // Before anybody is linked to it.
-            self.roster.set(in_force.clone());
-            self.told.iter().for_each(|told| told(&in_force, id));
-            self.plugin.meet(*member, &address).map_err(|error| error.to_string())?;
+            self.roster.set(more.clone());
+            self.told.iter().for_each(|told| told(&more, id));
+            if let Err(why) = self.plugin.meet(*member, &address) {
+                // Whoever was told of it knows one more that is never linked.
+                self.roster.set(in_force.clone());
+                waits.push(format!("member {id} is not taken up: {why}"));
+                continue;
+            }
+            in_force = more;
             taken.push(id.to_string());
         }
         Ok(Reloaded { node: in_force.config.node().to_string(), taken, moved, waits })
@@ -328,8 +338,18 @@ fn differences(in_force: &ElectSettings, read: &ElectSettings) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::config::Settings;
+    use crate::http::Listed;
+    use async_trait::async_trait;
+    use futures_lite::future::{block_on, pending, poll_once};
     use kevy_config::CliOverrides;
+    use kevy_elect_plugin::clock::SystemClock;
+    use kevy_elect_plugin::host::NoData;
+    use kevy_elect_plugin::message::{Hello, Message};
+    use kevy_elect_plugin::plugin::QuorumParts;
+    use kevy_elect_plugin::store::MemoryVoteStore;
+    use kevy_elect_plugin::transport::{SendError, Transport, TransportError, TransportEvent};
     use std::path::PathBuf;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     const FILE: &str = r#"
 [server]
@@ -344,13 +364,19 @@ http = "127.0.0.1:9121"
 election_timeout_ms = 1000
 "#;
 
-    fn settings(text: &str) -> ElectSettings {
+    /// A file that says this.
+    fn file(text: &str) -> PathBuf {
         let file: PathBuf = std::env::temp_dir().join(format!(
             "kevy-elect-reload-{}-{:?}.toml",
             std::process::id(),
             std::thread::current().id()
         ));
         std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    fn settings(text: &str) -> ElectSettings {
+        let file = file(text);
         let read = Settings::load(Some(&file), [], CliOverrides::default());
         std::fs::remove_file(&file).unwrap();
         read.unwrap().elect.unwrap()
@@ -422,6 +448,69 @@ election_timeout_ms = 1000
         assert_eq!(movers(&here, &read).count(), 0);
         let named = differences(&here, &read);
         assert!(named.iter().any(|line| line.contains("because it is this node: restart")), "{named:#?}");
+    }
+
+    /// A transport whose peers are those of its start, and who hears nobody.
+    struct Fixed;
+
+    #[async_trait]
+    impl Transport for Fixed {
+        async fn run(&self, _: Hello) -> Result<(), TransportError> {
+            pending().await
+        }
+
+        fn send(&self, to: NodeId, _: &Message) -> Result<(), SendError> {
+            Err(SendError::NoLink(to))
+        }
+
+        async fn recv(&self) -> TransportEvent {
+            pending().await
+        }
+
+        async fn close(&self) {}
+    }
+
+    /// What a file gets a node to do whose election can take nothing of it, and who is told of it.
+    fn refused(text: &str) -> (Result<Reloaded, String>, Vec<Listed>, usize) {
+        let in_force = settings(FILE);
+        let roster = Arc::new(Roster::new(in_force.clone()));
+        let quorum = QuorumParts {
+            config: in_force.config,
+            clock: Arc::new(SystemClock::new()),
+            store: Arc::new(MemoryVoteStore::new()),
+            transport: Arc::new(Fixed),
+            seed: 1,
+        };
+        let (plugin, mut election) = QuorumPlugin::start(quorum, |_| Arc::new(NoData::new()));
+        while plugin.snapshot().incarnation == Incarnation(0) {
+            assert!(block_on(poll_once(&mut election)).is_none(), "it goes on");
+        }
+        let calls = Arc::new(AtomicUsize::new(0));
+        let told: Told = {
+            let calls = Arc::clone(&calls);
+            Box::new(move |_, _| {
+                calls.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        let file = file(text);
+        let origin = Settings::load(Some(&file), [], CliOverrides::default()).unwrap().origin;
+        let reloaded = Reloader::new(origin, Arc::clone(&roster), plugin, vec![told]).reload();
+        std::fs::remove_file(&file).unwrap();
+        (reloaded, roster.get().listed(), calls.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn what_the_election_refuses_is_in_force_nowhere() {
+        let before = settings(FILE).listed();
+        let (moved, listed, told) = refused(&added(FILE).replace("6205:6005", "7205:7005"));
+        let why = moved.unwrap_err();
+        assert!(why.starts_with("nothing has changed: the transport of this node"), "{why}");
+        assert_eq!((listed, told), (before.clone(), 0));
+
+        let (new, listed, _) = refused(&added(FILE));
+        let Reloaded { taken, waits, .. } = new.unwrap();
+        assert_eq!((taken, listed), (Vec::new(), before));
+        assert!(waits[0].starts_with("member n3 is not taken up: the transport"), "{waits:?}");
     }
 
     #[test]
