@@ -3,6 +3,7 @@
 mod checks;
 mod finding;
 mod lists;
+mod places;
 
 use crate::client::{Look, look};
 use crate::discover;

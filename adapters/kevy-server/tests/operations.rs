@@ -384,6 +384,10 @@ fn backup_and_restore() {
     assert!(site.ask("GET after").next().is_none());
 }
 
+fn doctor(site: &Site) -> String {
+    String::from_utf8(site.command("console", "kevy-electctl doctor").stdout).unwrap()
+}
+
 #[test]
 fn moving_to_other_machines() {
     let mut site = Site::started();
@@ -401,11 +405,19 @@ fn moving_to_other_machines() {
             }
             site.machines[2].port = old;
         }
+        if number == 2 {
+            let named = format!("n1, n2 (127.0.0.1:{}); n3 (127.0.0.1:{})", new + 200, old + 200);
+            let told = doctor(site);
+            // In the order of the addresses.
+            let other = format!("n3 (127.0.0.1:{}); n1, n2 (127.0.0.1:{})", old + 200, new + 200);
+            assert!(told.contains(&named) || told.contains(&other), "{told}");
+        }
         if number == 3 {
             site.machines[2].port = new;
         }
         assert_eq!(starts(site), others, "nobody else is restarted");
     });
+    assert!(!doctor(&site).contains("different places"));
     site.holds("kept", "1");
     site.write("after", "1");
     site.holds("after", "1");

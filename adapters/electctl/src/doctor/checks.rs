@@ -2,6 +2,7 @@
 
 use super::finding::{Finding, answered, facts, finding, grouped, told};
 use super::lists::{files, records};
+use super::places::places;
 use crate::client::Look;
 use crate::status::{list, word};
 use serde_json::Value;
@@ -31,8 +32,8 @@ const OF_ONE_MAX: usize = 32;
 
 pub(super) fn all(looks: &[Look]) -> Vec<Finding> {
     let checks = [
-        reached, unexamined, writers, quorum, records, files, differing, clusters, elections, fitness,
-        replicas, links, versions, clocks, machines, disks, secrecy,
+        reached, unexamined, writers, quorum, records, files, places, differing, clusters, elections,
+        fitness, replicas, links, versions, clocks, machines, disks, secrecy,
     ];
     checks.iter().flat_map(|check| check(looks).into_iter().take(OF_ONE_MAX)).collect()
 }
