@@ -1,7 +1,6 @@
 //! What `cargo demo`, `cargo chaos` and `cargo race` share: real servers as child processes, clients that
 //! write without pause, faults, and a judge who trusts only what the clients saw.
 
-pub mod away;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
@@ -21,13 +20,13 @@ pub mod outcome;
 pub mod picture;
 pub mod ports;
 pub mod progress;
-pub mod queued;
 pub mod roll;
 pub mod round;
 pub mod server;
 pub mod style;
 pub mod verdict;
 pub mod votes;
+pub mod waiting;
 pub mod writers;
 
 pub use kevy_elect_compare::resp as client;

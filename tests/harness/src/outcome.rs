@@ -55,7 +55,7 @@ pub struct Round {
     pub loading: usize,
     /// The longest time without any acknowledgement from the fault until the new primary's first one.
     pub gap: Duration,
-    /// For how long a processor of this machine was away ([`crate::away`]) from the fault to the first confirmed write, or to the first one
+    /// For how long a processor of this machine was away ([`crate::waiting`]) from the fault to the first confirmed write, or to the first one
     /// where none was; `None`: nobody counted.
     pub away: Option<Duration>,
     /// The longest time without an acknowledgement of the new primary while the old one came back.

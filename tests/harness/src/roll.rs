@@ -1,12 +1,11 @@
 //! All nodes are stopped in order and started again, one after the other, as for an upgrade.
 
-use crate::away::Away;
 use crate::copying::{Copied, Counts};
 use crate::failure::Failure;
 use crate::outcome::elections;
-use crate::queued::Queued;
 use crate::round::Stage;
 use crate::verdict::{self, Ack, Dual, Lost, Node};
+use crate::waiting::Processors;
 use std::time::Duration;
 
 /// Between two nodes.
@@ -36,7 +35,7 @@ pub struct Step {
     pub stall: Duration,
     /// How much of that the primary, or its client, was ready and had no processor; `None`: nobody counted, or it was the one that was restarted.
     pub stall_queued: Option<Duration>,
-    /// For how long of it a processor of this machine was away ([`crate::away`]).
+    /// For how long of it a processor of this machine was away ([`crate::waiting`]).
     pub stall_away: Option<Duration>,
     /// From the start of its new process until it, and the third node, confirmed.
     pub rejoined: Duration,
@@ -56,7 +55,7 @@ impl Roll {
 impl Stage<'_> {
     /// Restarts all nodes in order, one after the other, while clients write. Gives the confirmed writes too.
     pub fn roll(&mut self) -> Result<(Roll, Vec<Ack>), Failure> {
-        let (begun, away) = (self.clock.now(), Away::watch(self.clock));
+        let (begun, processors) = (self.clock.now(), Processors::watch(self.clock));
         self.writers.go();
         self.load.iter().for_each(|load| load.steady());
         let primary = self.warm_up()?;
@@ -64,8 +63,8 @@ impl Stage<'_> {
         let (mut steps, mut spans) = (Vec::new(), Vec::new());
         for node in (0..nodes).filter(|node| *node != primary).chain([primary]) {
             self.progress.say(&format!("restarting {}", self.name(node)));
-            let watched = self.cluster.pid(primary).filter(|_| node != primary);
-            let queued = Queued::watch(watched, self.writers.prober(primary), self.clock);
+            let serving = self.cluster.pid(primary).filter(|_| node != primary);
+            let watched = processors.with(serving, self.writers.prober(primary));
             let (from, before) = (self.clock.now(), Counts::read(self.cluster));
             self.cluster.terminate(node)?;
             self.cluster.ended_in_order(node, self.interrupt)?;
@@ -76,7 +75,7 @@ impl Stage<'_> {
             let copied = before.copied(&at_return, &Counts::read(self.cluster), node, true);
             let refused = |other| self.readers.map_or(0, |readers| readers.loading(other, from, whole));
             let loading = (0..nodes).filter(|other| *other != node).map(refused).sum();
-            spans.push((from, whole, queued));
+            spans.push((from, whole, watched));
             let (was_primary, stall, rejoined) = (node == primary, Duration::ZERO, whole - started);
             let (stall_queued, stall_away) = (None, None);
             steps.push(Step {
@@ -93,10 +92,11 @@ impl Stage<'_> {
         }
         self.load.iter().for_each(|load| load.pause());
         let (last, acks) = (self.whole()?, self.collect()?);
-        for (step, (from, whole, queued)) in steps.iter_mut().zip(spans) {
+        for (step, (from, whole, watched)) in steps.iter_mut().zip(spans) {
             let (stalled, went_on) = verdict::longest(&acks, from, whole);
-            (step.stall, step.stall_queued) = (went_on - stalled, queued.between(stalled, went_on));
-            step.stall_away = away.between(stalled, went_on);
+            let waited = watched.between(stalled, went_on);
+            step.stall = went_on - stalled;
+            (step.stall_queued, step.stall_away) = (waited.queued, waited.away);
         }
         let lost = verdict::lost(&acks, &self.read_back(last, &acks)?);
         let dual = verdict::dual(&acks, &elections(&self.events(begun)), None);

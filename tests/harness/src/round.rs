@@ -1,6 +1,5 @@
 //! One round: load, fault, take-over, recovery, verdict.
 
-use crate::away::Away;
 use crate::client::{Client, Reply};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Resumption};
@@ -13,8 +12,8 @@ use crate::load::{Load, Readers};
 use crate::observe::Event;
 use crate::outcome::{Round, elections, sighting};
 use crate::progress::Progress;
-use crate::queued::Queued;
 use crate::verdict::{self, Ack, Node, Resumed};
+use crate::waiting::Processors;
 use crate::writers::{self, Writers};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -84,7 +83,7 @@ impl Stage<'_> {
         restart: Restart,
         links: &mut dyn Links,
     ) -> Result<(Round, Vec<Ack>), Failure> {
-        let (begun, away) = (self.clock.now(), Away::watch(self.clock));
+        let (begun, processors) = (self.clock.now(), Processors::watch(self.clock));
         let planned = matches!(fault, Fault::Term | Fault::Transfer);
         self.writers.go();
         self.work(fault);
@@ -114,7 +113,7 @@ impl Stage<'_> {
             self.load.iter().for_each(|load| load.pause());
         }
         let at_return = Counts::read(self.cluster);
-        let queued = Queued::watch(self.cluster.pid(new), self.writers.prober(new), self.clock);
+        let watched = processors.with(self.cluster.pid(new), self.writers.prober(new));
         let (mut resumed, mut ended_by_watchdog) = (None, false);
         let returned = match returned {
             Some(at) => at,
@@ -157,6 +156,7 @@ impl Stage<'_> {
         let refused = |node| self.readers.map_or(0, |readers| readers.loading(node, struck, whole));
         let restarted = ended_by_watchdog || matches!(fault, Fault::Kill | Fault::Term);
         let (stalled, went_on) = verdict::longest(acks.iter().filter(|ack| ack.node == new), returned, whole);
+        let stall = watched.between(stalled, went_on);
         let round = Round {
             number,
             fault,
@@ -181,10 +181,10 @@ impl Stage<'_> {
             copied: before.copied(&at_return, &after, old, restarted),
             loading: survivors.map(refused).sum(),
             gap: verdict::outage(&acks, struck, first.replied + Duration::from_nanos(1)),
-            away: away.between(struck, first_waited.and_then(|ack| ack.waited).unwrap_or(first.replied)),
+            away: processors.away(struck, first_waited.and_then(|ack| ack.waited).unwrap_or(first.replied)),
             stall: went_on - stalled,
-            stall_queued: queued.between(stalled, went_on),
-            stall_away: away.between(stalled, went_on),
+            stall_queued: stall.queued,
+            stall_away: stall.away,
         };
         Ok((round, waited))
     }

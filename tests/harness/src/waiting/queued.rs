@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_millis(1);
 const LOOKS_MAX: usize = 300_000;
 
 /// Looks at a process until it is dropped, or that is gone. Where the kernel does not count, it sees nothing.
-pub struct Queued {
+pub(super) struct Queued {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -27,7 +27,7 @@ struct Shared {
 
 impl Queued {
     /// Looks at the threads that serve clients in the process `pid`, and at the thread of this process that is its `client`.
-    pub fn watch(pid: Option<u32>, client: Option<u32>, clock: Clock) -> Self {
+    pub(super) fn watch(pid: Option<u32>, client: Option<u32>, clock: Clock) -> Self {
         let shared = Arc::new(Shared { over: AtomicBool::new(false), looks: Mutex::default() });
         let watched = Arc::clone(&shared);
         let look = move |pid| {
@@ -43,7 +43,7 @@ impl Queued {
     }
 
     /// For how long between two instants. `None`: it was not seen.
-    pub fn between(&self, from: Duration, to: Duration) -> Option<Duration> {
+    pub(super) fn between(&self, from: Duration, to: Duration) -> Option<Duration> {
         let looks = self.shared.looks.lock().unwrap_or_else(PoisonError::into_inner);
         let before = looks.iter().rev().find(|(at, _)| *at <= from)?.1;
         let after = looks.iter().find(|(at, _)| *at >= to)?.1;

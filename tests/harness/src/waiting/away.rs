@@ -19,7 +19,7 @@ const LATE: Duration = Duration::from_millis(2);
 const SPANS_MAX: usize = 100_000;
 
 /// Asks for each processor until it is dropped. Where real-time priorities are not allowed, it sees nothing.
-pub struct Away {
+pub(super) struct Away {
     over: Arc<AtomicBool>,
     spans: Arc<Mutex<Vec<(Duration, Duration)>>>,
     threads: Vec<JoinHandle<()>>,
@@ -28,7 +28,7 @@ pub struct Away {
 
 impl Away {
     /// Begins to ask for the processors on which this process may run.
-    pub fn watch(clock: Clock) -> Self {
+    pub(super) fn watch(clock: Clock) -> Self {
         let (over, spans) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::default()));
         let allowed = sched_getaffinity(None);
         let mut away = Self { over, spans, threads: Vec::new(), sees: allowed.is_ok() };
@@ -52,7 +52,7 @@ impl Away {
     }
 
     /// For how long between two instants at least one of them was away. `None`: it was not seen.
-    pub fn between(&self, from: Duration, to: Duration) -> Option<Duration> {
+    pub(super) fn between(&self, from: Duration, to: Duration) -> Option<Duration> {
         let spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
         self.sees.then(|| covered(&spans, from, to))
     }
