@@ -1,8 +1,8 @@
 //! Whether a shard is at a command that somebody sent, or at work of the server's own: a copy of its data that is begun for a replica, for a
-//! save, for a log that is written anew. kevy says nothing before it begins such work, which takes seconds where there are millions of keys. So it is
-//! told from commands, which pass through here, and are all over at the end of a turn of the shard's loop, before kevy looks for other work. What
-//! kevy does with all keys and without its table of commands (`KEYS`, `FLUSHALL`, `BGREWRITEAOF`) counts as the server's own too: the next node
-//! would have the same to do.
+//! save, for a log that is written anew. kevy says nothing before it begins such work, which takes seconds where there are millions of keys. So it
+//! is told from commands, which pass through here, and are all over at the end of a turn of the shard's loop, before kevy looks for other work.
+//! What kevy does with all keys and without its table of commands (`KEYS`, `FLUSHALL`, `BGREWRITEAOF`), and a table that grows by `SET`, counts as
+//! the server's own too: the next node would have the same to do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,13 @@ impl Serving {
     /// A command begins.
     #[inline]
     pub(crate) fn begin(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.begin_unless(false);
+    }
+
+    /// A command begins that is `short`, so that whatever takes long is not its own, or one that is not.
+    #[inline]
+    pub(crate) fn begin_unless(&self, short: bool) {
+        self.0.store(!short, Ordering::Relaxed);
     }
 
     /// A write is done, or all commands of a turn.

@@ -225,7 +225,6 @@ impl Commands for ElectedCommands {
         proto: RespVersion,
         out: &mut Vec<u8>,
     ) {
-        self.serving.begin();
         // One call, so that it is no call at all.
         let from = out.len();
         self.run(store, args, verb, proto, out);

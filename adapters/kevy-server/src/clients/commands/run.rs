@@ -89,6 +89,8 @@ impl ElectedCommands {
         out: &mut Vec<u8>,
     ) {
         let (verdict, verb) = Verdict::of(verb);
+        // `GET` and `SET` have a number. They take no time, unless the table grows: then all its entries move.
+        self.serving.begin_unless(verb != VerbId::UNKNOWN);
         let passes = match verdict {
             Verdict::Free | Verdict::Plain => true,
             // It may have come from another shard, and the lease may have ended on its way.
