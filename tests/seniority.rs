@@ -174,6 +174,8 @@ fn a_senior_node_that_comes_back_into_sight_takes_no_office_from_a_junior_one() 
         cluster.network.partition(&cluster.ids(&[2]), &cluster.ids(&[0, 1]));
         leads_of(cluster, 1, &[0, 1]).await;
         let mut events = cluster.nodes[1].plugin.events();
+        // So that the old primary speaks before it hears of the new one.
+        cluster.for_time(SECOND / 20, |_| {}).await;
         cluster.network.heal_all();
         cluster.for_time(5 * SECOND, |c| assert_eq!(c.writable(), Some(1))).await;
         // Two primaries seen: the old one had not heard yet.

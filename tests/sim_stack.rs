@@ -62,7 +62,7 @@ fn a_run_does_all_that_is_to_be_judged() {
     let mut stats = kevy_elect_plugin::sim::Stats::default();
     (0..12).for_each(|seed| stats.add(&run(&plan(seed, 3, "all"), false).stats));
     (0..4).for_each(|seed| stats.add(&run(&plan(seed, 3, "server"), false).stats));
-    (0..12).for_each(|seed| stats.add(&run(&plan(seed, 3, "failback"), false).stats));
+    (0..24).for_each(|seed| stats.add(&run(&plan(seed, 3, "failback"), false).stats));
     assert!(stats.writes > 500 && stats.promoted > 12 && stats.messages > 5000, "{stats:#?}");
     // These are the elector's alone, and looked at there.
     let elsewhere =

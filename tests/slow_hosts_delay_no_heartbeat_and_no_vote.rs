@@ -167,8 +167,9 @@ fn slow_hosts_delay_no_heartbeat_and_no_vote() {
                         && calls > 0
                     {
                         let gap = at.saturating_since(*before);
+                        // A quarter longer while it expects one of the primary (L9).
                         assert!(
-                            gap <= HEARTBEAT + SLACK,
+                            gap <= HEARTBEAT + HEARTBEAT / 4 + SLACK,
                             "n{}: no heartbeat for {gap:?} at {at:?}",
                             node + 1
                         );

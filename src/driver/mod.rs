@@ -201,6 +201,7 @@ impl Driver {
             receiving: None,
             timer: None,
             turn: 0,
+            heard: false,
         };
         let shared = self.shared.clone();
         let _shut = ShutOnDrop(&shared);
@@ -522,6 +523,8 @@ struct Sources {
     receiving: Option<BoxFuture<'static, TransportEvent>>,
     timer: Option<(Instant, BoxFuture<'static, ()>)>,
     turn: u32,
+    /// The last input was a message, or an event of a link.
+    heard: bool,
 }
 
 impl Sources {
@@ -555,6 +558,12 @@ impl Sources {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        let overdue = deadline.is_some_and(|at| at <= clock.now());
+        // Messages before timers, so that a process that was stopped first hears what it missed; but while a timer is due they take
+        // turns. Before the transport has written the answer, so that what is said behind an echo leaves with it (L9).
+        if std::mem::take(&mut self.heard) && overdue {
+            return Poll::Ready(Input::Timer);
+        }
         if let Some(run) = &mut self.transport_run
             && let Poll::Ready(result) = run.poll_unpin(cx)
         {
@@ -573,26 +582,23 @@ impl Sources {
         if let Poll::Ready(wish) = driver.shared.wishes.poll(cx) {
             return Poll::Ready(Input::Wish(wish));
         }
-        let overdue = deadline.is_some_and(|at| at <= clock.now());
-        // Messages before timers, so that a process that was stopped first hears what it missed; but at
-        // most every other input while a timer is due.
-        if !overdue || self.turn % 2 == 1 {
-            let receiving = self.receiving.get_or_insert_with(|| {
-                let transport = driver.transport.clone();
-                async move { transport.recv().await }.boxed()
-            });
-            if let Poll::Ready(event) = receiving.poll_unpin(cx) {
-                self.receiving = None;
-                return Poll::Ready(Input::Transport(event));
-            }
+        let receiving = self.receiving.get_or_insert_with(|| {
+            let transport = driver.transport.clone();
+            async move { transport.recv().await }.boxed()
+        });
+        if let Poll::Ready(event) = receiving.poll_unpin(cx) {
+            self.receiving = None;
+            self.heard = true;
+            return Poll::Ready(Input::Transport(event));
         }
         if overdue {
             return Poll::Ready(Input::Timer);
         }
         let Some(deadline) = deadline else { return Poll::Pending };
-        // An armed timer that is early enough stays: waking once too often costs less than arming anew at
-        // every heartbeat that moves the deadline.
-        if self.timer.as_ref().is_none_or(|(at, _)| *at > deadline || *at <= clock.now()) {
+        // One that would ring too early is armed anew, too: it wakes a process that has nothing to do then, and deadlines move only
+        // once in a round of heartbeats. The old one goes first: what it is armed with is used again.
+        if self.timer.as_ref().is_none_or(|(at, _)| *at != deadline) {
+            self.timer = None;
             self.timer = Some((deadline, clock.timer(deadline)));
         }
         if let Some((_, timer)) = &mut self.timer

@@ -1,6 +1,6 @@
 //! When the elector wants to be called again: one table, one entry per purpose.
 
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::words::words;
 
 words! {
@@ -64,6 +64,15 @@ impl Timers {
     pub(super) fn set_earlier(&mut self, timer: Timer, at: Instant) {
         let deadline = &mut self.0[timer as usize];
         *deadline = Some(deadline.map_or(at, |old| old.min(at)));
+    }
+
+    /// Lets a timer go off now if it would within `soon`.
+    pub(super) fn bring_forward(&mut self, timer: Timer, now: Instant, soon: Duration) {
+        if let Some(at) = &mut self.0[timer as usize]
+            && *at <= now + soon
+        {
+            *at = now;
+        }
     }
 
     /// Takes the timer if its time has come.

@@ -51,7 +51,7 @@ fn caught(cluster: Cluster, mutation: Mutation, broken: Broken) -> String {
 
 #[test]
 fn a_settled_cluster_stays_safe_in_every_interleaving() {
-    holds(Cluster::new(Start::Settled, 5), 4_000);
+    holds(Cluster::new(Start::Settled, 5), 3_000);
     holds(sparse(Start::Settled, 6, 1), 2_000);
 }
 

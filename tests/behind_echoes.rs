@@ -1,0 +1,145 @@
+//! A voter's own heartbeats go right behind its echoes: L9 of `docs/protocol.md`.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use kevy_elect_plugin::config::{Config, Member};
+use kevy_elect_plugin::elector::{Elector, Output};
+use kevy_elect_plugin::fence::Health;
+use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
+use kevy_elect_plugin::link::LinkEvent;
+use kevy_elect_plugin::message::{Heartbeat, Message, Role, Standing};
+use kevy_elect_plugin::position::Progress;
+use kevy_elect_plugin::time::{Duration, Instant};
+
+const PRIMARY: &str = "v1";
+const VOTER: &str = "v2";
+const OBSERVER: &str = "o";
+/// Between two heartbeats, for all of them.
+const INTERVAL: u64 = 100;
+
+fn id(name: &str) -> NodeId {
+    NodeId::new(name).unwrap()
+}
+
+/// One node that hears a primary. All times are milliseconds since its start.
+struct Node {
+    elector: Elector,
+    now: u64,
+    /// When it began a round of heartbeats, and when it answered one.
+    rounds: Vec<u64>,
+    echoes: Vec<u64>,
+}
+
+impl Node {
+    fn new(name: &str) -> Self {
+        let members = [PRIMARY, VOTER, "v3"].map(|name| Member::voter(id(name)));
+        let members = members.into_iter().chain([Member::observer(id(OBSERVER))]);
+        let config = Config::builder(id(name), members).build().unwrap();
+        let mut elector = Elector::new(config, None, 0, 1, at(0));
+        elector.handle_link(at(0), id(PRIMARY), LinkEvent::Up { incarnation: Incarnation(1) });
+        let mut node = Self { elector, now: 0, rounds: Vec::new(), echoes: Vec::new() };
+        node.drain();
+        node
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.elector.poll_output() {
+            match output {
+                Output::Persist(seq, _) => self.elector.handle_persisted(at(self.now), seq),
+                Output::Send(_, Message::Heartbeat(_)) => self.rounds.push(self.now),
+                Output::Send(_, Message::Echo(_)) => self.echoes.push(self.now),
+                _ => {}
+            }
+        }
+    }
+
+    /// Lets time pass until `until`; the primary is heard whenever `heard` says so.
+    fn run(&mut self, until: u64, heard: impl Fn(u64) -> bool) {
+        while self.now < until {
+            self.now += 1;
+            if heard(self.now) {
+                self.elector.handle_message(at(self.now), id(PRIMARY), heartbeat(self.now));
+                self.drain();
+            }
+            if self.elector.next_timeout().is_some_and(|due| due <= at(self.now)) {
+                self.elector.handle_timeout(at(self.now));
+                self.drain();
+            }
+        }
+    }
+
+    /// The rounds since `from`, and the pauses between them.
+    fn rounds_since(&self, from: u64) -> (Vec<u64>, Vec<u64>) {
+        let rounds: Vec<_> = self.rounds.iter().copied().filter(|at| *at >= from).collect();
+        let pauses = rounds.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        (rounds, pauses)
+    }
+}
+
+fn at(ms: u64) -> Instant {
+    Instant::from_nanos(1_000_000_000) + Duration::from_millis(ms)
+}
+
+fn heartbeat(round: u64) -> Message {
+    Message::Heartbeat(Heartbeat {
+        epoch: Epoch(1),
+        round: Round(round),
+        role: Role::Primary,
+        standing: Standing::Member,
+        progress: Progress::NONE,
+        primary: Some(id(PRIMARY)),
+        promise: Duration::from_millis(1000),
+        lease: Duration::from_millis(700),
+        health: Health::Good,
+        identity: None,
+        pause: None,
+    })
+}
+
+#[test]
+fn l9_from_any_moment_on_a_voter_is_in_step_after_a_few_rounds_and_speaks_once_in_an_interval() {
+    for phase in 0..INTERVAL {
+        let mut node = Node::new(VOTER);
+        node.run(1000 + phase, |now| now % INTERVAL == phase);
+        // The same primary, by some milliseconds early or late.
+        let shifted = phase + 37;
+        node.run(3000, |now| now % INTERVAL == shifted % INTERVAL);
+        for from in [500, 1500] {
+            let (rounds, _) = node.rounds_since(from);
+            let rounds: Vec<_> = rounds.into_iter().filter(|at| *at < from + 500).collect();
+            assert_eq!(rounds.len(), 5, "phase {phase}: {rounds:?}");
+            assert!(rounds.iter().all(|at| node.echoes.contains(at)), "phase {phase}: {rounds:?}");
+        }
+        let (rounds, pauses) = node.rounds_since(200);
+        let longest = INTERVAL + INTERVAL / 4;
+        assert!(pauses.iter().all(|pause| (50..=longest).contains(pause)), "phase {phase}: {rounds:?}");
+    }
+}
+
+#[test]
+fn l9_however_often_a_primary_speaks_a_voter_makes_no_more_than_two_rounds_of_an_interval() {
+    for every in 1..=400 {
+        let mut node = Node::new(VOTER);
+        node.run(4000, |now| now % every == 0);
+        let (rounds, pauses) = node.rounds_since(500);
+        assert!(pauses.iter().all(|pause| (50..=125).contains(pause)), "every {every} ms: {rounds:?}");
+    }
+}
+
+#[test]
+fn l9_a_silent_primary_costs_a_quarter_of_an_interval_once() {
+    let mut node = Node::new(VOTER);
+    node.run(1500, |now| now % INTERVAL == 0 && now <= 1000);
+    let (rounds, _) = node.rounds_since(1000);
+    assert_eq!(rounds, [1000, 1125, 1225, 1325, 1425]);
+}
+
+#[test]
+fn l9_an_observer_speaks_at_its_own_time() {
+    let mut node = Node::new(OBSERVER);
+    node.run(2000, |now| now % INTERVAL == 30);
+    let (rounds, pauses) = node.rounds_since(500);
+    assert!(node.echoes.is_empty());
+    assert!(pauses.len() > 10 && pauses.iter().all(|pause| *pause == INTERVAL), "{rounds:?}");
+    assert!(rounds.iter().all(|at| at % INTERVAL != 30), "{rounds:?}");
+}
