@@ -112,6 +112,8 @@ fn seeds_that_found_something_hold() {
     holds(3219, 3, "apart");
     // The lease of the voters before one was added ended with the return of one that had given nothing to it (M11).
     holds(2_135_025, 5, "members");
+    // A voter that was just added did not echo before the next heartbeat, and another one died before that (M11).
+    holds(3_053_030, 3, "members");
     // Answers of voters that restarted since admitted a node without their id, and it drew a second one.
     holds(5036, 5, "apart");
 }

@@ -3,6 +3,7 @@
 use crate::change::{ChangeRefused, Hindrance, MembersChange};
 use crate::config::{Member, MemberKind};
 use crate::elector::changing::Change;
+use crate::elector::io::Receivers;
 use crate::elector::machine::Elector;
 use crate::elector::reign::Reign;
 use crate::elector::timers::Timer;
@@ -68,9 +69,16 @@ impl Elector {
 
     /// A member says that it has a list in its record.
     pub(super) fn on_held(&mut self, from: usize, generation: Generation) {
+        let had = self.peers[from].has();
         self.peers.get_mut(from).holds(generation);
-        if self.state.reign().is_some_and(|reign| reign.change().is_some()) {
+        let Some(reign) = self.state.reign() else { return };
+        if reign.change().is_some() {
             self.timers.set_earlier(Timer::Members, self.now());
+        }
+        let begins_to_count = had < Some(generation) && generation == self.peers.generation();
+        if begins_to_count && self.peers[from].voter().is_some() {
+            // It could not answer the last heartbeat as a voter of that list: it can answer this one (M11).
+            self.send_round(Receivers::One(self.id(from)));
         }
     }
 
