@@ -12,16 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct Serving(Arc<AtomicBool>);
 
 impl Serving {
-    /// A command begins.
+    /// A command begins that may take long.
     #[inline]
     pub(crate) fn begin(&self) {
-        self.begin_unless(false);
-    }
-
-    /// A command begins that is `short`, so that whatever takes long is not its own, or one that is not.
-    #[inline]
-    pub(crate) fn begin_unless(&self, short: bool) {
-        self.0.store(!short, Ordering::Relaxed);
+        self.0.store(true, Ordering::Relaxed);
     }
 
     /// A write is done, or all commands of a turn.
@@ -30,7 +24,7 @@ impl Serving {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the shard may be at a command just now.
+    /// Whether the shard may be at such a command just now.
     pub(crate) fn now(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

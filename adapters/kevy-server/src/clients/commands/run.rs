@@ -89,8 +89,6 @@ impl ElectedCommands {
         out: &mut Vec<u8>,
     ) {
         let (verdict, verb) = Verdict::of(verb);
-        // `GET` and `SET` have a number. They take no time, unless the table grows: then all its entries move.
-        self.serving.begin_unless(verb != VerbId::UNKNOWN);
         let passes = match verdict {
             Verdict::Free | Verdict::Plain => true,
             // It may have come from another shard, and the lease may have ended on its way.
@@ -103,8 +101,12 @@ impl ElectedCommands {
         if self.weighs.get() && verdict == Verdict::Write {
             self.weigh(args);
         }
+        // `GET` and `SET` take no time, unless the table grows: then all its entries move, which is the server's own work.
         let short = match verdict {
-            Verdict::Plain => !self.record.fields.are_due(),
+            Verdict::Plain => {
+                self.serving.begin();
+                !self.record.fields.are_due()
+            }
             _ => verb != VerbId::UNKNOWN && args.len() <= 3,
         };
         if short && !self.record.is_alert() {
@@ -115,6 +117,7 @@ impl ElectedCommands {
             }
             return;
         }
+        self.serving.begin();
         self.recorded(store, args, out, |store, out| {
             self.kevy.dispatch_verb_into(store, args, verb, proto, out);
         });
@@ -137,6 +140,7 @@ impl ElectedCommands {
         proto: RespVersion,
         out: &mut Vec<u8>,
     ) -> bool {
+        self.serving.begin();
         let asked = match (verdict, verdict.ask(self.shards())) {
             (Verdict::Write, Err(denied)) => self.shards().runs_late(self.own_shard(), denied),
             (_, asked) => asked,
