@@ -2,14 +2,23 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod support;
+
+use async_trait::async_trait;
+use futures::future::poll_fn;
+use kevy_elect_plugin::clock::ManualClock;
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::elector::{Elector, Output};
 use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
-use kevy_elect_plugin::message::{Heartbeat, Message, Role, Standing};
+use kevy_elect_plugin::message::{Heartbeat, Hello, Message, Role, Standing, Verb};
 use kevy_elect_plugin::position::Progress;
 use kevy_elect_plugin::time::{Duration, Instant};
+use kevy_elect_plugin::transport::{MemoryTransport, SendError, Transport, TransportError, TransportEvent};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use support::{Cluster, Wraps};
 
 const PRIMARY: &str = "v1";
 const VOTER: &str = "v2";
@@ -142,4 +151,65 @@ fn l9_an_observer_speaks_at_its_own_time() {
     assert!(node.echoes.is_empty());
     assert!(pauses.len() > 10 && pauses.iter().all(|pause| *pause == INTERVAL), "{rounds:?}");
     assert!(rounds.iter().all(|at| at % INTERVAL != 30), "{rounds:?}");
+}
+
+/// What a node said to whom, and how often its transport had been run by then.
+type Said = Arc<Mutex<Vec<(NodeId, Verb, u64)>>>;
+
+struct Tap {
+    inner: MemoryTransport,
+    runs: Mutex<u64>,
+    said: Said,
+}
+
+#[async_trait]
+impl Transport for Tap {
+    async fn run(&self, hello: Hello) -> Result<(), TransportError> {
+        let mut running = pin!(self.inner.run(hello));
+        poll_fn(|cx| {
+            *self.runs.lock().unwrap() += 1;
+            running.as_mut().poll(cx)
+        })
+        .await
+    }
+    fn send(&self, to: NodeId, message: &Message) -> Result<(), SendError> {
+        self.said.lock().unwrap().push((to, message.verb(), *self.runs.lock().unwrap()));
+        self.inner.send(to, message)
+    }
+    async fn recv(&self) -> TransportEvent {
+        self.inner.recv().await
+    }
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+/// A transport writes when it is run: what is said between two runs leaves in one packet.
+#[test]
+fn l9_the_echo_and_the_round_behind_it_leave_together() {
+    let said: Vec<Said> = (0..3).map(|_| Said::default()).collect();
+    let of_node = said.clone();
+    let executor = smol::LocalExecutor::new();
+    smol::block_on(executor.run(async {
+        let spawn = |task| executor.spawn(task).detach();
+        let tap = move |node: usize, inner| {
+            Arc::new(Tap { inner, runs: Mutex::default(), said: of_node[node].clone() }) as Arc<dyn Transport>
+        };
+        let wraps = Wraps { transport: Some(Box::new(tap)), ..Wraps::default() };
+        let cluster = Cluster::on_clock(ManualClock::new(), 3, 7, &spawn, wraps);
+        cluster.until("a primary that both follow", |c| c.followed_by_all(0)).await;
+        cluster.for_time(Duration::from_secs(1), |_| {}).await;
+        said.iter().for_each(|said| said.lock().unwrap().clear());
+        cluster.for_time(Duration::from_secs(2), |_| {}).await;
+        let primary = cluster.nodes[0].id;
+        for node in &said[1..] {
+            let to_primary: Vec<_> =
+                node.lock().unwrap().iter().copied().filter(|(to, ..)| *to == primary).collect();
+            let echoes: Vec<_> = to_primary.windows(2).filter(|pair| pair[0].1 == Verb::Echo).collect();
+            assert!((19..=21).contains(&echoes.len()), "{to_primary:?}");
+            for pair in echoes {
+                assert_eq!((pair[1].1, pair[1].2), (Verb::Hb, pair[0].2), "{to_primary:?}");
+            }
+        }
+    }));
 }
