@@ -87,6 +87,12 @@ fn who_is_linked_during_a_save_is_told_who_votes_after_it() {
     holds(3312, 3, "liar");
 }
 
+/// The checker judged a client's write between the end of a machine's sleep and the driver's first look, which is a limit and no fault.
+#[test]
+fn what_passes_before_the_driver_has_looked_at_a_sleep_is_not_judged() {
+    holds(7322, 5, "all");
+}
+
 /// Where each fault of the driver is caught: the first seed that `cargo sim --stack --mutations` finds.
 const CAUGHT: &[(DriverMutation, &str, usize, u64)] = &[
     (DriverMutation::SpeakBeforeSaved, "calm", 3, 0),

@@ -141,8 +141,10 @@ impl State {
 
     /// A client tries to write here: what the real gate says, counts.
     pub(super) fn client(&mut self, node: usize) {
+        // After a sleep the gate does not know before the driver has looked: `docs/protocol.md` names that as a limit.
+        let slept = self.nodes[node].clock.sleep_unseen();
         let open = self.nodes[node].plugin.as_ref().is_some_and(|plugin| plugin.write_gate().is_open());
-        if !open {
+        if slept || !open {
             return;
         }
         self.judge_write(node);
