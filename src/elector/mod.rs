@@ -34,6 +34,7 @@ mod judging;
 mod lease;
 mod machine;
 mod mutation;
+mod peer;
 mod peers;
 mod primary;
 mod promise;

@@ -1,17 +1,11 @@
-//! The members, and what this node knows of each: there or not, and what it last said of itself.
+//! The members: who they are, who of them votes, and whom this node speaks with.
 
-#[cfg(feature = "sim")]
-use super::approach::Approach;
 use super::io::Receivers;
+use super::peer::Peer;
 use super::status::{PeerStatus, Signs};
-use crate::config::{Config, MEMBERS_MAX, Member, MemberKind};
-use crate::fence::Health;
-use crate::identity::Identity;
-use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::config::{Config, MEMBERS_MAX, Member};
+use crate::ids::{Epoch, NodeId};
 use crate::membership::{Generation, Membership, Voter};
-use crate::message::{Heartbeat, Offer, Role, Standing};
-use crate::pause::Pause;
-use crate::position::Progress;
 use crate::time::{Duration, Instant};
 use std::ops::Index;
 use std::sync::Arc;
@@ -43,67 +37,10 @@ pub(super) struct Peers {
     timeout: Duration,
 }
 
-/// What this node knows of one peer.
-#[derive(Debug, Clone)]
-pub(super) struct Peer {
-    /// As this node's file says.
-    file: Member,
-    /// As it counts: whether it votes is not the file's to say.
-    member: Member,
-    /// The newest membership that it is known to have in its record.
-    has: Option<Generation>,
-    /// When it was last told of the present one.
-    told: Option<Instant>,
-    /// Its number among the voters, if it is one.
-    voter: Option<usize>,
-    /// Its place in the order of ids.
-    order: usize,
-    incarnation: Option<Incarnation>,
-    linked: bool,
-    /// A link to the present incarnation ended in order: half of the evidence of a crash.
-    closed: bool,
-    /// The present incarnation is known to be dead. What still comes in from it is ignored.
-    dead: bool,
-    /// Heard within an election timeout, as last told to the outside.
-    up: bool,
-    heard: Option<Instant>,
-    role: Option<Role>,
-    epoch: Epoch,
-    /// The highest epoch far ahead of ours that it claimed on its present link.
-    claim: Epoch,
-    /// When that was last told to the outside.
-    claim_told: Option<Instant>,
-    /// What it alone moved this node by, for a test of the simulator.
-    #[cfg(feature = "sim")]
-    budget: Approach,
-    standing: Standing,
-    /// The present incarnation said that it has no record and knows of no election.
-    was_fresh: bool,
-    /// It said that it has no record, whatever it says by now.
-    was_new: bool,
-    /// It said that it has no record, and holds data that an election began.
-    forgot: bool,
-    progress: Progress,
-    /// That, when this node, as primary, looked twice before.
-    earlier: [Progress; 2],
-    primary: Option<NodeId>,
-    health: Health,
-    /// The cluster that the present incarnation said it belongs to.
-    identity: Option<Identity>,
-    /// That is another one than ours: nothing that it says counts.
-    foreign: bool,
-    /// What an operator last said about automatic elections, as it knows.
-    pause: Option<Pause>,
-    /// A pre-vote that was refused for a reason that passes by itself; answered when it has passed.
-    waiting: Option<Offer>,
-    /// The lease that did not fit our promise, as last complained about.
-    lease_mismatch: Option<Duration>,
-}
-
 impl Peers {
     pub(super) fn new(config: &Config, members: Option<&Membership>) -> Self {
         let all: Vec<_> = config.members.iter().map(|member| Peer::new(*member)).collect();
-        let me = all.iter().position(|peer| peer.member.id == config.node).unwrap_or_default();
+        let me = all.iter().position(|peer| peer.id() == config.node).unwrap_or_default();
         let timeout = config.election_timeout;
         let (voters, generation) = (0, Generation::FILE);
         let (to_partners, to_voters, to_observers) = ([].into(), [].into(), [].into());
@@ -134,7 +71,9 @@ impl Peers {
             return false;
         }
         let counted_by = self.counts_by(members);
-        self.all.push(Peer { member: counted(file, None), ..Peer::new(file) });
+        let mut met = Peer::new(file);
+        met.counts_as(None);
+        self.all.push(met);
         self.sort();
         match counted_by {
             true => drop(self.count_by(members)),
@@ -147,22 +86,20 @@ impl Peers {
     fn sort(&mut self) {
         let all = &mut self.all;
         self.by_id = (0..all.len()).collect();
-        self.by_id.sort_by_key(|index| all[*index].file.id);
-        self.by_id.iter().enumerate().for_each(|(order, index)| all[*index].order = order);
+        self.by_id.sort_by_key(|index| all[*index].id());
+        self.by_id.iter().enumerate().for_each(|(order, index)| all[*index].set_order(order));
     }
 
     /// From here on these vote. Gives, for each of them, under which number it was counted until now.
     pub(super) fn count_by(&mut self, members: &Membership) -> Vec<Option<usize>> {
-        let before = |id| self.index(id).and_then(|index| self.all[index].voter);
+        let before = |id| self.index(id).and_then(|index| self.all[index].voter());
         let numbers = members.voters().iter().map(|voter| before(voter.id)).collect();
         for peer in &mut self.all {
-            peer.told = None;
-            peer.forget_what_it_lacked();
-            peer.voter = members.voters().iter().position(|voter| voter.id == peer.file.id);
-            peer.member = counted(peer.file, peer.voter.map(|number| members.voters()[number].kind()));
+            let number = members.voters().iter().position(|voter| voter.id == peer.id());
+            peer.is_counted_anew(number.map(|number| (number, members.voters()[number].kind())));
         }
         self.choose_partners();
-        self.my_vote = self.all[self.me].voter;
+        self.my_vote = self.all[self.me].voter();
         self.voters = members.voters().len();
         self.generation = members.generation;
         numbers
@@ -171,9 +108,9 @@ impl Peers {
     fn choose_partners(&mut self) {
         let others = self.by_id.iter().copied().filter(|index| *index != self.me);
         let (mut partners, observers): (Vec<_>, Vec<_>) =
-            others.partition(|index| self.all[*index].voter.is_some());
+            others.partition(|index| self.all[*index].voter().is_some());
         self.partners_voting = partners.len();
-        if self.all[self.me].voter.is_some() {
+        if self.all[self.me].voter().is_some() {
             partners.extend(observers);
         }
         let ids: Vec<_> = partners.iter().map(|index| self.id(*index)).collect();
@@ -195,9 +132,9 @@ impl Peers {
 
     /// Whether this is the list that is counted by.
     pub(super) fn counts_by(&self, members: &Membership) -> bool {
-        let counted = self.all.iter().filter(|peer| peer.voter.is_some()).count();
+        let counted = self.all.iter().filter(|peer| peer.voter().is_some()).count();
         let same = |number: usize, voter: &Voter| {
-            self.index(voter.id).is_none_or(|index| self.all[index].voter == Some(number))
+            self.index(voter.id).is_none_or(|index| self.all[index].voter() == Some(number))
         };
         let known = members.voters().iter().filter(|voter| self.index(voter.id).is_some()).count();
         self.generation == members.generation
@@ -220,7 +157,7 @@ impl Peers {
     }
 
     pub(super) fn my_member(&self) -> &Member {
-        &self.all[self.me].member
+        self.all[self.me].member()
     }
 
     pub(super) fn all(&self) -> &[Peer] {
@@ -233,13 +170,13 @@ impl Peers {
     }
 
     pub(super) fn index(&self, id: NodeId) -> Option<usize> {
-        let found = self.by_id.binary_search_by(|index| self.all[*index].member.id.cmp(&id));
+        let found = self.by_id.binary_search_by(|index| self.all[*index].id().cmp(&id));
         found.ok().map(|order| self.by_id[order])
     }
 
     #[inline]
     pub(super) fn id(&self, index: usize) -> NodeId {
-        self.all[index].member.id
+        self.all[index].id()
     }
 
     /// All members but this one.
@@ -293,58 +230,27 @@ impl Peers {
     /// The highest epoch that so many others claim at least, of those that count.
     pub(super) fn claimed_by(&self, quorum: usize, counts: impl Fn(&Peer) -> bool) -> Epoch {
         let others = self.partners.iter().map(|index| &self.all[*index]).filter(|peer| counts(peer));
-        let mut claims: Vec<_> = others.map(|peer| peer.claim).collect();
+        let mut claims: Vec<_> = others.map(Peer::claim).collect();
         claims.sort_unstable_by(|a, b| b.cmp(a));
         claims.get(quorum - 1).copied().unwrap_or(Epoch::ZERO)
     }
 
     /// What a member that has come or gone is, as far as the outside has not been told.
     pub(super) fn news(&mut self, index: usize, now: Instant) -> Option<bool> {
-        let peer = &mut self.all[index];
-        let up = peer.reachable(now, self.timeout);
-        peer.is_news(up).then_some(up)
+        let up = self.reachable(index, now);
+        self.all[index].is_news(up).then_some(up)
     }
 
     /// The signs of those with whom this node speaks, or of all.
     pub(super) fn signs(&self, now: Instant, all: bool) -> impl Iterator<Item = (usize, Signs)> + '_ {
         let indices = if all { &self.by_id } else { &self.partners };
-        indices.iter().map(move |index| {
-            let peer = &self.all[*index];
-            let (up, linked, foreign) = (peer.reachable(now, self.timeout), peer.linked, peer.foreign);
-            (*index, Signs { up, linked, foreign, epoch: peer.epoch, heard: peer.heard })
-        })
+        indices.iter().map(move |index| (*index, self.all[*index].signs(now, self.timeout)))
     }
 
     /// What this node believes about its peers.
     pub(super) fn status(&self, now: Instant) -> impl Iterator<Item = PeerStatus> + '_ {
         let others = self.by_id.iter().filter(|index| **index != self.me);
-        others.map(move |index| {
-            let peer = &self.all[*index];
-            PeerStatus {
-                member: peer.member,
-                up: peer.reachable(now, self.timeout),
-                linked: peer.linked,
-                heard: peer.heard,
-                role: peer.role,
-                epoch: peer.epoch,
-                progress: peer.progress,
-                primary: peer.primary,
-                health: peer.health,
-                cluster: peer.identity.map(|identity| identity.cluster),
-                foreign: peer.foreign,
-            }
-        })
-    }
-}
-
-/// What a member is that votes, or does not, whatever the file says. The file goes on to say which of the voters is preferred.
-fn counted(file: Member, votes_as: Option<MemberKind>) -> Member {
-    match votes_as {
-        Some(kind) if file.kind == kind => file,
-        Some(MemberKind::Witness) => Member::witness(file.id),
-        Some(_) => Member::voter(file.id),
-        None if file.kind.votes() => Member::observer(file.id),
-        None => file,
+        others.map(move |index| self.all[*index].status(now, self.timeout))
     }
 }
 
@@ -354,358 +260,5 @@ impl Index<usize> for Peers {
     #[inline]
     fn index(&self, index: usize) -> &Peer {
         &self.all[index]
-    }
-}
-
-impl Peer {
-    fn new(member: Member) -> Self {
-        Self {
-            file: member,
-            member,
-            has: None,
-            told: None,
-            voter: None,
-            order: 0,
-            incarnation: None,
-            linked: false,
-            closed: false,
-            dead: false,
-            up: false,
-            heard: None,
-            role: None,
-            epoch: Epoch::ZERO,
-            claim: Epoch::ZERO,
-            claim_told: None,
-            #[cfg(feature = "sim")]
-            budget: Approach::new(Instant::ZERO),
-            standing: Standing::New,
-            was_fresh: false,
-            was_new: false,
-            forgot: false,
-            progress: Progress::NONE,
-            earlier: [Progress::NONE; 2],
-            primary: None,
-            health: Health::Good,
-            identity: None,
-            foreign: false,
-            pause: None,
-            waiting: None,
-            lease_mismatch: None,
-        }
-    }
-
-    pub(super) fn id(&self) -> NodeId {
-        self.member.id
-    }
-
-    /// Its place in the order of ids.
-    #[inline]
-    pub(super) fn order(&self) -> usize {
-        self.order
-    }
-
-    pub(super) fn eligible(&self) -> bool {
-        self.member.eligible()
-    }
-
-    pub(super) fn priority(&self) -> u8 {
-        self.member.priority
-    }
-
-    /// Its number among the voters, if it is one.
-    pub(super) fn voter(&self) -> Option<usize> {
-        self.voter
-    }
-
-    /// The newest membership that it is known to have in its record.
-    pub(super) fn has(&self) -> Option<Generation> {
-        self.has
-    }
-
-    /// Notes that it is told now of the present list, if it is to be: at once, and then, while it is `heard`, once in so long.
-    pub(super) fn is_told(&mut self, now: Instant, every: Duration, heard: bool) -> bool {
-        let due = self.told.is_none_or(|at| heard && now.saturating_since(at) >= every);
-        if due {
-            self.told = Some(now);
-        }
-        due
-    }
-
-    pub(super) fn holds(&mut self, generation: Generation) {
-        self.has = self.has.max(Some(generation));
-    }
-
-    /// Whether this node's file says that it votes.
-    pub(super) fn has_vote_in_file(&self) -> bool {
-        self.file.kind.votes()
-    }
-
-    /// Whether it holds no data, with a vote or without.
-    pub(super) fn is_witness(&self) -> bool {
-        self.file.kind == MemberKind::Witness
-    }
-
-    pub(super) fn is_linked(&self) -> bool {
-        self.linked
-    }
-
-    /// Which start of its process speaks.
-    pub(super) fn incarnation(&self) -> Option<Incarnation> {
-        self.incarnation
-    }
-
-    /// A link to the present incarnation ended in order.
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed
-    }
-
-    pub(super) fn is_dead(&self) -> bool {
-        self.dead
-    }
-
-    pub(super) fn heard(&self) -> Option<Instant> {
-        self.heard
-    }
-
-    /// The highest epoch that it said.
-    pub(super) fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
-    /// The present incarnation said that it has no record and knows of no election.
-    pub(super) fn was_fresh(&self) -> bool {
-        self.was_fresh
-    }
-
-    /// The present incarnation said that it has no record, and holds data of an election: it may have forgotten votes.
-    pub(super) fn forgot(&self) -> bool {
-        self.forgot
-    }
-
-    /// What it last said its vote record is worth.
-    pub(super) fn standing(&self) -> Standing {
-        self.standing
-    }
-
-    /// The cluster that it said it belongs to.
-    #[inline]
-    pub(super) fn identity(&self) -> Option<Identity> {
-        self.identity
-    }
-
-    /// Whether it belongs to another cluster than this node.
-    #[inline]
-    pub(super) fn is_foreign(&self) -> bool {
-        self.foreign
-    }
-
-    /// It says to which cluster it belongs; says whether that is news. What it said before and was worth more came later: a
-    /// process does not go back on it.
-    pub(super) fn belongs(&mut self, identity: Option<Identity>) -> bool {
-        let news = identity.is_some_and(|said| said.outranks(self.identity));
-        if news {
-            self.identity = identity;
-        }
-        news
-    }
-
-    /// It is, or is not, of another cluster; says whether that is news. Of one that is, nothing else is known.
-    pub(super) fn set_foreign(&mut self, foreign: bool) -> bool {
-        let news = self.foreign != foreign;
-        if news {
-            self.foreign = foreign;
-            self.heard = None;
-            self.waiting = None;
-        }
-        news
-    }
-
-    /// The present incarnation said that it has no record.
-    pub(super) fn said_new(&self) -> bool {
-        self.heard.is_some() && self.was_new
-    }
-
-    pub(super) fn progress(&self) -> Progress {
-        self.progress
-    }
-
-    /// Notes that for later.
-    pub(super) fn look(&mut self) {
-        self.earlier = [self.earlier[1], self.progress];
-    }
-
-    /// What it was at that look.
-    pub(super) fn earlier(&self, look: usize) -> Progress {
-        self.earlier[look]
-    }
-
-    pub(super) fn kind(&self) -> MemberKind {
-        self.member.kind
-    }
-
-    /// How it last said it is.
-    pub(super) fn health(&self) -> Health {
-        self.health
-    }
-
-    /// What an operator last said about automatic elections, as it last said.
-    pub(super) fn pause(&self) -> Option<Pause> {
-        self.pause
-    }
-
-    pub(super) fn is_fit(&self) -> bool {
-        self.health.is_good()
-    }
-
-    fn reachable(&self, now: Instant, timeout: Duration) -> bool {
-        !self.dead && self.heard.is_some_and(|at| now < at + timeout)
-    }
-
-    /// Whether the outside has not been told that this peer is up, or is not.
-    pub(super) fn is_news(&mut self, up: bool) -> bool {
-        let news = self.up != up;
-        if news {
-            self.up = up;
-        }
-        news
-    }
-
-    #[inline]
-    pub(super) fn note(&mut self, now: Instant, heartbeat: &Heartbeat) {
-        self.heard = Some(now);
-        self.role = Some(heartbeat.role);
-        self.epoch = self.epoch.max(heartbeat.epoch);
-        self.standing = heartbeat.standing;
-        if heartbeat.standing == Standing::New {
-            self.was_new = true;
-            self.was_fresh |= heartbeat.epoch == Epoch::ZERO;
-            self.forgot |= heartbeat.progress.stream_epoch > Epoch::ZERO;
-        }
-        self.progress = heartbeat.progress;
-        self.primary = heartbeat.primary;
-        self.health = heartbeat.health;
-        self.pause = heartbeat.pause;
-    }
-
-    /// It says that it is in an epoch far ahead of ours.
-    pub(super) fn claims(&mut self, epoch: Epoch) {
-        self.claim = self.claim.max(epoch);
-        self.epoch = self.epoch.max(epoch);
-    }
-
-    #[cfg(feature = "sim")]
-    pub(super) fn budget(&mut self) -> &mut Approach {
-        &mut self.budget
-    }
-
-    /// Its link ended, or a new one began: what was claimed is said again, if it is still so.
-    pub(super) fn forget_claim(&mut self) {
-        self.claim = Epoch::ZERO;
-    }
-
-    /// Whether its claim is to be told now, which it is at most once in `pause`.
-    pub(super) fn tells_of_claim(&mut self, now: Instant, pause: Duration) -> bool {
-        let due = self.claim_told.is_none_or(|at| now.saturating_since(at) >= pause);
-        if due {
-            self.claim_told = Some(now);
-        }
-        due
-    }
-
-    /// What it offered is newer than its last heartbeat.
-    pub(super) fn offered(&mut self, progress: Progress) {
-        self.progress = progress;
-    }
-
-    /// What it echoed may be newer than its last heartbeat.
-    pub(super) fn echoed(&mut self, progress: Progress) {
-        self.progress = self.progress.max(progress);
-    }
-
-    /// It is linked to this process of its node; gives the one that was known before.
-    pub(super) fn link_up(&mut self, incarnation: Incarnation) -> Option<Incarnation> {
-        self.told = None;
-        self.linked = true;
-        self.closed = false;
-        self.dead = false;
-        self.incarnation.replace(incarnation)
-    }
-
-    /// Its link ended, in order or not.
-    pub(super) fn link_down(&mut self, in_order: bool) {
-        self.linked = false;
-        self.closed |= in_order;
-    }
-
-    pub(super) fn is_gone(&mut self) {
-        self.dead = true;
-    }
-
-    /// A6: that it once had no record says nothing any more. Where it still has none, its next heartbeat says so.
-    fn forget_what_it_lacked(&mut self) {
-        (self.was_fresh, self.was_new, self.forgot) = (false, false, false);
-    }
-
-    /// It gave up its office.
-    pub(super) fn resigned(&mut self) {
-        self.role = None;
-    }
-
-    /// A new process took the place of the one this was known of.
-    pub(super) fn restarted(&mut self) {
-        self.dead = false;
-        self.closed = false;
-        self.has = None;
-        self.role = None;
-        self.standing = Standing::New;
-        self.forget_what_it_lacked();
-        self.progress = Progress::NONE;
-        self.primary = None;
-        self.health = Health::Good;
-        self.identity = None;
-        self.foreign = false;
-        self.waiting = None;
-        self.lease_mismatch = None;
-        self.heard = None;
-    }
-
-    /// A pre-vote of it that is answered later.
-    pub(super) fn waiting(&self) -> Option<&Offer> {
-        self.waiting.as_ref()
-    }
-
-    pub(super) fn wait_with(&mut self, offer: Option<Offer>) {
-        self.waiting = offer;
-    }
-
-    pub(super) fn take_waiting(&mut self) -> Option<Offer> {
-        self.waiting.take()
-    }
-
-    /// Notes the lease that it takes if it is longer than what this node promises; says whether that is news.
-    pub(super) fn lease_mismatch(&mut self, mismatch: Option<Duration>) -> bool {
-        let news = self.lease_mismatch != mismatch;
-        self.lease_mismatch = mismatch;
-        news
-    }
-
-    /// Where only the present counts: `new` says that the peer's epoch counts too.
-    #[cfg(feature = "sim")]
-    pub(super) fn digest(
-        &self,
-        now: Instant,
-        timeout: Duration,
-        new: bool,
-        hasher: &mut impl std::hash::Hasher,
-    ) {
-        use std::hash::Hash;
-        (self.incarnation, self.closed, self.dead, self.progress, self.identity, self.foreign, self.claim)
-            .hash(hasher);
-        (self.pause, self.has).hash(hasher);
-        let age = self.heard.map(|at| now.saturating_since(at).min(timeout));
-        age.filter(|age| new || *age < timeout).hash(hasher);
-        if new {
-            (self.epoch, self.standing, self.was_fresh, self.was_new, self.forgot).hash(hasher);
-        }
     }
 }

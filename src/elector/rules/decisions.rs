@@ -8,7 +8,7 @@ use crate::elector::approach::Approach;
 use crate::elector::io::{DetachSeq, Receivers};
 use crate::elector::machine::Elector;
 use crate::elector::mutation::Mutation;
-use crate::elector::peers::Peer;
+use crate::elector::peer::Peer;
 use crate::identity::Identity;
 use crate::ids::{Epoch, NodeId};
 use crate::membership::{Generation, Voter};

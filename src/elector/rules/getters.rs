@@ -3,7 +3,7 @@
 use crate::change::{Hindrance, MembersChange};
 use crate::config::{Config, Member};
 use crate::elector::machine::Elector;
-use crate::elector::peers::Peer;
+use crate::elector::peer::Peer;
 use crate::elector::reign::Reign;
 use crate::elector::status::{PeerStatus, Signs, Status};
 use crate::fence::{Denied, FenceReason, GateState};
