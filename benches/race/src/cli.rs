@@ -1,6 +1,6 @@
 //! What the person asked for.
 
-use crate::sizes::{Course, Weight};
+use crate::course::{Course, Weight};
 use clap::Parser;
 use kevy_elect_harness::cli::{count, named, seconds};
 use kevy_elect_harness::data::{Size, VALUE_BYTES, VALUE_BYTES_MAX};

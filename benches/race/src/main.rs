@@ -3,6 +3,7 @@
 mod ballast;
 mod binaries;
 mod cli;
+mod course;
 mod idle;
 mod links;
 mod memory;

@@ -5,6 +5,7 @@
 
 use crate::ballast::Ballast;
 use crate::cli::Racer;
+use crate::course::{Course, Weight};
 use crate::memory::{self, Memory};
 use crate::{NODES, Race};
 use kevy_elect_harness::cluster::{Member, Place};
@@ -18,47 +19,11 @@ use kevy_elect_harness::median::median;
 use kevy_elect_harness::outcome::Round;
 use kevy_elect_harness::roll::{Roll, Step};
 use kevy_elect_harness::round::Stage;
-use kevy_elect_harness::words;
 use kevy_elect_harness::writers::Writers;
 use std::time::Duration;
 
 /// What a frame has beside the value: its words and what surrounds them.
 const FRAME_BYTES: usize = 50;
-
-words! {
-    /// What is done to a cluster.
-    pub(crate) enum Course {
-        /// `kill -9` of the primary while hardly anybody writes.
-        Idle = "idle" => "kill -9, idle",
-        /// The same while clients write as fast as it answers.
-        Loaded = "loaded" => "kill -9 under load",
-        /// SIGTERM of the primary under a steady load.
-        Handover = "handover" => "planned handover under load",
-        /// All three, one after the other, stopped in order and started again, under a steady load.
-        Roll = "roll" => "rolling restart under load",
-    }
-}
-
-impl Course {
-    /// Whether the primary is killed.
-    const fn kills(self) -> bool {
-        matches!(self, Self::Idle | Self::Loaded)
-    }
-}
-
-/// What the nodes hold, and what is held by a process that dies with each primary that is killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Weight {
-    pub(crate) size: Size,
-    pub(crate) ballast: Size,
-}
-
-impl std::fmt::Display for Weight {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.size.fmt(f)?;
-        if self.ballast > Size(0) { write!(f, ", ballast of {}", self.ballast) } else { Ok(()) }
-    }
-}
 
 /// One system with so much data.
 pub(crate) struct Laps {
