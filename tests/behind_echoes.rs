@@ -9,11 +9,9 @@ use futures::future::poll_fn;
 use kevy_elect_plugin::clock::ManualClock;
 use kevy_elect_plugin::config::{Config, Member};
 use kevy_elect_plugin::elector::{Elector, Output};
-use kevy_elect_plugin::fence::Health;
 use kevy_elect_plugin::ids::{Epoch, Incarnation, NodeId, Round};
 use kevy_elect_plugin::link::LinkEvent;
 use kevy_elect_plugin::message::{Heartbeat, Hello, Message, Role, Standing, Verb};
-use kevy_elect_plugin::position::Progress;
 use kevy_elect_plugin::time::{Duration, Instant};
 use kevy_elect_plugin::transport::{MemoryTransport, SendError, Transport, TransportError, TransportEvent};
 use std::pin::pin;
@@ -95,13 +93,10 @@ fn heartbeat(round: u64) -> Message {
         round: Round(round),
         role: Role::Primary,
         standing: Standing::Member,
-        progress: Progress::NONE,
         primary: Some(id(PRIMARY)),
         promise: Duration::from_millis(1000),
         lease: Duration::from_millis(700),
-        health: Health::Good,
-        identity: None,
-        pause: None,
+        ..Heartbeat::blank()
     })
 }
 

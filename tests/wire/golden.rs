@@ -90,19 +90,7 @@ fn golden_of(verb: Verb) -> Vec<(&'static str, Message)> {
             ),
             (
                 "HB|0|1|replica|new|0:0||0|0",
-                Message::Heartbeat(Heartbeat {
-                    epoch: Epoch(0),
-                    round: Round(1),
-                    role: Role::Replica,
-                    standing: Standing::New,
-                    progress: Progress::NONE,
-                    primary: None,
-                    promise: Duration::ZERO,
-                    lease: Duration::ZERO,
-                    health: Health::Good,
-                    identity: None,
-                    pause: None,
-                }),
+                Message::Heartbeat(Heartbeat { round: Round(1), ..Heartbeat::blank() }),
             ),
         ],
         Verb::Echo => vec![(

@@ -1,7 +1,8 @@
 //! What the person asked for.
 
 use crate::course::{Course, Weight};
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use kevy_elect_harness::cli::{count, named, seconds};
 use kevy_elect_harness::data::{Size, VALUE_BYTES, VALUE_BYTES_MAX};
 use kevy_elect_harness::fault::Fault;
@@ -132,6 +133,10 @@ impl Options {
             () if !options.data.is_empty() => DATA_ROUNDS,
             () => FAULT_ROUNDS,
         };
+        if options.ballast && options.data.iter().min() == options.data.iter().max() {
+            let one = "--ballast is for comparing two sizes: use --data 0,1gb, for example";
+            return Err(Self::command().error(ErrorKind::ValueValidation, one));
+        }
         options.rounds = options.asked.unwrap_or(usual);
         if options.writes {
             options.faults.clear();
@@ -217,6 +222,7 @@ mod tests {
         assert!(options(&["--fault", "rain"], true).unwrap_err().contains("'rain'"));
         assert!(options(&["--data", "much"], true).unwrap_err().contains("a size such as"));
         assert!(options(&["--data", "0", "--writes"], true).unwrap_err().contains("cannot be used with"));
+        assert!(options(&["--data", "0", "--ballast"], true).unwrap_err().contains("--data 0,1gb"));
         assert!(options(&["--rounds", "0"], true).unwrap_err().contains("1..=1000"));
     }
 }

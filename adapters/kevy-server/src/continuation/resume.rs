@@ -346,12 +346,20 @@ impl Attempt<'_> {
     /// False: nobody does.
     fn fetch(&mut self, from: Place, until: u64) -> Result<bool, Stop> {
         let mut next = from;
-        if self.fetch_from(None, &mut next, until)? {
+        let all = self.fetch_of_all(&mut next, until);
+        let frames = next.offset - from.offset;
+        self.fetched += frames;
+        metrics::counter!("kevy_server_continue_fetched_total").increment(frames);
+        all
+    }
+
+    fn fetch_of_all(&mut self, next: &mut Place, until: u64) -> Result<bool, Stop> {
+        if self.fetch_from(None, next, until)? {
             return Ok(true);
         }
         for member in self.link.origin.members.iter() {
             let Ok(mut feed) = ask_member(member) else { continue };
-            match self.fetch_from(Some(&mut feed), &mut next, until) {
+            match self.fetch_from(Some(&mut feed), next, until) {
                 Ok(true) => return Ok(true),
                 Ok(false) | Err(Stop::Io(_)) => {}
                 Err(stop) => return Err(stop),
@@ -383,7 +391,6 @@ impl Attempt<'_> {
             if frames == 0 {
                 return Ok(false);
             }
-            self.count(frames);
             self.wait_for_room()?;
             // Not all that was asked for: an answer has only so many bytes, and some frames are larger than others.
             let step = if frames < count { frames - frames / 8 } else { frames };
@@ -415,7 +422,6 @@ impl Attempt<'_> {
                 let Answer::Frames(frames) = feed.kept_answer(due(question), count(question))? else {
                     continue;
                 };
-                let before = next.offset;
                 for _ in 0..frames {
                     let (offset, argv) = member.as_deref_mut().unwrap_or(&mut self.feed).frame()?;
                     // What comes behind an answer that was too short is asked for once more.
@@ -424,7 +430,6 @@ impl Attempt<'_> {
                         next.offset += 1;
                     }
                 }
-                self.count(next.offset - before);
                 self.wait_for_room()?;
             }
             if next.offset < begun.offset + questions * step {
@@ -450,12 +455,6 @@ impl Attempt<'_> {
             return Err(Stop::End(End::Broken("this server has stopped".to_owned())));
         }
         Ok(())
-    }
-
-    /// So many frames were fetched.
-    fn count(&mut self, frames: u64) {
-        self.fetched += frames;
-        metrics::counter!("kevy_server_continue_fetched_total").increment(frames);
     }
 
     /// The shard is at `place` of the primary's history: the stream goes on there.
