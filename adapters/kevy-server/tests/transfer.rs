@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 /// Longest time for a transfer, on a machine that has other work.
 const THERE_MAX: Duration = Duration::from_secs(60);
 
+/// How often an operator asks again who is told that another node took over than the one that was named: votes decide that (H10), and
+/// on a machine that has other work another one can be faster.
+const ASKED_AGAIN: usize = 2;
+
 /// Writes one key after the other to whoever takes it, until it is stopped.
 struct Load {
     over: Arc<AtomicBool>,
@@ -91,9 +95,14 @@ fn no_write_is_lost_and_nothing_is_copied(shards: u16, transfers: usize) {
             2 => ("ELECT TRANSFER".to_owned(), None),
             _ => (format!("ELECT TRANSFER {id} TIMEOUT 2000"), Some(to)),
         };
-        let new = handed_over(&nodes, reigns, &command);
-        assert!(meant.is_none_or(|meant| meant == new), "{command}: node {new} took over");
-        reigns = new;
+        reigns = handed_over(&nodes, reigns, &command);
+        for _ in 0..ASKED_AGAIN {
+            if meant.is_some_and(|meant| meant != reigns) {
+                eprintln!("{command}: node {reigns} was faster");
+                reigns = handed_over(&nodes, reigns, &command);
+            }
+        }
+        assert!(meant.is_none_or(|meant| meant == reigns), "{command}: node {reigns} took over");
     }
     let written = load.stop();
     assert!(written.numbers.len() > 10 * transfers, "{} writes are no load", written.numbers.len());

@@ -15,7 +15,7 @@ const KEYS: [(&str, &str); 9] = [
     ("{t}none", "DEL {t}none"),
 ];
 
-/// What may follow a command's key.
+/// What may follow a command's key. Deadlines are near, or hours away: none passes while nodes are compared, however slow the machine is.
 const TAILS: [&str; 39] = [
     "1 a x b",
     "f v g",
@@ -40,17 +40,17 @@ const TAILS: [&str; 39] = [
     "{t}other LEFT RIGHT",
     "{t}other 0.01",
     "1000",
-    "100000 v",
-    "v EX 100",
-    "v PX 100000 NX",
+    "10000000 v",
+    "v EX 10000",
+    "v PX 10000000 NX",
     "v XX",
     "v NX",
-    "EX 100",
-    "PX 100000",
+    "EX 10000",
+    "PX 10000000",
     "* f v",
     "MAXLEN ~ 1 * f v",
-    "100 FIELDS 1 f",
-    "100 NX FIELDS 2 f g",
+    "20000000 FIELDS 1 f",
+    "20000000 NX FIELDS 2 f g",
     "FIELDS 1 f",
     "0 FIELDS 1 f",
     "2000000000000 FIELDS 1 g",
@@ -59,13 +59,14 @@ const TAILS: [&str; 39] = [
 ];
 
 /// Commands with their key elsewhere, or several.
-const OTHERS: [&str; 47] = [
+const OTHERS: [&str; 48] = [
     "PEXPIREAT {t}string 2000000000000",
     "EXPIREAT {t}number 2000000000",
     "EXPIREAT {t}timed 1",
     "EXPIRE {t}number -1",
     "HPEXPIREAT {t}hash 2000000000000 FIELDS 1 f",
     "HPEXPIREAT {t}hash 1 FIELDS 2 f g",
+    "HPEXPIRE {t}hash 100 FIELDS 1 h",
     "BLPOP {t}none {t}list 0.01",
     "BRPOP {t}list 0.01",
     "BZPOPMIN {t}zset 0.01",
@@ -76,7 +77,7 @@ const OTHERS: [&str; 47] = [
     "UNLINK {t}m2 m4",
     "RENAME {t}string {t}renamed",
     "RENAMENX {t}renamed {t}string",
-    "SET far v EX 1000",
+    "SET far v EX 10000",
     "RENAME far elsewhere",
     "RENAME elsewhere far2",
     "COPY {t}list {t}copied",
