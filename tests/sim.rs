@@ -88,6 +88,8 @@ fn seeds_that_found_something_hold() {
     holds(0, 5, "twins");
     // A candidate whose promotion hung refused its vote as `settling` for as long as its shard did.
     holds(150, 3, "hung");
+    // A server forgot a copy that had ended while its shard hung, and asked for no other one.
+    holds(1772, 5, "hung");
     // A node that started beside a single voter, and was given a vote without ever having had a record, was never admitted.
     holds(3182, 3, "members");
     // The checker took a second process for the voter whose id it has.

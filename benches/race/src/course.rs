@@ -1,6 +1,7 @@
 //! What is done to a cluster that holds something, and how much it holds.
 
 use kevy_elect_harness::data::Size;
+use kevy_elect_harness::load::Pace;
 use kevy_elect_harness::words;
 
 words! {
@@ -8,6 +9,8 @@ words! {
     pub(crate) enum Course {
         /// `kill -9` of the primary while hardly anybody writes.
         Idle = "idle" => "kill -9, idle",
+        /// The same under a steady load, with which replicas keep up.
+        Steady = "steady" => "kill -9 under a steady load",
         /// The same while clients write as fast as it answers.
         Loaded = "loaded" => "kill -9 under load",
         /// SIGTERM of the primary under a steady load.
@@ -20,7 +23,16 @@ words! {
 impl Course {
     /// Whether the primary is killed.
     pub(crate) const fn kills(self) -> bool {
-        matches!(self, Self::Idle | Self::Loaded)
+        matches!(self, Self::Idle | Self::Steady | Self::Loaded)
+    }
+
+    /// How fast clients write meanwhile, beside those that measure.
+    pub(crate) const fn pace(self) -> Option<Pace> {
+        match self {
+            Self::Idle => None,
+            Self::Loaded => Some(Pace::Full),
+            Self::Steady | Self::Handover | Self::Roll => Some(Pace::Steady),
+        }
     }
 }
 

@@ -99,7 +99,7 @@ impl Race<'_> {
             let until = self.clock.now() + self.options.budget;
             for number in 1..=self.options.rounds {
                 self.progress.round(number, self.options.rounds);
-                stage.load = (*course != Course::Idle).then_some(&load);
+                stage.load = course.pace().map(|pace| (&load, pace));
                 match self.lap(&mut stage, *course, number, laps) {
                     Ok(()) => {}
                     Err(failure @ (Failure::Interrupted | Failure::Os { .. })) => return Err(failure),
@@ -141,7 +141,7 @@ impl Race<'_> {
         laps: &mut Laps,
     ) -> Result<(), Failure> {
         let fault = match course {
-            Course::Idle | Course::Loaded => Fault::Kill,
+            Course::Idle | Course::Steady | Course::Loaded => Fault::Kill,
             Course::Handover => Fault::Term,
             Course::Roll => {
                 let (roll, _) = stage.roll()?;
@@ -284,9 +284,11 @@ const ALL: [Measure; 9] = [
 type OfRound = fn(&Round) -> Option<f64>;
 
 /// What is told of the largest size as a multiple of the smallest.
-const FLAT: [(&str, Course, OfRound); 4] = [
+const FLAT: [(&str, Course, OfRound); 6] = [
     ("first write", Course::Idle, |r| Some(ms(r.failover()))),
     ("first confirmed write", Course::Idle, confirmed),
+    ("first write", Course::Steady, |r| Some(ms(r.failover()))),
+    ("first confirmed write", Course::Steady, confirmed),
     ("first write", Course::Loaded, |r| Some(ms(r.failover()))),
     ("first confirmed write", Course::Loaded, confirmed),
 ];
@@ -316,7 +318,7 @@ pub(crate) fn rows(all: &[Laps]) -> Vec<Vec<String>> {
     let head = head.chain(others.iter().map(|racer| format!("{} / plugin", racer.name())));
     let mut table = vec![head.chain(["bar".to_owned()]).collect()];
     for weight in &weights {
-        let failovers = [Course::Idle, Course::Loaded, Course::Handover];
+        let failovers = [Course::Idle, Course::Steady, Course::Loaded, Course::Handover];
         let failovers =
             failovers.into_iter().flat_map(|course| FAILOVER.iter().map(move |m| (Some(course), m)));
         let roll = ROLL.iter().map(|m| (Some(Course::Roll), m));

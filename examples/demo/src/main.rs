@@ -16,7 +16,7 @@ use kevy_elect_harness::cluster::{Cluster, Member, Place, Setup, System};
 use kevy_elect_harness::data::{Data, Size};
 use kevy_elect_harness::failure::{EXIT_GUILTY, Failure, Interrupt};
 use kevy_elect_harness::links::Uncut;
-use kevy_elect_harness::load::{Load, Readers};
+use kevy_elect_harness::load::{Load, Pace, Readers};
 use kevy_elect_harness::outcome::Round;
 use kevy_elect_harness::progress::Progress;
 use kevy_elect_harness::round::Stage;
@@ -74,7 +74,7 @@ fn run(options: &Options) -> Result<bool, Failure> {
         cluster: &mut cluster,
         writers: &writers,
         readers: readers.as_ref(),
-        load: load.as_ref(),
+        load: load.as_ref().map(|load| (load, Pace::Full)),
         beside: None,
         interrupt: &interrupt,
         clock,

@@ -156,10 +156,13 @@ impl World {
         let Event::Loaded { node, life, .. } = event else { return };
         let machine = &mut self.machines[node];
         let hung = machine.impairments.hung > 0;
-        let Some((_, Event::Loaded { turn, data, .. })) = machine.deliver(life, event) else { return };
-        if !hung {
-            self.with_server(node, |server, now, out| server.loaded(now, turn, data, out));
+        let Some((_, event)) = machine.deliver(life, event) else { return };
+        if hung {
+            // It lies in the shard's inbox until that turns again.
+            return self.push(self.run.now + TICK, event);
         }
+        let Event::Loaded { turn, data, .. } = event else { return };
+        self.with_server(node, |server, now, out| server.loaded(now, turn, data, out));
     }
 
     /// One step of a server, and all that follows from it at once.

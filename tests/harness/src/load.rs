@@ -29,11 +29,19 @@ const REFUSED_MAX: usize = 1_000_000;
 /// Between two batches of one connection where a steady load is wanted: 20 000 writes per second together.
 const STEADY_INTERVAL: Duration = Duration::from_micros(6400);
 
-/// As fast as the primary answers.
 const FULL: u8 = 0;
 const STEADY: u8 = 1;
 const PAUSE: u8 = 2;
 const END: u8 = 3;
+
+/// How fast they write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As fast as the primary answers.
+    Full,
+    /// So much that a server is busy and still has time for other work: 20 000 writes per second.
+    Steady,
+}
 
 /// Pipelined writers. Dropping it ends them.
 pub struct Load {
@@ -59,14 +67,13 @@ impl Load {
         Ok(load)
     }
 
-    /// Writes as fast as the primary answers, until told otherwise.
-    pub fn full(&self) {
-        self.shared.state.store(FULL, Ordering::Release);
-    }
-
-    /// Writes so much that a server is busy and still has time to copy its data meanwhile.
-    pub fn steady(&self) {
-        self.shared.state.store(STEADY, Ordering::Release);
+    /// Writes at this pace, until told otherwise.
+    pub fn write(&self, pace: Pace) {
+        let state = match pace {
+            Pace::Full => FULL,
+            Pace::Steady => STEADY,
+        };
+        self.shared.state.store(state, Ordering::Release);
     }
 
     /// Stops for a while.
@@ -235,7 +242,7 @@ mod tests {
         let servers = [server("-READONLY not here\r\n"), server("+OK\r\n")];
         let load = Load::start(&servers, Data::new(Size(0), VALUE_BYTES)).unwrap();
         assert_eq!(load.take_acked(), 0, "it waits to be told");
-        load.full();
+        load.write(Pace::Full);
         let mut acked = 0;
         until(|| {
             acked += load.take_acked();

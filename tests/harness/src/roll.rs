@@ -2,6 +2,7 @@
 
 use crate::copying::{Copied, Counts};
 use crate::failure::Failure;
+use crate::load::Pace;
 use crate::outcome::elections;
 use crate::round::Stage;
 use crate::verdict::{self, Ack, Dual, Lost, Node};
@@ -57,7 +58,7 @@ impl Stage<'_> {
     pub fn roll(&mut self) -> Result<(Roll, Vec<Ack>), Failure> {
         let (begun, processors) = (self.clock.now(), Processors::watch(self.clock));
         self.writers.go();
-        self.load.iter().for_each(|load| load.steady());
+        self.load.iter().for_each(|(load, _)| load.write(Pace::Steady));
         let primary = self.warm_up()?;
         let nodes = self.cluster.members.len();
         let (mut steps, mut spans) = (Vec::new(), Vec::new());
@@ -90,7 +91,7 @@ impl Stage<'_> {
             });
             self.interrupt.rest(PAUSE)?;
         }
-        self.load.iter().for_each(|load| load.pause());
+        self.load.iter().for_each(|(load, _)| load.pause());
         let (last, acks) = (self.whole()?, self.collect()?);
         for (step, (from, whole, watched)) in steps.iter_mut().zip(spans) {
             let (stalled, went_on) = verdict::longest(&acks, from, whole);

@@ -8,7 +8,7 @@ use crate::data::Data;
 use crate::failure::{Failure, Interrupt};
 use crate::fault::{Fault, Restart};
 use crate::links::Links;
-use crate::load::{Load, Readers};
+use crate::load::{Load, Pace, Readers};
 use crate::observe::Event;
 use crate::outcome::{Round, elections, sighting};
 use crate::progress::Progress;
@@ -57,8 +57,9 @@ pub struct Stage<'a> {
     pub writers: &'a Writers,
     /// Those who read, if anybody does.
     pub readers: Option<&'a Readers>,
-    /// What keeps the servers busy, if anything does.
-    pub load: Option<&'a Load>,
+    /// What keeps the servers busy, if anything does, and how fast it writes until the primary is broken. A node that goes in order
+    /// does so beside a steady load.
+    pub load: Option<(&'a Load, Pace)>,
     /// What is done right before a primary is killed.
     pub beside: Option<&'a dyn Fn() -> Result<(), Failure>>,
     /// Ctrl-C.
@@ -86,7 +87,7 @@ impl Stage<'_> {
         let (begun, processors) = (self.clock.now(), Processors::watch(self.clock));
         let planned = matches!(fault, Fault::Term | Fault::Transfer);
         self.writers.go();
-        self.work(fault);
+        self.work(planned);
         let old = self.warm_up()?;
         let old_pid = self.cluster.pid(old).unwrap_or_default();
         let before = Counts::read(self.cluster);
@@ -110,7 +111,7 @@ impl Stage<'_> {
 
         if !planned {
             // Most servers never catch up with one that is written to as fast as it can.
-            self.load.iter().for_each(|load| load.pause());
+            self.load.iter().for_each(|(load, _)| load.pause());
         }
         let at_return = Counts::read(self.cluster);
         let watched = processors.with(self.cluster.pid(new), self.writers.prober(new));
@@ -139,7 +140,7 @@ impl Stage<'_> {
         let last = self.whole()?;
         let whole = self.clock.now();
         let after = Counts::read(self.cluster);
-        self.load.iter().for_each(|load| load.pause());
+        self.load.iter().for_each(|(load, _)| load.pause());
         self.interrupt.rest(COOL_DOWN)?;
 
         self.progress.say("reading every write back");
@@ -189,10 +190,9 @@ impl Stage<'_> {
         Ok((round, waited))
     }
 
-    /// Sets the load to work: as much as goes where a failover is to be slow, less where a node is to come back meanwhile.
-    fn work(&self, fault: Fault) {
-        let Some(load) = self.load else { return };
-        if matches!(fault, Fault::Term | Fault::Transfer) { load.steady() } else { load.full() }
+    /// Sets the load to work.
+    fn work(&self, planned: bool) {
+        self.load.iter().for_each(|(load, pace)| load.write(if planned { Pace::Steady } else { *pace }));
     }
 
     /// Fills the cluster, once it is whole.
