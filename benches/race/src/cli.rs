@@ -207,7 +207,7 @@ mod tests {
             (&data.data[..], data.rounds, &data.faults[..]),
             (&[Size(0), Size(1_000_000_000)][..], 10, &[][..])
         );
-        assert_eq!((data.courses.len(), data.weights().len()), (4, 2));
+        assert_eq!((&data.courses[..], data.weights().len()), (Course::ALL, 2));
         let beside = options(&["--data", "0,1gb", "--ballast", "--course", "loaded"], true).unwrap();
         let told: Vec<_> = beside.weights().iter().map(ToString::to_string).collect();
         assert_eq!(
