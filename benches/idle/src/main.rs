@@ -9,6 +9,8 @@ use async_io::{Async, Timer};
 use clap::{Parser, ValueEnum};
 use futures::future::{Either, join_all, select, try_join};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
+use kevy_elect_harness::cli::{count, seconds};
+use kevy_elect_harness::cost;
 use kevy_elect_ops::inline::Inline;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -25,16 +27,19 @@ const NODES: usize = 3;
 const PRIMARY: usize = 0;
 /// The follower that is looked at.
 const WATCHED: usize = 2;
+/// Bounds of the options.
+const SECONDS_MAX: u64 = 3600;
+const TIMES_MAX: u64 = 1000;
 
 #[derive(Parser)]
 #[command(about = "What an idle follower's messages cost at least")]
 struct Options {
-    /// How long each is looked at, in seconds
-    #[arg(long, default_value_t = 15)]
-    seconds: u64,
+    /// How long each is looked at
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds(1, SECONDS_MAX))]
+    seconds: Duration,
     /// How often, in turns
-    #[arg(long, default_value_t = 3)]
-    times: u32,
+    #[arg(long, value_name = "N", default_value = "3", value_parser = count(1, TIMES_MAX))]
+    times: usize,
     /// What this process is: it was started by another one
     #[arg(long, hide = true)]
     node: Option<usize>,
@@ -59,20 +64,20 @@ fn main() -> io::Result<()> {
 }
 
 /// Starts three processes and says what one of them takes.
-fn measure(with: With, seconds: u64) -> io::Result<()> {
+fn measure(with: With, time: Duration) -> io::Result<()> {
     let mut nodes = (0..NODES).map(|node| Node::start(node, with)).collect::<io::Result<Vec<_>>>()?;
     let ports: Vec<String> = nodes.iter().map(|node| node.port.clone()).collect();
     nodes.iter_mut().try_for_each(|node| writeln!(node.stdin, "{}", ports.join(" ")))?;
     std::thread::sleep(Duration::from_secs(1));
-    let (before, begun) = (nodes[WATCHED].spent()?, Instant::now());
-    std::thread::sleep(Duration::from_secs(seconds));
-    let (after, took) = (nodes[WATCHED].spent()?, begun.elapsed().as_secs_f64());
+    let watched = [nodes[WATCHED].child.id()];
+    let (before, begun) = (cost::read(&watched).map_err(io::Error::other)?, Instant::now());
+    std::thread::sleep(time);
+    let cost = cost::cost(before, cost::read(&watched).map_err(io::Error::other)?, begun.elapsed());
     let name = match with {
         With::Reactor => "async-io",
         With::Threads => "threads that block",
     };
-    let (ms, waits) = ((after.0 - before.0) as f64 / 1e6 / took, (after.1 - before.1) as f64 / took);
-    println!("{name:<20} {ms:.2} ms of processor time a second, {waits:.0} switches");
+    println!("{name:<20} {:.2} ms of processor time a second, {:.0} switches", cost.cpu_ms, cost.switches);
     Ok(())
 }
 
@@ -95,18 +100,6 @@ impl Node {
         let mut port = String::new();
         BufReader::new(stdout).read_line(&mut port)?;
         Ok(Self { child, stdin, port: port.trim().to_owned() })
-    }
-
-    /// Nanoseconds of processor time of all its threads, and how often they waited.
-    fn spent(&self) -> io::Result<(u64, u64)> {
-        let (mut nanoseconds, mut waits) = (0, 0);
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let spent = std::fs::read_to_string(task?.path().join("schedstat"))?;
-            let mut numbers = spent.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
-            nanoseconds += numbers.next().unwrap_or_default();
-            waits += numbers.nth(1).unwrap_or_default();
-        }
-        Ok((nanoseconds, waits))
     }
 }
 

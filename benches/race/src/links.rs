@@ -4,8 +4,8 @@
 use super::Race;
 use crate::binaries::Entry;
 use crate::cli::Options;
-use crate::idle::Cost;
 use kevy_elect_harness::clock::Clock;
+use kevy_elect_harness::cost::Cost;
 use kevy_elect_harness::failure::{Failure, Interrupt};
 use kevy_elect_harness::fault::Fault;
 use kevy_elect_harness::progress::Progress;

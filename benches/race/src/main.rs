@@ -4,7 +4,6 @@ mod ballast;
 mod binaries;
 mod cli;
 mod course;
-mod idle;
 mod links;
 mod memory;
 mod report;
@@ -13,12 +12,12 @@ mod writes;
 
 use binaries::Entry;
 use cli::{Options, Racer};
-use idle::Cost;
 use kevy_elect_chaos::net::{Cut, Net, around};
 use kevy_elect_chaos::space;
 use kevy_elect_harness::client::{Client, Reply};
 use kevy_elect_harness::clock::Clock;
 use kevy_elect_harness::cluster::{Cluster, Member, Place, Setup};
+use kevy_elect_harness::cost::{self, Cost};
 use kevy_elect_harness::failure::{EXIT_FAILED, Failure, Interrupt};
 use kevy_elect_harness::fault::{Fault, Restart};
 use kevy_elect_harness::guard;
@@ -259,10 +258,10 @@ impl Race<'_> {
         self.interrupt.rest(SETTLE)?;
         self.progress.say("looking at it doing nothing");
         let pids: Vec<_> = (0..NODES).flat_map(|node| cluster.pids(node)).collect();
-        let (before, begun) = (idle::read(&pids)?, self.clock.now());
+        let (before, begun) = (cost::read(&pids)?, self.clock.now());
         self.interrupt.rest(self.options.idle)?;
-        let (after, ended) = (idle::read(&pids)?, self.clock.now());
-        Ok(idle::cost(before, after, ended - begun))
+        let (after, ended) = (cost::read(&pids)?, self.clock.now());
+        Ok(cost::cost(before, after, ended - begun))
     }
 
     /// Every round of one fault. A cluster that does not come back is replaced by a new one.

@@ -7,9 +7,9 @@
 use crate::NODES;
 use crate::binaries::Entry;
 use crate::cli::{Options, Racer};
-use crate::idle;
 use kevy_elect_harness::clock::Clock;
 use kevy_elect_harness::cluster::{Cluster, Place, Setup};
+use kevy_elect_harness::cost;
 use kevy_elect_harness::failure::{Failure, Interrupt};
 use kevy_elect_harness::progress::Progress;
 use kevy_elect_harness::round::Stage;
@@ -129,13 +129,13 @@ fn load(server: SocketAddr, pid: u32, pipeline: usize) -> Result<Run, Failure> {
     while Instant::now() < warm {
         turn().map_err(broken(server))?;
     }
-    let (before, begun, mut turns) = (idle::read(&[pid])?, Instant::now(), 0_u32);
+    let (before, begun, mut turns) = (cost::read(&[pid])?, Instant::now(), 0_u32);
     while begun.elapsed() < RUN {
         turn().map_err(broken(server))?;
         turns += 1;
     }
     let time = begun.elapsed();
-    let cost = idle::cost(before, idle::read(&[pid])?, time);
+    let cost = cost::cost(before, cost::read(&[pid])?, time);
     let writes = f64::from(turns) * (CONNECTIONS * pipeline) as f64;
     Ok(Run {
         writes_per_s: writes / time.as_secs_f64(),

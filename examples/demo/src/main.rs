@@ -70,11 +70,13 @@ fn run(options: &Options) -> Result<bool, Failure> {
     // Without data they would only take the processor from the servers.
     let readers = (data.keys() > 0).then(|| Readers::start(&servers, clock)).transpose()?;
     let load = options.load.then(|| Load::start(&servers, data.clone())).transpose()?;
+    // Where nothing crashes, nodes are to come back beside it.
+    let pace = if options.fault.is_planned() { Pace::Steady } else { Pace::Full };
     let mut stage = Stage {
         cluster: &mut cluster,
         writers: &writers,
         readers: readers.as_ref(),
-        load: load.as_ref().map(|load| (load, Pace::Full)),
+        load: load.as_ref().map(|load| (load, pace)),
         beside: None,
         interrupt: &interrupt,
         clock,

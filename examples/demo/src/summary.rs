@@ -54,11 +54,6 @@ pub(crate) fn line(round: &Round, names: &[String], style: Style) -> String {
     )
 }
 
-/// Whether writes go on until shortly before the other node takes over.
-fn planned(round: &Round) -> bool {
-    matches!(round.fault, Fault::Term | Fault::Transfer)
-}
-
 /// What all rounds add up to. `audit_lost`: confirmed writes of any round missing at the very end.
 pub(crate) fn render(rounds: &[Round], audit_lost: usize, with_targets: bool, style: Style) -> String {
     let Some(first) = rounds.first() else { return String::new() };
@@ -80,7 +75,7 @@ pub(crate) fn render(rounds: &[Round], audit_lost: usize, with_targets: bool, st
     for (name, times) in [
         ("confirmed", confirmed),
         ("first write", failovers),
-        ("gap", rounds.iter().filter(|round| planned(round)).map(|round| round.gap).collect()),
+        ("gap", rounds.iter().filter(|round| round.fault.is_planned()).map(|round| round.gap).collect()),
         ("  detect", rounds.iter().filter_map(Round::detect).collect()),
         ("  elect", rounds.iter().filter_map(Round::elect).collect()),
         ("  promote", rounds.iter().filter_map(Round::promote).collect()),

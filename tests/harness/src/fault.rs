@@ -18,6 +18,13 @@ words! {
     }
 }
 
+impl Fault {
+    /// Whether writes go on until shortly before the other node takes over.
+    pub const fn is_planned(self) -> bool {
+        matches!(self, Self::Term | Self::Transfer)
+    }
+}
+
 /// When a process that is gone is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod cluster;
 pub mod contents;
 pub mod copying;
+pub mod cost;
 pub mod data;
 pub mod failure;
 pub mod fault;

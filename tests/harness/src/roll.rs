@@ -2,7 +2,6 @@
 
 use crate::copying::{Copied, Counts};
 use crate::failure::Failure;
-use crate::load::Pace;
 use crate::outcome::elections;
 use crate::round::Stage;
 use crate::verdict::{self, Ack, Dual, Lost, Node};
@@ -58,7 +57,7 @@ impl Stage<'_> {
     pub fn roll(&mut self) -> Result<(Roll, Vec<Ack>), Failure> {
         let (begun, processors) = (self.clock.now(), Processors::watch(self.clock));
         self.writers.go();
-        self.load.iter().for_each(|(load, _)| load.write(Pace::Steady));
+        self.load.iter().for_each(|(load, pace)| load.write(*pace));
         let primary = self.warm_up()?;
         let nodes = self.cluster.members.len();
         let (mut steps, mut spans) = (Vec::new(), Vec::new());

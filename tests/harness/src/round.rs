@@ -57,8 +57,7 @@ pub struct Stage<'a> {
     pub writers: &'a Writers,
     /// Those who read, if anybody does.
     pub readers: Option<&'a Readers>,
-    /// What keeps the servers busy, if anything does, and how fast it writes until the primary is broken. A node that goes in order
-    /// does so beside a steady load.
+    /// What keeps the servers busy, if anything does, and how fast it writes.
     pub load: Option<(&'a Load, Pace)>,
     /// What is done right before a primary is killed.
     pub beside: Option<&'a dyn Fn() -> Result<(), Failure>>,
@@ -85,9 +84,9 @@ impl Stage<'_> {
         links: &mut dyn Links,
     ) -> Result<(Round, Vec<Ack>), Failure> {
         let (begun, processors) = (self.clock.now(), Processors::watch(self.clock));
-        let planned = matches!(fault, Fault::Term | Fault::Transfer);
+        let planned = fault.is_planned();
         self.writers.go();
-        self.work(planned);
+        self.load.iter().for_each(|(load, pace)| load.write(*pace));
         let old = self.warm_up()?;
         let old_pid = self.cluster.pid(old).unwrap_or_default();
         let before = Counts::read(self.cluster);
@@ -188,11 +187,6 @@ impl Stage<'_> {
             stall_away: stall.away,
         };
         Ok((round, waited))
-    }
-
-    /// Sets the load to work.
-    fn work(&self, planned: bool) {
-        self.load.iter().for_each(|(load, pace)| load.write(if planned { Pace::Steady } else { *pace }));
     }
 
     /// Fills the cluster, once it is whole.

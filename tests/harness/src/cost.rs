@@ -1,25 +1,25 @@
 //! What processes cost while nobody asks them for anything, as the kernel counts it.
 
-use kevy_elect_harness::failure::Failure;
+use crate::failure::Failure;
 use std::fs::read_to_string;
 use std::time::Duration;
 
 /// The sum over some processes, all their threads included.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Cost {
+pub struct Cost {
     /// Context switches per second, voluntary and not.
-    pub(crate) switches: f64,
+    pub switches: f64,
     /// Milliseconds of processor time per second.
-    pub(crate) cpu_ms: f64,
+    pub cpu_ms: f64,
     /// Resident memory in KiB.
-    pub(crate) rss_kib: f64,
+    pub rss_kib: f64,
     /// Threads.
-    pub(crate) threads: f64,
+    pub threads: f64,
 }
 
 impl Cost {
     /// What this costs more than `other`.
-    pub(crate) fn beyond(self, other: Self) -> Self {
+    pub fn beyond(self, other: Self) -> Self {
         Self {
             switches: self.switches - other.switches,
             cpu_ms: self.cpu_ms - other.cpu_ms,
@@ -31,7 +31,7 @@ impl Cost {
 
 /// Counters since the processes began.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Reading {
+pub struct Reading {
     switches: u64,
     cpu_ns: u64,
     rss_kib: u64,
@@ -39,7 +39,7 @@ pub(crate) struct Reading {
 }
 
 /// Reads the counters of `pids` now.
-pub(crate) fn read(pids: &[u32]) -> Result<Reading, Failure> {
+pub fn read(pids: &[u32]) -> Result<Reading, Failure> {
     let mut sum = Reading::default();
     for pid in pids {
         let status = format!("/proc/{pid}/status");
@@ -62,7 +62,7 @@ pub(crate) fn read(pids: &[u32]) -> Result<Reading, Failure> {
 }
 
 /// What the time between two readings cost.
-pub(crate) fn cost(before: Reading, after: Reading, time: Duration) -> Cost {
+pub fn cost(before: Reading, after: Reading, time: Duration) -> Cost {
     let seconds = time.as_secs_f64();
     Cost {
         switches: after.switches.saturating_sub(before.switches) as f64 / seconds,
