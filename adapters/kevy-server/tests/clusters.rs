@@ -5,6 +5,7 @@
 mod common;
 
 use common::process::Process;
+use common::rolling::PATIENT;
 use common::{Cluster, until};
 use futures::executor::block_on;
 use kevy_elect_ops::giving_up::give_up;
@@ -28,7 +29,7 @@ impl World {
     }
 
     fn start(&mut self, node: usize) {
-        self.nodes[node] = Some(Process::start(&self.cluster, node, "watchdog = false\n"));
+        self.nodes[node] = Some(Process::start(&self.cluster, node, &format!("watchdog = false\n{PATIENT}")));
     }
 
     fn kill(&mut self, node: usize) {
@@ -85,6 +86,25 @@ impl World {
         });
     }
 
+    /// What the log of a node says last of the cluster it belongs to, once it does.
+    #[track_caller]
+    fn belongs(&self, node: usize, to: &str) {
+        until(&format!("n{node} belongs to {to}"), || self.ids(node).last().filter(|id| *id == to).map(drop));
+    }
+
+    /// The answer of a node that may have been started only just now, and may be the last to come.
+    #[track_caller]
+    fn answers(&self, node: usize, line: &str) -> String {
+        until(&format!("n{node} answers {line}"), || self.ask(node, line))
+    }
+
+    /// Writes to the primary of two nodes, and waits until the other one has it: all may be killed then.
+    #[track_caller]
+    fn write(&self, primary: usize, line: &str) {
+        assert_eq!(self.ask(primary, line).as_deref(), Some("OK"), "{line}");
+        until("it is confirmed", || (self.ask(primary, "WAIT 1 1000")? == "1").then_some(()));
+    }
+
     /// All nodes hold the key.
     #[track_caller]
     fn everywhere(&self, key: &str, value: &str) {
@@ -105,13 +125,13 @@ fn two_wiped_nodes_form_a_new_cluster_and_the_third_keeps_its_data_until_an_oper
     assert_eq!(world.ask(first, "SET precious 1").as_deref(), Some("OK"));
     world.everywhere("precious", "1");
     let old = until("n2 belongs to a cluster", || world.ids(2).pop());
-    assert_eq!(world.ids(0).last(), Some(&old), "all to the same");
+    (0..2).for_each(|node| world.belongs(node, &old));
 
     (0..3).for_each(|node| world.kill(node));
     [0, 1].iter().for_each(|node| world.wipe(*node));
     [0, 1].iter().for_each(|node| world.start(*node));
     let primary = world.primary(&[0, 1], 1);
-    assert_eq!(world.ask(primary, "SET new 1").as_deref(), Some("OK"));
+    world.write(primary, "SET new 1");
     let new = until("a new cluster has an id", || world.ids(1).pop().filter(|id| *id != old));
 
     world.start(2);
@@ -120,16 +140,16 @@ fn two_wiped_nodes_form_a_new_cluster_and_the_third_keeps_its_data_until_an_oper
     world.says(0, &["event=foreign", "peer=n2", &old, &new]);
     world.says(1, &["event=foreign", "peer=n2", &old, &new]);
     // The new one works, and the old data is where it was.
-    assert_eq!(world.ask(primary, "SET new 2").as_deref(), Some("OK"));
-    assert_eq!(world.ask(2, "GET precious").as_deref(), Some("1"), "nothing is overwritten");
-    assert!(world.ask(2, "SET precious 2").unwrap().starts_with('-'));
+    world.write(primary, "SET new 2");
+    assert_eq!(world.answers(2, "GET precious"), "1", "nothing is overwritten");
+    assert!(world.answers(2, "SET precious 2").starts_with('-'));
 
     // Likewise after restarts, also of the new cluster's nodes.
     (0..3).for_each(|node| world.kill(node));
     (0..3).for_each(|node| world.start(node));
     let primary = world.primary(&[0, 1], 1);
-    assert_eq!(world.ask(2, "GET precious").as_deref(), Some("1"));
-    assert_eq!(world.ask(primary, "GET new").as_deref(), Some("2"));
+    assert_eq!(world.answers(2, "GET precious"), "1");
+    assert_eq!(world.answers(primary, "GET new"), "2");
 
     // The old data wins: the new cluster's nodes are given up, and one of them is ordered to be admitted.
     [0, 1].iter().for_each(|node| world.kill(*node));
@@ -140,7 +160,7 @@ fn two_wiped_nodes_form_a_new_cluster_and_the_third_keeps_its_data_until_an_oper
     world.says(0, &["event=admitted_by_order", &old]);
     world.everywhere("precious", "1");
     assert_eq!(world.primary(&[0, 1, 2], 2), 2, "the one with the data");
-    assert_eq!(world.ids(1).last(), Some(&old));
+    world.belongs(1, &old);
     until("the order is gone", || Order::read(&world.cluster.dirs[0].0).unwrap().is_none().then_some(()));
 }
 
@@ -163,7 +183,7 @@ fn where_two_disks_are_lost_an_order_brings_the_data_of_the_third_back() {
     of(1, 7).leave(&dir).unwrap();
     world.says(1, &["event=order ", &of(1, 7).cluster.to_string()]);
     for node in 0..3 {
-        assert!(world.ask(node, "SET precious 2").unwrap().starts_with('-'), "nobody reigns");
+        assert!(world.answers(node, "SET precious 2").starts_with('-'), "nobody reigns");
     }
     let order = Order { node: Cluster::id(1), cluster: ClusterId::from_digits(id.as_bytes()).unwrap() };
     order.leave(&dir).unwrap();
@@ -193,20 +213,20 @@ fn i6_a_node_that_has_lost_its_record_alone_keeps_its_data_from_a_new_cluster_un
     fs::remove_dir_all(world.cluster.dirs[2].0.join("elect")).unwrap();
     [0, 1].iter().for_each(|node| world.start(*node));
     let primary = world.primary(&[0, 1], 1);
-    assert_eq!(world.ask(primary, "SET new 1").as_deref(), Some("OK"));
+    world.write(primary, "SET new 1");
     let new = until("a new cluster has an id", || world.ids(1).pop().filter(|id| *id != old));
 
     world.start(2);
     for (node, peer) in [(2, "peer=n0"), (2, "peer=n1"), (0, "peer=n2"), (1, "peer=n2")] {
         world.says(node, &["event=foreign", peer, &old, &new]);
     }
-    assert_eq!(world.ask(2, "GET precious").as_deref(), Some("1"), "nothing is overwritten");
-    assert!(world.ask(2, "SET precious 2").unwrap().starts_with('-'));
+    assert_eq!(world.answers(2, "GET precious"), "1", "nothing is overwritten");
+    assert!(world.answers(2, "SET precious 2").starts_with('-'));
     // Likewise after another start, with the record that it has made meanwhile.
     world.kill(2);
     world.start(2);
-    assert_eq!(world.ask(primary, "SET new 2").as_deref(), Some("OK"), "the new one goes on");
-    until("it serves what it has", || (world.ask(2, "GET precious").as_deref() == Some("1")).then_some(()));
+    world.write(primary, "SET new 2");
+    assert_eq!(world.answers(2, "GET precious"), "1", "it serves what it has");
 
     world.kill(2);
     let dir = world.cluster.dirs[2].0.clone();
@@ -217,7 +237,7 @@ fn i6_a_node_that_has_lost_its_record_alone_keeps_its_data_from_a_new_cluster_un
     world.start(2);
     world.everywhere("new", "2");
     assert_eq!(world.ask(2, "GET precious").as_deref(), None);
-    until("it belongs to the new one", || (world.ids(2).last() == Some(&new)).then_some(()));
+    world.belongs(2, &new);
     assert_eq!(world.primary(&[0, 1, 2], 2), primary, "nobody was deposed");
 
     // Its old data under its new record: files of two nodes, and none of them is touched.
