@@ -6,8 +6,9 @@
 mod common;
 
 use common::process::{Process, confirmed, primary};
-use common::{Client, Cluster, until, within};
+use common::{Client, Cluster, PATIENCE, until, within};
 use rustix::process::Signal;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -84,8 +85,13 @@ fn elected_while_it_dumps(command: &'static str) {
     }
     until_dumped(node, &log);
     assert_eq!(node.ask("SET newest 1").as_deref(), Some("OK"));
-    // Its log gets it within a second.
-    std::thread::sleep(Duration::from_millis(1500));
+    until("its log has it", || {
+        let files = fs::read_dir(&cluster.dirs[second].0).unwrap().map(|entry| entry.unwrap().path());
+        let mut logs = files.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("aof-"));
+        // One that is written anew may be gone meanwhile.
+        let has = |log: Vec<u8>| log.windows(b"newest".len()).any(|at| at == b"newest");
+        logs.any(|path| fs::read(path).is_ok_and(has)).then_some(())
+    });
     for node in &mut nodes {
         node.signal(Signal::KILL);
         node.wait();
@@ -100,7 +106,7 @@ fn elected_while_it_dumps(command: &'static str) {
 /// Waits until nothing is dumped any more. kevy takes seconds of calm before it rewrites a log by itself.
 #[track_caller]
 fn until_dumped(node: &Process, log: &Path) {
-    let over = within(Duration::from_secs(60), || {
+    let over = within(PATIENCE, || {
         node.ask("INFO persistence")?.contains("aof_rewrite_in_progress:0").then_some(())
     });
     assert!(over.is_some(), "it dumps for ever: {}", std::fs::read_to_string(log).unwrap());

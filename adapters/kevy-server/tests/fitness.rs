@@ -15,6 +15,13 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// A primary is not to lose its office because the machine is busy, and a shard that hangs is found as soon as by default. The rest goes by the
+/// end of connections, and by what nodes say.
+const PATIENT: &str = "election_timeout_ms = 5000\nheartbeat_interval_ms = 100\n";
+const SHARD: &str = "shard_timeout_ms = 1000\n";
+/// An election without those that hang, on a machine that has other work. With them there would be none.
+const ELECTED_WITHIN: Duration = Duration::from_secs(30);
+
 /// Three nodes with pages; `lua` goes into the file as well.
 fn start(shards: u16, more: &str) -> (Cluster, Vec<Process>) {
     let cluster = Cluster::new(3, shards);
@@ -23,22 +30,25 @@ fn start(shards: u16, more: &str) -> (Cluster, Vec<Process>) {
 }
 
 fn settings(cluster: &Cluster, node: usize, more: &str) -> String {
-    format!("http = \"127.0.0.1:{}\"\n{more}", page_port(cluster, node))
+    let shard = if more.contains("shard_timeout_ms") { "" } else { SHARD };
+    format!("http = \"127.0.0.1:{}\"\n{PATIENT}{shard}{more}", page_port(cluster, node))
 }
 
 fn page_port(cluster: &Cluster, node: usize) -> u16 {
     cluster.ports[node] + 5
 }
 
-/// Status and body of a page.
+/// Status and body of a page, once it is served.
 fn page(cluster: &Cluster, node: usize, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", page_port(cluster, node))).unwrap();
-    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    until("the page is served", || {
+        let mut stream = TcpStream::connect(("127.0.0.1", page_port(cluster, node))).ok()?;
+        stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().unwrap(), body.to_owned()))
+    })
 }
 
 /// Waits until all hold one write, and says who is primary.
@@ -85,9 +95,13 @@ const LUA: &str = "[lua]\ntime_limit_ms = 0\n";
 fn a_primary_whose_shard_hangs_says_so_and_hands_over_and_lives() {
     let (cluster, mut nodes) = start(1, "");
     let first = settled(&nodes);
+    // It is kevy's before the shard hangs, and what it says comes after that.
+    let mut late = tell(nodes[first].port, &["PING"]);
+    late.read_exact(&mut [0; b"+PONG\r\n".len()]).unwrap();
     let begun = Instant::now();
     let mut sleeper = tell(nodes[first].port, &["DEBUG", "SLEEP", "12"]);
-    let mut late = tell(nodes[first].port, &["SET", "late", "1"]);
+    until_hung(nodes[first].port);
+    late.write_all(b"SET late 1\r\n").unwrap();
     until("its page says that it is not to be written to", || {
         let (status, body) = page(&cluster, first, "/primary");
         (status == 503 && body.contains("has not answered")).then_some(())
@@ -123,7 +137,7 @@ fn a_replica_that_is_busy_for_good_leaves_the_office_to_the_idle_one() {
     let begun = Instant::now();
     until("the idle one takes writes", || takes_writes(&cluster, idle).then_some(()));
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < ELECTED_WITHIN, "{took:?}");
     assert_eq!(nodes[idle].ask("SET k w").as_deref(), Some("OK"));
 }
 
@@ -160,7 +174,7 @@ fn a_former_primary_that_hangs_votes_for_who_holds_a_later_history() {
     nodes[second].wait();
     let begun = Instant::now();
     until("the third takes writes", || takes_writes(&cluster, third).then_some(()));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < ELECTED_WITHIN, "{:?}", begun.elapsed());
     assert_eq!(nodes[third].ask("GET k").as_deref(), Some("w"));
 }
 
@@ -214,7 +228,7 @@ fn a_primary_without_a_fit_successor_keeps_its_office() {
         let (_, status) = page(&cluster, first, "/status");
         (status.matches("\"health\": \"stuck\"").count() == 2).then_some(())
     });
-    let _script = tell(nodes[first].port, &["DEBUG", "SLEEP", "4"]);
+    let _script = tell(nodes[first].port, &["DEBUG", "SLEEP", "8"]);
     until("it is unfit itself", || (page(&cluster, first, "/primary").0 == 503).then_some(()));
     until("it serves again", || takes_writes(&cluster, first).then_some(()));
     let (_, history) = page(&cluster, first, "/history");
@@ -289,10 +303,10 @@ fn more_idle_clients_than_descriptors_keep_nobody_from_being_elected() {
     until("the crowd has come", || (descriptors(&nodes[crowded].child) > 600).then_some(()));
     let log = cluster.dirs[crowded].0.join("log");
     let written = std::fs::metadata(&log).unwrap().len();
-    let before = cpu_ticks(&nodes[crowded].child);
+    let (before, begun) = (cpu_ticks(&nodes[crowded].child), Instant::now());
     std::thread::sleep(Duration::from_secs(1));
-    let burnt = cpu_ticks(&nodes[crowded].child) - before;
-    assert!(burnt < 50, "{burnt} hundredths of a second in one second");
+    let (burnt, seconds) = (cpu_ticks(&nodes[crowded].child) - before, begun.elapsed().as_secs_f64());
+    assert!((burnt as f64) < 50.0 * seconds, "{burnt} hundredths of a second in {seconds:.1} seconds");
     assert!(std::fs::metadata(&log).unwrap().len() - written < 10_000, "it floods its log");
     nodes[first].signal(Signal::KILL);
     nodes[first].wait();
@@ -302,7 +316,7 @@ fn more_idle_clients_than_descriptors_keep_nobody_from_being_elected() {
             nodes[*node].ask("SET k w").as_deref() == Some("OK") || takes_writes(&cluster, *node)
         })
     });
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < ELECTED_WITHIN, "{:?}", begun.elapsed());
     let said = std::fs::read_to_string(&log).unwrap();
     assert!(said.contains("max_clients = 10000") && said.contains("1024"), "{said}");
     drop(clients);
