@@ -27,10 +27,10 @@ const STILL_MS: &[u8] = b"4000";
 /// The nice value of whoever gets a processor last.
 const LAST_IN_LINE: i32 = 19;
 
-/// Three nodes, and what their standard error is.
-fn start(cluster: &Cluster, stderr: impl Fn() -> std::process::Stdio) -> Vec<Process> {
+/// Three nodes, with more in their files, and what their standard error is.
+fn start(cluster: &Cluster, more: &str, stderr: impl Fn() -> std::process::Stdio) -> Vec<Process> {
     let start = |node: usize| {
-        drop(cluster.settings(node, ""));
+        drop(cluster.settings(node, more));
         let config = cluster.dirs[node].0.join("kevy.toml");
         let child = Command::new(BIN).arg("--config").arg(config).stderr(stderr()).spawn().unwrap();
         Process { child, port: cluster.ports[node] }
@@ -56,7 +56,8 @@ fn outlives_its_lease(nodes: &mut [Process]) -> bool {
 fn a_primary_whose_log_is_stuck_outlives_its_lease() {
     let cluster = Cluster::new(3, 1);
     let (mut out, into) = std::io::pipe().unwrap();
-    let mut nodes = start(&cluster, || into.try_clone().unwrap().into());
+    // A lease that ends long before the watchdog would end the process: on a loaded machine that has to be seen in time.
+    let mut nodes = start(&cluster, "lease_ms = 300\n", || into.try_clone().unwrap().into());
     // Read until they are settled; from then on by nobody.
     let mut said = [0; 1 << 16];
     rustix::fs::fcntl_setfl(&out, rustix::fs::OFlags::NONBLOCK).unwrap();
@@ -81,7 +82,9 @@ fn a_primary_whose_shard_waits_for_a_processor_keeps_its_office() {
         b"local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
         local till = now() + ARGV[1] repeat until now() >= till return 'done'";
     let cluster = Cluster::new(3, 1);
-    let nodes = start(&cluster, std::process::Stdio::null);
+    // Only the shard is to be late: the processors may have other work, too.
+    let more = "election_timeout_ms = 10000\nheartbeat_interval_ms = 200\nshard_timeout_ms = 1000\n";
+    let nodes = start(&cluster, more, std::process::Stdio::null);
     let first = primary(&nodes);
     confirmed(&nodes[first], "SET probe 1");
     let epoch = epoch(&nodes[first]);

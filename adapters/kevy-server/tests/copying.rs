@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// Far more is written while a copy is made. Not less: what is written in a second is to fit.
 const BUFFER_BYTES: usize = 16 << 20;
 /// A copy takes so long at most, on a machine that has other work: as long as anybody waits for it.
-const COPY_MAX: Duration = Duration::from_secs(90);
+const COPY_MAX: Duration = Duration::from_secs(300);
 /// Of one batch of a writer.
 const BATCH: usize = 100;
 

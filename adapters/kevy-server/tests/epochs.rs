@@ -31,9 +31,15 @@ fn start(cluster: &Cluster) -> Vec<Process> {
 /// The primary, once the other two confirm what it writes.
 #[track_caller]
 fn whole(nodes: &[Process]) -> usize {
+    confirmed(nodes, "SET probe 1")
+}
+
+/// The same for this write. On a busy machine the office may move at any time.
+#[track_caller]
+fn confirmed(nodes: &[Process], write: &str) -> usize {
     let found = within(PATIENCE, || {
         nodes.iter().position(|node| {
-            node.ask("SET probe 1").as_deref() == Some("OK") && node.ask("WAIT 2 500").as_deref() == Some("2")
+            node.ask(write).as_deref() == Some("OK") && node.ask("WAIT 2 500").as_deref() == Some("2")
         })
     });
     found.expect("a primary whom both others have joined")
@@ -54,9 +60,7 @@ fn come_together(apart: u64, more: &str) -> Duration {
     let cluster = Cluster::new(3, 1);
     let start = || -> Vec<Process> { (0..3).map(|node| Process::start(&cluster, node, more)).collect() };
     let nodes = start();
-    let first = whole(&nodes);
-    assert_eq!(nodes[first].ask("SET k v").as_deref(), Some("OK"));
-    whole(&nodes);
+    confirmed(&nodes, "SET k v");
     drop(nodes);
     for (node, epoch) in [(0, 2 << 32), (1, 2 << 32), (2, (2 << 32) + apart)] {
         let (store, state) = record(&cluster, node);
@@ -227,10 +231,14 @@ fn a_member_that_claims_epochs_far_ahead_stops_nothing_for_good_and_loses_no_con
     nodes.push(Process::start(&cluster, 2, MORE));
     let primary = whole(&nodes);
     let confirmed = confirmed.into_inner().unwrap();
-    let lost = confirmed.iter().filter(|(number, _)| {
-        nodes[primary].ask(&format!("GET w{number}")).as_deref() != Some(number.to_string().as_str())
+    let lost = confirmed.iter().find(|(number, _)| {
+        // Its connections may end once more.
+        let there = within(PATIENCE, || {
+            nodes[primary].ask(&format!("GET w{number}")).filter(|value| *value == number.to_string())
+        });
+        there.is_none()
     });
-    assert_eq!(lost.count(), 0, "of {}", confirmed.len());
+    assert_eq!(lost, None, "of {}", confirmed.len());
     let logs = |node: usize| std::fs::read_to_string(cluster.dirs[node].0.join("log")).unwrap();
     let said = [logs(0), logs(1)].concat();
     let id = NodeId::new("n2").unwrap();

@@ -1,6 +1,6 @@
 //! What a server holds, for comparisons.
 
-use super::Client;
+use super::{Client, until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -44,13 +44,21 @@ pub fn contents(client: &mut Client) -> Contents {
                 }
                 _ => String::new(),
             };
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-            let left = client.ask_words(&["PTTL", &key])[1..].parse::<i64>().ok().filter(|left| *left >= 0);
-            (key, (format!("{kind} {value}"), left.map(|left| now + left)))
+            let ends = until("an answer comes soon after the clock was read", || {
+                let now = now_ms();
+                let left = client.ask_words(&["PTTL", &key])[1..].parse::<i64>().ok();
+                let left = left.filter(|left| *left >= 0);
+                (now_ms() - now < CLOSE_MS / 3).then_some(left.map(|left| now + left))
+            });
+            (key, (format!("{kind} {value}"), ends))
         })
         // It ended after the keys were listed.
         .filter(|(_, (text, _))| !text.starts_with("+none"))
         .collect()
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }
 
 fn sorted(list: Vec<String>, by: usize) -> String {

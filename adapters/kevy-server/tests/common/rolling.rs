@@ -44,7 +44,7 @@ pub fn all_hold_the_same(nodes: &[Process], primary: usize) {
 }
 
 pub fn told_by(node: &Process, name: &str) -> u64 {
-    let info = node.ask("INFO replication").unwrap();
+    let info = until("it answers", || node.ask("INFO replication"));
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap().trim().parse().unwrap()
 }
 
