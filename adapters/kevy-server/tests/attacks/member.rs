@@ -3,6 +3,7 @@
 
 use super::speaker::{Speaker, words};
 use super::stage::{Addresses, Attack, By, Cost, Stage};
+use crate::common::until;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -122,8 +123,10 @@ const PAUSED: Attack = Attack {
 fn a_member_that_says_what_it_likes_costs_what_is_stated_and_ends_with_its_links() {
     let mut stage = Stage::new(By::Member);
     let known = |stage: &Stage| -> Vec<String> {
-        let told =
-            |node| stage.doors.json(node, "/history").unwrap()["decisions"].as_array().unwrap().clone();
+        let told = |node| {
+            let history = until("the page is served", || stage.doors.json(node, "/history"));
+            history["decisions"].as_array().unwrap().clone()
+        };
         let of = |decision: serde_json::Value| format!("{} {}", decision["at_ms"], decision["what"]);
         (0..stage.doors.running).flat_map(|node| told(node).into_iter().map(of)).collect()
     };
@@ -137,7 +140,8 @@ fn a_member_that_says_what_it_likes_costs_what_is_stated_and_ends_with_its_links
     }
     // Somebody was elected since, and nobody has the order.
     for node in 0..stage.doors.running {
-        assert_eq!(stage.doors.json(node, "/status").unwrap()["paused"], false, "n{node}");
+        let status = until("the page is served", || stage.doors.json(node, "/status"));
+        assert_eq!(status["paused"], false, "n{node}");
     }
     let after = known(&stage);
     let lost: Vec<_> = before.iter().filter(|decision| !after.contains(decision)).collect();

