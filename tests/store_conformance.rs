@@ -13,6 +13,10 @@ use kevy_elect_plugin::store::{
     FileVoteStore, Hang, HardState, MemoryVoteStore, StoreError, VoteStore, decode_vote, encode_vote,
 };
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Far above what is ever needed, so that only a hang hits it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One place where a record is kept, by a store that can be stopped and started.
 trait Place {
@@ -42,10 +46,11 @@ struct InFile(tempfile::TempDir);
 
 impl Place for InFile {
     fn start(&self) -> Arc<dyn VoteStore> {
-        // An abandoned save of the store before may hold the lock for the length of one write.
-        for _ in 0..10_000 {
+        // An abandoned save of the store before may hold the lock for the length of one write, and of one sync.
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < PATIENCE {
             match FileVoteStore::open(self.0.path().join("vote")) {
-                Err(StoreError::Locked { .. }) => std::thread::yield_now(),
+                Err(StoreError::Locked { .. }) => std::thread::sleep(Duration::from_millis(1)),
                 opened => return Arc::new(opened.unwrap()),
             }
         }

@@ -23,7 +23,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn id(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
@@ -292,8 +292,10 @@ fn a_thousand_idle_connections_keep_no_peer_out(kind: Kind) {
         }
     }
     assert!(open <= HELLO_PENDING_MAX, "{open} connections are held");
-    let many = a.transport.stats().unwrap().refused_for(RefuseReason::TooMany);
-    assert!(many >= 1000 - HELLO_PENDING_MAX as u64, "{many}");
+    let stats = a.transport.stats().unwrap();
+    // Where it takes long to connect a thousand times, the time of some is over meanwhile.
+    let [many, late] = [RefuseReason::TooMany, RefuseReason::HelloTimeout].map(|why| stats.refused_for(why));
+    assert!(many > 0 && many + late >= 1000 - HELLO_PENDING_MAX as u64, "{many}, {late}");
 }
 
 fn a_flood_of_refusals_does_not_fill_the_inbox(kind: Kind) {

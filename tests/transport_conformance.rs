@@ -22,9 +22,10 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
-const STALE_AFTER: Duration = Duration::from_millis(300);
+/// Longer than a process takes to start again on a busy machine.
+const STALE_AFTER: Duration = Duration::from_secs(3);
 /// Only ever reached by a failing test.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn id(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
@@ -256,8 +257,9 @@ async fn a_process_that_ends_is_told_as_closed_and_then_refused_once(f: &dyn Fix
     for survivor in [&b, &c] {
         survivor.send("a", &heartbeat(1)).await;
         survivor.message().await;
+        // Nothing is on its way to the one that ends: the kernel would reset that link.
+        a.message().await;
     }
-    a.message().await;
     a.end().await;
     for survivor in [&b, &c] {
         let mut told = Vec::new();
@@ -307,8 +309,9 @@ async fn an_older_incarnation_is_refused_until_the_newer_was_gone_for_a_while(f:
     let mut refused = false;
     loop {
         match b.next().await {
-            TransportEvent::Refused { claimed, reason, .. } => {
-                assert_eq!((claimed, reason), (Some(id("a")), RefuseReason::StaleIncarnation));
+            // The third one is not there, and is given up meanwhile.
+            TransportEvent::Refused { claimed, reason, .. } if claimed == Some(id("a")) => {
+                assert_eq!(reason, RefuseReason::StaleIncarnation);
                 refused = true;
             }
             TransportEvent::Link { event, .. } if event == up(4) => break,
@@ -431,6 +434,9 @@ async fn t43_a_peer_that_is_met_later_is_linked_and_whoever_was_linked_hears_of_
 async fn t44_a_peer_that_moved_is_found_whether_that_is_told_before_it_does_or_after(f: &dyn Fixture) {
     let (a, mut b) = (start(f, "a", 1), start(f, "b", 1));
     assert_eq!((a.link("b").await, b.link("a").await), (up(1), up(1)));
+    // A link is up with its first direction. The one whose greeting is on its way when the process ends would be reset.
+    b.send("a", &vote(1)).await;
+    assert_eq!(a.message().await, (id("b"), vote(1)));
     for (incarnation, before) in [(2, true), (3, false)] {
         let (transport, address) = f.moved(id("b"));
         let tell = || [id("b"), id("nobody")].map(|peer| a.transport.relocate(peer, &address));

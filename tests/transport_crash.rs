@@ -18,7 +18,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const PARENT: &str = "TRANSPORT_CRASH_PARENT";
 const NOISE: &str = "TRANSPORT_CRASH_NOISE";
 const READS: &str = "TRANSPORT_CRASH_READS";
@@ -201,8 +201,8 @@ fn a_killed_process_is_closed_and_refused_within_milliseconds(kind: Kind) {
     let closed = began.elapsed();
     assert_eq!(pair.next(), link(LinkEvent::Refused));
     println!("closed after {closed:?}, refused after {:?}", began.elapsed());
-    // Far above what it takes, far below any timeout that could have told it instead.
-    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    // Far above what it takes, below any timeout that could have told it instead: that of a greeting, and that of what is not confirmed.
+    assert!(began.elapsed() < Duration::from_millis(1800), "{:?}", began.elapsed());
     assert_eq!(pair.next_within(Duration::from_millis(100)), None, "further refusals are not told");
 }
 

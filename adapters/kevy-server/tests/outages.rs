@@ -6,6 +6,7 @@
 mod common;
 
 use common::process::{Process, confirmed, primary};
+use common::rolling::PATIENT;
 use common::{Cluster, until};
 use kevy_persist::layout;
 use kevy_resp::Reply;
@@ -28,7 +29,7 @@ fn others(of: usize) -> impl Iterator<Item = usize> {
 /// Writes that all nodes hold, then writes that only the primary has, which dies. The next one confirms one, and then all are dead.
 fn stale_primary(shards: u16) {
     let cluster = Cluster::new(3, shards);
-    let mut nodes = Process::start_three(&cluster, "");
+    let mut nodes = Process::start_three(&cluster, PATIENT);
     let stale = primary(&nodes);
     confirmed(&nodes[stale], "SET all hold");
     let mut client = RespClient::connect("127.0.0.1", nodes[stale].port).unwrap();
@@ -54,7 +55,7 @@ fn stale_primary(shards: u16) {
     kill(&mut nodes[next]);
     kill(&mut nodes[third]);
     for node in [stale, third, next] {
-        nodes[node] = Process::start(&cluster, node, "");
+        nodes[node] = Process::start(&cluster, node, PATIENT);
     }
     let now = primary(&nodes);
     assert_eq!(nodes[now].ask("GET confirmed").as_deref(), Some("yes"));
@@ -75,7 +76,7 @@ fn old_snapshot() {
     const AFTER: usize = 1000;
     let mut cluster = Cluster::new(3, 1);
     cluster.aof = false;
-    let mut nodes = Process::start_three(&cluster, "");
+    let mut nodes = Process::start_three(&cluster, PATIENT);
     let first = primary(&nodes);
     let restarted = others(first).next().unwrap();
     let other = others(first).nth(1).unwrap();
@@ -96,7 +97,7 @@ fn old_snapshot() {
     confirmed(&nodes[first], "SET confirmed yes");
     kill(&mut nodes[restarted]);
     kill(&mut nodes[first]);
-    nodes[restarted] = Process::start(&cluster, restarted, "");
+    nodes[restarted] = Process::start(&cluster, restarted, PATIENT);
     let now = until("one of the two takes writes", || {
         [restarted, other].into_iter().find(|node| nodes[*node].ask("SET probe 1").as_deref() == Some("OK"))
     });

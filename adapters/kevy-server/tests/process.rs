@@ -5,6 +5,7 @@
 mod common;
 
 use common::process::{BIN, Process, confirmed, primary};
+use common::rolling::PATIENT;
 use common::{Cluster, until};
 use kevy_resp::Reply;
 use kevy_resp_client::RespClient;
@@ -15,13 +16,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// The default.
-const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// That of [`PATIENT`] nodes: so nobody loses its office because this machine has other work.
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[test]
 fn the_killed_primary_is_replaced_and_confirmed_writes_stay() {
     let cluster = Cluster::new(3, 2);
-    let mut nodes = Process::start_three(&cluster, "");
+    let mut nodes = Process::start_three(&cluster, PATIENT);
     let first = primary(&nodes);
     confirmed(&nodes[first], "SET k v");
     // Each connection is its own WAIT: confirm on one connection too.
@@ -34,7 +35,7 @@ fn the_killed_primary_is_replaced_and_confirmed_writes_stay() {
     assert!(role.contains("role:slave"), "{role}");
     drop(dead);
     // It comes back as a replica with all data.
-    let back = Process::start(&cluster, first, "");
+    let back = Process::start(&cluster, first, PATIENT);
     until("it has caught up", || {
         (back.ask("INFO replication")?.contains("master_link_status:up")).then_some(())
     });
@@ -46,7 +47,7 @@ fn the_killed_primary_is_replaced_and_confirmed_writes_stay() {
 fn a_wait_that_was_parked_while_the_process_was_stopped_ends_when_it_learns_that_it_was_replaced() {
     let cluster = Cluster::new(3, 2);
     // Or it would not live to learn it.
-    let mut nodes = Process::start_three(&cluster, "watchdog = false\n");
+    let mut nodes = Process::start_three(&cluster, &format!("{PATIENT}watchdog = false\n"));
     let first = primary(&nodes);
     confirmed(&nodes[first], "SET probe 1");
     let mut client = TcpStream::connect(("127.0.0.1", nodes[first].port)).unwrap();
@@ -68,7 +69,7 @@ fn a_wait_that_was_parked_while_the_process_was_stopped_ends_when_it_learns_that
 #[test]
 fn a_terminated_primary_hands_over_and_ends_with_zero() {
     let cluster = Cluster::new(3, 1);
-    let mut nodes = Process::start_three(&cluster, "");
+    let mut nodes = Process::start_three(&cluster, PATIENT);
     let first = primary(&nodes);
     confirmed(&nodes[first], "SET k v");
     nodes[first].signal(Signal::TERM);
@@ -82,8 +83,8 @@ fn a_terminated_primary_hands_over_and_ends_with_zero() {
 #[test]
 fn an_idle_election_has_three_threads_and_its_pages_one_more() {
     let cluster = Cluster::new(3, 1);
-    let page = format!("http = \"127.0.0.1:{}\"\n", cluster.ports[2] + 5);
-    let nodes: Vec<Process> = ["", "", page.as_str()]
+    let page = format!("{PATIENT}http = \"127.0.0.1:{}\"\n", cluster.ports[2] + 5);
+    let nodes: Vec<Process> = [PATIENT, PATIENT, page.as_str()]
         .iter()
         .enumerate()
         .map(|(node, more)| Process::start(&cluster, node, more))
@@ -124,23 +125,22 @@ fn shutdown_by_a_client_is_as_orderly() {
     assert_eq!(node.ask("GET probe").as_deref(), Some("1"));
 }
 
-/// Stops the primary until another has taken over, and lets it go on. Gives both.
-fn stop_over_a_failover(nodes: &[Process]) -> (usize, usize) {
-    let first = primary(nodes);
+/// Stops the primary until another has taken over, and gives that one.
+fn stop_over_a_failover(nodes: &[Process], first: usize) -> usize {
     nodes[first].signal(Signal::STOP);
-    let second = until("another takes writes", || {
+    until("another takes writes", || {
         (0..nodes.len()).find(|n| *n != first && nodes[*n].ask("SET k new").as_deref() == Some("OK"))
-    });
-    (first, second)
+    })
 }
 
 #[test]
 fn a_stopped_primary_is_ended_by_its_watchdog() {
     let cluster = Cluster::new(3, 1);
-    let mut nodes = Process::start_three(&cluster, "");
-    let (first, second) = stop_over_a_failover(&nodes);
+    let mut nodes = Process::start_three(&cluster, PATIENT);
+    let first = primary(&nodes);
+    let second = stop_over_a_failover(&nodes, first);
     assert_eq!(nodes[first].wait().signal(), Some(Signal::KILL.as_raw()));
-    let back = Process::start(&cluster, first, "");
+    let back = Process::start(&cluster, first, PATIENT);
     until("it is a replica", || back.ask("SET k old")?.starts_with("-READONLY").then_some(()));
     until("it has the data", || (back.ask("GET k")? == "new").then_some(()));
     assert_eq!(nodes[second].ask("GET k").as_deref(), Some("new"));
@@ -149,9 +149,10 @@ fn a_stopped_primary_is_ended_by_its_watchdog() {
 #[test]
 fn without_a_watchdog_a_stopped_primary_is_fenced_when_it_wakes() {
     let cluster = Cluster::new(3, 1);
-    let nodes = Process::start_three(&cluster, "watchdog = false\n");
-    let mut client = RespClient::connect("127.0.0.1", nodes[primary(&nodes)].port).unwrap();
-    let (first, _) = stop_over_a_failover(&nodes);
+    let nodes = Process::start_three(&cluster, &format!("{PATIENT}watchdog = false\n"));
+    let first = primary(&nodes);
+    let mut client = RespClient::connect("127.0.0.1", nodes[first].port).unwrap();
+    stop_over_a_failover(&nodes, first);
     nodes[first].signal(Signal::CONT);
     let reply = client.request_borrowed(&[b"SET", b"k", b"old"]);
     // Or it has lost its connection with the office.
@@ -162,7 +163,7 @@ fn without_a_watchdog_a_stopped_primary_is_fenced_when_it_wakes() {
 #[test]
 fn a_primary_that_loses_its_quorum_outlives_its_lease() {
     let cluster = Cluster::new(3, 2);
-    let mut nodes = Process::start_three(&cluster, "");
+    let mut nodes = Process::start_three(&cluster, PATIENT);
     let first = primary(&nodes);
     let others = [(first + 1) % 3, (first + 2) % 3];
     others.iter().for_each(|node| nodes[*node].signal(Signal::STOP));
@@ -180,7 +181,7 @@ fn a_primary_that_loses_its_quorum_outlives_its_lease() {
 #[test]
 fn a_primary_without_a_quorum_takes_no_transaction_and_no_large_value() {
     let cluster = Cluster::new(3, 2);
-    let nodes = Process::start_three(&cluster, "");
+    let nodes = Process::start_three(&cluster, PATIENT);
     let first = primary(&nodes);
     assert_eq!(nodes[first].ask("SET k 10").as_deref(), Some("OK"));
     let others = [(first + 1) % 3, (first + 2) % 3];
@@ -236,7 +237,12 @@ fn without_the_section_it_is_plain_kevy() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut client = until("it listens", || RespClient::connect("127.0.0.1", port).ok());
+    let mut client = until("it answers", || {
+        // It may accept before it is ready, and close again.
+        let mut client = RespClient::connect("127.0.0.1", port).ok()?;
+        client.request_borrowed(&[b"PING"]).ok()?;
+        Some(client)
+    });
     assert_eq!(client.request_borrowed(&[b"SET", b"k", b"v"]).unwrap(), Reply::Simple(b"OK".to_vec()));
     let Reply::Bulk(info) = client.request_borrowed(&[b"INFO", b"replication"]).unwrap() else {
         panic!("INFO")
@@ -268,7 +274,7 @@ fn a_refused_start_says_why_and_ends_with_one() {
 fn failover_after_a_kill() {
     const ROUNDS: usize = 8;
     let cluster = Cluster::new(3, 2);
-    let mut nodes = Process::start_three(&cluster, "");
+    let mut nodes = Process::start_three(&cluster, PATIENT);
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         let first = primary(&nodes);

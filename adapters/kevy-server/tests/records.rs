@@ -6,7 +6,7 @@
 mod common;
 
 use common::process::Process;
-use common::{Client, Cluster, until, within};
+use common::{Client, Cluster, within};
 use rustix::process::Signal;
 use std::time::Duration;
 
@@ -16,12 +16,18 @@ const READ_PATIENCE: Duration = Duration::from_secs(120);
 /// Three nodes, the first of them the primary.
 fn three(cluster: &Cluster) -> Vec<Process> {
     // What takes long here takes longer on a busy machine, and is no reason to hand over.
-    let more = "election_timeout_ms = 2000\nshard_timeout_ms = 60000\nwatchdog = false\n";
+    let more = "election_timeout_ms = 5000\nshard_timeout_ms = 60000\nwatchdog = false\n";
     let mut nodes = Process::start_three(cluster, more);
     let takes = |node: &Process| node.ask("SET probe 1").as_deref() == Some("OK");
     let first = within(READ_PATIENCE, || nodes.iter().position(takes)).unwrap();
     nodes.swap(0, first);
     nodes
+}
+
+/// Waits until `condition` gives something, for as long as a million words may take.
+#[track_caller]
+fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    within(READ_PATIENCE, condition).unwrap_or_else(|| panic!("waited in vain until {what}"))
 }
 
 /// Waits until both replicas have all.

@@ -17,7 +17,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Heartbeats may be late on a busy machine.
-const SETTINGS: &str = "election_timeout_ms = 5000\nobservers = \"n3\"\n";
+const SETTINGS: &str = "election_timeout_ms = 15000\nobservers = \"n3\"\n";
+/// Whoever waits for silence waits longer; evidence takes milliseconds, and more on a busy machine.
+const BY_EVIDENCE: Duration = Duration::from_secs(10);
 
 /// The file of a node, which names all four.
 type Write<'a> = &'a dyn Fn(usize) -> PathBuf;
@@ -85,20 +87,30 @@ fn adds_the_fourth(cluster: &Cluster, write: Write<'_>) {
         let why = reload(&nodes[one]).unwrap_err();
         assert!(why.contains("nothing has changed") && why.contains("kevy.toml"), "{why}");
         // So is what would take a restart, and the rest is taken.
-        std::fs::write(file(one), right.replace("election_timeout_ms = 5000", "election_timeout_ms = 6000"))
-            .unwrap();
+        std::fs::write(
+            file(one),
+            right.replace("election_timeout_ms = 15000", "election_timeout_ms = 16000"),
+        )
+        .unwrap();
         let said = reload(&nodes[one]).unwrap();
         assert_eq!((said.node, said.taken), (format!("n{one}"), vec!["n3".to_owned()]));
         let named =
             |what: &str| said.waits.iter().any(|line| line.contains(what) && line.contains("restart"));
-        assert!(named("election_timeout_us is 6000000"), "{:?}", said.waits);
+        assert!(named("election_timeout_us is 16000000"), "{:?}", said.waits);
         std::fs::write(file(one), right).unwrap();
         let again = reload(&nodes[one]).unwrap();
         assert_eq!((again.taken, again.waits), (Vec::<String>::new(), Vec::<String>::new()));
         // Only one of them knows it for a while.
         std::thread::sleep(Duration::from_secs(1));
         load.goes_on();
-        assert_eq!(list(&nodes[first]), Some(before.clone()));
+        // Whether each is heard at this moment is another matter.
+        let names =
+            |list: &MemberList| list.members.iter().map(|member| member.node.clone()).collect::<Vec<_>>();
+        let now = list(&nodes[first]).unwrap();
+        assert_eq!(
+            (&now.generation, &now.voters, names(&now)),
+            (&before.generation, &before.voters, names(&before))
+        );
 
         write(other);
         nodes[other].signal(Signal::HUP);
@@ -141,7 +153,7 @@ fn adds_the_fourth(cluster: &Cluster, write: Write<'_>) {
         });
         println!("the next one took writes after {:?}", killed.elapsed());
         // By evidence, and not by silence.
-        assert!(killed.elapsed() < Duration::from_secs(4), "{:?}", killed.elapsed());
+        assert!(killed.elapsed() < BY_EVIDENCE, "{:?}", killed.elapsed());
         assert_ne!(epoch(&nodes[next]), Some(begun));
         load.goes_on();
         load.over.store(true, Ordering::SeqCst);

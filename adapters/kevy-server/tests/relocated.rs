@@ -17,7 +17,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Heartbeats may be late on a busy machine.
-const SETTINGS: &str = "election_timeout_ms = 5000\n";
+const SETTINGS: &str = "election_timeout_ms = 15000\n";
+/// Whoever waits for silence waits longer; evidence takes milliseconds, and more on a busy machine.
+const BY_EVIDENCE: Duration = Duration::from_secs(10);
 
 /// Three nodes, with keys or without.
 enum Nodes {
@@ -101,7 +103,7 @@ fn dies_and_is_replaced(nodes: &mut [Process], dies: usize, load: &Load) {
     });
     println!("the next one took writes after {:?}", killed.elapsed());
     // By evidence from its new place, and not by silence.
-    assert!(killed.elapsed() < Duration::from_secs(4), "{:?}", killed.elapsed());
+    assert!(killed.elapsed() < BY_EVIDENCE, "{:?}", killed.elapsed());
     load.goes_on();
     load.over.store(true, Ordering::SeqCst);
     let confirmed = load.confirmed.load(Ordering::SeqCst);
@@ -190,7 +192,12 @@ fn the_primary_moves(nodes: Nodes) {
             let said = all[untold].ask("ELECT STATUS")?;
             said.contains(&format!("n{moves}")).then_some(())
         });
-        assert_eq!(all[moves].ask("WAIT 2 300").as_deref(), Some("1"));
+        // The one that was told may be late on a busy machine.
+        until("the told one alone confirms", || {
+            let said = all[moves].ask("WAIT 2 300")?;
+            assert_ne!(said, "2", "the untold one has found it");
+            (said == "1").then_some(())
+        });
         nodes.write(untold);
         all[untold].signal(Signal::HUP);
         load.replicas.store(2, Ordering::SeqCst);

@@ -192,11 +192,15 @@ fn a_server_without_keys_is_no_member_of_a_cluster_that_has_some() {
         drop(cluster.cluster.settings(2, ""));
         Process::start_file(&cluster.cluster.dirs[2].0.join("kevy.toml"), cluster.cluster.ports[2])
     };
-    let first = primary(&nodes);
-    until("it is refused", || cluster.log(first).contains("event=refused claimed=none").then_some(()));
-    assert_eq!(nodes[first].ask("SET k v").as_deref(), Some("OK"));
-    until("one follows", || (nodes[first].ask("WAIT 1 1000")? == "1").then_some(()));
-    assert_eq!(nodes[first].ask("WAIT 2 300").as_deref(), Some("1"));
+    until("it is refused", || {
+        (0..2).any(|node| cluster.log(node).contains("event=refused claimed=none")).then_some(())
+    });
+    // On a busy machine the first one may lose its office.
+    until("one follows, and nobody else", || {
+        let said = nodes[primary(&nodes)].ask("WAIT 2 300")?;
+        assert_ne!(said, "2", "the one without keys confirms");
+        (said == "1").then_some(())
+    });
 }
 
 #[test]

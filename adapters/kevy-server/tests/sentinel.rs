@@ -5,6 +5,7 @@
 mod common;
 
 use common::process::{Process, primary};
+use common::rolling::PATIENT;
 use common::talk::{Talk, Value};
 use common::{Cluster, free_port, until};
 
@@ -29,7 +30,11 @@ impl Nodes {
     fn more(&self, node: usize) -> String {
         let all = self.ports.iter().enumerate().map(|(n, port)| format!("n{n}@127.0.0.1:{port}"));
         let all: Vec<_> = all.collect();
-        format!("sentinel = \"127.0.0.1:{}\"\nsentinel_peers = \"{}\"\n", self.ports[node], all.join(","))
+        format!(
+            "{PATIENT}sentinel = \"127.0.0.1:{}\"\nsentinel_peers = \"{}\"\n",
+            self.ports[node],
+            all.join(",")
+        )
     }
 
     fn restart(&mut self, node: usize) {

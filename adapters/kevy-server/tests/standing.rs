@@ -40,7 +40,7 @@ impl Clock for Stuck {
 #[test]
 fn an_election_that_is_stuck_delays_no_command() {
     let cluster = Cluster::new(1, 2);
-    let settings = cluster.settings(0, "watchdog = false\n");
+    let settings = cluster.settings(0, "watchdog = false\nelection_timeout_ms = 5000\n");
     let elect = settings.elect.unwrap();
     let server = Server::new(&settings.kevy, elect.clone()).unwrap();
     let door = Arc::new(Mutex::new(()));

@@ -6,6 +6,7 @@
 mod common;
 
 use common::process::{Process, primary};
+use common::rolling::PATIENT;
 use common::secured::Secured;
 use common::{Client, Cluster, until};
 use kevy_noise::Keypair;
@@ -125,7 +126,8 @@ fn t32_who_acknowledges_under_another_members_name_is_not_counted() {
             .with_timeout(common::PATIENCE)
             .with_security(ReplicaSecurity::new(own, theirs));
         let mut feed = ReplicaClient::connect_with(cluster.stream(first), &options).unwrap();
-        feed.send_ack(u64::MAX / 4).unwrap();
+        // It may have been turned away by then.
+        drop(feed.send_ack(u64::MAX / 4));
         feed.socket_handle().unwrap().set_read_timeout(Some(common::PATIENCE)).unwrap();
         // To its end, or until nothing comes any more.
         while let Some(Ok(_)) = feed.next_event() {}
@@ -183,7 +185,7 @@ fn t29_strangers_cost_a_secure_cluster_neither_a_copy_nor_a_name_nor_descriptors
 #[test]
 fn s11_without_keys_names_of_no_member_get_nothing_and_are_gone_at_once() {
     let cluster = Cluster::new(3, 1);
-    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, PATIENT)).collect();
     let first = primary(&nodes);
     fill(&nodes[first]);
     confirmed(&nodes[first], 2);
@@ -199,14 +201,18 @@ fn s11_without_keys_names_of_no_member_get_nothing_and_are_gone_at_once() {
         silent.iter().for_each(|socket| assert_eq!(drain(socket), 0));
     }
     confirmed(&nodes[first], 2);
-    assert_eq!(nodes[first].ask("WAIT 3 300").as_deref(), Some("2"));
+    until("nobody else is counted", || {
+        let said = nodes[first].ask("WAIT 3 300")?;
+        assert_ne!(said, "3", "a stranger is counted");
+        (said == "2").then_some(())
+    });
 }
 
 /// kevy asks nobody before it begins a copy. A stranger is found at the next tick, and that comes at once.
 #[test]
 fn s11_without_keys_a_stranger_who_asks_for_a_copy_has_gone_before_it_has_come() {
     let cluster = Cluster::new(3, 1);
-    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, "")).collect();
+    let nodes: Vec<Process> = (0..3).map(|node| Process::start(&cluster, node, PATIENT)).collect();
     let first = primary(&nodes);
     (0..LARGE / DATA_BYTES).for_each(|part| fill_part(&nodes[first], part));
     confirmed(&nodes[first], 2);

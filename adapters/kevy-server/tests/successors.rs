@@ -7,6 +7,7 @@ mod common;
 
 use common::contents::{Contents, contents, differences};
 use common::process::Process;
+use common::rolling::PATIENT;
 use common::{Client, Cluster, until, writes};
 use rustix::process::Signal;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -35,8 +36,9 @@ impl World {
 
     /// Starts who is not there.
     fn start(&mut self) {
+        let more = format!("{PATIENT}watchdog = false\n");
         for node in 0..self.nodes.len() {
-            let start = || Process::start(&self.cluster, node, "watchdog = false\n");
+            let start = || Process::start(&self.cluster, node, &more);
             self.nodes[node] = Some(self.nodes[node].take().unwrap_or_else(start));
         }
     }

@@ -6,6 +6,7 @@
 mod common;
 
 use common::process::{BIN, Process, confirmed, primary};
+use common::rolling::PATIENT;
 use common::{Cluster, Dir, until};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use std::io::{Read, Write};
@@ -14,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What a failover may take on a busy machine: the election timeout is a second.
-const FAILOVER: Duration = Duration::from_secs(5);
+/// What a failover may take on a busy machine.
+const FAILOVER: Duration = Duration::from_secs(15);
 
 /// Three nodes with their logs elsewhere: the disk of one will be full.
 struct Scene {
@@ -97,7 +98,7 @@ impl Drop for Disk {
 
 /// The disk of the third is full, and it is sent more than fits.
 fn full_disk(appendfsync: &'static str) {
-    let mut scene = Scene::new(appendfsync, "");
+    let mut scene = Scene::new(appendfsync, PATIENT);
     let mut file = std::fs::File::create(scene.cluster.dirs[scene.third].0.join("something-else")).unwrap();
     while file.write_all(&[7; 4096]).is_ok() {}
     let value = "x".repeat(50_000);
@@ -138,7 +139,7 @@ fn take_descriptors(process: &Process) {
 #[test]
 #[ignore = "needs root, to mount small file systems"]
 fn the_primary_has_no_descriptor_left() {
-    let scene = Scene::new("everysec", "");
+    let scene = Scene::new("everysec", PATIENT);
     take_descriptors(&scene.nodes[scene.first]);
     until("a fit one takes writes", || {
         let others = [scene.third, scene.fit];

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const LONGER: &str = "election_timeout_ms = 5000\n";
+const LONGER: &str = "election_timeout_ms = 20000\n";
 /// Less than the lease that goes with the other one.
-const SHORTER: &str = "election_timeout_ms = 2000\n";
+const SHORTER: &str = "election_timeout_ms = 8000\n";
 /// A node starts and follows in so long at most, on a machine that has other work.
 const THERE_MAX: Duration = Duration::from_secs(60);
-/// What handing over may cost. Whoever waits for a promise or a start to end waits longer.
-const GAP_MAX: Duration = Duration::from_millis(1900);
+/// What handing over may cost on a machine that has other work. Whoever waits for a promise or a start to end waits longer.
+const GAP_MAX: Duration = Duration::from_millis(7600);
 
 /// Writes one after the other to whoever takes it; gives how many, and the longest time between two.
 fn writes(ports: &[u16], over: &AtomicBool) -> (usize, Duration) {

@@ -39,7 +39,7 @@ mod linux {
     use std::time::{Duration, Instant};
 
     /// Far above what is ever needed, so that only a hang hits it.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const PATIENCE: Duration = Duration::from_secs(60);
     /// For how long nothing must happen.
     const QUIET: Duration = Duration::from_millis(300);
     const SERVER: &str = "server";
@@ -380,11 +380,13 @@ mod linux {
 
     fn it_has_nothing_but_what_it_was_given() {
         let server = Server::start();
-        let link = |path: std::path::PathBuf| std::fs::read_link(path).unwrap().display().to_string();
+        let link =
+            |path: std::path::PathBuf| std::fs::read_link(path).ok().map(|to| to.display().to_string());
         let open = || {
             let open = std::fs::read_dir(format!("/proc/{}/fd", server.companion)).unwrap();
+            // What it has for a moment may be gone by now.
             let mut open: Vec<String> = open
-                .map(|entry| link(entry.unwrap().path()))
+                .filter_map(|entry| link(entry.ok()?.path()))
                 .map(|name| name.split(':').next().unwrap_or_default().to_owned())
                 .collect();
             open.sort();
@@ -393,9 +395,9 @@ mod linux {
         // Its pair of sockets, the port, the link.
         let given = ["/dev/null", "/dev/null", "/memfd", "socket", "socket", "socket"];
         until("it has heard of both", || open().len() >= given.len());
-        assert_eq!(open(), given);
+        until(&format!("it has these and nothing else: {given:?}"), || open() == given);
         let root = link(format!("/proc/{}/cwd", server.companion).into());
-        assert_eq!(root, "/");
+        assert_eq!(root.as_deref(), Some("/"));
         assert_eq!(std::fs::read(format!("/proc/{}/environ", server.companion)).unwrap(), b"");
     }
 
@@ -407,8 +409,9 @@ mod linux {
         let first = if allowed { "2" } else { "0" };
         until("its threads run so", || {
             let threads = std::fs::read_dir(format!("/proc/{}/task", server.companion)).unwrap();
+            // One that has ended meanwhile has none.
             let stat =
-                threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap());
+                threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
             // Behind the name, which may have spaces in it.
             let policy =
                 |stat: String| stat.rsplit(") ").next().unwrap().split(' ').nth(38).unwrap().to_owned();

@@ -13,8 +13,12 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 const CHILD: &str = "WATCHDOG_TEST_CHILD";
-/// Long enough for a loaded machine to run a loop in time.
+/// For whoever waits for the deadline.
 const SOON: Duration = Duration::from_millis(400);
+/// Long enough for a loaded machine to be in time.
+const LATER: Duration = Duration::from_secs(4);
+/// How often a deadline is put off, and the time between.
+const PUT_OFF: (u32, Duration) = (30, Duration::from_millis(200));
 const SIGKILL: Option<i32> = Some(9);
 
 /// This test as a process of its own, which `body` is then.
@@ -56,7 +60,7 @@ fn a_stopped_process_ends_although_nobody_continues_it() {
 #[test]
 fn after_the_deadline_no_thread_of_a_stopped_process_says_anything() {
     let mut child = child("after_the_deadline_no_thread_of_a_stopped_process_says_anything", || {
-        let _watchdog = armed(2 * SOON);
+        let _watchdog = armed(LATER);
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 std::thread::spawn(|| {
@@ -87,15 +91,16 @@ fn after_the_deadline_no_thread_of_a_stopped_process_says_anything() {
 #[test]
 fn who_is_put_off_or_stands_down_lives() {
     let mut child = child("who_is_put_off_or_stands_down_lives", || {
-        let watchdog = armed(SOON);
-        for _ in 0..4 {
-            std::thread::sleep(SOON / 2);
-            watchdog.put_off(Instant::now().unwrap() + SOON).unwrap();
+        let watchdog = armed(LATER);
+        let (times, apart) = PUT_OFF;
+        assert!(times * apart > LATER, "the first deadline passes meanwhile");
+        for _ in 0..times {
+            std::thread::sleep(apart);
+            watchdog.put_off(Instant::now().unwrap() + LATER).unwrap();
         }
         watchdog.stand_down().unwrap();
-        std::thread::sleep(2 * SOON);
-        drop(armed(SOON));
-        std::thread::sleep(2 * SOON);
+        drop(armed(LATER));
+        std::thread::sleep(LATER + SOON);
     });
     let output = child.stdout.take().unwrap();
     assert!(end(child, output).1.success());

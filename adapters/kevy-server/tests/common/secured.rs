@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What a node has in its file beside what every node has.
-const MORE: &str = "http = \"127.0.0.1:0\"\nheartbeat_interval_ms = 50\n";
+/// What a node has in its file beside what every node has. Nobody loses the office because this machine has other work.
+const MORE: &str = "http = \"127.0.0.1:0\"\nheartbeat_interval_ms = 50\nelection_timeout_ms = 5000\n";
 
 /// Servers that have keys.
 pub struct Secured {

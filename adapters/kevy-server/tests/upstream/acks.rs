@@ -42,7 +42,7 @@ fn an_acknowledgement_outlives_the_stream_that_it_was_for() {
     // The stream begins anew at 0; what is acknowledged of it is nothing.
     let again = primary.feed("replica");
     assert_eq!(primary.ask("SET after 1"), "+OK");
-    assert_eq!(primary.ask("WAIT 1 1000"), ":1", "{MENDED}");
+    assert_eq!(primary.ask("WAIT 1 20000"), ":1", "{MENDED}");
     drop((honest, again));
 }
 
@@ -97,16 +97,20 @@ fn a_frame_waits_for_a_delayed_acknowledgement_of_the_one_before() {
     let primary = Plain::primary();
     let mut feed = primary.feed("reader");
     feed.until_mark(&primary, "begun");
-    let (mut client, mut late) = (primary.client(), 0);
-    for _ in 0..20 {
+    let mut client = primary.client();
+    let mut late = || {
         assert_eq!(client.ask("SET first 1"), "+OK");
         std::thread::sleep(Duration::from_millis(1));
         let begun = Instant::now();
         feed.until_mark(&primary, "second");
-        late += u32::from(begun.elapsed() > Duration::from_millis(35));
+        let late = begun.elapsed() > Duration::from_millis(35);
         let next = feed.client.expected_offset();
         feed.client.send_ack(next).unwrap();
         std::thread::sleep(Duration::from_millis(3));
-    }
-    assert!(late > 10, "{MENDED}: {late} of 20 were late");
+        late
+    };
+    // On a busy machine the second one is sent when the first one has been acknowledged already.
+    until(&format!("most of 20 are late; if not, {MENDED}"), || {
+        ((0..20).filter(|_| late()).count() > 10).then_some(())
+    });
 }

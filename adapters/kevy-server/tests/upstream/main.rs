@@ -138,11 +138,12 @@ impl Plain {
     /// A client that has sent `order`, and waits.
     fn waiting(&self, order: &str) -> Waiting {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(NOTHING)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         // The first answer says that the rest is with the shard.
         stream.write_all(format!("PING\r\n{order}\r\n").as_bytes()).unwrap();
         let mut reply = [0; 7];
         stream.read_exact(&mut reply).unwrap();
+        stream.set_read_timeout(Some(NOTHING)).unwrap();
         Waiting { stream, heard: String::new() }
     }
 
