@@ -1,9 +1,8 @@
 //! What a node's last round of heartbeats said, if it went to all.
 
-use crate::ids::Round;
 use crate::message::Heartbeat;
 
-/// Witnesses may be left out of a round that says nothing new, and never of two in a row.
+/// Witnesses may be left out of a round that tells them nothing new, and never of two in a row.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LastRound(Option<Heartbeat>);
 
@@ -16,16 +15,16 @@ impl LastRound {
         self.0 = None;
     }
 
-    /// Whether it went to all and said this, but for its number.
+    /// Whether it went to all and said this, but for its number and for how far the data goes, which is nothing to a witness.
     pub(super) fn said_to_all(&self, heartbeat: &Heartbeat) -> bool {
-        self.0.is_some_and(|said| Heartbeat { round: heartbeat.round, ..said } == *heartbeat)
+        let (round, progress) = (heartbeat.round, heartbeat.progress);
+        self.0.is_some_and(|said| Heartbeat { round, progress, ..said } == *heartbeat)
     }
 
     #[cfg(feature = "sim")]
     pub(super) fn digest(&self, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
-        let said = self.0.map(|said| Heartbeat { round: Round(0), ..said });
-        said.map(|h| (h.epoch, h.role, h.standing, h.progress, h.primary, h.health, h.identity, h.pause))
-            .hash(hasher);
+        let said = self.0.map(|h| (h.epoch, h.role, h.standing, h.primary, h.health, h.identity, h.pause));
+        said.hash(hasher);
     }
 }

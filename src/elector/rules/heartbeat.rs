@@ -79,7 +79,9 @@ impl Elector {
             _ if self.has_opened() => self.peers.to_partners(),
             _ => self.peers.to_voters(),
         };
-        self.last_round.goes_to_all(heartbeat);
+        if self.peers.has_witnesses() {
+            self.last_round.goes_to_all(heartbeat);
+        }
         self.output(Output::Send(to, Message::Heartbeat(heartbeat)));
     }
 
