@@ -1,4 +1,4 @@
-//! A voter's own heartbeats go right behind its echoes: L9 of `docs/protocol.md`.
+//! A voter's own heartbeats go right behind its echoes, and a witness's in every second interval: L9 and L11 of `docs/protocol.md`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -20,6 +20,7 @@ use support::{Cluster, Wraps};
 
 const PRIMARY: &str = "v1";
 const VOTER: &str = "v2";
+const WITNESS: &str = "w";
 const OBSERVER: &str = "o";
 /// Between two heartbeats, for all of them.
 const INTERVAL: u64 = 100;
@@ -40,7 +41,8 @@ struct Node {
 impl Node {
     fn new(name: &str) -> Self {
         let members = [PRIMARY, VOTER, "v3"].map(|name| Member::voter(id(name)));
-        let members = members.into_iter().chain([Member::observer(id(OBSERVER))]);
+        let members =
+            members.into_iter().chain([Member::witness(id(WITNESS)), Member::observer(id(OBSERVER))]);
         let config = Config::builder(id(name), members).build().unwrap();
         let mut elector = Elector::new(config, None, 0, 1, at(0));
         elector.handle_link(at(0), id(PRIMARY), LinkEvent::Up { incarnation: Incarnation(1) });
@@ -146,6 +148,29 @@ fn l9_an_observer_speaks_at_its_own_time() {
     assert!(node.echoes.is_empty());
     assert!(pauses.len() > 10 && pauses.iter().all(|pause| *pause == INTERVAL), "{rounds:?}");
     assert!(rounds.iter().all(|at| at % INTERVAL != 30), "{rounds:?}");
+}
+
+/// A primary that has nothing new to say speaks to a witness in every second round (L10).
+#[test]
+fn l11_from_any_moment_on_a_witness_is_in_step_after_a_few_rounds_and_speaks_once_in_two_intervals() {
+    for phase in 0..2 * INTERVAL {
+        let mut node = Node::new(WITNESS);
+        node.run(4000 + phase, |now| now % (2 * INTERVAL) == phase);
+        let (rounds, _) = node.rounds_since(2000);
+        let rounds: Vec<_> = rounds.into_iter().filter(|at| *at < 4000).collect();
+        assert_eq!(rounds.len(), 10, "phase {phase}: {rounds:?}");
+        assert!(rounds.iter().all(|at| node.echoes.contains(at)), "phase {phase}: {rounds:?}");
+    }
+}
+
+#[test]
+fn l11_however_often_a_primary_speaks_a_witness_is_silent_for_no_more_than_nine_quarters_of_an_interval() {
+    for every in 1..=400 {
+        let mut node = Node::new(WITNESS);
+        node.run(4000, |now| now % every == 0);
+        let (rounds, pauses) = node.rounds_since(500);
+        assert!(pauses.iter().all(|pause| (50..=225).contains(pause)), "every {every} ms: {rounds:?}");
+    }
 }
 
 /// What a node said to whom, and how often its transport had been run by then.

@@ -120,6 +120,16 @@ fn seeds_that_found_something_hold() {
     holds(5036, 5, "apart");
 }
 
+/// The simulator's operator resumed elections while the order to pause them was in a message that nobody had read yet.
+#[test]
+fn an_order_to_pause_that_is_under_way_is_resumed_too() {
+    for (seed, nodes) in [(428_671, 3), (68_391, 5)] {
+        let mut plan = Plan::draw(seed, nodes, Profile::named("witness").unwrap());
+        plan.setup.quiet = true;
+        assert_eq!(run(&plan, false).violation, None, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_killed_primary_is_replaced_and_comes_back_as_a_replica() {
     let mut cluster = Cluster::new(1, nodes(["a", "b", "c"]));
@@ -294,7 +304,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::DetachOmitted, "crash", 3, 2),
     (Mutation::OldAnswerCounts, "late", 3, 609),
     (Mutation::ResignWhileWriting, "suspend", 3, 0),
-    (Mutation::HandsOverUnfinished, "operator", 5, 3),
+    (Mutation::HandsOverUnfinished, "operator", 3, 49),
     (Mutation::PauseIgnored, "operator", 3, 13),
     (Mutation::RoundNeverEnds, "hung", 5, 454),
     (Mutation::TwoVotes, "calm", 3, 0),
@@ -317,6 +327,7 @@ const CAUGHT: &[(Mutation, &str, usize, u64)] = &[
     (Mutation::FailsBackAtOnce, "failback", 3, 3),
     (Mutation::TwoVotersAtOnce, "members", 5, 403),
     (Mutation::ListIgnoresData, "members", 5, 8284),
+    (Mutation::WitnessesForgotten, "witness", 3, 0),
 ];
 
 /// What no seed shows: it takes more lost disks than a protocol survives, or a primary that dies before anybody heard of it, in the
@@ -349,7 +360,7 @@ const CAUGHT_SERVERS: &[(ServerMutation, &str, usize, u64)] = &[
     (ServerMutation::CountsConnections, "hung", 5, 295),
     (ServerMutation::WaitOutlivesReign, "reigns", 3, 69),
     (ServerMutation::EndsKeys, "logs", 3, 0),
-    (ServerMutation::NoWatchdog, "hung", 3, 362),
+    (ServerMutation::NoWatchdog, "hung", 5, 38),
     (ServerMutation::HangsInSilence, "hung", 5, 25),
     (ServerMutation::OffsetAlone, "hung", 5, 3),
     (ServerMutation::ContinuesAhead, "streams", 5, 1),

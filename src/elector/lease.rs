@@ -83,6 +83,12 @@ impl Lease {
         }
     }
 
+    /// Whether all voters have echoed the last heartbeat.
+    pub(super) fn is_echoed_by_all(&self) -> bool {
+        let (round, sent) = self.sent[(self.round.0 % self.sent.len() as u64) as usize];
+        round == self.round && round != Round(0) && self.echoed.iter().all(|at| *at >= Some(sent))
+    }
+
     /// `voter` supports this node since `at`, the send time of what it answered.
     pub(super) fn supported(&mut self, voter: usize, at: Instant) {
         let newest = &mut self.echoed[voter];

@@ -7,6 +7,7 @@ use super::failback::Failback;
 use super::fitness::Fitness;
 use super::io::{HostAction, Output};
 use super::judging::Judging;
+use super::last_round::LastRound;
 use super::lease::Lease;
 #[cfg(feature = "sim")]
 use super::mutation::Mutation;
@@ -59,6 +60,7 @@ pub struct Elector {
     /// A vote that waits for the host to let go of the old primary.
     pub(super) judging: Judging,
     pub(super) lease: Lease,
+    pub(super) last_round: LastRound,
     /// What to do wrong, in a test of the simulator.
     #[cfg(feature = "sim")]
     pub(super) mutation: Option<Mutation>,
@@ -98,6 +100,7 @@ impl Elector {
             following: Following::nobody(now),
             judging: Judging::new(config.election_timeout / VOTE_PARTS_OF_TIMEOUT),
             lease: Lease::new(&config, peers.voters()),
+            last_round: LastRound::default(),
             #[cfg(feature = "sim")]
             mutation: None,
             peers,

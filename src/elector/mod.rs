@@ -31,6 +31,7 @@ mod failback;
 mod fitness;
 mod io;
 mod judging;
+mod last_round;
 mod lease;
 mod machine;
 mod mutation;

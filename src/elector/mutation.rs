@@ -109,5 +109,7 @@ faults! {
         PromiseIsOwnTimeout,
         /// Answers of an epoch that is out of reach admit a node without a record.
         AdmittedOutOfReach,
+        /// A primary that others hear speaks to witnesses no more.
+        WitnessesForgotten,
     }
 }

@@ -3,7 +3,7 @@
 use super::io::Receivers;
 use super::peer::Peer;
 use super::status::{PeerStatus, Signs};
-use crate::config::{Config, MEMBERS_MAX, Member};
+use crate::config::{Config, MEMBERS_MAX, Member, MemberKind};
 use crate::ids::{Epoch, NodeId};
 use crate::membership::{Generation, Membership, Voter};
 use crate::time::{Duration, Instant};
@@ -33,6 +33,9 @@ pub(super) struct Peers {
     to_partners: Arc<[NodeId]>,
     to_voters: Arc<[NodeId]>,
     to_observers: Arc<[NodeId]>,
+    /// The first two, without witnesses.
+    to_partners_but_witnesses: Arc<[NodeId]>,
+    to_voters_but_witnesses: Arc<[NodeId]>,
     /// How long a peer counts as reachable after its last heartbeat.
     timeout: Duration,
 }
@@ -44,6 +47,7 @@ impl Peers {
         let timeout = config.election_timeout;
         let (voters, generation) = (0, Generation::FILE);
         let (to_partners, to_voters, to_observers) = ([].into(), [].into(), [].into());
+        let (to_partners_but_witnesses, to_voters_but_witnesses) = ([].into(), [].into());
         let (by_id, partners, partners_voting) = (Vec::new(), Vec::new(), 0);
         let mut peers = Self {
             me,
@@ -55,6 +59,8 @@ impl Peers {
             to_partners,
             to_voters,
             to_observers,
+            to_partners_but_witnesses,
+            to_voters_but_witnesses,
             all,
             by_id,
             timeout,
@@ -116,6 +122,11 @@ impl Peers {
         let ids: Vec<_> = partners.iter().map(|index| self.id(*index)).collect();
         let (voters, observers) = ids.split_at(self.partners_voting);
         (self.to_voters, self.to_observers) = (voters.into(), observers.into());
+        let hold_data = partners.iter().filter(|index| self.all[**index].kind() != MemberKind::Witness);
+        let hold_data: Vec<_> = hold_data.map(|index| self.id(*index)).collect();
+        let voting = hold_data.len() - observers.len();
+        self.to_voters_but_witnesses = hold_data[..voting].into();
+        self.to_partners_but_witnesses = hold_data.into();
         (self.partners, self.to_partners) = (partners, ids.into());
     }
 
@@ -204,6 +215,26 @@ impl Peers {
     /// Those that do not vote, as receivers; `None`: there is nobody.
     pub(super) fn to_observers(&self) -> Option<Receivers> {
         (!self.to_observers.is_empty()).then(|| Receivers::Many(self.to_observers.clone()))
+    }
+
+    /// All with whom this node ever speaks but witnesses, as receivers.
+    pub(super) fn to_partners_but_witnesses(&self) -> Receivers {
+        Receivers::Many(self.to_partners_but_witnesses.clone())
+    }
+
+    /// All voters but this node and witnesses, as receivers.
+    pub(super) fn to_voters_but_witnesses(&self) -> Receivers {
+        Receivers::Many(self.to_voters_but_witnesses.clone())
+    }
+
+    /// Whether others than this node are witnesses.
+    #[inline]
+    pub(super) fn has_witnesses(&self) -> bool {
+        self.to_partners_but_witnesses.len() < self.partners.len()
+    }
+
+    pub(super) fn other_witnesses(&self) -> impl Iterator<Item = usize> + '_ {
+        self.other_voters().filter(|index| self.all[*index].kind() == MemberKind::Witness)
     }
 
     /// All voters but this node.

@@ -292,6 +292,9 @@ impl Plan {
         if profile.failback {
             plan.draw_failback(&mut Rng::new(seed, 9));
         }
+        if profile.witnesses {
+            plan.draw_witnesses(&mut Rng::new(seed, 9), nodes);
+        }
         if profile.lies {
             plan.draw_lies(&mut Rng::new(seed, 7));
         }
@@ -338,6 +341,16 @@ impl Plan {
         if rng.chance(300) {
             setup.settling = setup.timeout / rng.between(1, 6) as u32;
         }
+    }
+
+    fn draw_witnesses(&mut self, rng: &mut Rng, voters: usize) {
+        let setup = &mut self.setup;
+        let witnesses = match voters {
+            0..3 => 0,
+            3..5 => 1,
+            _ => rng.between(1, 2) as usize,
+        };
+        setup.kinds[voters - witnesses..voters].fill(MemberKind::Witness);
     }
 
     fn draw_failback(&mut self, rng: &mut Rng) {

@@ -26,6 +26,8 @@ pub struct Profile {
     pub(super) senior: bool,
     /// Members have priorities, and the one with the highest gets the office back.
     pub(super) failback: bool,
+    /// One of the voters is a witness, or two of them.
+    pub(super) witnesses: bool,
     /// Epochs are far apart when it begins.
     pub(super) apart: bool,
     /// The protocol does not promise to survive this; violations are counted, not failures.
@@ -98,7 +100,7 @@ macro_rules! profile {
     (@ $name:literal, $about:literal, $kinds:expr $(, $flag:ident)*) => {
         Profile { $($flag: true,)* ..Profile { name: $name, about: $about, kinds: $kinds,
             unordered: false, drift: false, real: false, late: false, continues: false, lies: false,
-             senior: false, failback: false, apart: false, timings: false, beyond: false } }
+             senior: false, failback: false, witnesses: false, apart: false, timings: false, beyond: false } }
     };
 }
 
@@ -222,6 +224,13 @@ pub const PROFILES: &[Profile] = &[
         "members have priorities, and the one with the highest gets the office back",
         [Crash, Crash, QuickRestart, Pause, Cut, Partition, Storm, Operator, Host],
         failback
+    ),
+    profile!(
+        "witness",
+        "some voters are witnesses, whom others tell less often what is not new",
+        every,
+        witnesses,
+        drift
     ),
     profile!("twins", "second processes with a node's id", [Twin, Twin, Cut, Crash], real),
     profile!("server", "everything at once, with all the habits of real servers", server, drift),

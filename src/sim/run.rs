@@ -9,6 +9,7 @@ use super::stats::Stats;
 use crate::identity::Identity;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::message::Standing;
+use crate::pause::Pause;
 use crate::position::{Position, Progress};
 use crate::state::HardState;
 use crate::time::Duration;
@@ -46,6 +47,8 @@ pub(super) struct Run {
     pub(super) violation: Option<Violation>,
     pub(super) active: Vec<Active>,
     pub(super) healed: bool,
+    /// The newest order that elections pause. A message may still have it when nobody has.
+    pub(super) paused: Option<Pause>,
     pub(super) settled: Option<u64>,
     /// What the primary had when all had joined it: settled is who has that.
     pub(super) settling: Option<(usize, Epoch, super::data::Offsets)>,
@@ -69,6 +72,7 @@ impl Run {
             fingerprint: 0xcbf2_9ce4_8422_2325,
             violation: None,
             healed: false,
+            paused: None,
             settled: None,
             settling: None,
             end: u64::MAX,

@@ -73,6 +73,12 @@ fn measure(with: With, time: Duration) -> io::Result<()> {
     let (before, begun) = (cost::read(&watched).map_err(io::Error::other)?, Instant::now());
     std::thread::sleep(time);
     let cost = cost::cost(before, cost::read(&watched).map_err(io::Error::other)?, begun.elapsed());
+    for (number, node) in nodes.iter_mut().enumerate() {
+        // Who has ended costs nothing, and whoever spoke to it less.
+        if let Some(status) = node.child.try_wait()? {
+            return Err(io::Error::other(format!("node {number} ended by itself: {status}")));
+        }
+    }
     let name = match with {
         With::Reactor => "async-io",
         With::Threads => "threads that block",

@@ -146,6 +146,17 @@ impl Elector {
         self.mutated(Mutation::ListNotPersisted)
     }
 
+    /// L10: whether witnesses have echoed what this node, as primary, last said.
+    pub(super) fn is_echoed_by_witnesses(&self) -> bool {
+        self.lease.is_echoed_by_all() || self.mutated(Mutation::WitnessesForgotten)
+    }
+
+    /// L10, L11: whether witnesses were told this in the round before.
+    pub(super) fn was_told_before(&self, heartbeat: &Heartbeat) -> bool {
+        self.last_round.said_to_all(heartbeat)
+            || self.state.reign().is_some() && self.mutated(Mutation::WitnessesForgotten)
+    }
+
     /// M3, M11: whether the present list is of this reign, and a quorum of its voters has it and has echoed since.
     pub(super) fn is_settled_list(&self, present: Generation) -> bool {
         let echoed = !self.carries_lease() || self.mutated(Mutation::CarriedLeaseForgotten);

@@ -78,6 +78,9 @@ impl Elector {
                 digest_offer(offer, rounds[index], hasher);
             }
         }
+        if self.peers.has_witnesses() {
+            self.last_round.digest(hasher);
+        }
         self.digest_state(now, hasher);
         for (to, message) in self.record.held() {
             for to in to.ids() {

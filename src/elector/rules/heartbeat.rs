@@ -19,7 +19,7 @@ impl Elector {
         if let Some(delay) = self.config.failback {
             self.look_for_failback(delay);
         }
-        self.send_heartbeats();
+        self.send_round_when_due();
         self.look_after_peers();
         self.persist_position();
         self.renew_lease();
@@ -27,14 +27,20 @@ impl Elector {
     }
 
     /// A voter that hears its primary waits a quarter longer than others: the primary's next heartbeat comes before that, and with its echo
-    /// goes the round (L9).
+    /// goes the round (L9). A witness, to which that primary may speak in every second round only, waits as much longer (L11).
     fn pause_between_rounds(&self) -> Duration {
-        let (interval, now) = (self.config.heartbeat_interval, self.now());
-        let heard = self.primary.index().and_then(|primary| self.peers[primary].heard());
-        match heard {
-            Some(at) if self.peers.my_vote().is_some() && now < at + interval => interval + interval / 4,
-            _ => interval,
+        let interval = self.config.heartbeat_interval;
+        match self.hears_primary() && self.peers.my_vote().is_some() {
+            true if self.speaks_half_as_often() => interval * 2 + interval / 4,
+            true => interval + interval / 4,
+            false => interval,
         }
+    }
+
+    /// Whether it was heard within an interval.
+    pub(super) fn hears_primary(&self) -> bool {
+        let heard = self.primary.index().and_then(|primary| self.peers[primary].heard());
+        heard.is_some_and(|at| self.now() < at + self.config.heartbeat_interval)
     }
 
     /// The round goes right behind an echo where it is due soon anyway. As a timer that is due now: the host is asked how it is before, as
@@ -46,24 +52,59 @@ impl Elector {
     /// One round of heartbeats: voters to all voters, a primary to everybody once its gate has been open (F25), an observer to its primary.
     /// So the cost per observer does not grow with the number of observers.
     pub(super) fn send_heartbeats(&mut self) {
+        if let Some(heartbeat) = self.next_heartbeat() {
+            self.send_to_all(heartbeat);
+        }
+    }
+
+    /// The same, without witnesses where they can wait for the next one (L10, L11).
+    fn send_round_when_due(&mut self) {
+        let can_wait = self.witnesses_can_wait();
+        let Some(heartbeat) = self.next_heartbeat() else { return };
+        if can_wait && self.was_told_before(&heartbeat) {
+            self.last_round.leaves_somebody_out();
+            let to = match self.has_opened() {
+                true => self.peers.to_partners_but_witnesses(),
+                false => self.peers.to_voters_but_witnesses(),
+            };
+            self.output(Output::Send(to, Message::Heartbeat(heartbeat)));
+        } else {
+            self.send_to_all(heartbeat);
+        }
+    }
+
+    fn send_to_all(&mut self, heartbeat: Heartbeat) {
         let to = match self.primary.index() {
             Some(primary) if self.peers.my_vote().is_none() => Receivers::One(self.id(primary)),
-            _ if self.state.reign().is_some_and(Reign::opened) => self.peers.to_partners(),
+            _ if self.has_opened() => self.peers.to_partners(),
             _ => self.peers.to_voters(),
         };
-        self.send_round(to);
+        if self.peers.has_witnesses() {
+            self.last_round.goes_to_all(heartbeat);
+        }
+        self.output(Output::Send(to, Message::Heartbeat(heartbeat)));
+    }
+
+    fn has_opened(&self) -> bool {
+        self.state.reign().is_some_and(Reign::opened)
     }
 
     /// One round to these alone.
     pub(super) fn send_round(&mut self, to: Receivers) {
+        if let Some(heartbeat) = self.next_heartbeat() {
+            self.output(Output::Send(to, Message::Heartbeat(heartbeat)));
+        }
+    }
+
+    fn next_heartbeat(&mut self) -> Option<Heartbeat> {
         // Speaking of an epoch that is not durable could make it go back in the eyes of others.
         if self.record.pending() {
-            return;
+            return None;
         }
         self.tell_rank();
         let round = self.lease.next_round(self.now());
         let reigning = self.state.reign().is_some();
-        let heartbeat = Heartbeat {
+        Some(Heartbeat {
             epoch: self.record.epoch(),
             round,
             role: self.role(),
@@ -75,8 +116,7 @@ impl Elector {
             health: self.health(),
             identity: self.record.identity(),
             pause: self.record.pause(),
-        };
-        self.output(Output::Send(to, Message::Heartbeat(heartbeat)));
+        })
     }
 
     /// Tells of peers that came and went.

@@ -21,9 +21,13 @@ mod pause;
 mod persist;
 mod rank;
 mod vote;
+mod witnesses;
 
 #[cfg(feature = "sim")]
 pub use digest::{Rounds, digest_message};
 
 /// A host that has not done what it was asked after this many election timeouts never will.
 const HOST_TIMEOUTS: u32 = 5;
+
+/// Who speaks in every second round only wants room for so many intervals in a lease, or in an election timeout.
+const INTERVALS_OF_ROOM: u32 = 5;

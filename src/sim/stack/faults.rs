@@ -145,7 +145,8 @@ impl State {
             }
             FaultKind::OperatorPause => {
                 // Refused where too few are heard, which is fine.
-                let _ = self.nodes[node].plugin.as_ref().filter(|_| runs)?.pause(true);
+                let order = self.nodes[node].plugin.as_ref().filter(|_| runs)?.pause(true);
+                self.run.paused = self.run.paused.max(order.ok());
             }
             FaultKind::ClockRate { of_bound } => {
                 self.nodes[node].clock.set_rate(self.ppm(of_bound));
@@ -170,7 +171,7 @@ impl State {
         }
         let saved = self.nodes.iter().filter_map(|machine| machine.disk.record.as_ref()?.pause);
         let known = plugins().filter_map(|plugin| plugin.snapshot().pause);
-        if let Some(newest) = saved.chain(known).max().filter(|newest| newest.paused) {
+        if let Some(newest) = saved.chain(known).chain(self.run.paused).max().filter(|newest| newest.paused) {
             let resume = Pause { number: newest.number + 1, paused: false };
             plugins().for_each(|plugin| plugin.take_pause(resume));
         }

@@ -171,6 +171,7 @@ impl World {
         let Some(process) = machine.process.as_ref().filter(|_| machine.runs()) else { return false };
         let local = machine.clock.local(self.run.now);
         let Ok(order) = process.elector.next_pause(paused, wall_ms, local) else { return false };
+        self.run.paused = self.run.paused.max(Some(order).filter(|order| order.paused));
         self.input(node, |e, now| e.handle_command(now, Command::Pause(order)));
         true
     }
@@ -369,7 +370,7 @@ impl World {
             let saved = machine.disk.record.as_ref().and_then(|record| record.pause);
             saved.max(machine.process.as_ref().and_then(|process| process.elector.status().pause))
         };
-        let newest = self.machines.iter().filter_map(known).max();
+        let newest = self.machines.iter().filter_map(known).chain(self.run.paused).max();
         for node in 0..self.machines.len() {
             self.start(node);
             // The operator tries until a quorum has it.

@@ -1,0 +1,46 @@
+//! Who speaks to witnesses, and how often: a witness of an idle cluster is woken in every second interval.
+
+use super::INTERVALS_OF_ROOM;
+use crate::config::MemberKind;
+use crate::elector::machine::Elector;
+use crate::elector::state::State;
+
+impl Elector {
+    /// Whether witnesses lose nothing if they are left out of this round (L10, L11). That the last one went to them, and said the same, is
+    /// `LastRound`'s to know.
+    pub(super) fn witnesses_can_wait(&self) -> bool {
+        if !self.peers.has_witnesses() {
+            return false;
+        }
+        let interval = self.config.heartbeat_interval;
+        match &self.state {
+            State::Reigning(reign) => {
+                reign.opened()
+                    && reign.fenced().is_none()
+                    && self.config.lease >= interval * INTERVALS_OF_ROOM
+                    && self.is_echoed_by_witnesses()
+            }
+            State::Replica => {
+                let (now, me) = (self.now(), &self.peers[self.peers.me()]);
+                let half_as_often = |witness| {
+                    self.peers[witness].heard().is_some_and(|at| now < at + interval + interval / 2)
+                };
+                self.peers.my_vote().is_some()
+                    && me.kind() != MemberKind::Witness
+                    && self.has_room_for_silence()
+                    && self.hears_primary()
+                    && self.peers.other_witnesses().all(half_as_often)
+            }
+            State::Campaigning(_) => false,
+        }
+    }
+
+    /// Whether this node waits with its own rounds as its primary may with its heartbeats.
+    pub(super) fn speaks_half_as_often(&self) -> bool {
+        self.peers[self.peers.me()].kind() == MemberKind::Witness && self.has_room_for_silence()
+    }
+
+    fn has_room_for_silence(&self) -> bool {
+        self.config.election_timeout >= self.config.heartbeat_interval * INTERVALS_OF_ROOM
+    }
+}
