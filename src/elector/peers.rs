@@ -33,9 +33,8 @@ pub(super) struct Peers {
     to_partners: Arc<[NodeId]>,
     to_voters: Arc<[NodeId]>,
     to_observers: Arc<[NodeId]>,
-    /// The first two, without witnesses.
-    to_partners_but_witnesses: Arc<[NodeId]>,
-    to_voters_but_witnesses: Arc<[NodeId]>,
+    /// The first two without witnesses, where there are any.
+    without_witnesses: Option<Box<[Arc<[NodeId]>; 2]>>,
     /// How long a peer counts as reachable after its last heartbeat.
     timeout: Duration,
 }
@@ -47,7 +46,6 @@ impl Peers {
         let timeout = config.election_timeout;
         let (voters, generation) = (0, Generation::FILE);
         let (to_partners, to_voters, to_observers) = ([].into(), [].into(), [].into());
-        let (to_partners_but_witnesses, to_voters_but_witnesses) = ([].into(), [].into());
         let (by_id, partners, partners_voting) = (Vec::new(), Vec::new(), 0);
         let mut peers = Self {
             me,
@@ -59,8 +57,7 @@ impl Peers {
             to_partners,
             to_voters,
             to_observers,
-            to_partners_but_witnesses,
-            to_voters_but_witnesses,
+            without_witnesses: None,
             all,
             by_id,
             timeout,
@@ -124,9 +121,9 @@ impl Peers {
         (self.to_voters, self.to_observers) = (voters.into(), observers.into());
         let hold_data = partners.iter().filter(|index| self.all[**index].kind() != MemberKind::Witness);
         let hold_data: Vec<_> = hold_data.map(|index| self.id(*index)).collect();
-        let voting = hold_data.len() - observers.len();
-        self.to_voters_but_witnesses = hold_data[..voting].into();
-        self.to_partners_but_witnesses = hold_data.into();
+        let voting = &hold_data[..hold_data.len() - observers.len()];
+        self.without_witnesses =
+            (hold_data.len() < ids.len()).then(|| Box::new([hold_data.as_slice().into(), voting.into()]));
         (self.partners, self.to_partners) = (partners, ids.into());
     }
 
@@ -217,20 +214,16 @@ impl Peers {
         (!self.to_observers.is_empty()).then(|| Receivers::Many(self.to_observers.clone()))
     }
 
-    /// All with whom this node ever speaks but witnesses, as receivers.
-    pub(super) fn to_partners_but_witnesses(&self) -> Receivers {
-        Receivers::Many(self.to_partners_but_witnesses.clone())
-    }
-
-    /// All voters but this node and witnesses, as receivers.
-    pub(super) fn to_voters_but_witnesses(&self) -> Receivers {
-        Receivers::Many(self.to_voters_but_witnesses.clone())
-    }
-
-    /// Whether others than this node are witnesses.
+    /// All with whom this node ever speaks, or all voters, without witnesses; `None`: nobody else is one.
     #[inline]
+    pub(super) fn without_witnesses(&self, partners: bool) -> Option<Receivers> {
+        let lists = self.without_witnesses.as_ref()?;
+        Some(Receivers::Many(lists[usize::from(!partners)].clone()))
+    }
+
+    #[cfg(feature = "sim")]
     pub(super) fn has_witnesses(&self) -> bool {
-        self.to_partners_but_witnesses.len() < self.partners.len()
+        self.without_witnesses.is_some()
     }
 
     pub(super) fn other_witnesses(&self) -> impl Iterator<Item = usize> + '_ {

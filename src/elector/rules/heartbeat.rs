@@ -19,7 +19,7 @@ impl Elector {
         if let Some(delay) = self.config.failback {
             self.look_for_failback(delay);
         }
-        self.send_round_when_due();
+        self.send_round_to_all(true);
         self.look_after_peers();
         self.persist_position();
         self.renew_lease();
@@ -52,41 +52,21 @@ impl Elector {
     /// One round of heartbeats: voters to all voters, a primary to everybody once its gate has been open (F25), an observer to its primary.
     /// So the cost per observer does not grow with the number of observers.
     pub(super) fn send_heartbeats(&mut self) {
-        if let Some(heartbeat) = self.next_heartbeat() {
-            self.send_to_all(heartbeat);
-        }
+        self.send_round_to_all(false);
     }
 
-    /// The same, without witnesses where they can wait for the next one (L10, L11).
-    fn send_round_when_due(&mut self) {
-        let can_wait = self.witnesses_can_wait();
-        let Some(heartbeat) = self.next_heartbeat() else { return };
-        if can_wait && self.was_told_before(&heartbeat) {
-            self.last_round.leaves_somebody_out();
-            let to = match self.has_opened() {
-                true => self.peers.to_partners_but_witnesses(),
-                false => self.peers.to_voters_but_witnesses(),
-            };
-            self.output(Output::Send(to, Message::Heartbeat(heartbeat)));
-        } else {
-            self.send_to_all(heartbeat);
-        }
-    }
-
-    fn send_to_all(&mut self, heartbeat: Heartbeat) {
+    /// `due`: only because it is time, so that witnesses may wait for the next one (L10, L11).
+    fn send_round_to_all(&mut self, due: bool) {
+        let opened = self.state.reign().is_some_and(Reign::opened);
         let to = match self.primary.index() {
             Some(primary) if self.peers.my_vote().is_none() => Receivers::One(self.id(primary)),
-            _ if self.has_opened() => self.peers.to_partners(),
+            _ if opened => self.peers.to_partners(),
             _ => self.peers.to_voters(),
         };
-        if self.peers.has_witnesses() {
-            self.last_round.goes_to_all(heartbeat);
+        match self.peers.without_witnesses(opened) {
+            Some(fewer) => self.send_round_to_one_of([to, fewer], due),
+            None => self.send_round(to),
         }
-        self.output(Output::Send(to, Message::Heartbeat(heartbeat)));
-    }
-
-    fn has_opened(&self) -> bool {
-        self.state.reign().is_some_and(Reign::opened)
     }
 
     /// One round to these alone.
@@ -96,7 +76,8 @@ impl Elector {
         }
     }
 
-    fn next_heartbeat(&mut self) -> Option<Heartbeat> {
+    #[inline(always)]
+    pub(super) fn next_heartbeat(&mut self) -> Option<Heartbeat> {
         // Speaking of an epoch that is not durable could make it go back in the eyes of others.
         if self.record.pending() {
             return None;

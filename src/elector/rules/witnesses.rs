@@ -2,16 +2,27 @@
 
 use super::INTERVALS_OF_ROOM;
 use crate::config::MemberKind;
+use crate::elector::io::{Output, Receivers};
 use crate::elector::machine::Elector;
 use crate::elector::state::State;
+use crate::message::Message;
 
 impl Elector {
+    /// One round of heartbeats: to `all`, or without witnesses where it goes `due` and they can wait for the next one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn send_round_to_one_of(&mut self, [all, without_witnesses]: [Receivers; 2], due: bool) {
+        let can_wait = due && self.witnesses_can_wait();
+        let Some(heartbeat) = self.next_heartbeat() else { return };
+        let to_all = !(can_wait && self.was_told_before(&heartbeat));
+        self.last_round.goes(heartbeat, to_all);
+        let to = if to_all { all } else { without_witnesses };
+        self.output(Output::Send(to, Message::Heartbeat(heartbeat)));
+    }
+
     /// Whether witnesses lose nothing if they are left out of this round (L10, L11). That the last one went to them, and said the same, is
     /// `LastRound`'s to know.
-    pub(super) fn witnesses_can_wait(&self) -> bool {
-        if !self.peers.has_witnesses() {
-            return false;
-        }
+    fn witnesses_can_wait(&self) -> bool {
         let interval = self.config.heartbeat_interval;
         match &self.state {
             State::Reigning(reign) => {

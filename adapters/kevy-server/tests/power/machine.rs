@@ -105,6 +105,19 @@ impl Machine {
         (0..self.count()).for_each(|node| self.kill(node));
     }
 
+    /// The same, but nobody is elected between two of them, however busy the machine: this one, which reigns, is the last.
+    pub(crate) fn kill_all_and_last(&mut self, primary: usize) {
+        for process in self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(node, process)| process.as_ref().filter(|_| node != primary))
+        {
+            process.signal(Signal::KILL);
+        }
+        self.kill_all();
+    }
+
     /// The power of all goes at once.
     pub(crate) fn cut_all(&mut self) {
         self.disks.iter().for_each(Disk::cut);

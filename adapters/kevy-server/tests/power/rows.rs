@@ -46,7 +46,7 @@ fn always_confirmed_by_a_quorum_survives_a_kill_of_all() {
 #[ignore = "needs root, loop devices, mkfs.ext4 and perl; see the head of the file"]
 fn always_confirmed_by_nobody_survives_a_kill_of_all_if_the_primary_is_back_first() {
     nothing_confirmed_is_lost("always", 1, 3, 0, |machine, primary| {
-        machine.kill_all();
+        machine.kill_all_and_last(primary);
         machine.start(primary);
         until("it is back", || machine.nodes[primary].as_ref()?.ask("PING"));
         machine.start_all();
