@@ -64,7 +64,7 @@ impl Elector {
             _ => self.peers.to_voters(),
         };
         match self.peers.without_witnesses(opened) {
-            Some(fewer) => self.send_round_to_one_of([to, fewer], due),
+            Some(fewer) => self.send_round_near_witnesses([to, fewer], due),
             None => self.send_round(to),
         }
     }

@@ -1,4 +1,4 @@
-//! Who speaks to witnesses, and how often: a witness of an idle cluster is woken in every second interval.
+//! How often the others speak to witnesses: in every second interval, while there is nothing new for them.
 
 use super::INTERVALS_OF_ROOM;
 use crate::config::MemberKind;
@@ -11,7 +11,7 @@ impl Elector {
     /// One round of heartbeats: to `all`, or without witnesses where it goes `due` and they can wait for the next one.
     #[cold]
     #[inline(never)]
-    pub(super) fn send_round_to_one_of(&mut self, [all, without_witnesses]: [Receivers; 2], due: bool) {
+    pub(super) fn send_round_near_witnesses(&mut self, [all, without_witnesses]: [Receivers; 2], due: bool) {
         let can_wait = due && self.witnesses_can_wait();
         let Some(heartbeat) = self.next_heartbeat() else { return };
         let to_all = !(can_wait && self.was_told_before(&heartbeat));
